@@ -1,0 +1,169 @@
+"""What every factorisation answers: its leaves, and the weight that they make."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from math import prod
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ._init import Start
+
+Rank = int | Mapping[str, int]
+"""One rank for every layer, or `{pattern: rank}` over layer names, first match first; 0 leaves a layer alone."""
+
+
+@dataclass(frozen=True)
+class Modes:
+    """A weight seen as a tensor: output modes × input modes × kernel.
+
+    A 3×3 convolution is `Modes((64,), (32,), (3, 3))`; a query projection with 12 heads of 64
+    is `Modes((12, 64), (768,))`.
+    """
+
+    out: tuple[int, ...]
+    inp: tuple[int, ...]
+    kernel: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight: `[O, I, *kernel]`, modes multiplied out (first mode slowest)."""
+        return (prod(self.out), prod(self.inp), *self.kernel)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One tensor of numbers: its shape, the meaning of each axis, how it starts, what it counts as."""
+
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    start: Start
+    group: str = "factors"
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """ΔW = up · spatial · down: every low-rank update as a layer can run it, R channels wide.
+
+    Attributes:
+        up: `[*, O, R]`.
+        down: `[*, R, I]`, or `[*, R, I, kh, kw]` where the kernel sits in the first step.
+        spatial: `[*, R, kh, kw]` or None: one kernel per rank channel, between the two.
+
+    `*` is nothing, or the rows of a batch that each have their own task.
+    """
+
+    up: Tensor
+    down: Tensor
+    spatial: Tensor | None = None
+
+    @property
+    def rank(self) -> int:
+        return self.up.shape[-1]
+
+    def dense(self) -> Tensor:
+        """The weight `[*, O, I, *kernel]`; two operands at a time, since torch.einsum contracts left to right."""
+        down, tail = self.down, self.down.shape[self.up.dim() :]
+        if self.spatial is not None:
+            tail = self.spatial.shape[-2:]
+            down = down.unsqueeze(-1) * self.spatial.flatten(-2).unsqueeze(-2)
+        inner = down.flatten(self.up.dim() - 1)
+        weight = self.up @ inner
+        inputs = inner.shape[-1] // prod(tail)
+        return weight.reshape(*weight.shape[:-1], inputs, *tail)
+
+    def stack(self, others: list[Bottleneck]) -> Bottleneck:
+        """Self and others along a new first axis, smaller ranks padded with zeros."""
+        rows = [self, *others]
+        rank = max(row.rank for row in rows)
+        spatial = None
+        if self.spatial is not None:
+            spatial = torch.stack([zero_pad(row.spatial, 0, rank) for row in rows if row.spatial is not None])
+        return Bottleneck(
+            torch.stack([zero_pad(row.up, 1, rank) for row in rows]),
+            torch.stack([zero_pad(row.down, 0, rank) for row in rows]),
+            spatial,
+        )
+
+    def rows(self, index: Tensor) -> Bottleneck:
+        """The bottleneck of each row of a batch, from stacked ones and their index `[B]`."""
+        spatial = None if self.spatial is None else self.spatial[index]
+        return Bottleneck(self.up[index], self.down[index], spatial)
+
+
+def zero_pad(tensor: Tensor, axis: int, size: int) -> Tensor:
+    """`tensor` with zeros appended along `axis` until it is `size` long."""
+    missing = size - tensor.shape[axis]
+    if missing == 0:
+        return tensor
+    shape = list(tensor.shape)
+    shape[axis] = missing
+    return torch.cat([tensor, tensor.new_zeros(shape)], axis)
+
+
+@dataclass(frozen=True)
+class Factorisation(ABC):
+    """How a few numbers become a weight. Hyper-parameters only: the numbers themselves come as leaves.
+
+    Args:
+        rank: how many terms are summed, at least 1; or a rank per layer (see `Rank`).
+        alpha: the update is scaled by alpha / rank; None scales by 1.
+    """
+
+    rank: Rank = 8
+    alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        ranks = self.rank if isinstance(self.rank, Mapping) else {"": self.rank}
+        least = 0 if isinstance(self.rank, Mapping) else 1
+        for pattern, rank in ranks.items():
+            where = f"rank[{pattern!r}]" if pattern else "rank"
+            if not isinstance(rank, int) or isinstance(rank, bool) or rank < least:
+                raise ValueError(f"{where} must be a whole number ≥ {least}, found {rank!r}")
+        if self.alpha is not None and not self.alpha > 0:
+            raise ValueError(f"alpha must be > 0 or None (no scaling), found {self.alpha!r}")
+
+    def at(self, layer: str) -> Self | None:
+        """This factorisation with the rank of one layer; None where that rank is 0.
+
+        Raises:
+            ValueError: no pattern of a per-layer rank matches the layer.
+        """
+        if not isinstance(self.rank, Mapping):
+            return self
+        for pattern, rank in self.rank.items():
+            if fnmatchcase(layer, pattern):
+                return replace(self, rank=rank) if rank else None
+        raise ValueError(f"rank has no entry for layer {layer!r}, only {list(self.rank)}; add '*' as the last pattern")
+
+    @property
+    def size(self) -> int:
+        """The rank, once it is one number."""
+        if not isinstance(self.rank, int):
+            raise TypeError(f"rank is per layer here: {self.rank!r}; ask `at(layer)` first")
+        return self.rank
+
+    @property
+    def scale(self) -> float:
+        return 1.0 if self.alpha is None else self.alpha / self.size
+
+    @abstractmethod
+    def leaves(self, modes: Modes) -> dict[str, Leaf]:
+        """The tensors that make a weight of these modes, by name."""
+
+    @abstractmethod
+    def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
+        """ΔW as `[*, O, I, *kernel]`, scaled."""
+
+    def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck | None:
+        """ΔW as a `Bottleneck`; None if it has no such form and is always materialised."""
+        return None
+
+    @property
+    def has_bottleneck(self) -> bool:
+        return type(self).bottleneck is not Factorisation.bottleneck

@@ -1,0 +1,63 @@
+"""CP (canonical polyadic): a weight as a sum of R outer products, one vector per mode.
+
+FTN (Garg et al.), equation 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+from torch import Tensor
+
+from ._base import Bottleneck, Factorisation, Leaf, Modes
+from ._init import Init, starts
+
+
+@dataclass(frozen=True)
+class CP(Factorisation):
+    """ΔW[o, i, a, b] = (α/R) Σ_r out[r, o] · inp[r, i] · kernel[r, a, b], with R (O + I + k²) numbers.
+
+    Where a side has several modes (attention heads × head size) each mode has its own vectors.
+
+    Args:
+        rank: R.
+        alpha: scale α/R; None: 1.
+        init: `zero` (the output factor is zero: exact start, still with gradient), `xavier` or `normal` (N(0, 0.05)).
+
+    Example:
+        >>> modes = Modes(out=(64,), inp=(32,), kernel=(3, 3))
+        >>> {name: leaf.shape for name, leaf in CP(rank=4).leaves(modes).items()}
+        {'out0': (4, 64), 'inp0': (4, 32), 'kernel': (4, 3, 3)}
+    """
+
+    init: Init = "zero"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        starts(self.init, silent="")
+
+    def leaves(self, modes: Modes) -> dict[str, Leaf]:
+        start = starts(self.init, silent="out0")
+        sizes = {f"out{n}": (size,) for n, size in enumerate(modes.out)}
+        sizes |= {f"inp{n}": (size,) for n, size in enumerate(modes.inp)}
+        if modes.kernel:
+            sizes["kernel"] = modes.kernel
+        return {
+            name: Leaf((self.size, *size), ("rank", *(name for _ in size)), start(name)) for name, size in sizes.items()
+        }
+
+    def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck:
+        up = reduce(_khatri_rao, (leaves[f"out{n}"] for n in range(len(modes.out))))
+        down = reduce(_khatri_rao, (leaves[f"inp{n}"] for n in range(len(modes.inp))))
+        up = up if self.scale == 1.0 else up * self.scale
+        return Bottleneck(up.mT, down, leaves.get("kernel"))
+
+    def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
+        return self.bottleneck(leaves, modes).dense()
+
+
+def _khatri_rao(left: Tensor, right: Tensor) -> Tensor:
+    """`[*, R, m]`, `[*, R, n]` → `[*, R, m·n]`: outer products term by term, left slowest."""
+    return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2)

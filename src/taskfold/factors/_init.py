@@ -1,0 +1,48 @@
+"""How the leaves of a factorisation start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Init = Literal["zero", "xavier", "normal"]
+Start = Callable[[Tensor], object]
+
+
+def zeros(leaf: Tensor) -> None:
+    torch.nn.init.zeros_(leaf)
+
+
+def xavier(leaf: Tensor) -> None:
+    """Xavier-uniform over the factor as an `[rank, size]` matrix (FTN, section IV)."""
+    bound = math.sqrt(6.0 / (leaf.shape[0] + leaf[0].numel()))
+    torch.nn.init.uniform_(leaf, -bound, bound)
+
+
+def normal(leaf: Tensor) -> None:
+    """N(0, 0.05), as FTN starts its attention factors (section III.B)."""
+    torch.nn.init.normal_(leaf, std=0.05)
+
+
+def kaiming(leaf: Tensor) -> None:
+    """The usual start of a linear or convolution layer; LoRA's for its down projection."""
+    bound = 1.0 / math.sqrt(leaf[0].numel())
+    torch.nn.init.uniform_(leaf, -bound, bound)
+
+
+def starts(init: Init, silent: str, others: Start = xavier) -> Callable[[str], Start]:
+    """Leaf name → its start. `zero` silences exactly one leaf: the product is 0 and still has gradient.
+
+    With two leaves at zero every gradient would be zero too, and nothing would ever learn.
+    """
+    if init == "zero":
+        return lambda name: zeros if name == silent else others
+    if init == "xavier":
+        return lambda name: xavier
+    if init == "normal":
+        return lambda name: normal
+    raise ValueError(f"init={init!r} is not known; choose one of {', '.join(map(repr, get_args(Init)))}")

@@ -1,0 +1,38 @@
+"""Where a factor meets a layer: which layers, seen as which tensors, and how they are run."""
+
+from ._attention import Attention
+from ._linearity import is_additive
+from ._own import Everything, Norms, Own, OwnState
+from ._selection import Selection, current, selecting
+from ._sites import Composition, SiteState, fit
+from ._skeleton import set_mode, skeleton
+from ._stand_in import stand_in
+from ._update import Update, WeightUpdate
+from ._where import Convolutions, Linears, Patterns, Target, View, Where, matches
+
+__all__ = [
+    "Attention",
+    "Composition",
+    "Convolutions",
+    "Everything",
+    "Linears",
+    "Norms",
+    "Own",
+    "OwnState",
+    "Patterns",
+    "Selection",
+    "SiteState",
+    "Target",
+    "Update",
+    "View",
+    "WeightUpdate",
+    "Where",
+    "current",
+    "fit",
+    "is_additive",
+    "matches",
+    "selecting",
+    "set_mode",
+    "skeleton",
+    "stand_in",
+]

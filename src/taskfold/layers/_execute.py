@@ -1,0 +1,127 @@
+"""How an update runs: beside the layer through its bottleneck, or as a materialised weight.
+
+Three forms, one value: *factored* (down, kernel, up on the activations), *materialised* (one convolution with
+W + ΔW) and, for rows with different tasks, the factors or weights of each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..factors import Bottleneck
+from ._stand_in import stand_in
+from ._update import WeightUpdate
+
+FACTORED_BELOW = 0.1
+"""Run factored where its multiply-adds are below this fraction of the layer's own.
+
+Training through a materialised weight costs one more convolution (the weight's gradient) whatever the rank; the
+factored path grows with it. Measured break-even for 3×3 layers lies between 0.03 (factored wins) and 0.19.
+"""
+
+
+def factored_pays(module: nn.Module, rank: int) -> bool:
+    """Whether the factored form of a rank-R update is the cheaper one on this layer."""
+    if isinstance(module, nn.Conv2d):
+        if module.groups > 1:
+            return False
+        out, inp, *kernel = module.weight.shape
+        size = kernel[0] * kernel[1]
+        return rank * (inp + size + out) <= FACTORED_BELOW * inp * size * out
+    return isinstance(module, nn.Linear)
+
+
+def beside(module: nn.Module, updates: Sequence[WeightUpdate], x: Tensor, y: Tensor) -> Tensor:
+    """`y = layer(x)` with the updates of one task added through their bottlenecks."""
+    for update in updates:
+        factors = update.bottleneck(_dtype(module))
+        assert factors is not None
+        if isinstance(module, nn.Conv2d):
+            y = _conv(module, factors, x, y)
+        else:
+            delta = F.linear(F.linear(x, factors.down), factors.up)
+            y = _onto_rows(y, delta, update)
+    return y
+
+
+def beside_rows(
+    module: nn.Module, updates: Sequence[WeightUpdate | None], index: Tensor, x: Tensor, y: Tensor
+) -> Tensor:
+    """The same for one view where row b of the batch belongs to task `index[b]`; None: that task adds nothing."""
+    present = next(update for update in updates if update is not None)
+    dtype = _dtype(module)
+    factors = [None if u is None else u.bottleneck(dtype) for u in updates]
+    grouped = isinstance(module, nn.Conv2d) and module.groups > 1
+    low = [f for f in factors if f is not None]
+    uniform = len(low) == sum(u is not None for u in updates) and len({(f.down.dim(), f.spatial is None) for f in low}) == 1
+    if grouped or not uniform:
+        zero = torch.zeros_like(present.dense(dtype))
+        weights = torch.stack([zero if u is None else u.dense(dtype) for u in updates])[index]
+        return _onto_rows(y, _weights_per_row(module, weights, x), present)
+    nothing = Bottleneck(*(None if t is None else torch.zeros_like(t) for t in (low[0].up, low[0].down, low[0].spatial)))  # type: ignore[arg-type]
+    first, *others = [nothing if f is None else f for f in factors]
+    rows = first.stack(others).rows(index)
+    if isinstance(module, nn.Conv2d):
+        return _conv_rows(module, rows, x, y)
+    flat = x.reshape(len(index), -1, x.shape[-1])
+    delta = torch.bmm(torch.bmm(flat, rows.down.mT), rows.up.mT)
+    return _onto_rows(y, delta.reshape(*x.shape[:-1], -1), present)
+
+
+def _conv(module: nn.Conv2d, factors: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
+    rank = factors.rank
+    if factors.spatial is None:
+        z = _like(module, factors.down, rank).forward(x)
+    elif module.kernel_size == (1, 1):
+        z = _like(module, factors.down[:, :, None, None] * factors.spatial[:, None], rank).forward(x)
+    else:
+        z = F.conv2d(x, factors.down[:, :, None, None])
+        z = _like(module, factors.spatial[:, None], rank, groups=rank).forward(z)
+    return _up(y, factors.up.expand(len(y), -1, -1), z)
+
+
+def _conv_rows(module: nn.Conv2d, rows: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
+    batch, rank = len(x), rows.rank
+    if rows.spatial is None:
+        z = _weights_per_row(module, rows.down, x)
+    else:
+        z = torch.bmm(rows.down, x.flatten(2)).reshape(1, batch * rank, *x.shape[2:])
+        z = _like(module, rows.spatial.flatten(0, 1)[:, None], batch * rank, groups=batch * rank).forward(z)
+        z = z.reshape(batch, rank, *z.shape[2:])
+    return _up(y, rows.up, z)
+
+
+def _weights_per_row(module: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
+    """`[B, O, I, *kernel]` weights on a batch: one grouped convolution, or one batched product."""
+    if not isinstance(module, nn.Conv2d):
+        flat = x.reshape(len(weights), -1, x.shape[-1])
+        return torch.bmm(flat, weights.mT).reshape(*x.shape[:-1], -1)
+    batch, out = weights.shape[:2]
+    wide = x.reshape(1, -1, *x.shape[2:])
+    z = _like(module, weights.flatten(0, 1), batch * out, groups=batch * module.groups).forward(wide)
+    return z.reshape(batch, out, *z.shape[2:])
+
+
+def _like(module: nn.Conv2d, weight: Tensor, out: int, groups: int = 1) -> nn.Conv2d:
+    """The layer's own geometry (stride, padding, dilation, a subclass's forward) with another weight."""
+    inp = weight.shape[1] * groups
+    return stand_in(module, {"weight": weight, "bias": None}, groups=groups, in_channels=inp, out_channels=out)
+
+
+def _up(y: Tensor, up: Tensor, z: Tensor) -> Tensor:
+    return torch.baddbmm(y.flatten(2), up.to(z.dtype), z.flatten(2)).reshape(y.shape).to(y.dtype)
+
+
+def _onto_rows(y: Tensor, delta: Tensor, update: WeightUpdate) -> Tensor:
+    if update.view.rows is None:
+        return y + delta
+    start, stop = update.view.rows
+    return y + F.pad(delta, (start, y.shape[-1] - stop))
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    return module.weight.dtype  # type: ignore[return-value]

@@ -1,0 +1,163 @@
+"""What a task does at one module, and how the module runs with it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from ._execute import beside, beside_rows, factored_pays
+from ._linearity import is_additive
+from ._own import Own, OwnState
+from ._selection import Selection, current, selecting
+from ._stand_in import stand_in
+from ._update import Inventory, Update, WeightUpdate
+from ._where import UNITS
+
+
+class SiteState(nn.Module):
+    """Everything that one task does at one module: own tensors, and updates added to weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own: OwnState | None = None
+        self.updates = nn.ModuleDict()
+
+    def views(self) -> dict[str, WeightUpdate]:
+        return dict(self.updates.items())  # type: ignore[arg-type]
+
+    def own_tensors(self) -> dict[str, Tensor]:
+        return {} if self.own is None else self.own.tensors()
+
+    def tensors(self, module: nn.Module) -> dict[str, Tensor]:
+        """The module's tensors as this task has them, by name; those it leaves alone are not listed."""
+        state = self.own_tensors()
+        for update in self.views().values():
+            name = update.view.parameter
+            weight = state[name] if name in state else module.get_parameter(name)
+            state[name] = update.added_to(weight)
+        return state
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A method, taken apart: the updates it adds and the state it copies."""
+
+    updates: tuple[Update, ...] = ()
+    own: tuple[Own, ...] = ()
+
+
+def fit(composition: Composition, network: nn.Module, inventory: Inventory, prefix: str) -> dict[str, SiteState]:
+    """The state of a new task at every module of `network` that the method touches."""
+    sites: dict[str, SiteState] = {}
+    for own in composition.own:
+        for path, state in own.fit(network):
+            sites.setdefault(path, SiteState()).own = state
+    for n, update in enumerate(composition.updates):
+        for path, added in update.fit(network, inventory, f"{prefix}.{n}"):
+            sites.setdefault(path, SiteState()).updates[f"{n}:{added.view.name}"] = added
+    return sites
+
+
+class Site:
+    """A module of the skeleton whose forward asks which task it runs for."""
+
+    def __init__(self, path: str, module: nn.Module) -> None:
+        if "forward" in module.__dict__:
+            raise TypeError(
+                f"layer {path!r} has a forward patched onto the instance (hooks of a device map, say), which an "
+                "adapter cannot see; load the backbone without it"
+            )
+        self.path, self.module = path, module
+        self.additive = is_additive(module)
+        self.ran = False
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        selection = current()
+        self.ran = True
+        states: list[SiteState | None] = [task.sites.get(self.path) for task in selection.tasks]
+        if all(state is None for state in states):
+            return self._plain(*args, **kwargs)
+        if selection.rows is None:
+            return self._one(states[0], selection.training, args, kwargs)
+        if self._runs_beside(states):
+            return self._beside_rows(states, selection, *args)  # type: ignore[arg-type]
+        return self._split(states, selection, args, kwargs)
+
+    def _plain(self, *args: object, **kwargs: object) -> object:
+        return type(self.module).forward(self.module, *args, **kwargs)
+
+    def _one(self, state: SiteState | None, training: bool, args: tuple, kwargs: dict) -> object:
+        if state is None:
+            return self._plain(*args, **kwargs)
+        updates = list(state.views().values())
+        if updates and self._factored(updates):
+            x, *_ = *args, *kwargs.values()
+            y = self._with(state.own_tensors(), training).forward(*args, **kwargs)
+            return beside(self.module, updates, x, y)
+        return self._with(state.tensors(self.module), training).forward(*args, **kwargs)
+
+    def _factored(self, updates: list[WeightUpdate]) -> bool:
+        if not self.additive:
+            return False
+        factorisations = [(u.factorisation, u.view.modes) for u in updates]
+        return all(f.has_bottleneck and factored_pays(self.module, f.size) for f, _ in factorisations)
+
+    def _with(self, tensors: dict[str, Tensor], training: bool) -> nn.Module:
+        if not tensors:
+            return self.module
+        # Its own normalisation trains with the task; the skeleton's copy never does.
+        return stand_in(self.module, tensors, training=training)
+
+    def _runs_beside(self, states: list[SiteState | None]) -> bool:
+        return self.additive and all(state is None or state.own is None for state in states)
+
+    def _beside_rows(self, states: list[SiteState | None], selection: Selection, x: Tensor) -> Tensor:
+        index = selection.row_index(len(x), self.path)
+        y: Tensor = self._plain(x)  # type: ignore[assignment]
+        views = {name: None for state in states if state for name in state.views()}
+        for name in views:
+            y = beside_rows(self.module, [state and state.views().get(name) for state in states], index, x, y)
+        return y
+
+    def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
+        """Any module, any number of batched arguments: the rows of each task by themselves."""
+        kwargs = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).arguments
+        kwargs.pop("self", None)
+        named, extra = {k: v for k, v in kwargs.items() if k not in ("args", "kwargs")}, kwargs.get("kwargs", {})
+        args, kwargs = kwargs.get("args", ()), {**named, **extra}
+        self._check_batch_first(kwargs)
+        first = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+        index = selection.row_index(len(first), self.path)
+        parts, order = [], []
+        for n, (task, state) in enumerate(zip(selection.tasks, states, strict=True)):
+            rows = (index == n).nonzero().squeeze(1)
+            if not len(rows):
+                continue
+            mine = {k: v if k == "attn_mask" else tree_map(_taker(rows, len(first)), v) for k, v in kwargs.items()}
+            with selecting(Selection((task,), None, selection.training)):
+                parts.append(self._one(state, selection.training, tree_map(_taker(rows, len(first)), args), mine))
+            order.append(rows)
+        back = torch.cat(order).argsort()
+        return tree_map(lambda *t: torch.cat(t)[back] if isinstance(t[0], Tensor) else t[0], *parts)
+
+    def _check_batch_first(self, kwargs: dict) -> None:
+        if not isinstance(self.module, UNITS):
+            return
+        mask = kwargs.get("attn_mask")
+        if not self.module.batch_first or (isinstance(mask, Tensor) and mask.dim() == 3):
+            raise ValueError(
+                f"layer {self.path!r} cannot serve a mixed batch: it needs batch_first=True and no attention mask per "
+                "row; build it so, or run one task at a time"
+            )
+
+
+def _taker(rows: Tensor, size: int) -> Callable[[object], object]:
+    def take(value: object) -> object:
+        return value[rows] if isinstance(value, Tensor) and value.dim() and len(value) == size else value
+
+    return take

@@ -1,0 +1,48 @@
+"""The same module with other tensors, without touching the module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def stand_in(module: M, state: Mapping[str, Tensor | None], **attributes: object) -> M:
+    """A shallow twin of `module` that computes with `state` in place of its own tensors.
+
+    Unlike `torch.func.functional_call` nothing is swapped in the module itself, so threads can use one
+    module with different tensors at once. The module's own forward runs, whatever subclass it is.
+
+    Args:
+        module: any module; it is not changed.
+        state: parameter or buffer name (dotted for children) → tensor, or None for "absent".
+        attributes: other attributes to replace (`groups=4`).
+
+    Example:
+        >>> import torch
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> twin = stand_in(layer, {"weight": torch.eye(2), "bias": None})
+        >>> twin.forward(torch.tensor([3.0, 4.0])).tolist()
+        [3.0, 4.0]
+    """
+    twin = object.__new__(type(module))
+    twin.__dict__ = module.__dict__ | attributes
+    twin.__dict__.pop("forward", None)
+    mine: dict[str, dict[str, Tensor | None]] = {"_parameters": {}, "_buffers": {}}
+    children: dict[str, dict[str, Tensor | None]] = {}
+    for name, tensor in state.items():
+        child, _, rest = name.partition(".")
+        if rest:
+            children.setdefault(child, {})[rest] = tensor
+        else:
+            mine["_buffers" if name in module._buffers else "_parameters"][name] = tensor
+    for kind, tensors in mine.items():
+        if tensors:
+            twin.__dict__[kind] = module.__dict__[kind] | tensors
+    if children:
+        twins = {name: stand_in(module._modules[name], rest) for name, rest in children.items()}  # type: ignore[type-var]
+        twin.__dict__["_modules"] = module._modules | twins
+    return twin

@@ -1,0 +1,152 @@
+"""Which weights of a network a method updates, and as which tensors it sees them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import Modes
+
+
+@dataclass(frozen=True)
+class View:
+    """One weight, or some rows of it, seen as a tensor.
+
+    Attributes:
+        name: `weight`, or the projection (`query`, `value`, …).
+        parameter: the module's parameter, dotted if a child's (`out_proj.weight`).
+        rows: first and one-past-last row of the parameter; None: all.
+        modes: the tensor it is seen as.
+    """
+
+    name: str
+    parameter: str
+    rows: tuple[int, int] | None
+    modes: Modes
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module that a method updates, and the views of its weights."""
+
+    path: str
+    views: tuple[View, ...]
+
+
+Patterns = str | Sequence[str]
+"""Shell patterns over layer names (`layer3.*`); one that begins with `!` leaves layers out."""
+
+
+def matches(path: str, patterns: Patterns) -> bool:
+    """Whether a layer name is selected: by some pattern, and left out by none.
+
+    Example:
+        >>> matches("layer4.0.conv1", ["layer*", "!layer4.*"])
+        False
+    """
+    every = [patterns] if isinstance(patterns, str) else list(patterns)
+    wanted = [p for p in every if not p.startswith("!")] or ["*"]
+    unwanted = [p[1:] for p in every if p.startswith("!")]
+    return any(fnmatchcase(path, p) for p in wanted) and not any(fnmatchcase(path, p) for p in unwanted)
+
+
+UNITS = (nn.MultiheadAttention,)
+"""Modules that read their children's weights without calling them: treated as one."""
+
+
+def units(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module and its name; those inside a unit left out."""
+    inside: tuple[str, ...] = ()
+    for path, module in network.named_modules():
+        if inside and path.startswith(inside):
+            continue
+        yield path, module
+        if isinstance(module, UNITS):
+            inside += (f"{path}.",)
+
+
+def own_weight(module: nn.Module, path: str, name: str = "weight") -> Tensor:
+    """A parameter that is really there, not computed by a parametrisation.
+
+    Raises:
+        TypeError: the weight is not a plain parameter.
+    """
+    weight = module._parameters.get(name)
+    if weight is None or isinstance(weight, nn.UninitializedParameter):
+        raise TypeError(
+            f"layer {path!r} ({type(module).__name__}) has no plain parameter {name!r}; run one batch through lazy "
+            "layers and remove parametrisations (torch.nn.utils.parametrize.remove_parametrizations) first"
+        )
+    return weight
+
+
+@dataclass(frozen=True)
+class Where(ABC):
+    """A selection of weights.
+
+    Args:
+        targets: shell patterns over layer names; `!pattern` leaves layers out.
+    """
+
+    targets: Patterns = "*"
+
+    @abstractmethod
+    def candidates(self, network: nn.Module) -> list[Target]:
+        """Every weight of this kind, whatever its name."""
+
+    def find(self, network: nn.Module) -> list[Target]:
+        """The selected weights, in the network's order.
+
+        Raises:
+            ValueError: nothing is selected.
+        """
+        found = self.candidates(network)
+        chosen = [target for target in found if matches(target.path, self.targets)]
+        if chosen:
+            return chosen
+        kind = type(self).__name__
+        if not found:
+            raise ValueError(f"{type(network).__name__} has no layer for {kind}; choose a method for its kind of layers")
+        names = ", ".join(target.path for target in found[:8]) + (", …" if len(found) > 8 else "")
+        raise ValueError(f"targets={self.targets!r} selects none of the {len(found)} layers of {kind}: {names}")
+
+
+@dataclass(frozen=True)
+class Convolutions(Where):
+    """Every `nn.Conv2d` and subclass, as k² × C_in/groups × C_out.
+
+    Args:
+        stem: also the first one. Left out by default: only so do the paper's parameter counts come out.
+    """
+
+    stem: bool = False
+
+    def candidates(self, network: nn.Module) -> list[Target]:
+        found = [(path, module) for path, module in units(network) if isinstance(module, nn.Conv2d)]
+        return [_whole(path, module) for path, module in (found if self.stem else found[1:])]
+
+
+@dataclass(frozen=True)
+class Linears(Where):
+    """Every `nn.Linear` and subclass, as d_out × d_in."""
+
+    def candidates(self, network: nn.Module) -> list[Target]:
+        return [_whole(path, module) for path, module in units(network) if isinstance(module, nn.Linear)]
+
+
+def _whole(path: str, module: nn.Module) -> Target:
+    out, inp, *kernel = own_weight(module, path).shape
+    return Target(path, (View("weight", "weight", None, Modes((out,), (inp,), tuple(kernel))),))
+
+
+def as_update(weight: Tensor, view: View, delta: Tensor) -> Tensor:
+    """`delta` of a view as an addend to the whole weight."""
+    if view.rows is None:
+        return delta.reshape(weight.shape)
+    start, stop = view.rows
+    return torch.nn.functional.pad(delta, (0, 0, start, weight.shape[0] - stop))

@@ -1,0 +1,81 @@
+"""What a method is: settings, and the composition they make on a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from torch import nn
+
+from ..layers import Composition
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(ABC):
+    """Factorisation × sharing × where × extras, by name and settings. Fields are the settings."""
+
+    name: ClassVar[str]
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """What of the composition does not depend on a network; built at construction, so that it is checked there."""
+        return ()
+
+    def __post_init__(self) -> None:
+        _ = self.parts
+
+    @abstractmethod
+    def compose(self, network: nn.Module) -> Composition:
+        """The parts of this method on that network."""
+
+    def with_settings(self, **settings: Any) -> Self:
+        """The same method with some settings changed.
+
+        Raises:
+            ValueError: a setting does not exist.
+        """
+        known = [field.name for field in dataclasses.fields(self)]
+        for key in settings:
+            if key not in known:
+                raise ValueError(f"method {self.name!r} has no setting {key!r}; settings: {', '.join(known) or 'none'}")
+        return dataclasses.replace(self, **settings)
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"name": …, "settings": {…}}`: all that `build` needs."""
+        return {"name": self.name, "settings": dataclasses.asdict(self)}
+
+
+def names() -> list[str]:
+    """The names of all methods."""
+    return sorted(_by_name())
+
+
+def build(name: str, settings: Mapping[str, Any] | None = None) -> Method:
+    """A method from its name and settings.
+
+    Raises:
+        ValueError: no such method or setting.
+
+    Example:
+        >>> build("ftn", {"rank": 4}).as_json()["settings"]["rank"]
+        4
+    """
+    known = _by_name()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"method {name!r} is not known; choose one of {', '.join(sorted(known))}{hint}")
+    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in (settings or {}).items()}
+    return known[name]().with_settings(**plain)
+
+
+def _by_name() -> dict[str, type[Method]]:
+    found: dict[str, type[Method]] = {}
+    kinds: list[type[Method]] = [Method]
+    while kinds:
+        kinds += (below := kinds.pop().__subclasses__())
+        found |= {kind.name: kind for kind in below}
+    return found

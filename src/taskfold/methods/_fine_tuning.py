@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from ..layers import Composition, Everything
+from ._base import Method
+
+
+@dataclass(frozen=True)
+class FineTuning(Method):
+    """Full fine-tuning: every task trains a copy of the whole network. The reference, and what Taskfold saves you."""
+
+    name: ClassVar[str] = "fine-tuning"
+
+    def compose(self, network: nn.Module) -> Composition:
+        return Composition(own=(Everything(),))

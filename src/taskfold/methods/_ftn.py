@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from ..factors import CP, Init, Rank
+from ..layers import Composition, Convolutions, Norms, Patterns, Update
+from ..routing import sharing
+from ._base import Method
+
+
+@dataclass(frozen=True)
+class FTN(Method):
+    """Factorised tensor networks: W_t = W + Σ_r out_r ⊗ inp_r ⊗ kernel_r on every convolution, and own normalisation.
+
+    Garg et al., "Parameter-efficient Multi-Task and Multi-Domain Learning using Factorized Tensor Networks", section III.
+
+    Args:
+        rank: R ≥ 1, or `{layer pattern: rank}`; R (C_in/groups + C_out + k²) numbers per layer and task.
+        alpha: the update is scaled by alpha / rank; None: by 1.
+        init: `zero` starts exactly at the backbone; `xavier` is the paper's; `normal` is N(0, 0.05).
+        targets: shell patterns over layer names; `!pattern` leaves layers out.
+        stem: also adapt the first convolution (the paper's counts leave it out).
+        norm: every task has its own normalisation, running statistics included.
+        sharing: `private` (a task's own factors) or `shared`.
+
+    Example:
+        >>> from torch import nn
+        >>> import taskfold as tfold
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> model = tfold.MultiTask(net, tfold.FTN(rank=2, norm=False))
+        >>> model.add_task("flowers").counts()["factors"]  # 2 · (8 + 16 + 9); the stem is left out
+        66
+    """
+
+    rank: Rank = 8
+    alpha: float | None = None
+    init: Init = "zero"
+    targets: Patterns = "*"
+    stem: bool = False
+    norm: bool = True
+    sharing: str = "private"
+    name: ClassVar[str] = "ftn"
+
+    @property
+    def parts(self) -> tuple[Update]:
+        factorisation = CP(self.rank, self.alpha, self.init)
+        return (Update(factorisation, Convolutions(self.targets, self.stem), sharing(self.sharing)),)
+
+    def compose(self, network: nn.Module) -> Composition:
+        return Composition(self.parts, (Norms(),) if self.norm else ())

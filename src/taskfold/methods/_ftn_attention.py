@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from ..factors import CP, Init, Rank
+from ..layers import Attention, Composition, Norms, Patterns, Update
+from ..routing import sharing
+from ._base import Method
+
+
+@dataclass(frozen=True)
+class FTNQueryValue(Method):
+    """FTN on attention, query and value: each projection a d_model × d × n tensor, 2 L R (d_model + d + n) numbers.
+
+    Garg et al., section III.B. The paper uses rank 4, alpha 10, `normal`, learning rate 5e-6.
+
+    Args:
+        rank, alpha, init, targets, sharing: as for `FTN`.
+        norm: own normalisation (γ and β); the paper's counts have none.
+    """
+
+    rank: Rank = 4
+    alpha: float | None = 10.0
+    init: Init = "zero"
+    targets: Patterns = "*"
+    norm: bool = False
+    sharing: str = "private"
+    name: ClassVar[str] = "ftn-qv"
+    projections: ClassVar[tuple[str, ...]] = ("query", "value")
+
+    @property
+    def parts(self) -> tuple[Update]:
+        factorisation = CP(self.rank, self.alpha, self.init)
+        return (Update(factorisation, Attention(self.targets, self.projections), sharing(self.sharing)),)
+
+    def compose(self, network: nn.Module) -> Composition:
+        return Composition(self.parts, (Norms(),) if self.norm else ())
+
+
+@dataclass(frozen=True)
+class FTNOutput(FTNQueryValue):
+    """FTN on attention, output projection: L R (d_model + d + n) numbers. The paper uses alpha 100."""
+
+    alpha: float | None = 100.0
+    name: ClassVar[str] = "ftn-output"
+    projections: ClassVar[tuple[str, ...]] = ("output",)

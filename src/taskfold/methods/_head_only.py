@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from ..layers import Composition, Norms
+from ._base import Method
+
+
+@dataclass(frozen=True)
+class HeadOnly(Method):
+    """Feature extractor: the backbone as it is; a task is its head."""
+
+    name: ClassVar[str] = "head-only"
+
+    def compose(self, network: nn.Module) -> Composition:
+        return Composition()
+
+
+@dataclass(frozen=True)
+class HeadNorm(Method):
+    """A task is its head and its own normalisation, running statistics included."""
+
+    name: ClassVar[str] = "head-norm"
+
+    def compose(self, network: nn.Module) -> Composition:
+        return Composition(own=(Norms(),))

@@ -1,0 +1,22 @@
+"""What belongs to one task: its state at every layer, its head, its labels and metrics; its file on disk."""
+
+from ._file import FORMAT_VERSION, Contents, TaskFileError, read, read_header, write
+from ._fingerprint import fingerprint
+from ._head import build_head
+from ._named import Named
+from ._task import Info, Task, check_name
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Contents",
+    "Info",
+    "Named",
+    "Task",
+    "TaskFileError",
+    "build_head",
+    "check_name",
+    "fingerprint",
+    "read",
+    "read_header",
+    "write",
+]

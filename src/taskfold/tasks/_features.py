@@ -1,0 +1,47 @@
+"""From a backbone's output to what a head stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+Features = Callable[[object], Tensor]
+
+
+def pooled(output: object) -> Tensor:
+    """The features in a backbone's output: a tensor itself, or a Hugging Face model's `pooler_output`.
+
+    Raises:
+        TypeError: the output holds neither; a `features` function must say.
+    """
+    if isinstance(output, Tensor):
+        return output
+    found = getattr(output, "pooler_output", None)
+    if isinstance(found, Tensor):
+        return found
+    raise TypeError(
+        f"the backbone returned {type(output).__name__}, which holds no pooled features; give MultiTask "
+        "features=lambda output: …, such as output.last_hidden_state.mean(1)"
+    )
+
+
+def feature_width(network: nn.Module) -> int:
+    """How many features a backbone says it has (timm's `num_features`, Hugging Face's `hidden_size`).
+
+    Raises:
+        ValueError: it does not say.
+    """
+    config = getattr(network, "config", None)
+    for owner in (network, config):
+        for name in ("head_hidden_size", "num_features", "hidden_size", "d_model"):
+            width = getattr(owner, name, None)
+            if isinstance(width, int) and width > 0:
+                return width
+    sizes = getattr(config, "hidden_sizes", None)
+    if sizes:
+        return int(sizes[-1])
+    raise ValueError(
+        f"{type(network).__name__} does not say how many features it returns; give MultiTask num_features=…, "
+        "or a module as the head"
+    )

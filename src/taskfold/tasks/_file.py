@@ -1,0 +1,125 @@
+"""One safetensors file per task. Written atomically, checked on reading, never unpickled.
+
+The header's metadata holds one JSON document under `taskfold`: format version, task, method, head, labels,
+preprocessing, metrics, the backbone's fingerprint, and a digest over all of that and the tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ._fingerprint import digest
+
+FORMAT_VERSION = 1
+_KEY = "taskfold"
+_FIELDS = {"format_version", "task", "method", "head", "info", "backbone", "digest"}
+
+
+class TaskFileError(ValueError):
+    """A file is not a task file, is damaged, is newer than this version, or belongs to another backbone."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a task file holds.
+
+    Attributes:
+        header: the JSON document, `digest` included.
+        tensors: by name, as `Task.state_dict()` names them.
+    """
+
+    header: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write a task file; the old file stays until the new one is complete.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save {path.name}: folder {str(path.parent)!r} does not exist; create it first")
+    plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    header = {**header, "format_version": FORMAT_VERSION}
+    header["digest"] = digest(plain, _canonical(header))
+    data = safetensors.torch.save(plain, {_KEY: json.dumps(header, ensure_ascii=False)})
+    write_atomically(path, data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a task file, without its tensors and without checking them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TaskFileError: not a task file, damaged, or of a newer format.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no task file {str(path)!r}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, UnicodeDecodeError) as error:
+        raise TaskFileError(f"{path} is truncated, damaged or no safetensors file ({error}); save the task again") from None
+    if _KEY not in metadata:
+        raise TaskFileError(f"{path} is a safetensors file but no task file: its header has no {_KEY!r} entry")
+    try:
+        header = json.loads(metadata[_KEY])
+    except json.JSONDecodeError as error:
+        raise TaskFileError(f"{path} is damaged: its header is no JSON ({error}); save the task again") from None
+    version = header.get("format_version") if isinstance(header, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise TaskFileError(f"{path} is damaged: format_version is {version!r}; save the task again")
+    if version > FORMAT_VERSION:
+        raise TaskFileError(
+            f"{path} has format {version}, this version of taskfold reads up to {FORMAT_VERSION}; upgrade taskfold"
+        )
+    if missing := _FIELDS - set(header):
+        raise TaskFileError(f"{path} is damaged: its header lacks {', '.join(sorted(missing))}; save the task again")
+    return header
+
+
+def read(path: Path) -> Contents:
+    """A whole task file, its digest checked.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TaskFileError: as for `read_header`, or the digest does not match.
+    """
+    header = read_header(path)
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise TaskFileError(f"{path} is truncated or damaged ({error}); save the task again") from None
+    found = digest(tensors, _canonical(header))
+    if found != header["digest"]:
+        raise TaskFileError(f"{path} is damaged: its contents do not match its digest; save or copy the task again")
+    return Contents(header, tensors)
+
+
+def _canonical(header: dict[str, Any]) -> str:
+    return json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True)

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def build_head(head: int | nn.Module | None, features: Callable[[], int], like: Tensor) -> nn.Module | None:
+    """A task's head: a linear layer for a number of outputs, a module as it is, None for none.
+
+    Args:
+        head: outputs (≥ 1), any module, or None.
+        features: asked for the width of the backbone's features, only when a linear layer is built.
+        like: a backbone tensor; the head takes its device and (at least float32) dtype.
+
+    Raises:
+        ValueError: fewer than one output.
+        TypeError: neither a number nor a module.
+    """
+    if head is None or isinstance(head, nn.Module):
+        return head
+    if not isinstance(head, int) or isinstance(head, bool):
+        raise TypeError(f"head must be a number of outputs, an nn.Module or None, found {type(head).__name__} {head!r}")
+    if head < 1:
+        raise ValueError(f"head must be ≥ 1 outputs, found {head}")
+    return nn.Linear(features(), head, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))

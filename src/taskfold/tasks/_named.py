@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Named(nn.Module, Generic[M]):
+    """Modules by name, where the names are the user's: `layer1.0.conv`, `train`, `weight` are all fine.
+
+    `nn.ModuleDict` refuses dots and the names of its own attributes.
+    """
+
+    def __init__(self, modules: dict[str, M] | None = None) -> None:
+        super().__init__()
+        self._modules.update(modules or {})
+
+    def __getitem__(self, name: str) -> M:
+        return self._modules[name]  # type: ignore[return-value]
+
+    def __setitem__(self, name: str, module: M) -> None:
+        self._modules[name] = module
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def get(self, name: str) -> M | None:
+        return self._modules.get(name)  # type: ignore[return-value]
