@@ -105,7 +105,9 @@ class MultiTask(nn.Module):
         if chosen is None:
             raise ValueError(f"task {name!r} has no method: give one here, or to MultiTask")
         if isinstance(head, int) and labels and len(labels) != head:
-            raise ValueError(f"task {name!r} has {head} outputs and {len(labels)} labels; they must be as many")
+            raise ValueError(
+                f"task {name!r} has {head} outputs and {len(labels)} labels; they must be as many"
+            )
         chosen = chosen.with_settings(**settings)
         like = next(self.backbone.parameters(), torch.zeros(()))
         made = build_head(head, lambda: self.num_features or feature_width(self.backbone), like)
@@ -175,7 +177,9 @@ class MultiTask(nn.Module):
         if isinstance(task, str):
             tasks, rows = (self[task],), None
         else:
-            tasks, rows = self._rows(list(task), next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)))
+            tasks, rows = self._rows(
+                list(task), next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+            )
         network = self._network()
         with selecting(Selection(tasks, rows if len(tasks) > 1 else None, self.training)):
             output = network(*args, **kwargs)
@@ -190,7 +194,9 @@ class MultiTask(nn.Module):
         if not names:
             raise ValueError("task is an empty list; give one name per row")
         if len(names) != len(first):
-            raise ValueError(f"task lists {len(names)} names for a batch of {len(first)} rows; give one per row")
+            raise ValueError(
+                f"task lists {len(names)} names for a batch of {len(first)} rows; give one per row"
+            )
         distinct = {name: n for n, name in enumerate(dict.fromkeys(names))}
         rows = torch.tensor([distinct[name] for name in names], device=first.device)
         return tuple(self[name] for name in distinct), rows
@@ -303,11 +309,15 @@ class MultiTask(nn.Module):
             )
         spec = header["head"]
         if spec and spec["kind"] == "module" and head is None:
-            raise ValueError(f"{path} has a head of the user's own; give the module to load it into: load_task(…, head=…)")
+            raise ValueError(
+                f"{path} has a head of the user's own; give the module to load it into: load_task(…, head=…)"
+            )
         made = head if spec and spec["kind"] == "module" else spec and spec["outputs"]
         name = name or header["task"]
         if name in self.tasks:
-            raise ValueError(f"task {name!r} exists already; load it under another name: load_task(…, name=…)")
+            raise ValueError(
+                f"task {name!r} exists already; load it under another name: load_task(…, name=…)"
+            )
         known = set(self.inventory)
         task = self.add_task(name, made, method=build(header["method"]["name"], header["method"]["settings"]))
         try:
@@ -330,7 +340,7 @@ class MultiTask(nn.Module):
                 if self._skeleton is None:
                     built = skeleton(self.backbone, self._paths)
                     set_mode(built, self.training)
-                    self._skeleton = built
+                    self.__dict__["_skeleton"] = built
                 network = self._skeleton
         return network
 
@@ -415,13 +425,19 @@ def _load(task: Task, tensors: dict[str, Tensor], path: Path, known: set[str]) -
     wanted = {**task.state_dict(keep_vars=True), **_inventory_state(task)}
     for key in sorted(wanted.keys() ^ tensors.keys()):
         where = "lacks" if key in wanted else "has an unknown"
-        raise TaskFileError(f"{path} {where} tensor {key!r}; the file does not fit its own method or the given head")
+        raise TaskFileError(
+            f"{path} {where} tensor {key!r}; the file does not fit its own method or the given head"
+        )
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             raise TaskFileError(
                 f"{path}: {key!r} has shape {list(tensor.shape)}, this backbone and head need {list(wanted[key].shape)}"
             )
-        if key.startswith("inventory:") and key.split(":")[1] in known and not torch.equal(wanted[key].cpu(), tensor):
+        if (
+            key.startswith("inventory:")
+            and key.split(":")[1] in known
+            and not torch.equal(wanted[key].cpu(), tensor)
+        ):
             raise TaskFileError(
                 f"{path} stands on other shared factors than this model's ({key!r} differs); load it into a model of its own"
             )

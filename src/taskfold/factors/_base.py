@@ -139,7 +139,9 @@ class Factorisation(ABC):
         for pattern, rank in self.rank.items():
             if fnmatchcase(layer, pattern):
                 return replace(self, rank=rank) if rank else None
-        raise ValueError(f"rank has no entry for layer {layer!r}, only {list(self.rank)}; add '*' as the last pattern")
+        raise ValueError(
+            f"rank has no entry for layer {layer!r}, only {list(self.rank)}; add '*' as the last pattern"
+        )
 
     @property
     def size(self) -> int:

@@ -45,7 +45,8 @@ class CP(Factorisation):
         if modes.kernel:
             sizes["kernel"] = modes.kernel
         return {
-            name: Leaf((self.size, *size), ("rank", *(name for _ in size)), start(name)) for name, size in sizes.items()
+            name: Leaf((self.size, *size), ("rank", *(name for _ in size)), start(name))
+            for name, size in sizes.items()
         }
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck:

@@ -34,7 +34,9 @@ def _tried(module: nn.Linear | nn.Conv2d) -> bool:
 
     out, inp, *kernel = module.weight.shape
     if isinstance(module, nn.Conv2d):
-        x = random(1, module.in_channels, *(2 * d * k + 1 for d, k in zip(module.dilation, kernel, strict=True)))
+        x = random(
+            1, module.in_channels, *(2 * d * k + 1 for d, k in zip(module.dilation, kernel, strict=True))
+        )
     else:
         x = random(1, inp)
     update = Bottleneck(random(out, 2), random(2, inp, *kernel))

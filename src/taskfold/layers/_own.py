@@ -65,7 +65,9 @@ class Own(ABC):
             found += 1
             yield path, OwnState({n: copies.setdefault(id(t), _copy(t)) for n, t in tensors.items()}, group)
         if not found:
-            raise ValueError(f"{type(network).__name__} has no {type(self).__name__.lower()} that a task could own")
+            raise ValueError(
+                f"{type(network).__name__} has no {type(self).__name__.lower()} that a task could own; choose norm=False, or a method without own normalisation"
+            )
 
 
 @dataclass(frozen=True)
@@ -95,4 +97,8 @@ def _direct(module: nn.Module, buffers: bool) -> dict[str, Tensor]:
 
 def _copy(tensor: Tensor) -> Tensor:
     copy = tensor.detach().clone()
-    return nn.Parameter(copy, requires_grad=torch.is_floating_point(copy)) if isinstance(tensor, nn.Parameter) else copy
+    return (
+        nn.Parameter(copy, requires_grad=torch.is_floating_point(copy))
+        if isinstance(tensor, nn.Parameter)
+        else copy
+    )

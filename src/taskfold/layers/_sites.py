@@ -51,7 +51,9 @@ class Composition:
     own: tuple[Own, ...] = ()
 
 
-def fit(composition: Composition, network: nn.Module, inventory: Inventory, prefix: str) -> dict[str, SiteState]:
+def fit(
+    composition: Composition, network: nn.Module, inventory: Inventory, prefix: str
+) -> dict[str, SiteState]:
     """The state of a new task at every module of `network` that the method touches."""
     sites: dict[str, SiteState] = {}
     for own in composition.own:
@@ -97,9 +99,9 @@ class Site:
         updates = list(state.views().values())
         if updates and self._factored(updates):
             x, *_ = *args, *kwargs.values()
-            y = self._with(state.own_tensors(), training).forward(*args, **kwargs)
+            y: Tensor = self._with(state.own_tensors(), training)(*args, **kwargs)  # type: ignore[assignment]
             return beside(self.module, updates, x, y)
-        return self._with(state.tensors(self.module), training).forward(*args, **kwargs)
+        return self._with(state.tensors(self.module), training)(*args, **kwargs)
 
     def _factored(self, updates: list[WeightUpdate]) -> bool:
         if not self.additive:
@@ -107,11 +109,11 @@ class Site:
         factorisations = [(u.factorisation, u.view.modes) for u in updates]
         return all(f.has_bottleneck and factored_pays(self.module, f.size) for f, _ in factorisations)
 
-    def _with(self, tensors: dict[str, Tensor], training: bool) -> nn.Module:
+    def _with(self, tensors: dict[str, Tensor], training: bool) -> Callable[..., object]:
         if not tensors:
-            return self.module
+            return self._plain
         # Its own normalisation trains with the task; the skeleton's copy never does.
-        return stand_in(self.module, tensors, training=training)
+        return stand_in(self.module, tensors, training=training).forward
 
     def _runs_beside(self, states: list[SiteState | None]) -> bool:
         return self.additive and all(state is None or state.own is None for state in states)
@@ -124,11 +126,16 @@ class Site:
             y = beside_rows(self.module, [state and state.views().get(name) for state in states], index, x, y)
         return y
 
-    def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
+    def _split(
+        self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict
+    ) -> object:
         """Any module, any number of batched arguments: the rows of each task by themselves."""
         kwargs = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).arguments
         kwargs.pop("self", None)
-        named, extra = {k: v for k, v in kwargs.items() if k not in ("args", "kwargs")}, kwargs.get("kwargs", {})
+        named, extra = (
+            {k: v for k, v in kwargs.items() if k not in ("args", "kwargs")},
+            kwargs.get("kwargs", {}),
+        )
         args, kwargs = kwargs.get("args", ()), {**named, **extra}
         self._check_batch_first(kwargs)
         first = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
@@ -138,9 +145,13 @@ class Site:
             rows = (index == n).nonzero().squeeze(1)
             if not len(rows):
                 continue
-            mine = {k: v if k == "attn_mask" else tree_map(_taker(rows, len(first)), v) for k, v in kwargs.items()}
+            mine = {
+                k: v if k == "attn_mask" else tree_map(_taker(rows, len(first)), v) for k, v in kwargs.items()
+            }
             with selecting(Selection((task,), None, selection.training)):
-                parts.append(self._one(state, selection.training, tree_map(_taker(rows, len(first)), args), mine))
+                parts.append(
+                    self._one(state, selection.training, tree_map(_taker(rows, len(first)), args), mine)
+                )
             order.append(rows)
         back = torch.cat(order).argsort()
         return tree_map(lambda *t: torch.cat(t)[back] if isinstance(t[0], Tensor) else t[0], *parts)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from torch import nn
 
+from ._own import is_norm
 from ._sites import Site
 
 
@@ -29,15 +30,17 @@ def skeleton(network: nn.Module, paths: Collection[str]) -> nn.Module:
     for path, module in list(twin.named_modules()):
         if path in paths:
             module.__dict__["forward"] = Site(path, module)
+        # Their fused paths read the children's weights without calling them.
         if isinstance(module, nn.TransformerEncoderLayer):
-            # Its fused path reads the children's weights without calling them.
             module.activation_relu_or_gelu = 0
+        if isinstance(module, nn.TransformerEncoder):
+            module.enable_nested_tensor = module.use_nested_tensor = False
     return twin
 
 
 def set_mode(twin: nn.Module, training: bool) -> None:
-    """Train or evaluate; a leaf with buffers of its own (BatchNorm) always evaluates, since they are the backbone's."""
+    """Train or evaluate; what may write its buffers (BatchNorm) always evaluates, since they are the backbone's."""
     twin.train(training)
     for module in twin.modules():
-        if module._buffers and not module._modules:
+        if module._buffers and (is_norm(module) or not module._modules):
             module.training = False

@@ -59,7 +59,9 @@ class Update:
     where: Where
     sharing: Sharing = field(default_factory=Private)
 
-    def fit(self, network: nn.Module, inventory: Inventory, prefix: str) -> Iterator[tuple[str, WeightUpdate]]:
+    def fit(
+        self, network: nn.Module, inventory: Inventory, prefix: str
+    ) -> Iterator[tuple[str, WeightUpdate]]:
         """A new task's update of every selected view; what is shared comes from `inventory`, made there at first.
 
         Raises:
@@ -80,7 +82,9 @@ class Update:
                 bank = _joined(inventory, key, shared, weight) if shared else None
                 yield target.path, WeightUpdate(factorisation, self.sharing, view, weight, bank, key)
         if not found:
-            raise ValueError(f"rank={self.factorisation.rank!r} is 0 for every layer; give at least one layer a rank")
+            raise ValueError(
+                f"rank={self.factorisation.rank!r} is 0 for every layer; give at least one layer a rank"
+            )
 
 
 def make(leaves: Mapping[str, Leaf], like: Tensor) -> nn.ParameterDict:

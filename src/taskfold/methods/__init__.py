@@ -7,4 +7,15 @@ from ._ftn_attention import FTNOutput, FTNQueryValue
 from ._head_only import HeadNorm, HeadOnly
 from ._lora import LoRA
 
-__all__ = ["FTN", "FTNOutput", "FTNQueryValue", "FineTuning", "HeadNorm", "HeadOnly", "LoRA", "Method", "build", "names"]
+__all__ = [
+    "FTN",
+    "FTNOutput",
+    "FTNQueryValue",
+    "FineTuning",
+    "HeadNorm",
+    "HeadOnly",
+    "LoRA",
+    "Method",
+    "build",
+    "names",
+]

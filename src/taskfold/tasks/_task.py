@@ -54,7 +54,12 @@ class Task(nn.Module):
     """
 
     def __init__(
-        self, name: str, method: dict[str, Any], sites: dict[str, nn.Module], head: nn.Module | None, info: Info
+        self,
+        name: str,
+        method: dict[str, Any],
+        sites: dict[str, nn.Module],
+        head: nn.Module | None,
+        info: Info,
     ) -> None:
         super().__init__()
         self.name = check_name(name)

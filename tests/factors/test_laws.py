@@ -1,0 +1,113 @@
+"""What every factorisation keeps, over the table of cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from taskfold.factors import CP, Factorisation, LowRank, Modes
+
+from .cases import CASES, Case
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def made(factorisation: Factorisation, modes: Modes, rows: int | None = None) -> dict[str, Tensor]:
+    leaves = {}
+    for name, leaf in factorisation.leaves(modes).items():
+        tensor = torch.empty((rows, *leaf.shape) if rows else leaf.shape, dtype=torch.float64)
+        for one in tensor if rows else [tensor]:
+            leaf.start(one)
+        leaves[name] = tensor.requires_grad_()
+    return leaves
+
+
+@every_case
+def test_materialise_is_the_formula_in_value_and_gradient(case: Case) -> None:
+    leaves = made(case.factorisation, case.modes)
+    weight, wanted = case.factorisation.materialise(leaves, case.modes), case.oracle(leaves)
+    assert weight.shape == case.modes.shape
+    torch.testing.assert_close(weight, wanted)
+    toward = torch.randn_like(weight)
+    found = torch.autograd.grad((weight * toward).sum(), list(leaves.values()))
+    expected = torch.autograd.grad((wanted * toward).sum(), list(leaves.values()))
+    torch.testing.assert_close(found, expected)
+
+
+@every_case
+def test_bottleneck_is_dense(case: Case) -> None:
+    leaves = made(case.factorisation, case.modes)
+    bottleneck = case.factorisation.bottleneck(leaves, case.modes)
+    assert bottleneck is not None
+    torch.testing.assert_close(bottleneck.dense().reshape(case.modes.shape), case.oracle(leaves))
+
+
+@every_case
+def test_rows_are_the_weights_one_by_one(case: Case) -> None:
+    """Leaves of a batch of tasks make the weights of each; smaller ranks are padded without effect."""
+    leaves = made(case.factorisation, case.modes, rows=3)
+    each = [case.oracle({k: v[n] for k, v in leaves.items()}) for n in range(3)]
+    torch.testing.assert_close(case.factorisation.materialise(leaves, case.modes), torch.stack(each))
+    small = replace(case.factorisation, rank=1)
+    smaller = small.bottleneck(made(small, case.modes), case.modes)
+    bottleneck = case.factorisation.bottleneck(made(case.factorisation, case.modes), case.modes)
+    assert smaller is not None and bottleneck is not None
+    rows = smaller.stack([bottleneck]).rows(torch.tensor([1, 0, 1]))
+    wanted = [bottleneck.dense(), smaller.dense(), bottleneck.dense()]
+    torch.testing.assert_close(rows.dense(), torch.stack(wanted))
+
+
+@every_case
+def test_count(case: Case) -> None:
+    leaves = case.factorisation.leaves(case.modes)
+    assert sum(torch.Size(leaf.shape).numel() for leaf in leaves.values()) == case.count
+    assert all(len(leaf.axes) == len(leaf.shape) for leaf in leaves.values())
+
+
+@every_case
+def test_zero_start_is_exact_and_has_gradient(case: Case) -> None:
+    start = replace(case.factorisation, init="zero")  # type: ignore[call-arg]
+    leaves = made(start, case.modes)
+    weight = start.materialise(leaves, case.modes)
+    assert not weight.any()
+    gradients = torch.autograd.grad((weight * torch.randn_like(weight)).sum(), list(leaves.values()))
+    assert any(gradient.any() for gradient in gradients), "a start without gradient never learns"
+
+
+def test_xavier_start_is_as_large_as_the_paper_says() -> None:
+    torch.manual_seed(0)
+    modes = Modes((64,), (64,), (3, 3))
+    factorisation = CP(rank=50, init="xavier")
+    stds = [factorisation.materialise(made(factorisation, modes), modes).std().item() for _ in range(5)]
+    assert sum(stds) / 5 == pytest.approx(0.024, abs=0.002)
+
+
+@pytest.mark.parametrize("kind", [CP, LowRank])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rank": 0}, r"rank must be a whole number ≥ 1, found 0"),
+        ({"rank": 2.0}, r"rank must be a whole number ≥ 1, found 2.0"),
+        ({"rank": True}, r"found True"),
+        ({"rank": {"a": -1}}, r"rank\['a'\] must be a whole number ≥ 0, found -1"),
+        ({"alpha": 0}, r"alpha must be > 0"),
+        ({"alpha": -1.0}, r"alpha must be > 0"),
+        ({"init": "zeros"}, r"init='zeros' is not known; choose one of 'zero', 'xavier', 'normal'"),
+    ],
+)
+def test_bad_settings_are_named_at_construction(
+    kind: type[Factorisation], settings: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**settings)
+
+
+def test_rank_per_layer() -> None:
+    factorisation = CP(rank={"layer4.*": 8, "layer1.*": 0, "*": 2})
+    found = [factorisation.at(layer) for layer in ("layer4.0.conv1", "layer2.0.conv1", "layer1.0.conv1")]
+    assert [f and f.size for f in found] == [8, 2, None]
+    with pytest.raises(ValueError, match="no entry for layer 'conv1'.*add '\\*'"):
+        CP(rank={"layer4.*": 8}).at("conv1")

@@ -1,0 +1,163 @@
+"""What every layer kind keeps, for every factorisation: one value and one gradient, however it is run."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from taskfold import MultiTask
+from taskfold.factors import CP, Factorisation, LowRank
+from taskfold.layers import Composition, Norms, Update, _execute, is_additive
+from taskfold.methods import Method
+
+from .cases import CASES, Case
+
+FACTORISATIONS = {
+    "cp": CP(rank=3, init="normal"),
+    "cp-alpha": CP(rank=2, alpha=8.0, init="xavier"),
+    "lowrank": LowRank(rank=2, init="normal"),
+}
+FORMS = {"factored": float("inf"), "materialised": 0.0}
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_factorisation = pytest.mark.parametrize("factorisation", FACTORISATIONS.values(), ids=FACTORISATIONS)
+every_form = pytest.mark.parametrize("below", FORMS.values(), ids=FORMS)
+
+
+class OneUpdate(Method):
+    """A method made of one update, for these tests."""
+
+    name = "one-update"
+
+    def __init__(self, update: Update) -> None:
+        self.__dict__["update"] = update
+
+    def compose(self, network: nn.Module) -> Composition:
+        return Composition((self.__dict__["update"],))
+
+    def with_settings(self, **settings: object) -> OneUpdate:
+        return self
+
+    def as_json(self) -> dict:
+        return {"name": self.name, "settings": {}}
+
+
+def built(case: Case, factorisation: Factorisation, *others: Factorisation) -> tuple[nn.Module, MultiTask]:
+    torch.manual_seed(0)
+    network = nn.Sequential(case.build()).double()
+    model = MultiTask(network)
+    for n, one in enumerate((factorisation, *others)):
+        task = model.add_task(f"task{n}", method=OneUpdate(Update(one, case.where)))
+        for parameter in task.double().parameters():
+            nn.init.normal_(parameter, std=0.3)
+    return network, model
+
+
+def gradients(output: Tensor, x: Tensor, model: MultiTask) -> list[Tensor]:
+    toward = torch.arange(output.numel(), dtype=output.dtype).reshape(output.shape).cos()
+    wanted = [x, *model["task0"].parameters()]
+    return list(torch.autograd.grad((output * toward).sum(), wanted))
+
+
+@every_case
+@every_factorisation
+@every_form
+def test_runs_as_the_dense_weight_does(
+    case: Case, factorisation: Factorisation, below: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_execute, "FACTORED_BELOW", below)
+    network, model = built(case, factorisation)
+    x = torch.randn(2, *case.shape, dtype=torch.float64, requires_grad=True)
+    dense = {}
+    for path, state in model["task0"].sites._modules.items():
+        for key, tensor in state.tensors(network.get_submodule(path)).items():  # type: ignore[union-attr,operator]
+            dense[f"{path}.{key}"] = tensor
+    oracle = functional_call(network, dense, (x,))
+    assert not torch.allclose(oracle, network(x)), "the update must do something"
+    found = model(x, task="task0")
+    torch.testing.assert_close(found, oracle)
+    torch.testing.assert_close(gradients(found, x, model), gradients(oracle, x, model))
+
+
+@every_case
+def test_the_update_is_where_the_view_says(case: Case) -> None:
+    """Against a sum written out by hand: the rows of a fused projection, and no others."""
+    network, model = built(case, CP(rank=2))
+    for path, state in model["task0"].sites._modules.items():
+        module = network.get_submodule(path)
+        for update in state.views().values():  # type: ignore[union-attr,operator]
+            weight = module.get_parameter(update.view.parameter)
+            delta = update.dense(torch.float64)
+            whole = torch.zeros_like(weight)
+            start, stop = update.view.rows or (0, len(weight))
+            whole[start:stop] = delta.reshape(whole[start:stop].shape)
+            torch.testing.assert_close(update.added_to(weight), weight + whole)
+
+
+@every_case
+@every_factorisation
+@every_form
+def test_mixed_rows_are_the_tasks_one_by_one(
+    case: Case, factorisation: Factorisation, below: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_execute, "FACTORED_BELOW", below)
+    _, model = built(case, factorisation, CP(rank=1), factorisation.__class__(rank=4, init="normal"))
+    x = torch.randn(5, *case.shape, dtype=torch.float64, requires_grad=True)
+    names = ["task1", "task0", "task0", "task2", "task1"]
+    mixed = model(x, task=names)
+    alone = torch.cat([model(x[n : n + 1], task=name) for n, name in enumerate(names)])
+    torch.testing.assert_close(mixed, alone)
+    torch.testing.assert_close(gradients(mixed, x, model), gradients(alone, x, model))
+
+
+@every_case
+def test_fold_is_the_task(case: Case) -> None:
+    network, model = built(case, CP(rank=3))
+    before = copy.deepcopy(network.state_dict())
+    x = torch.randn(3, *case.shape, dtype=torch.float64)
+    folded = model.fold("task0")
+    assert type(folded) is type(network)
+    assert [type(m) for m in folded.modules()] == [type(m) for m in network.modules()]
+    torch.testing.assert_close(folded(x), model(x, task="task0"))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@every_case
+@torch.no_grad()  # torch's attention takes another kernel where gradients are wanted
+def test_zero_start_is_the_backbone_bit_for_bit(case: Case) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(case.build())
+    model = MultiTask(network)
+    model.add_task("a", method=OneUpdate(Update(CP(rank=2), case.where)))
+    model.add_task("b", method=OneUpdate(Update(LowRank(rank=2), case.where)))
+    x = torch.randn(3, *case.shape)
+    assert torch.equal(model(x, task="a"), network(x))
+    assert torch.equal(model(x, task="b"), network(x))
+
+
+@every_case
+def test_additivity_is_found(case: Case) -> None:
+    network = nn.Sequential(case.build())
+    for target in case.where.find(network):
+        assert is_additive(network.get_submodule(target.path)) == case.additive
+
+
+def test_norms_are_found() -> None:
+    from timm.layers import BatchNormAct2d, GroupNorm1, LayerNorm2d
+    from transformers.models.t5.modeling_t5 import T5LayerNorm
+
+    found = [nn.BatchNorm1d(2), nn.SyncBatchNorm(2), nn.InstanceNorm2d(2, affine=True), nn.RMSNorm(2)]
+    found += [
+        nn.GroupNorm(1, 2),
+        nn.LayerNorm(2),
+        BatchNormAct2d(2),
+        LayerNorm2d(2),
+        GroupNorm1(2),
+        T5LayerNorm(2),
+    ]
+    network = nn.Sequential(*found, nn.Linear(2, 2), nn.Conv2d(2, 2, 1))
+    assert [path for path, _ in Norms().fit(network)] == [str(n) for n in range(len(found))]

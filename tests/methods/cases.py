@@ -1,0 +1,106 @@
+"""One row per method; every promise is kept by each, on every architecture it applies to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import timm
+import torch
+import torchvision
+from torch import nn
+from transformers import ViTConfig, ViTModel
+
+import taskfold as tfold
+
+
+def _timm(name: str, **settings: object) -> Callable[[], nn.Module]:
+    return lambda: timm.create_model(name, num_classes=0, **settings)  # type: ignore[arg-type]
+
+
+def _hugging_face_vit() -> nn.Module:
+    return ViTModel(
+        ViTConfig(
+            num_hidden_layers=2,
+            hidden_size=24,
+            num_attention_heads=3,
+            intermediate_size=48,
+            image_size=32,
+            patch_size=16,
+        )
+    )
+
+
+def _torchvision_vit() -> nn.Module:
+    network = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=2, num_heads=3, hidden_dim=24, mlp_dim=48
+    )
+    network.heads = nn.Identity()  # type: ignore[assignment]
+    network.num_features = 24  # type: ignore[assignment]
+    return network
+
+
+class TorchEncoder(nn.Module):
+    """Torch's own encoder, whose fused evaluation path reads weights past their modules."""
+
+    num_features = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=False)
+        self.patches = nn.Conv2d(3, 16, 16, 16)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(x).flatten(2).mT
+        hidden = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=x.device)
+        return self.encoder(tokens, src_key_padding_mask=hidden).mean(1)
+
+
+CONVOLUTIONAL: dict[str, Callable[[], nn.Module]] = {
+    # Blocks that start at zero would give their first convolutions no gradient.
+    "resnet18": _timm("resnet18", zero_init_last=False),
+    "resnet34": _timm("resnet34", zero_init_last=False),
+    "resnet50": _timm("resnet50", zero_init_last=False),
+    "efficientnet-lite0": _timm("tf_efficientnet_lite0"),
+}
+ATTENTION: dict[str, Callable[[], nn.Module]] = {
+    "timm-vit": _timm("vit_tiny_patch16_224", img_size=32, embed_dim=24, depth=2, num_heads=3),
+    "hf-vit": _hugging_face_vit,
+    "torchvision-vit": _torchvision_vit,
+    "torch-encoder": TorchEncoder,
+}
+NETWORKS = CONVOLUTIONAL | ATTENTION
+
+
+@dataclass(frozen=True)
+class Case:
+    method: tfold.Method
+    networks: tuple[str, ...]
+    counts: dict[str, int]
+    """Exact numbers of one task on timm's network of that name, by network: factors and norm summed."""
+
+    def __str__(self) -> str:
+        settings = [
+            f"{k}={v}"
+            for k, v in self.method.as_json()["settings"].items()
+            if k in ("layers", "init", "norm")
+        ]
+        return "-".join([self.method.name, *settings])
+
+
+CONV, ATT, ALL = tuple(CONVOLUTIONAL), tuple(ATTENTION), tuple(NETWORKS)
+CASES = [
+    Case(tfold.FTN(rank=2), CONV, {"resnet18": 2 * 8723 + 9600, "resnet50": 2 * 49204 + 53120}),
+    Case(tfold.FTN(rank=3, init="xavier", alpha=1.0), ("resnet18", "efficientnet-lite0"), {}),
+    Case(tfold.FTNQueryValue(rank=4), ATT, {"vit_base_patch32_224": 81024}),
+    Case(tfold.FTNOutput(rank=4), ATT, {"vit_base_patch32_224": 40512}),
+    Case(tfold.LoRA(rank=4), ATT, {"vit_base_patch32_224": 147456}),
+    Case(tfold.LoRA(rank=2, layers="convolution"), ("resnet18", "efficientnet-lite0"), {}),
+    Case(tfold.LoRA(rank=2, layers="convolution", norm=True), ("resnet34", "resnet50"), {}),
+    Case(tfold.LoRA(rank=2, layers="all"), ("timm-vit", "hf-vit", "resnet18"), {}),
+    Case(tfold.HeadOnly(), ALL, {"resnet50": 0}),
+    Case(tfold.HeadNorm(), ALL, {"resnet18": 9600, "resnet34": 17024, "resnet50": 53120}),
+    Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+]
+EVERY = [(case, network) for case in CASES for network in case.networks]

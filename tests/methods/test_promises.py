@@ -1,0 +1,202 @@
+"""The promises of the design, for every method on every architecture; bit for bit where they say so."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+import taskfold as tfold
+from taskfold import MultiTask
+from taskfold.methods import names
+
+from .cases import CASES, EVERY, NETWORKS, Case
+
+everywhere = pytest.mark.parametrize(("case", "network"), EVERY, ids=[f"{case}-{net}" for case, net in EVERY])
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def built(case: Case, network: str, *tasks: str) -> MultiTask:
+    model = MultiTask(NETWORKS[network](), case.method).eval()
+    for n, name in enumerate(tasks):
+        model.add_task(name, head=3 + n)
+        stir(model, name)
+    return model
+
+
+def stir(model: MultiTask, name: str) -> None:
+    """Move a task away from its start, running statistics too."""
+    with torch.no_grad():
+        for parameter in model[name].parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+        for key, buffer in model[name].named_buffers():
+            if buffer.is_floating_point():
+                buffer.mul_(1.1).add_(0.05 * ("var" in key))
+
+
+def images(rows: int = 4) -> Tensor:
+    return torch.randn(rows, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def train(model: MultiTask, name: str, steps: int = 3) -> None:
+    model.train()
+    optimizer = torch.optim.AdamW(model[name].parameters(), lr=1e-2, weight_decay=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(images(), task=name).square().mean().backward()
+        optimizer.step()
+    model.eval()
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
+    return before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+
+
+@everywhere
+def test_backbone_and_other_tasks_never_move(case: Case, network: str) -> None:
+    """Promises 1 and 2."""
+    model = built(case, network, "a")
+    backbone, task = snapshot(model.backbone), snapshot(model["a"])
+    with torch.no_grad():
+        output = model(images(), task="a")
+    model.add_task("b", head=4)
+    b = snapshot(model["b"])
+    train(model, "b")
+    assert not same(b, snapshot(model["b"])), "training must do something"
+    with torch.no_grad():
+        assert torch.equal(model(images(), task="a"), output)
+    assert same(backbone, snapshot(model.backbone))
+    assert same(task, snapshot(model["a"]))
+    model.rename_task("b", "c")
+    model.remove_task("c")
+    with torch.no_grad():
+        assert torch.equal(model(images(), task="a"), output)
+
+
+@everywhere
+def test_every_number_of_a_task_learns(case: Case, network: str) -> None:
+    """No silent no-op: after two steps each parameter of the task has moved."""
+    model = built(case, network)
+    model.add_task("a", head=3)
+    before = snapshot(model["a"])
+    train(model, "a", steps=3)
+    still = {key for key, value in model["a"].named_parameters() if torch.equal(value, before[key])}
+    # A bias right before a BatchNorm or on keys cancels out; a copied embedding of unseen inputs does not move.
+    assert not {key for key in still if "updates" in key or "head" in key}
+    if any("running_mean" in key for key in before):
+        assert any(
+            not torch.equal(snapshot(model["a"])[key], before[key]) for key in before if "running_mean" in key
+        )
+
+
+@everywhere
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_fold_is_the_task(case: Case, network: str) -> None:
+    """Promise 3."""
+    model = built(case, network, "a")
+    folded = model.fold("a").eval()
+    assert type(folded.backbone) is type(model.backbone)
+    assert folded.backbone.state_dict().keys() == model.backbone.state_dict().keys()
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images()), model(images(), task="a"), rtol=1e-4, atol=1e-4)
+
+
+@everywhere
+def test_a_mixed_batch_is_the_tasks_one_by_one(case: Case, network: str) -> None:
+    """Promise 4."""
+    model = built(case, network, "a", "b")
+    x, rows = images(), ["b", "a", "a", "b"]
+    with torch.no_grad():
+        mixed = model(x, task=rows)
+        for n, name in enumerate(rows):
+            torch.testing.assert_close(mixed[n], model(x, task=name)[n], rtol=1e-4, atol=1e-4)
+        alone = model(x, task=["a"] * 4)
+        assert torch.equal(torch.stack(alone), model(x, task="a"))
+
+
+@everywhere
+def test_a_file_is_the_task(case: Case, network: str, tmp_path: Path) -> None:
+    """Promise 6: bit for bit in another model of the same backbone."""
+    model = built(case, network, "a")
+    model["a"].info.labels = ("x", "y", "z")
+    model["a"].info.metrics = {"test_accuracy": 0.5}
+    model.save_task("a", tmp_path / "a.safetensors")
+    other = MultiTask(copy.deepcopy(model.backbone)).eval()
+    loaded = other.load_task(tmp_path / "a.safetensors")
+    assert same(snapshot(loaded), snapshot(model["a"]))
+    assert (loaded.info, loaded.method) == (model["a"].info, model["a"].method)
+    with torch.no_grad():
+        assert torch.equal(other(images(), task="a"), model(images(), task="a"))
+
+
+@everywhere
+def test_two_threads_get_their_own_answers(case: Case, network: str) -> None:
+    model = built(case, network, "a", "b")
+    x = images(2)
+    wrong: list[str] = []
+    start = threading.Barrier(2)
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        wanted = {name: model(x, task=name) for name in ("a", "b")}
+
+    @torch.no_grad()
+    def ask(name: str) -> None:
+        torch.set_num_threads(1)
+        start.wait()
+        wrong.extend(name for _ in range(5) if not torch.equal(model(x, task=name), wanted[name]))
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    torch.set_num_threads(threads_before)
+    assert not wrong
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_counts_are_exact(case: Case) -> None:
+    for network, wanted in case.counts.items():
+        with torch.device("meta"):
+            backbone = timm.create_model(network, num_classes=0)
+        assert tfold.count(backbone, case.method).adapter_total == wanted
+
+
+def test_every_method_is_in_the_table() -> None:
+    assert {case.method.name for case in CASES} >= set(names()) - {"one-update"}
+
+
+@pytest.fixture
+def encoder() -> Iterator[MultiTask]:
+    yield built(Case(tfold.FTNQueryValue(rank=4), (), {}), "timm-vit", "a", "b")
+
+
+def test_gradient_checkpointing_keeps_the_task(encoder: MultiTask) -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    x = images().requires_grad_()
+    wanted = torch.autograd.grad(encoder(x, task="a").sum(), x)[0]
+    blocks = encoder._network().blocks
+    for block in blocks:  # type: ignore[union-attr]
+        inner = type(block).forward.__get__(block)
+        block.forward = lambda h, inner=inner, **_: checkpoint(
+            inner, h, use_reentrant=False, context_fn=tfold.checkpoint_context
+        )
+    first, second = encoder(x, task="a").sum(), encoder(x, task="b").sum()
+    torch.testing.assert_close(torch.autograd.grad(first, x)[0], wanted)
+    assert not torch.allclose(torch.autograd.grad(second, x)[0], wanted)

@@ -1,0 +1,185 @@
+"""A task file is refused, with a clear error and no harm, whenever it is not exactly right."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import taskfold as tfold
+from taskfold import MultiTask, TaskFileError
+from taskfold.tasks import read, read_header, write
+
+
+def network(width: int = 8) -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.Conv2d(width, 8, 3)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.fixture
+def model() -> MultiTask:
+    made = MultiTask(network(), tfold.FTN(rank=2), num_features=8).eval()
+    made.add_task("flowers", head=3, labels=["rose", "lily", "<ünïcode>"], preprocessing={"size": 64})
+    return made
+
+
+@pytest.fixture
+def path(model: MultiTask, tmp_path: Path) -> Path:
+    return model.save_task("flowers", tmp_path / "flowers.safetensors")
+
+
+def refused(path: Path, message: str, backbone: nn.Module | None = None, **settings: object) -> None:
+    other = MultiTask(backbone or network(), tfold.FTN(rank=2), num_features=8).eval()
+    other.add_task("kept", head=2)
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        before = other(x, task="kept")
+        with pytest.raises((TaskFileError, ValueError, FileNotFoundError), match=message):
+            other.load_task(path, **settings)  # type: ignore[arg-type]
+        assert list(other.tasks) == ["kept"]
+        assert torch.equal(other(x, task="kept"), before)
+
+
+def test_header_says_everything(path: Path) -> None:
+    header = read_header(path)
+    assert header["task"] == "flowers"
+    assert header["method"] == tfold.FTN(rank=2).as_json()
+    assert header["info"]["labels"] == ["rose", "lily", "<ünïcode>"]
+    assert header["info"]["preprocessing"] == {"size": 64}
+    assert header["backbone"]["fingerprint"] == tfold.fingerprint(network())
+    assert header["head"] == {"kind": "linear", "outputs": 3}
+
+
+def test_another_backbone(path: Path) -> None:
+    refused(path, "belongs to another backbone", network(width=9))
+    moved = network()
+    with torch.no_grad():
+        moved[0].weight[0, 0, 0, 0] += 1e-6  # type: ignore[index,union-attr,operator]
+    refused(path, "belongs to another backbone", moved)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.001, 0.2, 0.6, 0.999])
+def test_truncated(path: Path, keep: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    refused(path, "truncated, damaged or no safetensors file")
+
+
+def test_any_flipped_byte(path: Path) -> None:
+    data = path.read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+    spots = [
+        *range(0, header, 7),
+        *range(header, len(data), max(1, (len(data) - header) // 60)),
+        len(data) - 1,
+    ]
+    for spot in spots:
+        damaged = bytearray(data)
+        damaged[spot] ^= 1 << (spot % 7)
+        path.write_bytes(damaged)
+        with pytest.raises(TaskFileError):
+            MultiTask(network(), num_features=8).load_task(path)
+
+
+def test_foreign_safetensors(tmp_path: Path) -> None:
+    foreign = tmp_path / "lora.safetensors"
+    safetensors.torch.save_file({"weight": torch.zeros(2)}, foreign, {"format": "pt"})
+    refused(foreign, "is a safetensors file but no task file")
+    (tmp_path / "notes.safetensors").write_text("hello, this is text")
+    refused(tmp_path / "notes.safetensors", "no safetensors file")
+    refused(tmp_path / "nothing.safetensors", "there is no task file")
+
+
+def test_newer_format(path: Path) -> None:
+    with_header(path, format_version=99)
+    refused(path, "has format 99, this version of taskfold reads up to 1; upgrade")
+
+
+def with_header(path: Path, **changes: object) -> None:
+    """A file that is whole, but for what it says."""
+    with safetensors.safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["taskfold"]) | changes
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"taskfold": json.dumps(header)})
+
+
+def test_shapes_that_do_not_fit(path: Path) -> None:
+    contents = read(path)
+    key = next(key for key in contents.tensors if key.endswith("out0"))
+    header = {k: v for k, v in contents.header.items() if k not in ("digest", "format_version")}
+    write(path, header, {**contents.tensors, key: torch.zeros(3, 8)})
+    refused(path, "has shape \\[3, 8\\], this backbone and head need \\[2, 8\\]")
+    write(path, header, {k: v for k, v in contents.tensors.items() if k != key})
+    refused(path, "lacks tensor")
+    write(path, header, {**contents.tensors, "more": torch.zeros(1)})
+    refused(path, "has an unknown tensor 'more'")
+
+
+def test_name_taken_and_renamed(model: MultiTask, path: Path) -> None:
+    with pytest.raises(ValueError, match="exists already; load it under another name"):
+        model.load_task(path)
+    assert model.load_task(path, name="again").name == "again"
+
+
+def test_a_head_of_the_users_own(model: MultiTask, tmp_path: Path) -> None:
+    head = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+    model.add_task("deep", head=copy.deepcopy(head))
+    path = model.save_task("deep", tmp_path / "deep.safetensors")
+    refused(path, "head of the user's own; give the module")
+    refused(path, "lacks tensor 'head|has an unknown tensor|has shape", head=nn.Linear(8, 2))
+    other = MultiTask(network(), num_features=8).eval()
+    other.load_task(path, head=head)
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(other(x, task="deep"), model(x, task="deep"))
+
+
+def test_a_failed_write_leaves_the_old_file(
+    model: MultiTask, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        model.save_task("flowers", path)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    with pytest.raises(FileNotFoundError, match="create it first"):
+        model.save_task("flowers", path.parent / "missing" / "a.safetensors")
+
+
+def test_shared_factors_travel_with_the_file(tmp_path: Path) -> None:
+    x = torch.randn(2, 3, 8, 8)
+    model = MultiTask(network(), tfold.FTN(rank=2, sharing="shared"), num_features=8).eval()
+    model.add_task("a", head=2)
+    model.add_task("b", head=2)
+    assert (
+        tfold.count(network(), tfold.FTN(rank=2, sharing="shared"), tasks=3).as_json()["per_task"]["factors"]
+        == 0
+    )
+    with torch.no_grad():
+        for bank in model.inventory.parameters():
+            bank.normal_()
+    path = model.save_task("a", tmp_path / "a.safetensors")
+    other = MultiTask(network(), num_features=8).eval()
+    other.load_task(path)
+    other.load_task(path, name="twice")
+    assert torch.equal(other(x, task="a"), model(x, task="a"))
+    strange = MultiTask(network(), tfold.FTN(rank=2, sharing="shared"), num_features=8).eval()
+    strange.add_task("own", head=2)
+    with torch.no_grad():
+        for bank in strange.inventory.parameters():
+            bank.normal_()
+    with pytest.raises(TaskFileError, match="stands on other shared factors"):
+        strange.load_task(path)
+    assert list(strange.tasks) == ["own"]
+    with pytest.raises(ValueError, match="share its rank"):
+        model.add_task("c", rank=3)

@@ -1,0 +1,212 @@
+"""MultiTask: what can't work says so, by name, when it is asked for."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import taskfold as tfold
+from taskfold import MultiTask
+from taskfold.methods import build
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.Dropout(0.5)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.fixture
+def model() -> MultiTask:
+    made = MultiTask(network(), tfold.FTN(rank=2), num_features=8).eval()
+    made.add_task("flowers", head=3)
+    made.add_task("cars", head=5, rank=4)
+    return made
+
+
+x = torch.randn(4, 3, 9, 9)
+
+
+@pytest.mark.parametrize("name", ["", " a", "a.b", "a/b", "a\\b", "a\nb", "x" * 101])
+def test_names_not_allowed(model: MultiTask, name: str) -> None:
+    with pytest.raises(ValueError, match="is not allowed: 1 to 100 printable characters"):
+        model.add_task(name, head=2)
+
+
+@pytest.mark.parametrize("name", ["train", "weight", "type", "日本", "a b", "x" * 100, "__init__"])
+def test_names_allowed(model: MultiTask, name: str) -> None:
+    model.add_task(name, head=2)
+    assert model(x, task=name).shape == (4, 2)
+    assert any(key.startswith(f"tasks.{name}.") for key in model.state_dict())
+
+
+def test_a_misspelt_task_is_an_error(model: MultiTask) -> None:
+    for ask in (lambda: model(x, task="flwers"), lambda: model(x, task=["cars", "flwers", "cars", "cars"])):
+        with pytest.raises(
+            ValueError, match="task 'flwers' is not known; tasks: flowers, cars; did you mean 'flowers'"
+        ):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"head": 0}, "head must be ≥ 1 outputs, found 0"),
+        ({"head": 2.5}, "head must be a number of outputs"),
+        ({"head": 2, "rnk": 3}, "method 'ftn' has no setting 'rnk'; settings: rank"),
+        ({"head": 2, "rank": 0}, "rank must be a whole number ≥ 1, found 0"),
+        ({"head": 2, "targets": "layer9.*"}, "selects none of the 1 layers of Convolutions: 2"),
+        ({"head": 2, "labels": ["a"]}, "has 2 outputs and 1 labels"),
+        ({"head": 2, "rank": {"7": 1}}, "rank has no entry for layer '2'"),
+        ({"head": 2, "rank": {"*": 0}}, "is 0 for every layer"),
+        (
+            {"head": 2, "sharing": "routed"},
+            "sharing='routed' is not known; choose one of 'private', 'shared'",
+        ),
+        ({"head": 2, "method": tfold.FTNQueryValue()}, "Sequential has no layer for Attention"),
+    ],
+)
+def test_bad_tasks_are_refused_whole(model: MultiTask, settings: dict, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.add_task("new", **settings)
+    assert list(model.tasks) == ["flowers", "cars"]
+
+
+def test_other_errors(model: MultiTask) -> None:
+    with pytest.raises(ValueError, match="task 'cars' exists already"):
+        model.add_task("cars")
+    with pytest.raises(ValueError, match="empty list"):
+        model(x, task=[])
+    with pytest.raises(ValueError, match="lists 2 names for a batch of 4 rows"):
+        model(x, task=["cars", "cars"])
+    with pytest.raises(ValueError, match="does not say how many features"):
+        MultiTask(network(), tfold.HeadOnly()).add_task("a", head=3)
+    with pytest.raises(ValueError, match="has no method"):
+        MultiTask(network()).add_task("a")
+    with pytest.raises(TypeError, match="backbone must be an nn.Module"):
+        MultiTask("resnet50")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="method must be a Method"):
+        MultiTask(network(), "ftn")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="method 'ftm' is not known.*did you mean 'ftn'"):
+        build("ftm")
+    with pytest.raises(ValueError, match="layers='conv' is not known"):
+        tfold.LoRA(layers="conv")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="tasks must be ≥ 1"):
+        tfold.count(network(), tfold.FTN(), tasks=0)
+
+
+def test_parametrised_and_patched_layers_are_refused() -> None:
+    with pytest.raises(TypeError, match="has no plain parameter 'weight'"):
+        normed = nn.Sequential(nn.Conv2d(3, 3, 1), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)))
+        MultiTask(normed, tfold.FTN(norm=False)).add_task("a")
+    patched = network()
+    patched[2].forward = lambda h: h  # type: ignore[union-attr,method-assign]
+    model = MultiTask(patched, tfold.FTN(norm=False), num_features=8)
+    model.add_task("a", head=2)
+    with pytest.raises(TypeError, match="has a forward patched onto the instance"):
+        model(x, task="a")
+
+
+class Unused(nn.Module):
+    """Has a layer that it never calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.used, self.idle = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return self.used(self.stem(h)).mean((2, 3))
+
+
+def test_a_layer_that_is_never_called_is_reported() -> None:
+    model = MultiTask(Unused(), tfold.FTN(norm=False), num_features=4)
+    model.add_task("a", head=2)
+    with pytest.warns(UserWarning, match="adapts 1 layers that this forward pass never called.*idle"):
+        model(x, task="a")
+    model.add_task("b", head=2, targets=("*", "!idle"))
+    model(x, task="b")
+
+
+def test_other_backbones_stay_as_they_are_to_their_owner() -> None:
+    mine = timm.create_model("resnet18", num_classes=0).train()
+    keys, modules, hooks = (
+        list(mine.state_dict()),
+        list(mine.modules()),
+        [len(m.__dict__) for m in mine.modules()],
+    )
+    model = MultiTask(mine, tfold.FTN(rank=1))
+    model.add_task("a", head=2)
+    model.eval()(torch.randn(2, 3, 32, 32), task="a")
+    assert (list(mine.state_dict()), list(mine.modules())) == (keys, modules)
+    assert [len(m.__dict__) for m in mine.modules()] == hooks
+    assert mine.training, "its mode is its owner's"
+
+
+def test_moving_copying_and_pickling(model: MultiTask) -> None:
+    with torch.no_grad():
+        wanted = model(x, task="cars")
+        assert torch.equal(copy.deepcopy(model)(x, task="cars"), wanted)
+        assert torch.equal(pickle.loads(pickle.dumps(model))(x, task="cars"), wanted)
+        model.double()
+        torch.testing.assert_close(model(x.double(), task="cars").float(), wanted)
+        model.float()
+        other = MultiTask(network(), tfold.FTN(rank=2), num_features=8).eval()
+        other.add_task("flowers", head=3)
+        other.add_task("cars", head=5, rank=4)
+        other.load_state_dict(model.state_dict())
+        torch.testing.assert_close(other(x, task="cars"), wanted)
+
+
+def test_half_precision_backbone_keeps_full_precision_factors() -> None:
+    model = MultiTask(network().bfloat16(), tfold.FTN(rank=2), num_features=8).eval()
+    task = model.add_task("a", head=nn.Linear(8, 2).bfloat16())
+    assert {p.dtype for p in task.groups()["factors"]} == {torch.float32}
+    y = model(x.bfloat16(), task="a")
+    y.sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in task.groups()["factors"])
+
+
+def test_dropout_follows_the_mode_and_norm_does_not(model: MultiTask) -> None:
+    model.train()
+    assert not torch.equal(model(x, task="cars"), model(x, task="cars"))
+    model.eval()
+    assert torch.equal(model(x, task="cars"), model(x, task="cars"))
+
+
+def test_no_head_gives_the_backbones_own_output(model: MultiTask) -> None:
+    model.add_task("bare")
+    model.add_task("barer")
+    assert model(x, task="bare").shape == (4, 8)
+    assert model(x, task=["bare", "barer", "bare", "bare"]).shape == (4, 8)
+    assert [len(y) for y in model(x, task=["bare", "cars", "cars", "flowers"])] == [8, 5, 5, 3]
+
+
+def test_rank_per_task_and_layer(model: MultiTask) -> None:
+    per_rank = 8 + 8 + 9
+    assert [model[name].counts()["factors"] for name in ("flowers", "cars")] == [2 * per_rank, 4 * per_rank]
+    net = timm.create_model("resnet18", num_classes=0)
+    deep = MultiTask(net, tfold.FTN(rank={"layer4.*": 2, "*": 0})).add_task("a")
+    assert {path.split(".")[0] for path in deep.sites if path.endswith("conv1")} == {"layer4"}
+
+
+def test_a_view_of_one_task_is_the_task(model: MultiTask) -> None:
+    view = model.for_task("cars")
+    assert torch.equal(view(x), model(x, task="cars"))
+    assert {id(p) for p in view.parameters()} == {id(p) for p in model["cars"].parameters()}
+    view.train()
+    assert model.training
+
+
+def test_methods_mix_on_one_backbone(model: MultiTask) -> None:
+    model.add_task("tuned", head=4, method=tfold.FineTuning())
+    model.add_task("plain", head=2, method=tfold.HeadOnly())
+    mixed = model(x, task=["tuned", "plain", "cars", "flowers"])
+    for n, name in enumerate(["tuned", "plain", "cars", "flowers"]):
+        torch.testing.assert_close(mixed[n], model(x, task=name)[n], rtol=1e-4, atol=1e-5)
+    assert torch.equal(model(x, task="plain"), model["plain"].head(model.backbone.eval()(x)))  # type: ignore[misc]
