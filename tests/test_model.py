@@ -88,11 +88,11 @@ def test_other_errors(model: MultiTask) -> None:
         MultiTask(network(), tfold.HeadOnly()).add_task("a", head=3)
     with pytest.raises(ValueError, match="has no method"):
         MultiTask(network()).add_task("a")
-    with pytest.raises(TypeError, match="backbone must be an nn.Module"):
+    with pytest.raises(TypeError, match=r"backbone must be an nn\.Module"):
         MultiTask("resnet50")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="method must be a Method"):
         MultiTask(network(), "ftn")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="method 'ftm' is not known.*did you mean 'ftn'"):
+    with pytest.raises(ValueError, match=r"method 'ftm' is not known.*did you mean 'ftn'"):
         build("ftm")
     with pytest.raises(ValueError, match="layers='conv' is not known"):
         tfold.LoRA(layers="conv")  # type: ignore[arg-type]
@@ -101,8 +101,8 @@ def test_other_errors(model: MultiTask) -> None:
 
 
 def test_parametrised_and_patched_layers_are_refused() -> None:
+    normed = nn.Sequential(nn.Conv2d(3, 3, 1), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)))
     with pytest.raises(TypeError, match="has no plain parameter 'weight'"):
-        normed = nn.Sequential(nn.Conv2d(3, 3, 1), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)))
         MultiTask(normed, tfold.FTN(norm=False)).add_task("a")
     patched = network()
     patched[2].forward = lambda h: h  # type: ignore[union-attr,method-assign]

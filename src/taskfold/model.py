@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .layers import Selection, SiteState, current, fit, selecting, set_mode, skeleton
-from .methods import Method, build
-from .tasks import Info, Named, Task, TaskFileError, build_head, check_name, fingerprint, read, write
-from .tasks._features import Features, feature_width, pooled
+from ._runner import Runner
+from ._saving import Stored, save
+from ._view import Apply, TaskView
+from .layers import Selection, SiteState, current, fit, selecting
+from .methods import Method
+from .tasks import Features, Info, Named, Task, build_head, check_name, feature_width, pooled
 
 
 class MultiTask(nn.Module):
@@ -71,7 +71,7 @@ class MultiTask(nn.Module):
         self.num_features = num_features
         self.tasks: Named[Task] = Named()
         self.inventory: Named[nn.ParameterDict] = Named()
-        self._reset()
+        self._runner = Runner(backbone)
 
     # Tasks
 
@@ -105,9 +105,7 @@ class MultiTask(nn.Module):
         if chosen is None:
             raise ValueError(f"task {name!r} has no method: give one here, or to MultiTask")
         if isinstance(head, int) and labels and len(labels) != head:
-            raise ValueError(
-                f"task {name!r} has {head} outputs and {len(labels)} labels; they must be as many"
-            )
+            raise ValueError(f"task {name!r} has {head} outputs and {len(labels)} labels; they must be as many")
         chosen = chosen.with_settings(**settings)
         like = next(self.backbone.parameters(), torch.zeros(()))
         made = build_head(head, lambda: self.num_features or feature_width(self.backbone), like)
@@ -119,8 +117,7 @@ class MultiTask(nn.Module):
         for key, bank in inventory.items():
             self.inventory[key] = bank
         self.tasks[name] = task
-        if not sites.keys() <= self._paths:
-            self._reset(self._paths | sites.keys())
+        self._runner.adapt(sites)
         return task
 
     def __getitem__(self, name: str) -> Task:
@@ -177,13 +174,8 @@ class MultiTask(nn.Module):
         if isinstance(task, str):
             tasks, rows = (self[task],), None
         else:
-            tasks, rows = self._rows(
-                list(task), next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
-            )
-        network = self._network()
-        with selecting(Selection(tasks, rows if len(tasks) > 1 else None, self.training)):
-            output = network(*args, **kwargs)
-        self._report_unused(network, tasks)
+            tasks, rows = self._rows(list(task), next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)))
+        output = self._runner.run(Selection(tasks, rows if len(tasks) > 1 else None, self.training), args, kwargs)
         if all(one.head is None for one in tasks):
             return output
         if rows is None:
@@ -194,9 +186,7 @@ class MultiTask(nn.Module):
         if not names:
             raise ValueError("task is an empty list; give one name per row")
         if len(names) != len(first):
-            raise ValueError(
-                f"task lists {len(names)} names for a batch of {len(first)} rows; give one per row"
-            )
+            raise ValueError(f"task lists {len(names)} names for a batch of {len(first)} rows; give one per row")
         distinct = {name: n for n, name in enumerate(dict.fromkeys(names))}
         rows = torch.tensor([distinct[name] for name in names], device=first.device)
         return tuple(self[name] for name in distinct), rows
@@ -217,8 +207,7 @@ class MultiTask(nn.Module):
         """Training or evaluation mode of the tasks, and of dropout in the backbone; its BatchNorm never trains."""
         self.training = mode
         self.tasks.train(mode)
-        if self._skeleton is not None:
-            set_mode(self._skeleton, mode)
+        self._runner.train(mode)
         return self
 
     # Folding
@@ -254,36 +243,20 @@ class MultiTask(nn.Module):
             return plain
         parts: OrderedDict[str, nn.Module] = OrderedDict(backbone=plain)
         if self.features is not pooled or hasattr(plain, "config"):
-            parts["features"] = _Apply(self.features)
+            parts["features"] = Apply(self.features)
         parts["head"] = copy.deepcopy(task.head)
         return nn.Sequential(parts).train(self.training)
 
     # Files
 
     def save_task(self, name: str, path: str | Path) -> Path:
-        """Write a task to one safetensors file, atomically.
-
-        Returns:
-            The path.
+        """Write a task to one safetensors file, atomically; return its path.
 
         Raises:
             ValueError: there is no such task.
             FileNotFoundError: the folder does not exist.
         """
-        task = self[name]
-        head: dict[str, Any] | None = None
-        if task.head is not None:
-            plain = type(task.head) is nn.Linear and task.head.bias is not None
-            head = {"kind": "linear", "outputs": task.head.out_features} if plain else {"kind": "module"}  # type: ignore[union-attr]
-        header = {
-            "task": name,
-            "method": task.method,
-            "head": head,
-            "info": task.info.as_json(),
-            "backbone": {"class": type(self.backbone).__name__, "fingerprint": fingerprint(self.backbone)},
-        }
-        write(Path(path), header, {**task.state_dict(), **_inventory_state(task)})
-        return Path(path)
+        return save(self[name], self.backbone, Path(path))
 
     def load_task(self, path: str | Path, *, name: str | None = None, head: nn.Module | None = None) -> Task:
         """Add a task from its file. On any error the model stays as it was.
@@ -297,111 +270,27 @@ class MultiTask(nn.Module):
             TaskFileError: no task file, damaged, newer, of another backbone, or of shapes that do not fit.
             ValueError: the name is taken, or a head must be given.
         """
-        path = Path(path)
-        contents = read(path)
-        header, info = contents.header, contents.header["info"]
-        mine = fingerprint(self.backbone)
-        if header["backbone"]["fingerprint"] != mine:
-            raise TaskFileError(
-                f"{path} belongs to another backbone ({header['backbone']['class']}, fingerprint "
-                f"{header['backbone']['fingerprint'][:12]}…; this one is {type(self.backbone).__name__}, {mine[:12]}…); "
-                "load the backbone it was trained on"
-            )
-        spec = header["head"]
-        if spec and spec["kind"] == "module" and head is None:
-            raise ValueError(
-                f"{path} has a head of the user's own; give the module to load it into: load_task(…, head=…)"
-            )
-        made = head if spec and spec["kind"] == "module" else spec and spec["outputs"]
-        name = name or header["task"]
-        if name in self.tasks:
-            raise ValueError(
-                f"task {name!r} exists already; load it under another name: load_task(…, name=…)"
-            )
+        stored = Stored.read(Path(path), self.backbone)
+        chosen: str = name or stored.name
+        if chosen in self.tasks:
+            raise ValueError(f"task {chosen!r} exists already; load it under another name: load_task(…, name=…)")
         known = set(self.inventory)
-        task = self.add_task(name, made, method=build(header["method"]["name"], header["method"]["settings"]))
+        task = self.add_task(chosen, stored.head(head), method=stored.method())
         try:
-            _load(task, contents.tensors, path, known)
+            stored.fill(task, known)
         except Exception:
-            self.remove_task(name)
+            self.remove_task(chosen)
             for key in set(self.inventory) - known:
                 del self.inventory[key]
             raise
-        task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"])
         return task
 
     # Inside
 
-    def _network(self) -> nn.Module:
-        """The skeleton, built when first needed."""
-        network = self._skeleton
-        if network is None:
-            with self._lock:
-                if self._skeleton is None:
-                    built = skeleton(self.backbone, self._paths)
-                    set_mode(built, self.training)
-                    self.__dict__["_skeleton"] = built
-                network = self._skeleton
-        return network
-
-    def _reset(self, paths: set[str] | None = None) -> None:
-        # Past nn.Module: the skeleton is a view of the backbone, not a part of the model's state.
-        self.__dict__.setdefault("_lock", threading.Lock())
-        self.__dict__["_paths"] = paths if paths is not None else self.__dict__.get("_paths", set())
-        self.__dict__["_skeleton"] = None
-        self.__dict__["_checked"] = set()
-
-    def _report_unused(self, network: nn.Module, tasks: tuple[Task, ...]) -> None:
-        """Say once if a task adapts layers that a forward pass never calls: it would be a silent no-op."""
-        for task in tasks:
-            if task.name in self._checked:
-                continue
-            self._checked.add(task.name)
-            unused = [p for p in task.sites if not network.get_submodule(p).__dict__["forward"].ran]
-            if unused:
-                warnings.warn(
-                    f"task {task.name!r} adapts {len(unused)} layers that this forward pass never called, to no effect: "
-                    f"{', '.join(unused[:5])}; leave them out with targets=('*', '!{unused[0]}')",
-                    stacklevel=4,
-                )
-
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> MultiTask:
         super()._apply(fn, recurse)
-        self._reset()
+        self._runner.forget()
         return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_skeleton", "_checked")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._reset()
-
-
-class TaskView(nn.Module):
-    """One task of a model as a module: its parameters, buffers and state are the task's alone."""
-
-    def __init__(self, model: MultiTask, task: Task) -> None:
-        super().__init__()
-        self.task = task
-        self.__dict__["model"] = model
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__["model"](*args, task=self.task.name, **kwargs)
-
-    def train(self, mode: bool = True) -> TaskView:
-        self.training = mode
-        self.__dict__["model"].train(mode)
-        return self
-
-
-class _Apply(nn.Module):
-    def __init__(self, function: Features) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: object) -> Tensor:
-        return self.function(x)
 
 
 def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -410,37 +299,3 @@ def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextM
     Keeps the task of the forward pass for its recomputation in the backward pass.
     """
     return nullcontext(), selecting(current())
-
-
-def _inventory_state(task: Task) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = {}
-    for update in task.modules():
-        key = update.__dict__.get("inventory_key")
-        if key is not None:
-            state |= {f"inventory:{key}:{leaf}": p for leaf, p in update.__dict__["inventory"].items()}
-    return state
-
-
-def _load(task: Task, tensors: dict[str, Tensor], path: Path, known: set[str]) -> None:
-    wanted = {**task.state_dict(keep_vars=True), **_inventory_state(task)}
-    for key in sorted(wanted.keys() ^ tensors.keys()):
-        where = "lacks" if key in wanted else "has an unknown"
-        raise TaskFileError(
-            f"{path} {where} tensor {key!r}; the file does not fit its own method or the given head"
-        )
-    for key, tensor in tensors.items():
-        if tensor.shape != wanted[key].shape:
-            raise TaskFileError(
-                f"{path}: {key!r} has shape {list(tensor.shape)}, this backbone and head need {list(wanted[key].shape)}"
-            )
-        if (
-            key.startswith("inventory:")
-            and key.split(":")[1] in known
-            and not torch.equal(wanted[key].cpu(), tensor)
-        ):
-            raise TaskFileError(
-                f"{path} stands on other shared factors than this model's ({key!r} differs); load it into a model of its own"
-            )
-    with torch.no_grad():
-        for key, tensor in tensors.items():
-            wanted[key].copy_(tensor)

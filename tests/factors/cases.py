@@ -69,9 +69,7 @@ CASES = [
         "cp-output",
         CP(rank=1, init="normal"),
         Modes((6,), (3, 2)),
-        lambda leaves: torch.einsum("ro,rn,rd->ond", leaves["out0"], leaves["inp0"], leaves["inp1"]).reshape(
-            6, 6
-        ),
+        lambda leaves: torch.einsum("ro,rn,rd->ond", leaves["out0"], leaves["inp0"], leaves["inp1"]).reshape(6, 6),
         1 * (6 + 3 + 2),
     ),
     Case(

@@ -98,9 +98,7 @@ def test_xavier_start_is_as_large_as_the_paper_says() -> None:
         ({"init": "zeros"}, r"init='zeros' is not known; choose one of 'zero', 'xavier', 'normal'"),
     ],
 )
-def test_bad_settings_are_named_at_construction(
-    kind: type[Factorisation], settings: dict, message: str
-) -> None:
+def test_bad_settings_are_named_at_construction(kind: type[Factorisation], settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(**settings)
 
@@ -109,5 +107,5 @@ def test_rank_per_layer() -> None:
     factorisation = CP(rank={"layer4.*": 8, "layer1.*": 0, "*": 2})
     found = [factorisation.at(layer) for layer in ("layer4.0.conv1", "layer2.0.conv1", "layer1.0.conv1")]
     assert [f and f.size for f in found] == [8, 2, None]
-    with pytest.raises(ValueError, match="no entry for layer 'conv1'.*add '\\*'"):
+    with pytest.raises(ValueError, match=r"no entry for layer 'conv1'.*add '\*'"):
         CP(rank={"layer4.*": 8}).at("conv1")

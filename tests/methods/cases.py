@@ -81,11 +81,7 @@ class Case:
     """Exact numbers of one task on timm's network of that name, by network: factors and norm summed."""
 
     def __str__(self) -> str:
-        settings = [
-            f"{k}={v}"
-            for k, v in self.method.as_json()["settings"].items()
-            if k in ("layers", "init", "norm")
-        ]
+        settings = [f"{k}={v}" for k, v in self.method.as_json()["settings"].items() if k in ("layers", "init", "norm")]
         return "-".join([self.method.name, *settings])
 
 

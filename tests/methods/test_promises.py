@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -98,9 +97,7 @@ def test_every_number_of_a_task_learns(case: Case, network: str) -> None:
     # A bias right before a BatchNorm or on keys cancels out; a copied embedding of unseen inputs does not move.
     assert not {key for key in still if "updates" in key or "head" in key}
     if any("running_mean" in key for key in before):
-        assert any(
-            not torch.equal(snapshot(model["a"])[key], before[key]) for key in before if "running_mean" in key
-        )
+        assert any(not torch.equal(snapshot(model["a"])[key], before[key]) for key in before if "running_mean" in key)
 
 
 @everywhere
@@ -182,8 +179,8 @@ def test_every_method_is_in_the_table() -> None:
 
 
 @pytest.fixture
-def encoder() -> Iterator[MultiTask]:
-    yield built(Case(tfold.FTNQueryValue(rank=4), (), {}), "timm-vit", "a", "b")
+def encoder() -> MultiTask:
+    return built(Case(tfold.FTNQueryValue(rank=4), (), {}), "timm-vit", "a", "b")
 
 
 def test_gradient_checkpointing_keeps_the_task(encoder: MultiTask) -> None:
@@ -191,7 +188,7 @@ def test_gradient_checkpointing_keeps_the_task(encoder: MultiTask) -> None:
 
     x = images().requires_grad_()
     wanted = torch.autograd.grad(encoder(x, task="a").sum(), x)[0]
-    blocks = encoder._network().blocks
+    blocks = encoder._runner.network().blocks
     for block in blocks:  # type: ignore[union-attr]
         inner = type(block).forward.__get__(block)
         block.forward = lambda h, inner=inner, **_: checkpoint(

@@ -139,9 +139,7 @@ def test_a_head_of_the_users_own(model: MultiTask, tmp_path: Path) -> None:
     assert torch.equal(other(x, task="deep"), model(x, task="deep"))
 
 
-def test_a_failed_write_leaves_the_old_file(
-    model: MultiTask, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file(model: MultiTask, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
 
     def fail(*_: object) -> None:
@@ -161,10 +159,7 @@ def test_shared_factors_travel_with_the_file(tmp_path: Path) -> None:
     model = MultiTask(network(), tfold.FTN(rank=2, sharing="shared"), num_features=8).eval()
     model.add_task("a", head=2)
     model.add_task("b", head=2)
-    assert (
-        tfold.count(network(), tfold.FTN(rank=2, sharing="shared"), tasks=3).as_json()["per_task"]["factors"]
-        == 0
-    )
+    assert tfold.count(network(), tfold.FTN(rank=2, sharing="shared"), tasks=3).as_json()["per_task"]["factors"] == 0
     with torch.no_grad():
         for bank in model.inventory.parameters():
             bank.normal_()

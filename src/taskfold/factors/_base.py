@@ -66,6 +66,11 @@ class Bottleneck:
     def rank(self) -> int:
         return self.up.shape[-1]
 
+    def zeros(self) -> Bottleneck:
+        """One of the same shape that adds nothing."""
+        spatial = None if self.spatial is None else torch.zeros_like(self.spatial)
+        return Bottleneck(torch.zeros_like(self.up), torch.zeros_like(self.down), spatial)
+
     def dense(self) -> Tensor:
         """The weight `[*, O, I, *kernel]`; two operands at a time, since torch.einsum contracts left to right."""
         down, tail = self.down, self.down.shape[self.up.dim() :]
@@ -139,9 +144,7 @@ class Factorisation(ABC):
         for pattern, rank in self.rank.items():
             if fnmatchcase(layer, pattern):
                 return replace(self, rank=rank) if rank else None
-        raise ValueError(
-            f"rank has no entry for layer {layer!r}, only {list(self.rank)}; add '*' as the last pattern"
-        )
+        raise ValueError(f"rank has no entry for layer {layer!r}, only {list(self.rank)}; add '*' as the last pattern")
 
     @property
     def size(self) -> int:

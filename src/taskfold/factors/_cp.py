@@ -40,13 +40,12 @@ class CP(Factorisation):
 
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
         start = starts(self.init, silent="out0")
-        sizes = {f"out{n}": (size,) for n, size in enumerate(modes.out)}
+        sizes: dict[str, tuple[int, ...]] = {f"out{n}": (size,) for n, size in enumerate(modes.out)}
         sizes |= {f"inp{n}": (size,) for n, size in enumerate(modes.inp)}
         if modes.kernel:
             sizes["kernel"] = modes.kernel
         return {
-            name: Leaf((self.size, *size), ("rank", *(name for _ in size)), start(name))
-            for name, size in sizes.items()
+            name: Leaf((self.size, *size), ("rank", *(name for _ in size)), start(name)) for name, size in sizes.items()
         }
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck:

@@ -37,9 +37,7 @@ class LowRank(Factorisation):
         out, inp, *kernel = modes.shape
         return {
             "up": Leaf((out, self.size), ("out", "rank"), start("up")),
-            "down": Leaf(
-                (self.size, inp, *kernel), ("rank", "inp", *("kernel" for _ in kernel)), start("down")
-            ),
+            "down": Leaf((self.size, inp, *kernel), ("rank", "inp", *("kernel" for _ in kernel)), start("down")),
         }
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck:

@@ -7,7 +7,7 @@ from ._selection import Selection, current, selecting
 from ._sites import Composition, SiteState, fit
 from ._skeleton import set_mode, skeleton
 from ._stand_in import stand_in
-from ._update import Update, WeightUpdate
+from ._update import Update, WeightUpdate, inventory_of
 from ._where import Convolutions, Linears, Patterns, Target, View, Where, matches
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Where",
     "current",
     "fit",
+    "inventory_of",
     "is_additive",
     "matches",
     "selecting",

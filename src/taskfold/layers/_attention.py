@@ -118,9 +118,7 @@ def _head_size(module: nn.Module, children: dict[str, nn.Module]) -> int | None:
 
 def _heads(path: str, layer: str, width: int, size: int) -> tuple[int, int]:
     if width % size:
-        raise ValueError(
-            f"attention {path!r}: {layer} has {width} features, not a multiple of its head size {size}"
-        )
+        raise ValueError(f"attention {path!r}: {layer} has {width} features, not a multiple of its head size {size}")
     return width // size, size
 
 

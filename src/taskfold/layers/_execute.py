@@ -58,16 +58,13 @@ def beside_rows(
     grouped = isinstance(module, nn.Conv2d) and module.groups > 1
     low = [f for f in factors if f is not None]
     uniform = (
-        len(low) == sum(u is not None for u in updates)
-        and len({(f.down.dim(), f.spatial is None) for f in low}) == 1
+        len(low) == sum(u is not None for u in updates) and len({(f.down.dim(), f.spatial is None) for f in low}) == 1
     )
     if grouped or not uniform:
         zero = torch.zeros_like(present.dense(dtype))
         weights = torch.stack([zero if u is None else u.dense(dtype) for u in updates])[index]
         return _onto_rows(y, _weights_per_row(module, weights, x), present)
-    nothing = Bottleneck(
-        *(None if t is None else torch.zeros_like(t) for t in (low[0].up, low[0].down, low[0].spatial))
-    )  # type: ignore[arg-type]
+    nothing = low[0].zeros()
     first, *others = [nothing if f is None else f for f in factors]
     rows = first.stack(others).rows(index)
     if isinstance(module, nn.Conv2d):
@@ -114,9 +111,7 @@ def _weights_per_row(module: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
 def _like(module: nn.Conv2d, weight: Tensor, out: int, groups: int = 1) -> nn.Conv2d:
     """The layer's own geometry (stride, padding, dilation, a subclass's forward) with another weight."""
     inp = weight.shape[1] * groups
-    return stand_in(
-        module, {"weight": weight, "bias": None}, groups=groups, in_channels=inp, out_channels=out
-    )
+    return stand_in(module, {"weight": weight, "bias": None}, groups=groups, in_channels=inp, out_channels=out)
 
 
 def _up(y: Tensor, up: Tensor, z: Tensor) -> Tensor:

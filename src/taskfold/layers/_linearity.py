@@ -15,10 +15,10 @@ def is_additive(module: nn.Module) -> bool:
     Layers that run torch's own forward are. A subclass with its own (timm's `Conv2dSame` pads at run time;
     standardised convolutions are not linear) is tried once on a small input, in double precision.
     """
-    kind = type(module)
     if isinstance(module, nn.Linear):
-        return kind.forward is nn.Linear.forward or _tried(module)
+        return type(module).forward is nn.Linear.forward or _tried(module)
     if isinstance(module, nn.Conv2d):
+        kind = type(module)
         own = kind.forward is not nn.Conv2d.forward or kind._conv_forward is not nn.Conv2d._conv_forward
         return not own or _tried(module)
     return False
@@ -34,9 +34,7 @@ def _tried(module: nn.Linear | nn.Conv2d) -> bool:
 
     out, inp, *kernel = module.weight.shape
     if isinstance(module, nn.Conv2d):
-        x = random(
-            1, module.in_channels, *(2 * d * k + 1 for d, k in zip(module.dilation, kernel, strict=True))
-        )
+        x = random(1, module.in_channels, *(2 * d * k + 1 for d, k in zip(module.dilation, kernel, strict=True)))
     else:
         x = random(1, inp)
     update = Bottleneck(random(out, 2), random(2, inp, *kernel))

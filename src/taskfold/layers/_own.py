@@ -66,7 +66,8 @@ class Own(ABC):
             yield path, OwnState({n: copies.setdefault(id(t), _copy(t)) for n, t in tensors.items()}, group)
         if not found:
             raise ValueError(
-                f"{type(network).__name__} has no {type(self).__name__.lower()} that a task could own; choose norm=False, or a method without own normalisation"
+                f"{type(network).__name__} has no {type(self).__name__.lower()} that a task could own; "
+                "choose norm=False, or a method without own normalisation"
             )
 
 
@@ -97,8 +98,4 @@ def _direct(module: nn.Module, buffers: bool) -> dict[str, Tensor]:
 
 def _copy(tensor: Tensor) -> Tensor:
     copy = tensor.detach().clone()
-    return (
-        nn.Parameter(copy, requires_grad=torch.is_floating_point(copy))
-        if isinstance(tensor, nn.Parameter)
-        else copy
-    )
+    return nn.Parameter(copy, requires_grad=torch.is_floating_point(copy)) if isinstance(tensor, nn.Parameter) else copy

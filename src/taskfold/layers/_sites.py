@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from ..tasks import Task
 from ._execute import beside, beside_rows, factored_pays
 from ._linearity import is_additive
 from ._own import Own, OwnState
@@ -51,9 +52,7 @@ class Composition:
     own: tuple[Own, ...] = ()
 
 
-def fit(
-    composition: Composition, network: nn.Module, inventory: Inventory, prefix: str
-) -> dict[str, SiteState]:
+def fit(composition: Composition, network: nn.Module, inventory: Inventory, prefix: str) -> dict[str, SiteState]:
     """The state of a new task at every module of `network` that the method touches."""
     sites: dict[str, SiteState] = {}
     for own in composition.own:
@@ -81,7 +80,7 @@ class Site:
     def __call__(self, *args: object, **kwargs: object) -> object:
         selection = current()
         self.ran = True
-        states: list[SiteState | None] = [task.sites.get(self.path) for task in selection.tasks]
+        states = [self._state(task) for task in selection.tasks]
         if all(state is None for state in states):
             return self._plain(*args, **kwargs)
         if selection.rows is None:
@@ -89,6 +88,11 @@ class Site:
         if self._runs_beside(states):
             return self._beside_rows(states, selection, *args)  # type: ignore[arg-type]
         return self._split(states, selection, args, kwargs)
+
+    def _state(self, task: Task) -> SiteState | None:
+        state = task.sites.get(self.path)
+        assert state is None or isinstance(state, SiteState)
+        return state
 
     def _plain(self, *args: object, **kwargs: object) -> object:
         return type(self.module).forward(self.module, *args, **kwargs)
@@ -126,9 +130,7 @@ class Site:
             y = beside_rows(self.module, [state and state.views().get(name) for state in states], index, x, y)
         return y
 
-    def _split(
-        self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict
-    ) -> object:
+    def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
         """Any module, any number of batched arguments: the rows of each task by themselves."""
         kwargs = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).arguments
         kwargs.pop("self", None)
@@ -145,13 +147,9 @@ class Site:
             rows = (index == n).nonzero().squeeze(1)
             if not len(rows):
                 continue
-            mine = {
-                k: v if k == "attn_mask" else tree_map(_taker(rows, len(first)), v) for k, v in kwargs.items()
-            }
+            mine = {k: v if k == "attn_mask" else tree_map(_taker(rows, len(first)), v) for k, v in kwargs.items()}
             with selecting(Selection((task,), None, selection.training)):
-                parts.append(
-                    self._one(state, selection.training, tree_map(_taker(rows, len(first)), args), mine)
-                )
+                parts.append(self._one(state, selection.training, tree_map(_taker(rows, len(first)), args), mine))
             order.append(rows)
         back = torch.cat(order).argsort()
         return tree_map(lambda *t: torch.cat(t)[back] if isinstance(t[0], Tensor) else t[0], *parts)

@@ -18,6 +18,9 @@ Inventory = MutableMapping[str, nn.ParameterDict]
 class WeightUpdate(nn.Module):
     """What one task adds to one view of one weight; holds the task's own leaves."""
 
+    shared: tuple[str, nn.ParameterDict] | None
+    """Key and leaves of the inventory it stands on: held in a tuple, not registered, since the model owns it."""
+
     def __init__(
         self,
         factorisation: Factorisation,
@@ -31,12 +34,11 @@ class WeightUpdate(nn.Module):
         leaves = factorisation.leaves(view.modes)
         self.factorisation, self.rule, self.view = factorisation, rule, view
         self.own = make(rule.own(leaves), like)
-        # Held, not registered: the model owns it.
-        self.__dict__["inventory"] = inventory if inventory is not None else {}
-        self.inventory_key = key if inventory is not None else None
+        self.shared = None if inventory is None else (key, inventory)
 
     def leaves(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        chosen = self.rule.select(self.__dict__["inventory"], self.own)
+        inventory = {} if self.shared is None else dict(self.shared[1].items())
+        chosen = self.rule.select(inventory, dict(self.own.items()))
         return {name: leaf.to(dtype) for name, leaf in chosen.items()}
 
     def bottleneck(self, dtype: torch.dtype) -> Bottleneck | None:
@@ -59,9 +61,7 @@ class Update:
     where: Where
     sharing: Sharing = field(default_factory=Private)
 
-    def fit(
-        self, network: nn.Module, inventory: Inventory, prefix: str
-    ) -> Iterator[tuple[str, WeightUpdate]]:
+    def fit(self, network: nn.Module, inventory: Inventory, prefix: str) -> Iterator[tuple[str, WeightUpdate]]:
         """A new task's update of every selected view; what is shared comes from `inventory`, made there at first.
 
         Raises:
@@ -82,9 +82,7 @@ class Update:
                 bank = _joined(inventory, key, shared, weight) if shared else None
                 yield target.path, WeightUpdate(factorisation, self.sharing, view, weight, bank, key)
         if not found:
-            raise ValueError(
-                f"rank={self.factorisation.rank!r} is 0 for every layer; give at least one layer a rank"
-            )
+            raise ValueError(f"rank={self.factorisation.rank!r} is 0 for every layer; give at least one layer a rank")
 
 
 def make(leaves: Mapping[str, Leaf], like: Tensor) -> nn.ParameterDict:
@@ -111,3 +109,9 @@ def _joined(inventory: Inventory, key: str, shared: dict[str, Leaf], like: Tenso
                 "tasks that share an inventory share its rank; leave the rank as it is, or use sharing='private'"
             )
     return bank
+
+
+def inventory_of(task: nn.Module) -> dict[str, nn.Parameter]:
+    """The shared leaves that a task stands on, as `<inventory key>:<leaf>`; empty if all it has is its own."""
+    held = [m.shared for m in task.modules() if isinstance(m, WeightUpdate) and m.shared is not None]
+    return {f"{key}:{name}": leaf for key, bank in held for name, leaf in bank.items()}

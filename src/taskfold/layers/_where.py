@@ -115,9 +115,7 @@ class Where(ABC):
                 f"{type(network).__name__} has no layer for {kind}; choose a method for its kind of layers"
             )
         names = ", ".join(target.path for target in found[:8]) + (", …" if len(found) > 8 else "")
-        raise ValueError(
-            f"targets={self.targets!r} selects none of the {len(found)} layers of {kind}: {names}"
-        )
+        raise ValueError(f"targets={self.targets!r} selects none of the {len(found)} layers of {kind}: {names}")
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,7 @@ class Method(ABC):
         known = [field.name for field in dataclasses.fields(self)]
         for key in settings:
             if key not in known:
-                raise ValueError(
-                    f"method {self.name!r} has no setting {key!r}; settings: {', '.join(known) or 'none'}"
-                )
+                raise ValueError(f"method {self.name!r} has no setting {key!r}; settings: {', '.join(known) or 'none'}")
         return dataclasses.replace(self, **settings)
 
     def as_json(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ._base import Method
 class FTN(Method):
     """Factorised tensor networks: W_t = W + Σ_r out_r ⊗ inp_r ⊗ kernel_r on every convolution, and own normalisation.
 
-    Garg et al., "Parameter-efficient Multi-Task and Multi-Domain Learning using Factorized Tensor Networks", section III.
+    Garg et al., "Parameter-efficient Multi-Task and Multi-Domain Learning using Factorized Tensor Networks", III.A.
 
     Args:
         rank: R ≥ 1, or `{layer pattern: rank}`; R (C_in/groups + C_out + k²) numbers per layer and task.

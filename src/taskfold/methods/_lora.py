@@ -45,9 +45,7 @@ class LoRA(Method):
     @property
     def parts(self) -> tuple[LowRank, Sharing]:
         if self.layers not in get_args(Layers):
-            raise ValueError(
-                f"layers={self.layers!r} is not known; choose one of {', '.join(get_args(Layers))}"
-            )
+            raise ValueError(f"layers={self.layers!r} is not known; choose one of {', '.join(get_args(Layers))}")
         return LowRank(self.rank, self.alpha, self.init), sharing(self.sharing)
 
     def compose(self, network: nn.Module) -> Composition:

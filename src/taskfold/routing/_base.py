@@ -44,7 +44,5 @@ def sharing(name: str) -> Sharing:
     """
     rules = {rule.name: rule for rule in Sharing.__subclasses__()}
     if name not in rules:
-        raise ValueError(
-            f"sharing={name!r} is not known; choose one of {', '.join(map(repr, sorted(rules)))}"
-        )
+        raise ValueError(f"sharing={name!r} is not known; choose one of {', '.join(map(repr, sorted(rules)))}")
     return rules[name]()

@@ -1,5 +1,6 @@
 """What belongs to one task: its state at every layer, its head, its labels and metrics; its file on disk."""
 
+from ._features import Features, feature_width, pooled
 from ._file import FORMAT_VERSION, Contents, TaskFileError, read, read_header, write
 from ._fingerprint import fingerprint
 from ._head import build_head
@@ -9,13 +10,16 @@ from ._task import Info, Task, check_name
 __all__ = [
     "FORMAT_VERSION",
     "Contents",
+    "Features",
     "Info",
     "Named",
     "Task",
     "TaskFileError",
     "build_head",
     "check_name",
+    "feature_width",
     "fingerprint",
+    "pooled",
     "read",
     "read_header",
     "write",

@@ -48,9 +48,7 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
         FileNotFoundError: the folder does not exist.
     """
     if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"cannot save {path.name}: folder {str(path.parent)!r} does not exist; create it first"
-        )
+        raise FileNotFoundError(f"cannot save {path.name}: folder {str(path.parent)!r} does not exist; create it first")
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     header = {**header, "format_version": FORMAT_VERSION}
     header["digest"] = digest(plain, _canonical(header))
@@ -90,15 +88,11 @@ def read_header(path: Path) -> dict[str, Any]:
             f"{path} is truncated, damaged or no safetensors file ({error}); save the task again"
         ) from None
     if _KEY not in metadata:
-        raise TaskFileError(
-            f"{path} is a safetensors file but no task file: its header has no {_KEY!r} entry"
-        )
+        raise TaskFileError(f"{path} is a safetensors file but no task file: its header has no {_KEY!r} entry")
     try:
         header = json.loads(metadata[_KEY])
     except json.JSONDecodeError as error:
-        raise TaskFileError(
-            f"{path} is damaged: its header is no JSON ({error}); save the task again"
-        ) from None
+        raise TaskFileError(f"{path} is damaged: its header is no JSON ({error}); save the task again") from None
     version = header.get("format_version") if isinstance(header, dict) else None
     if not isinstance(version, int) or version < 1:
         raise TaskFileError(f"{path} is damaged: format_version is {version!r}; save the task again")
@@ -107,9 +101,7 @@ def read_header(path: Path) -> dict[str, Any]:
             f"{path} has format {version}, this version of taskfold reads up to {FORMAT_VERSION}; upgrade taskfold"
         )
     if missing := _FIELDS - set(header):
-        raise TaskFileError(
-            f"{path} is damaged: its header lacks {', '.join(sorted(missing))}; save the task again"
-        )
+        raise TaskFileError(f"{path} is damaged: its header lacks {', '.join(sorted(missing))}; save the task again")
     return header
 
 
@@ -127,9 +119,7 @@ def read(path: Path) -> Contents:
         raise TaskFileError(f"{path} is truncated or damaged ({error}); save the task again") from None
     found = digest(tensors, _canonical(header))
     if found != header["digest"]:
-        raise TaskFileError(
-            f"{path} is damaged: its contents do not match its digest; save or copy the task again"
-        )
+        raise TaskFileError(f"{path} is damaged: its contents do not match its digest; save or copy the task again")
     return Contents(header, tensors)
 
 

@@ -29,7 +29,5 @@ def fingerprint(network: nn.Module) -> str:
     """
     state = network.state_dict()
     if any(tensor.device.type == "meta" for tensor in state.values()):
-        raise ValueError(
-            "the network is on the meta device and has no weights to take a fingerprint of; load it first"
-        )
+        raise ValueError("the network is on the meta device and has no weights to take a fingerprint of; load it first")
     return digest(state)

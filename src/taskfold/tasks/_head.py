@@ -21,11 +21,7 @@ def build_head(head: int | nn.Module | None, features: Callable[[], int], like: 
     if head is None or isinstance(head, nn.Module):
         return head
     if not isinstance(head, int) or isinstance(head, bool):
-        raise TypeError(
-            f"head must be a number of outputs, an nn.Module or None, found {type(head).__name__} {head!r}"
-        )
+        raise TypeError(f"head must be a number of outputs, an nn.Module or None, found {type(head).__name__} {head!r}")
     if head < 1:
         raise ValueError(f"head must be ≥ 1 outputs, found {head}")
-    return nn.Linear(
-        features(), head, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32)
-    )
+    return nn.Linear(features(), head, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))

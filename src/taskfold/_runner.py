@@ -1,0 +1,82 @@
+"""Runs the backbone for the selected tasks, through a skeleton that is built when first needed."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+from torch import nn
+
+from .layers import Selection, selecting, set_mode, skeleton
+from .tasks import Task
+
+
+class Runner:
+    """A backbone and the skeleton that stands for it.
+
+    The skeleton is a view of the backbone, no part of the model's state: copies and pickles leave it out.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        self.backbone = backbone
+        self.paths: frozenset[str] = frozenset()
+        self.training = True
+        self.forget()
+
+    def adapt(self, paths: Collection[str]) -> None:
+        """From now on these modules ask which task they run for."""
+        if not self.paths.issuperset(paths):
+            self.paths = self.paths.union(paths)
+            self.forget()
+
+    def forget(self) -> None:
+        """Build the skeleton anew when next needed: the backbone's tensors have moved."""
+        self.lock = threading.Lock()
+        self.skeleton: nn.Module | None = None
+        self.checked: set[str] = set()
+
+    def network(self) -> nn.Module:
+        network = self.skeleton
+        if network is None:
+            with self.lock:
+                network = self.skeleton
+                if network is None:
+                    network = skeleton(self.backbone, self.paths)
+                    set_mode(network, self.training)
+                    self.skeleton = network
+        return network
+
+    def train(self, mode: bool) -> None:
+        self.training = mode
+        if self.skeleton is not None:
+            set_mode(self.skeleton, mode)
+
+    def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        network = self.network()
+        with selecting(selection):
+            output = network(*args, **kwargs)
+        for task in selection.tasks:
+            if task.name not in self.checked:
+                self.checked.add(task.name)
+                _report_unused(network, task)
+        return output
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"backbone": self.backbone, "paths": self.paths, "training": self.training}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.forget()
+
+
+def _report_unused(network: nn.Module, task: Task) -> None:
+    """A task that adapts layers which a forward pass never calls would be a silent no-op."""
+    unused = [path for path in task.sites if not network.get_submodule(path).__dict__["forward"].ran]
+    if unused:
+        warnings.warn(
+            f"task {task.name!r} adapts {len(unused)} layers that this forward pass never called, to no effect: "
+            f"{', '.join(unused[:5])}; leave them out with targets=('*', '!{unused[0]}')",
+            stacklevel=6,
+        )

@@ -1,0 +1,40 @@
+"""Modules made of a model: one task by itself, a function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from .tasks import Features, Task
+
+if TYPE_CHECKING:
+    from .model import MultiTask
+
+
+class TaskView(nn.Module):
+    """One task of a model as a module: its parameters, buffers and state are the task's alone."""
+
+    def __init__(self, model: MultiTask, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.__dict__["model"] = model
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["model"](*args, task=self.task.name, **kwargs)
+
+    def train(self, mode: bool = True) -> TaskView:
+        self.training = mode
+        self.__dict__["model"].train(mode)
+        return self
+
+
+class Apply(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Features) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: object) -> Tensor:
+        return self.function(x)
