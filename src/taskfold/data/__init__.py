@@ -1,0 +1,40 @@
+"""Images with labels: where they come from, whether they can be trained on, and how they become tensors."""
+
+try:
+    from ._check import Problem, check, check_names, sound, unreadable, without_unreadable
+    from ._errors import DataError, MissingDataError, MissingExtraError, UnreadableImageError
+    from ._images import ArrayImages, FileImages, Reader, open_image, to_rgb
+    from ._preprocessing import Preprocessing, Transform
+    from ._sets import ImageSet, TaskData
+    from ._tensors import ImageTensors
+    from .sources import AnySource, Source, parse_source
+except ModuleNotFoundError as error:
+    if error.name not in {"PIL", "pydantic"}:
+        raise
+    raise ImportError(f'taskfold.data needs {error.name}: pip install "taskfold[vision]"') from error
+
+__all__ = [
+    "AnySource",
+    "ArrayImages",
+    "DataError",
+    "FileImages",
+    "ImageSet",
+    "ImageTensors",
+    "MissingDataError",
+    "MissingExtraError",
+    "Preprocessing",
+    "Problem",
+    "Reader",
+    "Source",
+    "TaskData",
+    "Transform",
+    "UnreadableImageError",
+    "check",
+    "check_names",
+    "open_image",
+    "parse_source",
+    "sound",
+    "to_rgb",
+    "unreadable",
+    "without_unreadable",
+]

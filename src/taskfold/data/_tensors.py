@@ -1,0 +1,109 @@
+"""Images as tensors, for a DataLoader."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from ._preprocessing import Preprocessing
+from ._sets import ImageSet
+
+HALF_A_GIGABYTE = 2**29
+CHUNK = 256  # images read ahead by preload
+
+
+class ImageTensors(Dataset[tuple[Tensor, int]]):
+    """A map-style data set of (float `[3, size, size]`, target).
+
+    What augmentation does to an image depends on (seed, epoch, index) alone, not on order, batch or loader
+    process, and leaves the global generators as they were. `set_epoch` reaches running loader processes.
+
+    Args:
+        images: what to read.
+        preprocessing: how to turn an image into a tensor.
+        train: augment.
+        seed: of the augmentation, whole number.
+        cache_bytes: how much to remember of what is the same in every epoch (decoded and resized images); the
+            rest is read anew. 0: nothing. Loader processes divide the allowance.
+
+    Example:
+        >>> from PIL import Image
+        >>> images = ImageSet([1], lambda index: Image.new("RGB", (28, 28)), ["black"])
+        >>> pixels, target = ImageTensors(images, Preprocessing(size=32))[0]
+        >>> pixels.shape, target
+        (torch.Size([3, 32, 32]), 1)
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        preprocessing: Preprocessing,
+        train: bool = False,
+        seed: int = 0,
+        cache_bytes: int = HALF_A_GIGABYTE,
+    ) -> None:
+        self.images = images
+        self.seed = seed
+        self.cache_bytes = cache_bytes
+        self._transform = preprocessing.transform(train)
+        # In shared memory, so that processes started in an earlier epoch see the change.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._cache: dict[int, Tensor] = {}
+        self._cached_bytes = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the augmentation of this epoch."""
+        self._epoch.fill_(epoch)
+
+    def preload(self, threads: int = 4) -> None:
+        """Fill the cache now, in threads, so that loader processes inherit it instead of filling one each."""
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, len(self), CHUNK):
+                missing = [i for i in range(start, min(start + CHUNK, len(self))) if i not in self._cache]
+                for index, pixels in zip(missing, pool.map(self._read, missing), strict=True):
+                    if not self._remember(index, pixels, self.cache_bytes):
+                        return
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self._fixed(index)
+        if self._transform.vary is not None:
+            pixels = self._varied(pixels, index)
+        return self._transform.finish(pixels), int(self.images.targets[index])
+
+    def _fixed(self, index: int) -> Tensor:
+        if (known := self._cache.get(index)) is not None:
+            return known
+        pixels = self._read(index)
+        worker = get_worker_info()
+        self._remember(index, pixels, self.cache_bytes // (worker.num_workers if worker else 1))
+        return pixels
+
+    def _read(self, index: int) -> Tensor:
+        return self._transform.fix(self.images.read(index))
+
+    def _remember(self, index: int, pixels: Tensor, allowance: int) -> bool:
+        if self._cached_bytes + pixels.nbytes > allowance:
+            return False
+        self._cache[index] = pixels
+        self._cached_bytes += pixels.nbytes
+        return True
+
+    def _varied(self, pixels: Tensor, index: int) -> Tensor:
+        assert self._transform.vary is not None
+        text = f"{self.seed}/{int(self._epoch)}/{index}"
+        number = int.from_bytes(blake2b(text.encode(), digest_size=7).digest())
+        # torch.manual_seed would also reset the accelerator's generator, which dropout draws from.
+        generator = torch.default_generator
+        before = generator.get_state()
+        try:
+            generator.manual_seed(number)
+            return self._transform.vary(pixels)
+        finally:
+            generator.set_state(before)

@@ -1,0 +1,126 @@
+"""What every source answers, and what is done alike for all: splits and sizes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from .._errors import MissingDataError
+from .._preprocessing import Preprocessing
+from .._sets import ImageSet, TaskData
+from .._split import contents, hold_out, thin_out
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a source found: the splits that it has of its own, before any is made.
+
+    Attributes:
+        labels: class names; their index is the target.
+        train: or all images, where there are no splits.
+        val: None: taken out of train.
+        test: None: taken out of train.
+        notes: what was found odd, in words.
+        fixed_labels: the labels are a benchmark's own list, so a class may have no image here.
+    """
+
+    labels: tuple[str, ...]
+    train: ImageSet
+    val: ImageSet | None = None
+    test: ImageSet | None = None
+    notes: tuple[str, ...] = ()
+    fixed_labels: bool = False
+
+
+class Source(BaseModel, ABC):
+    """Settings that say where a task's images come from.
+
+    A subclass declares `kind: Literal[...]`, its own settings, and `parts`.
+
+    Attributes:
+        val_fraction: share of train that becomes val, where the source has no val of its own.
+        test_fraction: share of all images that becomes test, where the source has no test of its own.
+        train_size: use only so many images, classes in proportion.
+        val_size: the same for val.
+        test_size: the same for test.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    val_fraction: float = Field(default=0.1, gt=0, lt=1)
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    train_size: PositiveInt | None = None
+    val_size: PositiveInt | None = None
+    test_size: PositiveInt | None = None
+
+    @abstractmethod
+    def parts(self) -> Parts:
+        """Find the images; read as little as possible."""
+
+    @property
+    @abstractmethod
+    def origin(self) -> str:
+        """Short, for tables: `packaged:mnist`, `folder:flowers`."""
+
+    def preprocessing(self, base: Preprocessing) -> Preprocessing:
+        """`base` with the augmentation that is usual for these images. What a user sets goes on top."""
+        return base
+
+    def load(self, name: str | None = None, seed: int = 0) -> TaskData:
+        """The three splits: the source's own where they exist, else stratified and seeded.
+
+        Equal images are never divided between splits that are made here, as far as files and arrays tell.
+        Val comes out of train, never out of test.
+
+        Args:
+            name: of the task; None: after the source.
+            seed: whole number >= 0; same seed, same images.
+
+        Raises:
+            MissingDataError: a folder, file or package is not there.
+            DataError: what is there does not have the expected layout, or is less than the sizes asked for.
+        """
+        parts = self.parts()
+        train, val, test, notes = parts.train, parts.val, parts.test, list(parts.notes)
+        keys = contents(train.read, len(train)) if val is None or test is None else []
+        if test is None:
+            kept, held = hold_out(train.targets, keys, self.test_fraction, seed, "test")
+            notes.append(f"test: {len(held):,} of {len(train):,} images set aside, by class, seed {seed}")
+            train, test, keys = train.subset(kept), train.subset(held), [keys[index] for index in kept]
+        if val is None:
+            kept, held = hold_out(train.targets, keys, self.val_fraction, seed, "val")
+            notes.append(f"val: {len(held):,} of {len(train):,} training images set aside, by class, seed {seed}")
+            train, val = train.subset(kept), train.subset(held)
+        splits = {"train": train, "val": val, "test": test}
+        for split, size in (("train", self.train_size), ("val", self.val_size), ("test", self.test_size)):
+            if size is not None:
+                notes.append(f"{split}: {size:,} of {len(splits[split]):,} images used, by class, seed {seed}")
+                splits[split] = splits[split].subset(thin_out(splits[split].targets, size, seed, split))
+        return TaskData(
+            name or self.origin.partition(":")[2] or self.origin,
+            parts.labels,
+            **splits,
+            notes=tuple(notes),
+            fixed_labels=parts.fixed_labels,
+        )
+
+
+def folder(path: Path, key: str) -> Path:
+    """`path` if it is a folder, with `~` expanded."""
+    found = path.expanduser()
+    if not found.is_dir():
+        what = "is a file" if found.is_file() else "does not exist"
+        raise MissingDataError(f"{key}: must be a folder, but {found.absolute()} {what}")
+    return found
+
+
+def first_existing(choices: list[Path], what: str) -> Path:
+    """The first of `choices` that exists."""
+    for path in choices:
+        if path.exists():
+            return path
+    looked = ", ".join(str(path) for path in choices)
+    raise MissingDataError(f"{what} not found; looked for {looked}")

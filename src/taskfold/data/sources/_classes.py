@@ -1,0 +1,45 @@
+"""A folder per class, with images anywhere below it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .._errors import first_few
+from .._images import FileImages
+from .._sets import ImageSet
+
+SUFFIXES = frozenset(f".{kind}" for kind in ("jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"))
+
+Classes = Mapping[str, Sequence[Path]]
+"""Class name → its images, sorted."""
+
+
+def class_folders(root: Path) -> list[Path]:
+    """Folders directly in `root`, sorted by name, without hidden ones and archivers' leftovers."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+
+
+def scan(root: Path) -> tuple[Classes, list[str]]:
+    """The images of every class in `root`, and notes on files that are not images."""
+    classes: dict[str, list[Path]] = {}
+    ignored: list[Path] = [path for path in root.iterdir() if path.is_file()]
+    for folder in class_folders(root):
+        found: list[Path] = []
+        for place, _, names in os.walk(folder, followlinks=True):
+            for name in names:
+                if not name.startswith("."):
+                    path = Path(place, name)
+                    (found if path.suffix.lower() in SUFFIXES else ignored).append(path)
+        classes[folder.name] = sorted(found)
+    odd = sorted(path.relative_to(root).as_posix() for path in ignored if not path.name.startswith("."))
+    return classes, [f"{len(odd)} files in {root.name} ignored, not images: {first_few(odd)}"] if odd else []
+
+
+def images_of(classes: Classes, labels: Sequence[str], root: Path) -> ImageSet:
+    """The images of `classes` as one set, named by their paths below `root`."""
+    index = {label: target for target, label in enumerate(labels)}
+    paths = [path for files in classes.values() for path in files]
+    targets = [index[label] for label, files in classes.items() for _ in files]
+    return ImageSet(targets, FileImages(paths), [path.relative_to(root).as_posix() for path in paths])

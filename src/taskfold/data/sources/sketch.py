@@ -1,0 +1,48 @@
+"""The ImageNet-to-Sketch benchmark (Mallya et al., Piggyback, 2018)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from .._preprocessing import Preprocessing
+from ._base import Parts, Source, folder
+from ._classes import images_of, scan
+
+CLASSES = {"cubs_cropped": 200, "stanford_cars_cropped": 196, "flowers": 102, "wikiart": 195, "sketches": 250}
+
+
+class ImageNetToSketch(Source):
+    """`root/<dataset>/{train,test}/<class>/*.jpg`; val comes out of train.
+
+    Attributes:
+        root: the folder that holds the five data sets.
+        dataset: which of them.
+    """
+
+    kind: Literal["imagenet-to-sketch"] = "imagenet-to-sketch"
+    root: Path
+    dataset: Literal["cubs_cropped", "stanford_cars_cropped", "flowers", "wikiart", "sketches"]
+
+    @property
+    def origin(self) -> str:
+        """`imagenet-to-sketch:flowers`."""
+        return f"{self.kind}:{self.dataset}"
+
+    def preprocessing(self, base: Preprocessing) -> Preprocessing:
+        """Cropped sets: squashed, flipped. Others: RandomResizedCrop and flip; tested on the centre."""
+        if self.dataset.endswith("_cropped"):
+            return base.changed(resize="squash", crop="none", flip=True)
+        return base.changed(resize="shorter-side+crop", crop="random-resized", flip=True)
+
+    def parts(self) -> Parts:
+        """Labels are the union over train and test, sorted."""
+        root = folder(self.root, "root")
+        place = folder(root / self.dataset, "root/dataset")
+        train, train_notes = scan(folder(place / "train", "root/dataset/train"))
+        test, test_notes = scan(folder(place / "test", "root/dataset/test"))
+        labels = tuple(sorted({*train, *test}))
+        notes = [*train_notes, *test_notes]
+        if len(labels) != CLASSES[self.dataset]:
+            notes.append(f"{len(labels)} classes found where {self.dataset} has {CLASSES[self.dataset]}")
+        return Parts(labels, images_of(train, labels, root), None, images_of(test, labels, root), tuple(notes))

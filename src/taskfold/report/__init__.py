@@ -1,0 +1,38 @@
+"""One results document in, one self-contained HTML report or one terminal table out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ._source import ResultsError, read_results
+from ._terminal import summary_table
+from .schema import Results
+
+__all__ = ["Results", "ResultsError", "read_results", "summary_table", "write_report"]
+
+
+def write_report(results: Results | Mapping[str, Any] | Path, out: Path) -> Path:
+    """Write a report of ``results`` as a single HTML file that needs nothing beside it.
+
+    Args:
+        results: a results document (`taskfold.report.schema`): the mapping, or the path of its JSON file.
+        out: the HTML file to write; missing folders are made, an older report is replaced in one step.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ImportError: matplotlib or jinja2 is missing.
+        FileNotFoundError: the results file does not exist.
+        ResultsError: the document does not fit the schema; the message names file and key.
+        ValueError: ``out`` does not end in .html, or is a folder.
+    """
+    try:
+        from ._page import write_page  # noqa: PLC0415 - an optional extra
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"matplotlib", "jinja2"}:
+            raise
+        raise ImportError(f'write_report needs {error.name}: pip install "taskfold[report]"') from error
+    return write_page(results, out)

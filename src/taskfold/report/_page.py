@@ -1,0 +1,118 @@
+"""The report as one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from . import _format
+from ._atomic import write_text
+from ._headline import headline
+from ._source import read_results
+from ._style import TONES, marks
+from ._summary import Row, best, rows
+from ._svg import to_svg
+from ._table import build, cost_columns, mean_column, task_columns
+from .figures import FIGURES, Section
+from .schema import Prediction, Results, Task
+
+SHOWN_PREDICTIONS = 48
+TINY = 48  # images narrower than this are enlarged without smoothing
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure ready for the page."""
+
+    section: Section
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Predictions on one task by one run."""
+
+    task: Task
+    label: str
+    shown: tuple[Prediction, ...]
+    total: int
+    tiny: bool
+
+
+def write_page(results: Results | Mapping[str, Any] | Path, out: Path) -> Path:
+    """Check the document and the target, render, write in one step."""
+    out = Path(out)
+    if out.suffix.lower() not in {".html", ".htm"}:
+        raise ValueError(f"out must end in .html, so that no other file is replaced by mistake; found {str(out)!r}")
+    if out.is_dir():
+        raise ValueError(f"out must be a file, found the folder {str(out)!r}; add a name such as report.html")
+    document = read_results(results)
+    page = render(document)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, page)
+    return out
+
+
+def render(results: Results) -> str:
+    """The whole page as a string."""
+    environment = Environment(
+        loader=PackageLoader("taskfold.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=_format.percent,
+        share=_format.share,
+        count=_format.count,
+        size=_format.size,
+        duration=_format.duration,
+    )
+    table = rows(results)
+    return environment.get_template("report.html").render(
+        results=results,
+        headline=headline(results),
+        accuracies=build(results, task_columns(results) + ((mean_column(results),) if len(results.tasks) > 1 else ())),
+        costs=build(results, (mean_column(results), *cost_columns())),
+        marks=marks([(row.label, row.method) for row in table]),
+        drawings=_drawings(results),
+        samples=_samples(results, table),
+        failures=[run for run in results.runs if run.failed is not None],
+        tones=TONES,
+    )
+
+
+def _drawings(results: Results) -> list[Drawing]:
+    drawn = ((section, section.figure(results)) for section in FIGURES)
+    return [
+        Drawing(section, Markup(to_svg(figure, section.key, section.title)))  # ElementTree has escaped it
+        for section, figure in drawn
+        if figure is not None
+    ]
+
+
+def _samples(results: Results, table: tuple[Row, ...]) -> list[Samples]:
+    """Per task, the predictions of the best FTN where it has any, else of the best method that has."""
+    found = []
+    for task in results.tasks:
+        having = [row for row in table if any(run.predictions for run in row.on(task.name))]
+        row = best(row for row in having if row.method.startswith("ftn")) or best(having)
+        if row is None:
+            continue
+        predictions = next(run.predictions for run in row.on(task.name) if run.predictions)
+        found.append(
+            Samples(
+                task=task,
+                label=row.label,
+                shown=predictions[:SHOWN_PREDICTIONS],
+                total=len(predictions),
+                tiny=predictions[0].width < TINY,
+            )
+        )
+    return found

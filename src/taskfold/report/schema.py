@@ -1,0 +1,199 @@
+"""The results document, version 1: what a run of the library leaves behind for its report.
+
+Accuracies are fractions between 0 and 1, times seconds, sizes bytes, parameters counts of numbers.
+Unknown keys are refused, so that a misspelt one is not silently left out of the report.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+import unicodedata
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+VERSION = 1
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def _printable(text: str) -> str:
+    # Control characters break SVG and can steer a terminal.
+    return "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
+
+
+def _fractions(metrics: dict[str, float]) -> dict[str, float]:
+    for name, value in metrics.items():
+        if name.endswith("accuracy") and not 0 <= value <= 1:
+            raise ValueError(f"{name} must be a fraction between 0 and 1, found {value}")
+    return metrics
+
+
+def _png(image: str) -> str:
+    try:
+        data = base64.b64decode(image, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"image must be a base64 PNG: {error}") from None
+    if not data.startswith(PNG_SIGNATURE) or len(data) < 24:
+        raise ValueError("image must be a base64 PNG: the PNG signature is missing")
+    return image
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+Name = Annotated[Text, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """Base of every part of the document: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Backbone(Part):
+    """The frozen network: its name, its number of parameters and its size in bytes."""
+
+    name: Name
+    parameters: Annotated[int, Field(gt=0)]
+    bytes: Count | None = None
+
+
+class Task(Part):
+    """One task's data: source, classes, images per split, and what was skipped or repaired."""
+
+    name: Name
+    source: Text = ""
+    labels: tuple[Text, ...] = ()
+    train: Count | None = None
+    val: Count | None = None
+    test: Count | None = None
+    notes: tuple[Text, ...] = ()
+
+
+class CurvePoint(Part):
+    """The state of a training after ``epoch`` passes over the data (fractions of an epoch are fine)."""
+
+    epoch: float
+    step: Count | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    val_accuracy: Fraction | None = None
+
+
+class LayerChange(Part):
+    """‖ΔW‖/‖W‖, Frobenius norms, of one adapted layer."""
+
+    layer: Name
+    ratio: float | None
+
+
+class Prediction(Part):
+    """One test image as base64 PNG, its class, and what the network said with what probability."""
+
+    image: Annotated[str, AfterValidator(_png)]
+    target: Text
+    predicted: Text
+    confidence: Fraction | None = None
+
+    @property
+    def width(self) -> int:
+        """Width of the image in pixels, read from the PNG header."""
+        header = base64.b64decode(self.image[:32])
+        return struct.unpack(">I", header[16:20])[0]
+
+
+class Run(Part):
+    """One training of one method on one task with one seed.
+
+    ``label`` names the method with its settings ("FTN R=4") and is one row of the tables. ``parameters``
+    counts what the task adds, by kind; ``head`` is the only kind with a meaning of its own. A run that did
+    not end well says why in ``failed``; any other has ``metrics["test_accuracy"]``.
+    """
+
+    task: Name
+    method: Name
+    label: Name
+    settings: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    metrics: Annotated[dict[str, float], AfterValidator(_fractions)] = Field(default_factory=dict)
+    parameters: dict[str, Count] = Field(default_factory=dict)
+    bytes: Count | None = None
+    seconds: Seconds | None = None
+    failed: Annotated[Text, Field(min_length=1)] | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    layers: tuple[LayerChange, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
+
+    @model_validator(mode="after")
+    def _measured_or_failed(self) -> Run:
+        if self.failed is None and "test_accuracy" not in self.metrics:
+            raise ValueError("metrics.test_accuracy is missing; a run without it must say why in 'failed'")
+        return self
+
+    @property
+    def accuracy(self) -> float | None:
+        """Test accuracy, or None for a failed run."""
+        return self.metrics["test_accuracy"] if self.failed is None else None
+
+    @property
+    def head(self) -> int | None:
+        """Parameters of the task's head, None when not counted."""
+        return self.parameters.get("head")
+
+    @property
+    def adapter(self) -> int | None:
+        """Parameters of the task besides its head, None when not counted."""
+        return sum(self.parameters.values()) - (self.head or 0) if self.parameters else None
+
+    @property
+    def rank(self) -> float | None:
+        """``settings["rank"]`` where it is one positive number."""
+        rank = self.settings.get("rank")
+        if isinstance(rank, int | float) and not isinstance(rank, bool) and rank > 0:
+            return float(rank)
+        return None
+
+
+class Isolation(Part):
+    """Digests of one task's outputs before and after later tasks were trained."""
+
+    task: Name
+    before: Name
+    after: Name
+    identical: bool
+    what: Text = ""
+
+    @model_validator(mode="after")
+    def _honest(self) -> Isolation:
+        if self.identical != (self.before == self.after):
+            raise ValueError(f"identical is {self.identical}, yet before {self.before!r} and after {self.after!r}")
+        return self
+
+
+class MixedBatch(Part):
+    """A batch of several tasks against the tasks run one by one; ``agreement``: share of equal classes."""
+
+    tasks: tuple[Name, ...]
+    rows: Count
+    agreement: Fraction
+    max_abs_difference: Annotated[float, Field(ge=0)]
+    seconds: Seconds | None = None
+    process: Text = ""
+
+
+class Results(Part):
+    """The whole document."""
+
+    version: Literal[1]
+    title: Name
+    command: Text = ""
+    seconds: Seconds | None = None
+    environment: dict[str, Any] = Field(default_factory=dict)
+    backbone: Backbone
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    runs: tuple[Run, ...]
+    isolation: tuple[Isolation, ...] = ()
+    mixed_batch: MixedBatch | None = None

@@ -1,0 +1,99 @@
+"""The figures show the numbers of the document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from taskfold.report import read_results
+from taskfold.report._svg import to_svg
+from taskfold.report.figures import curves, layers, parameters, rank
+from taskfold.report.figures._labels import spread
+
+Document = dict[str, Any]
+
+
+def test_rank_draws_every_task_the_mean_and_the_references(document: Callable[..., Document]) -> None:
+    figure = rank.figure(read_results(document()))
+    assert figure is not None
+    (axes,) = figure.axes
+    texts = [text.get_text() for text in axes.texts]
+    assert sorted(texts) == ["FTN mean", "animals", "digits", "fine-tuning", "head only", "mnist"]
+    assert list(axes.xaxis.get_majorticklocs()) == [1, 4, 16]
+    mean = next(line for line in axes.lines if line.get_linewidth() == 2.5)
+    accuracies = [run["metrics"]["test_accuracy"] for run in document()["runs"] if run["label"] == "FTN R=4"]
+    assert mean.get_ydata()[1] == pytest.approx(100 * np.mean(accuracies))
+
+
+def test_parameters_puts_each_method_at_its_size(document: Callable[..., Document]) -> None:
+    figure = parameters.figure(read_results(document()))
+    assert figure is not None
+    sizes = sorted({float(line.get_xdata()[0]) for line in figure.axes[0].lines if len(line.get_xdata()) == 1})
+    assert sizes == [12_810, 45_810, 140_810, 524_810, 3_383_818]
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert all(boxes[i].count_overlaps(boxes[:i]) == 0 for i in range(len(boxes)))
+
+
+def test_curves_average_the_epochs_that_all_seeds_reached(document: Callable[..., Document]) -> None:
+    results = document(tasks=("mnist",), seeds=2)
+    results["runs"] = [run for run in results["runs"] if run["label"] == "FTN R=4"]
+    first, second = results["runs"]
+    first["curve"] = [{"epoch": 1, "val_accuracy": 0.2}, {"epoch": 2, "val_accuracy": 0.4}]
+    second["curve"] = [
+        {"epoch": 1, "val_accuracy": 0.4},
+        {"epoch": 2, "val_accuracy": 0.8},
+        {"epoch": 3, "val_accuracy": 1},
+    ]
+    figure = curves.figure(read_results(results))
+    assert figure is not None
+    (line,) = figure.axes[0].lines
+    assert list(line.get_xdata()) == [1, 2]
+    assert list(line.get_ydata()) == pytest.approx([30, 60])
+
+
+def test_layers_show_the_ftn_of_highest_rank(document: Callable[..., Document]) -> None:
+    results = document()
+    for run in results["runs"]:
+        if run["label"] == "FTN R=16":
+            run["layers"] = [{"layer": "stem", "ratio": 0.5}, {"layer": "last", "ratio": None}]
+    figure = layers.figure(read_results(results))
+    assert figure is not None
+    image = np.ma.asarray(figure.axes[0].images[0].get_array())
+    assert image[0].tolist() == [0.5, 0.5, 0.5]
+    assert image.mask[1].all()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["stem", "last"]
+
+
+def test_colours_become_variables_and_the_callers_settings_stay(document: Callable[..., Document]) -> None:
+    before = dict(mpl.rcParams)
+    figure = rank.figure(read_results(document()))
+    assert figure is not None
+    svg = to_svg(figure, "rank", 'a "title"')
+    assert "var(--ftn)" in svg
+    assert "var(--ink)" in svg or "var(--muted)" in svg
+    assert "#0068a8" not in svg
+    assert "<style" not in svg
+    assert 'aria-label="a &quot;title&quot;"' in svg
+    assert dict(mpl.rcParams) == before
+
+
+def test_names_are_never_formulas(document: Callable[..., Document]) -> None:
+    results = read_results(document(tasks=("_$x^2$", "<b>&")))
+    for module in (rank, curves, layers):
+        figure = module.figure(results)
+        assert figure is not None
+        svg = to_svg(figure, "name", "title")
+        assert ">_$x^2$</text>" in svg
+        assert ">&lt;b&gt;&amp;</text>" in svg
+
+
+@pytest.mark.parametrize("wanted", [[0.5] * 5, [0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.9], [0.99] * 30, []])
+def test_labels_keep_their_order_and_distance(wanted: list[float]) -> None:
+    places = np.array(spread(wanted, 0.1))
+    gap = min(0.1, 1 / max(len(wanted) - 1, 1))
+    assert (np.diff(places) >= gap - 1e-9).all()
+    assert ((places >= -1e-9) & (places <= 1 + 1e-9)).all()
