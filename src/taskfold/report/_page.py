@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..tasks import write_atomically
 from . import _format
-from ._atomic import write_text
 from ._headline import headline
 from ._source import read_results
 from ._style import TONES, marks
@@ -54,7 +54,7 @@ def write_page(results: Results | Mapping[str, Any] | Path, out: Path) -> Path:
     document = read_results(results)
     page = render(document)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, page)
+    write_atomically(out, page.encode())
     return out
 
 

@@ -1,7 +1,7 @@
 """What belongs to one task: its state at every layer, its head, its labels and metrics; its file on disk."""
 
 from ._features import Features, feature_width, pooled
-from ._file import FORMAT_VERSION, Contents, TaskFileError, read, read_header, write
+from ._file import FORMAT_VERSION, Contents, TaskFileError, read, read_header, write, write_atomically
 from ._fingerprint import fingerprint
 from ._head import build_head
 from ._named import Named
@@ -23,4 +23,5 @@ __all__ = [
     "read",
     "read_header",
     "write",
+    "write_atomically",
 ]
