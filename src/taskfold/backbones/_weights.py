@@ -1,0 +1,80 @@
+"""A user's file of weights into a network; nothing but tensors is read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ._loaded import BackboneError
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_SHOWN = 4
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file.
+
+    Raises:
+        BackboneError: the file is damaged, or holds something else than tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises anything: UnpicklingError, struct.error, EOFError, …
+        reason = str(error).strip().partition("\n")[0]
+        raise BackboneError(
+            f"{path} cannot be read as weights ({reason}); give a .safetensors file, or one of torch.save(state_dict)"
+        ) from None
+    for key in _WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise BackboneError(f"{path} holds no state dict: expected names with tensors, found {type(found).__name__}")
+    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+def load_weights(network: nn.Module, path: Path, classifier: str | None = None) -> None:
+    """Fill a network from a file.
+
+    Args:
+        network: changed only if everything fits.
+        path: the file.
+        classifier: where the file may have a classifier that the network has not.
+
+    Raises:
+        BackboneError: names or shapes do not match; names them.
+    """
+    state = read_state(path)
+    if classifier:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(f"{classifier}.")}
+    fill(network, state, str(path))
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Copy a state dict into a network if every name and shape matches.
+
+    Raises:
+        BackboneError: one does not.
+    """
+    wanted = network.state_dict()
+    # Files from before PyTorch 0.4.1 lack these counters, and nothing depends on them here.
+    absent = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in wanted]
+    odd = [
+        f"{name} is {list(state[name].shape)}, must be {list(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    problems = [("missing", absent), ("not in the network", unknown), ("of another shape", odd)]
+    if found := [f"{len(names)} {what}: {_few(names)}" for what, names in problems if names]:
+        raise BackboneError(f"{origin} does not fit {type(network).__name__}: {'; '.join(found)}")
+    network.load_state_dict(state, strict=False)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")

@@ -1,0 +1,74 @@
+"""Names to commands; what is the same for all of them: help, version, and how an error ends."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from .. import __version__
+from ._output import echo, fail
+
+COMMANDS = {
+    "demo": "The main job on real data: several tasks on one backbone, methods side by side, a report.",
+    "train": "Train every task of a configuration; run it again to go on after an interruption.",
+    "evaluate": "Measure saved tasks on their held-out test images.",
+    "predict": "Label images with one saved task, or with several at once.",
+    "count": "Count the parameters of a method on an architecture, exactly, without weights.",
+    "inspect": "Show what is in a task file.",
+    "report": "Turn a results file into a report of one HTML page.",
+}
+
+
+class Commands(TyperGroup):
+    """Imports a command's module when that command is called, so that the help of all needs none of them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=text, callback=None) for name, text in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The real command in place of its summary."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and _imported(str(name)), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run; what a user can repair ends with one message."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError, ImportError) as error:
+            if ctx.params.get("debug"):
+                raise
+            fail(str(error) or type(error).__name__)
+
+
+def _imported(name: str) -> Any:
+    single = typer.Typer(add_completion=False)
+    single.command(name)(getattr(import_module(f"{__package__}.{name}"), name))
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        echo(f"taskfold {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", hidden=True, help="Show where an error comes from.")] = False,
+) -> None:
+    """Many tasks folded into one frozen network."""

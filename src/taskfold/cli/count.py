@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from .. import counting
+from ..backbones import load
+from ..config import build_method, parse_settings
+from ._output import emit, show
+
+
+def count(
+    model: Annotated[str, typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME, or module:function.")],
+    method: Annotated[str, typer.Option(help="ftn, ftn-qv, ftn-output, lora, …")] = "ftn",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
+    ] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 1,
+    head: Annotated[int | None, typer.Option(min=1, help="Outputs of each task's head; none if not given.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Count the parameters of a method on an architecture, exactly; no weights are loaded or fetched.
+
+    taskfold count --model timm:resnet34 --method ftn --set rank=1 --json
+    """
+    made = build_method(method, parse_settings(set_ or []))
+    network = load(model, device="meta").network
+    found = counting.count(network, made, tasks=tasks, head=head)
+    if json:
+        emit(found.as_json())
+    else:
+        show(_table(found, f"{method} on {model}", tasks))
+
+
+def _table(found: counting.Count, title: str, tasks: int) -> Table:
+    table = Table("", "parameters", "of backbone", title=title, box=box.SIMPLE, title_justify="left")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    rows = {"backbone": found.backbone}
+    rows |= {f"per task: {kind}": number for kind, number in found.per_task.items()}
+    rows |= {"shared by all": found.shared, "routing, all tasks": found.routing}
+    rows[f"adapters of {tasks} task{'s' * (tasks > 1)}, without heads"] = found.adapter_total
+    for name, number in rows.items():
+        table.add_row(name, f"{number:,}", f"{number / found.backbone:.2%}" if found.backbone else "")
+    return table

@@ -1,0 +1,179 @@
+"""Errors of pydantic, said in the words of the file that has them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+_LONG = 60
+_WORDS = {
+    "Input should": "must",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid string": "text",
+    "a valid dictionary": "a mapping",
+    "a valid list": "a list",
+    "a valid tuple": "a list",
+    "a valid path": "a path",
+    "an instance of Sequence": "a list",
+    "a finite number": "finite",
+    "greater than or equal to": "≥",
+    "less than or equal to": "≤",
+    "greater than": ">",
+    "less than": "<",
+    "Input is not a path for <class 'pathlib.Path'>": "must be a path",
+    "Tuple should have": "must have",
+    " after validation, not 0": "",
+    ", got a number with a fractional part": "",
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+    ", unable to interpret input": "",
+}
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be used: every line names the place, the value found and what is allowed."""
+
+
+def listing(origin: str, problems: Sequence[str]) -> ConfigError:
+    """All problems of one file as one error."""
+    if len(problems) == 1:
+        return ConfigError(f"{origin}: {problems[0]}")
+    return ConfigError("\n  ".join([f"{origin}: {len(problems)} problems", *problems]))
+
+
+def unknown(key: object, known: Iterable[str], what: str) -> str:
+    """What is said of a key or name that does not exist."""
+    there = sorted(known)
+    near = difflib.get_close_matches(str(key), there, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{what} is not known{hint} (known: {', '.join(there) or 'none'})"
+
+
+def key_path(keys: Iterable[object]) -> str:
+    """`tasks[1].source.root`.
+
+    Example:
+        >>> key_path(["tasks", 1, "source", "root"])
+        'tasks[1].source.root'
+    """
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+
+
+Place = tuple[object, ...]
+"""The keys that lead to a value."""
+
+
+def sentence(place: Place, text: str) -> str:
+    """A place and what is wrong there."""
+    return f"{key_path(place)}: {text}" if place else text
+
+
+def problems(error: ValidationError, data: Any, model: type[BaseModel]) -> list[tuple[Place, str]]:
+    """Each place that is wrong, and what is wrong there.
+
+    Args:
+        error: what pydantic found.
+        data: what it was given.
+        model: what it should have been.
+    """
+    found: dict[Place, list[str]] = {}
+    for problem in error.errors(include_url=False):
+        path = tuple(_in_data(problem["loc"], data))
+        text = _sentence(problem, model)
+        # Alternatives of a union each have their say.
+        if text not in found.setdefault(path, []):
+            found[path].append(text)
+    inner = {path[:n] for path in found for n in range(1, len(path))}  # where a deeper place says it better
+    return [(path, _joined(texts)) for path, texts in found.items() if path not in inner]
+
+
+def _sentence(problem: Any, model: type[BaseModel]) -> str:
+    kind, value = problem["type"], problem["input"]
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return unknown(problem["loc"][-1], _keys(model, problem["loc"][:-1]), "key")
+    if kind == "union_tag_invalid":
+        known = [tag.strip("' ") for tag in problem["ctx"]["expected_tags"].split(",")]
+        tag, what = problem["ctx"]["tag"], problem["ctx"]["discriminator"].strip("'")
+        return unknown(tag, known, f"{what} {tag!r}")
+    if kind == "union_tag_not_found":
+        return f"{problem['ctx']['discriminator'].strip(chr(39))} is missing"
+    text = problem["msg"].removeprefix("Value error, ")
+    if kind == "value_error":
+        return text
+    for theirs, ours in _WORDS.items():
+        text = text.replace(theirs, ours)
+    text = re.sub(r" or instance of \w+$", "", text)
+    shown = repr(value)
+    return f"{text}, found {shown if len(shown) <= _LONG else shown[: _LONG - 1] + '…'}"
+
+
+def custom(found: list[tuple[Place, str]], title: str, value: Any) -> ValidationError:
+    """Problems as pydantic's own error, so that a validator of one part can point into it."""
+    details = [
+        InitErrorDetails(type=PydanticCustomError("value_error", "{text}", {"text": text}), loc=place, input=value)  # type: ignore[typeddict-item]
+        for place, text in found
+    ]
+    return ValidationError.from_exception_data(title, details)
+
+
+def _joined(texts: Sequence[str]) -> str:
+    parted = [text.partition(", found ") for text in texts]
+    if len(texts) > 1 and len({found for _, _, found in parted}) == 1:
+        heads = [head if n == 0 else head.removeprefix("must be ") for n, (head, _, _) in enumerate(parted)]
+        return " or ".join(heads) + "".join(parted[0][1:])
+    return "; ".join(texts)
+
+
+def has(data: Any, key: object) -> bool:
+    """Whether a mapping or a list has something at that key."""
+    if isinstance(data, dict):
+        return key in data
+    return isinstance(data, list) and isinstance(key, int) and key < len(data)
+
+
+def _in_data(keys: Sequence[object], data: Any) -> Iterator[object]:
+    """A location without the names of union members, which pydantic mixes in."""
+    for n, key in enumerate(keys):
+        last = n == len(keys) - 1
+        if has(data, key):
+            data = data[key]
+            yield key
+        elif last and isinstance(data, dict) and str(key).isidentifier() and not _is_tag(key, data):
+            yield key
+
+
+def _is_tag(key: object, data: dict[str, Any]) -> bool:
+    return key in data.values() or str(key) in {"int", "str", "float", "bool", "dict", "list", "tuple"}
+
+
+def _keys(kind: Any, path: Sequence[object]) -> list[str]:
+    """The keys that a model has at a location."""
+    if get_origin(kind) is Annotated:
+        return _keys(get_args(kind)[0], path)
+    if get_origin(kind) in (Union, UnionType):
+        members = get_args(kind)
+        tagged = [member for member in members if path and _tag(member) == path[0]]
+        return _keys(tagged[0], path[1:]) if tagged else [key for member in members for key in _keys(member, path)]
+    if get_origin(kind) in (list, tuple):
+        return _keys(get_args(kind)[0], path[1:])
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return []
+    if not path:
+        return list(kind.model_fields)
+    field = kind.model_fields.get(str(path[0]))
+    return _keys(field.annotation, path[1:]) if field else []
+
+
+def _tag(kind: Any) -> object:
+    fields = getattr(kind, "model_fields", {})
+    return fields["kind"].default if "kind" in fields else None

@@ -1,0 +1,54 @@
+"""A method from flat settings, every one checked against what the method says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from ..methods import Method, build, names
+from ._errors import ConfigError, Place, problems, sentence, unknown
+
+
+def build_method(name: str, settings: Mapping[str, Any]) -> Method:
+    """A method from its name and settings as YAML gives them.
+
+    Args:
+        name: `ftn`, `lora`, …
+        settings: the method's own.
+
+    Raises:
+        ConfigError: no such method or setting, or a value that it cannot have; one line each.
+
+    Example:
+        >>> build_method("ftn", {"rank": 4, "norm": False}).as_json()["settings"]["norm"]
+        False
+    """
+    made = try_method(name, settings)
+    if isinstance(made, Method):
+        return made
+    raise ConfigError("\n".join(sentence(place, text) for place, text in made))
+
+
+def try_method(name: str, settings: Mapping[str, Any]) -> Method | list[tuple[Place, str]]:
+    """The method, or all that is wrong with its name and settings."""
+    if name not in names():
+        return [(("name",), unknown(name, names(), f"method {name!r}"))]
+    data = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    model = _model(type(build(name)))
+    try:
+        checked = model.model_validate(data)
+    except ValidationError as error:
+        return problems(error, data, model)
+    try:
+        return build(name, {key: getattr(checked, key) for key in data})
+    except (ValueError, TypeError) as error:
+        return [((), str(error))]
+
+
+def _model(kind: type[Method]) -> type[BaseModel]:
+    hints = get_type_hints(kind)
+    fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in dataclasses.fields(kind)}
+    return create_model(kind.name, __config__=ConfigDict(extra="forbid", strict=True), **fields)

@@ -1,0 +1,89 @@
+"""YAML as people mean it: `no` and `1e-3` are what they look like, and a key stands once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import yaml
+
+from ._errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """The scalars of YAML 1.2: in 1.1 `no` is false, `1e-3` is text, `1:30` is 90 and `2024-01-01` a date."""
+
+    yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
+            line = key_node.start_mark.line + 1
+            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands in line {seen[key]} already; keep one", key_node.start_mark
+                )
+            seen[key] = line
+        return super().construct_mapping(node, deep)
+
+
+_DIGITS = list("-+0123456789")
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", _DIGITS),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", [*_DIGITS, "."]),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def parse(text: str, origin: str) -> Any:
+    """The value of one YAML document.
+
+    Args:
+        text: the document.
+        origin: what to call it in messages.
+
+    Raises:
+        ConfigError: names line and column.
+
+    Example:
+        >>> parse("{precision: no, lr: 1e-3, rank: {'layer4.*': 8}}", "example")
+        {'precision': 'no', 'lr': 0.001, 'rank': {'layer4.*': 8}}
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{origin}{where}: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{origin}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`KEY=VALUE` from a command line, values in YAML.
+
+    Raises:
+        ConfigError: no `=`, a key twice, or no YAML.
+
+    Example:
+        >>> parse_settings(["rank=4", "norm=false", "targets=['*', '!head']"])
+        {'rank': 4, 'norm': False, 'targets': ['*', '!head']}
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        key = key.strip()
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"--set {pair}: must be KEY=VALUE, such as rank=4")
+        if key in found:
+            raise ConfigError(f"--set {pair}: {key} is given twice; keep one")
+        found[key] = parse(value, f"--set {pair}")
+    return found

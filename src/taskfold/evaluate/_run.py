@@ -1,0 +1,168 @@
+"""One task of a model on a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from ..model import MultiTask
+from ._tally import Loss, Metrics, Tally
+
+
+def evaluate(
+    model: MultiTask,
+    name: str,
+    data: Dataset[Any],
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    loss: Loss = F.cross_entropy,
+    confusion: bool = False,
+) -> Metrics:
+    """Measure one task, where the model is (its device, its precision); nothing of the model changes.
+
+    Args:
+        model: the model.
+        name: the task.
+        data: map-style, `data[i]` → (input tensor, class index from 0).
+        batch_size: inputs per forward pass, ≥ 1. Results may move by rounding with it.
+        workers: loader processes; 0: this one.
+        loss: (outputs, targets) → mean over a batch.
+        confusion: also return the confusion matrix.
+
+    Raises:
+        ValueError: no such task, no data, or a target that is not among the task's outputs.
+
+    Example:
+        >>> import torch, taskfold as tfold
+        >>> from torch.utils.data import TensorDataset
+        >>> model = tfold.MultiTask(torch.nn.Flatten(), tfold.HeadOnly(), num_features=4)
+        >>> _ = model.add_task("signs", head=torch.nn.Identity())
+        >>> data = TensorDataset(torch.eye(4).reshape(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]))
+        >>> metrics = evaluate(model, "signs", data)
+        >>> metrics.accuracy, metrics.per_class
+        (0.75, [0.5, 1.0, 1.0, None])
+    """
+    tally = Tally(loss)
+    device, forward = where(model, name), _forward(model, name)
+    with evaluating(model):
+        for inputs, targets in _loader(data, batch_size, workers, device):
+            count(tally, forward, inputs, targets, device, name)
+    return tally.result(confusion=confusion)
+
+
+def predict(
+    model: MultiTask, name: str, images: Tensor | Dataset[Any], batch_size: int = 64, *, workers: int = 0
+) -> Tensor:
+    """Class probabilities of one task; nothing of the model changes.
+
+    Args:
+        model: the model.
+        name: the task.
+        images: inputs `[N, …]`, or a map-style data set of inputs or (input, target).
+        batch_size: inputs per forward pass, ≥ 1.
+        workers: loader processes; 0: this one.
+
+    Returns:
+        `[N, C]`, float32, on the CPU; rows sum to 1.
+
+    Raises:
+        ValueError: no such task, or no images.
+
+    Example:
+        >>> import torch, taskfold as tfold
+        >>> model = tfold.MultiTask(torch.nn.Flatten(), tfold.HeadOnly(), num_features=4)
+        >>> _ = model.add_task("signs", head=3)
+        >>> predict(model, "signs", torch.zeros(2, 1, 2, 2)).sum(1)
+        tensor([1., 1.])
+    """
+    data = TensorDataset(images) if isinstance(images, Tensor) else images
+    device, forward = where(model, name), _forward(model, name)
+    made = []
+    with evaluating(model):
+        for batch in _loader(data, batch_size, workers, device):
+            inputs = batch[0] if isinstance(batch, list | tuple) else batch
+            made.append(forward(inputs.to(device, non_blocking=True)).float().softmax(-1).cpu())
+    return torch.cat(made)
+
+
+def where(model: MultiTask, name: str) -> torch.device:
+    """The device of a task."""
+    tensors = [*model[name].parameters(), *model.backbone.parameters()]
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+@contextmanager
+def evaluating(model: MultiTask) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode before comes back."""
+    before = model.training
+    model.train(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(before)
+
+
+def count(
+    tally: Tally, forward: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, device: torch.device, name: str
+) -> None:
+    """One batch of the CPU's into the tally."""
+    outputs = forward(inputs.to(device, non_blocking=True))
+    check_targets(outputs, targets, name)
+    tally.add(outputs, targets.to(device, non_blocking=True))
+
+
+def check_targets(outputs: Tensor, targets: Tensor, name: str) -> None:
+    """Targets, still on the CPU, must be among the outputs: a GPU would only say "device-side assert".
+
+    Raises:
+        ValueError: they are not, or outputs are not `[B, C]`.
+    """
+    if outputs.dim() != 2 or targets.shape != outputs.shape[:1]:
+        raise ValueError(
+            f"task {name!r} returns {list(outputs.shape)} for targets {list(targets.shape)}; classification needs "
+            "outputs [B, C] and targets [B]: give the task a head with one output per class"
+        )
+    if targets.is_floating_point() or targets.is_complex():
+        raise ValueError(f"task {name!r}: targets must be whole numbers (class indices), found {targets.dtype}")
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= outputs.shape[1]:
+        raise ValueError(
+            f"task {name!r} has {outputs.shape[1]} outputs, but a target is {low if low < 0 else high}; targets must "
+            f"be 0 to {outputs.shape[1] - 1}: check the labels, or give the task a head of the right size"
+        )
+
+
+def check_data(data: Dataset[Any], what: str) -> int:
+    """The number of samples.
+
+    Raises:
+        TypeError: the data set is not map-style.
+        ValueError: it is empty.
+    """
+    if not isinstance(data, Sized):
+        raise TypeError(f"{what} must be a map-style data set with a length, found {type(data).__name__}")
+    if not len(data):
+        raise ValueError(f"{what} is empty; it needs at least one sample")
+    return len(data)
+
+
+def _forward(model: MultiTask, name: str) -> Callable[[Tensor], Tensor]:
+    def forward(inputs: Tensor) -> Tensor:
+        return model(inputs, task=name)
+
+    return forward
+
+
+def _loader(data: Dataset[Any], batch_size: int, workers: int, device: torch.device) -> Iterable[Any]:
+    check_data(data, "data")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be ≥ 1, found {batch_size}")
+    return DataLoader(data, batch_size, num_workers=workers, pin_memory=device.type == "cuda")

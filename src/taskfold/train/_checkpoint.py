@@ -1,0 +1,68 @@
+"""One file that holds everything a run needs to go on exactly: safetensors and JSON, nothing pickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+
+from ..tasks import write_atomically
+from ..tasks._fingerprint import digest
+from ._pack import pack, unpack
+
+VERSION = 1
+_KEY = "taskfold-training"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, newer than this version, or of another run."""
+
+
+def save(path: Path, identity: dict[str, Any], state: Any) -> None:
+    """Write a checkpoint; the one before stays until this one is complete.
+
+    Args:
+        path: the file; its folder exists.
+        identity: what makes this run this run; JSON.
+        state: nested dicts, lists, tensors and numbers.
+    """
+    tensors, plain = pack(state)
+    text = json.dumps({"version": VERSION, "identity": identity, "state": plain})
+    metadata = {_KEY: text, "digest": digest(tensors, text)}
+    write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+
+def load(path: Path, identity: dict[str, Any]) -> Any:
+    """The state in a checkpoint of this very run.
+
+    Raises:
+        CheckpointError: it is damaged, newer, or of another run.
+    """
+    remedy = "choose another folder, or start over with fresh=True"
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        tensors = safetensors.torch.load_file(path)
+        text = metadata[_KEY]
+        document = json.loads(text)
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint ({error}); {remedy}") from None
+    if document.get("version", 0) > VERSION:
+        raise CheckpointError(f"{path} was written by a newer version of taskfold; upgrade, or {remedy}")
+    if digest(tensors, text) != metadata.get("digest"):
+        raise CheckpointError(f"{path} is damaged: its contents do not match its digest; {remedy}")
+    there, here = _flat(document["identity"]), _flat(identity)
+    differing = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
+    if differing:
+        found = "; ".join(f"{key} was {there.get(key)!r}, is now {here.get(key)!r}" for key in differing)
+        raise CheckpointError(f"{path} is of another run: {found}; {remedy}")
+    return unpack(tensors, document["state"])
+
+
+def _flat(nested: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(nested, dict):
+        return {prefix: nested}
+    return {k: v for key, item in nested.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()}

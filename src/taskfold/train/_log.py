@@ -1,0 +1,51 @@
+"""A log of one JSON object per line that can be cut back to where a checkpoint knew it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Log:
+    """Appends lines to a file.
+
+    Args:
+        path: the file; None: nothing is written.
+        offset: bytes of it to keep; what lies behind was written after the checkpoint.
+    """
+
+    def __init__(self, path: Path | None, offset: int = 0) -> None:
+        self._file = None
+        if path is not None:
+            self._file = path.open("ab")
+            self._file.truncate(min(offset, path.stat().st_size))
+            self._file.seek(0, os.SEEK_END)
+
+    def write(self, event: str, **fields: Any) -> None:
+        """One line; numbers that JSON does not know become null."""
+        if self._file is not None:
+            line = {"time": round(time.time(), 3), "event": event, **fields}
+            self._file.write(json.dumps(_finite(line), allow_nan=False).encode() + b"\n")
+            self._file.flush()
+
+    def sync(self) -> int:
+        """Everything on the disk; bytes of it."""
+        if self._file is None:
+            return 0
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

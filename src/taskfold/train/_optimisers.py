@@ -1,0 +1,97 @@
+"""One optimiser per kind of parameters, under one schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from .settings import OptimizerSettings, Settings
+
+
+def factor(settings: Settings, step: int, steps: int) -> float:
+    """What every learning rate is multiplied by at a step (from 0), between 0 and 1.
+
+    Example:
+        >>> settings = Settings(warmup=0.2, schedule="linear")
+        >>> [factor(settings, step, 10) for step in (0, 1, 2, 6)]
+        [0.5, 1.0, 1.0, 0.5]
+    """
+    rising = round(settings.warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    done = (step - rising) / max(steps - rising, 1)
+    return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[settings.schedule]
+
+
+class Optimisers:
+    """The optimisers of all groups of parameters that train.
+
+    Args:
+        groups: parameters by kind, none empty.
+        settings: with an `OptimizerSettings` per kind.
+        accelerator: prepared for the settings' precision.
+        steps: of the whole training.
+    """
+
+    def __init__(
+        self, groups: dict[str, list[nn.Parameter]], settings: Settings, accelerator: Accelerator, steps: int
+    ) -> None:
+        self.settings, self.accelerator, self.steps = settings, accelerator, steps
+        self.parameters = [p for parameters in groups.values() for p in parameters]
+        self._tops: dict[str, float] = {}
+        self._by_kind: dict[str, torch.optim.Optimizer] = {}
+        for kind, parameters in groups.items():
+            chosen: OptimizerSettings = getattr(settings, kind)
+            self._tops[kind], self._by_kind[kind] = chosen.lr, chosen.build(parameters)
+
+    def rates(self, step: int) -> dict[str, float]:
+        """The learning rate of each kind at a step."""
+        scale = factor(self.settings, step, self.steps)
+        return {kind: top * scale for kind, top in self._tops.items()}
+
+    def step(self, loss: Tensor, step: int) -> None:
+        """Gradients of the loss, and one step along them."""
+        self.clear()
+        self.accelerator.backward(loss)
+        for kind, rate in self.rates(step).items():
+            for group in self._by_kind[kind].param_groups:
+                group["lr"] = rate
+        if self.accelerator.scaler is not None:
+            self._step_scaled(self.accelerator.scaler)
+            return
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
+        for optimiser in self._by_kind.values():
+            optimiser.step()
+
+    def _step_scaled(self, scaler: torch.amp.GradScaler) -> None:
+        # Accelerate's wrapper updates the scale after each optimiser, which is once too often for the second.
+        for optimiser in self._by_kind.values():
+            scaler.unscale_(optimiser)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm or math.inf)
+        if torch.isfinite(norm):
+            for optimiser in self._by_kind.values():
+                scaler.step(optimiser)
+        scaler.update()
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for optimiser in self._by_kind.values():
+            optimiser.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        scaler = self.accelerator.scaler
+        states = {kind: optimiser.state_dict() for kind, optimiser in self._by_kind.items()}
+        return {"optimisers": states, "scaler": scaler.state_dict() if scaler is not None else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        for kind, optimiser in self._by_kind.items():
+            optimiser.load_state_dict(state["optimisers"][kind])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])

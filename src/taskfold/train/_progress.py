@@ -1,0 +1,52 @@
+"""A progress bar: task, epoch, loss, images per second, time left."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Bar:
+    """The bar of one training; silent if `quiet`, by default when the output is no terminal.
+
+    Args:
+        label: what is being trained.
+        epochs: number of epochs.
+        steps: steps in all.
+        quiet: show nothing; None: decide by the output.
+    """
+
+    def __init__(self, label: str, epochs: int, steps: int, quiet: bool | None) -> None:
+        silent = not sys.stdout.isatty() if quiet is None else quiet
+        self.epochs = epochs
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[rate]} images/s"),
+            TimeRemainingColumn(),
+            disable=silent,
+        )
+        self._bar = self._progress.add_task(label, total=steps, epoch=1, epochs=epochs, loss="…", rate="…", note="")
+
+    def show(self, step: int, epoch: int, loss: float, rate: float) -> None:
+        """Steps done, the epoch that runs (from 0), mean loss and images per second."""
+        shown = min(epoch + 1, self.epochs)
+        self._progress.update(self._bar, completed=step, epoch=shown, loss=f"{loss:.3f}", rate=f"{rate:.0f}")
+
+    def note(self, text: str) -> None:
+        """A word beside the bar, such as the last validation."""
+        self._progress.update(self._bar, note=text)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()

@@ -1,0 +1,109 @@
+"""Where a training stands, and what it ends with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..tasks import Task
+
+
+class DivergedError(ValueError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training ends with; the model then holds the best epoch's weights.
+
+    Attributes:
+        curve: per epoch `epoch` (from 1), `step` (steps so far), `train_loss`, `val_loss`, `val_accuracy` (0 to 1),
+            `lr` (by kind of parameters), `seconds` (so far), `images_per_second` (of training).
+        best_epoch: the selected one, from 1.
+        best: `val_accuracy` and `val_loss` of the weights and statistics that the model holds, and whether
+            `reestimated` statistics were kept.
+        seconds: of training and validation, all interrupted parts together.
+        stopped: `finished` all epochs, or `early` for want of improvement.
+        resumed: an earlier run in the folder was continued, or had finished already.
+    """
+
+    curve: list[dict[str, Any]]
+    best_epoch: int
+    best: dict[str, Any]
+    seconds: float
+    stopped: Literal["finished", "early"]
+    resumed: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return asdict(self)
+
+
+@dataclass
+class State:
+    """Where a training stands; JSON all through.
+
+    Attributes:
+        epoch, batch: the batch to be trained on next, both from 0.
+        step: steps done.
+        losses: sum of this epoch's losses so far.
+        seconds: so far; `training` of this epoch.
+        waited: epochs without improvement.
+        curve, best, best_epoch: as in `Result`.
+        stopped: None while epochs are to come.
+        done: the model's task is final.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    losses: float = 0.0
+    seconds: float = 0.0
+    training: float = 0.0
+    waited: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)
+    best_epoch: int = 0
+    stopped: Literal["finished", "early"] | None = None
+    done: bool = False
+
+    def result(self, resumed: bool) -> Result:
+        """What a finished training ends with."""
+        assert self.stopped is not None
+        return Result(self.curve, self.best_epoch, self.best, self.seconds, self.stopped, resumed)
+
+
+def better(found: dict[str, Any], best: dict[str, Any], by: str) -> bool:
+    """Whether `val_accuracy` is higher, or as high at a lower `val_loss`; by "loss" the loss alone.
+
+    What has a loss that is not finite is never better, and nothing (`{}`) is worse than anything else.
+
+    Example:
+        >>> better({"val_accuracy": 0.9, "val_loss": 0.2}, {"val_accuracy": 0.9, "val_loss": 0.3}, "accuracy")
+        True
+    """
+    if not math.isfinite(found["val_loss"]):
+        return False
+    if not best or not math.isfinite(best["val_loss"]):
+        return True
+
+    def rank(metrics: dict[str, Any]) -> tuple[float, ...]:
+        return (-metrics["val_loss"],) if by == "loss" else (metrics["val_accuracy"], -metrics["val_loss"])
+
+    return rank(found) > rank(best)
+
+
+def snapshot(task: Task) -> dict[str, Tensor]:
+    """A copy of all that a task holds."""
+    return {name: tensor.detach().clone() for name, tensor in task.state_dict().items()}
+
+
+@torch.no_grad()
+def restore(task: Task, state: dict[str, Tensor]) -> None:
+    """Bring a snapshot back, into the same tensors."""
+    for name, tensor in task.state_dict(keep_vars=True).items():
+        tensor.copy_(state[name])

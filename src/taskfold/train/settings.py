@@ -1,0 +1,108 @@
+"""How a task is trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+DEFAULT_MOMENTUM = 0.9
+
+
+class OptimizerSettings(BaseModel):
+    """The optimiser of one kind of parameters.
+
+    Example:
+        >>> OptimizerSettings(optimizer="sgd", lr=8e-3).momentum is None  # then 0.9
+        True
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lr: float = Field(gt=0, allow_inf_nan=False, description="Learning rate at the schedule's top.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="The algorithm.")
+    weight_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="L2 penalty; decoupled from the gradient for adamw."
+    )
+    momentum: float | None = Field(default=None, ge=0, lt=1, description="Of sgd only; null: 0.9.")
+
+    @model_validator(mode="after")
+    def _momentum_of_sgd(self) -> OptimizerSettings:
+        if self.momentum is not None and self.optimizer != "sgd":
+            raise ValueError(f"momentum={self.momentum} has no meaning for {self.optimizer}; leave it out, or use sgd")
+        return self
+
+    def build(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser over these parameters, all of one device."""
+        # One call for hundreds of small tensors; the loop over them costs six times as much on a CPU.
+        fused = parameters[0].device.type in ("cpu", "cuda")
+        if self.optimizer == "sgd":
+            momentum = DEFAULT_MOMENTUM if self.momentum is None else self.momentum
+            return torch.optim.SGD(parameters, self.lr, momentum, weight_decay=self.weight_decay, fused=fused)
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return kind(parameters, self.lr, weight_decay=self.weight_decay, fused=fused)
+
+
+class Settings(BaseModel):
+    """How a task is trained. Unknown keys are refused.
+
+    Example:
+        >>> paper = Settings(  # Garg et al., factorised tensor networks
+        ...     factors=OptimizerSettings(lr=5e-3),
+        ...     norm=OptimizerSettings(optimizer="sgd", lr=8e-3),
+        ...     head=OptimizerSettings(optimizer="sgd", lr=8e-3),
+        ... )
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=10, ge=1, description="Passes over the training data.")
+    batch_size: int = Field(default=32, ge=2, description="Inputs per step, over all processes together.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of the data's order, of augmentation and of dropout.")
+    factors: OptimizerSettings = Field(default=OptimizerSettings(lr=5e-3), description="For the weight updates.")
+    routing: OptimizerSettings = Field(default=OptimizerSettings(lr=0.1), description="For the routing's logits.")
+    norm: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-3), description="For γ and β.")
+    head: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-3), description="For the head.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="Of the learning rates, per step."
+    )
+    warmup: float = Field(
+        default=0.05, ge=0, lt=1, description="Fraction of all steps in which the learning rates rise."
+    )
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="Largest norm of all gradients together; null: any."
+    )
+    precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="Mixed precision; fp16 needs a GPU.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="In the training loss; never in validation.")
+    patience: int | None = Field(
+        default=None, ge=1, description="Stop after so many epochs without improvement; null: never."
+    )
+    select_by: Literal["accuracy", "loss"] = Field(
+        default="accuracy", description="What makes an epoch the best on validation."
+    )
+    reestimate_norm: bool = Field(
+        default=True,
+        description="At the end average BatchNorm statistics anew over training data; kept if validation agrees.",
+    )
+    norm_momentum: float | None = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Of the task's own BatchNorm statistics while training; null: the backbone's.",
+    )
+    workers: int = Field(default=0, ge=0, description="Loader processes; 0: the training process loads.")
+    checkpoint_every: float = Field(default=30.0, ge=0, description="Seconds between checkpoints, at the least.")
+    log_every: int = Field(default=10, ge=1, description="Steps between log lines; checkpoints fall on these steps.")
+
+    @field_validator("precision")
+    @classmethod
+    def _fp16_needs_a_gpu(cls, precision: str) -> str:
+        if precision == "fp16" and not torch.cuda.is_available():
+            raise ValueError("fp16 needs a GPU and there is none; use 'bf16' or 'no'")
+        return precision
+
+    @classmethod
+    def unseen(cls) -> frozenset[str]:
+        """The settings that no result depends on."""
+        return frozenset({"workers", "checkpoint_every", "log_every"})

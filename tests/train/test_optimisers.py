@@ -1,0 +1,61 @@
+"""Gradient scaling over several optimisers, which Accelerate's own wrapper does not do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from taskfold.train import Settings
+from taskfold.train._optimisers import Optimisers, factor
+
+
+class Scaled:
+    """As much of an Accelerator as the optimisers ask for, in full precision on the CPU."""
+
+    def __init__(self, scale: float | None) -> None:
+        self.scaler = None if scale is None else torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2)
+
+    def backward(self, loss: Tensor) -> None:
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+
+
+def trained(scale: float | None, overflow: bool = False) -> tuple[list[Tensor], Any]:
+    torch.manual_seed(0)
+    groups = {"factors": [nn.Parameter(torch.randn(4))], "head": [nn.Parameter(torch.randn(4))]}
+    accelerator: Any = Scaled(scale)
+    optimisers = Optimisers(groups, Settings(warmup=0, clip_norm=0.5), accelerator, steps=6)
+    for step in range(6):
+        loss = (groups["factors"][0] * groups["head"][0]).square().sum()
+        if overflow and step == 3:
+            loss = loss + groups["head"][0][0] * float("inf")
+        optimisers.step(loss, step)
+    return [parameter.detach() for own in groups.values() for parameter in own], optimisers
+
+
+@pytest.mark.parametrize("scale", [2.0**4, 2.0**16])
+def test_scaled_gradients_give_the_same_steps(scale: float) -> None:
+    plain, _ = trained(None)
+    scaled, optimisers = trained(scale)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(plain, scaled, strict=True))
+    assert optimisers.state_dict()["scaler"]["scale"] == scale * 2**3
+
+
+def test_an_overflow_skips_the_step_of_every_optimiser() -> None:
+    found, optimisers = trained(2.0**4, overflow=True)
+    assert all(bool(parameter.isfinite().all()) for parameter in found)
+    steps = [s["step"] for o in optimisers.state_dict()["optimisers"].values() for s in o["state"].values()]
+    assert steps == [5, 5]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_schedules_rise_and_fall(schedule: str) -> None:
+    settings = Settings.model_validate({"schedule": schedule, "warmup": 0.2})
+    found = [factor(settings, step, 100) for step in range(100)]
+    assert found[0] == pytest.approx(1 / 20)
+    assert found[19] == found[20] == 1
+    assert all(0 < value <= 1 for value in found)
+    assert (found[-1] < 0.02) == (schedule != "constant")
+    assert found[20:] == sorted(found[20:], reverse=True)

@@ -1,0 +1,77 @@
+"""The same training in two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from taskfold.evaluate import evaluate
+from taskfold.train import train_task
+
+from .cases import QUICK, Noisy, data, make
+
+ROOT = Path(__file__).parents[2]
+# `accelerate launch --cpu` starts a single process unless it has mpirun; torchrun is what it calls for several GPUs.
+LAUNCH = "-m torch.distributed.run --standalone --nproc-per-node 2 -m tests.train.two_processes"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("processes")
+    done = subprocess.run(
+        [sys.executable, *LAUNCH.split(), made],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_both_end_alike(folder: Path) -> None:
+    assert (folder / "a0.safetensors").read_bytes() == (folder / "a1.safetensors").read_bytes()
+    found = [json.loads((folder / f"result{rank}.json").read_text()) for rank in (0, 1)]
+    assert [one["processes"] for one in found] == [2, 2]
+    assert [one["again"] for one in found] == [True, True]
+    assert found[0]["result"]["best"] == found[1]["result"]["best"]
+
+
+def test_validation_counts_every_sample_once(folder: Path) -> None:
+    model = make()
+    model.load_task(folder / "a0.safetensors")
+    best = json.loads((folder / "result0.json").read_text())["result"]["best"]
+    found = evaluate(model, "a", data(31, 1))
+    assert found.accuracy == best["val_accuracy"]
+    assert found.loss == pytest.approx(best["val_loss"], rel=1e-5)
+
+
+def test_it_is_nearly_what_one_process_does(folder: Path) -> None:
+    """Nearly: each process normalises by its own share of the batch, and draws its own dropout."""
+    result = json.loads((folder / "result0.json").read_text())["result"]
+    settings = QUICK.model_copy(update={"epochs": 2, "batch_size": 6})
+    one = train_task(make("a", "b"), "a", Noisy(data(41)), data(31, 1), settings)
+    for ours, theirs in zip(result["curve"], one.curve, strict=True):
+        assert ours["step"] == theirs["step"]
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.1)
+        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=0.1)
+
+
+def test_only_the_first_process_writes(folder: Path) -> None:
+    steps = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in steps if line["event"] == "step"] == [2, 4, 6, 7, 8, 10, 12, 14]
+    assert sorted(path.name for path in (folder / "run").iterdir()) == ["checkpoint.safetensors", "log.jsonl"]
+
+
+def test_processes_with_different_backbones_are_refused(folder: Path) -> None:
+    assert not torch.distributed.is_initialized()
+    for rank in (0, 1):
+        assert "the backbone differs between the processes" in (folder / f"error{rank}.txt").read_text()
