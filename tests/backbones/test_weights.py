@@ -60,7 +60,7 @@ def test_every_kind_of_mismatch_is_named(tmp_path: Path, state: dict[str, torch.
     torch.save(wrong, tmp_path / "weights.pth")
     with pytest.raises(BackboneError) as error:
         loaded(tmp_path / "weights.pth")
-    for part in ("1 missing: bn1.weight", "1 not in the network: odd.weight", "bn1.bias is [5], must be [32]"):
+    for part in ("1 missing: bn1.weight", "1 not in the network: odd.weight", "bn1.bias is [5], must be [64]"):
         assert part in str(error.value)
 
 

@@ -15,7 +15,12 @@ from taskfold.evaluate import Tally, evaluate, predict
 def model(classes: int = 7) -> MultiTask:
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        nn.Conv2d(3, 4, 3),
+        nn.Conv2d(4, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.Dropout(0.5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
     )
     made = MultiTask(net, FTN(rank=2, init="normal"), num_features=8)
     made.add_task("a", classes)

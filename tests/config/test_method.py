@@ -1,0 +1,49 @@
+"""Flat settings against what a method says of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskfold import FTN
+from taskfold.config import ConfigError, build_method
+from taskfold.methods import names
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_method_can_be_named(name: str) -> None:
+    assert build_method(name, {}).name == name
+
+
+def test_values_arrive_as_the_method_wants_them() -> None:
+    made = build_method("ftn", {"rank": {"layer4.*": 8}, "alpha": 3, "targets": ["*", "!stem"]})
+    assert made == FTN(rank={"layer4.*": 8}, alpha=3.0, targets=("*", "!stem"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rank": "abc"}, "rank: must be a whole number or a mapping, found 'abc'"),
+        ({"rank": True}, "rank: must be a whole number"),
+        ({"rank": {"a": "x"}}, r"rank.a: must be a whole number, found 'x'"),
+        ({"rank": 0}, "rank must be .* found 0"),
+        ({"norm": "yes"}, "norm: must be true or false, found 'yes'"),
+        ({"init": "ones"}, "init: must be 'zero', 'xavier' or 'normal', found 'ones'"),
+        ({"targets": 5}, "targets: must be text or a list, found 5"),
+        ({"rnk": 3}, "rnk: key is not known; did you mean rank"),
+        ({"sharing": "all"}, "sharing='all' is not known"),
+    ],
+)
+def test_a_value_that_cannot_be_is_said(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_method("ftn", settings)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        build_method("lora", {"rank": 1.5, "nrom": True})
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_an_unknown_method_is_said() -> None:
+    with pytest.raises(ConfigError, match="method 'fnt' is not known; did you mean ftn"):
+        build_method("fnt", {})
