@@ -20,8 +20,8 @@ from taskfold.demo import plan
 from taskfold.train import train_task
 
 OUT = Path(__file__).parent / "results" / "learning_rates.json"
-RATES = {"FTN R=16": (5e-3, 1e-2, 2e-2), "FTN R=1": (1e-2, 2e-2, 4e-2), "LoRA r=4": (2e-3, 5e-3, 1e-2)}
-RATES["fine-tuning"] = (5e-4, 1e-3, 2e-3)
+RATES = {"FTN R=16": (5e-3, 1e-2, 2e-2), "FTN R=1": (1e-2, 2e-2, 4e-2), "LoRA r=4": (5e-3, 1e-2, 2e-2)}
+RATES["fine-tuning"] = (1e-3, 2e-3, 4e-3)
 TASKS = ("animals",)
 
 demo = plan("all")
@@ -37,8 +37,11 @@ for name in TASKS:
             model = MultiTask(backbone.network, entry.method)
             model.add_task(name, head=len(data.labels))
             result = train_task(model, name, train, val, replace(entry, lr=lr).settings(demo, seed=0))
-            found.append({"task": name, "method": entry.label, "lr": lr, "val_accuracy": result.best["val_accuracy"]})
-            print(f"{name:>10} {entry.label:>12} lr {lr:<6} {result.best['val_accuracy']:.1%} on validation", flush=True)
+            accuracy = result.best["val_accuracy"]
+            found.append(
+                {"task": name, "method": entry.label, "lr": lr, "val_accuracy": accuracy, "val_images": len(val)}
+            )
+            print(f"{name:>10} {entry.label:>12} lr {lr:<6} {accuracy:.1%} on validation", flush=True)
             OUT.write_text(json.dumps(found, indent=1))
 for label, rates in RATES.items():
     means = {

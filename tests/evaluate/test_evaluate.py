@@ -78,7 +78,7 @@ def test_predictions_are_probabilities_of_tensors_and_data_sets() -> None:
 
 
 class Endless(IterableDataset):  # type: ignore[type-arg]
-    def __iter__(self):  # noqa: ANN204
+    def __iter__(self):
         yield torch.zeros(3, 8, 8), 0
 
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch._dynamo  # these two: seconds of imports that torch puts off until there is an optimiser
-import torch.distributed.tensor
+import torch.distributed.tensor  # noqa: F401
 from safetensors import safe_open
 
 from taskfold.train import train_task

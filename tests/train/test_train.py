@@ -178,9 +178,7 @@ class BrokenAfter(Dataset[Any]):
 def test_a_loss_that_is_no_number_stops_the_run_and_loses_nothing(good_epochs: int, tmp_path: Path) -> None:
     model = make("a")
     start = bits(model, "a")
-    with pytest.raises(
-        DivergedError, match=rf"loss is nan at step {4 * good_epochs + 1} .*factors.*lower the learning"
-    ):
+    with pytest.raises(DivergedError, match=rf"nan at step {4 * good_epochs + 1} .*factors.*lower the learning"):
         train_task(model, "a", BrokenAfter(data(32), good_epochs), data(9, 1), quick(epochs=4), folder=tmp_path)
     assert (bits(model, "a") == start) == (good_epochs == 0)
     assert all(bool(tensor.isfinite().all()) for tensor in model["a"].state_dict().values())
@@ -245,7 +243,7 @@ def test_what_cannot_be_trained_says_so() -> None:
     with pytest.raises(ValueError, match=r"holds tensors that task 'one' holds too.*deepcopy"):
         train_task(model, "two", data(24), data(9, 1), QUICK)
     model.add_task("three", copy.deepcopy(head))
-    with pytest.raises(ValueError, match="'thre' is not known.*did you mean 'three'"):
+    with pytest.raises(ValueError, match=r"'thre' is not known.*did you mean 'three'"):
         train_task(model, "thre", data(24), data(9, 1), QUICK)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
+
+UNBOUNDED = 400
 
 
 class UserError(ValueError):
@@ -25,8 +28,8 @@ def emit(document: Any) -> None:
 
 
 def show(*what: Any) -> None:
-    """A table or text for people, on standard output."""
-    Console(highlight=False).print(*what)
+    """A table or text for people, on standard output; nothing is cut where no screen has an edge."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else UNBOUNDED).print(*what)
 
 
 def say(text: str, style: str = "") -> None:

@@ -15,8 +15,8 @@ from ._prepare import Ready
 NAME = "data.json"
 
 
-def claim(folder: Path, task: Ready, fresh: bool) -> None:
-    """Note in a training's folder what it is trained on, or compare with what stands there.
+def claim(folder: Path, task: Ready, *, new: bool) -> None:
+    """Note in a training's folder what it is trained on; unless it is new, compare with what stands there.
 
     Raises:
         UserError: the training in the folder began with other data or preprocessing.
@@ -27,7 +27,7 @@ def claim(folder: Path, task: Ready, fresh: bool) -> None:
         "train": _images(task.data.train),
         "val": _images(task.data.val),
     }
-    there = None if fresh else _read(folder / NAME)
+    there = None if new else _read(folder / NAME)
     if there is None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / NAME, json.dumps(here, ensure_ascii=False, indent=1).encode())

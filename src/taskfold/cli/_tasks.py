@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from pydantic import ValidationError
 
 from .. import MultiTask, Task
@@ -32,7 +33,12 @@ def load_tasks(backbone: str, weights: Path | None, files: Sequence[Path]) -> tu
     model = MultiTask(loaded.network, features=loaded.features, num_features=loaded.num_features).train(False)
     for file in by_name.values():
         model.load_task(file)
-    return model, loaded
+    return model.to(best_device()), loaded
+
+
+def best_device() -> torch.device:
+    """A GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def preprocessing_of(task: Task, loaded: LoadedBackbone) -> Preprocessing:

@@ -19,7 +19,7 @@ from ..evaluate import Metrics
 from ..evaluate import evaluate as measure
 from ._output import UserError, emit, say, show
 from ._prepare import load_data
-from ._tasks import SUFFIX, load_tasks, preprocessing_of
+from ._tasks import SUFFIX, best_device, load_tasks, preprocessing_of
 
 
 def evaluate(
@@ -65,7 +65,7 @@ def _of_config(path: Path, batch_size: int) -> Found:
     if absent := [str(file) for file in files if not file.is_file()]:
         raise UserError(f"{path}: not trained yet: {', '.join(absent)}; run taskfold train {path}")
     loaded = config.load_backbone()
-    model = MultiTask(loaded.network, features=loaded.features, num_features=loaded.num_features)
+    model = MultiTask(loaded.network, features=loaded.features, num_features=loaded.num_features).to(best_device())
     found: Found = []
     for settings, file in zip(config.tasks, files, strict=True):
         task = model.load_task(file, name=settings.name)
@@ -88,7 +88,7 @@ def _of_files(
         parts = source.parts()
         images = parts.test or parts.train
         if parts.test is None:  # then all of it was given to be measured
-            say(f"{source.origin} has no test split: all its {len(images):,} images are measured", "dim")
+            say(f"{source.origin} has no test split: all {len(images):,} images count, trained on or not", "dim")
         found.append((task, file, _measure(model, loaded, model[task], images, parts.labels, batch_size)))
     return found
 
@@ -133,6 +133,7 @@ def _relabelled(images: ImageSet, labels: tuple[str, ...], task: Task) -> ImageS
 
 def _table(found: Found) -> Table:
     table = Table("task", "accuracy", "loss", "images", "file", box=box.SIMPLE)
+    table.columns[-1].overflow = "fold"
     for name, file, metrics in found:
         table.add_row(
             Text(name), f"{metrics.accuracy:.2%}", f"{metrics.loss:.4f}", f"{metrics.count:,}", Text(str(file))

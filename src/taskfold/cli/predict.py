@@ -16,7 +16,7 @@ from torch import Tensor
 from .. import MultiTask
 from ..data import MissingDataError, UnreadableImageError, open_image
 from ._output import UserError, emit, say, show
-from ._tasks import SUFFIX, label_of, load_tasks, preprocessing_of
+from ._tasks import SUFFIX, best_device, label_of, load_tasks, preprocessing_of
 
 
 class Row(NamedTuple):
@@ -100,7 +100,8 @@ def _by_shape(rows: list[Row]) -> Iterator[list[Row]]:
 
 @torch.no_grad()
 def _answers(model: MultiTask, batch: list[Row]) -> Iterator[dict[str, Any]]:
-    outputs = model(torch.stack([row.pixels for row in batch]), task=[row.task for row in batch])
+    pixels = torch.stack([row.pixels for row in batch]).to(best_device())
+    outputs = model(pixels, task=[row.task for row in batch])
     for row, output in zip(batch, outputs, strict=True):
         probability, index = output.float().softmax(-1).max(-1)
         label = label_of(model[row.task], int(index))
@@ -112,6 +113,7 @@ def _print(found: list[dict[str, Any]], errors: list[dict[str, str]], json: bool
         emit({"predictions": found, "errors": errors})
     elif found:
         table = Table("image", "task", "label", "probability", box=box.SIMPLE)
+        table.columns[0].overflow = "fold"
         for answer in found:
             probability = f"{answer['probability']:.1%}"
             table.add_row(Text(answer["image"]), Text(answer["task"]), Text(answer["label"]), probability)

@@ -15,7 +15,7 @@ from ..demo._record import task_record
 from ..evaluate import Metrics, evaluate
 from ..report import summary_table, write_report
 from ..tasks import write_atomically
-from ..train import CheckpointError, Result, train_task
+from ..train import Result, train_task
 from . import _record as record
 from ._output import UserError, say, show
 from ._prepare import Ready, prepare
@@ -35,14 +35,14 @@ def train(
     try:
         _run(plan, fresh)
     except KeyboardInterrupt:
-        say(f"Interrupted. The same command goes on from the last checkpoint: taskfold train {config}", "yellow")
+        say(f"Interrupted. To go on from the last checkpoint: taskfold train {config}", "yellow")
         raise typer.Exit(130) from None
 
 
 def _run(plan: Config, fresh: bool) -> None:
     start, main = time.monotonic(), _is_main_process()
     if main:
-        say(f"Checking {plan.backbone.model} and the data of {len(plan.tasks)} tasks …", "dim")
+        say(f"Checking {plan.backbone.model} and the data of {', '.join(task.name for task in plan.tasks)} …", "dim")
     model, loaded, tasks = prepare(plan)
     labels = record.labels_of({task.name: task.config.method for task in tasks})
     runs: list[dict[str, Any]] = []
@@ -77,10 +77,8 @@ def _run(plan: Config, fresh: bool) -> None:
 
 def _train(plan: Config, model: MultiTask, task: Ready, label: str, fresh: bool, main: bool) -> Result:
     folder, settings = plan.run_folder(task.config), task.config.train
-    # A run that was stopped before its first checkpoint leaves a log alone, which nothing can go on from.
-    fresh = fresh or not (folder / "checkpoint.safetensors").exists()
     if main:
-        claim(folder, task, fresh)
+        claim(folder, task, new=fresh or not (folder / "checkpoint.safetensors").exists())
     augmented = task.preprocessing.flip or task.preprocessing.crop != "none"
     data = task.data
     try:
@@ -95,10 +93,9 @@ def _train(plan: Config, model: MultiTask, task: Ready, label: str, fresh: bool,
             label=label,
             fresh=fresh,
         )
-    except CheckpointError as error:
-        raise UserError(
-            str(error).replace("another folder", "another output").replace("fresh=True", "--fresh")
-        ) from error
+    except ValueError as error:
+        message = str(error).replace("another folder", "another output").replace("fresh=True", "--fresh")
+        raise UserError(message) from error
 
 
 def _save(plan: Config, model: MultiTask, task: Ready, document: dict[str, Any]) -> None:

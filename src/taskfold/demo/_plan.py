@@ -12,7 +12,7 @@ from ..train import OptimizerSettings, Settings
 Compare = Literal["default", "all"]
 
 # Images per task: train, val, test. UCI digits has 1,797 in all.
-_SIZES = {"mnist": (1000, 300, 1000), "digits": (1000, 200, 359), "animals": (1000, 300, 1000)}
+_SIZES = {"mnist": (1000, 300, 1000), "digits": (1000, 190, 359), "animals": (1000, 300, 1000)}
 _SIZES["fashion-mnist"] = (1000, 300, 1000)
 
 
@@ -77,9 +77,9 @@ def plan(compare: Compare = "default", *, seeds: int = 1, quick: bool = False) -
         raise ValueError(f"seeds must be ≥ 1, found {seeds}")
     ranks = (16,) if compare == "default" else (1, 4, 16)
     ftn = [Entry(f"FTN R={rank}", FTN(rank=rank)) for rank in ranks]
-    entries = [Entry("head only", HeadOnly()), *ftn, Entry("fine-tuning", FineTuning(), lr=1e-3)]
+    entries = [Entry("head only", HeadOnly()), *ftn, Entry("fine-tuning", FineTuning(), lr=2e-3)]
     if compare == "all":
-        lora = Entry("LoRA r=4", LoRA(rank=4, layers="convolution", norm=True))
+        lora = Entry("LoRA r=4", LoRA(rank=4, layers="convolution", norm=True), lr=2e-2)
         entries[1:1] = [Entry("head + normalisation", HeadNorm()), lora]
     if quick:
         sources = {name: _source(name, (64, 32, 48)) for name in ("mnist", "digits")}
@@ -96,7 +96,7 @@ def _source(name: str, sizes: tuple[int, int, int]) -> Source:
             # Of the training images at hand; what is asked for must be there.
             "val_fraction": 0.15,
             "train_size": train,
-            "val_size": min(val, 190),
+            "val_size": val,
             "test_size": test,
         }
     )

@@ -16,7 +16,7 @@ from ..data import DataError, ImageTensors, MissingDataError, Preprocessing, Tas
 from ..evaluate import evaluate, predict
 from ..model import MultiTask
 from ..report import summary_table, write_report
-from ..tasks import Task, fingerprint
+from ..tasks import Task, fingerprint, write_atomically
 from ..train import train_task
 from ._mixed import in_fresh_process
 from ._plan import Entry, Plan
@@ -68,12 +68,20 @@ class _Demo:
                 model = self._train_all(entry, seed, keep=entry is served and seed == 0)
                 if entry is served and seed == 0:
                     self.mixed = self._serve(model)
-        assert fingerprint(self.network) == before, "the backbone has moved"
-        results = {
+                results = self._results(command, time.perf_counter() - started)
+                write_atomically(self.out / "results.json", json.dumps(results, indent=1).encode())
+        if fingerprint(self.network) != before:
+            raise RuntimeError("the backbone has moved, which must never happen: please report it")
+        report = write_report(results, self.out / "report.html")
+        self._say(results, report)
+        return results
+
+    def _results(self, command: str, seconds: float) -> dict[str, Any]:
+        return {
             "version": 1,
             "title": f"{len(self.data)} tasks on one frozen {BACKBONE.partition(':')[2]}",
             "command": command,
-            "seconds": time.perf_counter() - started,
+            "seconds": seconds,
             "environment": environment() | {"image_size": self.plan.size, "epochs": self.plan.epochs},
             "backbone": {
                 "name": BACKBONE,
@@ -85,10 +93,6 @@ class _Demo:
             "isolation": self.isolation,
             "mixed_batch": self.mixed,
         }
-        (self.out / "results.json").write_text(json.dumps(results, indent=1))
-        report = write_report(results, self.out / "report.html")
-        self._say(results, report)
-        return results
 
     def _load(self) -> dict[str, TaskData]:
         found = {}

@@ -30,6 +30,7 @@ class Loop:
         self.job, self.folder = job, folder
         self.settings, self.task = job.settings, job.task
         self.batches = job.batches()
+        self.train_loader, self.val_loader = job.train_loader(self.batches), job.val_loader()
         self.steps = self.settings.epochs * len(self.batches)
         self.view = job.model.for_task(job.name)
         send(job.accelerator, self.view)
@@ -56,7 +57,6 @@ class Loop:
             if not self.state.step:
                 self._save()  # before the log, so that a log always has its checkpoint
             self.folder.open_log(self.offset)
-            self.train_loader, self.val_loader = self.job.train_loader(self.batches), self.job.val_loader()
             with nullcontext() if value is None else momentum(self.job.model, self.job.name, value):
                 while self.state.stopped is None:
                     self._train_epoch(bar)

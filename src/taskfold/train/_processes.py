@@ -18,7 +18,7 @@ def start(precision: str) -> Accelerator:
     """An Accelerator of that precision, whatever the one before in this process had.
 
     Raises:
-        ValueError: Accelerate is set to shard the model or to accumulate gradients, or sees but one of several processes.
+        ValueError: Accelerate is set to shard the model or accumulate gradients, or sees one of several processes.
     """
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()
@@ -29,7 +29,7 @@ def start(precision: str) -> Accelerator:
             f"{accelerator.gradient_accumulation_steps}; a task trains on one device or data-parallel, without "
             "accumulation: set batch_size instead, and launch with torchrun or `accelerate launch --multi_gpu`"
         )
-    if accelerator.num_processes == 1 and (launched := int(os.environ.get("WORLD_SIZE", 1))) > 1:
+    if accelerator.num_processes == 1 and (launched := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         raise ValueError(
             f"WORLD_SIZE={launched} processes were launched, but Accelerate found no GPU to join them on; "
             "without GPUs set ACCELERATE_USE_CPU=true"

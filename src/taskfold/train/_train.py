@@ -47,8 +47,10 @@ def train_task(
 
     The model moves to Accelerate's device (a GPU if there is one) and ends in evaluation mode, holding the weights of
     the epoch that validation prefers; after an error or an interruption, the best so far. Launched in several
-    processes (`torchrun`, `accelerate launch`), each calls this alike. On one kind of machine, thread count and number of processes, the same seed gives
-    the same bits on a CPU, interrupted and continued or not.
+    processes (`torchrun`, `accelerate launch`; on CPUs with `ACCELERATE_USE_CPU=true`), each calls this alike.
+
+    The same seed gives the same bits, interrupted and continued or not, on a CPU of one kind, with as many threads
+    and processes.
 
     Args:
         model: with the task added; its present weights are the start.

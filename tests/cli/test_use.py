@@ -1,0 +1,202 @@
+"""Saved tasks: measured, used, shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from taskfold import FTN, MultiTask
+from taskfold.backbones import load
+
+from .conftest import Run
+
+
+@pytest.fixture(scope="module")
+def files(trained: Path) -> list[Path]:
+    return [trained / "runs" / "tasks" / f"{name}.safetensors" for name in ("warm", "all")]
+
+
+@pytest.fixture(scope="module")
+def backbone(trained: Path) -> list[object]:
+    return ["--backbone", f"{trained}/net.py:build"]
+
+
+class TestEvaluate:
+    def test_a_configuration(self, trained: Path, run: Run) -> None:
+        result = run("evaluate", trained / "config.yaml", "--json")
+        assert result.exit_code == 0, result.stderr
+        tasks = json.loads(result.stdout)["tasks"]
+        assert [(task["task"], task["accuracy"], task["count"]) for task in tasks] == [
+            ("warm", 1.0, 4),
+            ("all", 1.0, 6),
+        ]
+        assert "100.00%" in run("evaluate", trained / "config.yaml").stdout
+
+    def test_files_with_their_data(self, trained: Path, files: list[Path], backbone: list[object], run: Run) -> None:
+        data = ["--data", trained / "data" / "warm", "--data", f"{{kind: folder, root: {trained / 'data' / 'all'}}}"]
+        result = run("evaluate", *files, *backbone, *data, "--json")
+        assert result.exit_code == 0, result.stderr
+        assert [task["count"] for task in json.loads(result.stdout)["tasks"]] == [24, 36]
+        assert "has no test split" in result.stderr
+
+    def test_targets_are_matched_by_label(
+        self, trained: Path, files: list[Path], backbone: list[object], run: Run
+    ) -> None:
+        # In this data red is class 1, for the task it is class 2.
+        result = run("evaluate", files[1], *backbone, "--data", trained / "data" / "warm", "--json")
+        [task] = json.loads(result.stdout)["tasks"]
+        assert task["accuracy"] == 1.0
+        assert task["per_class"] == [1.0, None, 1.0]
+
+    def test_a_label_that_the_task_lacks_is_said(
+        self, trained: Path, files: list[Path], backbone: list[object], run: Run
+    ) -> None:
+        result = run("evaluate", files[0], *backbone, "--data", trained / "data" / "all")
+        assert result.exit_code == 1
+        assert "task 'warm' does not know green; its labels: blue, red" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["a.safetensors"], "need --backbone and --data"),
+            (["a.yaml", "b.safetensors"], "one configuration, or task files"),
+            (["a.yaml", "--backbone", "x"], "leave them out"),
+            (["a.safetensors", "--backbone", "x", "--data", "nowhere"], "must be a folder"),
+            (["a.safetensors", "--backbone", "x", "--data", "{kind: foldr}"], "foldr"),
+        ],
+    )
+    def test_misuse_is_said(self, arguments: list[str], message: str, run: Run) -> None:
+        result = run("evaluate", *arguments)
+        assert result.exit_code == 1
+        assert message in result.stderr
+
+    def test_what_is_not_trained_yet_is_said(self, tmp_path: Path, trained: Path, run: Run) -> None:
+        (tmp_path / "config.yaml").write_text((trained / "config.yaml").read_text())
+        assert "not trained yet" in run("evaluate", tmp_path / "config.yaml").stderr
+
+
+class TestPredict:
+    def test_every_image_for_every_task(
+        self, trained: Path, files: list[Path], backbone: list[object], run: Run
+    ) -> None:
+        images = [trained / "data" / "all" / colour / "0.png" for colour in ("red", "blue")]
+        result = run("predict", *files, *images, *backbone, "--json")
+        assert result.exit_code == 0, result.stderr
+        found = json.loads(result.stdout)
+        assert found["errors"] == []
+        said = [(Path(one["image"]).parent.name, one["task"], one["label"]) for one in found["predictions"]]
+        assert sorted(said) == sorted((c, t, c) for c in ("red", "blue") for t in ("warm", "all"))
+        assert all(0.5 < one["probability"] <= 1 for one in found["predictions"])
+
+    def test_one_task_of_several_on_a_folder(
+        self, trained: Path, files: list[Path], backbone: list[object], run: Run
+    ) -> None:
+        result = run("predict", *files, trained / "data" / "warm", *backbone, "--task", "all", "--batch-size", 5)
+        assert result.exit_code == 0
+        assert result.stdout.count("0.png") == 4  # 0.png and 10.png of two classes
+        assert " warm " not in result.stdout
+
+    def test_a_corrupt_image_is_named_and_the_others_go_on(
+        self, trained: Path, files: list[Path], backbone: list[object], tmp_path: Path, run: Run
+    ) -> None:
+        (tmp_path / "bad.png").write_bytes(b"no image")
+        Image.new("L", (30, 20), 200).save(tmp_path / "good.png")
+        result = run("predict", files[0], tmp_path / "bad.png", tmp_path / "good.png", *backbone, "--json")
+        assert result.exit_code == 1
+        found = json.loads(result.stdout)
+        assert [Path(one["image"]).name for one in found["predictions"]] == ["good.png"]
+        assert [Path(one["image"]).name for one in found["errors"]] == ["bad.png"]
+        assert "bad.png" in result.stderr
+
+    def test_misuse_is_said(
+        self, trained: Path, files: list[Path], backbone: list[object], tmp_path: Path, run: Run
+    ) -> None:
+        image = trained / "data" / "warm" / "red" / "0.png"
+        again = tmp_path / "again.safetensors"
+        again.write_bytes(files[0].read_bytes())
+        for arguments, message in (
+            ([files[0], *backbone], "at least one image"),
+            ([image, *backbone], "at least one task file"),
+            ([files[0], image, *backbone, "--task", "wram"], "did you mean 'warm'"),
+            ([files[0], again, image, *backbone], "both hold a task 'warm'"),
+            ([files[0], tmp_path, *backbone], "holds no images"),
+            ([files[0], image, "--backbone", "torch.nn:Identity"], "another backbone"),
+        ):
+            result = run("predict", *arguments)
+            assert (result.exit_code, result.stdout) == (1, "")
+            assert message in result.stderr
+
+
+class TestInspect:
+    def test_a_card(self, files: list[Path], run: Run) -> None:
+        result = run("inspect", files[1], "--tensors")
+        assert result.exit_code == 0
+        for part in (
+            "ftn",
+            "blue, green, red",
+            "rank=3",
+            "test_accuracy=1",
+            "intact",
+            "running statistics",
+            "head.weight",
+        ):
+            assert part in result.stdout
+
+    def test_numbers_are_those_of_the_task(self, trained: Path, files: list[Path], run: Run) -> None:
+        model = MultiTask(load(f"{trained}/net.py:build").network)
+        task = model.load_task(files[0])
+        [card] = json.loads(run("inspect", files[0], "--json", "--tensors").stdout)
+        counts = {kind: number for kind, number in task.counts().items() if number}
+        assert {kind: card["parameters"][kind] for kind in counts} == counts
+        assert sum(card["bytes"].values()) == task.nbytes()
+        assert card["tensors"]["head.weight"] == {"kind": "head", "shape": [2, 8], "dtype": "float32"}
+
+    def test_what_is_fine_tuned_or_shared_is_counted_as_that(self, trained: Path, tmp_path: Path, run: Run) -> None:
+        model = MultiTask(load(f"{trained}/net.py:build").network)
+        for name, method in {"a": FTN(rank=1, sharing="shared"), "b": __import__("taskfold").FineTuning()}.items():
+            model.add_task(name, head=2, method=method)
+            model.save_task(name, tmp_path / f"{name}.safetensors")
+        cards = json.loads(run("inspect", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--json").stdout)
+        assert cards[0]["parameters"]["shared"] == 8 + 8 + 9
+        assert cards[1]["parameters"]["factors"] == model["b"].counts()["factors"]
+
+    def test_a_damaged_file_is_said_and_the_others_shown(self, files: list[Path], tmp_path: Path, run: Run) -> None:
+        data = bytearray(files[0].read_bytes())
+        data[-1] ^= 1
+        (tmp_path / "flipped.safetensors").write_bytes(data)
+        (tmp_path / "cut.safetensors").write_bytes(data[:100])
+        result = run("inspect", tmp_path / "flipped.safetensors", tmp_path / "cut.safetensors", files[0], "--json")
+        assert result.exit_code == 1
+        assert len(json.loads(result.stdout)) == 1
+        assert "do not match its digest" in result.stderr
+        assert "truncated" in result.stderr
+
+
+class TestReport:
+    def test_a_page_beside_the_results_or_elsewhere(self, trained: Path, tmp_path: Path, run: Run) -> None:
+        result = run("report", trained / "runs" / "results.json", "-o", tmp_path / "page.html")
+        assert result.exit_code == 0
+        assert "FTN" in result.stdout
+        assert (tmp_path / "page.html").read_text().startswith("<!")
+
+    def test_what_are_no_results_is_said(self, tmp_path: Path, run: Run) -> None:
+        (tmp_path / "r.json").write_text("{}")
+        result = run("report", tmp_path / "r.json")
+        assert result.exit_code == 1
+        assert "r.json" in result.stderr
+
+
+def test_the_demonstration_is_called_as_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: Run) -> None:
+    from taskfold.cli import demo
+
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(demo, "run_demo", lambda plan, out, command: calls.append((plan, out, command)))
+    result = run("demo", "--quick", "--compare", "all", "--seeds", 2, "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    [(plan, out, command)] = calls
+    assert (plan.seeds, out) == (2, tmp_path)  # type: ignore[attr-defined]
+    assert command == f"taskfold demo --quick --compare all --seeds 2 --out {tmp_path}"
+    assert run("demo", "--compare", "some").exit_code == 2
