@@ -45,7 +45,8 @@ for name in TASKS:
             OUT.write_text(json.dumps(found, indent=1))
 for label, rates in RATES.items():
     means = {
-        lr: sum(float(str(one["val_accuracy"])) for one in found if (one["method"], one["lr"]) == (label, lr)) / len(TASKS)
+        lr: sum(float(str(one["val_accuracy"])) for one in found if (one["method"], one["lr"]) == (label, lr))
+        / len(TASKS)
         for lr in rates
     }
     best = max(means, key=lambda lr: means[lr])

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from .tasks import Features, Task
 
-if TYPE_CHECKING:
-    from .model import MultiTask
-
 
 class TaskView(nn.Module):
     """One task of a model as a module: its parameters, buffers and state are the task's alone."""
 
-    def __init__(self, model: MultiTask, task: Task) -> None:
+    def __init__(self, model: nn.Module, task: Task) -> None:
         super().__init__()
         self.task = task
         self.__dict__["model"] = model

@@ -11,12 +11,10 @@ import typer
 from .. import MultiTask
 from ..config.run import Config, load_config
 from ..data import ImageTensors
-from ..demo._record import task_record
 from ..evaluate import Metrics, evaluate
-from ..report import summary_table, write_report
+from ..report import record, summary_table, write_report
 from ..tasks import write_atomically
 from ..train import Result, train_task
-from . import _record as record
 from ._output import UserError, say, show
 from ._prepare import Ready, prepare
 from ._same_data import claim
@@ -51,7 +49,7 @@ def _run(plan: Config, fresh: bool) -> None:
         "title": plan.path.stem,
         "command": f"taskfold train {plan.path}",
         "backbone": record.backbone_record(loaded),
-        "tasks": [task_record(task.data, task.config.source.origin) for task in tasks],
+        "tasks": [record.task_record(task.data, task.config.source.origin) for task in tasks],
         "runs": runs,
     }
     for number, task in enumerate(tasks, 1):

@@ -17,7 +17,9 @@ from .. import backbones
 from ..model import MultiTask
 
 
-def in_fresh_process(backbone: str, files: dict[str, Path], rows: list[str], images: Tensor, folder: Path) -> dict[str, Any]:
+def in_fresh_process(
+    backbone: str, files: dict[str, Path], rows: list[str], images: Tensor, folder: Path
+) -> dict[str, Any]:
     """Serve `images[n]` with task `rows[n]`, all in one forward pass of another Python process.
 
     Returns:

@@ -35,7 +35,13 @@ class Entry:
         small = OptimizerSettings(lr=2e-3)
         factors = OptimizerSettings(lr=self.lr)
         return Settings(
-            epochs=plan.epochs, batch_size=plan.batch_size, seed=seed, factors=factors, norm=small, head=small, warmup=0.1
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            seed=seed,
+            factors=factors,
+            norm=small,
+            head=small,
+            warmup=0.1,
         )
 
 

@@ -15,17 +15,18 @@ from .. import backbones
 from ..data import DataError, ImageTensors, MissingDataError, Preprocessing, TaskData, sound
 from ..evaluate import evaluate, predict
 from ..model import MultiTask
-from ..report import summary_table, write_report
-from ..tasks import Task, fingerprint, write_atomically
+from ..report import record, summary_table, write_report
+from ..tasks import fingerprint, write_atomically
 from ..train import train_task
 from ._mixed import in_fresh_process
 from ._plan import Entry, Plan
-from ._record import environment, layer_changes, samples, task_record
 
 BACKBONE = "packaged:efficientnet-lite0"
 
 
-def run_demo(plan: Plan, out: Path, *, command: str = "taskfold demo", console: Console | None = None) -> dict[str, Any]:
+def run_demo(
+    plan: Plan, out: Path, *, command: str = "taskfold demo", console: Console | None = None
+) -> dict[str, Any]:
     """Train every method on every task, prove what is promised, and write `results.json`, `report.html` and `tasks/`.
 
     Args:
@@ -44,9 +45,9 @@ class _Demo:
     def __init__(self, plan: Plan, out: Path, console: Console) -> None:
         self.plan, self.out, self.console = plan, out, console
         (out / "tasks").mkdir(parents=True, exist_ok=True)
-        loaded = backbones.load(BACKBONE)
-        self.network = loaded.network
-        self.preprocessing = Preprocessing.from_config(loaded.preprocessing or {}, size=plan.size)
+        self.loaded = backbones.load(BACKBONE)
+        self.network = self.loaded.network
+        self.preprocessing = Preprocessing.from_config(self.loaded.preprocessing or {}, size=plan.size)
         self.data = self._load()
         self.splits = {
             name: {
@@ -68,31 +69,31 @@ class _Demo:
                 model = self._train_all(entry, seed, keep=entry is served and seed == 0)
                 if entry is served and seed == 0:
                     self.mixed = self._serve(model)
-                results = self._results(command, time.perf_counter() - started)
-                write_atomically(self.out / "results.json", json.dumps(results, indent=1).encode())
+                self._write(command, started)
         if fingerprint(self.network) != before:
             raise RuntimeError("the backbone has moved, which must never happen: please report it")
+        results = self._write(command, started)
         report = write_report(results, self.out / "report.html")
         self._say(results, report)
         return results
 
-    def _results(self, command: str, seconds: float) -> dict[str, Any]:
-        return {
+    def _write(self, command: str, started: float) -> dict[str, Any]:
+        """The results so far, after every method: a demonstration that is stopped leaves what it found."""
+        results = {
             "version": 1,
             "title": f"{len(self.data)} tasks on one frozen {BACKBONE.partition(':')[2]}",
             "command": command,
-            "seconds": seconds,
-            "environment": environment() | {"image_size": self.plan.size, "epochs": self.plan.epochs},
-            "backbone": {
-                "name": BACKBONE,
-                "parameters": sum(p.numel() for p in self.network.parameters()),
-                "bytes": sum(t.nbytes for t in self.network.state_dict().values()),
-            },
-            "tasks": [task_record(data, self.plan.sources[name].origin) for name, data in self.data.items()],
+            "seconds": time.perf_counter() - started,
+            "environment": record.environment(self.network)
+            | {"image_size": self.plan.size, "epochs": self.plan.epochs},
+            "backbone": record.backbone_record(self.loaded),
+            "tasks": [record.task_record(data, self.plan.sources[name].origin) for name, data in self.data.items()],
             "runs": self.runs,
             "isolation": self.isolation,
             "mixed_batch": self.mixed,
         }
+        write_atomically(self.out / "results.json", json.dumps(results, indent=1).encode())
+        return results
 
     def _load(self) -> dict[str, TaskData]:
         found = {}
@@ -119,7 +120,13 @@ class _Demo:
                 after = self._outputs(model, name)
                 same = before == after
                 self.isolation.append(
-                    {"task": name, "before": before, "after": after, "identical": same, "what": f"{entry.label}: {what}"}
+                    {
+                        "task": name,
+                        "before": before,
+                        "after": after,
+                        "identical": same,
+                        "what": f"{entry.label}: {what}",
+                    }
                 )
         return model
 
@@ -128,33 +135,31 @@ class _Demo:
         task = model.add_task(
             name, head=len(data.labels), labels=data.labels, preprocessing=self.preprocessing.model_dump(mode="json")
         )
-        record: dict[str, Any] = {"task": name, "label": entry.label, "seed": seed}
-        record |= {"method": entry.method.name, "settings": entry.method.as_json()["settings"] | {"lr": entry.lr}}
-        record |= _size(task)
+        shown = {"label": entry.label, "seed": seed}
         try:
             result = train_task(
-                model, name, splits["train"], splits["val"], entry.settings(self.plan, seed), label=f"{entry.label} · {name}"
+                model,
+                name,
+                splits["train"],
+                splits["val"],
+                entry.settings(self.plan, seed),
+                label=f"{entry.label} · {name}",
             )
         except ValueError as error:
             self.console.print(f"[red]{entry.label} · {name} failed:[/] {error}", highlight=False)
-            return record | {"failed": str(error)}
+            return {"task": name, "method": entry.method.name, **shown, "failed": str(error)}
         measured = evaluate(model, name, splits["test"])
         task.info.metrics["test_accuracy"] = measured.accuracy
-        wanted = ("epoch", "step", "train_loss", "val_loss", "val_accuracy")
-        record["curve"] = [{key: point[key] for key in wanted} for point in result.curve]
-        record["metrics"] = {"test_accuracy": measured.accuracy, "val_accuracy": result.best["val_accuracy"]}
-        record["seconds"] = result.seconds
-        if seed == 0:
-            record["layers"] = layer_changes(model, name)
+        run = record.run_record(model, name, result, measured) | shown
+        run["settings"] |= {"lr": entry.lr}
         if keep:
             model.save_task(name, self.out / "tasks" / f"{name}.safetensors")
-            shown = data.test.subset(range(self.plan.proof))
-            said = predict(model, name, ImageTensors(shown, self.preprocessing))
-            record["predictions"] = samples(shown, data.labels, said)
+            run["predictions"] = record.sample_records(model, data, self.preprocessing)
         self.console.print(
-            f"{entry.label:>20} · {name:<14} {measured.accuracy:6.1%} on test   {result.seconds:5.1f} s", highlight=False
+            f"{entry.label:>20} · {name:<14} {measured.accuracy:6.1%} on test   {result.seconds:5.1f} s",
+            highlight=False,
         )
-        return record
+        return run
 
     def _outputs(self, model: MultiTask, name: str) -> str:
         return hashlib.sha256(predict(model, name, self._proof_images(name)).numpy().tobytes()).hexdigest()
@@ -185,7 +190,9 @@ class _Demo:
         self.console.print()
         self.console.print(summary_table(results))
         same = sum(one["identical"] for one in self.isolation)
-        self.console.print(f"No forgetting: {same} of {len(self.isolation)} tasks bit-identical after all later training.")
+        self.console.print(
+            f"No forgetting: {same} of {len(self.isolation)} tasks bit-identical after all later training."
+        )
         if self.mixed is not None:
             self.console.print(
                 f"Mixed batch in a fresh process: {self.mixed['rows']} rows of {len(self.mixed['tasks'])} tasks, "
@@ -193,9 +200,3 @@ class _Demo:
                 f"largest difference in probability {self.mixed['max_abs_difference']:.1e}."
             )
         self.console.print(f"Report: {report}   Task files: {self.out / 'tasks'}   {results['seconds']:.0f} s in all")
-
-
-def _size(task: Task) -> dict[str, Any]:
-    own = task.counts()
-    parameters = {kind: own[kind] for kind in ("factors", "norm", "head")}
-    return {"parameters": parameters, "bytes": task.nbytes()}

@@ -1,23 +1,32 @@
-"""A trained task as a run in the results document that reports are made of."""
+"""What a program writes down of its trainings: the parts of a results document."""
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import platform
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
-from .. import Method, MultiTask, __version__
 from ..backbones import LoadedBackbone
-from ..data import ImageTensors, Preprocessing, TaskData
-from ..demo._record import layer_changes, samples
+from ..data import ImageSet, ImageTensors, Preprocessing, TaskData
 from ..evaluate import Metrics, predict
+from ..methods import Method
+from ..model import MultiTask
 from ..train import Result
 
+SHOWN = 12
+"""Sample images per task."""
+PIXELS = 96
+"""Their largest side."""
 SAMPLED = 48
+"""Test images that the samples are chosen from; mistakes among them come first."""
 
 
 def labels_of(methods: Mapping[str, Method]) -> dict[str, str]:
@@ -39,8 +48,14 @@ def labels_of(methods: Mapping[str, Method]) -> dict[str, str]:
     return {task: label(method) for task, method in methods.items()}
 
 
+def task_record(data: TaskData, origin: str) -> dict[str, Any]:
+    """The data of a task."""
+    sizes = {split: len(images) for split, images in data.splits.items()}
+    return {"name": data.name, "source": origin, "labels": list(data.labels), **sizes, "notes": list(data.notes)}
+
+
 def run_record(model: MultiTask, name: str, result: Result, test: Metrics) -> dict[str, Any]:
-    """One training and what came of it."""
+    """One training and what came of it; `label` and `seed` are the caller's to add."""
     task = model[name]
     keys = ("epoch", "step", "train_loss", "val_loss", "val_accuracy")
     return {
@@ -56,11 +71,43 @@ def run_record(model: MultiTask, name: str, result: Result, test: Metrics) -> di
     }
 
 
+@torch.no_grad()
+def layer_changes(model: MultiTask, name: str) -> list[dict[str, Any]]:
+    """‖ΔW‖/‖W‖ (Frobenius) of every matrix or kernel that a task changes."""
+    before = dict(model.backbone.named_parameters(remove_duplicate=False))
+    changes = []
+    for key, after in model.materialise(name).items():
+        if key in before and after.dim() > 1:
+            weight = before[key].float()
+            ratio = float((after.float() - weight).norm() / weight.norm().clamp_min(1e-12))
+            changes.append({"layer": key.removesuffix(".weight"), "ratio": ratio})
+    return changes
+
+
 def sample_records(model: MultiTask, data: TaskData, preprocessing: Preprocessing) -> list[dict[str, Any]]:
-    """A few test images from all over the set, and what the task says to them."""
+    """A few test images from all over the set and what the task says to them, mistakes first, then right ones."""
     count = min(SAMPLED, len(data.test))
     chosen = data.test.subset(index * len(data.test) // count for index in range(count))
-    return samples(chosen, data.labels, predict(model, data.name, ImageTensors(chosen, preprocessing)))
+    confidence, said = predict(model, data.name, ImageTensors(chosen, preprocessing)).max(1)
+    wrong = [n for n in range(count) if said[n] != chosen.targets[n]][: SHOWN // 3]
+    right = [n for n in range(count) if said[n] == chosen.targets[n]][: SHOWN - len(wrong)]
+    return [
+        {
+            "image": _png(chosen, n),
+            "target": data.labels[chosen.targets[n]],
+            "predicted": data.labels[int(said[n])],
+            "confidence": float(confidence[n]),
+        }
+        for n in wrong + right
+    ]
+
+
+def _png(images: ImageSet, index: int) -> str:
+    image = images.read(index).copy()
+    image.thumbnail((PIXELS, PIXELS), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def backbone_record(loaded: LoadedBackbone) -> dict[str, Any]:
@@ -76,7 +123,7 @@ def environment(model: nn.Module) -> dict[str, Any]:
     """What the numbers were measured with."""
     device = next(model.parameters(), torch.zeros(())).device
     return {
-        "taskfold": __version__,
+        "taskfold": version("taskfold"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
