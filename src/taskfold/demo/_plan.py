@@ -58,20 +58,20 @@ class Plan:
 
     sources: dict[str, Source]
     entries: tuple[Entry, ...]
-    seeds: int = 1
+    seeds: tuple[int, ...] = (0,)
     size: int = 64
     epochs: int = 3
     batch_size: int = 32
     proof: int = 64
 
 
-def plan(compare: Compare = "default", *, seeds: int = 1, quick: bool = False) -> Plan:
+def plan(compare: Compare = "default", *, seeds: int | tuple[int, ...] = 1, quick: bool = False) -> Plan:
     """The demonstration of that name.
 
     Args:
         compare: `default` (head only, FTN, fine-tuning) or `all` (with head + normalisation, LoRA, and FTN at ranks
             1, 4 and 16).
-        seeds: repetitions, ≥ 1.
+        seeds: repetitions, ≥ 1; or the seeds themselves.
         quick: the same steps in seconds: two tasks, few small images, one epoch.
 
     Raises:
@@ -79,7 +79,8 @@ def plan(compare: Compare = "default", *, seeds: int = 1, quick: bool = False) -
     """
     if compare not in get_args(Compare):
         raise ValueError(f"compare={compare!r} is not known; choose one of {', '.join(get_args(Compare))}")
-    if seeds < 1:
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else seeds
+    if not chosen:
         raise ValueError(f"seeds must be ≥ 1, found {seeds}")
     ranks = (16,) if compare == "default" else (1, 4, 16)
     ftn = [Entry(f"FTN R={rank}", FTN(rank=rank)) for rank in ranks]
@@ -89,8 +90,8 @@ def plan(compare: Compare = "default", *, seeds: int = 1, quick: bool = False) -
         entries[1:1] = [Entry("head + normalisation", HeadNorm()), lora]
     if quick:
         sources = {name: _source(name, (64, 32, 48)) for name in ("mnist", "digits")}
-        return Plan(sources, tuple(entries), seeds, size=32, epochs=1, batch_size=16, proof=16)
-    return Plan({name: _source(name, sizes) for name, sizes in _SIZES.items()}, tuple(entries), seeds)
+        return Plan(sources, tuple(entries), chosen, size=32, epochs=1, batch_size=16, proof=16)
+    return Plan({name: _source(name, sizes) for name, sizes in _SIZES.items()}, tuple(entries), chosen)
 
 
 def _source(name: str, sizes: tuple[int, int, int]) -> Source:

@@ -64,10 +64,11 @@ class _Demo:
         started = time.perf_counter()
         before = fingerprint(self.network)
         served = [entry for entry in self.plan.entries if entry.label.startswith("FTN")][-1]
-        for seed in range(self.plan.seeds):
+        for seed in self.plan.seeds:
             for entry in self.plan.entries:
-                model = self._train_all(entry, seed, keep=entry is served and seed == 0)
-                if entry is served and seed == 0:
+                keep = entry is served and seed == self.plan.seeds[0]
+                model = self._train_all(entry, seed, keep)
+                if keep:
                     self.mixed = self._serve(model)
                 self._write(command, started)
         if fingerprint(self.network) != before:
