@@ -7,13 +7,13 @@ import io
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import nn
 
+from .. import __version__
 from ..backbones import LoadedBackbone
 from ..data import ImageSet, ImageTensors, Preprocessing, TaskData
 from ..evaluate import Metrics, predict
@@ -123,7 +123,7 @@ def environment(model: nn.Module) -> dict[str, Any]:
     """What the numbers were measured with."""
     device = next(model.parameters(), torch.zeros(())).device
     return {
-        "taskfold": version("taskfold"),
+        "taskfold": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,6 +24,9 @@ from ._sampler import reseed
 from ._state import DivergedError, State, better, restore, snapshot
 from ._statistics import momentum, reestimate, statistics
 
+STATISTICS_BATCHES = 200
+"""Batches to re-estimate running statistics on, at the most: thousands of images have said what they will."""
+
 
 class Loop:
     """A training under way: every process runs one, in step with the others."""
@@ -30,7 +35,11 @@ class Loop:
         self.job, self.folder = job, folder
         self.settings, self.task = job.settings, job.task
         self.batches = job.batches()
-        self.train_loader, self.val_loader = job.train_loader(self.batches), job.val_loader()
+        self.train_loader, self.val_loader = job.train_loader(job.train, self.batches), job.val_loader()
+        self.plain_batches, self.plain_loader = self.batches, self.train_loader
+        if job.plain is not job.train:
+            self.plain_batches = job.batches("plain")
+            self.plain_loader = job.train_loader(job.plain, self.plain_batches)
         self.steps = self.settings.epochs * len(self.batches)
         self.view = job.model.for_task(job.name)
         send(job.accelerator, self.view)
@@ -162,7 +171,7 @@ class Loop:
         kept = False
         if self.settings.reestimate_norm and (running := statistics(self.job.model, self.job.name)):
             with self.job.accelerator.autocast():
-                reestimate(self.job.model, self.job.name, self.job.plain_inputs())
+                reestimate(self.job.model, self.job.name, self._plain_inputs())
             for tensors in running.values():
                 for key in ("running_mean", "running_var"):
                     tensors[key].copy_(average(self.job.accelerator, tensors[key]))
@@ -187,6 +196,11 @@ class Loop:
                 count(tally, self.view, inputs, targets, self.job.device, self.job.name)
         metrics = tally.result(total=lambda tensor: total(accelerator, tensor))
         return {"val_loss": metrics.loss, "val_accuracy": metrics.accuracy}
+
+    def _plain_inputs(self) -> Iterator[Tensor]:
+        self.plain_batches.go_to(0)
+        for inputs, _ in islice(self.plain_loader, STATISTICS_BATCHES):
+            yield inputs.to(self.job.device, non_blocking=True)
 
     def _pass_time(self, training: bool = False) -> None:
         now = time.monotonic()
