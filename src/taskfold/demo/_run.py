@@ -152,7 +152,7 @@ class _Demo:
         measured = evaluate(model, name, splits["test"])
         task.info.metrics["test_accuracy"] = measured.accuracy
         run = record.run_record(model, name, result, measured) | shown
-        run["settings"] |= {"lr": entry.lr}
+        run["settings"]["lr"] = entry.lr
         if keep:
             model.save_task(name, self.out / "tasks" / f"{name}.safetensors")
             run["predictions"] = record.sample_records(model, data, self.preprocessing)

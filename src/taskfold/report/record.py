@@ -61,7 +61,7 @@ def run_record(model: MultiTask, name: str, result: Result, test: Metrics) -> di
     return {
         "task": name,
         "method": task.method["name"],
-        "settings": task.method["settings"],
+        "settings": dict(task.method["settings"]),
         "metrics": {"test_accuracy": test.accuracy, "val_accuracy": result.best["val_accuracy"]},
         "parameters": {kind: number for kind, number in task.counts().items() if number},
         "bytes": task.nbytes(),

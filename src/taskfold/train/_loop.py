@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..evaluate import Tally
-from ..evaluate._run import check_targets, count, evaluating
+from ..evaluate._run import check_targets
 from ._folder import Folder
 from ._job import Job
 from ._optimisers import Optimisers
-from ._processes import average, send, total
+from ._processes import average, send
 from ._progress import Bar
 from ._sampler import reseed
 from ._state import DivergedError, State, better, restore, snapshot
 from ._statistics import momentum, reestimate, statistics
+from ._validation import validate
 
 STATISTICS_BATCHES = 200
 """Batches to re-estimate running statistics on, at the most: thousands of images have said what they will."""
@@ -135,7 +135,7 @@ class Loop:
 
     def _judge_epoch(self, bar: Bar) -> None:
         state, settings = self.state, self.settings
-        found = self._validate()
+        found = validate(self.job, self.view, self.val_loader)
         self._pass_time()
         point = {
             "epoch": state.epoch + 1,
@@ -175,7 +175,7 @@ class Loop:
             for tensors in running.values():
                 for key in ("running_mean", "running_var"):
                     tensors[key].copy_(average(self.job.accelerator, tensors[key]))
-            found = self._validate()
+            found = validate(self.job, self.view, self.val_loader)
             kept = not better(state.best, found, self.settings.select_by)
             log.write("statistics", running=state.best, reestimated=found, kept=kept)
             state.best = found if kept else state.best
@@ -186,16 +186,6 @@ class Loop:
         self._pass_time()
         log.write("end", stopped=state.stopped, best_epoch=state.best_epoch, **state.best, seconds=state.seconds)
         self._save()
-
-    def _validate(self) -> dict[str, float]:
-        accelerator = self.job.accelerator
-        send(accelerator, self.view, buffers_only=True)
-        tally = Tally(self.job.val_loss)
-        with evaluating(self.job.model), accelerator.autocast():
-            for inputs, targets in self.val_loader:
-                count(tally, self.view, inputs, targets, self.job.device, self.job.name)
-        metrics = tally.result(total=lambda tensor: total(accelerator, tensor))
-        return {"val_loss": metrics.loss, "val_accuracy": metrics.accuracy}
 
     def _plain_inputs(self) -> Iterator[Tensor]:
         self.plain_batches.go_to(0)

@@ -69,13 +69,13 @@ class Optimisers:
             optimiser.step()
 
     def _step_scaled(self, scaler: torch.amp.GradScaler) -> None:
-        # Accelerate's wrapper updates the scale after each optimiser, which is once too often for the second.
+        # Accelerate's wrapper updates the scale after each optimiser: once too often for the second.
         for optimiser in self._by_kind.values():
             scaler.unscale_(optimiser)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm or math.inf)
         if torch.isfinite(norm):
             for optimiser in self._by_kind.values():
-                scaler.step(optimiser)
+                optimiser.step()
         scaler.update()
 
     def clear(self) -> None:

@@ -47,6 +47,8 @@ class OptimizerSettings(BaseModel):
 class Settings(BaseModel):
     """How a task is trained. Unknown keys are refused.
 
+    The default rates suit factorised updates; a full copy of the network (`FineTuning`) wants factors at 1e-3 or 2e-3.
+
     Example:
         >>> paper = Settings(  # Garg et al., factorised tensor networks
         ...     factors=OptimizerSettings(lr=5e-3),
@@ -60,10 +62,10 @@ class Settings(BaseModel):
     epochs: int = Field(default=10, ge=1, description="Passes over the training data.")
     batch_size: int = Field(default=32, ge=2, description="Inputs per step, over all processes together.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of the data's order, of augmentation and of dropout.")
-    factors: OptimizerSettings = Field(default=OptimizerSettings(lr=5e-3), description="For the weight updates.")
+    factors: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-2), description="For the weight updates.")
     routing: OptimizerSettings = Field(default=OptimizerSettings(lr=0.1), description="For the routing's logits.")
-    norm: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-3), description="For γ and β.")
-    head: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-3), description="For the head.")
+    norm: OptimizerSettings = Field(default=OptimizerSettings(lr=5e-3), description="For γ and β.")
+    head: OptimizerSettings = Field(default=OptimizerSettings(lr=5e-3), description="For the head.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="Of the learning rates, per step."
     )
