@@ -79,7 +79,14 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bits(
     config = project.write(tmp_path, train={**train, "checkpoint_every": 0.1, "log_every": 1})
     log = tmp_path / "runs" / "train" / "warm" / "log.jsonl"
     line = [sys.executable, "-m", "taskfold.cli", "train", str(config)]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
     while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") > 10):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -197,6 +197,6 @@ def test_the_demonstration_is_called_as_asked(monkeypatch: pytest.MonkeyPatch, t
     result = run("demo", "--quick", "--compare", "all", "--seeds", 2, "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
     [(plan, out, command)] = calls
-    assert (plan.seeds, out) == (2, tmp_path)  # type: ignore[attr-defined]
+    assert (plan.seeds, out) == ((0, 1), tmp_path)  # type: ignore[attr-defined]
     assert command == f"taskfold demo --quick --compare all --seeds 2 --out {tmp_path}"
     assert run("demo", "--compare", "some").exit_code == 2
