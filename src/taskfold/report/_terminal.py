@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ._format import percent, shorten
+from ._format import percent, share, shorten
 from ._source import read_results
 from ._summary import Row
 from ._table import Cell, Column, build, cost_columns, mean_column, task_columns
@@ -33,20 +34,33 @@ def summary_table(results: Results | Mapping[str, Any] | Path) -> Table:
     many = len(document.tasks) > WIDE
     accuracies = (_weakest_column(),) if many else task_columns(document)
     mean = (mean_column(document),) if len(document.tasks) > 1 else ()
-    costs = (column for column in cost_columns() if column.title != "head")
+    costs = (_narrow(column) for column in cost_columns() if column.title not in {"head", "of backbone"})
     grid = build(document, (*accuracies, *mean, *costs))
     table = Table(
         title=Text(document.title, style="bold"),
-        caption=Text("Test accuracy in %; * best of its column. Params (besides the head), bytes, time: per task."),
+        caption=Text(
+            "Accuracy on test data in %; * best of its column. Per task: params besides the head\n"
+            "and their share of the backbone, bytes, time."
+        ),
         box=box.SIMPLE,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("method", no_wrap=True)
-    for title in grid.titles:
-        table.add_column(Text(shorten(title, 16)), justify="right", overflow="fold")
+    for index, title in enumerate(grid.titles):
+        # Where it is narrow titles are folded, numbers never.
+        widest = max((_width(cells[index]) for _, cells in grid.rows), default=4)
+        table.add_column(Text(shorten(title, 16)), justify="right", overflow="fold", min_width=widest)
     for row, cells in grid.rows:
         table.add_row(Text(shorten(row.label, 28)), *(_text(cell) for cell in cells))
     return table
+
+
+def _narrow(column: Column) -> Column:
+    """The share of the backbone under the number of parameters, time in seconds: so 80 characters do."""
+    if column.title == "params":
+        return replace(column, remark=lambda row: "" if row.share is None else share(row.share))
+    return replace(column, text=lambda seconds: f"{seconds:,.0f} s") if column.title == "time" else column
 
 
 def _weakest_column() -> Column:
@@ -63,6 +77,10 @@ def _weakest_column() -> Column:
         return "" if found is None else shorten(found[1], 16)
 
     return Column("weakest task", number, percent, remark, lambda row: row.runs, max)
+
+
+def _width(cell: Cell) -> int:
+    return max(len(line) for line in _text(cell).plain.splitlines())
 
 
 def _text(cell: Cell) -> Text:
