@@ -87,7 +87,7 @@ def plan(compare: Compare = "default", *, seeds: int | tuple[int, ...] = 1, quic
     entries = [Entry("head only", HeadOnly()), *ftn, Entry("fine-tuning", FineTuning(), lr=2e-3)]
     if compare == "all":
         lora = Entry("LoRA r=4", LoRA(rank=4, layers="convolution", norm=True), lr=2e-2)
-        entries[1:1] = [Entry("head + normalisation", HeadNorm()), lora]
+        entries[1:1] = [Entry("head + norm", HeadNorm()), lora]
     if quick:
         sources = {name: _source(name, (64, 32, 48)) for name in ("mnist", "digits")}
         return Plan(sources, tuple(entries), chosen, size=32, epochs=1, batch_size=16, proof=16)

@@ -39,8 +39,8 @@ def summary_table(results: Results | Mapping[str, Any] | Path) -> Table:
     table = Table(
         title=Text(document.title, style="bold"),
         caption=Text(
-            "Accuracy on test data in %; * best of its column. Per task: params besides the head\n"
-            "and their share of the backbone, bytes, time."
+            "Accuracy on test data in %; * best of its column. Per task: params\n"
+            "besides the head and their share of the backbone, bytes, time."
         ),
         box=box.SIMPLE,
         pad_edge=False,
