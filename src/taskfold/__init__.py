@@ -2,7 +2,21 @@
 
 from ._view import TaskView
 from .counting import count
-from .methods import FTN, FineTuning, FTNOutput, FTNQueryValue, HeadNorm, HeadOnly, LoRA, Method
+from .methods import (
+    FTN,
+    MHR,
+    FineTuning,
+    FTNOutput,
+    FTNQueryValue,
+    HeadNorm,
+    HeadOnly,
+    LoRA,
+    Method,
+    Poly,
+    TensorPolyI,
+    TensorPolyII,
+    TLoRA,
+)
 from .model import MultiTask, checkpoint_context
 from .tasks import Task, TaskFileError, fingerprint
 
@@ -10,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FTN",
+    "MHR",
     "FTNOutput",
     "FTNQueryValue",
     "FineTuning",
@@ -18,9 +33,13 @@ __all__ = [
     "LoRA",
     "Method",
     "MultiTask",
+    "Poly",
+    "TLoRA",
     "Task",
     "TaskFileError",
     "TaskView",
+    "TensorPolyI",
+    "TensorPolyII",
     "checkpoint_context",
     "count",
     "fingerprint",

@@ -53,10 +53,10 @@ class Runner:
         if self.skeleton is not None:
             set_mode(self.skeleton, mode)
 
-    def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "__call__") -> Any:
         network = self.network()
         with selecting(selection):
-            output = network(*args, **kwargs)
+            output = getattr(network, method)(*args, **kwargs)
         for task in selection.tasks:
             if task.name not in self.checked:
                 self.checked.add(task.name)

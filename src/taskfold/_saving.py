@@ -9,24 +9,68 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._transfer import set_mode
 from .layers import inventory_of
 from .methods import Method, build
-from .tasks import Contents, Info, Task, TaskFileError, fingerprint, read, write
+from .tasks import Contents, Info, Named, Task, TaskFileError, digest, fingerprint, read, write
 
 _SHARED = "inventory:"
 
 
-def save(task: Task, backbone: nn.Module, path: Path) -> Path:
-    """Write a task with all that is needed to use it on the same backbone."""
+def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
+    """Write a task: what is its own, and the inventory it stands on by name, or with it."""
+    shared = inventory_of(task)
     header = {
         "task": task.name,
         "method": task.method,
         "head": _head_spec(task.head),
         "info": task.info.as_json(),
-        "backbone": {"class": type(backbone).__name__, "fingerprint": fingerprint(backbone)},
+        "transfer": task.transfer,
+        "inventory": {"fingerprint": digest(dict(shared)), "standalone": standalone} if shared else None,
+        "backbone": _backbone(backbone),
     }
-    write(path, header, _state(task))
+    tensors = _own(task)
+    if standalone:
+        tensors |= {f"{_SHARED}{key}": leaf.detach() for key, leaf in shared.items()}
+    write(path, header, tensors)
     return path
+
+
+def save_inventory(inventory: Named[nn.ParameterDict], backbone: nn.Module, path: Path) -> Path:
+    """Write all that tasks share."""
+    tensors: dict[str, Tensor] = {
+        f"{key}:{name}": leaf.detach() for key in inventory for name, leaf in inventory[key].items()
+    }
+    if not tensors:
+        raise ValueError("the model shares nothing between tasks; an inventory comes with a shared or routed method")
+    write(path, {"kind": "inventory", "backbone": _backbone(backbone)}, tensors)
+    return path
+
+
+def read_inventory(path: Path, backbone: nn.Module, held: Named[nn.ParameterDict]) -> dict[str, nn.ParameterDict]:
+    """The banks of an inventory file that a model does not hold yet.
+
+    Raises:
+        TaskFileError: it cannot be used here; says why.
+    """
+    contents = read(path, "inventory")
+    _check_backbone(path, contents, backbone)
+    like = next(backbone.parameters())
+    banks: dict[str, nn.ParameterDict] = {}
+    for key, tensor in contents.tensors.items():
+        bank, _, name = key.rpartition(":")
+        banks.setdefault(bank, nn.ParameterDict())[name] = nn.Parameter(tensor.to(like.device))
+    for key, bank in list(banks.items()):
+        bank.__dict__["groups"] = dict.fromkeys(bank, "factors")
+        if key not in held:
+            continue
+        mine = held[key]
+        if set(mine) != set(bank) or not all(torch.equal(mine[name], bank[name]) for name in bank):
+            raise TaskFileError(
+                f"{path} holds another inventory than this model ({key!r} differs); use a model of its own"
+            )
+        del banks[key]
+    return banks
 
 
 @dataclass(frozen=True)
@@ -39,12 +83,7 @@ class Stored:
     @classmethod
     def read(cls, path: Path, backbone: nn.Module) -> Stored:
         contents = read(path)
-        theirs, mine = contents.header["backbone"], fingerprint(backbone)
-        if theirs["fingerprint"] != mine:
-            raise TaskFileError(
-                f"{path} belongs to another backbone ({theirs['class']}, fingerprint {theirs['fingerprint'][:12]}…; "
-                f"this one is {type(backbone).__name__}, {mine[:12]}…); load the backbone it was trained on"
-            )
+        _check_backbone(path, contents, backbone)
         return cls(path, contents)
 
     @property
@@ -67,7 +106,15 @@ class Stored:
 
     def fill(self, task: Task, known: set[str]) -> None:
         """The stored numbers into a task of the same method; shared factors that the model knew must be equal."""
-        tensors, wanted = self.contents.tensors, _state(task)
+        header, tensors = self.contents.header, self.contents.tensors
+        if header.get("transfer"):
+            set_mode(task, header["transfer"])
+        shared: dict[str, Tensor] = {key: leaf.detach() for key, leaf in inventory_of(task).items()}
+        wanted = _own(task)
+        if any(key.startswith(_SHARED) for key in tensors):
+            wanted |= {f"{_SHARED}{key}": leaf for key, leaf in shared.items()}
+        elif shared:
+            self._check_inventory(shared, known)
         for key in sorted(wanted.keys() ^ tensors.keys()):
             where = "lacks" if key in wanted else "has an unknown"
             raise TaskFileError(f"{self.path} {where} tensor {key!r}; it does not fit its own method or the given head")
@@ -77,7 +124,7 @@ class Stored:
                     f"{self.path}: {key!r} has shape {list(tensor.shape)}, "
                     f"this backbone and head need {list(wanted[key].shape)}"
                 )
-            standing = key.startswith(_SHARED) and key.removeprefix(_SHARED).rpartition(":")[0] in known
+            standing = key.startswith(_SHARED) and _bank(key.removeprefix(_SHARED)) in known
             if standing and not torch.equal(wanted[key].cpu(), tensor):
                 raise TaskFileError(
                     f"{self.path} stands on other shared factors than this model's ({key!r} differs); "
@@ -85,14 +132,45 @@ class Stored:
                 )
         for key, tensor in tensors.items():
             wanted[key].copy_(tensor)
-        info = self.contents.header["info"]
+        info = header["info"]
         task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"])
 
+    def _check_inventory(self, shared: dict[str, Tensor], known: set[str]) -> None:
+        stated = (self.contents.header.get("inventory") or {}).get("fingerprint", "")
+        if {_bank(key) for key in shared} - known:
+            raise TaskFileError(
+                f"{self.path} stands on an inventory (fingerprint {stated[:12]}…) that this model does not hold; "
+                "load its file first: model.load_inventory(…)"
+            )
+        if (mine := digest(shared)) != stated:
+            raise TaskFileError(
+                f"{self.path} stands on another inventory (fingerprint {stated[:12]}…) than this model's "
+                f"({mine[:12]}…); load it into a model with its own"
+            )
 
-def _state(task: Task) -> dict[str, Tensor]:
-    """Everything a task computes with, by name: its own tensors, and the shared ones it stands on."""
-    shared = inventory_of(task)
-    return {**task.state_dict(), **{f"{_SHARED}{key}": leaf.detach() for key, leaf in shared.items()}}
+
+def _bank(key: str) -> str:
+    return key.rpartition(":")[0]
+
+
+def _own(task: Task) -> dict[str, Tensor]:
+    """A task's own tensors by name; one that several layers share (routing per block) under its first name."""
+    named = task.state_dict(keep_vars=True)
+    first = {id(tensor): name for name, tensor in reversed(named.items())}
+    return {name: tensor.detach() for name, tensor in named.items() if first[id(tensor)] == name}
+
+
+def _backbone(backbone: nn.Module) -> dict[str, str]:
+    return {"class": type(backbone).__name__, "fingerprint": fingerprint(backbone)}
+
+
+def _check_backbone(path: Path, contents: Contents, backbone: nn.Module) -> None:
+    theirs, mine = contents.header["backbone"], fingerprint(backbone)
+    if theirs["fingerprint"] != mine:
+        raise TaskFileError(
+            f"{path} belongs to another backbone ({theirs['class']}, fingerprint {theirs['fingerprint'][:12]}…; "
+            f"this one is {type(backbone).__name__}, {mine[:12]}…); load the backbone it was trained on"
+        )
 
 
 def _head_spec(head: nn.Module | None) -> dict[str, Any] | None:

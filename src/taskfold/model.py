@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ._runner import Runner
-from ._saving import Stored, save
+from ._saving import Stored, read_inventory, save, save_inventory
+from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
 from ._view import Apply, TaskView
-from .layers import Selection, SiteState, current, fit, selecting
+from .layers import Groups, Selection, SiteState, current, fit, inventory_of, selecting
 from .methods import Method
 from .tasks import Features, Info, Named, Task, build_head, check_name, feature_width, pooled
 
@@ -120,6 +121,72 @@ class MultiTask(nn.Module):
         self._runner.adapt(sites)
         return task
 
+    def transfer_task(
+        self,
+        name: str,
+        head: int | nn.Module | None = None,
+        *,
+        mode: Mode = "z",
+        begin: Begin = "mean",
+        **settings: Any,
+    ) -> Task:
+        """Add a task that learns from an inventory which other tasks were trained on; none of them moves.
+
+        TensorPoly (Su et al.), section 4.3; the control `random-mu` is `mu` on an inventory trained with
+        `allocation="random"`.
+
+        Args:
+            name, head, settings: as for `add_task`.
+            mode: what learns beside the head: `z`, the routing alone; `all`, routing and factors; `mu`, the factors
+                under a fixed routing. Factors then are the task's own copy of the inventory.
+            begin: routing at the start: the `mean` of the tasks on the inventory, or `even`.
+
+        Raises:
+            ValueError: a setting is not known, the model holds no such inventory, the method is not routed, or there
+                are no tasks to take the mean of.
+        """
+        check(mode, begin)
+        known = set(self.inventory)
+        task = self.add_task(name, head, **settings)
+        try:
+            if missing := [key for key in self.inventory if key not in known]:
+                raise ValueError(
+                    f"task {name!r} would stand on an inventory that nothing was trained on ({missing[0]}, …); train "
+                    "tasks together first, or load their inventory: model.load_inventory(…)"
+                )
+            transferred(task, [self[other] for other in self.tasks if other != name], mode, begin)
+        except Exception:
+            self._withdraw(name, known)
+            raise
+        return task
+
+    def _withdraw(self, name: str, known: set[str]) -> None:
+        """Undo adding a task."""
+        self.remove_task(name)
+        self._forget(set(self.inventory) - known)
+
+    def _forget(self, keys: set[str]) -> None:
+        for key in keys:
+            del self.inventory[key]
+
+    def routing(self, name: str) -> dict[str, Tensor]:
+        """A task's mixing weights α `[groups, experts]` by layer; groups are MHR's splits or TensorPoly-II's orders.
+
+        Empty for a task that routes nothing.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        return routing_of(self[name])
+
+    def experts(self, name: str, layer: str) -> Tensor:
+        """Each expert of a layer that a task routes as one flat row, `[experts, numbers]`.
+
+        Raises:
+            ValueError: there is no such task, or it routes no such layer.
+        """
+        return experts_of(self[name], layer)
+
     def __getitem__(self, name: str) -> Task:
         """The task of that name.
 
@@ -172,24 +239,50 @@ class MultiTask(nn.Module):
             ValueError: a task is not known, or there are not as many names as rows.
         """
         if isinstance(task, str):
-            tasks, rows = (self[task],), None
+            selection = Selection((self[task],), None, self.training)
+            output, rows = self._runner.run(selection, args, kwargs), None
         else:
-            tasks, rows = self._rows(list(task), next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)))
-        output = self._runner.run(Selection(tasks, rows if len(tasks) > 1 else None, self.training), args, kwargs)
+            selection, rows = self._rows(list(task), _first_tensor(args, kwargs))
+            output = self._runner.run(selection, args, kwargs)
+        tasks = selection.tasks
         if all(one.head is None for one in tasks):
             return output
         if rows is None:
             return tasks[0].head(self.features(output))  # type: ignore[misc]
         return self._heads(tasks, rows, self.features(output))
 
-    def _rows(self, names: list[str], first: Tensor) -> tuple[tuple[Task, ...], Tensor]:
+    def generate(self, *args: Any, task: str | Sequence[str], **kwargs: Any) -> Any:
+        """The backbone's own `generate` (Hugging Face language models) for one task, or one task per row.
+
+        Args:
+            args, kwargs: as the backbone's `generate` takes them, beams included.
+            task: a name; or a list of names, one per row of the input.
+
+        Raises:
+            TypeError: the backbone has no `generate`.
+            ValueError: as for `forward`.
+        """
+        if not callable(getattr(self.backbone, "generate", None)):
+            raise TypeError(
+                f"{type(self.backbone).__name__} has no generate(); load a language model with its output layer"
+            )
+        if isinstance(task, str):
+            selection = Selection((self[task],), None, self.training)
+        else:
+            selection, _ = self._rows(list(task), _first_tensor(args, kwargs))
+        return self._runner.run(selection, args, kwargs, "generate")
+
+    def _rows(self, names: list[str], first: Tensor) -> tuple[Selection, Tensor]:
         if not names:
             raise ValueError("task is an empty list; give one name per row")
         if len(names) != len(first):
             raise ValueError(f"task lists {len(names)} names for a batch of {len(first)} rows; give one per row")
         distinct = {name: n for n, name in enumerate(dict.fromkeys(names))}
-        rows = torch.tensor([distinct[name] for name in names], device=first.device)
-        return tuple(self[name] for name in distinct), rows
+        tasks, places = tuple(self[name] for name in distinct), [distinct[name] for name in names]
+        rows = torch.tensor(places, device=first.device)
+        if len(tasks) == 1:
+            return Selection(tasks, None, self.training), rows
+        return Selection(tasks, rows, self.training, Groups.of(places, len(tasks), first.device)), rows
 
     def _heads(self, tasks: tuple[Task, ...], rows: Tensor, features: Tensor) -> list[Tensor]:
         outputs: dict[int, Tensor] = {}
@@ -249,14 +342,38 @@ class MultiTask(nn.Module):
 
     # Files
 
-    def save_task(self, name: str, path: str | Path) -> Path:
+    def save_task(self, name: str, path: str | Path, *, standalone: bool = False) -> Path:
         """Write a task to one safetensors file, atomically; return its path.
+
+        Args:
+            name: the task.
+            path: the file.
+            standalone: with the inventory that the task stands on. Otherwise the file holds what is the task's own and
+                names the inventory, which `save_inventory` writes.
 
         Raises:
             ValueError: there is no such task.
             FileNotFoundError: the folder does not exist.
         """
-        return save(self[name], self.backbone, Path(path))
+        return save(self[name], self.backbone, Path(path), standalone)
+
+    def save_inventory(self, path: str | Path) -> Path:
+        """Write what tasks share to one safetensors file, atomically; return its path.
+
+        Raises:
+            ValueError: the model shares nothing.
+            FileNotFoundError: the folder does not exist.
+        """
+        return save_inventory(self.inventory, self.backbone, Path(path))
+
+    def load_inventory(self, path: str | Path) -> None:
+        """Take the inventory from a file of `save_inventory`. On any error the model stays as it was.
+
+        Raises:
+            TaskFileError: no inventory file, damaged, newer, of another backbone, or the model's inventory is another.
+        """
+        for key, bank in read_inventory(Path(path), self.backbone, self.inventory).items():
+            self.inventory[key] = bank
 
     def load_task(self, path: str | Path, *, name: str | None = None, head: nn.Module | None = None) -> Task:
         """Add a task from its file. On any error the model stays as it was.
@@ -267,7 +384,8 @@ class MultiTask(nn.Module):
             head: the module to load the head into, if it was not a plain linear layer.
 
         Raises:
-            TaskFileError: no task file, damaged, newer, of another backbone, or of shapes that do not fit.
+            TaskFileError: no task file, damaged, newer, of another backbone, of shapes that do not fit, or standing on
+                an inventory that the model does not hold.
             ValueError: the name is taken, or a head must be given.
         """
         stored = Stored.read(Path(path), self.backbone)
@@ -279,10 +397,10 @@ class MultiTask(nn.Module):
         try:
             stored.fill(task, known)
         except Exception:
-            self.remove_task(chosen)
-            for key in set(self.inventory) - known:
-                del self.inventory[key]
+            self._withdraw(chosen, known)
             raise
+        if not inventory_of(task):  # it stands on its own copy
+            self._forget(set(self.inventory) - known)
         return task
 
     # Inside
@@ -291,6 +409,13 @@ class MultiTask(nn.Module):
         super()._apply(fn, recurse)
         self._runner.forget()
         return self
+
+
+def _first_tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor):
+            return value
+    raise ValueError("the input holds no tensor, so that its rows cannot be counted; give the batch as tensors")
 
 
 def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from taskfold.factors import CP, Factorisation, LowRank, Modes
+from taskfold.factors import CP, Entangled, Factorisation, LowRank, Modes
 
 Leaves = dict[str, Tensor]
 
@@ -25,6 +25,36 @@ class Case:
 
 def _sum(equation: str, *names: str, scale: float = 1.0) -> Callable[[Leaves], Tensor]:
     return lambda leaves: scale * torch.einsum(equation, *(leaves[name] for name in names))
+
+
+def _column(leaf: Tensor, rho: int, size: int, norm: bool) -> Tensor:
+    """One column of an entangled matrix: Kronecker products, first factor slowest, summed and cut."""
+    order, terms, rank = leaf.shape[:3]
+    total = torch.zeros(size, dtype=leaf.dtype)
+    for k in range(terms):
+        products = []
+        for r in range(rank):
+            product = leaf[0, k, r]
+            for n in range(1, order):
+                product = torch.kron(product, leaf[n, k, r])
+            products.append(product)
+        mine = torch.stack(products)
+        if norm:
+            mine = (mine - mine.mean()) / (mine.var(unbiased=False) + 1e-5).sqrt()
+        total = total + mine[rho, :size]
+    return total
+
+
+def _entangled(out: int, inp: int, *kernel: int, scale: float = 1.0, norm: bool = False) -> Callable[[Leaves], Tensor]:
+    size = inp * torch.Size(kernel).numel()
+
+    def oracle(leaves: Leaves) -> Tensor:
+        total = torch.zeros(out, size, dtype=torch.float64)
+        for rho in range(leaves["up"].shape[2]):
+            total = total + torch.outer(_column(leaves["up"], rho, out, norm), _column(leaves["down"], rho, size, norm))
+        return scale * total.reshape(out, inp, *kernel)
+
+    return oracle
 
 
 CASES = [
@@ -92,5 +122,47 @@ CASES = [
         Modes((3, 2), (6,)),
         _sum("or,ri->oi", "up", "down"),
         2 * (6 + 6),
+    ),
+    Case(
+        "entangled-order-1",
+        Entangled(rank=3, tensor_rank=2, order=1, init="normal"),
+        Modes((5,), (4,)),
+        _entangled(5, 4),
+        1 * 2 * 3 * (5 + 4),
+    ),
+    Case(
+        "entangled-order-2",
+        Entangled(rank=3, alpha=1.0, tensor_rank=2, order=2, init="xavier"),
+        Modes((5,), (9,)),  # 5 is cut from 9; 9 is a perfect square
+        _entangled(5, 9, scale=1 / 3),
+        2 * 2 * 3 * (3 + 3),
+    ),
+    Case(
+        "entangled-order-3",
+        Entangled(rank=2, tensor_rank=3, order=3, init="normal"),
+        Modes((8,), (10,)),
+        _entangled(8, 10),
+        3 * 3 * 2 * (2 + 3),
+    ),
+    Case(
+        "entangled-order-4-one-term",
+        Entangled(rank=2, tensor_rank=1, order=4, init="normal"),
+        Modes((3, 2), (17,)),
+        _entangled(6, 17),
+        4 * 1 * 2 * (2 + 3),
+    ),
+    Case(
+        "entangled-conv",
+        Entangled(rank=2, tensor_rank=2, order=2, init="normal"),
+        Modes((5,), (4,), (3, 3)),
+        _entangled(5, 4, 3, 3),
+        2 * 2 * 2 * (3 + 6),
+    ),
+    Case(
+        "entangled-product-norm",
+        Entangled(rank=2, tensor_rank=3, order=2, init="normal", product_norm=True),
+        Modes((5,), (7,)),
+        _entangled(5, 7, norm=True),
+        2 * 3 * 2 * (3 + 3),
     ),
 ]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from taskfold.factors import CP, Factorisation, LowRank, Modes
+from taskfold.factors import CP, TERMS, Entangled, Factorisation, LowRank, Modes
+from taskfold.factors._entangled import root
 
 from .cases import CASES, Case
 
@@ -61,6 +62,40 @@ def test_rows_are_the_weights_one_by_one(case: Case) -> None:
 
 
 @every_case
+def test_terms_are_what_is_summed(case: Case) -> None:
+    """One-hot weights take the sum apart; any weights are that combination of its parts."""
+    if case.name.startswith("entangled"):
+        return  # A and B are sums each: see the next law
+    leaves, terms = made(case.factorisation, case.modes), case.factorisation.terms
+    parts = case.factorisation.materialise({**leaves, TERMS: torch.eye(terms, dtype=torch.float64)}, case.modes)
+    torch.testing.assert_close(parts.sum(0), case.oracle(leaves))
+    weights = torch.rand(terms, dtype=torch.float64)
+    weighed = case.factorisation.materialise({**leaves, TERMS: weights}, case.modes)
+    torch.testing.assert_close(weighed, torch.einsum("k,k...->...", weights, parts))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name.startswith("entangled")], ids=lambda c: c.name)
+def test_terms_of_both_sides_are_weighed(case: Case) -> None:
+    """A_t = Σ α_k A_k and B_t = Σ α_k B_k with the same α, each product made by itself."""
+    factorisation = case.factorisation
+    assert isinstance(factorisation, Entangled)
+    leaves, terms = made(factorisation, case.modes), factorisation.terms
+    weights = torch.rand(2, terms, dtype=torch.float64, requires_grad=True)
+    alone = replace(factorisation, tensor_rank=1)
+    parts = [alone.bottleneck({k: v[:, n : n + 1] for k, v in leaves.items()}, case.modes) for n in range(terms)]
+    up = torch.einsum("tk,kor->tor", weights, torch.stack([part.up for part in parts]))
+    down = torch.einsum("tk,kr...->tr...", weights, torch.stack([part.down for part in parts]))
+    wanted = torch.einsum("tor,tr...->to...", up, down)
+    found = factorisation.materialise({**leaves, TERMS: weights}, case.modes)
+    torch.testing.assert_close(found, wanted)
+    numbers = [*leaves.values(), weights]
+    toward = torch.randn_like(wanted)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * toward).sum(), numbers), torch.autograd.grad((wanted * toward).sum(), numbers)
+    )
+
+
+@every_case
 def test_count(case: Case) -> None:
     leaves = case.factorisation.leaves(case.modes)
     assert sum(torch.Size(leaf.shape).numel() for leaf in leaves.values()) == case.count
@@ -85,7 +120,7 @@ def test_xavier_start_is_as_large_as_the_paper_says() -> None:
     assert sum(stds) / 5 == pytest.approx(0.024, abs=0.002)
 
 
-@pytest.mark.parametrize("kind", [CP, LowRank])
+@pytest.mark.parametrize("kind", [CP, LowRank, Entangled])
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -101,6 +136,30 @@ def test_xavier_start_is_as_large_as_the_paper_says() -> None:
 def test_bad_settings_are_named_at_construction(kind: type[Factorisation], settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(**settings)
+
+
+@pytest.mark.parametrize("name", ["tensor_rank", "order"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_entangled_sizes_are_whole(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a whole number ≥ 1, found {value!r}"):
+        Entangled(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+def test_integer_root(order: int) -> None:
+    for q in (1, 2, 3, 10, 46, 1001):
+        assert root(q**order, order) == q
+        assert root(q**order + 1, order) == q + 1
+
+
+def test_entangled_starts_as_large_as_lora() -> None:
+    torch.manual_seed(0)
+    modes = Modes((64,), (400,))
+    wanted = LowRank(rank=16).bottleneck(made(LowRank(rank=16), modes), modes).down.std().item()
+    for order, terms in ((1, 1), (2, 1), (2, 8), (3, 4)):
+        kind = Entangled(rank=16, tensor_rank=terms, order=order)
+        found = kind.bottleneck(made(kind, modes), modes).down.std().item()
+        assert found == pytest.approx(wanted, rel=0.35)
 
 
 def test_rank_per_layer() -> None:

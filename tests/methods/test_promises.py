@@ -34,8 +34,10 @@ def built(case: Case, network: str, *tasks: str) -> MultiTask:
 
 
 def stir(model: MultiTask, name: str) -> None:
-    """Move a task away from its start, running statistics too."""
+    """Move a task away from its start, running statistics and the inventory too."""
     with torch.no_grad():
+        for shared in model.inventory.parameters():
+            shared.add_(torch.randn_like(shared) * 0.05)
         for parameter in model[name].parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
         for key, buffer in model[name].named_buffers():
@@ -91,6 +93,8 @@ def test_every_number_of_a_task_learns(case: Case, network: str) -> None:
     """No silent no-op: after two steps each parameter of the task has moved."""
     model = built(case, network)
     model.add_task("a", head=3)
+    if len(model.inventory):
+        stir(model, "a")
     before = snapshot(model["a"])
     train(model, "a", steps=3)
     still = {key for key, value in model["a"].named_parameters() if torch.equal(value, before[key])}
@@ -133,6 +137,10 @@ def test_a_file_is_the_task(case: Case, network: str, tmp_path: Path) -> None:
     model["a"].info.metrics = {"test_accuracy": 0.5}
     model.save_task("a", tmp_path / "a.safetensors")
     other = MultiTask(copy.deepcopy(model.backbone)).eval()
+    if len(model.inventory):
+        with pytest.raises(tfold.TaskFileError, match=r"does not hold; load its file first: model\.load_inventory"):
+            other.load_task(tmp_path / "a.safetensors")
+        other.load_inventory(model.save_inventory(tmp_path / "inventory.safetensors"))
     loaded = other.load_task(tmp_path / "a.safetensors")
     assert same(snapshot(loaded), snapshot(model["a"]))
     assert (loaded.info, loaded.method) == (model["a"].info, model["a"].method)

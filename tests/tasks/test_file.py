@@ -99,7 +99,7 @@ def test_foreign_safetensors(tmp_path: Path) -> None:
 
 def test_newer_format(path: Path) -> None:
     with_header(path, format_version=99)
-    refused(path, "has format 99, this version of taskfold reads up to 1; upgrade")
+    refused(path, "has format 99, this version of taskfold reads up to 2; upgrade")
 
 
 def with_header(path: Path, **changes: object) -> None:
@@ -154,27 +154,72 @@ def test_a_failed_write_leaves_the_old_file(model: MultiTask, path: Path, monkey
         model.save_task("flowers", path.parent / "missing" / "a.safetensors")
 
 
-def test_shared_factors_travel_with_the_file(tmp_path: Path) -> None:
-    x = torch.randn(2, 3, 8, 8)
-    model = MultiTask(network(), tfold.FTN(rank=2, sharing="shared"), num_features=8).eval()
-    model.add_task("a", head=2)
-    model.add_task("b", head=2)
-    assert tfold.count(network(), tfold.FTN(rank=2, sharing="shared"), tasks=3).as_json()["per_task"]["factors"] == 0
+def shared(method: tfold.Method, *tasks: str) -> MultiTask:
+    model = MultiTask(network(), method, num_features=8).eval()
+    for name in tasks:
+        model.add_task(name, head=2)
     with torch.no_grad():
-        for bank in model.inventory.parameters():
-            bank.normal_()
-    path = model.save_task("a", tmp_path / "a.safetensors")
+        for number in [*model.inventory.parameters(), *model.tasks.parameters()]:
+            number.normal_()
+    return model
+
+
+SHARED = {"shared": tfold.FTN(rank=2, sharing="shared"), "routed": tfold.FTN(rank=2, sharing="tensorpoly-i")}
+every_shared = pytest.mark.parametrize("method", SHARED.values(), ids=SHARED)
+X = torch.randn(2, 3, 8, 8)
+
+
+@every_shared
+def test_a_standalone_file_holds_the_inventory(method: tfold.Method, tmp_path: Path) -> None:
+    model = shared(method, "a", "b")
+    path = model.save_task("a", tmp_path / "a.safetensors", standalone=True)
     other = MultiTask(network(), num_features=8).eval()
     other.load_task(path)
     other.load_task(path, name="twice")
-    assert torch.equal(other(x, task="a"), model(x, task="a"))
-    strange = MultiTask(network(), tfold.FTN(rank=2, sharing="shared"), num_features=8).eval()
-    strange.add_task("own", head=2)
-    with torch.no_grad():
-        for bank in strange.inventory.parameters():
-            bank.normal_()
+    assert torch.equal(other(X, task="a"), model(X, task="a"))
+    strange = shared(method, "own")
     with pytest.raises(TaskFileError, match="stands on other shared factors"):
         strange.load_task(path)
     assert list(strange.tasks) == ["own"]
-    with pytest.raises(ValueError, match="share its rank"):
+    with pytest.raises(ValueError, match="share its sizes"):
         model.add_task("c", rank=3)
+
+
+@every_shared
+def test_a_file_names_the_inventory_it_stands_on(method: tfold.Method, tmp_path: Path) -> None:
+    model = shared(method, "a", "b")
+    inventory = model.save_inventory(tmp_path / "inventory.safetensors")
+    files = [model.save_task(name, tmp_path / f"{name}.safetensors") for name in ("a", "b")]
+    other = MultiTask(network(), num_features=8).eval()
+    with pytest.raises(TaskFileError, match="does not hold; load its file first"):
+        other.load_task(files[0])
+    assert not len(other.inventory) and not len(other.tasks)
+    other.load_inventory(inventory)
+    other.load_inventory(inventory)  # the same again: nothing to do
+    for file in files:
+        task = other.load_task(file)
+        assert torch.equal(other(X, task=task.name), model(X, task=task.name))
+    strange = shared(method, "own")
+    with pytest.raises(TaskFileError, match="stands on another inventory"):
+        strange.load_task(files[0])
+    with pytest.raises(TaskFileError, match="holds another inventory than this model"):
+        strange.load_inventory(inventory)
+    assert list(strange.tasks) == ["own"]
+
+
+def test_kinds_of_files_are_told_apart(tmp_path: Path) -> None:
+    model = shared(SHARED["routed"], "a")
+    inventory = model.save_inventory(tmp_path / "inventory.safetensors")
+    task = model.save_task("a", tmp_path / "a.safetensors")
+    with pytest.raises(TaskFileError, match=r"holds an inventory, not a task; load it with model\.load_inventory"):
+        model.load_task(inventory)
+    with pytest.raises(TaskFileError, match=r"holds a task, not an inventory; load it with model\.load_task"):
+        model.load_inventory(task)
+    inventory.write_bytes(inventory.read_bytes()[:-1] + b"?")
+    with pytest.raises(TaskFileError, match="damaged"):
+        model.load_inventory(inventory)
+    other = MultiTask(nn.Sequential(nn.Conv2d(3, 8, 3)), num_features=8)
+    with pytest.raises(TaskFileError, match="belongs to another backbone"):
+        other.load_inventory(model.save_inventory(tmp_path / "other.safetensors"))
+    with pytest.raises(ValueError, match="shares nothing between tasks"):
+        MultiTask(network(), tfold.FTN()).save_inventory(tmp_path / "none.safetensors")

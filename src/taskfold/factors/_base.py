@@ -36,9 +36,17 @@ class Modes:
         return (prod(self.out), prod(self.inp), *self.kernel)
 
 
+TERMS = "terms"
+"""Key of the weights `[*, R]` of a sum's terms among the leaves that a factorisation is given; absent: all are 1."""
+
+
 @dataclass(frozen=True)
 class Leaf:
-    """One tensor of numbers: its shape, the meaning of each axis, how it starts, what it counts as."""
+    """One tensor of numbers: its shape, the meaning of each axis, how it starts, what it counts as.
+
+    Axes that sharing rules know: `term` (the terms that are summed), `order` (factors of an entangled product),
+    `out…` and `inp…` (the layer's output and input dimensions).
+    """
 
     shape: tuple[int, ...]
     axes: tuple[str, ...]
@@ -65,6 +73,29 @@ class Bottleneck:
     @property
     def rank(self) -> int:
         return self.up.shape[-1]
+
+    @classmethod
+    def aligned(cls, up: Tensor, down: Tensor, spatial: Tensor | None = None, kernel: int = 0) -> Bottleneck:
+        """From parts of which some have the leading axes `*` and others serve all of them.
+
+        Args:
+            kernel: how many kernel axes `down` ends with.
+        """
+        down_axes = 2 + kernel
+        lead = torch.broadcast_shapes(up.shape[:-2], down.shape[: down.dim() - down_axes])
+        if spatial is not None:
+            lead = torch.broadcast_shapes(lead, spatial.shape[:-3])
+            spatial = spatial.expand(*lead, *spatial.shape[-3:])
+        return cls(up.expand(*lead, *up.shape[-2:]), down.expand(*lead, *down.shape[-down_axes:]), spatial)
+
+    def __getitem__(self, n: int) -> Bottleneck:
+        """The n-th along the first axis."""
+        return Bottleneck(self.up[n], self.down[n], None if self.spatial is None else self.spatial[n])
+
+    def over(self, tasks: int) -> Bottleneck:
+        """Along a new first axis, the same for each of `tasks`."""
+        spatial = None if self.spatial is None else self.spatial.expand(tasks, *self.spatial.shape)
+        return Bottleneck(self.up.expand(tasks, *self.up.shape), self.down.expand(tasks, *self.down.shape), spatial)
 
     def zeros(self) -> Bottleneck:
         """One of the same shape that adds nothing."""
@@ -109,6 +140,11 @@ def zero_pad(tensor: Tensor, axis: int, size: int) -> Tensor:
     shape = list(tensor.shape)
     shape[axis] = missing
     return torch.cat([tensor, tensor.new_zeros(shape)], axis)
+
+
+def khatri_rao(left: Tensor, right: Tensor) -> Tensor:
+    """`[*, R, m]`, `[*, R, n]` → `[*, R, m·n]`: outer products term by term, left slowest."""
+    return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2)
 
 
 @dataclass(frozen=True)
@@ -157,13 +193,18 @@ class Factorisation(ABC):
     def scale(self) -> float:
         return 1.0 if self.alpha is None else self.alpha / self.size
 
+    @property
+    def terms(self) -> int:
+        """How many terms are summed; each can be weighed by a routed rule."""
+        return self.size
+
     @abstractmethod
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
         """The tensors that make a weight of these modes, by name."""
 
     @abstractmethod
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
-        """ΔW as `[*, O, I, *kernel]`, scaled."""
+        """ΔW as `[*, O, I, *kernel]`, scaled. `leaves` may also hold the weights of the terms, under `TERMS`."""
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck | None:
         """ΔW as a `Bottleneck`; None if it has no such form and is always materialised."""

@@ -11,7 +11,7 @@ from functools import reduce
 
 from torch import Tensor
 
-from ._base import Bottleneck, Factorisation, Leaf, Modes
+from ._base import TERMS, Bottleneck, Factorisation, Leaf, Modes, khatri_rao
 from ._init import Init, starts
 
 
@@ -45,19 +45,16 @@ class CP(Factorisation):
         if modes.kernel:
             sizes["kernel"] = modes.kernel
         return {
-            name: Leaf((self.size, *size), ("rank", *(name for _ in size)), start(name)) for name, size in sizes.items()
+            name: Leaf((self.size, *size), ("term", *(name for _ in size)), start(name)) for name, size in sizes.items()
         }
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck:
-        up = reduce(_khatri_rao, (leaves[f"out{n}"] for n in range(len(modes.out))))
-        down = reduce(_khatri_rao, (leaves[f"inp{n}"] for n in range(len(modes.inp))))
+        up = reduce(khatri_rao, (leaves[f"out{n}"] for n in range(len(modes.out))))
+        down = reduce(khatri_rao, (leaves[f"inp{n}"] for n in range(len(modes.inp))))
         up = up if self.scale == 1.0 else up * self.scale
-        return Bottleneck(up.mT, down, leaves.get("kernel"))
+        if TERMS in leaves:
+            up = up * leaves[TERMS].unsqueeze(-1)
+        return Bottleneck.aligned(up.mT, down, leaves.get("kernel"))
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         return self.bottleneck(leaves, modes).dense()
-
-
-def _khatri_rao(left: Tensor, right: Tensor) -> Tensor:
-    """`[*, R, m]`, `[*, R, n]` → `[*, R, m·n]`: outer products term by term, left slowest."""
-    return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2)

@@ -34,6 +34,11 @@ def kaiming(leaf: Tensor) -> None:
     torch.nn.init.uniform_(leaf, -bound, bound)
 
 
+def gaussian(std: float) -> Start:
+    """N(0, std)."""
+    return lambda leaf: torch.nn.init.normal_(leaf, std=std)
+
+
 def starts(init: Init, silent: str, others: Start = xavier) -> Callable[[str], Start]:
     """Leaf name → its start. `zero` silences exactly one leaf: the product is 0 and still has gradient.
 

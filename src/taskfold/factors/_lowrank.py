@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ._base import Bottleneck, Factorisation, Leaf, Modes
+from ._base import TERMS, Bottleneck, Factorisation, Leaf, Modes
 from ._init import Init, kaiming, starts
 
 
@@ -36,13 +36,17 @@ class LowRank(Factorisation):
         start = starts(self.init, silent="up", others=kaiming)
         out, inp, *kernel = modes.shape
         return {
-            "up": Leaf((out, self.size), ("out", "rank"), start("up")),
-            "down": Leaf((self.size, inp, *kernel), ("rank", "inp", *("kernel" for _ in kernel)), start("down")),
+            "up": Leaf((out, self.size), ("out", "term"), start("up")),
+            "down": Leaf((self.size, inp, *kernel), ("term", "inp", *("kernel" for _ in kernel)), start("down")),
         }
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck:
         up = leaves["up"]
-        return Bottleneck(up if self.scale == 1.0 else up * self.scale, leaves["down"])
+        if TERMS in leaves:
+            up = up * leaves[TERMS].unsqueeze(-2)
+        return Bottleneck.aligned(
+            up if self.scale == 1.0 else up * self.scale, leaves["down"], kernel=len(modes.kernel)
+        )
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         return self.bottleneck(leaves, modes).dense()

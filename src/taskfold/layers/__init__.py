@@ -3,18 +3,19 @@
 from ._attention import Attention
 from ._linearity import is_additive
 from ._own import Everything, Norms, Own, OwnState
-from ._selection import Selection, current, selecting
+from ._selection import Groups, Selection, current, selecting
 from ._sites import Composition, SiteState, fit
 from ._skeleton import set_mode, skeleton
 from ._stand_in import stand_in
-from ._update import Update, WeightUpdate, inventory_of
-from ._where import Convolutions, Linears, Patterns, Target, View, Where, matches
+from ._update import Update, WeightUpdate, inventory_of, updates_of
+from ._where import Convolutions, Linears, Patterns, Target, View, Where, matches, writes_text
 
 __all__ = [
     "Attention",
     "Composition",
     "Convolutions",
     "Everything",
+    "Groups",
     "Linears",
     "Norms",
     "Own",
@@ -36,4 +37,6 @@ __all__ = [
     "set_mode",
     "skeleton",
     "stand_in",
+    "updates_of",
+    "writes_text",
 ]

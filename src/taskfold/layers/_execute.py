@@ -7,14 +7,16 @@ W + ΔW) and, for rows with different tasks, the factors or weights of each row.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck
+from ._selection import Groups
 from ._stand_in import stand_in
-from ._update import WeightUpdate
+from ._update import WeightUpdate, bottlenecks, stacked
 
 FACTORED_BELOW = 0.1
 """Run factored where its multiply-adds are below this fraction of the layer's own.
@@ -48,42 +50,85 @@ def beside(module: nn.Module, updates: Sequence[WeightUpdate], x: Tensor, y: Ten
     return y
 
 
-def beside_rows(
-    module: nn.Module, updates: Sequence[WeightUpdate | None], index: Tensor, x: Tensor, y: Tensor
-) -> Tensor:
-    """The same for one view where row b of the batch belongs to task `index[b]`; None: that task adds nothing."""
+def beside_rows(module: nn.Module, updates: Sequence[WeightUpdate | None], rows: Rows, x: Tensor, y: Tensor) -> Tensor:
+    """The same for one view where every row has its own task; None: that task adds nothing."""
     present = next(update for update in updates if update is not None)
     dtype = _dtype(module)
-    factors = [None if u is None else u.bottleneck(dtype) for u in updates]
-    grouped = isinstance(module, nn.Conv2d) and module.groups > 1
-    low = [f for f in factors if f is not None]
-    uniform = (
-        len(low) == sum(u is not None for u in updates) and len({(f.down.dim(), f.spatial is None) for f in low}) == 1
-    )
-    if grouped or not uniform:
+    if isinstance(module, nn.Conv2d) and module.groups > 1:
+        factors = None
+    elif present.rule.draws_per_row(present.training):
+        factors = present.bottleneck(dtype, _per_row(updates, rows.index))
+        assert factors is not None
+        return _with_rows(module, factors, present, x, y)
+    else:
+        factors = bottlenecks(updates, dtype)
+    if factors is None:
         zero = torch.zeros_like(present.dense(dtype))
-        weights = torch.stack([zero if u is None else u.dense(dtype) for u in updates])[index]
+        weights = torch.stack([zero if u is None else u.dense(dtype) for u in updates])[rows.index]
         return _onto_rows(y, _weights_per_row(module, weights, x), present)
-    nothing = low[0].zeros()
-    first, *others = [nothing if f is None else f for f in factors]
-    rows = first.stack(others).rows(index)
+    if factors.up.dim() == 2:  # a rule that gives all of them the same
+        factors = factors.over(len(updates))
+    if rows.groups is None:
+        return _with_rows(module, factors.rows(rows.index), present, x, y)
+    return _with_groups(module, factors, rows.groups, present, x, y)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The task of each row of a layer's input: `[B]` index, and its grouping if that pays."""
+
+    index: Tensor
+    groups: Groups | None
+
+
+def _per_row(updates: Sequence[WeightUpdate | None], index: Tensor) -> dict[str, Tensor]:
+    alike = [update for update in updates if update is not None]
+    if len(alike) != len(updates) or not all(alike[0].like(other) for other in alike):
+        raise ValueError(
+            "allocation='random' draws for every row and needs all tasks of a batch to be of the same method; "
+            "train them with one method, or in batches of their own"
+        )
+    return {name: own[index] for name, own in stacked(alike).items()}
+
+
+def _with_groups(
+    module: nn.Module, factors: Bottleneck, groups: Groups, present: WeightUpdate, x: Tensor, y: Tensor
+) -> Tensor:
+    """Each task's factors on its own rows: no factor is ever copied for a row."""
+    if groups.order is not None:
+        x = x[groups.order]
+    parts = [_delta(module, factors[n], part) for n, part in enumerate(x.split(groups.sizes))]
+    delta = torch.cat(parts)
+    return _onto_rows(y, delta if groups.back is None else delta[groups.back], present)
+
+
+def _with_rows(module: nn.Module, rows: Bottleneck, present: WeightUpdate, x: Tensor, y: Tensor) -> Tensor:
     if isinstance(module, nn.Conv2d):
         return _conv_rows(module, rows, x, y)
-    flat = x.reshape(len(index), -1, x.shape[-1])
+    flat = x.reshape(len(rows.up), -1, x.shape[-1])
     delta = torch.bmm(torch.bmm(flat, rows.down.mT), rows.up.mT)
     return _onto_rows(y, delta.reshape(*x.shape[:-1], -1), present)
 
 
+def _delta(module: nn.Module, factors: Bottleneck, x: Tensor) -> Tensor:
+    if not isinstance(module, nn.Conv2d):
+        return F.linear(F.linear(x, factors.down), factors.up)
+    z = _down(module, factors, x)
+    return torch.einsum("or,brhw->bohw", factors.up, z)
+
+
 def _conv(module: nn.Conv2d, factors: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
+    return _up(y, factors.up.expand(len(y), -1, -1), _down(module, factors, x))
+
+
+def _down(module: nn.Conv2d, factors: Bottleneck, x: Tensor) -> Tensor:
     rank = factors.rank
     if factors.spatial is None:
-        z = _like(module, factors.down, rank).forward(x)
-    elif module.kernel_size == (1, 1):
-        z = _like(module, factors.down[:, :, None, None] * factors.spatial[:, None], rank).forward(x)
-    else:
-        z = F.conv2d(x, factors.down[:, :, None, None])
-        z = _like(module, factors.spatial[:, None], rank, groups=rank).forward(z)
-    return _up(y, factors.up.expand(len(y), -1, -1), z)
+        return _like(module, factors.down, rank).forward(x)
+    if module.kernel_size == (1, 1):
+        return _like(module, factors.down[:, :, None, None] * factors.spatial[:, None], rank).forward(x)
+    z = F.conv2d(x, factors.down[:, :, None, None])
+    return _like(module, factors.spatial[:, None], rank, groups=rank).forward(z)
 
 
 def _conv_rows(module: nn.Conv2d, rows: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
@@ -119,6 +164,7 @@ def _up(y: Tensor, up: Tensor, z: Tensor) -> Tensor:
 
 
 def _onto_rows(y: Tensor, delta: Tensor, update: WeightUpdate) -> Tensor:
+    delta = delta.to(y.dtype)
     if update.view.rows is None:
         return y + delta
     start, stop = update.view.rows

@@ -8,10 +8,48 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from ..tasks import Task
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The rows of a batch, task by task.
+
+    Attributes:
+        sizes: rows of each task.
+        order: `[B]`, the rows sorted by task; None: they are already.
+        back: `[B]`, undoes `order`.
+    """
+
+    sizes: tuple[int, ...]
+    order: Tensor | None = None
+    back: Tensor | None = None
+
+    @classmethod
+    def of(cls, rows: list[int], tasks: int, device: torch.device) -> Groups | None:
+        """From the task of each row; None where tasks have fewer than two rows each, on average."""
+        if len(rows) < 2 * tasks:
+            return None
+        sizes = tuple(rows.count(n) for n in range(tasks))
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        if order == list(range(len(rows))):
+            return cls(sizes)
+        sorting = torch.tensor(order, device=device)
+        return cls(sizes, sorting, sorting.argsort())
+
+    def scaled(self, factor: int) -> Groups:
+        """For layers that see each row as `factor` consecutive ones (windows, beams)."""
+        if factor == 1:
+            return self
+        sizes = tuple(size * factor for size in self.sizes)
+        if self.order is None:
+            return Groups(sizes)
+        order = (self.order[:, None] * factor + torch.arange(factor, device=self.order.device)).flatten()
+        return Groups(sizes, order, order.argsort())
 
 
 @dataclass(frozen=True)
@@ -22,20 +60,27 @@ class Selection:
         tasks: the distinct tasks.
         rows: `[B]` index into `tasks`, one per row of the batch; None: the single task serves every row.
         training: whether the pass trains (a task's own normalisation then uses batch statistics).
+        groups: how to bring the rows of each task together, if that pays; None: it does not.
     """
 
     tasks: tuple[Task, ...]
     rows: Tensor | None
     training: bool
+    groups: Groups | None = None
 
-    def row_index(self, size: int, layer: str) -> Tensor:
-        """The task of each of `size` rows at a layer; windows or beams of one row keep its task.
+    def size(self, x: Tensor) -> int:
+        """Rows of the batch, at a layer whose input is `x`."""
+        return len(x) if self.rows is None else len(self.rows)
+
+    def row_index(self, x: Tensor, layer: str) -> Tensor:
+        """The task of each row of a layer's input `x`; windows or beams of one row keep its task.
 
         Raises:
             ValueError: the layer's first axis is not a multiple of the batch.
         """
-        assert self.rows is not None
-        batch = len(self.rows)
+        if self.rows is None:
+            return torch.zeros(len(x), dtype=torch.long, device=x.device)
+        size, batch = len(x), len(self.rows)
         if size == batch:
             return self.rows
         if size % batch:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..tasks import Task
-from ._execute import beside, beside_rows, factored_pays
+from ._execute import Rows, beside, beside_rows, factored_pays
 from ._linearity import is_additive
 from ._own import Own, OwnState
 from ._selection import Selection, current, selecting
@@ -83,7 +83,7 @@ class Site:
         states = [self._state(task) for task in selection.tasks]
         if all(state is None for state in states):
             return self._plain(*args, **kwargs)
-        if selection.rows is None:
+        if selection.rows is None and not self._draws_per_row(states[0]):
             return self._one(states[0], selection.training, args, kwargs)
         if self._runs_beside(states):
             return self._beside_rows(states, selection, *args)  # type: ignore[arg-type]
@@ -119,15 +119,20 @@ class Site:
         # Its own normalisation trains with the task; the skeleton's copy never does.
         return stand_in(self.module, tensors, training=training).forward
 
+    def _draws_per_row(self, state: SiteState | None) -> bool:
+        return state is not None and any(u.rule.draws_per_row(u.training) for u in state.views().values())
+
     def _runs_beside(self, states: list[SiteState | None]) -> bool:
         return self.additive and all(state is None or state.own is None for state in states)
 
     def _beside_rows(self, states: list[SiteState | None], selection: Selection, x: Tensor) -> Tensor:
-        index = selection.row_index(len(x), self.path)
+        index = selection.row_index(x, self.path)
+        groups = selection.groups and selection.groups.scaled(len(x) // selection.size(x))
         y: Tensor = self._plain(x)  # type: ignore[assignment]
         views = {name: None for state in states if state for name in state.views()}
         for name in views:
-            y = beside_rows(self.module, [state and state.views().get(name) for state in states], index, x, y)
+            updates = [state and state.views().get(name) for state in states]
+            y = beside_rows(self.module, updates, Rows(index, groups), x, y)
         return y
 
     def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
@@ -141,7 +146,7 @@ class Site:
         args, kwargs = kwargs.get("args", ()), {**named, **extra}
         self._check_batch_first(kwargs)
         first = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
-        index = selection.row_index(len(first), self.path)
+        index = selection.row_index(first, self.path)
         parts, order = [], []
         for n, (task, state) in enumerate(zip(selection.tasks, states, strict=True)):
             rows = (index == n).nonzero().squeeze(1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+import copy
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Factorisation, Leaf
-from ..routing import Private, Sharing
+from ..routing import LOGITS, Private, Sharing
+from ..tasks import Task
 from ._where import View, Where, as_update, own_weight
 
 Inventory = MutableMapping[str, nn.ParameterDict]
@@ -26,23 +28,37 @@ class WeightUpdate(nn.Module):
         factorisation: Factorisation,
         rule: Sharing,
         view: View,
-        like: Tensor,
+        own: nn.ParameterDict,
         inventory: nn.ParameterDict | None,
         key: str,
     ) -> None:
         super().__init__()
-        leaves = factorisation.leaves(view.modes)
         self.factorisation, self.rule, self.view = factorisation, rule, view
-        self.own = make(rule.own(leaves), like)
+        self.specs = factorisation.leaves(view.modes)
+        self.own = own
+        self.forked: nn.ParameterDict | None = None
         self.shared = None if inventory is None else (key, inventory)
 
-    def leaves(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        inventory = {} if self.shared is None else dict(self.shared[1].items())
-        chosen = self.rule.select(inventory, dict(self.own.items()))
+    @property
+    def bank(self) -> nn.ParameterDict | None:
+        """The inventory it mixes: the model's, or the task's own copy."""
+        return self.forked if self.shared is None else self.shared[1]
+
+    def fork(self) -> None:
+        """Take a copy of the inventory and stand on that: what the task then learns moves no other task."""
+        if self.shared is not None:
+            (_, bank), self.shared = self.shared, None
+            self.forked = copy.deepcopy(bank)
+
+    def leaves(self, dtype: torch.dtype, own: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The leaves that the task uses; of several tasks, `[T, …]`, if `own` holds theirs stacked."""
+        bank = {} if self.bank is None else {name: leaf.to(dtype) for name, leaf in self.bank.items()}
+        mine = dict(self.own.items()) if own is None else own
+        chosen = self.rule.select(bank, mine, self.specs, self.training)
         return {name: leaf.to(dtype) for name, leaf in chosen.items()}
 
-    def bottleneck(self, dtype: torch.dtype) -> Bottleneck | None:
-        return self.factorisation.bottleneck(self.leaves(dtype), self.view.modes)
+    def bottleneck(self, dtype: torch.dtype, own: Mapping[str, Tensor] | None = None) -> Bottleneck | None:
+        return self.factorisation.bottleneck(self.leaves(dtype, own), self.view.modes)
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """ΔW of the view, `[O, I, *kernel]`."""
@@ -51,6 +67,40 @@ class WeightUpdate(nn.Module):
     def added_to(self, weight: Tensor) -> Tensor:
         """The whole weight with this update."""
         return weight + as_update(weight, self.view, self.dense(weight.dtype))
+
+    def like(self, other: WeightUpdate) -> bool:
+        """Whether the other differs in nothing but the numbers of its own leaves."""
+        return (
+            self.factorisation == other.factorisation
+            and self.rule == other.rule
+            and self.view == other.view
+            and self.bank is other.bank
+        )
+
+
+def bottlenecks(updates: Sequence[WeightUpdate | None], dtype: torch.dtype) -> Bottleneck | None:
+    """The bottleneck of each task along a first axis, smaller ranks padded; None: that task adds nothing.
+
+    Tasks that differ in their own leaves alone are made together, a bank of theirs mixed once. None if some have no
+    such form, or not the same one.
+    """
+    first, *others = updates
+    if first is not None and all(other is not None and first.like(other) for other in others):
+        return first.bottleneck(dtype, stacked([update for update in updates if update is not None]))
+    made = [update and update.bottleneck(dtype) for update in updates]
+    found = [one for one in made if one is not None]
+    if len(found) != sum(update is not None for update in updates):
+        return None
+    if len({(one.down.dim(), one.spatial is None) for one in found}) != 1:
+        return None
+    nothing = found[0].zeros()
+    head, *tail = [one or nothing for one in made]
+    return head.stack(tail)
+
+
+def stacked(updates: Sequence[WeightUpdate]) -> dict[str, Tensor]:
+    """Own leaves of tasks that are alike, `[T, …]`."""
+    return {name: torch.stack([update.own[name] for update in updates]) for name in updates[0].own}
 
 
 @dataclass(frozen=True)
@@ -68,6 +118,7 @@ class Update:
             ValueError: nothing is selected, every rank is 0, or the inventory has other shapes.
         """
         found = 0
+        logits: dict[str, nn.Parameter] = {}
         for target in self.where.find(network):
             factorisation = self.factorisation.at(target.path)
             if factorisation is None:
@@ -77,10 +128,16 @@ class Update:
                 found += 1
                 path, _, name = view.parameter.rpartition(".")
                 weight = own_weight(module.get_submodule(path), target.path, name)
-                shared = self.sharing.inventory(factorisation.leaves(view.modes))
+                leaves, layer = factorisation.leaves(view.modes), layer_name(target.path, view)
+                try:
+                    shared, own = self.sharing.inventory(leaves), make(self.sharing.own(leaves), weight)
+                except ValueError as error:
+                    raise ValueError(f"layer {layer!r}: {error}") from None
                 key = f"{prefix}/{target.path}/{view.name}"
                 bank = _joined(inventory, key, shared, weight) if shared else None
-                yield target.path, WeightUpdate(factorisation, self.sharing, view, weight, bank, key)
+                if LOGITS in own:
+                    own[LOGITS] = _tied(logits, self.sharing.scope(layer), own[LOGITS], layer)
+                yield target.path, WeightUpdate(factorisation, self.sharing, view, own, bank, key)
         if not found:
             raise ValueError(f"rank={self.factorisation.rank!r} is 0 for every layer; give at least one layer a rank")
 
@@ -97,6 +154,22 @@ def make(leaves: Mapping[str, Leaf], like: Tensor) -> nn.ParameterDict:
     return made
 
 
+def layer_name(path: str, view: View) -> str:
+    """A layer's name for people: with the projection, where a weight is seen as several."""
+    return path if view.name == "weight" else f"{path}:{view.name}"
+
+
+def _tied(logits: dict[str, nn.Parameter], scope: str, own: nn.Parameter, layer: str) -> nn.Parameter:
+    """The logits of that scope; the first layer that asks brings them."""
+    found = logits.setdefault(scope, own)
+    if found.shape != own.shape:
+        raise ValueError(
+            f"layer {layer!r} routes {tuple(own.shape)} and shares its logits with layers that route "
+            f"{tuple(found.shape)}; give all layers the same rank, or choose granularity='layer'"
+        )
+    return found
+
+
 def _joined(inventory: Inventory, key: str, shared: dict[str, Leaf], like: Tensor) -> nn.ParameterDict:
     if key not in inventory:
         inventory[key] = make(shared, like)
@@ -106,7 +179,8 @@ def _joined(inventory: Inventory, key: str, shared: dict[str, Leaf], like: Tenso
             found = {n: tuple(p.shape) for n, p in bank.items()}
             raise ValueError(
                 f"the model's inventory {key!r} holds {found}, but this task wants {name!r} of shape {leaf.shape}: "
-                "tasks that share an inventory share its rank; leave the rank as it is, or use sharing='private'"
+                "tasks that share an inventory share its sizes; leave rank, skills, splits, tensor_rank and order as they "
+                "are, or use a private method"
             )
     return bank
 
@@ -115,3 +189,13 @@ def inventory_of(task: nn.Module) -> dict[str, nn.Parameter]:
     """The shared leaves that a task stands on, as `<inventory key>:<leaf>`; empty if all it has is its own."""
     held = [m.shared for m in task.modules() if isinstance(m, WeightUpdate) and m.shared is not None]
     return {f"{key}:{name}": leaf for key, bank in held for name, leaf in bank.items()}
+
+
+def updates_of(task: Task) -> dict[str, WeightUpdate]:
+    """The updates of a task, by layer name."""
+    found: dict[str, WeightUpdate] = {}
+    for path in task.sites:
+        for update in task.sites[path].modules():
+            if isinstance(update, WeightUpdate):
+                found[layer_name(path, update.view)] = update
+    return found

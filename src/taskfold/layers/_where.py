@@ -135,10 +135,22 @@ class Convolutions(Where):
 
 @dataclass(frozen=True)
 class Linears(Where):
-    """Every `nn.Linear` and subclass, as d_out × d_in."""
+    """Every `nn.Linear` and subclass, as d_out × d_in; a language model's output layer is left out."""
 
     def candidates(self, network: nn.Module) -> list[Target]:
-        return [_whole(path, module) for path, module in units(network) if isinstance(module, nn.Linear)]
+        output = _output_layer(network)
+        found = [(path, module) for path, module in units(network) if isinstance(module, nn.Linear)]
+        return [_whole(path, module) for path, module in found if module is not output]
+
+
+def writes_text(network: nn.Module) -> bool:
+    """Whether a network ends in a layer over a vocabulary (Hugging Face language models say so)."""
+    return _output_layer(network) is not None
+
+
+def _output_layer(network: nn.Module) -> object | None:
+    ask = getattr(network, "get_output_embeddings", None)
+    return ask() if callable(ask) else None
 
 
 def _whole(path: str, module: nn.Module) -> Target:

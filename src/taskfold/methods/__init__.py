@@ -5,10 +5,13 @@ from ._fine_tuning import FineTuning
 from ._ftn import FTN
 from ._ftn_attention import FTNOutput, FTNQueryValue
 from ._head_only import HeadNorm, HeadOnly
-from ._lora import LoRA
+from ._lora import LoRA, TLoRA
+from ._poly import MHR, Poly
+from ._tensor_poly import TensorPolyI, TensorPolyII
 
 __all__ = [
     "FTN",
+    "MHR",
     "FTNOutput",
     "FTNQueryValue",
     "FineTuning",
@@ -16,6 +19,10 @@ __all__ = [
     "HeadOnly",
     "LoRA",
     "Method",
+    "Poly",
+    "TLoRA",
+    "TensorPolyI",
+    "TensorPolyII",
     "build",
     "names",
 ]

@@ -77,5 +77,5 @@ def _by_name() -> dict[str, type[Method]]:
     kinds: list[type[Method]] = [Method]
     while kinds:
         kinds += (below := kinds.pop().__subclasses__())
-        found |= {kind.name: kind for kind in below}
+        found |= {kind.name: kind for kind in below if "name" in kind.__dict__}
     return found

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -24,7 +25,8 @@ class FTN(Method):
         targets: shell patterns over layer names; `!pattern` leaves layers out.
         stem: also adapt the first convolution (the paper's counts leave it out).
         norm: every task has its own normalisation, running statistics included.
-        sharing: `private` (a task's own factors) or `shared`.
+        sharing: `private` (a task's own factors), `shared`, or a routed rule: `tensorpoly-i` (a task weighs the R
+            terms), `poly`, `{"name": "poly", "skills": 4}`, ….
 
     Example:
         >>> from torch import nn
@@ -41,7 +43,7 @@ class FTN(Method):
     targets: Patterns = "*"
     stem: bool = False
     norm: bool = True
-    sharing: str = "private"
+    sharing: str | Mapping[str, Any] = "private"
     name: ClassVar[str] = "ftn"
 
     @property

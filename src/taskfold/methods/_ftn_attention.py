@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -27,7 +28,7 @@ class FTNQueryValue(Method):
     init: Init = "zero"
     targets: Patterns = "*"
     norm: bool = False
-    sharing: str = "private"
+    sharing: str | Mapping[str, Any] = "private"
     name: ClassVar[str] = "ftn-qv"
     projections: ClassVar[tuple[str, ...]] = ("query", "value")
 

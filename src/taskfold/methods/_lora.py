@@ -1,20 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
-from torch import nn
-
-from ..factors import Init, LowRank, Rank
-from ..layers import Attention, Composition, Convolutions, Linears, Norms, Patterns, Update, Where
+from ..factors import Entangled, Init, LowRank, Rank
 from ..routing import Sharing, sharing
-from ._base import Method
-
-Layers = Literal["auto", "attention", "linear", "convolution", "all"]
+from ._adapter import Adapter
 
 
 @dataclass(frozen=True)
-class LoRA(Method):
+class LoRA(Adapter):
     """Low-rank adaptation: W_t = W + (α/r) A Bᵀ; on convolutions k×k to r channels, then 1×1.
 
     Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1.
@@ -23,45 +19,59 @@ class LoRA(Method):
         rank: r ≥ 1, or `{layer pattern: rank}`.
         alpha: the update is scaled by alpha / rank; None: by 1.
         init: `zero` (A zero, B random), `xavier` or `normal`.
-        layers: `attention` (query and value), `linear`, `convolution` (all but the stem), `all` (linear and
-            convolution), or `auto`: attention if the network has any, else convolutions, else linear layers.
-        targets: shell patterns over layer names; `!pattern` leaves layers out.
-        norm: own normalisation.
-        sharing: `private` or `shared`.
+        layers, targets, norm: see `Adapter`.
+        sharing: `private`, `shared`, or a routed rule: `poly`, `{"name": "mhr", "splits": 8}`, ….
 
     Raises:
-        ValueError: `layers` is not one of these.
+        ValueError: a setting is out of its range.
     """
 
     rank: Rank = 8
     alpha: float | None = None
     init: Init = "zero"
-    layers: Layers = "auto"
-    targets: Patterns = "*"
-    norm: bool = False
-    sharing: str = "private"
+    sharing: str | Mapping[str, Any] = "private"
     name: ClassVar[str] = "lora"
 
-    @property
-    def parts(self) -> tuple[LowRank, Sharing]:
-        if self.layers not in get_args(Layers):
-            raise ValueError(f"layers={self.layers!r} is not known; choose one of {', '.join(get_args(Layers))}")
+    def update(self) -> tuple[LowRank, Sharing]:
         return LowRank(self.rank, self.alpha, self.init), sharing(self.sharing)
 
-    def compose(self, network: nn.Module) -> Composition:
-        factorisation, rule = self.parts
-        updates = tuple(Update(factorisation, where, rule) for where in self._where(network))
-        return Composition(updates, (Norms(),) if self.norm else ())
 
-    def _where(self, network: nn.Module) -> list[Where]:
-        kinds: dict[str, Where] = {
-            "attention": Attention(self.targets),
-            "convolution": Convolutions(self.targets),
-            "linear": Linears(self.targets),
-        }
-        present = {name: where for name, where in kinds.items() if where.candidates(network)}
-        if self.layers == "auto":
-            return list(present.values())[:1] or [kinds["linear"]]
-        if self.layers == "all":
-            return [where for name, where in present.items() if name != "attention"] or [kinds["linear"]]
-        return [kinds[self.layers]]
+@dataclass(frozen=True)
+class TLoRA(Adapter):
+    """LoRA whose two thin matrices are entangled tensors: N r R (q_out + q_in) numbers per layer, q = ⌈d^(1/N)⌉.
+
+    Su et al., "Mixture of Latent Experts Using Tensor Products", section 4.1. On convolutions d_in is I·k².
+
+    Args:
+        rank: r ≥ 1, or `{layer pattern: rank}`.
+        tensor_rank: R ≥ 1, products that are summed.
+        order: N ≥ 1, vectors that are multiplied.
+        alpha: scale alpha / rank; the paper's is 1 / rank.
+        init: `zero` starts exactly at the backbone; `xavier`, `normal`.
+        product_norm: normalise each product, as the authors' code does.
+        layers, targets, norm: see `Adapter`.
+        sharing: as for `LoRA`.
+
+    Raises:
+        ValueError: a setting is out of its range.
+
+    Example:
+        >>> from torch import nn
+        >>> import taskfold as tfold
+        >>> model = tfold.MultiTask(nn.Sequential(nn.Linear(2048, 5120)), tfold.TLoRA(rank=16))
+        >>> model.add_task("sums").counts()["factors"]  # 2 · 16 · 1 · (72 + 46)
+        3776
+    """
+
+    rank: Rank = 16
+    tensor_rank: int = 1
+    order: int = 2
+    alpha: float | None = 1.0
+    init: Init = "zero"
+    product_norm: bool = False
+    sharing: str | Mapping[str, Any] = "private"
+    name: ClassVar[str] = "tlora"
+
+    def update(self) -> tuple[Entangled, Sharing]:
+        entangled = Entangled(self.rank, self.alpha, self.init, self.tensor_rank, self.order, self.product_norm)
+        return entangled, sharing(self.sharing)

@@ -1,7 +1,24 @@
-"""Task → which leaves it uses: its own, everybody's, or (a rule with logits) a mixture of an inventory."""
+"""Task → which leaves it uses: its own, everybody's, or (a routed rule) a mixture of an inventory."""
 
 from ._base import Sharing, sharing
+from ._mhr import MultiHeadRouting
+from ._poly import PolyRouting
 from ._private import Private
+from ._routed import LOGITS, Allocation, Granularity, Routed
 from ._shared import Shared
+from ._tensor_poly import OrderRouting, TermRouting
 
-__all__ = ["Private", "Shared", "Sharing", "sharing"]
+__all__ = [
+    "LOGITS",
+    "Allocation",
+    "Granularity",
+    "MultiHeadRouting",
+    "OrderRouting",
+    "PolyRouting",
+    "Private",
+    "Routed",
+    "Shared",
+    "Sharing",
+    "TermRouting",
+    "sharing",
+]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -14,35 +15,63 @@ Leaves = Mapping[str, Leaf]
 Tensors = Mapping[str, Tensor]
 
 
+@dataclasses.dataclass(frozen=True)
 class Sharing(ABC):
-    """A rule that splits a factorisation's leaves between the model and its tasks.
-
-    A routed rule holds an inventory with an extra axis in `inventory`, its logits in `own` (group
-    `"routing"`), and mixes in `select`. It checks in `inventory` that the leaves have the axis it routes.
-    """
+    """A rule that splits a factorisation's leaves between the model and its tasks. Fields are its settings."""
 
     name: ClassVar[str]
 
     @abstractmethod
     def inventory(self, leaves: Leaves) -> dict[str, Leaf]:
-        """What the model holds once, for all tasks."""
+        """What the model holds once, for all tasks.
+
+        Raises:
+            ValueError: the rule cannot share leaves like these; says why.
+        """
 
     @abstractmethod
     def own(self, leaves: Leaves) -> dict[str, Leaf]:
         """What each task holds for itself."""
 
     @abstractmethod
-    def select(self, inventory: Tensors, own: Tensors) -> Tensors:
-        """The leaves that one task uses."""
+    def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
+        """The leaves that a task uses; those of several tasks, `[T, …]`, if `own` is stacked so."""
+
+    def scope(self, layer: str) -> str:
+        """Layers of the same scope have the same logits."""
+        return layer
+
+    def draws_per_row(self, training: bool) -> bool:
+        """Whether each row of a batch gets a selection of its own."""
+        return False
 
 
-def sharing(name: str) -> Sharing:
-    """The rule of that name.
+def sharing(spec: str | Mapping[str, Any]) -> Sharing:
+    """The rule of that name, or of `{"name": …, <setting>: …}`.
 
     Raises:
-        ValueError: no rule has that name.
+        ValueError: no rule has that name, or it has no such setting.
+
+    Example:
+        >>> sharing({"name": "poly", "skills": 4}).skills
+        4
     """
-    rules = {rule.name: rule for rule in Sharing.__subclasses__()}
+    settings = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = settings.pop("name", None)
+    rules = _by_name()
     if name not in rules:
         raise ValueError(f"sharing={name!r} is not known; choose one of {', '.join(map(repr, sorted(rules)))}")
-    return rules[name]()
+    known = [field.name for field in dataclasses.fields(rules[name])]
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"sharing {name!r} has no setting {key!r}; settings: {', '.join(known) or 'none'}")
+    return rules[name](**settings)
+
+
+def _by_name() -> dict[str, type[Sharing]]:
+    found: dict[str, type[Sharing]] = {}
+    kinds: list[type[Sharing]] = [Sharing]
+    while kinds:
+        kinds += (below := kinds.pop().__subclasses__())
+        found |= {kind.name: kind for kind in below if "name" in kind.__dict__}
+    return found

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ._base import Leaf, Leaves, Sharing, Tensors
 
 
+@dataclass(frozen=True)
 class Private(Sharing):
     """Every task has its own leaves: nothing that one task learns moves another."""
 
@@ -14,5 +17,5 @@ class Private(Sharing):
     def own(self, leaves: Leaves) -> dict[str, Leaf]:
         return dict(leaves)
 
-    def select(self, inventory: Tensors, own: Tensors) -> Tensors:
+    def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
         return own

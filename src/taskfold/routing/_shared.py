@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ._base import Leaf, Leaves, Sharing, Tensors
 
 
+@dataclass(frozen=True)
 class Shared(Sharing):
     """All tasks use the same leaves, held by the model and trained jointly."""
 
@@ -14,5 +17,5 @@ class Shared(Sharing):
     def own(self, leaves: Leaves) -> dict[str, Leaf]:
         return {}
 
-    def select(self, inventory: Tensors, own: Tensors) -> Tensors:
+    def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
         return inventory

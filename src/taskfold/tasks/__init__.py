@@ -2,7 +2,7 @@
 
 from ._features import Features, feature_width, pooled
 from ._file import FORMAT_VERSION, Contents, TaskFileError, read, read_header, write, write_atomically
-from ._fingerprint import fingerprint
+from ._fingerprint import digest, fingerprint
 from ._head import build_head
 from ._named import Named
 from ._task import Info, Task, check_name
@@ -17,6 +17,7 @@ __all__ = [
     "TaskFileError",
     "build_head",
     "check_name",
+    "digest",
     "feature_width",
     "fingerprint",
     "pooled",

@@ -19,9 +19,12 @@ from torch import Tensor
 
 from ._fingerprint import digest
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "taskfold"
-_FIELDS = {"format_version", "task", "method", "head", "info", "backbone", "digest"}
+_FIELDS = {
+    "task": {"format_version", "task", "method", "head", "info", "backbone", "digest"},
+    "inventory": {"format_version", "backbone", "digest"},
+}
 
 
 class TaskFileError(ValueError):
@@ -50,7 +53,7 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path.name}: folder {str(path.parent)!r} does not exist; create it first")
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    header = {**header, "format_version": FORMAT_VERSION}
+    header = {"kind": "task", **header, "format_version": FORMAT_VERSION}
     header["digest"] = digest(plain, _canonical(header))
     data = safetensors.torch.save(plain, {_KEY: json.dumps(header, ensure_ascii=False)})
     write_atomically(path, data)
@@ -69,12 +72,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """The header of a task file, without its tensors and without checking them.
+def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
+    """The header of a file, without its tensors and without checking them.
+
+    Args:
+        path: the file.
+        kind: `task` or `inventory`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        TaskFileError: not a task file, damaged, or of a newer format.
+        TaskFileError: not a file of that kind, damaged, or of a newer format.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no task file {str(path)!r}")
@@ -98,23 +105,35 @@ def read_header(path: Path) -> dict[str, Any]:
         raise TaskFileError(
             f"{path} has format {version}, this version of taskfold reads up to {FORMAT_VERSION}; upgrade taskfold"
         )
-    if missing := _FIELDS - set(header):
+    found = header.setdefault("kind", "task")  # format 1 had no other
+    if found != kind:
+        raise TaskFileError(f"{path} holds {_a(found)}, not {_a(kind)}; {_LOADERS.get(found, 'upgrade taskfold')}")
+    if missing := _FIELDS[kind] - set(header):
         raise TaskFileError(f"{path} is damaged: its header lacks {', '.join(sorted(missing))}; save the task again")
     return header
 
 
-def read(path: Path) -> Contents:
-    """A whole task file, its digest checked.
+_LOADERS = {"task": "load it with model.load_task", "inventory": "load it with model.load_inventory"}
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def read(path: Path, kind: str = "task") -> Contents:
+    """A whole file of that kind, its digest checked.
 
     Raises:
         FileNotFoundError: there is no such file.
         TaskFileError: as for `read_header`, or the digest does not match.
     """
-    header = read_header(path)
+    header = read_header(path, kind)
     try:
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
         raise TaskFileError(f"{path} is truncated or damaged ({error}); save the task again") from None
+    if header["format_version"] == 1:
+        header.pop("kind")
     found = digest(tensors, _canonical(header))
     if found != header["digest"]:
         raise TaskFileError(f"{path} is damaged: its contents do not match its digest; save or copy the task again")

@@ -51,7 +51,11 @@ class Task(nn.Module):
         sites: what it does, by module path of the backbone.
         head: module on the backbone's features; None: the backbone's output is the task's.
         info: labels, preprocessing, metrics.
+        transfer: how it was made from an inventory, `all`, `mu` or `z`; None: it was not. See
+            `MultiTask.transfer_task`.
     """
+
+    transfer: str | None = None
 
     def __init__(
         self,

@@ -1,0 +1,135 @@
+"""Entangled tensors: a thin matrix as a sum of tensor products of very short vectors.
+
+TLoRA and TensorPoly (Su et al., "Mixture of Latent Experts Using Tensor Products"), section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._base import TERMS, Bottleneck, Factorisation, Leaf, Modes, khatri_rao
+from ._init import Init, Start, gaussian, starts
+
+
+@dataclass(frozen=True)
+class Entangled(Factorisation):
+    """ΔW = (α/r) A Bᵀ, where column ρ of A (and of B) is Σ_k leaf[0,k,ρ] ⊗ … ⊗ leaf[N-1,k,ρ], cut to length d.
+
+    The leaves are `[N, R, r, q]` with q the smallest whole number of which q^N ≥ d: N r R (q_out + q_in) numbers.
+    On a convolution d_in is I·kh·kw.
+
+    Args:
+        rank: r, columns of A and B.
+        alpha: scale α/r; the paper's is 1.
+        init: `zero` (one leaf of A is zero, all others so scaled that B starts as LoRA's does), `xavier` or `normal`.
+        tensor_rank: R ≥ 1, how many products are summed.
+        order: N ≥ 1, how many vectors are multiplied.
+        product_norm: normalise each product over all its r·q^N numbers before it is cut, as the authors' code does.
+
+    Example:
+        >>> leaves = Entangled(rank=4, tensor_rank=2, order=2).leaves(Modes(out=(64,), inp=(50,)))
+        >>> {name: leaf.shape for name, leaf in leaves.items()}
+        {'up': (2, 2, 4, 8), 'down': (2, 2, 4, 8)}
+    """
+
+    init: Init = "zero"
+    tensor_rank: int = 1
+    order: int = 2
+    product_norm: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        starts(self.init, silent="")
+        for name in ("tensor_rank", "order"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a whole number ≥ 1, found {value!r}")
+
+    @property
+    def terms(self) -> int:
+        return self.tensor_rank
+
+    def leaves(self, modes: Modes) -> dict[str, Leaf]:
+        out, inp, *kernel = modes.shape
+        sides = {"up": ("out", out), "down": ("inp", inp * prod(kernel))}
+        return {
+            name: Leaf(
+                (self.order, self.tensor_rank, self.size, root(size, self.order)),
+                ("order", "term", "rank", axis),
+                self._start(name, size),
+            )
+            for name, (axis, size) in sides.items()
+        }
+
+    def _start(self, name: str, size: int) -> Start:
+        if self.init != "zero":
+            return starts(self.init, silent="")(name)
+        if name == "up":
+            # One factor at zero: the product is zero, and its gradient, of the size of the others, is not.
+            return _first_zero(gaussian(self.tensor_rank**-0.5))
+        # The product of N factors, summed over R terms, is then as large as LoRA's: 1 / sqrt(3 d).
+        return gaussian((3 * size * self.tensor_rank) ** (-0.5 / self.order))
+
+    def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck:
+        out, inp, *kernel = modes.shape
+        weights = leaves.get(TERMS)
+        up = self.columns(leaves["up"], out, weights)
+        down = self.columns(leaves["down"], inp * prod(kernel), weights)
+        up = up if self.scale == 1.0 else up * self.scale
+        return Bottleneck.aligned(up.mT, down.unflatten(-1, (inp, *kernel)) if kernel else down, kernel=len(kernel))
+
+    def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
+        return self.bottleneck(leaves, modes).dense()
+
+    def columns(self, leaf: Tensor, size: int, weights: Tensor | None = None) -> Tensor:
+        """The columns of a thin matrix, `[*, r, size]`.
+
+        Args:
+            leaf: `[*, N, R, r, q]`.
+            size: their length, at most q^N.
+            weights: `[*, R]`, of the products.
+        """
+        first, *others = leaf.unbind(-4)
+        if self.product_norm:
+            products = reduce(khatri_rao, others, first)
+            products = F.layer_norm(products, products.shape[-2:])[..., :size]
+            return products.sum(-3) if weights is None else torch.einsum("...k,...krd->...rd", weights, products)
+        if weights is not None:
+            first = first * weights[..., None, None]
+        if not others:
+            return first.sum(-3)[..., :size]
+        # The last product and the sum over terms are one batched matrix product; R products are never laid out.
+        *middle, last = others
+        head = reduce(khatri_rao, middle, first)
+        columns = head.transpose(-3, -2).mT @ last.transpose(-3, -2)
+        return columns.flatten(-2)[..., :size]
+
+
+def root(size: int, order: int) -> int:
+    """The smallest whole q with q^order ≥ size, in whole numbers: a float root is wrong for perfect powers.
+
+    Example:
+        >>> [root(d, 3) for d in (1, 8, 9, 27, 125, 126)]
+        [1, 2, 3, 3, 5, 6]
+    """
+    q = max(round(size ** (1 / order)), 1)
+    while q**order < size:
+        q += 1
+    while q > 1 and (q - 1) ** order >= size:
+        q -= 1
+    return q
+
+
+def _first_zero(others: Start) -> Start:
+    def start(leaf: Tensor) -> None:
+        others(leaf)
+        leaf[0].zero_()
+
+    return start

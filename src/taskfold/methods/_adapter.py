@@ -1,0 +1,61 @@
+"""What methods that add one factorised update to a choice of layers have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import nn
+
+from ..factors import Factorisation
+from ..layers import Attention, Composition, Convolutions, Linears, Norms, Patterns, Update, Where, writes_text
+from ..routing import Sharing
+from ._base import Method
+
+Layers = Literal["auto", "attention", "linear", "convolution", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter(Method):
+    """One update, factorisation × sharing, on the layers of a kind.
+
+    Args:
+        layers: `attention` (query and value), `linear` (all but a language model's output layer), `convolution` (all
+            but the stem), `all` (linear and convolution), or `auto`: linear for networks that write text, else
+            attention if there is any, else convolutions, else linear.
+        targets: shell patterns over layer names; `!pattern` leaves layers out.
+        norm: own normalisation.
+    """
+
+    layers: Layers = "auto"
+    targets: Patterns = "*"
+    norm: bool = False
+
+    @abstractmethod
+    def update(self) -> tuple[Factorisation, Sharing]:
+        """How the update is made, and how tasks share it."""
+
+    @property
+    def parts(self) -> tuple[Factorisation, Sharing]:
+        if self.layers not in get_args(Layers):
+            raise ValueError(f"layers={self.layers!r} is not known; choose one of {', '.join(get_args(Layers))}")
+        return self.update()
+
+    def compose(self, network: nn.Module) -> Composition:
+        factorisation, rule = self.parts
+        updates = tuple(Update(factorisation, where, rule) for where in self._where(network))
+        return Composition(updates, (Norms(),) if self.norm else ())
+
+    def _where(self, network: nn.Module) -> list[Where]:
+        kinds: dict[str, Where] = {
+            "attention": Attention(self.targets),
+            "convolution": Convolutions(self.targets),
+            "linear": Linears(self.targets),
+        }
+        if self.layers in kinds or writes_text(network):
+            return [kinds["linear" if self.layers in ("auto", "all") else self.layers]]
+        present = {name: where for name, where in kinds.items() if where.candidates(network)}
+        if self.layers == "auto":
+            return list(present.values())[:1] or [kinds["linear"]]
+        return [where for name, where in present.items() if name != "attention"] or [kinds["linear"]]

@@ -1,0 +1,88 @@
+"""What all routed rules share: logits Z of a task, and the mixing weights α that they stand for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..factors import Leaf
+from ._base import Sharing
+
+LOGITS = "routing"
+"""Name and group of a task's logits among its own leaves."""
+
+Allocation = Literal["sigmoid", "bernoulli", "random"]
+Granularity = Literal["layer", "block", "model"]
+
+
+@dataclass(frozen=True)
+class Routed(Sharing):
+    """A task's mixture of a common inventory: α = ẑ / Σ ẑ, ẑ = sigmoid(Z). Poly (Ponti et al. 2023), equation 2.
+
+    Args:
+        allocation: how ẑ is had in training: `sigmoid`, as in evaluation; `bernoulli`, drawn from the relaxed Bernoulli
+            distribution at temperature 1, anew for each task and forward pass; `random`, a fair coin per expert and row
+            of the batch whatever the logits (the control; they then stay as they start, and evaluation averages).
+        granularity: layers that share their logits: each has its own (`layer`), those of a `block` do (a layer's name
+            up to its first number: `encoder.block.3`), or all of the `model`.
+
+    Raises:
+        ValueError: a setting is not one of these.
+    """
+
+    allocation: Allocation = "sigmoid"
+    granularity: Granularity = "layer"
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("allocation", Allocation), ("granularity", Granularity)):
+            if (value := getattr(self, name)) not in get_args(kinds):
+                allowed = ", ".join(map(repr, get_args(kinds)))
+                raise ValueError(f"{name}={value!r} is not known; choose one of {allowed}")
+
+    def logits(self, *shape: int) -> dict[str, Leaf]:
+        """A task's logits, the experts last."""
+        axes = (*("group" for _ in shape[:-1]), "expert")
+        return {LOGITS: Leaf(shape, axes, _even if self.allocation == "random" else _uniform, LOGITS)}
+
+    def mixing(self, logits: Tensor, training: bool) -> Tensor:
+        """α `[…, experts]`, which sums to 1 over the experts."""
+        if not training or self.allocation == "sigmoid":
+            z = logits.sigmoid()
+        elif self.allocation == "bernoulli":
+            noise = torch.rand_like(logits).clamp(1e-6, 1 - 1e-6)
+            z = (logits + noise.logit()).sigmoid()
+        else:
+            z = torch.randint_like(logits, 2)
+            z = torch.where(z.sum(-1, keepdim=True) > 0, z, 1.0)
+        return z / (z.sum(-1, keepdim=True) + 1e-12)
+
+    def draws_per_row(self, training: bool) -> bool:
+        return training and self.allocation == "random"
+
+    def scope(self, layer: str) -> str:
+        if self.granularity == "layer":
+            return layer
+        found = re.match(r"(.*?\.)?\d+(?=\.|$)", layer) if self.granularity == "block" else None
+        return found.group() if found else "" if self.granularity == "model" else layer
+
+
+def whole(name: str, value: object, least: int) -> None:
+    """A setting that is a whole number ≥ `least`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number ≥ {least}, found {value!r}")
+
+
+def _uniform(leaf: Tensor) -> None:
+    torch.nn.init.uniform_(leaf, -1e-3, 1e-3)
+
+
+def _even(leaf: Tensor) -> None:
+    torch.nn.init.zeros_(leaf)

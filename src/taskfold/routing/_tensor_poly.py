@@ -1,0 +1,82 @@
+"""Routing inside a sum of products: its terms are the experts.
+
+TensorPoly (Su et al., "Mixture of Latent Experts Using Tensor Products"), section 4.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..factors import TERMS, Leaf
+from ._base import Leaves, Tensors
+from ._routed import LOGITS, Routed
+
+
+@dataclass(frozen=True)
+class TermRouting(Routed):
+    """TensorPoly-I: a task weighs the terms of a common sum, A_t = Σ_k α_k ⊗_i A[i,k]."""
+
+    name = "tensorpoly-i"
+
+    def inventory(self, leaves: Leaves) -> dict[str, Leaf]:
+        count_terms(self.name, leaves)
+        return dict(leaves)
+
+    def own(self, leaves: Leaves) -> dict[str, Leaf]:
+        return self.logits(count_terms(self.name, leaves))
+
+    def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
+        return {**inventory, TERMS: self.mixing(own[LOGITS], training)}
+
+
+@dataclass(frozen=True)
+class OrderRouting(Routed):
+    """TensorPoly-II: a task mixes each order's factors first, then multiplies: A_t = ⊗_i Σ_k α[i,k] A[i,k].
+
+    α is normalised over the terms k for each order i (the authors' code; the paper's formula has it the other way).
+    Where the factors of a product are separate leaves (CP: output, input, kernel), each leaf is an order.
+    """
+
+    name = "tensorpoly-ii"
+
+    def inventory(self, leaves: Leaves) -> dict[str, Leaf]:
+        count_terms(self.name, leaves)
+        return dict(leaves)
+
+    def own(self, leaves: Leaves) -> dict[str, Leaf]:
+        return self.logits(_orders(leaves), count_terms(self.name, leaves))
+
+    def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
+        weights = self.mixing(own[LOGITS], training)  # [*, orders, terms]
+        mixed: dict[str, Tensor] = {}
+        for n, (name, bank) in enumerate(inventory.items()):
+            axes = leaves[name].axes
+            kept = ("order", "term") if "order" in axes else ("term",)
+            mine = weights if "order" in axes else weights[..., n, :]
+            shape = [size if axis in kept else 1 for size, axis in zip(bank.shape, axes, strict=True)]
+            mine = mine.reshape(*mine.shape[: mine.dim() - len(kept)], *shape)
+            mixed[name] = (mine * bank).sum(axes.index("term") - len(axes), keepdim=True)
+        return mixed
+
+
+def count_terms(rule: str, leaves: Leaves) -> int:
+    """How many terms a factorisation's leaves sum.
+
+    Raises:
+        ValueError: leaves without terms, or with only one.
+    """
+    sizes = {leaf.shape[leaf.axes.index("term")] if "term" in leaf.axes else 0 for leaf in leaves.values()}
+    if len(sizes) != 1 or min(sizes) < 2:
+        shapes = {name: leaf.shape for name, leaf in leaves.items()}
+        raise ValueError(
+            f"{rule} routes over the terms of a sum and needs at least 2 of them, found leaves {shapes}; raise "
+            "tensor_rank (entangled tensors) or rank (CP, low rank)"
+        )
+    return sizes.pop()
+
+
+def _orders(leaves: Leaves) -> int:
+    first = next(iter(leaves.values()))
+    return first.shape[first.axes.index("order")] if "order" in first.axes else len(leaves)
