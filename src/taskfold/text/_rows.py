@@ -1,0 +1,81 @@
+"""Rows of JSON lines, CSV and TSV files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def read_rows(path: Path) -> list[tuple[str, Row]]:
+    """Each row, and where it stands, for messages; empty lines are left out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: its name ends with none of .jsonl, .csv, .tsv, it holds no rows, or a line cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path.absolute()}")
+    readers = {".jsonl": _json_lines, ".csv": _table, ".tsv": _table}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"{path}: the name must end with one of {', '.join(readers)}, found {path.suffix!r}")
+    if not (rows := readers[path.suffix.lower()](path)):
+        raise ValueError(f"{path}: has no rows")
+    return rows
+
+
+def text_of(row: Row, column: str, place: str) -> str:
+    """A row's text in a column.
+
+    Raises:
+        ValueError: there is none, or it is empty.
+    """
+    value = row.get(column)
+    text = str(value).strip() if isinstance(value, str | int) else ""
+    if not text:
+        raise ValueError(f"{place}: {column} must be a text that is not empty, found {value!r}")
+    return text
+
+
+def columns_of(rows: Sequence[tuple[str, Row]], *, among: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The first of these sets of columns that the first row has.
+
+    Raises:
+        ValueError: it has none of them.
+    """
+    place, first = rows[0]
+    for columns in among:
+        if first.keys() >= set(columns):
+            return tuple(columns)
+    wanted = " or ".join(", ".join(columns) for columns in among)
+    raise ValueError(f"{place}: must have the columns {wanted}; found {', '.join(map(str, first)) or 'none'}")
+
+
+def _json_lines(path: Path) -> list[tuple[str, Row]]:
+    rows: list[tuple[str, Row]] = []
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            place = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{place}: is not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{place}: must be a JSON object, found {type(row).__name__}")
+            rows.append((place, row))
+    return rows
+
+
+def _table(path: Path) -> list[tuple[str, Row]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        try:
+            return [(f"{path}, line {lines.line_num}", row) for row in lines]
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {lines.line_num}: cannot be read: {error}") from error

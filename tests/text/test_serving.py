@@ -1,0 +1,78 @@
+"""Adapted language models in use: generation, checkpointing, compilation, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import taskfold as tfold
+
+from .networks import KINDS, VOCABULARY, network
+
+METHODS: dict[str, tfold.Method] = {
+    "lora": tfold.LoRA(rank=2, layers="linear", init="normal"),
+    "lora-shared": tfold.LoRA(rank=2, layers="linear", init="normal", sharing="shared"),
+    "tlora": tfold.TLoRA(rank=2, tensor_rank=2, order=2, init="normal"),
+    "poly": tfold.Poly(rank=2, skills=4, init="normal"),
+    "mhr": tfold.MHR(rank=2, skills=4, splits=2, init="normal"),
+    "tensorpoly-i": tfold.TensorPolyI(rank=4, tensor_rank=2, order=2, init="normal"),
+    "tensorpoly-ii": tfold.TensorPolyII(rank=4, tensor_rank=2, order=2, init="normal"),
+}
+TASKS = ["a", "c", "a", "b", "c"]
+DECODING = {
+    "greedy": {},
+    "beams": {"num_beams": 3},
+    "greedy-without-cache": {"use_cache": False},
+    "beams-without-cache": {"num_beams": 3, "use_cache": False},
+}
+
+
+def model(kind: str, method: str) -> tfold.MultiTask:
+    """Three tasks that change the network by much; where factors are shared, their routing tells them apart."""
+    made = tfold.MultiTask(network(kind), METHODS[method])
+    for name in "abc":
+        made.add_task(name)
+    torch.manual_seed(1)
+    for path, parameter in [*made.tasks.named_parameters(), *made.inventory.named_parameters()]:
+        nn.init.normal_(parameter, std=3 if "routing" in path else 0.7)
+    return made.eval()
+
+
+def inputs(kind: str) -> dict[str, Tensor]:
+    """Rows of one text and of different lengths, padded on the side that the kind of model needs."""
+    torch.manual_seed(5)
+    ids = torch.randint(3, VOCABULARY, (1, 7)).repeat(len(TASKS), 1)
+    mask = torch.ones_like(ids)
+    for row, length in ((1, 4), (4, 5)):
+        padding = slice(length, None) if kind == "encoder-decoder" else slice(0, 7 - length)
+        ids[row, padding] = mask[row, padding] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def labels(kind: str, given: Mapping[str, Tensor]) -> Tensor:
+    if kind == "encoder-decoder":
+        return torch.arange(3, 3 + 4 * len(TASKS)).reshape(len(TASKS), 4)
+    return given["input_ids"].masked_fill(given["attention_mask"] == 0, -100)
+
+
+@pytest.mark.parametrize(
+    ("method", "decoding"),
+    [(method, "beams") for method in METHODS] + [("tensorpoly-i", how) for how in DECODING if how != "beams"],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mixed_batch_generates_what_each_folded_task_does(kind: str, method: str, decoding: str) -> None:
+    made, given = model(kind, method), inputs(kind)
+    settings = {"min_new_tokens": 6, "max_new_tokens": 6, "do_sample": False, **DECODING[decoding]}
+    found = made.generate(**given, task=TASKS, **settings)
+    expected = torch.empty_like(found)
+    for name in set(TASKS):
+        rows = [row for row, task in enumerate(TASKS) if task == name]
+        mine = {key: tensor[rows] for key, tensor in given.items()}
+        expected[rows] = made.fold(name).generate(**mine, **settings)
+        assert torch.equal(expected[rows], made.generate(**mine, task=name, **settings))
+    assert torch.equal(found, expected)
+    if method != "lora-shared":
+        assert not torch.equal(found[0], found[3])  # one text, two tasks
