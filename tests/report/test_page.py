@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taskfold.report import write_report
+
+from .page import read_page
 
 Document = dict[str, Any]
 SECTIONS = {
@@ -27,62 +27,10 @@ SECTIONS = {
     "tasks",
     "runs",
 }
-VOID = {"meta", "img"}
-
-
-class Page(HTMLParser):
-    """Checks nesting; collects ids, text, images and whatever would be loaded from outside."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.tags: list[str] = []
-        self.outside: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        self._attributes(attrs)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self._attributes(attrs)
-
-    def _attributes(self, attrs: list[tuple[str, str | None]]) -> None:
-        for key, value in attrs:
-            if key == "id":
-                self.ids.append(value or "")
-            if key in {"src", "href", "xlink:href"} and not (value or "").startswith(("#", "data:image/png;base64,")):
-                self.outside.append(value or "")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def _page(results: Document, folder: Path) -> Page:
-    html = write_report(results, folder / "report.html").read_text(encoding="utf-8")
-    assert "@import" not in html
-    assert not re.search(r"url\((?!#)", html)
-    page = Page(html)
-    assert page.outside == []
-    assert "script" not in page.tags
-    assert len(page.ids) == len(set(page.ids))
-    links = re.findall(r'(?:href="|url\()#([^")]+)', html)
-    assert set(links) <= set(page.ids)
-    return page
 
 
 def test_a_whole_document_has_every_section(document: Callable[..., Document], tmp_path: Path) -> None:
-    page = _page(document(seeds=2), tmp_path)
+    page = read_page(document(seeds=2), tmp_path)
     assert set(page.ids) >= SECTIONS
     assert page.text.count("✗ 5") == 3 * 2
     assert "FTN R=16 (the best of 3 FTN settings)" in page.text
@@ -149,13 +97,13 @@ def test_what_is_missing_is_left_out(
     results = document(**shape)
     if change is not None:
         change(results)
-    found = set(_page(results, tmp_path).ids) & SECTIONS
+    found = set(read_page(results, tmp_path).ids) & SECTIONS
     assert found == SECTIONS - missing
 
 
 def test_twenty_tasks(document: Callable[..., Document], tmp_path: Path) -> None:
     names = tuple(f"customer-{index:02}" for index in range(20))
-    page = _page(document(tasks=names, epochs=1, images=0), tmp_path)
+    page = read_page(document(tasks=names, epochs=1, images=0), tmp_path)
     assert all(page.text.count(name) >= 4 for name in names)
 
 
@@ -167,7 +115,7 @@ def test_names_are_text_whatever_they_hold(document: Callable[..., Document], tm
         run["predictions"][0]["predicted"] = "<img src=x>"
         run["settings"]["note"] = "<s>"
     results["environment"]["<u>"] = "</pre>"
-    page = _page(results, tmp_path)
+    page = read_page(results, tmp_path)
     assert not {"u", "s", "script"} & set(page.tags)
     assert all(name in page.text for name in names[:4])
     assert "<img src=x>" in page.text
@@ -179,7 +127,7 @@ def test_failed_runs_and_broken_promises_are_shown(document: Callable[..., Docum
     results["runs"][0].update(failed="loss is not finite at step 12", metrics={})
     results["isolation"][1].update(after="cd" * 32, identical=False)
     results["mixed_batch"]["agreement"] = 0.75
-    text = _page(results, tmp_path).text
+    text = read_page(results, tmp_path).text
     assert "head only on mnist, seed 0: loss is not finite at step 12" in text
     assert "Bit-identical in 2 of 3" in text
     assert "✗ changed" in text
@@ -225,12 +173,13 @@ def test_an_interrupted_write_leaves_the_old_report(
     assert out.read_text() == "old"
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2", "scipy.cluster.hierarchy"])
 def test_a_missing_extra_is_named(
     document: Callable[..., Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("taskfold.report.") and "schema" not in name]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=r'pip install "taskfold\[report\]"'):
+    name = package.partition(".")[0]
+    with pytest.raises(ImportError, match=rf'needs {name}: pip install "taskfold\[report\]"'):
         write_report(document(), tmp_path / "report.html")

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ._routing_record import routing_record
 from ._source import ResultsError, read_results
 from ._terminal import summary_table
 from .schema import Results
 
-__all__ = ["Results", "ResultsError", "read_results", "summary_table", "write_report"]
+__all__ = ["Results", "ResultsError", "read_results", "routing_record", "summary_table", "write_report"]
 
 
 def write_report(results: Results | Mapping[str, Any] | Path, out: Path) -> Path:
@@ -24,7 +25,7 @@ def write_report(results: Results | Mapping[str, Any] | Path, out: Path) -> Path
         The path written.
 
     Raises:
-        ImportError: matplotlib or jinja2 is missing.
+        ImportError: matplotlib, jinja2 or scipy is missing.
         FileNotFoundError: the results file does not exist.
         ResultsError: the document does not fit the schema; the message names file and key.
         ValueError: ``out`` does not end in .html, or is a folder.
@@ -32,7 +33,8 @@ def write_report(results: Results | Mapping[str, Any] | Path, out: Path) -> Path
     try:
         from ._page import write_page  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"matplotlib", "jinja2"}:
+        package = (error.name or "").partition(".")[0]
+        if package not in {"matplotlib", "jinja2", "scipy"}:
             raise
-        raise ImportError(f'write_report needs {error.name}: pip install "taskfold[report]"') from error
+        raise ImportError(f'write_report needs {package}: pip install "taskfold[report]"') from error
     return write_page(results, out)

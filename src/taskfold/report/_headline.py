@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._format import percent, share
+from ._overview import overview
 from ._style import family
 from ._summary import Row, Stat, best, rows
 from .schema import Results
@@ -16,7 +17,7 @@ def headline(results: Results) -> str:
     table = rows(results)
     total, failed = len(results.runs), sum(run.failed is not None for run in results.runs)
     if not total:
-        return "There are no runs to report yet."
+        return overview(results)
     lead, opening = _lead(table)
     if lead is None:
         return f"{'The only run' if total == 1 else f'All {total} runs'} failed: there is no accuracy to report."

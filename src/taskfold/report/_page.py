@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from markupsafe import Markup
 
 from ..tasks import write_atomically
 from . import _format
+from ._comparison import tabulate
 from ._headline import headline
+from ._marks import METHODS, page_marks
 from ._source import read_results
-from ._style import TONES, marks
+from ._style import TONES
 from ._summary import Row, best, rows
 from ._svg import to_svg
 from ._table import build, cost_columns, mean_column, task_columns
-from .figures import FIGURES, Section
+from .figures import FIGURES, Section, routing_sections, study_sections
 from .schema import Prediction, Results, Task
 
 SHOWN_PREDICTIONS = 48
@@ -80,16 +82,22 @@ def render(results: Results) -> str:
         headline=headline(results),
         accuracies=build(results, task_columns(results) + ((mean_column(results),) if len(results.tasks) > 1 else ())),
         costs=build(results, (mean_column(results), *cost_columns())),
-        marks=marks([(row.label, row.method) for row in table]),
-        drawings=_drawings(results),
+        comparisons=[(comparison, tabulate(comparison)) for comparison in results.comparisons],
+        methods=METHODS,
+        marks=page_marks(results),
+        drawings=_drawings(results, (*FIGURES, *study_sections(results))),
+        routings=[
+            (routing, _drawings(results, routing_sections(routing, f"routing-{index}")))
+            for index, routing in enumerate(results.routing)
+        ],
         samples=_samples(results, table),
         failures=[run for run in results.runs if run.failed is not None],
         tones=TONES,
     )
 
 
-def _drawings(results: Results) -> list[Drawing]:
-    drawn = ((section, section.figure(results)) for section in FIGURES)
+def _drawings(results: Results, sections: Iterable[Section]) -> list[Drawing]:
+    drawn = ((section, section.figure(results)) for section in sections)
     return [
         Drawing(section, Markup(to_svg(figure, section.key, section.title)))  # ElementTree has escaped it
         for section, figure in drawn

@@ -108,6 +108,13 @@ def _contradictions(results: Results) -> Iterator[str]:
         if name not in names:
             yield f"mixed_batch.tasks: {name!r} is not among the tasks ({listed})"
 
+    for index, routing in enumerate(results.routing):
+        if routing.label in [other.label for other in results.routing[:index]]:
+            yield f"routing[{index}].label: {routing.label!r} is there twice; labels must differ"
+        for place, name in enumerate(routing.tasks):
+            if name not in names:
+                yield f"routing[{index}].tasks[{place}]: {name!r} is not among the tasks ({listed})"
+
     methods: dict[str, str] = {}
     measured: set[tuple[str, str, int]] = set()
     for index, run in enumerate(results.runs):

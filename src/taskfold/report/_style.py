@@ -64,16 +64,31 @@ def family(method: str) -> str:
     return method if method in FAMILIES else first
 
 
+def method_of(label: str) -> str:
+    """The method that a label names, where nothing else tells.
+
+    >>> method_of("LoRA shared"), method_of("TensorPoly-I R=8"), method_of("fine-tuning"), method_of("head only")
+    ('lora', 'tensorpoly-i', 'fine-tuning', 'head-only')
+    """
+    words = label.lower().split() or [""]
+    whole = "-".join(words[:2])
+    return whole if whole in FAMILIES else words[0]
+
+
 def marks(labels: Sequence[tuple[str, str]]) -> dict[str, Mark]:
-    """A mark for each (label, method), smallest method first; within a family later labels are stronger."""
+    """A mark for each (label, method), smallest method first; within a family later labels are stronger.
+
+    Unknown families share the tones of their own, then those of known families that are not there.
+    """
     members: dict[str, list[str]] = {}
     for label, method in labels:
         members.setdefault(family(method), []).append(label)
     unknown = [name for name in members if name not in FAMILIES]
+    free = [*zip(OTHERS, OTHER_MARKERS, strict=True)]
+    free += [(name, MARKERS[name]) for name in FAMILIES if name not in members]
     result = {}
     for name, group in members.items():
-        index = unknown.index(name) % len(OTHERS) if name in unknown else 0
-        tone, marker = (OTHERS[index], OTHER_MARKERS[index]) if name in unknown else (name, MARKERS[name])
+        tone, marker = free[unknown.index(name) % len(free)] if name in unknown else (name, MARKERS[name])
         for position, label in enumerate(group):
             behind = len(group) - 1 - position
             result[label] = Mark(tone, marker, DASHES[min(behind, len(DASHES) - 1)], max(0.5, 1 - 0.2 * behind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ._format import count, duration, percent, share, size
 from ._summary import Row, Stat, rows
@@ -36,12 +37,21 @@ class Column:
     comparable: Callable[[Row], bool] = lambda row: True
 
 
+class Labelled(Protocol):
+    """What a row of a table is about."""
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+        ...
+
+
 @dataclass(frozen=True)
 class Table:
-    """Titles, and for every row its label, method and cells."""
+    """Titles, and for every row what it is about and its cells."""
 
     titles: tuple[str, ...]
-    rows: tuple[tuple[Row, tuple[Cell, ...]], ...]
+    rows: tuple[tuple[Labelled, tuple[Cell, ...]], ...]
 
 
 def task_columns(results: Results) -> tuple[Column, ...]:

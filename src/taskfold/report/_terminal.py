@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from ._format import percent, share, shorten
 from ._source import read_results
 from ._summary import Row
-from ._table import Cell, Column, build, cost_columns, mean_column, task_columns
+from ._table import Column, build, cost_columns, mean_column, task_columns
+from ._terminal_comparison import ComparisonTable, cell_text, cell_width
 from .schema import Results
 
 WIDE = 6  # more tasks than this get one column for the weakest instead of one each
 
 
-def summary_table(results: Results | Mapping[str, Any] | Path) -> Table:
-    """Test accuracy in percent per method and task, and what a task costs; a star marks the best.
+def summary_table(results: Results | Mapping[str, Any] | Path) -> Group:
+    """Test accuracy in percent per method and task, and what a task costs; then the comparisons. A star marks the best.
+
+    What `rich` prints: comparisons show as many columns as the terminal has room for, and name the others.
 
     Args:
         results: a results document: the mapping itself, or the path of its JSON file.
@@ -31,6 +35,13 @@ def summary_table(results: Results | Mapping[str, Any] | Path) -> Table:
         ResultsError: the document does not fit the schema; the message names file and key.
     """
     document = read_results(results)
+    comparisons = [ComparisonTable(comparison) for comparison in document.comparisons]
+    if document.runs or not comparisons:
+        return Group(_runs_table(document), *comparisons)
+    return Group(Text(document.title, style="bold"), *comparisons)
+
+
+def _runs_table(document: Results) -> Table:
     many = len(document.tasks) > WIDE
     accuracies = (_weakest_column(),) if many else task_columns(document)
     mean = (mean_column(document),) if len(document.tasks) > 1 else ()
@@ -49,10 +60,10 @@ def summary_table(results: Results | Mapping[str, Any] | Path) -> Table:
     table.add_column("method", no_wrap=True)
     for index, title in enumerate(grid.titles):
         # Where it is narrow titles are folded, numbers never.
-        widest = max((_width(cells[index]) for _, cells in grid.rows), default=4)
+        widest = max((cell_width(cells[index]) for _, cells in grid.rows), default=4)
         table.add_column(Text(shorten(title, 16)), justify="right", overflow="fold", min_width=widest)
     for row, cells in grid.rows:
-        table.add_row(Text(shorten(row.label, 28)), *(_text(cell) for cell in cells))
+        table.add_row(Text(shorten(row.label, 28)), *(cell_text(cell) for cell in cells))
     return table
 
 
@@ -77,15 +88,3 @@ def _weakest_column() -> Column:
         return "" if found is None else shorten(found[1], 16)
 
     return Column("weakest task", number, percent, remark, lambda row: row.runs, max)
-
-
-def _width(cell: Cell) -> int:
-    return max(len(line) for line in _text(cell).plain.splitlines())
-
-
-def _text(cell: Cell) -> Text:
-    text = Text(cell.text, style="red" if cell.failed else "bold" if cell.best else "")
-    text.append("*" if cell.best else "")
-    if cell.small:
-        text.append(f"\n{cell.small}", style="dim not bold")
-    return text

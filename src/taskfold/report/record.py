@@ -20,6 +20,18 @@ from ..evaluate import Metrics, predict
 from ..methods import Method
 from ..model import MultiTask
 from ..train import Result
+from ._routing_record import routing_record
+
+__all__ = [
+    "backbone_record",
+    "environment",
+    "labels_of",
+    "layer_changes",
+    "routing_record",
+    "run_record",
+    "sample_records",
+    "task_record",
+]
 
 SHOWN = 12
 """Sample images per task."""

@@ -9,18 +9,37 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from ._parts import Count, Fraction, Name, Part, Seconds, Text
+from ._routings import Histogram, RoutedLayer, Routing
+from ._studies import Comparison, ComparisonColumn, ComparisonRow, Measure, Series, Study
+
+__all__ = [
+    "Backbone",
+    "Comparison",
+    "ComparisonColumn",
+    "ComparisonRow",
+    "CurvePoint",
+    "Histogram",
+    "Isolation",
+    "LayerChange",
+    "Measure",
+    "MixedBatch",
+    "Prediction",
+    "Results",
+    "RoutedLayer",
+    "Routing",
+    "Run",
+    "Series",
+    "Study",
+    "Task",
+]
 
 VERSION = 1
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-def _printable(text: str) -> str:
-    # Control characters break SVG and can steer a terminal.
-    return "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
 
 
 def _fractions(metrics: dict[str, float]) -> dict[str, float]:
@@ -38,19 +57,6 @@ def _png(image: str) -> str:
     if not data.startswith(PNG_SIGNATURE) or len(data) < 24:
         raise ValueError("image must be a base64 PNG: the PNG signature is missing")
     return image
-
-
-Text = Annotated[str, AfterValidator(_printable)]
-Name = Annotated[Text, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Part(BaseModel):
-    """Base of every part of the document: immutable, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Backbone(Part):
@@ -185,7 +191,7 @@ class MixedBatch(Part):
 
 
 class Results(Part):
-    """The whole document."""
+    """The whole document: trainings of single tasks (``runs``), tables and lines of anything else, routings."""
 
     version: Literal[1]
     title: Name
@@ -194,6 +200,9 @@ class Results(Part):
     environment: dict[str, Any] = Field(default_factory=dict)
     backbone: Backbone
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
-    runs: tuple[Run, ...]
+    runs: tuple[Run, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    studies: tuple[Study, ...] = ()
+    routing: tuple[Routing, ...] = ()
     isolation: tuple[Isolation, ...] = ()
     mixed_batch: MixedBatch | None = None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.figure import Figure
 
-from ..schema import Results
-from . import curves, layers, parameters, rank
+from ..schema import Results, Routing
+from . import clusters, curves, distributions, layers, parameters, rank, routing, similarity, studies
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,26 @@ FIGURES = (
     Section("curves", "Learning curves", curves.CAPTION, curves.figure),
     Section("layers", "Where the weights moved", layers.CAPTION, layers.figure),
 )
+
+
+def study_sections(results: Results) -> list[Section]:
+    """One figure for each study."""
+    return [
+        Section(f"study-{index}", study.title, studies.caption(study), partial(studies.figure, study=study))
+        for index, study in enumerate(results.studies)
+    ]
+
+
+def routing_sections(found: Routing, key: str) -> list[Section]:
+    """The figures of one method's routing; ``key`` begins their anchors."""
+    drawn: tuple[tuple[str, str, str, Callable[[Routing], Figure | None]], ...] = (
+        ("weights", "Who uses which expert", routing.caption(found), routing.figure),
+        ("overview", "The tasks side by side", routing.overview_caption(found), routing.overview),
+        ("tree", "Tasks grouped by their routing", clusters.CAPTION, clusters.figure),
+        ("similarity", "How alike the experts are", similarity.CAPTION, similarity.figure),
+        ("distributions", "Distributions", distributions.caption(found), distributions.figure),
+    )
+    return [
+        Section(f"{key}-{name}", title, caption, lambda _, draw=draw: draw(found))
+        for name, title, caption, draw in drawn
+    ]

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .._format import shorten
-from .._style import Mark, marks
+from .._marks import page_marks
+from .._style import Mark
 from .._summary import rows
 from .._svg import WIDTH, styled
 from ..schema import CurvePoint, Results, Run
@@ -23,6 +24,7 @@ CAPTION = (
     "range, up to the last epoch that all reached; within one method a stronger line has more parameters. "
     "A failed run ends in ×."
 )
+MEASURED = 6  # aligning labels by measuring them takes quadratic time: with more tasks they stand at a fixed place
 PANELS: tuple[tuple[str, Callable[[CurvePoint], float | None]], ...] = (
     ("val. accuracy (%)", lambda point: None if point.val_accuracy is None else 100 * point.val_accuracy),
     ("training loss", lambda point: point.train_loss),
@@ -37,7 +39,7 @@ def figure(results: Results) -> Figure | None:
     if not tasks:
         return None
     table = rows(results)
-    tone = marks([(row.label, row.method) for row in table])
+    tone = page_marks(results)
     shown = [row for row in table if any(run.curve for run in row.runs)]
     height = (1.9 if len(tasks) <= 6 else 1.5) * len(tasks) + 0.4 + 0.2 * ((len(shown) + 2) // 3)
     drawing = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -53,7 +55,11 @@ def figure(results: Results) -> Figure | None:
         panels[0].set_title(shorten(task, 34), loc="left", fontweight="bold")
     for axes in grid[-1]:
         axes.set_xlabel("epoch", fontsize=9)
-    drawing.align_ylabels(grid)
+    if len(tasks) <= MEASURED:
+        drawing.align_ylabels(grid)
+    else:
+        for axes in grid.flat:
+            axes.yaxis.set_label_coords(-0.22, 0.5)
 
     handles = [_handle(tone[row.label]) for row in shown]
     legend = drawing.legend(

@@ -7,7 +7,8 @@ import math
 from matplotlib.figure import Figure
 
 from .._format import count
-from .._style import family, marks
+from .._marks import page_marks
+from .._style import family
 from .._summary import rows
 from .._svg import WIDTH, styled
 from ..schema import Results
@@ -26,7 +27,7 @@ def figure(results: Results) -> Figure | None:
     table = [row for row in every if row.parameters and row.tasks() == tasks]
     if not table:
         return None
-    tone = marks([(row.label, row.method) for row in every])
+    tone = page_marks(results)
     drawing = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = drawing.add_subplot()
     joined: dict[str, list[tuple[float, float]]] = {}

@@ -6,7 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from .._style import MUTED, display, family, marks
+from .._marks import page_marks
+from .._style import MUTED, display, family
 from .._summary import Row, rows
 from .._svg import WIDTH, styled
 from ..schema import Results
@@ -28,7 +29,7 @@ def figure(results: Results) -> Figure | None:
         return None
     steps = [row for _, row in ladder]
     references = [row for row in table if row not in steps]
-    tone = marks([(row.label, row.method) for row in every])
+    tone = page_marks(results)
     color, name = tone[steps[-1].label].color, display(steps[0].method)
     total, last = len(results.tasks), ladder[-1][0]
     labels: list[Label] = []

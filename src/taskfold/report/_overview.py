@@ -1,0 +1,58 @@
+"""The first sentence of a report without runs of single tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ._comparison import tabulate
+from ._table import Cell
+from .schema import Comparison, Results
+
+
+def overview(results: Results) -> str:
+    """What the first comparison shows, else what there is to see."""
+    for comparison in results.comparisons:
+        if found := _winner(comparison):
+            return found
+    tasks = f"{len(results.tasks)} task{'s' * (len(results.tasks) != 1)}"
+    seen = [
+        f"{number} {what}{'s' * (number != 1)}"
+        for number, what in (
+            (len(results.comparisons), "comparison"),
+            (len(results.studies), "study" if len(results.studies) == 1 else "studie"),
+            (len(results.routing), "routed method"),
+        )
+        if number
+    ]
+    return f"{_listed(seen)} on {tasks}." if seen else "There are no runs to report yet."
+
+
+def _winner(comparison: Comparison) -> str | None:
+    """Who is best in most columns: of those in percent, or of all where there is none."""
+    filled = tabulate(comparison)
+    rated = [index for index, column in enumerate(comparison.columns) if column.best]
+    rated = [index for index in rated if comparison.columns[index].kind == "percent"] or rated
+    wins = {row.label: [index for index in rated if cells[index].best] for row, cells in filled.rows}
+    most = max(map(len, wins.values()))
+    if not most:
+        return None
+    leads = [label for label, won in wins.items() if len(won) == most]
+    of = f"of {len(wins)}"
+    if len(leads) > 1:
+        each = f"in {most} column{'s' * (most != 1)} each" if len(rated) > 1 else "alike"
+        return f"{comparison.title}: {_listed(leads)} are the best {of}, {each}."
+    won = wins[leads[0]]
+    shown = next((index for index in won if comparison.columns[index].title.startswith("mean")), won[0])
+    cell = next(cells[shown] for row, cells in filled.rows if row.label == leads[0])
+    where = "" if len(rated) == 1 else f" in {'all' if most == len(rated) else f'{most} of'} {len(rated)} columns"
+    reached = f"{comparison.columns[shown].title}: {_value(cell, comparison, shown)}"
+    return f"{comparison.title}: {leads[0]} is the best {of}{where}; {reached}."
+
+
+def _value(cell: Cell, comparison: Comparison, index: int) -> str:
+    unit = "\u00a0%" if comparison.columns[index].kind == "percent" else ""
+    return f"{cell.text}{unit}" + (f" ({cell.small})" if cell.small else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,81 @@
+"""Heatmaps with names on both sides."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+
+from .._style import MUTED
+
+Kind = tuple[str, str]
+GLYPH = 0.6 / 72  # inches: width of a character of one point
+
+
+def heatmap(axes: Axes, values: Any, **colours: Any) -> AxesImage:
+    """Draw a matrix, first row on top; what is not a number stays blank."""
+    masked = np.ma.masked_invalid(np.asarray(values, dtype=float))
+    image = axes.imshow(masked, aspect="auto", interpolation="none", **colours)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return image
+
+
+def rows(axes: Axes, names: Sequence[str], size: float, room: float) -> None:
+    """Name the rows: every one where ``room`` inches suffice, else every k-th."""
+    every = max(1, math.ceil(len(names) * 1.1 * size / 72 / room))
+    axes.set_yticks(range(0, len(names), every), list(names)[::every], fontsize=size)
+
+
+def columns(axes: Axes, kinds: Sequence[Kind], experts: int, room: float, *, parts: bool = True) -> None:
+    """Name the kinds of layers below their ``experts`` columns and, with ``parts``, the part of the block they are in.
+
+    ``room`` is the width in inches.
+    """
+    size, names = (8 if room > 3 else 7), [_brief(name) for _, name in kinds]
+    longest = max(len(name) for name in names)
+    upright = longest * size * GLYPH > room / len(kinds)
+    centres = [experts * index + (experts - 1) / 2 for index in range(len(kinds))]
+    axes.set_xticks(centres, names, fontsize=size, rotation=90 if upright else 0)
+    for index in range(1, len(kinds)):
+        strong = kinds[index][0] != kinds[index - 1][0]
+        axes.axvline(experts * index - 0.5, color=MUTED, lw=1.4 if strong else 0.5)
+    below = size * (0.6 * longest + 0.8 if upright else 2)
+    start = 0
+    for part, group in itertools.groupby(part for part, _ in kinds):
+        number = len(list(group))
+        if parts and part:
+            axes.annotate(
+                part.replace("-", "-\n").replace(".", ".\n"),
+                (experts * (start + number / 2) - 0.5, 0),
+                (0, -below),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                fontsize=size,
+                color=MUTED,
+                linespacing=0.95,
+            )
+        start += number
+
+
+def scale(figure: Figure, image: AxesImage, axes: Any, label: str, share: float) -> None:
+    """A colour bar on top of ``axes``; it takes this share of their height."""
+    bar = figure.colorbar(image, ax=axes, location="top", aspect=40, shrink=0.7, fraction=share, pad=share / 2)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(5))
+    bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+
+
+def _brief(name: str) -> str:
+    return name.removesuffix("_proj") or name

@@ -1,0 +1,142 @@
+"""Documents without runs of single tasks: the page, the terminal, the sentence on top."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from taskfold.report import read_results, summary_table
+from taskfold.report._comparison import tabulate
+from taskfold.report._headline import headline
+from taskfold.report._marks import page_marks, study_marks
+from taskfold.report.schema import Comparison
+
+from .languages import LANGUAGES, METHODS, languages
+from .page import read_page
+
+Document = dict[str, Any]
+
+
+@pytest.fixture(name="results", scope="module")
+def _results() -> Document:
+    return languages(groups=2, experts=4, blocks=2)
+
+
+def _print(document: Document, width: int = 80) -> str:
+    file = io.StringIO()
+    Console(file=file, width=width).print(summary_table(document))
+    return file.getvalue()
+
+
+def _comparison(column: dict[str, Any], cells: list[Any]) -> Comparison:
+    rows = [{"label": f"row {index}", "cells": [cell]} for index, cell in enumerate(cells)]
+    return Comparison.model_validate({"title": "t", "columns": [column], "rows": rows})
+
+
+def test_a_page_without_runs_is_complete(results: Document, tmp_path: Path) -> None:
+    page = read_page(results, tmp_path)
+    figures = {f"routing-0-{name}" for name in ("weights", "overview", "tree", "similarity", "distributions")}
+    sections = {"comparison-0", "comparison-1", "study-0", "study-1", "routing-0", "tasks", "environment"}
+    assert set(page.ids) >= sections | figures
+    assert not {"table", "runs", "rank", "curves", "parameters", "layers"} & set(page.ids)
+    assert page.tags.count("figcaption") == page.tags.count("figure") == 2 + 5
+    for words in (*LANGUAGES, *METHODS, "factors, random routing before", "experiments/lemmas.py", "MHR"):
+        assert words in page.text
+    facts = page.text.split("its parameters")[1].split("total time")[0]
+    assert "routed methods" in facts
+    assert "runs" not in facts
+
+
+def test_runs_and_comparisons_share_a_page_and_its_colours(
+    document: Callable[..., Document], results: Document, tmp_path: Path
+) -> None:
+    both = document()
+    both["comparisons"] = results["comparisons"]
+    page = read_page(both, tmp_path)
+    assert set(page.ids) >= {"table", "comparison-0", "rank"}
+    marks = page_marks(read_results(both))
+    assert marks["FTN R=4"] == page_marks(read_results(document()))["FTN R=4"]
+    assert set(METHODS) <= set(marks)
+    assert "random-mu" not in marks  # a mode, not a method
+
+
+def test_methods_look_the_same_everywhere_and_lines_differ(results: Document) -> None:
+    checked = read_results(results)
+    page = page_marks(checked)
+    assert len({page[label].tone for label in ("LoRA shared", "TLoRA", "Poly", "MHR", "TensorPoly-I")}) == 5
+    for study in checked.studies:
+        lines = study_marks(checked, study)
+        assert all(lines[label].tone == page[label].tone for label in lines)
+        assert len({(mark.tone, mark.dash) for mark in lines.values()}) == len(lines)
+    many = {"label": "R=1", "x": [1], "mean": [1]}
+    many["series"] = [many | {"label": f"TensorPoly R={rank}"} for rank in range(7)]
+    changed = read_results(results | {"studies": [{"title": "t", "x": "x", "y": "y", "series": many["series"]}]})
+    assert len({mark.tone for mark in study_marks(changed, changed.studies[0]).values()}) == 7
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "texts", "best"),
+    [
+        ({"kind": "percent", "best": "highest"}, [0.5, {"mean": 0.61234, "std": 0.01}], ["50.0", "61.2"], [1]),
+        ({"kind": "percent", "best": "highest"}, [0.6123, 0.61234, 0.1], ["61.2", "61.2", "10.0"], [0, 1]),
+        ({"kind": "count", "best": "lowest"}, [8640, 17_280, None], ["8.64 k", "17.3 k", "–"], [0]),
+        ({"kind": "seconds"}, [12.4, "out of memory"], ["12 s", "out of memory"], []),
+        ({"kind": "bytes", "best": "lowest"}, [730_112], ["730 kB"], []),
+        ({"best": "highest"}, [1.5, float("nan"), float("inf")], ["1.5", "not finite", "not finite"], []),
+    ],
+)
+def test_cells_read_well_and_the_best_is_marked(
+    column: dict[str, Any], cells: list[Any], texts: list[str], best: list[int]
+) -> None:
+    table = tabulate(_comparison({"title": "c"} | column, cells))
+    found = [cells[0] for _, cells in table.rows]
+    assert [cell.text for cell in found] == texts
+    assert [index for index, cell in enumerate(found) if cell.best] == best
+
+
+def test_spread_and_seeds_are_remarks() -> None:
+    cells = [{"mean": 0.5, "std": 0.0123, "n": 3}, {"mean": 0.4, "n": 1}, 0.1]
+    table = tabulate(_comparison({"title": "c", "kind": "percent"}, cells))
+    assert [cells[0].small for _, cells in table.rows] == ["± 1.2", "n=1", ""]
+    assert table.titles == ("c (%)",)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_terminal_shows_what_fits_and_names_the_rest(results: Document, width: int) -> None:
+    text = _print(results, width)
+    assert max(map(len, text.splitlines())) <= width
+    words = " ".join(text.split())
+    for column in results["comparisons"][0]["columns"]:
+        if width > 40:
+            assert column["title"] in words
+    assert all(any(line.startswith(f" {method} ") for line in text.splitlines()) for method in METHODS)
+    means = [row["cells"][6]["mean"] for row in results["comparisons"][0]["rows"]]
+    assert all(f"{100 * mean:.1f}" in text for mean in means)  # the mean is never left out
+    assert ("more columns in the report" in words) == (width < 200)
+
+
+def test_the_terminal_shows_runs_and_comparisons(document: Callable[..., Document], results: Document) -> None:
+    text = _print(document() | {"comparisons": results["comparisons"]}, 100)
+    assert "FTN R=4" in text
+    assert "What is trained on a new language" in text
+
+
+def _sentence(results: Document, **changes: Any) -> str:
+    return headline(read_results(results | changes)).replace("\u00a0", " ")
+
+
+def test_the_sentence_on_top_names_the_best(results: Document) -> None:
+    first, second = results["comparisons"]
+    sentence = "New languages, 32 examples: TensorPoly-II is the best of 7 in all 7 columns; mean: "
+    assert _sentence(results).startswith(sentence)
+    assert "are the best of 4, in 1 column each" in _sentence(results, comparisons=[second])
+    assert _sentence(results, comparisons=[]) == "2 studies and 1 routed method on 30 tasks."
+    unrated = [{**first, "columns": [column | {"best": None} for column in first["columns"]]}]
+    assert _sentence(results, comparisons=unrated, studies=[]) == "1 comparison and 1 routed method on 30 tasks."
+    nothing: dict[str, Any] = {"comparisons": [], "studies": [], "routing": []}
+    assert _sentence(results, **nothing) == "There are no runs to report yet."
