@@ -9,7 +9,7 @@ import torch
 
 from taskfold import HeadOnly, LoRA, MultiTask, count
 from taskfold.backbones import BackboneError, load
-from taskfold.backbones._hugging_face import first_token
+from taskfold.backbones._pooling import first_token
 
 transformers = pytest.importorskip("transformers")
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

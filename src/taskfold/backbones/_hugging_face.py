@@ -1,70 +1,82 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..tasks import feature_width
+from ._descriptions import DESCRIBED, describe
+from ._image_processor import image_settings
+from ._kinds import kind_of
 from ._loaded import BackboneError, LoadedBackbone, Request, cannot_fetch, construct, extra
+from ._place import Place
+from ._pooling import pooling
+from ._tokenizer import tokenizer
 from ._weights import fill, read_state
-
-_RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 
 def hugging_face(request: Request) -> LoadedBackbone:
-    """`hf:NAME` from the hub or its cache, `hf:FOLDER` from a folder with a config.json; the model without its head.
+    """`hf:NAME` from the hub or its cache, `hf:FOLDER` from a folder with a config.json or one GGUF file.
+
+    A model that generates text keeps its language head, every other goes without a head. Without published weights,
+    names that are described here need no network.
 
     Features are the pooler's if its weights were trained, else the class token's, else the mean over positions.
     """
     library = extra("transformers", "text")
-    folder = request.base / Path(request.name).expanduser()
-    place = str(folder) if folder.is_dir() else request.name
-    if request.name.startswith((".", "/", "~")) and not folder.is_dir():
-        raise BackboneError(f"backbone 'hf:{request.name}': there is no folder {str(folder)!r}")
-    pooled = True
-    try:
-        config = library.AutoConfig.from_pretrained(place)
-        if request.published:
-            network, found = library.AutoModel.from_pretrained(place, output_loading_info=True)
-            pooled = _pooler_is_trained(request.name, found)
-        else:
-            network = construct(lambda: library.AutoModel.from_config(config), request.meta)
-    except (OSError, ValueError) as error:
-        if isinstance(error, BackboneError):
-            raise
-        raise cannot_fetch(f"hf:{request.name}", error) from error
+    place = Place.of(request)
+    config = _configuration(library, request, place)
+    kind = kind_of(library, config)
+    auto, pooler = getattr(library, kind.auto), True
+    if request.published:
+        try:
+            network, found = auto.from_pretrained(place.name, output_loading_info=True, **place.options)
+        except (OSError, ValueError) as error:
+            raise cannot_fetch(f"hf:{request.name}", error) from error
+        pooler = _pooler_is_trained(request.name, found)
+    else:
+        network = construct(lambda: auto.from_config(config), request.meta)
+        _untie(network, config)
     if request.weights:
-        pooled = _load(network, request.weights)
+        pooler = _load(network, request.weights)
     return LoadedBackbone(
         network,
         num_features=feature_width(network),
-        preprocessing=_describe(library, place, config) if not request.meta else None,
-        features=_features(network, pooled),
+        preprocessing=image_settings(library, place.name, config) if not request.meta else None,
+        features=pooling(network, kind.generative, pooler),
+        tokenizer=tokenizer(library, place, config.model_type, kind.generative),
+        generative=kind.generative,
     )
 
 
-def from_pooler(output: object) -> Tensor:
-    """`pooler_output`, flat."""
-    return output.pooler_output.flatten(1)  # type: ignore[attr-defined]
+def _configuration(library: Any, request: Request, place: Place) -> Any:
+    known = None if request.published or place.is_folder else describe(request.name)
+    fetch = partial(library.AutoConfig.from_pretrained, place.name, **place.options)
+    try:
+        return fetch() if known is None else fetch(local_files_only=True)
+    except (OSError, ValueError) as error:
+        if known is not None:
+            return library.AutoConfig.for_model(**known)
+        if request.published:
+            raise cannot_fetch(f"hf:{request.name}", error) from error
+        near = difflib.get_close_matches(request.name, DESCRIBED, 3) or DESCRIBED[:8]
+        raise BackboneError(
+            f"backbone 'hf:{request.name}': its configuration cannot be fetched "
+            f"({str(error).strip().partition(chr(10))[0]}); give a folder with a config.json, or a name that needs no "
+            f"network, such as {', '.join(near)}"
+        ) from error
 
 
-def first_token(output: object) -> Tensor:
-    """The class token of `last_hidden_state`."""
-    return output.last_hidden_state[:, 0]  # type: ignore[attr-defined]
-
-
-def mean(output: object) -> Tensor:
-    """The mean of `last_hidden_state` over all positions: `[B, positions, F]` or `[B, F, H, W]`."""
-    hidden: Tensor = output.last_hidden_state  # type: ignore[attr-defined]
-    return hidden.mean((2, 3)) if hidden.dim() == 4 else hidden.mean(1)
-
-
-def _features(network: nn.Module, pooled: bool) -> Callable[[object], Tensor]:
-    if pooled and getattr(network, "pooler", None) is not None:
-        return from_pooler
-    return first_token if any(name.endswith("cls_token") for name, _ in network.named_parameters()) else mean
+def _untie(network: Any, config: Any) -> None:
+    """T5 1.1 has a language head of its own, which newer versions of transformers tie unless weights say otherwise."""
+    if getattr(config, "scale_decoder_outputs", True):
+        return
+    head = network.get_output_embeddings()
+    if head is not None and head.weight is network.get_input_embeddings().weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
 
 
 def _pooler_is_trained(name: str, found: Any) -> bool:
@@ -76,24 +88,13 @@ def _pooler_is_trained(name: str, found: Any) -> bool:
 
 def _load(network: Any, path: Path) -> bool:
     """Weights with or without a head; whether a pooler is among them."""
-    state, prefix = read_state(path), f"{network.base_model_prefix}."
-    state = {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)} or state
-    pooler = {key: tensor for key, tensor in network.state_dict().items() if key.startswith("pooler.")}
+    state, mine = read_state(path), network.state_dict()
+    prefix = f"{network.base_model_prefix}."
+    inside = {key: tensor for key, tensor in state.items() if key.startswith(prefix)}
+    if not any(key.startswith(prefix) for key in mine):  # no head here, perhaps one in the file
+        state = {key.removeprefix(prefix): tensor for key, tensor in inside.items()} or state
+    elif not inside:  # a head here, none in the file: enough where it is tied
+        state = {f"{prefix}{key}": tensor for key, tensor in state.items()}
+    pooler = {key: tensor for key, tensor in mine.items() if key.startswith("pooler.")}
     fill(network, {**pooler, **state}, str(path))
     return pooler.keys() <= state.keys()
-
-
-def _describe(library: Any, place: str, config: Any) -> dict[str, Any] | None:
-    """What the image processor beside the model says, for models of images."""
-    side = getattr(config, "image_size", None)
-    found: dict[str, Any] = {"input_size": (3, side, side)} if isinstance(side, int) else {}
-    if not (Path(place) / "preprocessor_config.json").is_file():
-        return found or None
-    settings, _ = library.ImageProcessingMixin.get_image_processor_dict(place)
-    found |= {key: tuple(settings[f"image_{key}"]) for key in ("mean", "std") if settings.get(f"image_{key}")}
-    if settings.get("resample") in _RESAMPLING:
-        found["interpolation"] = _RESAMPLING[settings["resample"]]
-    size = settings.get("size") or {}
-    if isinstance(size, dict) and (height := size.get("height") or size.get("shortest_edge")):
-        found.setdefault("input_size", (3, height, height))
-    return found or None

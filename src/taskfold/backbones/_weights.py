@@ -62,6 +62,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
         BackboneError: one does not.
     """
     wanted = network.state_dict()
+    state = {**state, **_tied(network, state, origin)}
     # Files from before PyTorch 0.4.1 lack these counters, and nothing depends on them here.
     absent = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in wanted]
@@ -74,6 +75,27 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     if found := [f"{len(names)} {what}: {_few(names)}" for what, names in problems if names]:
         raise BackboneError(f"{origin} does not fit {type(network).__name__}: {'; '.join(found)}")
     network.load_state_dict(state, strict=False)
+
+
+def _tied(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
+    """What is missing in a file that holds tied tensors once, under one of their names in the network.
+
+    Raises:
+        BackboneError: it holds them several times, and not equal.
+    """
+    names: dict[int, list[str]] = {}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(name)
+    missing: dict[str, Tensor] = {}
+    for group in names.values():
+        held = [name for name in group if name in state]
+        if any(not torch.equal(state[held[0]], state[name]) for name in held[1:]):
+            raise BackboneError(
+                f"{origin} does not fit {type(network).__name__}: {' and '.join(held)} are one tensor in the network, "
+                "and differ in the file; load a folder of such weights with its config.json"
+            )
+        missing |= {name: state[held[0]] for name in group if held and name not in state}
+    return missing
 
 
 def _few(names: list[str]) -> str:

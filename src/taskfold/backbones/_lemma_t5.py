@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+from ._hugging_face import hugging_face
+from ._loaded import LoadedBackbone, Request, extra
+
+FOLDER = Path(__file__).parent / "lemma_t5"
+
+
+def lemma_t5(request: Request) -> LoadedBackbone:
+    """`packaged:lemma-t5`: a T5 of 1.4 million parameters that reads and writes bytes; ships with taskfold.
+
+    It was made by `experiments/lemma_backbone.py` to restore and lemmatise the words of ten languages.
+    """
+    loaded = hugging_face(dataclasses.replace(request, name=str(FOLDER)))
+    tokenizer = partial(extra("transformers", "text").ByT5Tokenizer, extra_ids=0)
+    return dataclasses.replace(loaded, num_features=None, features=None, tokenizer=tokenizer)
