@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from taskfold.train import Settings
+from taskfold.train import OptimizerSettings, Settings
 from taskfold.train._optimisers import Optimisers, factor
 
 
@@ -31,7 +31,9 @@ def trained(scale: float | None, overflow: bool = False) -> tuple[list[Tensor], 
         loss = (groups["factors"][0] * groups["head"][0]).square().sum()
         if overflow and step == 3:
             loss = loss + groups["head"][0][0] * float("inf")
-        optimisers.step(loss, step)
+        optimisers.clear()
+        accelerator.backward(loss)
+        optimisers.step(step)
     return [parameter.detach() for own in groups.values() for parameter in own], optimisers
 
 
@@ -59,3 +61,20 @@ def test_schedules_rise_and_fall(schedule: str) -> None:
     assert all(0 < value <= 1 for value in found)
     assert (found[-1] < 0.02) == (schedule != "constant")
     assert found[20:] == sorted(found[20:], reverse=True)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_parameter_that_joins_late_steps_as_if_alone(momentum: float) -> None:
+    chosen = OptimizerSettings(optimizer="sgd", lr=0.1, momentum=momentum, weight_decay=0.1)
+    ours, theirs = ([nn.Parameter(torch.ones(3) * n) for n in (1, 2)] for _ in range(2))
+    made = chosen.build(ours)
+    alone = [torch.optim.SGD([p], 0.1, momentum, weight_decay=0.1, fused=False) for p in theirs]
+    for step in range(5):
+        for own, other, optimiser in zip(ours, theirs, alone, strict=True):
+            present = own is ours[0] or step in (2, 4)
+            own.grad = torch.full_like(own, step + 1.0) if present else None
+            other.grad = own.grad
+            optimiser.step()
+        made.step()
+    for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, other)

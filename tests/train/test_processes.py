@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from taskfold.evaluate import evaluate
-from taskfold.train import train_task
+from taskfold.train import train_task, train_together
 
+from . import joint
 from .cases import QUICK, Noisy, data, make
+from .two_processes import DECAY
 
 ROOT = Path(__file__).parents[2]
 # `accelerate launch --cpu` starts a single process unless it has mpirun; torchrun is what it calls for several GPUs.
@@ -63,6 +66,37 @@ def test_it_is_nearly_what_one_process_does(folder: Path) -> None:
         assert ours["step"] == theirs["step"]
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.1)
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=0.1)
+
+
+@pytest.mark.parametrize("balance", [None, "upgrad"])
+def test_joint_training_is_what_one_process_does(balance: str | None, folder: Path) -> None:
+    """Up to rounding: nothing here depends on which rows a process sees."""
+    files = [folder / f"joint-{balance}-{rank}.safetensors" for rank in (0, 1)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    settings = joint.QUICK.model_copy(update={"batch_size": 4, "factors": DECAY, "head": DECAY, "select_by": "loss"})
+    model = joint.team()
+    result = train_together(model, joint.sets(), settings.model_copy(update={"balance": balance}))
+    found = json.loads((folder / f"joint-{balance}-0.json").read_text())
+    for ours, theirs in zip(found["curve"], result.curve, strict=True):
+        for name, task in theirs["tasks"].items():
+            for key in ("train_loss", "val_loss"):
+                assert ours["tasks"][name][key] == pytest.approx(task[key], rel=1e-3)
+    for key, tensor in load_file(files[0]).items():
+        torch.testing.assert_close(tensor, model.state_dict()[key], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("balance", [None, "upgrad"])
+def test_tasks_in_the_batch_of_no_process_keep_their_bits(balance: str | None, folder: Path) -> None:
+    found = [json.loads((folder / f"joint-{balance}-{rank}.json").read_text())["steps"] for rank in (0, 1)]
+    absent = [0, 0, 0]
+    for (here, moved), (there, moved_there) in zip(*found, strict=True):
+        assert moved == moved_there
+        owners = {key.split(".")[1] for key in moved if key.startswith("tasks.")}
+        assert owners == {*here, *there}
+        absent[0] += len(owners) < 3
+        absent[1] += not {*there} <= {*here}
+        absent[2] += not {*here} <= {*there}
+    assert min(absent) > 3
 
 
 def test_only_the_first_process_writes(folder: Path) -> None:

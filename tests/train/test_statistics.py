@@ -16,7 +16,7 @@ def test_reestimated_statistics_are_those_of_the_data() -> None:
     model = make("a", "b", method=HeadNorm()).eval()
     inputs = data(30).tensors[0] * 3 + 5
     others = bits(model, "b"), {k: v.clone() for k, v in model.backbone.state_dict().items()}
-    reestimate(model, "a", inputs.split(10))
+    reestimate(model, "a", inputs.split(10), lambda batch: model(batch, task="a"))
     made = model.backbone[0](inputs)  # type: ignore[operator]
     own = statistics(model, "a")["1"]
     assert torch.allclose(own["running_mean"], made.mean((0, 2, 3)), atol=1e-5)
@@ -33,7 +33,7 @@ def test_dropout_is_off_while_statistics_are_estimated() -> None:
     net = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten())
     model = MultiTask(net, HeadNorm())
     model.add_task("a", nn.Sequential(nn.Flatten(), nn.Dropout(0.5)))
-    reestimate(model, "a", [data(8).tensors[0]])
+    reestimate(model, "a", [data(8).tensors[0]], lambda batch: model(batch, task="a"))
     wanted = net[1](data(8).tensors[0]).mean((0, 2, 3))
     assert torch.allclose(statistics(model, "a")["2"]["running_mean"], wanted, atol=1e-5)
     assert model.training

@@ -9,10 +9,27 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from safetensors.torch import save_file
 
-from taskfold.train import train_task
+from taskfold.train import OptimizerSettings, train_task, train_together
 
+from . import joint
 from .cases import QUICK, Noisy, data, make
+
+DECAY = OptimizerSettings(optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=0.1)
+
+
+def together(folder: Path, rank: int) -> None:
+    """Steps of two samples for each process, so that most steps lack a task in one process or in both."""
+    settings = joint.QUICK.model_copy(update={"batch_size": 4, "factors": DECAY, "head": DECAY, "select_by": "loss"})
+    for balance in (None, "upgrad"):
+        model, watching = joint.team(seed=rank), joint.Watching()
+        with_balance = settings.model_copy(update={"balance": balance})
+        result = train_together(model, joint.sets(), with_balance, objective=watching)
+        found = [[sorted(names), sorted(moved)] for names, moved in watching.moved()]
+        kept = {"best": result.best, "curve": result.curve, "steps": found}
+        (folder / f"joint-{balance}-{rank}.json").write_text(json.dumps(kept))
+        save_file(dict(model.state_dict()), folder / f"joint-{balance}-{rank}.safetensors")
 
 
 def main(folder: Path) -> None:
@@ -26,6 +43,8 @@ def main(folder: Path) -> None:
     model.save_task("a", folder / f"a{rank}.safetensors")
     found = {"result": result.as_json(), "again": again.resumed, "processes": PartialState().num_processes}
     (folder / f"result{rank}.json").write_text(json.dumps(found))
+
+    together(folder, rank)
 
     other = make("a", seed=0)
     with torch.no_grad():

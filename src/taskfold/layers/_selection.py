@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,12 +110,16 @@ def current() -> Selection:
     return _current.selection
 
 
-@contextmanager
-def selecting(selection: Selection) -> Iterator[None]:
-    """Run a block for that selection; the one before comes back afterwards."""
-    before = _current.selection
-    _current.selection = selection
-    try:
-        yield
-    finally:
-        _current.selection = before
+class selecting:
+    """Run a block for that selection; the one before comes back afterwards. May be entered again and again."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.before: list[Selection | None] = []
+
+    def __enter__(self) -> None:
+        self.before.append(_current.selection)
+        _current.selection = self.selection
+
+    def __exit__(self, *_: object) -> None:
+        _current.selection = self.before.pop()

@@ -179,8 +179,8 @@ def _joined(inventory: Inventory, key: str, shared: dict[str, Leaf], like: Tenso
             found = {n: tuple(p.shape) for n, p in bank.items()}
             raise ValueError(
                 f"the model's inventory {key!r} holds {found}, but this task wants {name!r} of shape {leaf.shape}: "
-                "tasks that share an inventory share its sizes; leave rank, skills, splits, tensor_rank and order as they "
-                "are, or use a private method"
+                "tasks that share an inventory share its sizes; leave rank, skills, splits, tensor_rank and order as "
+                "they are, or use a private method"
             )
     return bank
 

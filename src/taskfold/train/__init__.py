@@ -1,8 +1,11 @@
-"""Training one task at a time, on Accelerate: incremental, resumable, the same on one device or several."""
+"""Training one task at a time, or several together, on Accelerate: resumable, the same on one device or several."""
 
 try:
     from ._checkpoint import CheckpointError
-    from ._state import DivergedError, Result
+    from ._joint_settings import JointSettings
+    from ._seams import Collate, LossPerSample, Measure, TaskSet
+    from ._state import DivergedError, JointResult, Result
+    from ._together import train_together
     from ._train import train_task
     from .settings import OptimizerSettings, Settings
 except ModuleNotFoundError as error:
@@ -10,4 +13,18 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError(f'taskfold.train needs {error.name}: pip install "taskfold[train]"') from error
 
-__all__ = ["CheckpointError", "DivergedError", "OptimizerSettings", "Result", "Settings", "train_task"]
+__all__ = [
+    "CheckpointError",
+    "Collate",
+    "DivergedError",
+    "JointResult",
+    "JointSettings",
+    "LossPerSample",
+    "Measure",
+    "OptimizerSettings",
+    "Result",
+    "Settings",
+    "TaskSet",
+    "train_task",
+    "train_together",
+]

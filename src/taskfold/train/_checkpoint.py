@@ -13,12 +13,12 @@ from ..tasks import write_atomically
 from ..tasks._fingerprint import digest
 from ._pack import pack, unpack
 
-VERSION = 1
+VERSION = 2
 _KEY = "taskfold-training"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is damaged, newer than this version, or of another run."""
+    """A checkpoint is damaged, of another version of taskfold, or of another run."""
 
 
 def save(path: Path, identity: dict[str, Any], state: Any) -> None:
@@ -39,7 +39,7 @@ def load(path: Path, identity: dict[str, Any]) -> Any:
     """The state in a checkpoint of this very run.
 
     Raises:
-        CheckpointError: it is damaged, newer, or of another run.
+        CheckpointError: it is damaged, of another version, or of another run.
     """
     remedy = "choose another folder, or start over with fresh=True"
     try:
@@ -50,8 +50,9 @@ def load(path: Path, identity: dict[str, Any]) -> Any:
         document = json.loads(text)
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint ({error}); {remedy}") from None
-    if document.get("version", 0) > VERSION:
-        raise CheckpointError(f"{path} was written by a newer version of taskfold; upgrade, or {remedy}")
+    if (version := document.get("version", 0)) != VERSION:
+        other = "a newer version of taskfold; upgrade" if version > VERSION else "an older version of taskfold; use it"
+        raise CheckpointError(f"{path} was written by {other}, or {remedy}")
     if digest(tensors, text) != metadata.get("digest"):
         raise CheckpointError(f"{path} is damaged: its contents do not match its digest; {remedy}")
     there, here = _flat(document["identity"]), _flat(identity)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
-from ..evaluate import Loss
 from ..model import MultiTask
-from ..tasks import Task
-from ._sampler import Batches, Keyed
+from ._belongings import Belongings
+from ._data import Apart
+from ._gradients import Gradients
+from ._mixture import Mixture
+from ._sampler import Batches
+from ._seams import Seams, TaskSet
 from .settings import Settings
 
 
@@ -22,52 +25,58 @@ class Job:
     """One training.
 
     Attributes:
-        model, name: the task, on the accelerator's device.
-        groups: its trainable parameters, by kind.
-        train, val, plain: training and validation data, and training data without augmentation.
-        sizes: how many samples they have.
-        loss, val_loss: of training and of validation.
+        model: with the tasks, on the accelerator's device.
+        sets: data of each task, by name.
+        moves: what it may change.
+        seams: how samples become batches, losses and measures.
+        gradients: how losses become gradients.
+        mixture: how much of each task an epoch has.
+        weights: factors on the tasks' losses, as reported.
+        unit: what samples are called (`images`).
     """
 
     model: MultiTask
-    name: str
-    groups: dict[str, list[nn.Parameter]]
-    train: Dataset[Any]
-    val: Dataset[Any]
-    plain: Dataset[Any]
-    sizes: dict[str, int]
-    loss: Loss
-    val_loss: Loss
+    sets: Mapping[str, TaskSet]
+    moves: Belongings
+    seams: Seams
+    gradients: Gradients
+    mixture: Mixture
+    weights: Sequence[float]
     settings: Settings
     accelerator: Accelerator
+    unit: str
 
     @property
-    def task(self) -> Task:
-        """The task itself."""
-        return self.model[self.name]
+    def names(self) -> list[str]:
+        """The tasks' names; their order is the tasks' numbers."""
+        return list(self.sets)
 
     @property
     def device(self) -> torch.device:
         """Where it trains."""
         return self.accelerator.device
 
-    def batches(self, which: str = "train") -> Batches:
-        """This process's batches of the training data."""
+    @property
+    def plain(self) -> Mixture:
+        """The training inputs without augmentation, of all tasks."""
+        return Mixture.of(tuple(len(one.unaugmented) for one in self.sets.values()))  # type: ignore[arg-type]
+
+    def batches(self, mixture: Mixture) -> Batches:
+        """This process's batches of such a mixture."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        return Batches(self.sizes[which], self.settings.batch_size, self.settings.seed, rank, processes)
+        return Batches(mixture, self.settings.batch_size, self.settings.seed, rank, processes)
 
-    def train_loader(self, data: Dataset[Any], batches: Batches) -> DataLoader[Any]:
-        """Training data in these batches."""
-        return self._loader(Keyed(data, self.settings.seed), batch_sampler=batches)
-
-    def val_loader(self) -> DataLoader[Any]:
-        """This process's share of the validation data; together they are the whole, each sample once."""
-        share = range(self.accelerator.process_index, self.sizes["val"], self.accelerator.num_processes)
-        return self._loader(Subset(self.val, share), batch_size=self.settings.batch_size)
-
-    def _loader(self, data: Dataset[Any], **batching: Any) -> DataLoader[Any]:
+    def loader(self, data: Dataset[Any], batches: Any) -> DataLoader[Any]:
+        """Samples in these batches, as (numbers of their tasks, batch)."""
         workers, cuda = self.settings.workers, self.device.type == "cuda"
-        loader = DataLoader(data, num_workers=workers, persistent_workers=workers > 0, pin_memory=cuda, **batching)
+        loader = DataLoader(
+            data,
+            batch_sampler=batches,
+            collate_fn=Apart(self.seams.collate),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=cuda,
+        )
         if workers:
             # Start them now, while no other thread is busy: a process forked amid distributed work can deadlock.
             iter(loader)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from .settings import OptimizerSettings, Settings
 
@@ -38,7 +39,7 @@ class Optimisers:
     """
 
     def __init__(
-        self, groups: dict[str, list[nn.Parameter]], settings: Settings, accelerator: Accelerator, steps: int
+        self, groups: Mapping[str, list[nn.Parameter]], settings: Settings, accelerator: Accelerator, steps: int
     ) -> None:
         self.settings, self.accelerator, self.steps = settings, accelerator, steps
         self.parameters = [p for parameters in groups.values() for p in parameters]
@@ -53,10 +54,8 @@ class Optimisers:
         scale = factor(self.settings, step, self.steps)
         return {kind: top * scale for kind, top in self._tops.items()}
 
-    def step(self, loss: Tensor, step: int) -> None:
-        """Gradients of the loss, and one step along them."""
-        self.clear()
-        self.accelerator.backward(loss)
+    def step(self, step: int) -> None:
+        """One step along the gradients. What has none keeps its bits: no momentum, no decay moves it."""
         for kind, rate in self.rates(step).items():
             for group in self._by_kind[kind].param_groups:
                 group["lr"] = rate

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, broadcast
-from torch import Tensor, nn
+from torch import Tensor
 
 PLAIN = {DistributedType.NO} | {kind for kind in DistributedType if kind.value.startswith("MULTI_")}
 
@@ -52,21 +53,42 @@ def check_equal(accelerator: Accelerator, what: str, text: str) -> None:
 
 
 @torch.no_grad()
-def send(accelerator: Accelerator, module: nn.Module, *, buffers_only: bool = False) -> None:
-    """The first process's tensors to all others.
+def send(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """The first process's tensors to all others, as many at once as are of one kind."""
+    if accelerator.num_processes == 1:
+        return
+    kinds: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault(tensor.dtype, []).append(tensor)
+    for kind in kinds.values():
+        _fill(kind, cast(Tensor, broadcast(torch.cat([tensor.detach().flatten() for tensor in kind]))))
 
-    Its running statistics are the ones that count: DistributedDataParallel sends them before each step, not after.
+
+@torch.no_grad()
+def total_gradients(
+    accelerator: Accelerator, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The sum of every process's gradients; a parameter that no process has a gradient of keeps none.
+
+    DistributedDataParallel would fill in zeros, and a step along a zero moves a parameter by momentum and decay.
     """
-    if accelerator.num_processes > 1:
-        for tensor in [*module.buffers(), *(() if buffers_only else module.parameters())]:
-            tensor.copy_(broadcast(tensor.detach()))
+    if accelerator.num_processes == 1 or not parameters:
+        return list(gradients)
+    found = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+    present = torch.tensor([float(g is not None) for g in gradients], device=found[0].device)
+    flat = total(accelerator, torch.cat([*(gradient.flatten() for gradient in found), present]))
+    made = [torch.empty_like(gradient) for gradient in found]
+    _fill(made, flat)
+    return [g if there else None for g, there in zip(made, flat[-len(present) :].tolist(), strict=True)]
+
+
+def _fill(tensors: Sequence[Tensor], flat: Tensor) -> None:
+    start = 0
+    for tensor in tensors:
+        tensor.copy_(flat[start : start + tensor.numel()].reshape(tensor.shape))
+        start += tensor.numel()
 
 
 def total(accelerator: Accelerator, tensor: Tensor) -> Tensor:
     """The sum of every process's tensor, in all of them."""
     return tensor if accelerator.num_processes == 1 else cast(Tensor, accelerator.reduce(tensor, "sum"))
-
-
-def average(accelerator: Accelerator, tensor: Tensor) -> Tensor:
-    """The mean of every process's tensor, in all of them."""
-    return tensor if accelerator.num_processes == 1 else cast(Tensor, accelerator.reduce(tensor, "mean"))

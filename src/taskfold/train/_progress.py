@@ -1,4 +1,4 @@
-"""A progress bar: task, epoch, loss, images per second, time left."""
+"""A progress bar: task, epoch, loss, samples per second, time left."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class Bar:
         epochs: number of epochs.
         steps: steps in all.
         quiet: show nothing; None: decide by the output.
+        unit: what samples are called.
     """
 
-    def __init__(self, label: str, epochs: int, steps: int, quiet: bool | None) -> None:
+    def __init__(self, label: str, epochs: int, steps: int, quiet: bool | None, unit: str = "images") -> None:
         silent = not sys.stdout.isatty() if quiet is None else quiet
         self.epochs = epochs
         self._progress = Progress(
@@ -27,14 +28,14 @@ class Bar:
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("{task.fields[note]}"),
-            TextColumn("{task.fields[rate]} images/s"),
+            TextColumn(f"{{task.fields[rate]}} {unit}/s"),
             TimeRemainingColumn(),
             disable=silent,
         )
         self._bar = self._progress.add_task(label, total=steps, epoch=1, epochs=epochs, loss="…", rate="…", note="")
 
     def show(self, step: int, epoch: int, loss: float, rate: float) -> None:
-        """Steps done, the epoch that runs (from 0), mean loss and images per second."""
+        """Steps done, the epoch that runs (from 0), mean loss and samples per second."""
         shown = min(epoch + 1, self.epochs)
         self._progress.update(self._bar, completed=step, epoch=shown, loss=f"{loss:.3f}", rate=f"{rate:.0f}")
 

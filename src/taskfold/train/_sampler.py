@@ -2,108 +2,88 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from hashlib import blake2b
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
+
+from ._mixture import Mixture
+from ._seeds import mixed
 
 Key = tuple[int, int]
-"""Epoch and index of a sample."""
-
-
-def mixed(*parts: int | str) -> int:
-    """A seed of 32 bits from any numbers and names."""
-    return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest())
-
-
-def reseed(*parts: int | str) -> None:
-    """Start every global generator (Python, NumPy, torch) anew from these numbers."""
-    seed = mixed(*parts)
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+"""Epoch and index of a sample, counted through all data sets laid end to end; see `Mixture.picks`."""
 
 
 class Batches(Sampler[list[Key]]):
-    """The batches of one epoch, this process's share of each.
+    """The batches of one epoch, this process's share of each. Rows of one data set stand together.
 
     A last batch that would leave a process fewer than two samples is dropped: BatchNorm cannot train on one.
 
     Args:
-        size: of the data set.
+        mixture: of the data sets.
         batch_size: over all processes together, at least two for each.
         seed: whole number.
         rank, processes: which process this is, of how many.
 
     Raises:
-        ValueError: batch or data set are too small.
+        ValueError: batch or data are too small.
 
     Example:
-        >>> batches = Batches(5, batch_size=2, seed=0)
+        >>> batches = Batches(Mixture.of((3, 2)), batch_size=2, seed=0)
         >>> batches.go_to(epoch=0, start=1)
         >>> len(batches), [[index for _, index in batch] for batch in batches]
         (2, [[2, 0]])
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+    def __init__(self, mixture: Mixture, batch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
         least = 2 * processes
-        for name, found in (("batch_size", batch_size), ("the training set", size)):
+        for name, found in (("batch_size", batch_size), ("the training set", mixture.total)):
             if found < least:
                 raise ValueError(
                     f"{name} must be ≥ {least} (two samples for each of {processes} processes), found {found}"
                 )
-        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.mixture, self.batch_size, self.seed = mixture, batch_size, seed
         self.rank, self.processes = rank, processes
         self.epoch, self.start = 0, 0
-        self._dropped = 0 < size % batch_size < least
+        self.stop: int | None = None
+        self._dropped = 0 < mixture.total % batch_size < least
 
-    def go_to(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch, and the first of its batches to give."""
-        self.epoch, self.start = epoch, start
+    def go_to(self, epoch: int, start: int = 0, stop: int | None = None) -> None:
+        """Choose the epoch, the first of its batches to give, and the one before which to stop (None: none)."""
+        self.epoch, self.start, self.stop = epoch, start, stop
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
-        return -(-self.size // self.batch_size) - self._dropped
+        return -(-self.mixture.total // self.batch_size) - self._dropped
 
     def total(self, batch: int) -> int:
         """Samples in that batch of an epoch, over all processes."""
-        return min(self.batch_size, self.size - batch * self.batch_size)
+        return min(self.batch_size, self.mixture.total - batch * self.batch_size)
 
     def samples(self, batches: int) -> int:
         """Samples in the first batches of an epoch, over all processes."""
-        return min(self.size, batches * self.batch_size)
+        return min(self.mixture.total, batches * self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
         """The batches from the chosen one on."""
         generator = torch.Generator().manual_seed(mixed(self.seed, "order", self.epoch))
-        order = torch.randperm(self.size, generator=generator).tolist()
-        for batch in range(self.start, len(self)):
-            first = batch * self.batch_size
-            yield [(self.epoch, i) for i in order[first + self.rank : first + self.batch_size : self.processes]]
+        order = torch.randperm(self.mixture.total, generator=generator).numpy()
+        picks = self.mixture.picks(self.epoch, self.seed)[order]
+        offsets = self.mixture.offsets
+        owners = np.searchsorted(offsets, picks % offsets[-1], side="right")
+        for batch in range(self.start, len(self))[: None if self.stop is None else self.stop - self.start]:
+            there = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            grouped = picks[there][np.argsort(owners[there], kind="stable")]
+            yield [(self.epoch, int(pick)) for pick in grouped[self.rank :: self.processes]]
 
 
-class Keyed(Dataset[Any]):
-    """A data set asked by (epoch, index): the epoch reaches loader processes with the request.
+class Switch(Sampler[list[Key]]):
+    """A loader's batches, from one source now and another later: a loader's processes are started once."""
 
-    Before each batch the global generators start from seed, epoch and first index, so that any augmentation is the
-    same whatever ran before and however many processes load.
-    """
+    def __init__(self, source: Iterable[list[Key]]) -> None:
+        self.source = source
 
-    def __init__(self, data: Dataset[Any], seed: int) -> None:
-        self.data, self.seed = data, seed
-
-    def __getitems__(self, keys: list[Key]) -> list[Any]:
-        """The samples of one batch."""
-        epoch, first = keys[0]
-        if hasattr(self.data, "set_epoch"):
-            self.data.set_epoch(epoch)  # type: ignore[attr-defined]
-        reseed(self.seed, "data", epoch, first)
-        return [self.data[index] for _, index in keys]
-
-    def __getitem__(self, key: Key) -> Any:
-        """One sample."""
-        return self.__getitems__([key])[0]
+    def __iter__(self) -> Iterator[list[Key]]:
+        """The present source's batches."""
+        return iter(self.source)

@@ -6,11 +6,6 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
-from ..tasks import Task
-
 
 class DivergedError(ValueError):
     """The loss is no longer a finite number."""
@@ -43,6 +38,23 @@ class Result:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class JointResult(Result):
+    """What a joint training ends with; the model then holds the best epoch's weights, inventory included.
+
+    Attributes:
+        curve: as in `Result`, where `val_loss` and whatever else was measured are means over tasks, each counted
+            alike; `samples_per_second` in place of images; and `tasks`, by name: `train_loss` (mean over its samples;
+            None if the epoch had none), `val_loss` and the rest.
+        best: likewise; `tasks` says what was measured of each, and whether its `reestimated` statistics were kept.
+    """
+
+    @property
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """What was measured on validation, by task."""
+        return self.best["tasks"]
+
+
 @dataclass
 class State:
     """Where a training stands; JSON all through.
@@ -51,17 +63,19 @@ class State:
         epoch, batch: the batch to be trained on next, both from 0.
         step: steps done.
         losses: sum of this epoch's losses so far.
+        seen: of each task, the sum of this epoch's losses and their number.
         seconds: so far; `training` of this epoch.
         waited: epochs without improvement.
-        curve, best, best_epoch: as in `Result`.
+        curve, best, best_epoch: as in `JointResult`.
         stopped: None while epochs are to come.
-        done: the model's task is final.
+        done: the model's tasks are final.
     """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     losses: float = 0.0
+    seen: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
     training: float = 0.0
     waited: int = 0
@@ -72,9 +86,19 @@ class State:
     done: bool = False
 
     def result(self, resumed: bool) -> Result:
-        """What a finished training ends with."""
+        """What the finished training of one task ends with."""
         assert self.stopped is not None
-        return Result(self.curve, self.best_epoch, self.best, self.seconds, self.stopped, resumed)
+        curve = [_without_tasks(point) for point in self.curve]
+        return Result(curve, self.best_epoch, _without_tasks(self.best), self.seconds, self.stopped, resumed)
+
+    def joint_result(self, resumed: bool) -> JointResult:
+        """What a finished joint training ends with."""
+        assert self.stopped is not None
+        return JointResult(self.curve, self.best_epoch, self.best, self.seconds, self.stopped, resumed)
+
+
+def _without_tasks(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if key != "tasks"}
 
 
 def better(found: dict[str, Any], best: dict[str, Any], by: str) -> bool:
@@ -95,15 +119,3 @@ def better(found: dict[str, Any], best: dict[str, Any], by: str) -> bool:
         return (-metrics["val_loss"],) if by == "loss" else (metrics["val_accuracy"], -metrics["val_loss"])
 
     return rank(found) > rank(best)
-
-
-def snapshot(task: Task) -> dict[str, Tensor]:
-    """A copy of all that a task holds."""
-    return {name: tensor.detach().clone() for name, tensor in task.state_dict().items()}
-
-
-@torch.no_grad()
-def restore(task: Task, state: dict[str, Tensor]) -> None:
-    """Bring a snapshot back, into the same tensors."""
-    for name, tensor in task.state_dict(keep_vars=True).items():
-        tensor.copy_(state[name])

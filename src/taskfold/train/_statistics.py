@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +44,15 @@ def momentum(model: MultiTask, name: str, value: float | None) -> Iterator[None]
 
 
 @torch.no_grad()
-def reestimate(model: MultiTask, name: str, batches: Iterable[Tensor]) -> None:
+def reestimate(model: MultiTask, name: str, batches: Iterable[Any], forward: Callable[[Any], object]) -> None:
     """Running statistics as the average over these batches, with the weights as they are and dropout off.
 
     What a short training leaves in them is stale: timm's momentum of 0.01 remembers hundreds of steps.
+
+    Args:
+        model, name: the task.
+        batches: of the task's data.
+        forward: runs the task on one of them.
     """
     for tensors in statistics(model, name).values():
         tensors["running_mean"].zero_()
@@ -58,8 +64,8 @@ def reestimate(model: MultiTask, name: str, batches: Iterable[Tensor]) -> None:
             model.train(True)
             set_mode(model._runner.network(), False)
             _evaluate_head(model[name].head)
-            for inputs in batches:
-                model(inputs, task=name)
+            for batch in batches:
+                forward(batch)
         finally:
             model.train(before)
 

@@ -21,9 +21,9 @@ class OptimizerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lr: float = Field(gt=0, allow_inf_nan=False, description="Learning rate at the schedule's top.")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="The algorithm.")
+    optimizer: Literal["adam", "adamw", "sgd", "adafactor"] = Field(default="adam", description="The algorithm.")
     weight_decay: float = Field(
-        default=0.0, ge=0, lt=1, description="L2 penalty; decoupled from the gradient for adamw."
+        default=0.0, ge=0, lt=1, description="L2 penalty; decoupled from the gradient for adamw and adafactor."
     )
     momentum: float | None = Field(default=None, ge=0, lt=1, description="Of sgd only; null: 0.9.")
 
@@ -39,7 +39,14 @@ class OptimizerSettings(BaseModel):
         fused = parameters[0].device.type in ("cpu", "cuda")
         if self.optimizer == "sgd":
             momentum = DEFAULT_MOMENTUM if self.momentum is None else self.momentum
-            return torch.optim.SGD(parameters, self.lr, momentum, weight_decay=self.weight_decay, fused=fused)
+            made = torch.optim.SGD(parameters, self.lr, momentum, weight_decay=self.weight_decay, fused=fused)
+            for parameter in parameters if momentum else ():
+                # As if made at the first step; torch's fused step fails if some parameters have theirs and some not.
+                made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            return made
+        if self.optimizer == "adafactor":
+            # An ε₂ of 1 is what the literature calls no parameter scaling, as long as their mean square is below 1.
+            return torch.optim.Adafactor(parameters, self.lr, eps=(None, 1.0), weight_decay=self.weight_decay)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
         return kind(parameters, self.lr, weight_decay=self.weight_decay, fused=fused)
 
@@ -59,7 +66,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(default=10, ge=1, description="Passes over the training data.")
+    epochs: int = Field(default=10, ge=1, description="Passes over the training data, each ended by a validation.")
+    steps_per_epoch: int | None = Field(
+        default=None, ge=1, description="Steps between validations; null: as many as the data make."
+    )
+    max_steps: int | None = Field(default=None, ge=1, description="Steps in all, instead of `epochs`.")
     batch_size: int = Field(default=32, ge=2, description="Inputs per step, over all processes together.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of the data's order, of augmentation and of dropout.")
     factors: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-2), description="For the weight updates.")

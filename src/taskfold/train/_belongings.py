@@ -1,0 +1,135 @@
+"""What a training moves: what belongs to its tasks, and the inventory that they stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import inventory_of
+from ..model import MultiTask
+from ..tasks import Task
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What a training moves, and what it must not.
+
+    Attributes:
+        tasks: by name.
+        groups: everything that trains, by kind; what is shared counts to `factors`.
+        shared: of that, the leaves of the inventory, as `inventory_of` names them.
+        fixed: leaves of the inventory that the tasks stand on as they are.
+    """
+
+    tasks: Mapping[str, Task]
+    groups: Mapping[str, list[nn.Parameter]]
+    shared: Mapping[str, nn.Parameter]
+    fixed: Mapping[str, nn.Parameter]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that trains."""
+        return [parameter for own in self.groups.values() for parameter in own]
+
+    @property
+    def own(self) -> list[nn.Parameter]:
+        """What trains and is not shared."""
+        shared = {id(leaf) for leaf in self.shared.values()}
+        return [parameter for parameter in self.parameters if id(parameter) not in shared]
+
+    def buffers(self) -> list[Tensor]:
+        """Running statistics, and whatever else is kept but not trained."""
+        return [buffer for task in self.tasks.values() for buffer in task.buffers()]
+
+    def live(self) -> dict[str, Tensor]:
+        """All that a training can change, by name: the tensors themselves."""
+        owned: dict[str, Tensor] = {
+            f"{name}/{key}": tensor
+            for name, task in self.tasks.items()
+            for key, tensor in task.state_dict(keep_vars=True).items()
+        }
+        return owned | {f"/{key}": leaf for key, leaf in self.shared.items()}
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of it."""
+        return {name: tensor.detach().clone() for name, tensor in self.live().items()}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Bring a snapshot back, into the same tensors."""
+        for name, tensor in self.live().items():
+            tensor.copy_(state[name])
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Run a block in which what is fixed has no gradient."""
+        before = {key: leaf.requires_grad for key, leaf in self.fixed.items()}
+        try:
+            for leaf in self.fixed.values():
+                leaf.requires_grad_(False)
+            yield
+        finally:
+            for key, leaf in self.fixed.items():
+                leaf.requires_grad_(before[key])
+
+
+def belongings(model: MultiTask, names: Sequence[str]) -> Belongings:
+    """What training these tasks together moves. A transferred task leaves its inventory as it is.
+
+    Raises:
+        ValueError: a task is not known, nothing of it can be trained, or other tasks would be moved.
+    """
+    tasks = {name: model[name] for name in names}
+    moving = {name: task for name, task in tasks.items() if task.transfer is None}
+    stood_on = {key: leaf for task in tasks.values() for key, leaf in inventory_of(task).items()}
+    shared_keys = {key for task in moving.values() for key, leaf in inventory_of(task).items() if leaf.requires_grad}
+    shared = {key: leaf for key, leaf in stood_on.items() if key in shared_keys}
+    fixed = {key: leaf for key, leaf in stood_on.items() if key not in shared_keys}
+    for other in model.tasks:
+        if other not in moving and (common := shared.keys() & inventory_of(model[other]).keys()):
+            remedy = "train it along" if model[other].transfer is None else "save and remove it first"
+            raise ValueError(
+                f"task {other!r} stands on the shared factors {min(common)!r} as they are, and this training would "
+                f"move them: {remedy}"
+            )
+    _check_apart(model, tasks)
+    groups = _groups(tasks, list(shared.values()))
+    for name, task in tasks.items():
+        if not any(p.requires_grad for p in task.parameters()) and not shared.keys() & inventory_of(task).keys():
+            raise ValueError(
+                f"task {name!r} has no trainable parameter; give it a head, or a method that adapts something"
+            )
+    if unknown := groups.keys() - Settings.model_fields.keys():
+        raise ValueError(f"tasks have parameters of the kind {min(unknown)!r}, for which Settings has no optimiser")
+    return Belongings(tasks, groups, shared, fixed)
+
+
+def _groups(tasks: Mapping[str, Task], shared: list[nn.Parameter]) -> dict[str, list[nn.Parameter]]:
+    found: dict[str, dict[int, nn.Parameter]] = {}
+    for task in tasks.values():
+        for kind, own in task.groups().items():
+            found.setdefault(kind, {}).update({id(p): p for p in own if p.requires_grad})
+    found.setdefault("factors", {}).update({id(leaf): leaf for leaf in shared})
+    return {kind: list(own.values()) for kind, own in found.items() if own}
+
+
+def _check_apart(model: MultiTask, tasks: Mapping[str, Task]) -> None:
+    """Nobody else may hold a tensor of these tasks."""
+    others = {f"task {name!r}": model[name] for name in model.tasks if name not in tasks}
+    held = {
+        id(tensor): owner
+        for owner, module in {"the backbone": model.backbone, **others}.items()
+        for tensor in [*module.parameters(), *module.buffers()]
+    }
+    for name, task in tasks.items():
+        for tensor in [*task.parameters(), *task.buffers()]:
+            if owner := held.get(id(tensor)):
+                raise ValueError(
+                    f"task {name!r} holds tensors that {owner} holds too (the same head module?); training it would "
+                    f"move {owner}: give the task a copy (copy.deepcopy)"
+                )

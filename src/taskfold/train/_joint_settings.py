@@ -1,0 +1,55 @@
+"""How several tasks are trained together."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ._balance import Balance
+from .settings import Settings
+
+
+class JointSettings(Settings):
+    """How several tasks are trained together: all of `Settings`, and how tasks meet.
+
+    Example:
+        >>> settings = JointSettings(sampling="temperature", temperature=2, max_steps=1000, steps_per_epoch=100)
+    """
+
+    sampling: Literal["proportional", "temperature", "uniform"] = Field(
+        default="proportional",
+        description="A task's share of each epoch: its size, its size^(1/temperature), or the same for all.",
+    )
+    temperature: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Of sampling='temperature'; 1 is proportional."
+    )
+    cap: int | None = Field(
+        default=None, ge=1, description="No task counts as larger than this in the shares; null: no limit."
+    )
+    task_weights: dict[str, float] = Field(
+        default={}, description="Factors on the loss of a task's samples, ≥ 0; 1 for tasks that are not listed."
+    )
+    balance: Balance | None = Field(
+        default=None, description="How conflicting gradients of what tasks share are combined (TorchJD); null: added."
+    )
+
+    @model_validator(mode="after")
+    def _fit_each_other(self) -> JointSettings:
+        if (self.sampling == "temperature") != (self.temperature is not None):
+            raise ValueError(
+                f"temperature={self.temperature} does not fit sampling={self.sampling!r}; give a temperature with "
+                "sampling='temperature', and with no other"
+            )
+        for name, weight in self.task_weights.items():
+            if not (weight >= 0 and math.isfinite(weight)):
+                raise ValueError(f"task_weights[{name!r}]={weight} must be a number ≥ 0; give 1 to leave it as it is")
+        if self.balance is not None and self.precision == "fp16":
+            raise ValueError(f"balance={self.balance!r} does not go with precision='fp16'; use 'bf16' or 'no'")
+        return self
+
+    @property
+    def exponent_temperature(self) -> float:
+        """The temperature that the sampling comes to: 1 for proportional, infinite for uniform."""
+        return {"proportional": 1.0, "temperature": self.temperature or 1.0, "uniform": math.inf}[self.sampling]

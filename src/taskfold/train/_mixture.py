@@ -1,0 +1,97 @@
+"""How many samples of each data set make an epoch, and which: a function of seed and epoch alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ._seeds import mixed
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of several data sets in an epoch.
+
+    A share is never drawn by lot: an epoch holds exactly the share of each data set, up to one sample, and over the
+    epochs every sample of a data set is used equally often, up to one time.
+
+    Attributes:
+        sizes: samples of each data set.
+        shares: of each data set in an epoch; they add up to 1.
+        total: samples in an epoch.
+    """
+
+    sizes: tuple[int, ...]
+    shares: tuple[float, ...]
+    total: int
+
+    @classmethod
+    def of(
+        cls, sizes: tuple[int, ...], temperature: float = 1.0, cap: int | None = None, total: int | None = None
+    ) -> Mixture:
+        """Shares proportional to min(size, cap)^(1/temperature).
+
+        Args:
+            sizes: samples of each data set, ≥ 1.
+            temperature: 1: proportional to size; infinite: uniform.
+            cap: no data set counts as larger than this; None: no limit.
+            total: samples in an epoch; None: each once, as far as they count.
+
+        Example:
+            >>> Mixture.of((80, 20)).shares
+            (0.8, 0.2)
+            >>> Mixture.of((64, 16), temperature=2.0).shares
+            (0.6666666666666666, 0.3333333333333333)
+            >>> Mixture.of((80, 20), cap=30)
+            Mixture(sizes=(80, 20), shares=(0.6, 0.4), total=50)
+        """
+        counted = [size if cap is None else min(size, cap) for size in sizes]
+        weights = [float(size) ** (1 / temperature) for size in counted]
+        return cls(sizes, tuple(w / math.fsum(weights) for w in weights), sum(counted) if total is None else total)
+
+    def only(self, number: int) -> Mixture:
+        """One data set alone, each of its samples once."""
+        shares = tuple(float(n == number) for n in range(len(self.sizes)))
+        return replace(self, shares=shares, total=self.sizes[number])
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """`[T + 1]`: where each data set starts if they are laid end to end."""
+        return np.concatenate([[0], np.cumsum(self.sizes)])
+
+    def counts(self, epoch: int, seed: int) -> np.ndarray:
+        """`[T]` samples of each data set in an epoch.
+
+        Where a share is no whole number of samples, an offset that the seed draws for each epoch decides which data
+        sets have one more; on average each has its share.
+        """
+        ends = self.total * np.concatenate([[0], np.cumsum(self.shares)])
+        whole = np.abs(ends - ends.round()) < 1e-6  # sums of floats stand for whole numbers
+        ends = np.where(whole, ends.round(), ends - mixed(seed, "mixture", epoch) / 2**32)
+        return np.diff(np.ceil(ends).astype(np.int64))
+
+    def picks(self, epoch: int, seed: int) -> np.ndarray:
+        """`[total]` samples of an epoch, by data set, as `index + offset`.
+
+        The n-th time that an epoch goes round a data set, n × the number of all samples is added: the same sample,
+        distinguished so that it is augmented anew.
+        """
+        used = sum((self.counts(before, seed) for before in range(epoch)), np.zeros(len(self.sizes), np.int64))
+        counts = self.counts(epoch, seed)
+        return np.concatenate([self._some(n, int(used[n]), int(counts[n]), seed) for n in range(len(self.sizes))])
+
+    def _some(self, number: int, start: int, count: int, seed: int) -> np.ndarray:
+        """The next samples of a data set's endless rounds, each round a permutation of it; sorted."""
+        size, found = self.sizes[number], [np.zeros(0, np.int64)]
+        for nth, turn in enumerate(range(start // size, -(-(start + count) // size))):
+            first, last = max(start - turn * size, 0), min(start + count - turn * size, size)
+            indices = np.arange(size)
+            if last - first < size:
+                generator = torch.Generator().manual_seed(mixed(seed, "round", number, turn))
+                indices = np.sort(torch.randperm(size, generator=generator).numpy()[first:last])
+            found.append(indices + self.offsets[number] + nth * self.offsets[-1])
+        return np.concatenate(found)

@@ -1,0 +1,148 @@
+"""From a job to its end: checks before anything moves, the folder, the loop."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..evaluate._run import check_data
+from ..tasks import fingerprint
+from ..tasks._fingerprint import digest
+from ._folder import Folder
+from ._job import Job
+from ._loop import Loop
+from ._processes import check_equal
+from ._progress import Bar
+from ._seams import Collate, LossPerSample, Measure, Seams, TaskSet, loss_alone
+from ._state import State
+from .settings import Settings
+
+Sizes = dict[str, int]
+
+
+def sizes_of(one: TaskSet, whose: str = "") -> Sizes:
+    """How many samples a task has.
+
+    Raises:
+        TypeError: data are not map-style.
+        ValueError: they are empty.
+    """
+    data: dict[str, Dataset[Any]] = {"train": one.train, "val": one.val, "plain": one.unaugmented}
+    return {what: check_data(found, f"{what}{whose}") for what, found in data.items()}
+
+
+def own_seams(
+    standard: Seams, objective: LossPerSample | None, measure: Measure | None, collate: Collate | None
+) -> Seams:
+    """The standard ones, but for those that the caller gives; with an objective alone, validation knows its loss."""
+    if objective is not None and measure is None:
+        measure = loss_alone(objective)
+    return Seams(
+        standard.collate if collate is None else collate,
+        standard.loss if objective is None else objective,
+        standard.measure if measure is None else measure,
+    )
+
+
+def check_smoothing(settings: Settings, *own: object) -> None:
+    """Smoothing is of the loss that training brings along.
+
+    Raises:
+        ValueError: there is a loss of one's own.
+    """
+    if settings.label_smoothing and any(loss is not None for loss in own):
+        raise ValueError(
+            f"label_smoothing={settings.label_smoothing} has no meaning for a loss of your own; set it to 0, or leave "
+            "the loss out"
+        )
+
+
+def run(
+    job: Job,
+    identity: Callable[[], Mapping[str, Any]],
+    folder: str | Path | None,
+    label: str,
+    *,
+    quiet: bool | None,
+    fresh: bool,
+) -> tuple[State, bool]:
+    """Train, or go on, or return what had finished.
+
+    Args:
+        job: what to train.
+        identity: what makes this run this run.
+        folder: where it is kept.
+        label: what the progress bar says.
+        quiet: no progress bar; None: none unless the output is a terminal.
+        fresh: delete the run in the folder and start over.
+
+    Returns:
+        Where it stands at the end, and whether it was continued.
+    """
+    accelerator = job.accelerator
+    several = accelerator.num_processes > 1
+    who: dict[str, Any] = {}
+    if several or folder is not None:
+        who = {**identity(), **_surroundings(job)}
+    check_equal(accelerator, "the backbone", who.get("backbone", ""))
+    quiet = quiet if accelerator.is_main_process else True
+    with _own_randomness(job.device), job.moves.holding():
+        return _run(job, Folder.open(folder, who, fresh, accelerator), label, quiet)
+
+
+def _run(job: Job, folder: Folder, label: str, quiet: bool | None) -> tuple[State, bool]:
+    loop = Loop(job, folder)
+    kept = folder.load()
+    if kept is not None:
+        loop.load(kept)
+    # Also a barrier: nobody reads the checkpoint once the first process writes the next.
+    check_equal(job.accelerator, f"the checkpoint in {folder.path}", str(loop.state.step))
+    try:
+        if not loop.state.done:
+            with Bar(label, loop.epochs, loop.steps, quiet, job.unit) as bar:
+                loop.run(bar)
+    finally:
+        job.model.train(False)
+    job.accelerator.wait_for_everyone()
+    for name, found in loop.state.best["tasks"].items():
+        info = job.moves.tasks[name].info
+        info.metrics = {**info.metrics, **found, "epoch": loop.state.best_epoch}
+    return loop.state, kept is not None
+
+
+def task_identity(job: Job, name: str, sizes: Sizes) -> dict[str, Any]:
+    """What of a task must be the same for a run to go on exactly."""
+    task = job.moves.tasks[name]
+    shapes = {key: list(tensor.shape) for key, tensor in task.state_dict().items()}
+    return {"method": task.method, "transfer": task.transfer, "shapes": shapes, "samples": sizes}
+
+
+def _surroundings(job: Job) -> dict[str, Any]:
+    fixed = digest(dict(job.moves.fixed)) if job.moves.fixed else None
+    return {
+        "settings": job.settings.model_dump(mode="json", exclude=set(job.settings.unseen())),
+        "shared": {key: list(leaf.shape) for key, leaf in job.moves.shared.items()},
+        "inventory": fixed,
+        "backbone": fingerprint(job.model.backbone),
+        "processes": job.accelerator.num_processes,
+        "device": job.device.type,
+    }
+
+
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """The global generators are the run's own, and the caller's are given back."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -1,0 +1,68 @@
+"""What training asks of data it knows nothing about: a batch, a loss per sample, and what validation measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..model import MultiTask
+
+Collate = Callable[[list[Any]], Any]
+"""Samples → batch: tensors, nested as one likes, or anything with `.to(device)`."""
+
+LossPerSample = Callable[[MultiTask, Any, Sequence[str]], Tensor]
+"""(model, batch, one task name per sample) → `[B]`, a loss for each sample, with gradients."""
+
+Measure = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
+"""(model, batch, one task name per sample) → `[B]` each: `loss`, perhaps `accuracy`, and whatever else is of interest.
+
+Asked in evaluation mode, without gradients, with samples of one task at a time.
+"""
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """The data of one task; map-style, samples of any type. `set_epoch(epoch)` is called on `train` if there.
+
+    Attributes:
+        train: trained on.
+        val: selects the best epoch, and nothing else.
+        plain: the training samples without augmentation, to re-estimate BatchNorm statistics on; None: `train`.
+    """
+
+    train: Dataset[Any]
+    val: Dataset[Any]
+    plain: Dataset[Any] | None = None
+
+    @property
+    def unaugmented(self) -> Dataset[Any]:
+        """The training samples as they are."""
+        return self.train if self.plain is None else self.plain
+
+
+@dataclass(frozen=True)
+class Seams:
+    """The three of them.
+
+    Attributes:
+        collate: samples → batch.
+        loss: of training.
+        measure: of validation.
+    """
+
+    collate: Collate
+    loss: LossPerSample
+    measure: Measure
+
+
+def loss_alone(loss: LossPerSample) -> Measure:
+    """A measure that knows the training loss only."""
+
+    def measure(model: MultiTask, batch: Any, tasks: Sequence[str]) -> Mapping[str, Tensor]:
+        return {"loss": loss(model, batch, tasks)}
+
+    return measure
