@@ -21,6 +21,7 @@ import math
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -33,22 +34,22 @@ from taskfold.text import lemmas
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "src/taskfold/backbones/lemma_t5"
 OUT = HERE / "results" / "lemma_backbone.json"
-CONFIG = T5Config(
-    vocab_size=259,  # 256 bytes after padding, end and unknown: ByT5Tokenizer(extra_ids=0)
-    d_model=128,
-    d_kv=32,
-    d_ff=320,
-    num_layers=3,
-    num_decoder_layers=3,
-    num_heads=4,
-    relative_attention_num_buckets=64,  # every distance within a word has its own
-    relative_attention_max_distance=32,
-    feed_forward_proj="gated-relu",
-    dropout_rate=0.0,
-    tie_word_embeddings=True,
-    decoder_start_token_id=0,
-    dtype="float32",
-)
+SHAPE: dict[str, Any] = {
+    "vocab_size": 259,  # 256 bytes after padding, end and unknown: ByT5Tokenizer(extra_ids=0)
+    "d_model": 128,
+    "d_kv": 32,
+    "d_ff": 320,
+    "num_layers": 3,
+    "num_decoder_layers": 3,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 64,  # every distance within a word has its own
+    "relative_attention_max_distance": 32,
+    "feed_forward_proj": "gated-relu",
+    "dropout_rate": 0.0,
+    "tie_word_embeddings": True,
+    "decoder_start_token_id": 0,
+    "dtype": "float32",
+}
 LATIN = "abcdefghijklmnopqrstuvwxyz" * 3 + (
     "áàâäãåāăąæçćčďđéèêëēęěíìîïīįłľñńňóòôöõøōőœŕřśšşșťţțúùûüūůűųýźžżðþßģķļņėķǥŋŧ"
 )
@@ -95,7 +96,7 @@ def tokens(words: list[str]) -> Tensor:
     return torch.tensor([row + [0] * (longest - len(row)) for row in coded], dtype=torch.int16)
 
 
-def exact_match(model: T5ForConditionalGeneration, pairs: tuple[lemmas.Pair, ...]) -> float:
+def exact_match(model: Any, pairs: tuple[lemmas.Pair, ...]) -> float:
     source, target = tokens([lemmas.MARK + form for form, _ in pairs]).long(), tokens([a for _, a in pairs]).long()
     with torch.inference_mode():
         found = model.generate(source, attention_mask=source.ne(0).long(), max_new_tokens=MAX_BYTES + 1, num_beams=1)
@@ -131,7 +132,7 @@ source, target = (tokens([pair[i] for pair in examples]) for i in (0, 1))
 length = source.ne(0).sum(1) + target.ne(0).sum(1)
 say(f"{len(examples):,} examples, {length.double().mean() / 2 - 1:.1f} bytes on average")
 
-model = T5ForConditionalGeneration(CONFIG)
+model = T5ForConditionalGeneration(T5Config(**SHAPE))
 parameters = sum(tensor.numel() for tensor in model.parameters())
 optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.01)
 say(f"{parameters:,} parameters")
@@ -149,6 +150,7 @@ def rate(step: int) -> float:
     return RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / options.steps))
 
 
+loss = torch.zeros(())
 running, saved, began = 0.0, time.perf_counter(), time.perf_counter()
 for step, rows in zip(range(options.steps), batches(), strict=False):
     inputs, labels = (part[rows].long() for part in (source, target))
