@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection
 from typing import Any
 
+import torch
 from torch import nn
 
 from .layers import Selection, selecting, set_mode, skeleton
@@ -38,14 +39,19 @@ class Runner:
         self.checked: set[str] = set()
 
     def network(self) -> nn.Module:
+        if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
+            return self._built()  # of the tensors that stand for the backbone's while it is traced
         network = self.skeleton
         if network is None:
             with self.lock:
                 network = self.skeleton
                 if network is None:
-                    network = skeleton(self.backbone, self.paths)
-                    set_mode(network, self.training)
-                    self.skeleton = network
+                    network = self.skeleton = self._built()
+        return network
+
+    def _built(self) -> nn.Module:
+        network = skeleton(self.backbone, self.paths)
+        set_mode(network, self.training)
         return network
 
     def train(self, mode: bool) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 
@@ -17,6 +17,20 @@ class Named(nn.Module, Generic[M]):
     def __init__(self, modules: dict[str, M] | None = None) -> None:
         super().__init__()
         self._modules.update(modules or {})
+
+    def __getattr__(self, name: str) -> Any:
+        """Exporting and functional calls look `layer1.0.conv` up part by part."""
+        modules = self._modules
+        inside: dict[str, Any] = {
+            key.removeprefix(f"{name}."): modules[key] for key in modules if key.startswith(f"{name}.")
+        }
+        if not inside:
+            return super().__getattr__(name)
+        part = Named(inside)
+        if (whole := modules.get(name)) is not None:
+            part._modules |= whole._modules
+            part._parameters, part._buffers = whole._parameters, whole._buffers
+        return part
 
     def __getitem__(self, name: str) -> M:
         return self._modules[name]  # type: ignore[return-value]
