@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import difflib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +36,8 @@ def hugging_face(request: Request) -> LoadedBackbone:
     auto, pooler = getattr(library, kind.auto), True
     if request.published:
         try:
-            network, found = auto.from_pretrained(place.name, output_loading_info=True, **place.options)
+            with _quiet(library):
+                network, found = auto.from_pretrained(place.name, output_loading_info=True, **place.options)
         except (OSError, ValueError) as error:
             raise cannot_fetch(f"hf:{request.name}", error) from error
         pooler = _pooler_is_trained(request.name, found)
@@ -50,6 +54,20 @@ def hugging_face(request: Request) -> LoadedBackbone:
         tokenizer=tokenizer(library, place, config.model_type, kind.generative),
         generative=kind.generative,
     )
+
+
+@contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    """Without the bar of weights that are loaded, where no one sees it move."""
+    logging = library.utils.logging
+    hide = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if hide:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hide:
+            logging.enable_progress_bar()
 
 
 def _configuration(library: Any, request: Request, place: Place) -> Any:

@@ -5,23 +5,45 @@ from typing import Annotated
 
 import typer
 
-from ..demo import Compare, plan, run_demo
+from ..demo import DEMOS, Compare
+from ._output import UserError
 
 
 def demo(
-    quick: Annotated[bool, typer.Option("--quick", help="In seconds: two tasks, few small images.")] = False,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="tasks: images, one task after another on one backbone. routing: words of many languages, an "
+            "inventory that they share, and new languages from 32 examples."
+        ),
+    ] = "tasks",
+    quick: Annotated[bool, typer.Option("--quick", help="In seconds: two tasks, few small samples.")] = False,
     compare: Annotated[
-        Compare, typer.Option(help="default: head only, FTN, fine-tuning; all: more methods, FTN at three ranks.")
+        Compare, typer.Option(help="default: three methods; all: the others too, and FTN at three ranks.")
     ] = "default",
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions, for mean and spread.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder for results.json, report.html and task files.")] = Path("demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for results.json, report.html and task files; demo, or demo/NAME.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """The main job on real data: several tasks on one backbone, methods side by side, proofs, a report."""
+    """The main jobs on real data: methods side by side, proofs, a report.
+
+    taskfold demo
+
+    taskfold demo routing --compare all --seeds 3
+    """
+    if name not in DEMOS:
+        raise UserError(f"there is no demonstration {name!r}; choose one of {', '.join(DEMOS)}")
     words = [
         "taskfold demo",
+        *([name] if name != "tasks" else []),
         *(["--quick"] if quick else []),
         *([f"--compare {compare}"] if compare != "default" else []),
         *([f"--seeds {seeds}"] if seeds > 1 else []),
-        *([f"--out {out}"] if out != Path("demo") else []),
+        *([f"--out {out}"] if out else []),
     ]
-    run_demo(plan(compare, seeds=seeds, quick=quick), out, command=" ".join(words))
+    folder = out or (Path("demo") if name == "tasks" else Path("demo", name))
+    DEMOS[name](compare, seeds, quick)(folder, command=" ".join(words))

@@ -1,0 +1,36 @@
+"""Tables, report and pictures of what routing.py and routing_sizes.py have measured so far.
+
+    python experiments/routing_table.py
+
+Writes results/routing.json (all numbers), runs/routing/report.html and the pictures docs/images/routing*.svg.
+"""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from routing_runs import FOLDER, HERE, PLAN, records
+
+from taskfold import backbones
+from taskfold.demo import contenders, routing_document
+from taskfold.report import summary_table, write_report
+from taskfold.tasks import write_atomically
+
+found = records()
+order = list(contenders())
+main = sorted((one for one in found if "study" not in one), key=lambda one: (order.index(one["label"]), one["seed"]))
+sizes = [one for one in found if one.get("study") == "size"]
+sizes += [one for one in main if one["label"] == "TensorPoly-I" and one["seed"] == 0]
+document = routing_document(
+    PLAN,
+    main,
+    json.loads((FOLDER.parent / "routing-baselines.json").read_text()),
+    sizes,
+    backbones.load("packaged:lemma-t5"),
+    command="python experiments/routing.py",
+)
+write_report(document, FOLDER.parent / "routing-report.html")
+numbers = document | {"routing": [], "records": [{k: v for k, v in one.items() if k != "routing"} for one in found]}
+write_atomically(HERE / "results" / "routing.json", json.dumps(numbers, indent=1, ensure_ascii=False).encode())
+Console().print(summary_table(document))
