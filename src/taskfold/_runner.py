@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from .layers import Selection, selecting, set_mode, skeleton
+from .layers import Selection, Site, ahead, selecting, set_mode, sites_of, skeleton
 from .tasks import Task
 
 
@@ -36,6 +37,7 @@ class Runner:
         """Build the skeleton anew when next needed: the backbone's tensors have moved."""
         self.lock = threading.Lock()
         self.skeleton: nn.Module | None = None
+        self.sites: list[Site] = []
         self.checked: set[str] = set()
 
     def network(self) -> nn.Module:
@@ -46,7 +48,9 @@ class Runner:
             with self.lock:
                 network = self.skeleton
                 if network is None:
-                    network = self.skeleton = self._built()
+                    network = self._built()
+                    self.sites = sites_of(network)
+                    self.skeleton = network
         return network
 
     def _built(self) -> nn.Module:
@@ -61,6 +65,9 @@ class Runner:
 
     def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "__call__") -> Any:
         network = self.network()
+        if not torch.compiler.is_compiling():  # a compiler joins the steps itself
+            with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
+                selection = replace(selection, made=ahead(self.sites, selection.tasks))
         with selecting(selection):
             output = getattr(network, method)(*args, **kwargs)
         for task in selection.tasks:

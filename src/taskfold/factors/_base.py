@@ -88,14 +88,10 @@ class Bottleneck:
             spatial = spatial.expand(*lead, *spatial.shape[-3:])
         return cls(up.expand(*lead, *up.shape[-2:]), down.expand(*lead, *down.shape[-down_axes:]), spatial)
 
-    def __getitem__(self, n: int) -> Bottleneck:
-        """The n-th along the first axis."""
-        return Bottleneck(self.up[n], self.down[n], None if self.spatial is None else self.spatial[n])
-
-    def over(self, tasks: int) -> Bottleneck:
-        """Along a new first axis, the same for each of `tasks`."""
-        spatial = None if self.spatial is None else self.spatial.expand(tasks, *self.spatial.shape)
-        return Bottleneck(self.up.expand(tasks, *self.up.shape), self.down.expand(tasks, *self.down.shape), spatial)
+    def unbind(self) -> list[Bottleneck]:
+        """Each one along the first axis. Unlike one index after another, its gradient is one stack."""
+        spatial = [None] * len(self.up) if self.spatial is None else self.spatial.unbind()
+        return [Bottleneck(*one) for one in zip(self.up.unbind(), self.down.unbind(), spatial, strict=True)]
 
     def zeros(self) -> Bottleneck:
         """One of the same shape that adds nothing."""
@@ -125,6 +121,11 @@ class Bottleneck:
             torch.stack([zero_pad(row.down, 0, rank) for row in rows]),
             spatial,
         )
+
+    def squeeze(self) -> Bottleneck:
+        """Without a first axis of one."""
+        spatial = None if self.spatial is None else self.spatial.squeeze(0)
+        return Bottleneck(self.up.squeeze(0), self.down.squeeze(0), spatial)
 
     def rows(self, index: Tensor) -> Bottleneck:
         """The bottleneck of each row of a batch, from stacked ones and their index `[B]`."""
@@ -209,6 +210,11 @@ class Factorisation(ABC):
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck | None:
         """ΔW as a `Bottleneck`; None if it has no such form and is always materialised."""
         return None
+
+    @property
+    def compact(self) -> bool:
+        """Whether the leaves are far fewer numbers than the bottleneck made of them."""
+        return False
 
     @property
     def has_bottleneck(self) -> bool:

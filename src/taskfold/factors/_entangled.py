@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import reduce
 from math import prod
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -56,6 +55,10 @@ class Entangled(Factorisation):
     def terms(self) -> int:
         return self.tensor_rank
 
+    @property
+    def compact(self) -> bool:
+        return True
+
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
         out, inp, *kernel = modes.shape
         sides = {"up": ("out", out), "down": ("inp", inp * prod(kernel))}
@@ -94,22 +97,36 @@ class Entangled(Factorisation):
         Args:
             leaf: `[*, N, R, r, q]`.
             size: their length, at most q^N.
-            weights: `[*, R]`, of the products.
+            weights: of the products, `[*, R]`; or of several tasks that share the leaf, `[*, T, R]`.
         """
         first, *others = leaf.unbind(-4)
-        if self.product_norm:
+        if self.product_norm or not others:
             products = reduce(khatri_rao, others, first)
-            products = F.layer_norm(products, products.shape[-2:])[..., :size]
-            return products.sum(-3) if weights is None else torch.einsum("...k,...krd->...rd", weights, products)
-        if weights is not None:
-            first = first * weights[..., None, None]
-        if not others:
-            return first.sum(-3)[..., :size]
+            if self.product_norm:
+                products = F.layer_norm(products, products.shape[-2:])
+            return _sum(products, weights)[..., :size]
         # The last product and the sum over terms are one batched matrix product; R products are never laid out.
         *middle, last = others
-        head = reduce(khatri_rao, middle, first)
-        columns = head.transpose(-3, -2).mT @ last.transpose(-3, -2)
+        head = reduce(khatri_rao, middle, first).transpose(-3, -2).mT  # [*, r, m, R]
+        last = last.transpose(-3, -2)  # [*, r, R, q]
+        if weights is None:
+            return (head @ last).flatten(-2)[..., :size]
+        if weights.dim() == leaf.dim() - 3:
+            return ((head * weights[..., None, None, :]) @ last).flatten(-2)[..., :size]
+        # Several tasks on one leaf: their rows stand above each other, [*, r, T·m, R], and `last` is never copied.
+        head = head.unsqueeze(-3) * weights.unsqueeze(-2).unsqueeze(-4)
+        columns = head.flatten(-3, -2) @ last
+        columns = columns.unflatten(-2, (weights.shape[-2], -1)).movedim(-3, -4)
         return columns.flatten(-2)[..., :size]
+
+
+def _sum(terms: Tensor, weights: Tensor | None) -> Tensor:
+    """The sum over terms `[*, R, r, d]`, weighed by `[*, R]` or, for several tasks, `[*, T, R]`."""
+    if weights is None:
+        return terms.sum(-3)
+    flat = terms.flatten(-2)
+    summed = weights @ flat if weights.dim() == flat.dim() else (weights.unsqueeze(-2) @ flat).squeeze(-2)
+    return summed.unflatten(-1, terms.shape[-2:])
 
 
 def root(size: int, order: int) -> int:

@@ -37,39 +37,34 @@ def factored_pays(module: nn.Module, rank: int) -> bool:
     return isinstance(module, nn.Linear)
 
 
-def beside(module: nn.Module, updates: Sequence[WeightUpdate], x: Tensor, y: Tensor) -> Tensor:
-    """`y = layer(x)` with the updates of one task added through their bottlenecks."""
-    for update in updates:
-        factors = update.bottleneck(_dtype(module))
-        assert factors is not None
-        if isinstance(module, nn.Conv2d):
-            y = _conv(module, factors, x, y)
-        else:
-            delta = F.linear(F.linear(x, factors.down), factors.up)
-            y = _onto_rows(y, delta, update)
-    return y
+def beside(module: nn.Module, update: WeightUpdate, made: Bottleneck | None, x: Tensor, y: Tensor) -> Tensor:
+    """`y = layer(x)` with the update of one task added through its bottleneck; None: that is still to be made."""
+    factors = made or update.bottleneck(_dtype(module))
+    assert factors is not None
+    return _one(module, factors, update, x, y)
 
 
-def beside_rows(module: nn.Module, updates: Sequence[WeightUpdate | None], rows: Rows, x: Tensor, y: Tensor) -> Tensor:
-    """The same for one view where every row has its own task; None: that task adds nothing."""
+def beside_rows(
+    module: nn.Module, updates: Sequence[WeightUpdate | None], made: Bottleneck | None, rows: Rows, x: Tensor, y: Tensor
+) -> Tensor:
+    """The same for one view where every row has its own task; an update that is None: that task adds nothing."""
     present = next(update for update in updates if update is not None)
-    dtype = _dtype(module)
-    if isinstance(module, nn.Conv2d) and module.groups > 1:
-        factors = None
-    elif present.rule.draws_per_row(present.training):
-        factors = present.bottleneck(dtype, _per_row(updates, rows.index))
-        assert factors is not None
-        return _with_rows(module, factors, present, x, y)
-    else:
-        factors = bottlenecks(updates, dtype)
+    dtype, depthwise = _dtype(module), isinstance(module, nn.Conv2d) and module.groups > 1
+    if present.rule.draws_per_row(present.training) and not depthwise:
+        drawn = present.bottleneck(dtype, _per_row(updates, rows.index))
+        assert drawn is not None
+        return _with_rows(module, drawn, present, x, y)
+    factors = made or (None if depthwise else bottlenecks(updates, dtype))
     if factors is None:
         zero = torch.zeros_like(present.dense(dtype))
         weights = torch.stack([zero if u is None else u.dense(dtype) for u in updates])[rows.index]
         return _onto_rows(y, _weights_per_row(module, weights, x), present)
     if factors.up.dim() == 2:  # a rule that gives all of them the same
-        factors = factors.over(len(updates))
+        return _one(module, factors, present, x, y)
     if rows.groups is None:
         return _with_rows(module, factors.rows(rows.index), present, x, y)
+    if rows.groups.alike and isinstance(module, nn.Linear):
+        return _with_equal_groups(factors, rows.groups, present, x, y)
     return _with_groups(module, factors, rows.groups, present, x, y)
 
 
@@ -96,23 +91,50 @@ def _with_groups(
 ) -> Tensor:
     """Each task's factors on its own rows: no factor is ever copied for a row."""
     if groups.order is not None:
-        x = x[groups.order]
-    parts = [_delta(module, factors[n], part) for n, part in enumerate(x.split(groups.sizes))]
-    delta = torch.cat(parts)
-    return _onto_rows(y, delta if groups.back is None else delta[groups.back], present)
+        x = x.index_select(0, groups.order)
+    tokens = 1 if isinstance(module, nn.Conv2d) else x[0].numel() // x.shape[-1]
+    flat = x if isinstance(module, nn.Conv2d) else x.reshape(-1, x.shape[-1])
+    parts = flat.split([size * tokens for size in groups.sizes])
+    delta = torch.cat([_delta(module, one, part) for one, part in zip(factors.unbind(), parts, strict=True)])
+    delta = delta if isinstance(module, nn.Conv2d) else delta.reshape(*x.shape[:-1], -1)
+    return _onto_rows(y, delta if groups.back is None else delta.index_select(0, groups.back), present)
+
+
+def _with_equal_groups(factors: Bottleneck, groups: Groups, present: WeightUpdate, x: Tensor, y: Tensor) -> Tensor:
+    """Tasks with equally many rows: one batched product for all of them, if a linear layer's."""
+    if groups.order is not None:
+        x = x.index_select(0, groups.order)
+    z = torch.bmm(x.reshape(len(groups.sizes), -1, x.shape[-1]), factors.down.mT)
+    if groups.back is None:
+        return _add(y, z, factors.up.mT, present)
+    delta = torch.bmm(z, factors.up.mT).reshape(*x.shape[:-1], -1)
+    return _onto_rows(y, delta.index_select(0, groups.back), present)
 
 
 def _with_rows(module: nn.Module, rows: Bottleneck, present: WeightUpdate, x: Tensor, y: Tensor) -> Tensor:
     if isinstance(module, nn.Conv2d):
         return _conv_rows(module, rows, x, y)
     flat = x.reshape(len(rows.up), -1, x.shape[-1])
-    delta = torch.bmm(torch.bmm(flat, rows.down.mT), rows.up.mT)
-    return _onto_rows(y, delta.reshape(*x.shape[:-1], -1), present)
+    return _add(y, torch.bmm(flat, rows.down.mT), rows.up.mT, present)
+
+
+def _one(module: nn.Module, factors: Bottleneck, update: WeightUpdate, x: Tensor, y: Tensor) -> Tensor:
+    if isinstance(module, nn.Conv2d):
+        return _conv(module, factors, x, y)
+    return _add(y, F.linear(x.reshape(-1, x.shape[-1]), factors.down), factors.up.mT, update)
+
+
+def _add(y: Tensor, z: Tensor, up: Tensor, update: WeightUpdate) -> Tensor:
+    """`y + z @ up` in one step; `z` `[*, n, r]` and `up` `[*, r, O]`, where * and n together are the rows of y."""
+    if update.view.rows is None and y.dtype == z.dtype:
+        add = torch.addmm if z.dim() == 2 else torch.baddbmm
+        return add(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape)
+    return _onto_rows(y, (z @ up).reshape(*y.shape[:-1], -1), update)
 
 
 def _delta(module: nn.Module, factors: Bottleneck, x: Tensor) -> Tensor:
     if not isinstance(module, nn.Conv2d):
-        return F.linear(F.linear(x, factors.down), factors.up)
+        return x @ factors.down.mT @ factors.up.mT
     z = _down(module, factors, x)
     return torch.einsum("or,brhw->bohw", factors.up, z)
 

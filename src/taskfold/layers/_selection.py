@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from ..factors import Bottleneck
 
 if TYPE_CHECKING:
     from ..tasks import Task
@@ -26,6 +29,11 @@ class Groups:
     sizes: tuple[int, ...]
     order: Tensor | None = None
     back: Tensor | None = None
+
+    @property
+    def alike(self) -> bool:
+        """Equally many rows of each task."""
+        return len(set(self.sizes)) == 1
 
     @classmethod
     def of(cls, rows: list[int], tasks: int, device: torch.device) -> Groups | None:
@@ -59,12 +67,14 @@ class Selection:
         rows: `[B]` index into `tasks`, one per row of the batch; None: the single task serves every row.
         training: whether the pass trains (a task's own normalisation then uses batch statistics).
         groups: how to bring the rows of each task together, if that pays; None: it does not.
+        made: bottlenecks that were made ahead, by layer and name of the update there.
     """
 
     tasks: tuple[Task, ...]
     rows: Tensor | None
     training: bool
     groups: Groups | None = None
+    made: Mapping[tuple[str, str], Bottleneck] = field(default_factory=dict)
 
     def size(self, x: Tensor) -> int:
         """Rows of the batch, at a layer whose input is `x`."""

@@ -84,7 +84,7 @@ class Site:
         if all(state is None for state in states):
             return self._plain(*args, **kwargs)
         if selection.rows is None and not self._draws_per_row(states[0]):
-            return self._one(states[0], selection.training, args, kwargs)
+            return self._one(states[0], selection, args, kwargs)
         if self._runs_beside(states):
             return self._beside_rows(states, selection, *args)  # type: ignore[arg-type]
         return self._split(states, selection, args, kwargs)
@@ -97,15 +97,17 @@ class Site:
     def _plain(self, *args: object, **kwargs: object) -> object:
         return type(self.module).forward(self.module, *args, **kwargs)
 
-    def _one(self, state: SiteState | None, training: bool, args: tuple, kwargs: dict) -> object:
+    def _one(self, state: SiteState | None, selection: Selection, args: tuple, kwargs: dict) -> object:
         if state is None:
             return self._plain(*args, **kwargs)
-        updates = list(state.views().values())
-        if updates and self._factored(updates):
+        updates = state.views()
+        if updates and self._factored(list(updates.values())):
             x, *_ = *args, *kwargs.values()
-            y: Tensor = self._with(state.own_tensors(), training)(*args, **kwargs)  # type: ignore[assignment]
-            return beside(self.module, updates, x, y)
-        return self._with(state.tensors(self.module), training)(*args, **kwargs)
+            y: Tensor = self._with(state.own_tensors(), selection.training)(*args, **kwargs)  # type: ignore[assignment]
+            for name, update in updates.items():
+                y = beside(self.module, update, selection.made.get((self.path, name)), x, y)
+            return y
+        return self._with(state.tensors(self.module), selection.training)(*args, **kwargs)
 
     def _factored(self, updates: list[WeightUpdate]) -> bool:
         if not self.additive:
@@ -132,7 +134,8 @@ class Site:
         views = {name: None for state in states if state for name in state.views()}
         for name in views:
             updates = [state and state.views().get(name) for state in states]
-            y = beside_rows(self.module, updates, Rows(index, groups), x, y)
+            made = selection.made.get((self.path, name))
+            y = beside_rows(self.module, updates, made, Rows(index, groups), x, y)
         return y
 
     def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
@@ -153,8 +156,8 @@ class Site:
             if not len(rows):
                 continue
             mine = {k: v if k == "attn_mask" else tree_map(_taker(rows, len(first)), v) for k, v in kwargs.items()}
-            with selecting(Selection((task,), None, selection.training)):
-                parts.append(self._one(state, selection.training, tree_map(_taker(rows, len(first)), args), mine))
+            with selecting(alone := Selection((task,), None, selection.training)):
+                parts.append(self._one(state, alone, tree_map(_taker(rows, len(first)), args), mine))
             order.append(rows)
         back = torch.cat(order).argsort()
         return tree_map(lambda *t: torch.cat(t)[back] if isinstance(t[0], Tensor) else t[0], *parts)

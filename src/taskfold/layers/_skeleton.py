@@ -38,6 +38,11 @@ def skeleton(network: nn.Module, paths: Collection[str]) -> nn.Module:
     return twin
 
 
+def sites_of(twin: nn.Module) -> list[Site]:
+    """The sites of a skeleton, in the network's order."""
+    return [site for module in twin.modules() if isinstance(site := module.__dict__.get("forward"), Site)]
+
+
 def set_mode(twin: nn.Module, training: bool) -> None:
     """Train or evaluate; what may write its buffers (BatchNorm) always evaluates, since they are the backbone's."""
     twin.train(training)

@@ -14,6 +14,9 @@ from ..routing import LOGITS, Private, Sharing
 from ..tasks import Task
 from ._where import View, Where, as_update, own_weight
 
+Place = tuple[str, str]
+"""A layer's path, and the name of an update there."""
+
 Inventory = MutableMapping[str, nn.ParameterDict]
 
 

@@ -4,11 +4,12 @@ from ._base import Sharing, sharing
 from ._mhr import MultiHeadRouting
 from ._poly import PolyRouting
 from ._private import Private
-from ._routed import LOGITS, Allocation, Granularity, Routed
+from ._routed import ALPHA, LOGITS, Allocation, Granularity, Routed
 from ._shared import Shared
 from ._tensor_poly import OrderRouting, TermRouting
 
 __all__ = [
+    "ALPHA",
     "LOGITS",
     "Allocation",
     "Granularity",

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..factors import Leaf
 from ._base import Leaves, Tensors
-from ._routed import LOGITS, Routed, whole
+from ._routed import Routed, whole
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,17 @@ class MultiHeadRouting(Routed):
         return self.logits(self.splits, self.skills)
 
     def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
-        weights = self.mixing(own[LOGITS], training).unsqueeze(-2)  # [*, splits, 1, S]
+        weights = self.alpha(own, training)  # [*, splits, S] or [*, T, splits, S]
         mixed: dict[str, Tensor] = {}
         for name, bank in inventory.items():
-            axis = _sliced(name, leaves[name])
-            parts = weights @ bank.flatten(2).to(weights.dtype)  # [*, splits, 1, rest]
-            parts = parts.squeeze(-2).unflatten(-1, bank.shape[2:])  # the slices first …
-            first = parts.dim() - len(leaves[name].shape) - 1
-            parts = parts.movedim(first, first + axis)  # … then where the dimension was
-            mixed[name] = parts.flatten(first + axis, first + axis + 1)
+            size = len(leaves[name].shape)
+            axis = _sliced(name, leaves[name]) - size
+            flat = bank.flatten(-size).to(weights.dtype)  # [*, splits, S, rest]
+            alone = weights.dim() < flat.dim()
+            parts = (weights.unsqueeze(-2) if alone else weights.transpose(-3, -2)) @ flat  # [*, splits, T, rest]
+            parts = parts.unflatten(-1, bank.shape[-size:]).movedim(-size - 2, axis - 1)  # slices to their dimension
+            parts = parts.flatten(axis - 1, axis)
+            mixed[name] = parts.squeeze(-size - 1) if alone else parts
         return mixed
 
     def _split(self, name: str, leaf: Leaf) -> Leaf:

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..factors import Leaf
 from ._base import Leaves, Tensors
-from ._routed import LOGITS, Routed, whole
+from ._routed import Routed, whole
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,13 @@ class PolyRouting(Routed):
         return self.logits(self.skills)
 
     def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
-        weights = self.mixing(own[LOGITS], training)
-        return {name: torch.tensordot(weights, bank.to(weights.dtype), 1) for name, bank in inventory.items()}
+        weights = self.alpha(own, training)
+        mixed: dict[str, Tensor] = {}
+        for name, bank in inventory.items():
+            shape = leaves[name].shape
+            flat = bank.to(weights.dtype).flatten(bank.dim() - len(shape))
+            mixed[name] = (weights @ flat).unflatten(-1, shape)
+        return mixed
 
 
 def _several(leaf: Leaf, count: int) -> Leaf:

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from ..factors import Leaf
-from ._base import Sharing
+from ._base import Sharing, Tensors
 
 LOGITS = "routing"
 """Name and group of a task's logits among its own leaves."""
+
+ALPHA = "alpha"
+"""Name of mixing weights that are ready, in place of the logits."""
 
 Allocation = Literal["sigmoid", "bernoulli", "random"]
 Granularity = Literal["layer", "block", "model"]
@@ -47,6 +50,10 @@ class Routed(Sharing):
         """A task's logits, the experts last."""
         axes = (*("group" for _ in shape[:-1]), "expert")
         return {LOGITS: Leaf(shape, axes, _even if self.allocation == "random" else _uniform, LOGITS)}
+
+    def alpha(self, own: Tensors, training: bool) -> Tensor:
+        """The mixing weights of one task, or `[T, …]`: those that are ready, or made of the logits."""
+        return own[ALPHA] if ALPHA in own else self.mixing(own[LOGITS], training)
 
     def mixing(self, logits: Tensor, training: bool) -> Tensor:
         """α `[…, experts]`, which sums to 1 over the experts."""

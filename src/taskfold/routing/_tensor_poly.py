@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..factors import TERMS, Leaf
 from ._base import Leaves, Tensors
-from ._routed import LOGITS, Routed
+from ._routed import Routed
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TermRouting(Routed):
         return self.logits(count_terms(self.name, leaves))
 
     def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
-        return {**inventory, TERMS: self.mixing(own[LOGITS], training)}
+        return {**inventory, TERMS: self.alpha(own, training)}
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,32 @@ class OrderRouting(Routed):
         return self.logits(_orders(leaves), count_terms(self.name, leaves))
 
     def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
-        weights = self.mixing(own[LOGITS], training)  # [*, orders, terms]
+        weights = self.alpha(own, training)  # [*, orders, terms] or [*, T, orders, terms]
         mixed: dict[str, Tensor] = {}
         for n, (name, bank) in enumerate(inventory.items()):
             axes = leaves[name].axes
-            kept = ("order", "term") if "order" in axes else ("term",)
-            mine = weights if "order" in axes else weights[..., n, :]
-            shape = [size if axis in kept else 1 for size, axis in zip(bank.shape, axes, strict=True)]
-            mine = mine.reshape(*mine.shape[: mine.dim() - len(kept)], *shape)
-            mixed[name] = (mine * bank).sum(axes.index("term") - len(axes), keepdim=True)
+            if "order" in axes:
+                mixed[name] = _by_order(weights, bank, len(axes))
+            else:
+                mixed[name] = _of_order(weights[..., n, :], bank, axes)
         return mixed
+
+
+def _by_order(weights: Tensor, bank: Tensor, size: int) -> Tensor:
+    """A leaf of all orders, `[*, orders, terms, …]` of `size` axes: one matrix product per order, one term left."""
+    flat = bank.flatten(2 - size).to(weights.dtype)
+    alone = weights.dim() < flat.dim()
+    tasks = weights.unsqueeze(-3) if alone else weights
+    parts = (tasks.transpose(-3, -2) @ flat).transpose(-3, -2).unsqueeze(-2)  # [*, T, orders, 1, rest]
+    parts = parts.unflatten(-1, bank.shape[2 - size :])
+    return parts.squeeze(-size - 1) if alone else parts
+
+
+def _of_order(weights: Tensor, bank: Tensor, axes: tuple[str, ...]) -> Tensor:
+    """A leaf that is one of the orders, its terms anywhere."""
+    shape = [size if axis == "term" else 1 for size, axis in zip(bank.shape, axes, strict=True)]
+    mine = weights.reshape(*weights.shape[:-1], *shape)
+    return (mine * bank).sum(axes.index("term") - len(axes), keepdim=True)
 
 
 def count_terms(rule: str, leaves: Leaves) -> int:
