@@ -8,13 +8,14 @@ ARGS  ?=
 
 export PYTHON VENV
 
-.PHONY: help demo test lint format docs data clean
+.PHONY: help demo test lint format docs bench data clean
 
 help:
 	@echo "make demo    the main job on real data, in minutes (options: make demo ARGS='--compare all')"
 	@echo "make test    the tests, examples in the documentation included"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
 	@echo "make docs    the documentation, in docs/_build              make clean    remove what was built"
+	@echo "make bench   a training step of each method, side by side (options: make bench ARGS=--quick)"
 
 demo: $(READY)
 	$(BIN)/taskfold demo $(ARGS)
@@ -36,6 +37,9 @@ format: $(READY)
 docs: $(READY)
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
 	@echo "Built docs/_build/index.html"
+
+bench: $(READY)
+	$(BIN)/python benchmarks/routed_step.py $(ARGS)
 
 # Fashion-MNIST comes as a Debian package; set-up tries once, this tries again.
 data: $(READY)

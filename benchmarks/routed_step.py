@@ -1,0 +1,123 @@
+"""One training step of every routed method, beside LoRA of the same rank and PEFT's Poly.
+
+    python benchmarks/routed_step.py --json routed_step.json        all networks, batches and ranks
+    python benchmarks/routed_step.py --quick                        one small network, in a minute
+
+A step is forward, loss, backward and AdamW, on one thread. Methods take turns; a time is divided by LoRA's in the same
+turn, and the table shows the median of these ratios with their quartiles. Peak memory is that of a process by itself
+(`--no-memory` leaves it out). Needs the `bench` extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from _contestants import Contestant, contestants, step
+from _networks import SIZES, Load
+from _timing import ratios, rounds
+
+REFERENCE = "LoRA shared"
+LOADS = [Load(16, 64, "grouped"), Load(16, 64, "shuffled"), Load(16, 64, "one task"), Load(8, 128, "grouped")]
+QUICK = [Load(16, 64, "grouped")]
+
+
+def main() -> None:
+    options = _options()
+    torch.set_num_threads(1)
+    if options.memory_of:
+        print(_peak(*options.memory_of))
+        return
+    document: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), "machine": _machine(), "tables": []}
+    for size, rank, load in _plan(options):
+        lineup = [one for one in contestants(rank) if _wanted(one, options.only)]
+        taken = rounds({one.name: step(one, SIZES[size], load) for one in lineup}, options.rounds, options.seconds)
+        table = ratios(taken, REFERENCE)
+        if options.memory:
+            for name in table:
+                table[name]["peak_mb"] = _peak_of(size, rank, load, name)
+        _show(f"{size}, r={rank}, {load}, {len(taken[REFERENCE])} rounds", table)
+        document["tables"].append(
+            {"network": size, "rank": rank, "batch": str(load), "methods": table, "raw_seconds": taken}
+        )
+        if options.json:
+            options.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write all numbers here")
+    parser.add_argument("--quick", action="store_true", help="one small network and one batch")
+    parser.add_argument("--rounds", type=int, default=40, help="at most")
+    parser.add_argument("--seconds", type=float, default=150.0, help="per table, after which no new round starts")
+    parser.add_argument("--networks", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--ranks", nargs="+", type=int, default=[16, 4])
+    parser.add_argument("--batches", nargs="+", help="only these, such as '16x64 grouped'")
+    parser.add_argument("--only", nargs="+", help="only these methods, beside the reference")
+    parser.add_argument("--no-memory", dest="memory", action="store_false")
+    parser.add_argument("--memory-of", nargs=4, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _plan(options: argparse.Namespace) -> list[tuple[str, int, Load]]:
+    if options.quick:
+        return [("t5-d256", 16, load) for load in QUICK]
+    chosen = [load for load in LOADS if not options.batches or str(load) in options.batches]
+    return [(size, rank, load) for size in options.networks for rank in options.ranks for load in chosen]
+
+
+def _wanted(contestant: Contestant, only: list[str] | None) -> bool:
+    return only is None or contestant.name in (REFERENCE, *only)
+
+
+def _peak_of(size: str, rank: int, load: Load, name: str) -> float:
+    """Peak memory of a method's step, in a process of its own."""
+    fields = [size, str(rank), json.dumps([load.rows, load.tokens, load.tasks]), name]
+    ran = subprocess.run(
+        [sys.executable, __file__, "--memory-of", *fields], check=True, capture_output=True, text=True
+    )
+    return float(ran.stdout)
+
+
+def _peak(size: str, rank: str, load: str, name: str) -> float:
+    """MB that two steps add to what the process has once the network stands."""
+    found = next(one for one in contestants(int(rank)) if one.name == name)
+    run = step(found, SIZES[size], Load(*json.loads(load)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    run()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def _machine() -> dict[str, Any]:
+    packages = ("torch", "transformers", "peft")
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def _show(title: str, table: dict[str, dict[str, float]]) -> None:
+    print(f"\n{title}")
+    print(f"{'':24}{'ms':>9}{'ratio':>8}   quartiles      peak MB")
+    for name, row in sorted(table.items(), key=lambda item: item[1]["ratio"]):
+        peak = f"{row['peak_mb']:>9.0f}" if "peak_mb" in row else ""
+        quartiles = f"{row['low']:.2f} – {row['high']:.2f}"
+        print(f"{name:24}{row['seconds'] * 1e3:>9.0f}{row['ratio']:>8.2f}   {quartiles}  {peak}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
