@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from taskfold.cli import app
+from taskfold.cli import _story, app
 
-from . import project
+from . import project, texts
 
 Run = Callable[..., Result]
 
@@ -30,3 +30,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     result = run("train", project.write(folder))
     assert result.exit_code == 0, result.output
     return folder
+
+
+@pytest.fixture(scope="session")
+def together(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """The folder of text tasks that have been trained together; not to be changed."""
+    folder = tmp_path_factory.mktemp("texts")
+    result = run("train", texts.write(folder))
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without the report, whose drawings take longer than the training."""
+    monkeypatch.setattr(_story, "write_report", lambda document, path: path)

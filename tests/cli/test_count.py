@@ -30,6 +30,34 @@ def test_the_papers_counts(run: Run, model: str, method: str, rank: int, factors
     assert found["per_task"]["factors"] == factors
 
 
+T5_XL = [  # numbers without routing; routing of one task, or of all 313 with it
+    ("lora", {"rank": 1}, 2_211_840, 0, 2_211_840),
+    ("tlora", {"rank": 16, "tensor_rank": 1, "order": 2}, 1_391_616, 0, 1_391_616),
+    ("poly", {"rank": 1, "skills": 8}, 17_694_720, 3_456, 18_776_448),
+    ("mhr", {"rank": 1, "skills": 8, "splits": 64}, 17_694_720, 221_184, 86_925_312),
+    ("tensorpoly-i", {"rank": 16, "tensor_rank": 8, "order": 2}, None, 3_456, 12_214_656),
+    ("tensorpoly-i", {"rank": 16, "tensor_rank": 20, "order": 2}, None, 8_640, 30_536_640),
+    ("tensorpoly-i", {"rank": 16, "tensor_rank": 8, "order": 4}, None, 3_456, 4_325_760),
+    ("tensorpoly-ii", {"rank": 16, "tensor_rank": 8, "order": 2}, None, 6_912, 13_296_384),
+    ("tensorpoly-ii", {"rank": 16, "tensor_rank": 20, "order": 2}, None, 17_280, 33_240_960),
+    ("tensorpoly-ii", {"rank": 16, "tensor_rank": 8, "order": 4}, None, 13_824, 7_570_944),
+]
+
+
+@pytest.mark.parametrize(("method", "settings", "modules", "routing", "total"), T5_XL)
+def test_a_t5_of_three_billion(
+    run: Run, method: str, settings: dict[str, int], modules: int | None, routing: int, total: int
+) -> None:
+    tasks = 313 if routing else 1
+    pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    result = run("count", "--model", "hf:t5-xl", "--method", method, *pairs, "--tasks", tasks, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["adapter_total"], found["routing"]) == (total, tasks * routing)
+    assert modules in (None, found["shared"] + tasks * found["per_task"]["factors"])
+    assert found["per_task"]["norm"] == 0
+
+
 def test_five_tasks_with_their_backbone(run: Run) -> None:
     result = run("count", "--model", "timm:resnet50", "--set", "rank=50", "--tasks", 5, "--json")
     found = json.loads(result.stdout)

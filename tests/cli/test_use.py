@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ class TestEvaluate:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["a.safetensors"], "need --backbone and --data"),
+            (["a.safetensors"], "task files need --data"),
             (["a.yaml", "b.safetensors"], "one configuration, or task files"),
             (["a.yaml", "--backbone", "x"], "leave them out"),
             (["a.safetensors", "--backbone", "x", "--data", "nowhere"], "must be a folder"),
@@ -158,7 +159,7 @@ class TestInspect:
         model = MultiTask(load(f"{trained}/net.py:build").network)
         for name, method in {"a": FTN(rank=1, sharing="shared"), "b": __import__("taskfold").FineTuning()}.items():
             model.add_task(name, head=2, method=method)
-            model.save_task(name, tmp_path / f"{name}.safetensors")
+            model.save_task(name, tmp_path / f"{name}.safetensors", standalone=True)
         cards = json.loads(run("inspect", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--json").stdout)
         assert cards[0]["parameters"]["shared"] == 8 + 8 + 9
         assert cards[1]["parameters"]["factors"] == model["b"].counts()["factors"]
@@ -189,14 +190,22 @@ class TestReport:
         assert "r.json" in result.stderr
 
 
-def test_the_demonstration_is_called_as_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: Run) -> None:
+@pytest.mark.parametrize("name", ["tasks", "routing"])
+def test_the_demonstration_is_called_as_asked(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: Run
+) -> None:
     from taskfold.cli import demo
 
     calls: list[tuple[object, ...]] = []
-    monkeypatch.setattr(demo, "run_demo", lambda plan, out, command: calls.append((plan, out, command)))
-    result = run("demo", "--quick", "--compare", "all", "--seeds", 2, "--out", tmp_path)
+
+    def stand_in(*asked: object) -> Callable[..., None]:
+        return lambda out, command: calls.append((*asked, out, command))
+
+    monkeypatch.setattr(demo, "DEMOS", {name: stand_in})
+    said = [] if name == "tasks" else [name]
+    result = run("demo", *said, "--quick", "--compare", "all", "--seeds", 2, "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
-    [(plan, out, command)] = calls
-    assert (plan.seeds, out) == ((0, 1), tmp_path)  # type: ignore[attr-defined]
-    assert command == f"taskfold demo --quick --compare all --seeds 2 --out {tmp_path}"
-    assert run("demo", "--compare", "some").exit_code == 2
+    command = " ".join(["taskfold demo", *said, f"--quick --compare all --seeds 2 --out {tmp_path}"])
+    assert calls == [("all", 2, True, tmp_path, command)]
+    assert run("demo", *said, "--compare", "some").exit_code == 2
+    assert "there is no demonstration 'nothing'" in run("demo", "nothing").stderr

@@ -97,7 +97,10 @@ def test_a_folder_of_hugging_face_counts_from_the_file_and_a_name_stays(tmp_path
         ("method: 5", "method: must be a method's name"),
         ("train: {wormup: 1}", "train.wormup: key is not known; did you mean warmup?"),
         ("train: {epochs: 0}", "train.epochs: must be ≥ 1, found 0"),
-        ("train: {factors: {lr: 1, optimizer: adamm}}", "train.factors.optimizer: must be 'adam', 'adamw' or 'sgd'"),
+        (
+            "train: {factors: {lr: 1, optimizer: adamm}}",
+            "train.factors.optimizer: must be 'adam', 'adamw', 'sgd' or 'adafactor'",
+        ),
         ("train: [1]", "train: must be a mapping, found [1]"),
         ("preprocessing: {resize: crop}", "preprocessing.resize: must be 'squash' or"),
         ("path: x", "path: key is not known"),

@@ -13,11 +13,12 @@ from ._output import echo, fail
 
 COMMANDS = {
     "demo": "The main job on real data: several tasks on one backbone, methods side by side, a report.",
-    "train": "Train every task of a configuration; run it again to go on after an interruption.",
-    "evaluate": "Measure saved tasks on their held-out test images.",
-    "predict": "Label images with one saved task, or with several at once.",
+    "train": "Train the tasks of a configuration, one by one or together; run it again to go on after an interruption.",
+    "transfer": "Teach new tasks from a few examples, on what others have learned together.",
+    "evaluate": "Measure saved tasks on their held-out test data.",
+    "predict": "Label images or answer texts with one saved task, or with several at once.",
     "count": "Count the parameters of a method on an architecture, exactly, without weights.",
-    "inspect": "Show what is in a task file.",
+    "inspect": "Show what is in a task file, or in an inventory.",
     "report": "Turn a results file into a report of one HTML page.",
 }
 

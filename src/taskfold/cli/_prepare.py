@@ -2,73 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from .. import MultiTask
 from ..backbones import LoadedBackbone
-from ..config.run import Config, TaskConfig
-from ..data import Preprocessing, TaskData, sound
+from ..config._parts import Plan, TaskPart
+from ..config.run import Config
+from ._images import ImageTask
 from ._output import UserError
+from ._ready import Ready
+from ._texts import TextTask
+
+READY: Mapping[str, type[Ready]] = {kind.kind: kind for kind in (ImageTask, TextTask)}
+"""What becomes of a task, by its kind of data."""
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A task that can be trained.
+class Opened:
+    """A network to add tasks to.
 
     Attributes:
-        config: what the configuration says of it.
-        data: its images, checked.
-        preprocessing: how they become tensors.
+        model: with what it stands on.
+        loaded: the backbone.
+        known: what `Ready.information` was of a task that new ones follow.
     """
 
-    config: TaskConfig
-    data: TaskData
-    preprocessing: Preprocessing
-
-    @property
-    def name(self) -> str:
-        """Of the task."""
-        return self.config.name
+    model: MultiTask
+    loaded: LoadedBackbone
+    known: Mapping[str, Any] | None = None
 
 
-def prepare(config: Config) -> tuple[MultiTask, LoadedBackbone, list[Ready]]:
+Adding = Callable[[Opened, TaskPart, Ready], None]
+
+
+def prepare(config: Config) -> tuple[Opened, list[Ready]]:
     """The backbone with all tasks added, untrained, and their data.
 
     Raises:
         UserError: lists all that is wrong with backbone, data and methods.
     """
-    problems: list[str] = []
-    data: dict[str, TaskData] = {}
-    for index, task in enumerate(config.tasks):
-        try:
-            data[task.name] = load_data(config, task)
-        except (ValueError, OSError, ImportError) as error:
-            problems += [f"tasks[{index}].source: {text.strip()}" for text in _each(str(error), task.name)]
-    try:
+    methods = {task.name: task.method for task in config.tasks}
+
+    def opening() -> Opened:
         loaded = config.load_backbone()
-    except (ValueError, OSError, ImportError) as error:
-        raise _failed(config, [f"backbone: {error}", *problems]) from None
-    model = MultiTask(loaded.network, features=loaded.features, num_features=loaded.num_features)
-    ready: list[Ready] = []
-    for index, task in enumerate(config.tasks):
-        try:
-            ready += [_add(model, loaded, task, data[task.name])] if task.name in data else []
-        except ValueError as error:
-            problems.append(f"tasks[{index}].method: {error}")
-    if problems:
-        raise _failed(config, problems)
-    return model, loaded, ready
+        return Opened(new_model(loaded), loaded)
+
+    def add(opened: Opened, task: TaskPart, ready: Ready) -> None:
+        # A task starts the same, whichever others there are.
+        with seeded(config.together.seed if config.together else task.train.seed):
+            opened.model.add_task(task.name, ready.head, method=methods[task.name], **ready.belonging)
+
+    return gather(config, "backbone", opening, add)
 
 
-def load_data(config: Config, task: TaskConfig) -> TaskData:
-    """A task's images, every one of them decoded once.
+def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) -> tuple[Opened, list[Ready]]:
+    """The network and the data of all tasks.
+
+    Args:
+        plan: the configuration.
+        ground: its key for what `opening` opens.
+        opening: gives the network.
+        add: adds a task to it.
 
     Raises:
-        DataError, MissingDataError, ImportError: what is wrong.
+        UserError: lists all that is wrong.
     """
-    return sound([task.source.load(task.name, config.split_seed)], config.corrupt)[0]
+    problems: list[tuple[str, str]] = []
+    data: dict[str, Any] = {}
+    for index, task in enumerate(plan.parts):
+        try:
+            data[task.name] = READY[task.kind.name].read(plan, task)
+        except (ValueError, OSError, ImportError) as error:
+            problems += [(f"tasks[{index}].source", text.strip()) for text in _each(str(error), task.name)]
+    try:
+        opened = opening()
+    except (ValueError, OSError, ImportError) as error:
+        raise _failed(plan, [(ground, str(error)), *problems]) from None
+    ready: list[Ready] = []
+    for index, task in enumerate(plan.parts):
+        if task.name not in data:
+            continue
+        place = ground
+        try:
+            one = READY[task.kind.name].prepare(task, data[task.name], opened.loaded, opened.known)
+            place = plan.method_key(index)
+            add(opened, task, one)
+            ready.append(one)
+        except ValueError as error:
+            problems.append((place, str(error)))
+    if problems:
+        raise _failed(plan, problems)
+    return opened, ready
+
+
+def new_model(loaded: LoadedBackbone) -> MultiTask:
+    """A model without tasks."""
+    return MultiTask(loaded.network, features=loaded.features, num_features=loaded.num_features)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run a block with random numbers of its own; those of the program go on as if there had been none."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def _each(message: str, name: str) -> list[str]:
@@ -76,19 +118,14 @@ def _each(message: str, name: str) -> list[str]:
     return [part for part in f"\n{message}".split(f"\ntask {name!r}: ") if part.strip()]
 
 
-def _add(model: MultiTask, loaded: LoadedBackbone, task: TaskConfig, data: TaskData) -> Ready:
-    preprocessing = task.preprocess(loaded)
-    with torch.random.fork_rng():
-        torch.manual_seed(task.train.seed)  # a task starts the same, whichever others there are
-        model.add_task(
-            task.name,
-            len(data.labels),
-            method=task.method,
-            labels=data.labels,
-            preprocessing=preprocessing.model_dump(mode="json"),
-        )
-    return Ready(task, data, preprocessing)
-
-
-def _failed(config: Config, problems: list[str]) -> UserError:
-    return UserError("\n".join(f"{config.path}: {problem}" for problem in problems))
+def _failed(plan: Plan, problems: list[tuple[str, str]]) -> UserError:
+    """What many tasks have in common is said once."""
+    places: dict[str, list[str]] = {}
+    for place, text in problems:
+        known = places.setdefault(text, [])
+        known += [place] if place not in known else []
+    lines = [
+        f"{plan.path}: {first}: {text}" + (f" (and {len(others)} other tasks)" if others else "")
+        for text, (first, *others) in places.items()
+    ]
+    return UserError("\n".join(lines))

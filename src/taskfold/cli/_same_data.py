@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import ImageSet
 from ..tasks import write_atomically
 from ._output import UserError
-from ._prepare import Ready
+from ._ready import Ready
 
 NAME = "data.json"
 
 
-def claim(folder: Path, task: Ready, *, new: bool) -> None:
+def claim(folder: Path, tasks: Sequence[Ready], *, new: bool) -> None:
     """Note in a training's folder what it is trained on; unless it is new, compare with what stands there.
 
     Raises:
         UserError: the training in the folder began with other data or preprocessing.
     """
-    here = {
-        "labels": list(task.data.labels),
-        "preprocessing": task.preprocessing.model_dump(mode="json"),
-        "train": _images(task.data.train),
-        "val": _images(task.data.val),
-    }
+    each = {task.name: task.identity for task in tasks}
+    here: dict[str, Any] = each if len(tasks) > 1 else tasks[0].identity
     there = None if new else _read(folder / NAME)
     if there is None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / NAME, json.dumps(here, ensure_ascii=False, indent=1).encode())
         return
     if differing := list(_differences(there, here)):
+        who = f"task {tasks[0].name!r} was" if len(tasks) == 1 else "these tasks were"
         raise UserError(
-            f"task {task.name!r} was trained before with other data: {'; '.join(differing)}; "
+            f"{who} trained before with other data: {'; '.join(differing)}; "
             f"choose another output, or start over with --fresh ({folder})"
         )
-
-
-def _images(images: ImageSet) -> str:
-    """Which images, by name and class: a folder may move."""
-    listing = json.dumps([list(images.names), [int(target) for target in images.targets]])
-    return f"{len(images)} images {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
 
 
 def _read(path: Path) -> Any:

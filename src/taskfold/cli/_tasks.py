@@ -6,34 +6,77 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone, load
-from ..data import Preprocessing
-from ..tasks import read_header
+from ..tasks import TaskFileError, read_header
+from ._images import ImageTask
+from ._origin import inventory_for, origin_of
 from ._output import UserError
+from ._prepare import new_model
 
 SUFFIX = ".safetensors"
 
 
-def load_tasks(backbone: str, weights: Path | None, files: Sequence[Path]) -> tuple[MultiTask, LoadedBackbone]:
+def load_tasks(
+    backbone: str | None, weights: Path | None, files: Sequence[Path], inventory: Path | None = None
+) -> tuple[MultiTask, LoadedBackbone]:
     """The backbone with the tasks of these files.
 
+    Args:
+        backbone: a specification; None: as the run of the first file noted it.
+        weights: of the backbone.
+        files: task files.
+        inventory: what they stand on, if they do; None: looked for beside them.
+
     Raises:
-        UserError: two files hold tasks of one name.
-        TaskFileError, BackboneError, FileNotFoundError: as for loading.
+        UserError: two files hold tasks of one name, or backbone or inventory are not to be found.
+        TaskFileError, BackboneError, FileNotFoundError: as for loading them.
     """
     by_name: dict[str, Path] = {}
+    standing: list[Path] = []
     for file in files:
-        name = read_header(file)["task"]
-        if (first := by_name.setdefault(name, file)) != file:
-            raise UserError(f"{first} and {file} both hold a task {name!r}; give one of them")
-    loaded = load(backbone, weights=weights)
-    model = MultiTask(loaded.network, features=loaded.features, num_features=loaded.num_features).train(False)
+        header = read_header(file)
+        if (first := by_name.setdefault(header["task"], file)) != file:
+            raise UserError(f"{first} and {file} both hold a task {header['task']!r}; give one of them")
+        if needs_inventory(header):
+            standing.append(file)
+    loaded = _backbone(backbone, weights, files)
+    model = new_model(loaded).train(False)
+    for place in dict.fromkeys([inventory] if inventory and standing else map(inventory_for, standing)):
+        model.load_inventory(place)
     for file in by_name.values():
-        model.load_task(file)
+        load_task(model, file)
     return model.to(best_device()), loaded
+
+
+def load_task(model: MultiTask, file: Path, name: str | None = None) -> Task:
+    """Add the task of a file.
+
+    Raises:
+        UserError: it is damaged, or of another backbone or inventory; in the words of the command line.
+    """
+    try:
+        return model.load_task(file, name=name)
+    except TaskFileError as error:
+        message = str(error)
+        for remedy in ("load its file first: model.load_inventory(…)", "load it into a model with its own"):
+            message = message.replace(remedy, "give the file that it was trained on with --inventory FILE")
+        raise UserError(message) from None
+
+
+def needs_inventory(header: dict[str, object]) -> bool:
+    """Whether a task file names an inventory that is not in it."""
+    stated = header.get("inventory")
+    return isinstance(stated, dict) and not stated.get("standalone")
+
+
+def _backbone(spec: str | None, weights: Path | None, files: Sequence[Path]) -> LoadedBackbone:
+    if spec is not None:
+        return load(spec, weights=weights)
+    if files and (noted := origin_of(files[0])) is not None:
+        return noted.load_backbone()
+    raise UserError("task files need --backbone: they stand on it, and its weights are not in them")
 
 
 def best_device() -> torch.device:
@@ -41,24 +84,9 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def preprocessing_of(task: Task, loaded: LoadedBackbone) -> Preprocessing:
-    """What a task was trained with; if its file does not say, what the backbone expects.
-
-    Raises:
-        UserError: neither says, or the file says something that does not exist.
-    """
-    if task.info.preprocessing:
-        try:
-            return Preprocessing.model_validate(task.info.preprocessing)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UserError(
-                f"task {task.name!r}: its preprocessing cannot be used here: {'.'.join(map(str, first['loc']))}: "
-                f"{first['msg']}; it was saved by another version of taskfold, or by hand"
-            ) from None
-    if loaded.preprocessing is None:
-        raise UserError(f"task {task.name!r} does not say how its images are made ready, nor does {loaded.name}")
-    return Preprocessing.from_config(loaded.preprocessing)
+def kind_of(task: Task) -> str:
+    """The kind of data of a saved task."""
+    return str(task.info.preprocessing.get("kind", ImageTask.kind))
 
 
 def label_of(task: Task, index: int) -> str:

@@ -9,21 +9,19 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
-from ..tasks import read
+from ._cards import KINDS, card
 from ._output import emit, fail, say, show
 
-KINDS = ("factors", "norm", "running statistics", "head", "shared")
 _LABELS = 12
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(metavar="TASKFILES…", help="Task files (.safetensors).")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Task files, inventory files (.safetensors).")],
     tensors: Annotated[bool, typer.Option("--tensors", help="Also list every tensor.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object for each file.")] = False,
 ) -> None:
-    """Show what is in a task file; its contents are checked against its digest, and nothing is run."""
+    """Show what is in a task file or an inventory; contents are checked against their digest, and nothing is run."""
     cards, errors = [], []
     for path in files:
         try:
@@ -41,74 +39,8 @@ def inspect(
         fail(errors[-1])
 
 
-def card(path: Path, tensors: bool = False) -> dict[str, Any]:
-    """What a task file says of itself.
-
-    Raises:
-        FileNotFoundError, TaskFileError: there is none, or it is damaged.
-    """
-    contents = read(path)
-    header, info = contents.header, contents.header["info"]
-    kinds = {name: kind_of(name, contents.tensors) for name in contents.tensors}
-    found: dict[str, Any] = {
-        "file": str(path),
-        "task": header["task"],
-        "format_version": header["format_version"],
-        "method": header["method"],
-        "head": header["head"],
-        "labels": info["labels"],
-        "preprocessing": info["preprocessing"],
-        "metrics": info["metrics"],
-        "backbone": header["backbone"],
-        "parameters": dict.fromkeys(KINDS, 0),
-        "bytes": dict.fromkeys(KINDS, 0),
-        "file_bytes": path.stat().st_size,
-    }
-    for name, tensor in contents.tensors.items():
-        found["parameters"][kinds[name]] += tensor.numel()
-        found["bytes"][kinds[name]] += tensor.numel() * tensor.element_size()
-    if tensors:
-        found["tensors"] = {
-            name: {"kind": kinds[name], "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
-            for name, tensor in contents.tensors.items()
-        }
-    return found
-
-
-def kind_of(name: str, tensors: Mapping[str, Tensor]) -> str:
-    """What a tensor counts as, by its name: see `Task.groups`."""
-    if name.startswith("inventory:"):
-        return "shared"
-    if not name.startswith("sites."):
-        return "head"
-    if ".updates." in name:
-        return "factors"
-    leaf = name.rpartition(".")[2]
-    if leaf.startswith("running_") or leaf == "num_batches_tracked":
-        return "running statistics"
-    # Normalisation holds vectors only; what is copied beside a matrix is a layer fine-tuned as a whole.
-    site = name.partition(".own.")[0]
-    whole = any(tensor.dim() > 1 for other, tensor in tensors.items() if other.startswith(f"{site}.own."))
-    return "factors" if whole else "norm"
-
-
 def _table(found: Mapping[str, Any]) -> Group:
-    head, labels = found["head"], found["labels"]
-    facts = {
-        "task": found["task"],
-        "file": f"{found['file']} ({found['file_bytes']:,} bytes, format {found['format_version']}, intact)",
-        "method": found["method"]["name"],
-        "settings": _pairs(found["method"]["settings"]),
-        "head": "none"
-        if head is None
-        else f"{head['outputs']} outputs"
-        if "outputs" in head
-        else "a module of its own",
-        "labels": ", ".join(labels[:_LABELS]) + (f" … ({len(labels)} in all)" if len(labels) > _LABELS else ""),
-        "preprocessing": _pairs(found["preprocessing"]),
-        "metrics": _pairs(found["metrics"]),
-        "backbone": f"{found['backbone']['class']}, fingerprint {found['backbone']['fingerprint'][:16]}…",
-    }
+    facts = _of_task(found) if found["kind"] == "task" else _of_inventory(found)
     card = Table(box=box.SIMPLE, show_header=False)
     for key, value in facts.items():
         card.add_row(Text(key, style="bold"), Text(value or "–"))
@@ -119,6 +51,55 @@ def _table(found: Mapping[str, Any]) -> Group:
     for column in sizes.columns[1:]:
         column.justify = "right"
     return Group(card, sizes, *([_tensors(found["tensors"])] if "tensors" in found else []))
+
+
+def _of_task(found: Mapping[str, Any]) -> dict[str, str]:
+    labels, inventory = found["labels"], found["inventory"]
+    facts = {
+        "task": found["task"],
+        "file": _file(found),
+        "method": found["method"]["name"],
+        "settings": _pairs(found["method"]["settings"]),
+        "head": _head(found["head"]),
+        "labels": ", ".join(labels[:_LABELS]) + (f" … ({len(labels)} in all)" if len(labels) > _LABELS else ""),
+        "preprocessing": _pairs(found["preprocessing"]),
+        "metrics": _pairs(found["metrics"]),
+        "backbone": _backbone(found),
+    }
+    if found["transfer"]:
+        facts["transfer"] = f"{found['transfer']} ({_MODES.get(found['transfer'], 'of a newer version')})"
+    if inventory:
+        where = "in this file" if inventory["standalone"] else "in a file of its own"
+        facts["inventory"] = f"fingerprint {inventory['fingerprint'][:16]}…, {where}"
+    return facts
+
+
+_MODES = {
+    "z": "its routing was learned on the inventory",
+    "mu": "its own copy of the factors was learned, under a fixed routing",
+    "all": "its routing and its own copy of the factors were learned",
+}
+
+
+def _of_inventory(found: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"inventory": "what tasks share", "file": _file(found)}
+    for name, part in found["methods"].items():
+        numbers = f"{part['layers']} layers, {part['numbers']:,} numbers"
+        experts = part["experts"]
+        facts[f"method {name}"] = numbers + (f", {' or '.join(map(str, experts))} experts in each" if experts else "")
+    tasks = found["tasks"]
+    facts["tasks beside it"] = ", ".join(tasks[:_LABELS]) + (
+        f" … ({len(tasks)} in all)" if len(tasks) > _LABELS else ""
+    )
+    return facts | {"backbone": _backbone(found)}
+
+
+def _file(found: Mapping[str, Any]) -> str:
+    return f"{found['file']} ({found['file_bytes']:,} bytes, format {found['format_version']}, intact)"
+
+
+def _backbone(found: Mapping[str, Any]) -> str:
+    return f"{found['backbone']['class']}, fingerprint {found['backbone']['fingerprint'][:16]}…"
 
 
 def _tensors(tensors: Mapping[str, Mapping[str, Any]]) -> Table:

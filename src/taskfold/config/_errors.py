@@ -169,7 +169,7 @@ def _keys(kind: Any, path: Sequence[object]) -> list[str]:
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return []
     if not path:
-        return list(kind.model_fields)
+        return [field.alias or name for name, field in kind.model_fields.items()]
     field = kind.model_fields.get(str(path[0]))
     return _keys(field.annotation, path[1:]) if field else []
 

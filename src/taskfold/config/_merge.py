@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._errors import Place, has
 
-_GENERAL = ("method", "train", "preprocessing")
+_GENERAL = ("method", "train", "preprocessing", "text")
+_DEEP = ("train", "text")
+"""Sections whose mappings are merged, not replaced."""
 
 
 def merged(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with method, training and preprocessing written out in every task; what is no mapping stays.
+    """The document with what holds for all written out in every task and in `together`; what is no mapping stays.
 
     Example:
-        >>> merged({"method": {"name": "ftn", "rank": 8}, "tasks": [{"method": {"rank": 20}}]})["tasks"]
-        [{'method': {'name': 'ftn', 'rank': 20}, 'train': {}, 'preprocessing': {}}]
+        >>> whole = merged({"method": {"name": "ftn", "rank": 8}, "tasks": [{"method": {"rank": 20}}]})
+        >>> whole["tasks"]
+        [{'method': {'name': 'ftn', 'rank': 20}, 'train': {}, 'preprocessing': {}, 'text': {}}]
     """
+    whole = written_out(document, _GENERAL)
+    said = document.get("together")
+    if said is True or isinstance(said, dict):
+        whole["together"] = _over(document.get("train"), {} if said is True else said, deep=True)
+    elif said is False:
+        whole["together"] = None
+    return whole
+
+
+def written_out(document: Mapping[str, Any], sections: Sequence[str]) -> dict[str, Any]:
+    """The document with these sections written out in every task."""
     tasks = document.get("tasks")
     if not isinstance(tasks, list):
         return dict(document)
-    general = {
-        "method": as_method(document.get("method")),
-        "train": document.get("train"),
-        "preprocessing": document.get("preprocessing"),
-    }
+    general = {key: document.get(key) for key in sections}
+    if "method" in sections:
+        general["method"] = as_method(document.get("method"))
     if "image_size" in document and isinstance(general["preprocessing"] or {}, dict):
         general["preprocessing"] = {"size": document["image_size"], **(general["preprocessing"] or {})}
     return {**document, "tasks": [_task(task, general) if isinstance(task, dict) else task for task in tasks]}
@@ -38,18 +50,16 @@ def as_method(value: Any) -> Any:
 
 
 def _task(task: dict[str, Any], general: dict[str, Any]) -> dict[str, Any]:
+    found = {key: _over(general[key], task.get(key), deep=key in _DEEP) for key in general if key != "method"}
+    if "method" not in general:
+        return {**task, **found}
     own = task.get("method")
     if isinstance(own, str):
         own = {"name": own}
     shared = general["method"]
     if isinstance(own, dict) and isinstance(shared, dict) and own.get("name", shared["name"]) != shared["name"]:
         shared = {}  # another method has other settings
-    return {
-        **task,
-        "method": _over(shared, own),
-        "train": _over(general["train"], task.get("train"), deep=True),
-        "preprocessing": _over(general["preprocessing"], task.get("preprocessing")),
-    }
+    return {**task, "method": _over(shared, own), **found}
 
 
 def _over(below: Any, above: Any, deep: bool = False) -> Any:
@@ -63,10 +73,19 @@ def _over(below: Any, above: Any, deep: bool = False) -> Any:
 
 def attributed(found: list[tuple[Place, str]], document: Mapping[str, Any]) -> list[tuple[Place, str]]:
     """Problems at their places in the document: what all tasks share is wrong once, at the top."""
-    return [(_origin(place, document), text) for place, text in found]
+    placed: list[tuple[Place, str]] = []
+    for place, text in found:
+        where = _origin(place, document)
+        if place[:1] == ("together",) and where != place and any(place == where for place, _ in placed):
+            continue  # of `train`, which has been asked already
+        placed.append((where, text))
+    return placed
 
 
 def _origin(place: Place, document: Mapping[str, Any]) -> Place:
+    if place[:1] == ("together",):
+        below = ("train", *place[1:])
+        return below if not _holds(document, place) and _holds(document, below) else place
     general = place[2:]  # behind tasks and index
     if place[:1] != ("tasks",) or general[:1] not in {(section,) for section in _GENERAL}:
         return place

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from .run import Config
+    from ._parts import Plan
 
+P = TypeVar("P", bound="Plan")
 M = TypeVar("M", bound=BaseModel)
 
 
-def rooted(config: Config, base: Path) -> Config:
+def rooted(config: P, base: Path) -> P:
     """The configuration with its paths joined to `base`."""
-    tasks = tuple(task.model_copy(update={"source": _joined(task.source, base)}) for task in config.tasks)
-    return _joined(config, base).model_copy(update={"tasks": tasks, "backbone": _joined(config.backbone, base)})
+    update: dict[str, Any] = {
+        "tasks": tuple(task.model_copy(update={"source": _joined(task.source, base)}) for task in config.parts)
+    }
+    update |= {
+        name: _joined(value, base) for name, value in config if name == "backbone" and isinstance(value, BaseModel)
+    }
+    return _joined(config, base).model_copy(update=update)
 
 
 def _joined(model: M, base: Path) -> M:

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    InstanceOf,
-    PositiveInt,
-    PrivateAttr,
-    ValidationError,
-)
+from pydantic import BeforeValidator, Field, InstanceOf
 
 from ..backbones import LoadedBackbone, load
-from ..data import AnySource, Preprocessing
 from ..methods import Method
-from ..tasks import check_name
-from ..train import Settings
-from ._errors import ConfigError, custom, listing, problems, sentence
-from ._merge import as_method, attributed, merged
+from ..train import JointSettings
+from ._document import checked, document_of
+from ._errors import ConfigError, custom
+from ._merge import as_method, merged
 from ._method import try_method
-from ._names import repeated
-from ._paths import rooted
-from ._yaml import parse
+from ._parts import Part, Plan, TaskPart
+from ._together import together_problems
+from .transfer import TransferConfig, load_transfer
+
+__all__ = ["BackboneConfig", "Config", "TaskConfig", "load_any", "load_config"]
 
 
 def _method(value: Any) -> Any:
@@ -44,11 +36,7 @@ def _backbone(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BackboneConfig(_Part):
+class BackboneConfig(Part):
     """The frozen network. See `taskfold.backbones.load`."""
 
     model: str
@@ -56,61 +44,42 @@ class BackboneConfig(_Part):
     pretrained: bool = True
 
 
-class TaskConfig(_Part):
+class TaskConfig(TaskPart):
     """One task: its data, and how it is adapted, trained and preprocessed."""
 
-    name: Annotated[str, AfterValidator(check_name)]
-    source: AnySource
     method: Annotated[InstanceOf[Method], BeforeValidator(_method)]
-    train: Settings
-    preprocessing: Preprocessing
-
-    def preprocess(self, backbone: LoadedBackbone) -> Preprocessing:
-        """What the backbone expects, then what is usual for the data, then what the configuration says."""
-        base = Preprocessing.from_config(backbone.preprocessing or {})
-        return self.source.preprocessing(base).changed(**self.preprocessing.model_dump(exclude_unset=True))
 
 
-class Config(_Part):
+class Config(Plan):
     """A whole run. `load_config` writes what holds for all tasks out in every one of them.
 
     Attributes:
         backbone: the frozen network.
         tasks: in the order of training.
-        output: folder for all that is written.
-        corrupt: unreadable images: `error`; `skip` leaves them out; `trust` does not look.
-        split_seed: of the splits that are made where a source has none; training has its own seed.
+        together: train all tasks at once, so; None: one after another.
     """
 
     backbone: Annotated[BackboneConfig, BeforeValidator(_backbone)]
-    output: Path
-    corrupt: Literal["error", "skip", "trust"] = "error"
-    split_seed: int = Field(0, ge=0)
+    together: JointSettings | None = None
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
-    _path: Path = PrivateAttr(Path())
 
     method: Any = Field(None, exclude=True)
-    train: Any = Field(None, exclude=True)
-    preprocessing: Any = Field(None, exclude=True)
-    image_size: PositiveInt | None = Field(None, exclude=True)
 
     @property
-    def path(self) -> Path:
-        """The file that it came from."""
-        return self._path
+    def parts(self) -> Sequence[TaskPart]:
+        """The tasks."""
+        return self.tasks
+
+    @property
+    def inventory_file(self) -> Path:
+        """Where what tasks share is saved."""
+        return self.output / "inventory.safetensors"
 
     def load_backbone(self) -> LoadedBackbone:
         """The network with its weights."""
         chosen = self.backbone
-        return load(chosen.model, weights=chosen.weights, pretrained=chosen.pretrained, base=self.path.parent)
-
-    def task_file(self, task: TaskConfig) -> Path:
-        """Where a trained task is saved."""
-        return self.output / "tasks" / f"{task.name}.safetensors"
-
-    def run_folder(self, task: TaskConfig) -> Path:
-        """Where a task's training keeps its checkpoint and log."""
-        return self.output / "train" / task.name
+        weights = chosen.weights and chosen.weights.absolute()  # it counts from the file's folder already
+        return load(chosen.model, weights=weights, pretrained=chosen.pretrained, base=self.path.parent)
 
 
 def load_config(path: str | Path) -> Config:
@@ -121,21 +90,17 @@ def load_config(path: str | Path) -> Config:
         ConfigError: lists everything that is wrong: key, value found, values allowed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no configuration file {str(path)!r}")
-    try:
-        document = parse(path.read_text(encoding="utf-8-sig"), str(path))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: must be a mapping with backbone, tasks and output, found {type(document).__name__}")
+    document = document_of(path, "backbone, tasks and output")
+    if "from" in document and "backbone" not in document:
+        raise ConfigError(f"{path}: stands on another run ('from'): use it with taskfold transfer {path}")
     whole = merged(document)
-    found, config = repeated(document), None
-    try:
-        config = Config.model_validate(whole)
-    except ValidationError as error:
-        found += attributed(problems(error, whole, Config), document)
-    if config is None or found:
-        raise listing(str(path), list(dict.fromkeys(sentence(place, text) for place, text in found)))
-    config._path = path
-    return rooted(config, path.parent)
+    return checked(path, document, whole, Config, together_problems(document, whole))
+
+
+def load_any(path: str | Path) -> Config | TransferConfig:
+    """Read a configuration of `taskfold train` or, if it says `from`, of `taskfold transfer`.
+
+    Raises:
+        FileNotFoundError, ConfigError: as for each of them.
+    """
+    return load_transfer(path) if "from" in document_of(Path(path), "tasks and output") else load_config(path)

@@ -26,14 +26,15 @@ class Contender:
         label: its row in the tables.
         method: the method.
         lr: learning rate of the factors in joint training.
-        ways: how it learns the held-out languages, and the learning rate of the factors.
-        routing: learning rate of the routing. A language sees few steps here; at the paper's 0.1 it would hardly move.
+        ways: how it learns the held-out languages, and the learning rates of factors and routing for that.
+        routing: learning rate of the routing in joint training. A language sees few steps here; at the paper's 0.1 it
+            would hardly move.
     """
 
     label: str
     method: Method
     lr: float
-    ways: Mapping[Way, float]
+    ways: Mapping[Way, tuple[float, float]]
     routing: float = 1.0
 
     @property
@@ -109,23 +110,25 @@ SOME = (
 SOME_HELD_OUT = ("Galician", "Nynorsk", "Slovak", "Scottish Gaelic", "Latvian")
 
 
-def _routed(lr: float) -> Mapping[Way, float]:
-    return {"all": lr, "mu": lr, "z": lr}
+def _routed(all: float, mu: float, z: float) -> Mapping[Way, tuple[float, float]]:
+    """Learning rates: of the factors, of the factors, of the routing."""
+    return {"all": (all, 1.0), "mu": (mu, 1.0), "z": (mu, z)}
 
 
 def contenders() -> dict[str, Contender]:
     """All of them, by label. Learning rates were chosen on validation data by `experiments/routing_rates.py`."""
     poly, tensor = Poly(rank=4, skills=8), TensorPolyI(rank=16, tensor_rank=8)
+    low_rank, entangled = _routed(1e-2, 1e-2, 0.3), _routed(1e-2, 3e-2, 0.3)
     found = [
-        Contender("LoRA shared", LoRA(rank=4, alpha=1.0, sharing="shared"), 2e-2, {"continue": 1e-2}),
-        Contender("LoRA private", LoRA(rank=4, alpha=1.0), 5e-2, {"scratch": 3e-2}),
-        Contender("TLoRA shared", TLoRA(rank=16, sharing="shared"), 5e-2, {"continue": 3e-2}),
-        Contender("Poly", poly, 2e-2, _routed(1e-2)),
-        Contender("MHR", MHR(rank=4, skills=8, splits=4), 2e-2, _routed(1e-2)),
-        Contender("TensorPoly-I", tensor, 1e-1, _routed(3e-2)),
-        Contender("TensorPoly-II", TensorPolyII(rank=16, tensor_rank=8), 1e-1, _routed(3e-2)),
-        Contender("Poly, random", replace(poly, allocation="random"), 2e-2, {"random-mu": 1e-2}),
-        Contender("TensorPoly-I, random", replace(tensor, allocation="random"), 1e-1, {"random-mu": 3e-2}),
+        Contender("LoRA shared", LoRA(rank=4, alpha=1.0, sharing="shared"), 2e-2, {"continue": (1e-2, 1.0)}),
+        Contender("LoRA private", LoRA(rank=4, alpha=1.0), 5e-2, {"scratch": (1e-2, 1.0)}),
+        Contender("TLoRA shared", TLoRA(rank=16, sharing="shared"), 5e-2, {"continue": (3e-2, 1.0)}),
+        Contender("Poly", poly, 2e-2, low_rank),
+        Contender("MHR", MHR(rank=4, skills=8, splits=4), 2e-2, _routed(3e-3, 1e-2, 0.3)),
+        Contender("TensorPoly-I", tensor, 5e-2, entangled),
+        Contender("TensorPoly-II", TensorPolyII(rank=16, tensor_rank=8), 5e-2, _routed(3e-2, 3e-2, 0.3)),
+        Contender("Poly, random", replace(poly, allocation="random"), 2e-2, {"random-mu": low_rank["mu"]}),
+        Contender("TensorPoly-I, random", replace(tensor, allocation="random"), 5e-2, {"random-mu": entangled["mu"]}),
     ]
     return {one.label: one for one in found}
 

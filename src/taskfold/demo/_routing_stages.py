@@ -156,7 +156,7 @@ class Bench:
             plan.transfer,
             plan.losses,
             seed,
-            (contender.ways[way], contender.routing),
+            contender.ways[way],
             f"{contender.label} · {way} · {shots} examples",
         )
         counted = sum(p.numel() for p in set(model[plan.held_out[0]].parameters()) if p.requires_grad)

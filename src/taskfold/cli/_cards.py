@@ -1,0 +1,128 @@
+"""What task and inventory files say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..routing import LOGITS
+from ..tasks import Contents, TaskFileError, digest, read, read_header
+
+KINDS = ("factors", "routing", "norm", "running statistics", "head", "shared")
+
+
+def card(path: Path, tensors: bool = False) -> dict[str, Any]:
+    """What a file says of itself.
+
+    Args:
+        path: a task file, or an inventory.
+        tensors: also name every tensor.
+
+    Raises:
+        FileNotFoundError, TaskFileError: there is none, or it is damaged.
+    """
+    kind = "inventory" if _is_inventory(path) else "task"
+    contents = read(path, kind)
+    kinds = {name: "shared" if kind == "inventory" else kind_of(name, contents.tensors) for name in contents.tensors}
+    found: dict[str, Any] = {
+        "kind": kind,
+        "file": str(path),
+        "format_version": contents.header["format_version"],
+        **(_inventory(path, contents) if kind == "inventory" else _task(contents)),
+        "backbone": contents.header["backbone"],
+        "parameters": dict.fromkeys(KINDS, 0),
+        "bytes": dict.fromkeys(KINDS, 0),
+        "file_bytes": path.stat().st_size,
+    }
+    for name, tensor in contents.tensors.items():
+        found["parameters"][kinds[name]] += tensor.numel()
+        found["bytes"][kinds[name]] += tensor.numel() * tensor.element_size()
+    if tensors:
+        found["tensors"] = {
+            name: {"kind": kinds[name], "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+            for name, tensor in contents.tensors.items()
+        }
+    return found
+
+
+def kind_of(name: str, tensors: Mapping[str, Tensor]) -> str:
+    """What a tensor counts as, by its name: see `Task.groups`."""
+    if name.startswith("inventory:"):
+        return "shared"
+    if not name.startswith("sites."):
+        return "head"
+    leaf = name.rpartition(".")[2]
+    if ".updates." in name:
+        return "routing" if leaf == LOGITS else "factors"
+    if leaf.startswith("running_") or leaf == "num_batches_tracked":
+        return "running statistics"
+    # Normalisation holds vectors only; what is copied beside a matrix is a layer fine-tuned as a whole.
+    site = name.partition(".own.")[0]
+    whole = any(tensor.dim() > 1 for other, tensor in tensors.items() if other.startswith(f"{site}.own."))
+    return "factors" if whole else "norm"
+
+
+def _is_inventory(path: Path) -> bool:
+    try:
+        read_header(path, "inventory")
+    except TaskFileError:
+        return False  # if it is no task either, that is said when it is read as one
+    return True
+
+
+def _task(contents: Contents) -> dict[str, Any]:
+    header, info = contents.header, contents.header["info"]
+    return {
+        "task": header["task"],
+        "method": header["method"],
+        "head": header["head"],
+        "labels": info["labels"],
+        "preprocessing": info["preprocessing"],
+        "metrics": info["metrics"],
+        "transfer": header.get("transfer"),
+        "inventory": header.get("inventory"),
+    }
+
+
+def _inventory(path: Path, contents: Contents) -> dict[str, Any]:
+    """Methods with their layers and numbers; experts, as tasks beside the file route them."""
+    tasks = dict(_tasks_on(path, contents))
+    methods: dict[str, dict[str, Any]] = {}
+    layers: dict[str, set[str]] = {}
+    for key, tensor in contents.tensors.items():
+        prefix, _, rest = key.partition("/")
+        name = prefix.partition(".")[0]
+        part = methods.setdefault(name, {"layers": 0, "experts": [], "numbers": 0})
+        part["numbers"] += tensor.numel()
+        layers.setdefault(name, set()).add(rest.rpartition(":")[0])
+        part["layers"] = len(layers[name])
+    for task in tasks.values():
+        part = methods.get(task.header["method"]["name"])
+        if part is not None:
+            routed = {tensor.shape[-1] for leaf, tensor in task.tensors.items() if leaf.endswith(f".{LOGITS}")}
+            part["experts"] = sorted({*part["experts"], *routed})
+    return {"methods": methods, "tasks": list(tasks)}
+
+
+def _tasks_on(path: Path, contents: Contents) -> Iterator[tuple[str, Contents]]:
+    """Task files beside an inventory, or in `tasks` beside it, that name it; damaged ones are passed over."""
+    for file in sorted([*path.parent.glob("*.safetensors"), *(path.parent / "tasks").glob("*.safetensors")]):
+        try:
+            stated = read_header(file).get("inventory")
+            if not stated or stated["standalone"]:
+                continue
+            task = read(file)
+        except (TaskFileError, OSError):
+            continue
+        if stated["fingerprint"] in _fingerprints(contents, task):
+            yield task.header["task"], task
+
+
+def _fingerprints(contents: Contents, task: Contents) -> set[str]:
+    """Of all that is in the inventory, and of what a task's own method has in it."""
+    method = task.header["method"]["name"]
+    mine = {key: tensor for key, tensor in contents.tensors.items() if key.partition(".")[0] == method}
+    return {digest(contents.tensors), digest(mine)}

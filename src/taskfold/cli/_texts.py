@@ -1,0 +1,241 @@
+"""Tasks that answer texts with texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any, Self
+
+from pydantic import BaseModel, ValidationError
+
+from .. import MultiTask, Task
+from ..backbones import LoadedBackbone
+from ..config._parts import Plan, TaskPart
+from ..text import Collator, Example, exact_match, few_shot, generate, rank_classify
+from ..text.configured import TextData, TextSettings, TextSource
+from ..train import TaskSet
+from ._output import UserError
+from ._ready import Ready, Shown, Tested
+
+READING = ("max_input", "max_target", "cut", "length_normalised", "num_beams")
+"""Settings that a task is used with; the others are of its training."""
+SHOWN = 6
+"""Test examples in the report."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A tokenizer and how it is used: what texts need beside the network."""
+
+    tokenizer: Any
+    causal: bool
+    start_token: int | None
+    settings: TextSettings
+    prompt: str = "{text}"
+
+    @classmethod
+    def of(cls, loaded: LoadedBackbone, settings: TextSettings, prompt: str = "{text}") -> Reader:
+        """For a backbone.
+
+        Raises:
+            UserError: it does not write text.
+        """
+        if loaded.tokenizer is None or loaded.generative is None:
+            lacks = "tokenizer" if loaded.tokenizer is None else "language head"
+            raise UserError(
+                f"{loaded.name} has no {lacks} that is known of; tasks of texts need a language model: hf:NAME, "
+                "packaged:lemma-t5, or a function that returns a LoadedBackbone with tokenizer and generative"
+            )
+        start = getattr(getattr(loaded.network, "config", None), "decoder_start_token_id", None)
+        return cls(_made(loaded.tokenizer), loaded.generative == "causal", start, settings, prompt)
+
+    @classmethod
+    def of_task(cls, task: Task, loaded: LoadedBackbone) -> Reader:
+        """As a saved task was trained.
+
+        Raises:
+            UserError: its file says something that does not exist, or the backbone does not write text.
+        """
+        said = {key: value for key, value in task.info.preprocessing.items() if key not in ("kind", "prompt")}
+        try:
+            settings = TextSettings.model_validate(said)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(
+                f"task {task.name!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}; it was saved by another "
+                "version of taskfold, or by hand"
+            ) from None
+        return cls.of(loaded, settings, task.info.preprocessing.get("prompt", "{text}"))
+
+    @property
+    def information(self) -> dict[str, Any]:
+        """What a task file keeps."""
+        return {
+            "kind": TextTask.kind,
+            **self.settings.model_dump(mode="json", include=set(READING)),
+            "prompt": self.prompt,
+        }
+
+    def collator(self, choices: bool) -> Collator:
+        """Examples → batches."""
+        return self.settings.collator(self.tokenizer, causal=self.causal, choices=choices, start_token=self.start_token)
+
+    def write(self, model: MultiTask, names: str | Sequence[str], asked: Sequence[Example], size: int) -> list[str]:
+        """What tasks write to inputs."""
+        beams, longest = self.settings.num_beams, self.settings.max_target
+        return generate(
+            model, names, asked, self.collator(False), batch_size=size, num_beams=beams, max_new_tokens=longest
+        )
+
+
+@dataclass(frozen=True)
+class TextTask(Ready):
+    """A task on texts.
+
+    Attributes:
+        data: its examples.
+        reader: how they are read and answered.
+        origin: where they come from, in short.
+    """
+
+    kind = "texts"
+    data: TextData
+    reader: Reader
+    origin: str
+
+    @classmethod
+    def read(cls, plan: Plan, task: TaskPart) -> TextData:
+        """The examples of all three parts."""
+        assert isinstance(task.source, TextSource)
+        data, origin = task.source.load(task.name, plan.split_seed), task.source.origin
+        for part in ("train", "val", "test"):
+            if not len(getattr(data, part)):
+                raise UserError(f"{origin} has no {part} examples; it needs at least one")
+        if "rank" in (task.text.metrics or ()) and not all(example.choices for example in data.test):
+            raise UserError(f"{origin} has test examples without choices; leave rank out of text.metrics")
+        return data
+
+    @classmethod
+    def prepare(cls, task: TaskPart, data: TextData, loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
+        """With the tokenizer of the backbone."""
+        read = {key: value for key, value in (known or {}).items() if key in READING}
+        settings = TextSettings.model_validate(read | task.text.model_dump(exclude_unset=True))
+        return cls(data, Reader.of(loaded, settings, data.prompt), task.source.origin)
+
+    @classmethod
+    def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
+        """The test examples; of a file without parts, all."""
+        assert isinstance(source, TextSource)
+        data = source.measured(task.name) if plan is None else source.load(task.name, plan.split_seed)
+        return cls(data, Reader.of_task(task, loaded), source.origin)
+
+    def few(self, shots: int, seed: int) -> Self:
+        """Few of the training examples; validation stays as it is."""
+        return replace(self, data=replace(self.data, train=few_shot(self.data.train, shots, seed)))
+
+    @property
+    def name(self) -> str:
+        """Of the task."""
+        return self.data.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The choices, if all examples have the same."""
+        return self.data.choices
+
+    @property
+    def head(self) -> None:
+        """None: the network's own output is text."""
+        return None
+
+    @property
+    def information(self) -> dict[str, Any]:
+        """How texts are cut and answers compared."""
+        return self.reader.information
+
+    def sets(self, seed: int) -> TaskSet:
+        """The examples as they are."""
+        return TaskSet(list(self.data.train), list(self.data.val))  # type: ignore[arg-type]
+
+    @property
+    def seams(self) -> dict[str, Any]:
+        """Three losses, ranked choices, rows of tokens."""
+        settings = self.reader.settings
+        return {
+            "objective": settings.objective(),
+            "measure": settings.measure(),
+            "collate": self.reader.collator(settings.choosing),
+        }
+
+    def test(self, model: MultiTask, batch_size: int) -> Tested:
+        """Exact match, or the share of answers that are ranked first, or both."""
+        examples, settings = self.data.test, self.reader.settings
+        found: dict[str, float] = {}
+        for metric in settings.metrics or self.data.metrics:
+            if metric == "rank":
+                choosing, normalised = self.reader.collator(True), settings.length_normalised
+                found["rank_accuracy"] = rank_classify(
+                    model, self.name, examples, choosing, batch_size=batch_size, length_normalised=normalised
+                ).accuracy
+            else:
+                written = self.reader.write(model, self.name, examples, batch_size)
+                found["exact_match"] = exact_match(written, [example.target for example in examples])
+        columns = {name.replace("_", " "): f"{value:.2%}" for name, value in found.items()}
+        main = next(iter(found.values()))
+        details = {"accuracy": main, **found, "count": len(examples)}
+        return Tested(main, found, details, columns | {"examples": f"{len(examples):,}"}, len(examples), "examples")
+
+    def show(self, model: MultiTask) -> Shown:
+        """A few inputs, what is written or chosen, and what is right."""
+        examples = list(self.data.test[:SHOWN])
+        if self.data.open or not all(example.choices for example in examples):
+            said = self.reader.write(model, self.name, examples, SHOWN)
+        else:
+            normalised = self.reader.settings.length_normalised
+            ranked = rank_classify(
+                model, self.name, examples, self.reader.collator(True), batch_size=SHOWN, length_normalised=normalised
+            )
+            said = [example.choices[n] for example, n in zip(examples, ranked.predictions, strict=True)]
+        rows = [(_short(e.input), [_short(text), _short(e.target)]) for e, text in zip(examples, said, strict=True)]
+        return Shown(rows=rows, titles=("says", "right"))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The examples by content, and how they are read."""
+        return {
+            "text": self.reader.settings.model_dump(mode="json", exclude={"metrics", "num_beams"}),
+            "train": _listing(self.data.train),
+            "val": _listing(self.data.val),
+        }
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Sizes, choices, notes."""
+        data = self.data
+        sizes = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
+        return {
+            "name": data.name,
+            "source": self.origin,
+            "labels": list(self.labels),
+            **sizes,
+            "notes": list(data.notes),
+        }
+
+
+@lru_cache(maxsize=4)
+def _made(tokenizer: Callable[[], Any]) -> Any:
+    """Many tasks have one tokenizer."""
+    return tokenizer()
+
+
+def _listing(examples: Sequence[Example]) -> str:
+    listing = json.dumps([asdict(example) for example in examples], ensure_ascii=False)
+    return f"{len(examples)} examples {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+
+
+def _short(text: str, limit: int = 120) -> str:
+    line = " ".join(text.split())
+    return (line if len(line) <= limit else f"{line[: limit - 1]}…") or "–"

@@ -1,0 +1,171 @@
+"""The two ways to train the tasks of a configuration: one after another, and all together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..config._parts import Plan, TaskPart
+from ..config.run import Config
+from ..model import MultiTask
+from ..report import record, routing_record
+from ..train import JointResult, Result, train_task, train_together
+from ._origin import Origin
+from ._output import UserError, say
+from ._prepare import Opened
+from ._ready import Ready, Tested
+from ._same_data import claim
+from ._story import Story, points
+
+BATCH = 64
+"""Samples of one forward pass in tests."""
+R = TypeVar("R", bound=Result)
+
+
+def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> Story | None:
+    """Train each task by itself; in processes other than the first nothing is written."""
+    model, main = opened.model, is_main_process()
+    story = Story(plan, "train", opened.loaded, tasks)
+    labels = record.labels_of({task.name: task.method for task in plan.tasks})
+    for number, (task, settings) in enumerate(zip(tasks, plan.tasks, strict=True), 1):
+        result = train_alone(plan, model, task, settings, f"{task.name} ({number}/{len(tasks)})", fresh)
+        tested = test(model, task)
+        if not main:
+            continue
+        if not number - 1:
+            Origin.of(plan, inventory=False).write(plan.output)
+        shown = task.show(model)
+        story.show(task.name, shown)
+        story.run(
+            {
+                "task": task.name,
+                "method": settings.method.name,
+                "label": labels[task.name],
+                "settings": dict(model[task.name].method["settings"]),
+                "seed": settings.train.seed,
+                "metrics": {**_named(tested), "val_accuracy": result.best["val_accuracy"]},
+                "parameters": {kind: count for kind, count in model[task.name].counts().items() if count},
+                "bytes": model[task.name].nbytes(),
+                "seconds": result.seconds,
+                "curve": points(result.curve),
+                "layers": record.layer_changes(model, task.name),
+                "predictions": shown.predictions,
+            }
+        )
+        save_task(plan, model, task, settings)
+        story.save(model)
+        say(f"{task.name}: {how(result)}, {tested}")
+    return story if main else None
+
+
+def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> Story | None:
+    """Train all tasks at once, and what they share."""
+    model, main, settings = opened.model, is_main_process(), plan.together
+    assert settings is not None
+    story = Story(plan, "train", opened.loaded, tasks)
+    folder = plan.output / "together"
+    if main:
+        claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists())
+    result: JointResult = retold(
+        lambda: train_together(
+            model,
+            {task.name: task.sets(settings.seed) for task in tasks},
+            settings,
+            **tasks[0].seams,
+            folder=folder,
+            fresh=fresh,
+        )
+    )
+    tests = {task.name: test(model, task) for task in tasks}
+    if not main:
+        return None
+    shared = sum(leaf.numel() for leaf in model.inventory.parameters())
+    Origin.of(plan, inventory=bool(shared)).write(plan.output)
+    (plan.output / "tasks").mkdir(parents=True, exist_ok=True)
+    if shared:
+        model.save_inventory(plan.inventory_file)
+        story.note = f"What the tasks share has {shared:,} numbers; numbers are what each has beside that."
+    for task, said in zip(tasks, plan.tasks, strict=True):
+        save_task(plan, model, task, said)
+        story.row(task.name, {"numbers": sum(model[task.name].counts().values())}, tests[task.name])
+        story.show(task.name, task.show(model))
+    story.curves = {
+        "mean of all tasks": result.curve,
+        **{t.name: [{**point["tasks"][t.name], "step": point["step"]} for point in result.curve] for t in tasks},
+    }
+    labels = record.labels_of({task.name: task.method for task in plan.tasks})
+    story.document["routing"] = routings(model, labels)
+    story.save(model)
+    say(f"{len(tasks)} tasks: {how(result)}")
+    return story
+
+
+def routings(model: MultiTask, labels: dict[str, str]) -> list[dict[str, Any]]:
+    """How tasks mix their inventory, one entry for each method among them that routes."""
+    found: list[dict[str, Any]] = []
+    for label in dict.fromkeys(labels.values()):
+        names = [name for name, own in labels.items() if own == label and model.routing(name)]
+        if len(names) > 1:
+            found.append(routing_record(model, names, label))
+    return found
+
+
+def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, label: str, fresh: bool) -> Result:
+    """Train one task by itself, or go on where that was."""
+    folder = plan.run_folder(settings)
+    if is_main_process():
+        claim(folder, [task], new=fresh or not (folder / "checkpoint.safetensors").exists())
+    data = task.sets(settings.train.seed)
+    return retold(
+        lambda: train_task(
+            model,
+            task.name,
+            data.train,
+            data.val,
+            settings.train,
+            folder=folder,
+            plain=data.plain,
+            label=label,
+            fresh=fresh,
+            **task.seams,
+        )
+    )
+
+
+def retold(training: Callable[[], R]) -> R:
+    """What a training says is wrong, in the words of the command line."""
+    try:
+        return training()
+    except ValueError as error:
+        message = str(error).replace("another folder", "another output").replace("fresh=True", "--fresh")
+        raise UserError(message) from error
+
+
+def test(model: MultiTask, task: Ready) -> Tested:
+    """Measure a trained task; its file will say it too."""
+    tested = task.test(model, BATCH)
+    model[task.name].info.metrics |= _named(tested)
+    return tested
+
+
+def _named(tested: Tested) -> dict[str, float]:
+    return {"test_accuracy": tested.accuracy} | {f"test_{name}": value for name, value in tested.metrics.items()}
+
+
+def save_task(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart) -> None:
+    """The task's file, before the results that name it."""
+    file = plan.task_file(settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    model.save_task(task.name, file)
+
+
+def how(result: Result) -> str:
+    """How a training went, in words."""
+    done = {"finished": "trained", "early": "stopped early"}[result.stopped]
+    return f"{done} in {result.seconds:.0f} s, best epoch {result.best_epoch} of {len(result.curve)}"
+
+
+def is_main_process() -> bool:
+    """Before Accelerate has started, its launcher's environment says which process this is."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import MultiTask
+from ..config._parts import TaskPart
+from ..config.transfer import TransferConfig, load_transfer
+from ..methods import Method, build
+from ..report import record
+from ..tasks import read_header
+from ._origin import Origin
+from ._output import UserError, say
+from ._prepare import Opened, gather, new_model, seeded
+from ._ready import Ready
+from ._story import Story
+from ._tasks import SUFFIX, load_task, needs_inventory
+from ._trainings import how, is_main_process, save_task, test, train_alone
+
+
+def transfer(
+    config: Annotated[Path, typer.Argument(help="A YAML file: from, mode, shots, tasks, output.")],
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what was trained in the output is lost.")] = False,
+) -> None:
+    """Teach new tasks from a few examples, on the inventory of a joint training (`from`); nothing of that moves.
+
+    Each task is trained by itself, chosen on validation data and tested once. Run the same command to go on after an
+    interruption. Writes <output>/tasks/<name>.safetensors, which name the inventory and do not hold it,
+    <output>/results.json and <output>/report.html.
+    """
+    plan = load_transfer(config)
+    try:
+        _run(plan, fresh)
+    except KeyboardInterrupt:
+        say(f"Interrupted. To go on from the last checkpoint: taskfold transfer {config}", "yellow")
+        raise typer.Exit(130) from None
+
+
+def _run(plan: TransferConfig, fresh: bool) -> None:
+    main = is_main_process()
+    if main:
+        say(f"Checking {plan.origin} and the data of {', '.join(task.name for task in plan.tasks)} …", "dim")
+    origin = _origin(plan)
+    found: list[Method] = []
+
+    def opening() -> Opened:
+        loaded = origin.load_backbone()
+        model, method, known = _grown(plan, origin, new_model(loaded))
+        found.append(method)
+        return Opened(model, loaded, known)
+
+    def check(opened: Opened, task: TaskPart, ready: Ready) -> None:
+        _add(plan, opened.model, found[0], task, ready)
+        opened.model.remove_task(task.name)
+
+    opened, tasks = gather(plan, "from", opening, check)
+    tasks = _few(plan, tasks)
+    model, story = opened.model, Story(plan, "transfer", opened.loaded, tasks)
+    story.note = f"Learned from {plan.shots or 'all'} examples each, on the inventory of {plan.origin}."
+    label = f"{record.labels_of({'': found[0]})['']} · {plan.mode}"
+    for number, (task, settings) in enumerate(zip(tasks, plan.tasks, strict=True), 1):
+        _add(plan, model, found[0], settings, task)
+        trained = sum(p.numel() for p in set(model[task.name].parameters()) if p.requires_grad)
+        result = train_alone(plan, model, task, settings, f"{task.name} ({number}/{len(tasks)})", fresh)
+        tested = test(model, task)
+        if main:
+            origin.write(plan.output)
+            save_task(plan, model, task, settings)
+            size = plan.task_file(settings).stat().st_size
+            cells = {"mode": plan.mode, "numbers": trained, "bytes": size, "seconds": result.seconds}
+            story.row(task.name, cells, tested)
+            story.show(task.name, task.show(model))
+            story.curves[task.name] = result.curve
+            story.save(model)
+            say(f"{task.name}: {label}, {trained:,} numbers {how(result)}, {tested}")
+        model.remove_task(task.name)  # the next one starts from the tasks of the joint training alone
+    if main:
+        story.finish()
+
+
+def _origin(plan: TransferConfig) -> Origin:
+    if plan.output.resolve() == plan.origin.resolve():
+        raise UserError(f"{plan.path}: output: is the folder of the joint training, {plan.origin}; choose another")
+    noted = Origin.read(plan.origin)
+    if noted is None:
+        raise UserError(
+            f"{plan.path}: from: must be the output folder of taskfold train, and there is no run.json in "
+            f"{plan.origin}; train tasks together first"
+        )
+    if noted.inventory is None or not noted.inventory.is_file():
+        raise UserError(
+            f"{plan.path}: from: the tasks in {plan.origin} share no inventory; train some together first, with a "
+            "routed method such as poly or tensorpoly-i"
+        )
+    return noted
+
+
+def _grown(plan: TransferConfig, origin: Origin, model: MultiTask) -> tuple[MultiTask, Method, dict[str, object]]:
+    """The model with its inventory and the tasks that were trained on it; their method; how their data are read."""
+    files = sorted((plan.origin / "tasks").glob(f"*{SUFFIX}"))
+    headers = {file: header for file in files if needs_inventory(header := read_header(file))}
+    if not headers:
+        raise UserError(f"there are no task files in {plan.origin / 'tasks'}; run the joint training again")
+    methods = {str(header["method"]): header["method"] for header in headers.values()}
+    if len(methods) > 1:
+        names = ", ".join(str(method["name"]) for method in methods.values())
+        raise UserError(f"the tasks in {plan.origin} have {len(methods)} methods ({names}); transfer needs one")
+    assert origin.inventory is not None
+    model.load_inventory(origin.inventory)
+    for file in headers:
+        load_task(model, file)
+    [method] = methods.values()
+    trained = build(method["name"], method["settings"])
+    try:
+        made = trained.with_settings(**plan.method)
+    except ValueError as error:
+        raise UserError(f"{plan.path}: method: {error}") from None
+    return model, made, model[next(iter(model.tasks))].info.preprocessing
+
+
+def _add(plan: TransferConfig, model: MultiTask, method: Method, task: TaskPart, ready: Ready) -> None:
+    with seeded(task.train.seed):
+        model.transfer_task(task.name, ready.head, mode=plan.mode, begin=plan.begin, method=method, **ready.belonging)
+
+
+def _few(plan: TransferConfig, tasks: list[Ready]) -> list[Ready]:
+    if plan.shots is None:
+        return tasks
+    found, problems = list[Ready](), list[str]()
+    for index, task in enumerate(tasks):
+        try:
+            found.append(task.few(plan.shots, plan.seed))
+        except ValueError as error:
+            problems.append(f"{plan.path}: shots: tasks[{index}] ({task.name}): {error}")
+    if problems:
+        raise UserError("\n".join(problems))
+    return found

@@ -1,0 +1,63 @@
+"""From a file to a configuration, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from ._errors import ConfigError, Place, listing, problems, sentence
+from ._kinds import mixed
+from ._merge import attributed
+from ._names import repeated
+from ._parts import Plan
+from ._paths import rooted
+from ._yaml import parse
+
+P = TypeVar("P", bound=Plan)
+
+
+def document_of(path: Path, wanted: str) -> dict[str, Any]:
+    """The mapping in a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: it is no YAML, or no mapping.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no configuration file {str(path)!r}")
+    try:
+        document = parse(path.read_text(encoding="utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: must be a mapping with {wanted}, found {type(document).__name__}")
+    return document
+
+
+def checked(
+    path: Path, document: Mapping[str, Any], whole: Mapping[str, Any], kind: type[P], more: list[tuple[Place, str]]
+) -> P:
+    """The configuration, its paths counted from the file's folder.
+
+    Args:
+        path: the file.
+        document: what stands in it.
+        whole: the same with what holds for all tasks written out.
+        kind: what it should be.
+        more: problems that were found already.
+
+    Raises:
+        ConfigError: lists everything that is wrong.
+    """
+    found, config = [*repeated(document), *mixed(document), *more], None
+    try:
+        config = kind.model_validate(whole)
+    except ValidationError as error:
+        found += attributed(problems(error, whole, kind), document)
+    if config is None or found:
+        raise listing(str(path), list(dict.fromkeys(sentence(place, text) for place, text in found)))
+    config._path = path
+    return rooted(config, path.parent)

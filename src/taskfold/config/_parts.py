@@ -1,0 +1,98 @@
+"""What configurations have in common: a backbone, tasks with their data, an output folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, PrivateAttr
+
+from ..backbones import LoadedBackbone
+from ..data import Preprocessing, Source
+from ..tasks import check_name
+from ..text.configured import TextSettings
+from ..train import Settings
+from ._kinds import AnySource, Kind, kind_of
+
+
+class Part(BaseModel):
+    """Frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskPart(Part):
+    """One task: its data, and how it is trained and made ready.
+
+    Attributes:
+        name: of the task.
+        source: where its data come from.
+        train: how it is trained.
+        preprocessing: of images.
+        text: of texts.
+    """
+
+    name: Annotated[str, AfterValidator(check_name)]
+    source: AnySource
+    train: Settings
+    preprocessing: Preprocessing
+    text: TextSettings
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of data."""
+        return kind_of(self.source)
+
+    def preprocess(self, backbone: LoadedBackbone, known: Preprocessing | None = None) -> Preprocessing:
+        """What the backbone expects, then what is usual for the images, then what the configuration says.
+
+        Args:
+            backbone: the network.
+            known: instead of what the backbone expects.
+        """
+        assert isinstance(self.source, Source)
+        base = known or Preprocessing.from_config(backbone.preprocessing or {})
+        return self.source.preprocessing(base).changed(**self.preprocessing.model_dump(exclude_unset=True))
+
+
+class Plan(Part):
+    """A file that says what to train. What holds for all tasks is written out in every one of them.
+
+    Attributes:
+        output: folder for all that is written.
+        corrupt: unreadable images: `error`; `skip` leaves them out; `trust` does not look.
+        split_seed: of the splits that are made where a source has none; training has its own seed.
+    """
+
+    output: Path
+    corrupt: Literal["error", "skip", "trust"] = "error"
+    split_seed: int = Field(0, ge=0)
+    _path: Path = PrivateAttr(Path())
+
+    train: Any = Field(None, exclude=True)
+    preprocessing: Any = Field(None, exclude=True)
+    text: Any = Field(None, exclude=True)
+    image_size: PositiveInt | None = Field(None, exclude=True)
+
+    @property
+    def path(self) -> Path:
+        """The file that it came from."""
+        return self._path
+
+    @property
+    def parts(self) -> Sequence[TaskPart]:
+        """The tasks, in the order of training."""
+        raise NotImplementedError
+
+    def method_key(self, index: int) -> str:
+        """Where the method of a task stands."""
+        return f"tasks[{index}].method"
+
+    def task_file(self, task: TaskPart) -> Path:
+        """Where a trained task is saved."""
+        return self.output / "tasks" / f"{task.name}.safetensors"
+
+    def run_folder(self, task: TaskPart) -> Path:
+        """Where a task's training keeps its checkpoint and log."""
+        return self.output / "train" / task.name

@@ -1,0 +1,80 @@
+"""What must hold between `together`, the tasks and their methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..layers import Update
+from ..methods import Method
+from ..routing import Private, Sharing
+from ._errors import Place, unknown
+from ._merge import as_method
+from ._method import try_method
+
+_ALIKE = ("max_input", "max_target", "cut", "length_normalised", "losses")
+"""Settings of texts that decide how a batch is made, and what its loss is."""
+
+
+def shares(method: Method) -> bool:
+    """Whether tasks of a method stand on something in common.
+
+    Example:
+        >>> import taskfold as tfold
+        >>> [shares(method) for method in (tfold.FTN(), tfold.FTN(sharing="shared"), tfold.LoRA(), tfold.Poly())]
+        [False, True, False, True]
+    """
+    rules = [part.sharing if isinstance(part, Update) else part for part in method.parts]
+    return any(isinstance(rule, Sharing) and not isinstance(rule, Private) for rule in rules)
+
+
+def together_problems(document: Mapping[str, Any], whole: Mapping[str, Any]) -> list[tuple[Place, str]]:
+    """All that only `together` and the tasks, looked at side by side, show.
+
+    Args:
+        document: what stands in the file.
+        whole: the same with what holds for all tasks written out.
+    """
+    said = document.get("together")
+    listed = whole.get("tasks")
+    tasks = {n: task for n, task in enumerate(listed if isinstance(listed, list) else []) if isinstance(task, dict)}
+    if said is None or said is False:
+        sharing = {n: made for n, task in tasks.items() if (made := _method(task)) is not None and shares(made)}
+        if not sharing:
+            return []
+        where = ", ".join(f"tasks[{n}]" for n in list(sharing)[:5]) + (", …" if len(sharing) > 5 else "")
+        name = next(iter(sharing.values())).name
+        remedy = "add together: true, or a mapping of its settings"
+        private = (
+            ", or choose sharing: private" if "sharing" in next(iter(sharing.values())).as_json()["settings"] else ""
+        )
+        text = (
+            f"is missing: method {name!r} shares an inventory between tasks ({where}), which are then trained together"
+        )
+        return [(("together",), f"{text}; {remedy}{private}")]
+    found: list[tuple[Place, str]] = []
+    written = document.get("tasks")
+    for n, task in enumerate(written if isinstance(written, list) else []):
+        if not isinstance(task, dict):
+            continue
+        if task.get("train") is not None:
+            found.append((("tasks", n, "train"), "tasks trained together have one training; say it in together"))
+        own = task.get("text")
+        for key in _ALIKE:
+            if isinstance(own, dict) and key in own:
+                place = ("tasks", n, "text", key)
+                found.append((place, "tasks trained together are batched alike; say it once, under text at the top"))
+    weights = said.get("task_weights") if isinstance(said, dict) else None
+    names = [str(task.get("name")) for task in tasks.values()]
+    for name in weights if isinstance(weights, dict) else ():
+        if name not in names:
+            found.append((("together", "task_weights", name), unknown(name, names, "task")))
+    return found
+
+
+def _method(task: Mapping[str, Any]) -> Method | None:
+    settings = as_method(task.get("method"))
+    if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
+        return None
+    made = try_method(settings["name"], {key: value for key, value in settings.items() if key != "name"})
+    return made if isinstance(made, Method) else None

@@ -1,0 +1,58 @@
+"""What `taskfold transfer` is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from ._document import checked, document_of
+from ._merge import written_out
+from ._parts import Plan, TaskPart
+
+__all__ = ["TransferConfig", "load_transfer"]
+
+
+class TransferConfig(Plan):
+    """New tasks from a few examples each, on an inventory that others were trained on together.
+
+    Attributes:
+        origin: `from`: output folder of that training.
+        mode: what learns: `z`, the routing; `mu`, factors under a fixed routing; `all`, both.
+        begin: routing at the start: the `mean` of the trained tasks, or `even`.
+        shots: how many examples of each task to learn from, by seed; None: all.
+        seed: of the shots.
+        method: changes to the settings of the inventory's method, such as `{allocation: sigmoid}`.
+        tasks: in the order of training; none sees another.
+    """
+
+    origin: Path = Field(alias="from")
+    mode: Literal["all", "mu", "z"] = "z"
+    begin: Literal["mean", "even"] = "mean"
+    shots: PositiveInt | None = None
+    seed: int = Field(0, ge=0)
+    method: dict[str, Any] = Field({})
+    tasks: tuple[TaskPart, ...] = Field(min_length=1)
+
+    @property
+    def parts(self) -> Sequence[TaskPart]:
+        """The tasks."""
+        return self.tasks
+
+    def method_key(self, index: int) -> str:
+        """All have the inventory's."""
+        return "method"
+
+
+def load_transfer(path: str | Path) -> TransferConfig:
+    """Read a configuration; relative paths in it count from its folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: lists everything that is wrong: key, value found, values allowed.
+    """
+    path = Path(path)
+    document = document_of(path, "from, tasks and output")
+    return checked(path, document, written_out(document, ("train", "preprocessing", "text")), TransferConfig, [])

@@ -1,0 +1,183 @@
+"""Where the examples of a text task come from, as a configuration says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from . import lemmas
+from ._example import Example
+from ._few_shot import random
+from ._text_data import TextData, TextSource
+from .sources import read_examples, topic_task
+from .t0 import HELD_OUT, SEEDS, T0Task
+from .templates import templates
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Lemmas(TextSource):
+    """Word form → dictionary form in one language (package simplemma); split by lemma. See `text.lemmas`."""
+
+    kind: Literal["lemmas"] = "lemmas"
+    language: str
+    train_size: PositiveInt = 1000
+    val_size: PositiveInt = 100
+    test_size: PositiveInt = 200
+    choices: int = Field(default=4, ge=2)
+    max_bytes: PositiveInt = 24
+
+    @property
+    def origin(self) -> str:
+        """`lemmas:nl`."""
+        return f"lemmas:{self.language}"
+
+    def load(self, name: str, seed: int = 0) -> TextData:
+        """Training words by seed; those of validation and test are the same for every seed."""
+        sizes = {"train": self.train_size, "val": self.val_size, "test": self.test_size}
+        task = lemmas.lemma_task(self.language, **sizes, seed=seed, max_bytes=self.max_bytes)
+        parts = (task.examples("train", self.choices), task.examples("val", self.choices))
+        return TextData(name, *parts, task.examples("test", self.choices), prompt=f"{lemmas.MARK}{{text}}")
+
+
+class Examples(TextSource):
+    """Files of your own, .jsonl, .csv or .tsv: one for each part, or one that is split by the seed.
+
+    Columns are `input`, `target` and perhaps `choices`; or `text` and `label`. Equal inputs stay in one part.
+    """
+
+    kind: Literal["examples"] = "examples"
+    file: Path | None = None
+    train: Path | None = None
+    val: Path | None = None
+    test: Path | None = None
+    val_fraction: Share = 0.1
+    test_fraction: Share = 0.2
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Examples:
+        parts = [key for key in ("train", "val", "test") if getattr(self, key)]
+        if self.file and parts:
+            raise ValueError(f"file is split into parts, and {', '.join(parts)} is a part; give one or the other")
+        if not self.file and not self.train:
+            raise ValueError("file or train is missing; give one file to split, or one for each part")
+        return self
+
+    @property
+    def origin(self) -> str:
+        """`examples:mail.csv`."""
+        return f"examples:{(self.file or self.train or Path()).name}"
+
+    def load(self, name: str, seed: int = 0) -> TextData:
+        """The files as they are; parts without a file are taken out of the others by seed."""
+        read = {key: read_examples(path) for key in ("train", "val", "test") if (path := getattr(self, key))}
+        read = read or {"train": read_examples(self.file or Path())}
+        _check_labels({key: {example.choices for example in part} for key, part in read.items()})
+        notes: list[str] = []
+        for key, share in (("test", self.test_fraction), ("val", self.val_fraction)):
+            if key not in read:
+                whole = len(read["train"])
+                read["train"], read[key] = _hold_out(read["train"], share, seed, key)
+                notes.append(f"{key}: {len(read[key]):,} of {whole:,} examples set aside, seed {seed}")
+        return TextData(name, read["train"], read["val"], read["test"], tuple(notes))
+
+    def measured(self, name: str) -> TextData:
+        """The test file; of one file all."""
+        if self.file is None:
+            return self.load(name)
+        return TextData(name, (), (), read_examples(self.file))
+
+
+def _packaged_or_path(value: object) -> object:
+    return Path(value) if isinstance(value, str) and not value.startswith("packaged:") else value
+
+
+class Topics(TextSource):
+    """Which class a text is of: `packaged:bbc`, a folder with a folder per class, or a file. See `topic_task`."""
+
+    kind: Literal["topics"] = "topics"
+    texts: Annotated[Path | str, BeforeValidator(_packaged_or_path)]
+    prompt: str = "{text}\nTopic:"
+    max_words: PositiveInt | None = 128
+    words: dict[str, str] | None = None
+    val_fraction: Share = 0.1
+    test_fraction: Share = 0.2
+
+    @property
+    def origin(self) -> str:
+        """`topics:bbc`."""
+        return f"topics:{self.texts.name if isinstance(self.texts, Path) else self.texts.removeprefix('packaged:')}"
+
+    def load(self, name: str, seed: int = 0) -> TextData:
+        """Split by class and seed."""
+        found = topic_task(
+            self.texts,
+            seed=seed,
+            val=self.val_fraction,
+            test=self.test_fraction,
+            prompt=self.prompt,
+            max_words=self.max_words,
+            words=self.words,
+        )
+        return TextData(name, found.train, found.val, found.test, open=False, prompt=self.prompt)
+
+
+class T0(TextSource):
+    """A held-out task of T0: few-shot files by seed, and promptsource's templates. See `text.t0.T0Task`.
+
+    Trained on is the file of `seed`, validated on those of the other seeds, tested on `validation.jsonl`.
+    """
+
+    kind: Literal["t0"] = "t0"
+    root: Path
+    name: str
+    templates: Path
+    shots: PositiveInt | None = None
+    seed: int = Field(default=0, ge=0)
+    seeds: tuple[int, ...] = Field(default=SEEDS, min_length=2)
+    template: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """`t0:rte`."""
+        return f"t0:{self.name}"
+
+    def load(self, name: str, seed: int = 0) -> TextData:
+        """The parts are files, so that the general seed has no say."""
+        known = HELD_OUT.get(self.name)
+        inside = self.templates / known.templates if known else self.templates
+        task = T0Task(
+            self.root, self.name, templates(inside if inside.is_dir() else self.templates), self.shots, self.seeds
+        )
+        train = task.few_shot(self.seed, template=self.template)
+        inputs = {example.input for example in train}
+        others = [e for other in self.seeds if other != self.seed for e in task.few_shot(other, template=self.template)]
+        val = [example for example in dict.fromkeys(others) if example.input not in inputs]
+        if not val:
+            raise ValueError(
+                f"T0 task {self.name!r}: the other seeds' files hold nothing that seed {self.seed}'s lacks"
+            )
+        test = task.validation(template=self.template)
+        return TextData(name, train, val, test, ("val: the few-shot files of the other seeds",), open=False)
+
+
+def _hold_out(examples: Sequence[Example], share: float, seed: int, part: str) -> tuple[list[Example], list[Example]]:
+    """What stays, and what is set aside: whole groups of equal inputs."""
+    inputs = list(dict.fromkeys(example.input for example in examples))
+    count = max(1, round(share * len(inputs)))
+    if count >= len(inputs):
+        raise ValueError(f"{part}: {len(inputs)} different inputs are too few to set some aside; give more")
+    held = {inputs[n] for n in random(seed, f"hold out {part}").permutation(len(inputs))[:count]}
+    kept, aside = ([e for e in examples if (e.input in held) == out] for out in (False, True))
+    return kept, aside
+
+
+def _check_labels(choices: Mapping[str, set[tuple[str, ...]]]) -> None:
+    """Files of `text` and `label` that know other labels would be ranked among other choices."""
+    alike = {part: next(iter(found)) for part, found in choices.items() if len(found) == 1}
+    if len(alike) == len(choices) and len({frozenset(labels) for labels in alike.values()}) > 1:
+        each = "; ".join(f"{part}: {', '.join(labels) or 'none'}" for part, labels in alike.items())
+        raise ValueError(f"the files have different labels ({each}); give them a column choices, the same in all")
