@@ -26,10 +26,10 @@ def _leave(namespace: dict[str, Any]) -> None:
 
 
 def _configuration(example: Example) -> None:
-    from taskfold.config.run import load_config  # noqa: PLC0415 - not for runs without pages
+    from taskfold.config.run import load_any  # noqa: PLC0415 - not for runs without pages
 
     Path("config.yaml").write_text(example.parsed, encoding="utf-8")
-    load_config("config.yaml")
+    load_any("config.yaml")
 
 
 pytest_collect_file = Sybil(

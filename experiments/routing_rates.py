@@ -47,7 +47,7 @@ def sweep(words: Bench, contender: Contender) -> dict[str, Any]:
     assert best is not None
     for way in contender.ways:
         for lr, routing in ROUTING if way == "z" else FACTORS:
-            tried = replace(contender, ways={way: lr}, routing=routing)
+            tried = replace(contender, ways={way: (lr, routing)})
             loss = words.transfer(tried, best[1], way, SHOTS, 0, test=False)["val_loss"]
             found["transfer"].append({"way": way, "factors": lr, "routing": routing, "val_loss": loss})
             say(f"{contender.label} {found['transfer'][-1]}")

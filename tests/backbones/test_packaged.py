@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,19 @@ def test_it_lemmatises_words_it_never_saw() -> None:
         made = network().generate(**ids, max_new_tokens=25, num_beams=1)
     found = tokenizer().batch_decode(made, skip_special_tokens=True)
     assert sum(lemma == WORDS[form] for form, lemma in zip(WORDS, found, strict=True)) >= 3
+
+
+def test_texts_may_be_longer_than_those_it_was_made_from() -> None:
+    made = network()
+    ids = tokenizer()(["a" * 70], return_tensors="pt").input_ids
+    as_published = copy.deepcopy(made)
+    as_published.decoder.block[0].layer[0].SelfAttention.relative_attention_max_distance = 32
+    with torch.inference_mode():
+        assert made(input_ids=ids, decoder_input_ids=ids).logits.isfinite().all()
+        short = {"input_ids": ids[:, :30], "decoder_input_ids": ids[:, :30]}
+        assert torch.equal(made(**short).logits, as_published(**short).logits)
+        with pytest.raises(IndexError):
+            as_published(input_ids=ids, decoder_input_ids=ids)
 
 
 def test_the_tokenizer_knows_bytes_and_nothing_else() -> None:

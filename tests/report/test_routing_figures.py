@@ -139,6 +139,7 @@ def test_a_network_without_blocks_or_experts_to_compare_is_drawn() -> None:
         (["blocks.3.attn.qkv", "head"], [("block 3", "attention", "qkv"), ("outside", "", "head")]),
         (["encoder.layer.0.output.dense"], [("encoder 0", "output", "dense")]),
         (["features.0", "features.1"], [("features 0", "", "features"), ("features 1", "", "features")]),
+        (["0", "2"], [("block 0", "", "0"), ("block 2", "", "2")]),
     ],
 )
 def test_layers_have_places_of_their_own(layers: list[str], expected: list[tuple[str, str, str]]) -> None:

@@ -55,7 +55,7 @@ def places(layers: Sequence[str]) -> list[Place]:
 def _place(layer: str, *, brief: bool) -> Place:
     words = layer.split(".")
     at = next((index for index, word in enumerate(words) if word.isdecimal()), None)
-    stack, rest = ([], words) if at is None else (words[:at], words[at + 1 :] or words[:at])
+    stack, rest = ([], words) if at is None else (words[:at], words[at + 1 :] or words[:at] or words)
     if brief:
         stack = [word for word in stack if word not in GENERIC]
         rest = [word for word in rest if not word.isdecimal() and word not in GENERIC] or rest
