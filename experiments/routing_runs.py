@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from taskfold import backbones
-from taskfold.demo import Bench, Contender, routing_plan, words_of
+from taskfold.demo import Bench, Contender, RoutingPlan, routing_plan, words_of
 from taskfold.tasks import write_atomically
 
 HERE = Path(__file__).parent
@@ -26,11 +26,11 @@ def say(text: str) -> None:
     print(f"{time.perf_counter() - started:6.0f} s  {text}", flush=True)
 
 
-def bench() -> Bench:
+def bench(plan: RoutingPlan = PLAN) -> Bench:
     """The backbone and all words; about a minute and a half."""
     torch.set_num_threads(1)
     loaded = backbones.load("packaged:lemma-t5")
-    found = Bench(PLAN, loaded, words_of(PLAN), say=say)
+    found = Bench(plan, loaded, words_of(plan), say=say)
     say(f"{len(found.words)} languages")
     return found
 

@@ -1,4 +1,4 @@
-"""Tables, report and pictures of what routing.py and routing_sizes.py have measured so far.
+"""Tables, report and pictures of what routing.py and routing_variants.py have measured so far.
 
     python experiments/routing_table.py
 
@@ -27,6 +27,7 @@ document = routing_document(
     main,
     json.loads((FOLDER.parent / "routing-baselines.json").read_text()),
     sizes,
+    [one for one in found if one.get("study") == "variant"],
     backbones.load("packaged:lemma-t5"),
     command="python experiments/routing.py",
 )

@@ -68,7 +68,7 @@ def test_what_fails_is_recorded_and_shown() -> None:
     good = bench.run(replace(contenders()["LoRA private"], ways={}), 0)
     bad = bench.run(replace(contenders()["LoRA private"], lr=1e30), 0)
     assert "failed" in bad
-    document: dict[str, Any] = routing_document(plan, [good, bad], bench.baselines(), (), loaded, command="here")
+    document: dict[str, Any] = routing_document(plan, [good, bad], bench.baselines(), (), (), loaded, command="here")
     failed = document["comparisons"][-1]
     assert (failed["title"], failed["rows"][0]["label"]) == ("Failed", "LoRA private, seed 0")
     json.dumps(document)

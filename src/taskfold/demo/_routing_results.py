@@ -29,6 +29,7 @@ def routing_document(
     records: Sequence[Record],
     baselines: Sequence[Record],
     sizes: Sequence[Record],
+    variants: Sequence[Record],
     loaded: LoadedBackbone,
     *,
     command: str,
@@ -41,6 +42,7 @@ def routing_document(
         records: of `Bench.run`; what failed is listed in a table of its own.
         baselines: of `Bench.baselines`.
         sizes: records of one method at several tensor ranks and orders; may be empty.
+        variants: records of methods with one thing changed; may be empty.
         loaded: the backbone.
         command: shown in the report.
         seconds: of all of it.
@@ -48,6 +50,8 @@ def routing_document(
     done = [run for run in records if "failed" not in run]
     comparisons = [transfer_table(done, baselines), together_table(done)]
     comparisons += [language_table(plan.held_out, done, baselines, shots) for shots in plan.shots]
+    if variants:
+        comparisons.append(variant_table([run for run in records if run["seed"] == plan.seeds[0]], variants))
     if failed := [run for run in records if "failed" in run]:
         comparisons.append(_failures(failed))
     studies = [loss_study(done)]
@@ -169,6 +173,23 @@ def language_table(
         if runs
     ]
     return {"title": f"Exact match by language, {shots} examples", "columns": columns, "rows": rows}
+
+
+def variant_table(records: Sequence[Record], variants: Sequence[Record]) -> Document:
+    """One thing changed, beside the methods as they are: joint training, and `all` from 32 examples."""
+    columns = [
+        {"title": "validation loss", "kind": "number", "best": "lowest"},
+        {"title": "exact match", "kind": "percent", "best": "highest"},
+        {"title": "rank classification", "kind": "percent", "best": "highest"},
+    ]
+    alike = {one["name"] for one in variants}
+    rows = []
+    for run in [*(one for one in records if one["name"] in alike and one["transfers"]), *variants]:
+        found = next((one for one in run["transfers"] if (one["way"], one["shots"]) == ("all", 32)), None)
+        measures = [found and {"mean": _mean(found, key)} for key in ("exact_match", "rank")]
+        loss = run.get("training", {}).get("val_loss")
+        rows.append({"label": run["label"], "cells": [loss and {"mean": loss}, *measures]})
+    return {"title": "Variants, one seed, 32 examples", "columns": columns, "rows": rows}
 
 
 def loss_study(records: Sequence[Record]) -> Document:

@@ -53,7 +53,7 @@ def run_routing_demo(
             keep = tasks if first and contender.label == kept else None
             records.append(bench.run(contender, seed, routing=first, keep=keep))
             seconds = time.perf_counter() - started
-            results = routing_document(plan, records, baselines, (), loaded, command=command, seconds=seconds)
+            results = routing_document(plan, records, baselines, (), (), loaded, command=command, seconds=seconds)
             # After every method: a demonstration that is stopped leaves what it found.
             write_atomically(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode())
     report = write_report(results, out / "report.html")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -54,6 +56,12 @@ class Bench:
             Collator(tokenizer, causal=False, max_input=longest, max_target=longest, with_choices=with_choices)
             for with_choices in (False, True)
         )
+
+    def changed(self, **settings: Any) -> Bench:
+        """The same with another plan for the same languages."""
+        other = copy.copy(self)
+        other.plan = replace(self.plan, **settings)
+        return other
 
     def run(self, contender: Contender, seed: int, *, routing: bool = False, keep: Path | None = None) -> Record:
         """One method at one seed: joint training, then the held-out languages in every way and number of examples.
