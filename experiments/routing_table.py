@@ -2,20 +2,31 @@
 
     python experiments/routing_table.py
 
-Writes results/routing.json (all numbers), runs/routing/report.html and the pictures docs/images/routing*.svg.
+Writes results/routing.json (all numbers but the routing weights), runs/routing-report.html and docs/images/routing-*.svg.
 """
 
 from __future__ import annotations
 
 import json
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from routing_runs import FOLDER, HERE, PLAN, records
 
 from taskfold import backbones
 from taskfold.demo import contenders, routing_document
-from taskfold.report import summary_table, write_report
+from taskfold.report import read_results, summary_table, write_report
+from taskfold.report.figures import clusters, comparison, studies
 from taskfold.tasks import write_atomically
+
+IMAGES = HERE.parent / "docs" / "images"
+
+
+def picture(name: str, figure: Figure | None) -> None:
+    """One for the documentation."""
+    assert figure is not None
+    figure.savefig(IMAGES / f"routing-{name}.svg", bbox_inches="tight", metadata={"Date": None})
+
 
 found = records()
 order = list(contenders())
@@ -34,4 +45,11 @@ document = routing_document(
 write_report(document, FOLDER.parent / "routing-report.html")
 numbers = document | {"routing": [], "records": [{k: v for k, v in one.items() if k != "routing"} for one in found]}
 write_atomically(HERE / "results" / "routing.json", json.dumps(numbers, indent=1, ensure_ascii=False).encode())
+results = read_results(document)
+picture("transfer", comparison.figure(results, results.comparisons[0]))
+for study in results.studies:
+    picture(study.title.lower().replace(" ", "-"), studies.figure(results, study))
+for routing in results.routing:
+    if routing.label == "TensorPoly-I":
+        picture("languages", clusters.figure(routing))
 Console().print(summary_table(document))

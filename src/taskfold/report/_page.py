@@ -20,7 +20,7 @@ from ._style import TONES
 from ._summary import Row, best, rows
 from ._svg import to_svg
 from ._table import build, cost_columns, mean_column, task_columns
-from .figures import FIGURES, Section, routing_sections, study_sections
+from .figures import FIGURES, Section, comparison_section, routing_sections, study_sections
 from .schema import Prediction, Results, Task
 
 SHOWN_PREDICTIONS = 48
@@ -82,7 +82,10 @@ def render(results: Results) -> str:
         headline=headline(results),
         accuracies=build(results, task_columns(results) + ((mean_column(results),) if len(results.tasks) > 1 else ())),
         costs=build(results, (mean_column(results), *cost_columns())),
-        comparisons=[(comparison, tabulate(comparison)) for comparison in results.comparisons],
+        comparisons=[
+            (comparison, tabulate(comparison), _drawings(results, [comparison_section(comparison, f"costs-{index}")]))
+            for index, comparison in enumerate(results.comparisons)
+        ],
         methods=METHODS,
         marks=page_marks(results),
         drawings=_drawings(results, (*FIGURES, *study_sections(results))),

@@ -8,8 +8,8 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from ..schema import Results, Routing
-from . import clusters, curves, distributions, layers, parameters, rank, routing, similarity, studies
+from ..schema import Comparison, Results, Routing
+from . import clusters, comparison, curves, distributions, layers, parameters, rank, routing, similarity, studies
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ FIGURES = (
     Section("curves", "Learning curves", curves.CAPTION, curves.figure),
     Section("layers", "Where the weights moved", layers.CAPTION, layers.figure),
 )
+
+
+def comparison_section(shown: Comparison, key: str) -> Section:
+    """The figure of a comparison, where it has one."""
+    return Section(key, shown.title, comparison.CAPTION, partial(comparison.figure, comparison=shown))
 
 
 def study_sections(results: Results) -> list[Section]:
