@@ -2,7 +2,7 @@
 
     python experiments/routing_table.py
 
-Writes results/routing.json (all numbers but the routing weights), runs/routing-report.html and docs/images/routing-*.svg.
+Writes results/routing.json (all but the routing weights), runs/routing-report.html and docs/images/routing-*.svg.
 """
 
 from __future__ import annotations

@@ -74,4 +74,4 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def timeless(line: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in line.items() if key not in ("time", "seconds", "images_per_second")}
+    return {key: value for key, value in line.items() if key not in ("time", "seconds", "samples_per_second")}

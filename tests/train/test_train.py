@@ -276,7 +276,7 @@ def test_a_terminal_sees_a_bar_and_a_pipe_sees_nothing(
     assert capsys.readouterr().out == ""
     train_task(make("a"), "a", data(24), data(9, 1), QUICK, label="flowers")
     shown = capsys.readouterr().out
-    for word in ("flowers", "epoch 3/3", "loss 0.", "val 0.", "images/s"):
+    for word in ("flowers", "epoch 3/3", "loss 0.", "val 0.", "samples/s"):
         assert word in shown
 
 

@@ -32,7 +32,6 @@ class Job:
         gradients: how losses become gradients.
         mixture: how much of each task an epoch has.
         weights: factors on the tasks' losses, as reported.
-        unit: what samples are called (`images`).
     """
 
     model: MultiTask
@@ -44,7 +43,6 @@ class Job:
     weights: Sequence[float]
     settings: Settings
     accelerator: Accelerator
-    unit: str
 
     @property
     def names(self) -> list[str]:

@@ -157,7 +157,7 @@ class Loop:
                 )
 
     def _judge_epoch(self, bar: Bar) -> None:
-        state, settings, unit = self.state, self.settings, self.job.unit
+        state, settings = self.state, self.settings
         tasks = self.validation.every()
         found: dict[str, Any] = {**means(tasks), "tasks": tasks}
         self._pass_time()
@@ -173,7 +173,7 @@ class Loop:
             **found,
             "lr": self.optimisers.rates(state.step - 1),
             "seconds": state.seconds,
-            f"{unit}_per_second": self.batches.samples(length) / max(state.training, 1e-9),
+            "samples_per_second": self.batches.samples(length) / max(state.training, 1e-9),
             "tasks": {name: trained[name] | tasks[name] for name in tasks},
         }
         state.curve.append(point)

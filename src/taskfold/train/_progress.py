@@ -16,10 +16,9 @@ class Bar:
         epochs: number of epochs.
         steps: steps in all.
         quiet: show nothing; None: decide by the output.
-        unit: what samples are called.
     """
 
-    def __init__(self, label: str, epochs: int, steps: int, quiet: bool | None, unit: str = "images") -> None:
+    def __init__(self, label: str, epochs: int, steps: int, quiet: bool | None) -> None:
         silent = not sys.stdout.isatty() if quiet is None else quiet
         self.epochs = epochs
         self._progress = Progress(
@@ -28,7 +27,7 @@ class Bar:
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("{task.fields[note]}"),
-            TextColumn(f"{{task.fields[rate]}} {unit}/s"),
+            TextColumn("{task.fields[rate]} samples/s"),
             TimeRemainingColumn(),
             disable=silent,
         )

@@ -106,7 +106,7 @@ def _run(job: Job, folder: Folder, label: str, quiet: bool | None) -> tuple[Stat
     check_equal(job.accelerator, f"the checkpoint in {folder.path}", str(loop.state.step))
     try:
         if not loop.state.done:
-            with Bar(label, loop.epochs, loop.steps, quiet, job.unit) as bar:
+            with Bar(label, loop.epochs, loop.steps, quiet) as bar:
                 loop.run(bar)
     finally:
         job.model.train(False)

@@ -17,7 +17,7 @@ class Result:
 
     Attributes:
         curve: per epoch `epoch` (from 1), `step` (steps so far), `train_loss`, `val_loss`, `val_accuracy` (0 to 1),
-            `lr` (by kind of parameters), `seconds` (so far), `images_per_second` (of training).
+            `lr` (by kind of parameters), `seconds` (so far), `samples_per_second` (of training).
         best_epoch: the selected one, from 1.
         best: `val_accuracy` and `val_loss` of the weights and statistics that the model holds, and whether
             `reestimated` statistics were kept.
@@ -44,7 +44,7 @@ class JointResult(Result):
 
     Attributes:
         curve: as in `Result`, where `val_loss` and whatever else was measured are means over tasks, each counted
-            alike; `samples_per_second` in place of images; and `tasks`, by name: `train_loss` (mean over its samples;
+            alike; and `tasks`, by name: `train_loss` (mean over its samples;
             None if the epoch had none), `val_loss` and the rest.
         best: likewise; `tasks` says what was measured of each, and whether its `reestimated` statistics were kept.
     """

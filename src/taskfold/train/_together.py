@@ -93,7 +93,7 @@ def train_together(
     accelerator = start(settings.precision)
     model.to(accelerator.device)
     gradients = _gradients(settings, moves, weights, accelerator)
-    job = Job(model, dict(tasks), moves, seams, gradients, mixture, weights, settings, accelerator, "samples")
+    job = Job(model, dict(tasks), moves, seams, gradients, mixture, weights, settings, accelerator)
     state, resumed = run(
         job,
         lambda: {"tasks": {name: task_identity(job, name, sizes[name]) for name in tasks}},

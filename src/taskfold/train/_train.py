@@ -85,7 +85,7 @@ def train_task(
     per_epoch = settings.steps_per_epoch and settings.steps_per_epoch * settings.batch_size
     mixture = Mixture.of((sizes["train"],), total=per_epoch)
     gradients = Plain.of(moves.parameters, [1.0], accelerator)
-    job = Job(model, {name: one}, moves, seams, gradients, mixture, [1.0], settings, accelerator, "images")
+    job = Job(model, {name: one}, moves, seams, gradients, mixture, [1.0], settings, accelerator)
     state, resumed = run(
         job,
         lambda: {"task": name, **task_identity(job, name, sizes)},
