@@ -107,9 +107,11 @@ def test_parametrised_and_patched_layers_are_refused() -> None:
     patched = network()
     patched[2].forward = lambda h: h  # type: ignore[union-attr,method-assign]
     model = MultiTask(patched, tfold.FTN(norm=False), num_features=8)
-    model.add_task("a", head=2)
     with pytest.raises(TypeError, match="has a forward patched onto the instance"):
-        model(x, task="a")
+        model.add_task("a", head=2)
+    assert len(model.tasks) == 0
+    model.add_task("a", head=2, method=tfold.HeadOnly())
+    assert model(x, task="a").shape[1] == 2
 
 
 class Unused(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,69 @@ def test_routing_begins_at_the_mean_of_the_others(method: tfold.Method) -> None:
     model.transfer_task("even", begin="even")
     for weights in model.routing("even").values():
         torch.testing.assert_close(weights, torch.full_like(weights, 1 / weights.shape[-1]))
+
+
+@pytest.mark.parametrize("granularity", ["block", "model"])
+def test_layers_that_share_their_logits_begin_at_the_mean_of_theirs(granularity: str) -> None:
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 8)) for _ in range(2)]
+    model = MultiTask(nn.ModuleDict({"block": nn.Sequential(*blocks)}), tfold.Poly(rank=1, skills=3))
+    for name in "ab":
+        for logits in model.add_task(name).groups()["routing"]:
+            nn.init.normal_(logits, std=2)
+    model.transfer_task("new", granularity=granularity)
+    own = {layer: (model.routing("a")[layer] + model.routing("b")[layer]) / 2 for layer in model.routing("a")}
+    for layer, found in model.routing("new").items():
+        scope = [other for other in own if granularity == "model" or other.split(".")[1] == layer.split(".")[1]]
+        torch.testing.assert_close(found, sum(own[other] for other in scope) / len(scope))
+
+
+@pytest.mark.parametrize("rule", ["tensorpoly-i", "tensorpoly-ii"])
+def test_the_mean_is_that_of_tasks_that_route_alike(rule: str) -> None:
+    model = MultiTask(nn.Sequential(nn.Linear(8, 6)), tfold.LoRA(rank=4))
+    for name, sharing in {"shared": "shared", "i": "tensorpoly-i", "ii": "tensorpoly-ii"}.items():
+        for logits in model.add_task(name, sharing=sharing).groups()["routing"]:
+            nn.init.normal_(logits)
+    model.transfer_task("new", sharing=rule)
+    other = {"tensorpoly-i": "i", "tensorpoly-ii": "ii"}[rule]
+    torch.testing.assert_close(model.routing("new")["0"], model.routing(other)["0"])
+
+
+RANDOM = {
+    "poly": tfold.Poly(rank=2, skills=3, allocation="random"),
+    "bernoulli": tfold.Poly(rank=2, skills=3, allocation="bernoulli"),
+    "nested": tfold.LoRA(rank=2, sharing={"name": "poly", "skills": 3, "allocation": "random"}, init="normal"),
+}
+
+
+@pytest.mark.parametrize("method", RANDOM.values(), ids=RANDOM)
+def test_under_mu_no_routing_is_drawn(method: tfold.Method, tmp_path: Path) -> None:
+    model = trained(method)
+    rows = X[:1].repeat(50, 1)
+    drawn = model.train()(rows, task="a")
+    model.transfer_task("new", mode="mu")
+    fixed = model.train()(rows, task="new")
+    assert len(torch.unique(torch.stack([drawn[0], model(rows, task="a")[0], *drawn]), dim=0)) > 1
+    assert torch.equal(fixed, model.eval()(rows, task="new"))
+    model.transfer_task("said", mode="mu", **({} if method.name == "lora" else {"allocation": "sigmoid"}))
+    assert model["said"].method == model["new"].method
+    other = MultiTask(model.backbone)
+    other.load_task(model.save_task("new", tmp_path / "new.safetensors"))
+    assert torch.equal(other.train()(rows, task="new"), fixed)
+
+
+@pytest.mark.parametrize("mode", ["z", "all"])
+def test_a_routing_that_is_only_drawn_is_not_learned(mode: str) -> None:
+    for kind, how in {"poly": "allocation='sigmoid'", "nested": "sharing={'name': …, 'allocation': 'sigmoid'}"}.items():
+        model = trained(RANDOM[kind])
+        with pytest.raises(ValueError, match=f"allocation='random', which learns no routing.*{re.escape(how)}"):
+            model.transfer_task("new", mode=mode)  # type: ignore[arg-type]
+        assert list(model.tasks) == ["a", "b"]
+    model = trained(RANDOM["poly"])
+    model.transfer_task("new", mode=mode, allocation="sigmoid")  # type: ignore[arg-type]
+    before = model.routing("new")
+    learn(model, "new")
+    assert all(not torch.equal(before[layer], now) for layer, now in model.routing("new").items())
 
 
 @every_method

@@ -1,4 +1,4 @@
-"""Runs the backbone for the selected tasks, through a skeleton that is built when first needed."""
+"""Runs the backbone for the selected tasks, through a skeleton that is built when tasks first adapt a layer."""
 
 from __future__ import annotations
 
@@ -30,11 +30,21 @@ class Runner:
     def adapt(self, paths: Collection[str]) -> None:
         """From now on these modules ask which task they run for."""
         if not self.paths.issuperset(paths):
-            self.paths = self.paths.union(paths)
-            self.forget()
+            before, self.paths = self.paths, self.paths.union(paths)
+            try:
+                self.renew()
+            except TypeError:  # one of them cannot be adapted
+                self.paths = before
+                raise
+
+    def renew(self) -> None:
+        """Build the skeleton anew: the backbone's tensors have moved. Now, so that a compiler finds it ready."""
+        self.forget()
+        if self.paths:
+            self.network()
 
     def forget(self) -> None:
-        """Build the skeleton anew when next needed: the backbone's tensors have moved."""
+        """Build the skeleton when next needed."""
         self.lock = threading.Lock()
         self.skeleton: nn.Module | None = None
         self.sites: list[Site] = []
@@ -70,7 +80,7 @@ class Runner:
                 selection = replace(selection, made=ahead(self.sites, selection.tasks))
         with selecting(selection):
             output = getattr(network, method)(*args, **kwargs)
-        for task in selection.tasks:
+        for task in () if torch.compiler.is_compiling() else selection.tasks:
             if task.name not in self.checked:
                 self.checked.add(task.name)
                 _report_unused(network, task)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._transfer import set_mode
+from ._transfer import begun, remember, set_mode
 from .layers import inventory_of
 from .methods import Method, build
 from .tasks import Contents, Info, Named, Task, TaskFileError, digest, fingerprint, read, write
@@ -26,6 +26,7 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
         "head": _head_spec(task.head),
         "info": task.info.as_json(),
         "transfer": task.transfer,
+        "begun": begun(task),
         "inventory": {"fingerprint": digest(dict(shared)), "standalone": standalone} if shared else None,
         "backbone": _backbone(backbone),
     }
@@ -51,8 +52,11 @@ def read_inventory(path: Path, backbone: nn.Module, held: Named[nn.ParameterDict
     """The banks of an inventory file that a model does not hold yet.
 
     Raises:
+        FileNotFoundError: there is no such file.
         TaskFileError: it cannot be used here; says why.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no inventory file {str(path)!r}")
     contents = read(path, "inventory")
     _check_backbone(path, contents, backbone)
     like = next(backbone.parameters())
@@ -65,7 +69,7 @@ def read_inventory(path: Path, backbone: nn.Module, held: Named[nn.ParameterDict
         if key not in held:
             continue
         mine = held[key]
-        if set(mine) != set(bank) or not all(torch.equal(mine[name], bank[name]) for name in bank):
+        if set(mine) != set(bank) or not all(_same(mine[name], bank[name].detach().cpu()) for name in bank):
             raise TaskFileError(
                 f"{path} holds another inventory than this model ({key!r} differs); use a model of its own"
             )
@@ -104,12 +108,25 @@ class Stored:
             )
         return given
 
+    def unfit(self, error: ValueError, held: Named[nn.ParameterDict]) -> TaskFileError:
+        """What is to be said where a model cannot have a task of the stored method."""
+        header = self.contents.header
+        stated = (header.get("inventory") or {}).get("fingerprint")
+        if not any(key.startswith(f"{header['method']['name']}.") for key in held):
+            return TaskFileError(f"{self.path} does not fit this model: {error}")
+        stands = f"stands on another inventory (fingerprint {stated[:12]}…)" if stated else "has factors of other sizes"
+        return TaskFileError(f"{self.path} {stands} than this model's; load it into a model with its own ({error})")
+
     def fill(self, task: Task, known: set[str]) -> None:
-        """The stored numbers into a task of the same method; shared factors that the model knew must be equal."""
+        """The stored numbers into a task of the same method; shared factors that the model knew must be equal.
+
+        What the task brings has the types that it had when it was saved.
+        """
         header, tensors = self.contents.header, self.contents.tensors
         if header.get("transfer"):
             set_mode(task, header["transfer"])
-        shared: dict[str, Tensor] = {key: leaf.detach() for key, leaf in inventory_of(task).items()}
+            remember(task, header.get("begun"))
+        shared: dict[str, Tensor] = {key: leaf for key, leaf in inventory_of(task).items()}
         wanted = _own(task)
         if any(key.startswith(_SHARED) for key in tensors):
             wanted |= {f"{_SHARED}{key}": leaf for key, leaf in shared.items()}
@@ -125,13 +142,16 @@ class Stored:
                     f"this backbone and head need {list(wanted[key].shape)}"
                 )
             standing = key.startswith(_SHARED) and _bank(key.removeprefix(_SHARED)) in known
-            if standing and not torch.equal(wanted[key].cpu(), tensor):
+            if standing and not _same(wanted[key], tensor):
                 raise TaskFileError(
                     f"{self.path} stands on other shared factors than this model's ({key!r} differs); "
                     "load it into a model of its own"
                 )
         for key, tensor in tensors.items():
-            wanted[key].copy_(tensor)
+            live = wanted[key]
+            if live.dtype != tensor.dtype:
+                live.data = torch.empty_like(live, dtype=tensor.dtype)
+            live.data.copy_(tensor)
         info = header["info"]
         task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"])
 
@@ -157,7 +177,11 @@ def _own(task: Task) -> dict[str, Tensor]:
     """A task's own tensors by name; one that several layers share (routing per block) under its first name."""
     named = task.state_dict(keep_vars=True)
     first = {id(tensor): name for name, tensor in reversed(named.items())}
-    return {name: tensor.detach() for name, tensor in named.items() if first[id(tensor)] == name}
+    return {name: tensor for name, tensor in named.items() if first[id(tensor)] == name}
+
+
+def _same(held: Tensor, stored: Tensor) -> bool:
+    return held.dtype == stored.dtype and torch.equal(held.detach().cpu(), stored)
 
 
 def _backbone(backbone: nn.Module) -> dict[str, str]:

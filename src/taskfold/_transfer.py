@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from .layers import updates_of
+from .layers import WeightUpdate, inventory_of, updates_of
 from .routing import LOGITS, Routed
-from .tasks import Task
+from .tasks import Task, digest
 
 Mode = Literal["all", "mu", "z"]
 Begin = Literal["mean", "even"]
@@ -32,7 +33,8 @@ def transferred(task: Task, others: Sequence[Task], mode: Mode, begin: Begin) ->
     """Turn a task that was just added into one that learns from the inventory as `mode` says.
 
     Raises:
-        ValueError: the method routes nothing, or there is no other task to take the mean of.
+        ValueError: the method routes nothing, or draws a routing that `mode` is to learn, or there is no other task to
+            take the mean of.
     """
     updates = {layer: u for layer, u in updates_of(task).items() if isinstance(u.rule, Routed)}
     if not updates:
@@ -40,9 +42,17 @@ def transferred(task: Task, others: Sequence[Task], mode: Mode, begin: Begin) ->
             f"task {task.name!r} uses method {task.method['name']!r}, which routes nothing; transfer needs a routed "
             "method such as Poly, MHR or TensorPolyI"
         )
-    for layer, update in updates.items():
-        logits = update.own[LOGITS]
-        logits.copy_(_mean(layer, task, others) if begin == "mean" else torch.zeros_like(logits))
+    _check_allocation(task, updates.values(), mode)
+    used: list[WeightUpdate] = []
+    for logits, layers in _scopes(updates):
+        if begin == "mean":
+            found = [_on_same(layer, task, others) for layer in layers]
+            used += [update for same in found for update in same]
+            # Layers of one scope have one routing: the mean of theirs. sigmoid(Z) is then α, which sums to 1 already.
+            logits.copy_(torch.stack([_mean(same) for same in found]).mean(0).clamp(1e-6, 1 - 1e-6).logit())
+        else:
+            logits.zero_()
+    remember(task, {"begin": begin, "inventory": digest(dict(inventory_of(task))), "routing": _digest(used)})
     set_mode(task, mode)
 
 
@@ -51,23 +61,81 @@ def set_mode(task: Task, mode: str) -> None:
     for update in updates_of(task).values():
         if isinstance(update.rule, Routed):
             update.own[LOGITS].requires_grad_(mode != "mu")
+            if mode == "mu":  # nothing may be drawn: the routing is fixed
+                update.rule = replace(update.rule, allocation="sigmoid")
             if mode != "z":
                 update.fork()
+    if mode == "mu":
+        task.method = _undrawn(task.method)
     task.transfer = mode
 
 
-def _mean(layer: str, task: Task, others: Sequence[Task]) -> torch.Tensor:
-    """Logits of the mean routing: sigmoid(Z) is then the mean α, which sums to 1 already."""
-    key = updates_of(task)[layer].shared
+def remember(task: Task, begun: Mapping[str, Any] | None) -> None:
+    """Note where a transferred task began, whatever it learns then."""
+    task.__dict__["begun"] = begun and dict(begun)
+
+
+def begun(task: Task) -> dict[str, Any] | None:
+    """Where a transferred task began: `begin`, and fingerprints of the `inventory` and of the `routing` of others."""
+    return task.__dict__.get("begun")
+
+
+def _check_allocation(task: Task, updates: Iterable[WeightUpdate], mode: str) -> None:
+    drawn = any(isinstance(update.rule, Routed) and update.rule.allocation == "random" for update in updates)
+    if not drawn or mode == "mu":
+        return
+    own = "allocation" in task.method["settings"]
+    how = "allocation='sigmoid'" if own else "sharing={'name': …, 'allocation': 'sigmoid'}"
+    raise ValueError(
+        f"task {task.name!r} has allocation='random', which learns no routing, and mode={mode!r} is to learn it; give a "
+        f"method with allocation='sigmoid': transfer_task(…, {how})"
+    )
+
+
+def _undrawn(method: dict[str, Any]) -> dict[str, Any]:
+    """A method's name and settings with the routing as in evaluation."""
+    settings = dict(method["settings"])
+    if "allocation" in settings:
+        settings["allocation"] = "sigmoid"
+    elif isinstance(rule := settings.get("sharing"), Mapping) and "allocation" in rule:
+        settings["sharing"] = {**rule, "allocation": "sigmoid"}
+    return {**method, "settings": settings}
+
+
+def _scopes(updates: Mapping[str, WeightUpdate]) -> Iterator[tuple[torch.Tensor, list[str]]]:
+    """Logits, and the layers that have them in common."""
+    layers: dict[int, list[str]] = {}
+    for layer, update in updates.items():
+        layers.setdefault(id(update.own[LOGITS]), []).append(layer)
+    for same in layers.values():
+        yield updates[same[0]].own[LOGITS], same
+
+
+def _on_same(layer: str, task: Task, others: Sequence[Task]) -> list[WeightUpdate]:
+    """The updates of others that mix the same factors by as many weights."""
+    mine = updates_of(task)[layer]
     found = [updates_of(other).get(layer) for other in others]
-    same = [u for u in found if u is not None and u.shared is not None and key is not None and u.shared[1] is key[1]]
+    same = [u for u in found if u is not None and _alike(u, mine)]
     if not same:
         raise ValueError(
             f"begin='mean' takes the mean routing of the tasks on the inventory of layer {layer!r}, and the model has "
             "no other task there; load some, or choose begin='even'"
         )
-    weights = [_weights(u.rule, u.own[LOGITS]) for u in same]
-    return torch.stack(weights).mean(0).clamp(1e-6, 1 - 1e-6).logit()
+    return same
+
+
+def _alike(one: WeightUpdate, mine: WeightUpdate) -> bool:
+    if one.shared is None or mine.shared is None or one.shared[1] is not mine.shared[1]:
+        return False
+    return isinstance(one.rule, Routed) and one.own[LOGITS].shape == mine.own[LOGITS].shape
+
+
+def _mean(updates: Sequence[WeightUpdate]) -> torch.Tensor:
+    return torch.stack([_weights(update.rule, update.own[LOGITS]) for update in updates]).mean(0)
+
+
+def _digest(updates: Sequence[WeightUpdate]) -> str:
+    return digest({}, *sorted(digest({"": update.own[LOGITS]}) for update in updates))
 
 
 def routing_of(task: Task) -> dict[str, torch.Tensor]:

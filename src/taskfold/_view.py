@@ -18,7 +18,13 @@ class TaskView(nn.Module):
         self.__dict__["model"] = model
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__["model"](*args, task=self.task.name, **kwargs)
+        model, name = self.__dict__["model"], self.task.name
+        if model.tasks.get(name) is not self.task:
+            raise RuntimeError(
+                f"the task {name!r} of this view has been removed from the model; make a view of the one that is there "
+                f"now: model.for_task({name!r})"
+            )
+        return model(*args, task=name, **kwargs)
 
     def train(self, mode: bool = True) -> TaskView:
         self.training = mode

@@ -115,10 +115,10 @@ class MultiTask(nn.Module):
         sites = fit(composition, self.backbone, inventory, chosen.name)
         task = Task(name, chosen.as_json(), dict(sites), made, Info(tuple(labels), dict(preprocessing or {})))
         task.train(self.training)
+        self._runner.adapt(sites)
         for key, bank in inventory.items():
             self.inventory[key] = bank
         self.tasks[name] = task
-        self._runner.adapt(sites)
         return task
 
     def transfer_task(
@@ -133,7 +133,8 @@ class MultiTask(nn.Module):
         """Add a task that learns from an inventory which other tasks were trained on; none of them moves.
 
         TensorPoly (Su et al.), section 4.3; the control `random-mu` is `mu` on an inventory trained with
-        `allocation="random"`.
+        `allocation="random"`. Under `mu` nothing of the routing is drawn: the task's allocation is `sigmoid`, whatever
+        the method's.
 
         Args:
             name, head, settings: as for `add_task`.
@@ -142,8 +143,8 @@ class MultiTask(nn.Module):
             begin: routing at the start: the `mean` of the tasks on the inventory, or `even`.
 
         Raises:
-            ValueError: a setting is not known, the model holds no such inventory, the method is not routed, or there
-                are no tasks to take the mean of.
+            ValueError: a setting is not known, the model holds no such inventory, the method is not routed, there are
+                no tasks to take the mean of, or the routing is to learn with `allocation="random"`, which learns none.
         """
         check(mode, begin)
         known = set(self.inventory)
@@ -209,6 +210,14 @@ class MultiTask(nn.Module):
         del self.tasks[name]
         return task
 
+    def drop_inventory(self) -> int:
+        """Forget what tasks shared that have been removed since, so that new ones start afresh; return its numbers."""
+        held = {name.rpartition(":")[0] for task in self.tasks for name in inventory_of(self.tasks[task])}
+        unused = {key: self.inventory[key] for key in self.inventory if key not in held}
+        for key in unused:
+            del self.inventory[key]
+        return sum(leaf.numel() for bank in unused.values() for leaf in bank.values())
+
     def rename_task(self, old: str, new: str) -> None:
         """Give a task another name.
 
@@ -238,13 +247,8 @@ class MultiTask(nn.Module):
         Raises:
             ValueError: a task is not known, or there are not as many names as rows.
         """
-        if isinstance(task, str):
-            selection = Selection((self[task],), None, self.training)
-            output, rows = self._runner.run(selection, args, kwargs), None
-        else:
-            selection, rows = self._rows(list(task), _first_tensor(args, kwargs))
-            output = self._runner.run(selection, args, kwargs)
-        tasks = selection.tasks
+        selection, rows = self._selected(task, args, kwargs)
+        output, tasks = self._runner.run(selection, args, kwargs), selection.tasks
         if all(one.head is None for one in tasks):
             return output
         if rows is None:
@@ -266,17 +270,20 @@ class MultiTask(nn.Module):
             raise TypeError(
                 f"{type(self.backbone).__name__} has no generate(); load a language model with its output layer"
             )
-        if isinstance(task, str):
-            selection = Selection((self[task],), None, self.training)
-        else:
-            selection, _ = self._rows(list(task), _first_tensor(args, kwargs))
-        return self._runner.run(selection, args, kwargs, "generate")
+        return self._runner.run(self._selected(task, args, kwargs)[0], args, kwargs, "generate")
 
-    def _rows(self, names: list[str], first: Tensor) -> tuple[Selection, Tensor]:
+    def _selected(
+        self, task: str | Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Selection, Tensor | None]:
+        """The tasks of a forward pass, and `[B]` which of them each row has, unless all have the one named."""
+        if isinstance(task, str):
+            return Selection((self[task],), None, self.training), None
+        if not isinstance(task, Sequence):
+            raise TypeError(f"task must be a name, or a list of names, one per row, found {task!r}")
+        names = list(task)
         if not names:
             raise ValueError("task is an empty list; give one name per row")
-        if len(names) != len(first):
-            raise ValueError(f"task lists {len(names)} names for a batch of {len(first)} rows; give one per row")
+        first = _batched(args, kwargs, len(names))
         distinct = {name: n for n, name in enumerate(dict.fromkeys(names))}
         tasks, places = tuple(self[name] for name in distinct), [distinct[name] for name in names]
         rows = torch.tensor(places, device=first.device)
@@ -307,11 +314,11 @@ class MultiTask(nn.Module):
 
     @torch.no_grad()
     def materialise(self, name: str) -> dict[str, Tensor]:
-        """The backbone's tensors as a task has them, by name; those it leaves alone are not listed."""
+        """The backbone's tensors as a task has them in evaluation, by name; those it leaves alone are not listed."""
         changed: dict[str, Tensor] = {}
         for path, state in self[name].sites._modules.items():
             assert isinstance(state, SiteState)
-            tensors = state.tensors(self.backbone.get_submodule(path))
+            tensors = state.tensors(self.backbone.get_submodule(path), training=False)
             changed |= {f"{path}.{key}" if path else key: tensor for key, tensor in tensors.items()}
         return changed
 
@@ -389,11 +396,14 @@ class MultiTask(nn.Module):
             ValueError: the name is taken, or a head must be given.
         """
         stored = Stored.read(Path(path), self.backbone)
-        chosen: str = name or stored.name
+        chosen: str = check_name(name or stored.name)
         if chosen in self.tasks:
             raise ValueError(f"task {chosen!r} exists already; load it under another name: load_task(…, name=…)")
-        known = set(self.inventory)
-        task = self.add_task(chosen, stored.head(head), method=stored.method())
+        known, made = set(self.inventory), stored.head(head)
+        try:
+            task = self.add_task(chosen, made, method=stored.method())
+        except ValueError as error:
+            raise stored.unfit(error, self.inventory) from None
         try:
             stored.fill(task, known)
         except Exception:
@@ -407,15 +417,19 @@ class MultiTask(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> MultiTask:
         super()._apply(fn, recurse)
-        self._runner.forget()
+        self._runner.renew()
         return self
 
 
-def _first_tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, Tensor):
-            return value
-    raise ValueError("the input holds no tensor, so that its rows cannot be counted; give the batch as tensors")
+def _batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Tensor:
+    """The first input with so many rows: beside the batch there may be tensors that serve all of it."""
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    if not tensors:
+        raise ValueError("the input holds no tensor, so that its rows cannot be counted; give the batch as tensors")
+    found = next((tensor for tensor in tensors if tensor.dim() and len(tensor) == rows), None)
+    if found is None:
+        raise ValueError(f"task lists {rows} names for a batch of {len(tensors[0])} rows; give one per row")
+    return found
 
 
 def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

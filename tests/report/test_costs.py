@@ -1,4 +1,4 @@
-"""The figure of a comparison: shares against numbers of parameters."""
+"""The figure of a comparison: shares beside numbers of parameters."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import pytest
 from taskfold.report.figures import comparison
 from taskfold.report.schema import Comparison, Results
 
-COLUMNS = [{"title": "exact match", "kind": "percent"}, {"title": "numbers", "kind": "count"}]
+COLUMNS = [
+    {"title": "exact match, 32 examples", "kind": "percent"},
+    {"title": "exact match, 128 examples", "kind": "percent"},
+    {"title": "rank, 32 examples", "kind": "percent"},
+    {"title": "numbers", "kind": "count"},
+]
 ROWS = [
-    {"label": "Poly · z", "cells": [{"mean": 0.25, "std": 0.02, "n": 3}, {"mean": 432}]},
-    {"label": "Poly · all", "cells": [{"mean": 0.5}, {"mean": 60_000}]},
-    {"label": "copying", "cells": [{"mean": 0.1}, None]},
-    {"label": "LoRA", "cells": [{"mean": 0.4}, {"mean": 70_000}]},
+    {"label": "Poly · z", "cells": [{"mean": 0.25, "std": 0.02, "n": 3}, {"mean": 0.3}, None, {"mean": 432}]},
+    {"label": "Poly · all", "cells": [{"mean": 0.5}, None, None, {"mean": 60_000}]},
+    {"label": "copying", "cells": [{"mean": 0.1}, None, None, None]},
+    {"label": "LoRA", "cells": [{"mean": 0.4}, None, {"mean": 0.9}, {"mean": 70_000}]},
 ]
 
 
@@ -27,22 +32,23 @@ def shown(**changes: Any) -> tuple[Results, Comparison]:
     return results, results.comparisons[0]
 
 
-def test_every_row_with_both_is_a_point_at_its_place() -> None:
+def test_every_row_has_its_dots_and_its_size() -> None:
     drawing = comparison.figure(*shown())
     assert drawing is not None
     (axes,) = drawing.axes
-    points = {tuple(bar.lines[0].get_xydata()[0]) for bar in axes.containers}
-    assert points == {(432, 25), (60_000, 50), (70_000, 40)}
-    assert {text.get_text() for text in axes.texts} == {"Poly · z", "Poly · all", "LoRA"}
-    joined = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
-    assert [list(line.get_xdata()) for line in joined if line.get_alpha() == 0.6] == [[432, 60_000]]
-    assert axes.get_xlabel() == "numbers (logarithmic)"
+    dots = [(bar.lines[0].get_xdata()[0], round(float(bar.lines[0].get_ydata()[0]))) for bar in axes.containers]
+    assert dots == [(25, 0), (30, 0), (50, 1), (10, 2), (40, 3)]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [row["label"] for row in ROWS]
+    assert [text.get_text() for text in axes.texts] == ["432", "60 k", "", "70 k", "numbers"]
+    assert axes.get_xlabel() == "exact match (%): ● 32 examples, ○ 128 examples"
+    (spread,) = [bar for bar in axes.containers if bar.has_xerr]
+    assert spread.lines[2][0].get_segments()[0][:, 0] == pytest.approx([23, 27])
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"columns": [COLUMNS[0], {"title": "numbers", "kind": "number"}]},
+        {"columns": [*COLUMNS[:3], {"title": "numbers", "kind": "number"}]},
         {"first": "language"},
         {"rows": ROWS[:1]},
     ],

@@ -223,3 +223,65 @@ def test_kinds_of_files_are_told_apart(tmp_path: Path) -> None:
         other.load_inventory(model.save_inventory(tmp_path / "other.safetensors"))
     with pytest.raises(ValueError, match="shares nothing between tasks"):
         MultiTask(network(), tfold.FTN()).save_inventory(tmp_path / "none.safetensors")
+
+
+POLY = tfold.Poly(rank=2, skills=3)
+ROWS = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
+
+
+def plain() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 6), nn.LayerNorm(6), nn.Linear(6, 4))
+
+
+def team(method: tfold.Method = POLY) -> MultiTask:
+    """Two tasks, all numbers random."""
+    made = MultiTask(plain(), method, num_features=4).eval()
+    made.add_task("a", head=3)
+    made.add_task("b")
+    for number in [*made.tasks.parameters(), *made.inventory.parameters()]:
+        nn.init.normal_(number, std=0.5)
+    return made
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "method", [POLY, tfold.TensorPolyII(rank=2, tensor_rank=3, granularity="model"), tfold.LoRA(rank=2, norm=True)]
+)
+def test_half_precision_comes_back_as_it_was(method: tfold.Method, dtype: torch.dtype, tmp_path: Path) -> None:
+    made = team(method)
+    if len(made.inventory):
+        made.transfer_task("new", mode="all", head=2)
+    made.to(dtype)
+    names, x = list(made.tasks), ROWS.to(dtype)
+    outputs = {name: made(x, task=name) for name in names}
+    files = {name: made.save_task(name, tmp_path / name) for name in names}
+    whole = {name: made.save_task(name, tmp_path / f"{name}.whole", standalone=True) for name in names}
+    inventory = made.save_inventory(tmp_path / "inventory") if len(made.inventory) else None
+    for first in ("inventory", "whole"):
+        other = MultiTask(plain().to(dtype), num_features=4).eval()
+        if first == "inventory" and inventory is not None:
+            other.load_inventory(inventory)
+        for name in names:
+            if first == "whole":
+                other.load_task(whole[name], name=f"{name}-whole")
+                assert torch.equal(other(x, task=f"{name}-whole"), outputs[name])
+            other.load_task(files[name])
+            assert torch.equal(other(x, task=name), outputs[name])
+            assert other.save_task(name, tmp_path / "again").read_bytes() == files[name].read_bytes()
+
+
+@pytest.mark.parametrize("standalone", [False, True])
+def test_an_inventory_of_another_size_is_named_as_such(standalone: bool, tmp_path: Path) -> None:
+    file = team().save_task("a", tmp_path / "a.safetensors", standalone=standalone)
+    other = MultiTask(plain(), num_features=4)
+    other.load_inventory(team(tfold.Poly(rank=3, skills=2)).save_inventory(tmp_path / "inventory"))
+    held = len(other.inventory)
+    with pytest.raises(TaskFileError, match=r"a\.safetensors stands on another inventory \(fingerprint .* its own"):
+        other.load_task(file)
+    assert (list(other.tasks), len(other.inventory)) == ([], held)
+
+
+def test_a_missing_inventory_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no inventory file '.*nope'"):
+        MultiTask(plain()).load_inventory(tmp_path / "nope")

@@ -44,3 +44,18 @@ def test_tensors_are_swapped_where_they_are() -> None:
 def test_what_is_not_there_is_said_as_ever() -> None:
     with pytest.raises(AttributeError, match="no attribute `1`"):
         made().get_parameter("sites.1.weight")
+
+
+def test_state_is_loaded_strictly() -> None:
+    source, target = made(), made()
+    state = source.state_dict()
+    assert not any(map(torch.equal, state.values(), target.state_dict().values()))
+    target.load_state_dict(state)
+    assert all(map(torch.equal, state.values(), target.state_dict().values()))
+    for wrong, message in (
+        ({**state, "sites.0.other": torch.ones(1)}, "Unexpected.*sites.0.other"),
+        ({**state, "sites.1.weight": torch.ones(1)}, "Unexpected.*sites.1.weight"),
+        ({name: tensor for name, tensor in state.items() if name != "sites.0.conv.bias"}, "Missing.*sites.0.conv.bias"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            target.load_state_dict(wrong)

@@ -12,6 +12,7 @@ from torch import nn
 
 from taskfold.train import CheckpointError
 from taskfold.train import _checkpoint as checkpoint
+from taskfold.train._differences import differences
 from taskfold.train._log import Log
 from taskfold.train._pack import pack, unpack
 
@@ -58,6 +59,40 @@ def test_another_run_is_named(tmp_path: Path) -> None:
     other = {"task": "a", "settings": {"epochs": 4, "head": {"lr": 0.1}}}
     with pytest.raises(CheckpointError, match=r"settings\.epochs was 3, is now 4; choose another folder.*fresh=True"):
         checkpoint.load(tmp_path / "c", other)
+
+
+def described(rank: int, *names: str, layers: int = 300) -> dict[str, Any]:
+    """What makes a run on a deep network that run."""
+    shapes = {f"sites.layer{n}.updates.0.down": [rank, 8] for n in range(layers)}
+    task = {"method": {"name": "lora", "settings": {"rank": rank, "targets": "*"}}, "shapes": shapes}
+    return {"tasks": dict.fromkeys(names, task), "settings": {"lr": 0.1}, "shared": shapes, "inventory": "ab" * 32}
+
+
+RANK = "tasks.a.method.settings.rank was 2, is now 3; tasks.b.method.settings.rank was 2, is now 3; "
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        (described(2, "a", "b"), described(3, "a", "b"), f"{RANK}and the shapes of 900 tensors"),
+        (described(2, "a", "b"), described(2, "a", "c"), "task 'b' is not among the tasks any more, task 'c' is new"),
+        (described(2, "a"), described(2, "a", *"bcdefg"), "tasks 'b', 'c', 'd', 'e' and 2 more are new"),
+        (
+            described(2, "a"),
+            described(2, "a") | {"inventory": "cd" * 32},
+            "inventory was 'abababababab…', is now 'cdcdcdcdcdcd…'",
+        ),
+        (
+            {"settings": dict.fromkeys("abcdef", 1)},
+            {"settings": dict.fromkeys("abcdef", 2)},
+            "; ".join([*(f"settings.{key} was 1, is now 2" for key in "abcd"), "and 2 more"]),
+        ),
+        ({"shapes": {"a": [1, 2]}}, {"shapes": {"a": [1, 3]}}, "shapes.a was [1, 2], is now [1, 3]"),
+        (described(2, "a"), described(2, "a"), ""),
+    ],
+)
+def test_what_differs_is_said_in_a_few_words(there: dict[str, Any], here: dict[str, Any], said: str) -> None:
+    assert differences(there, here) == said
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "empty", "newer"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from taskfold import MultiTask, Poly
+from taskfold import LoRA, Method, MultiTask, Poly
 from taskfold.layers import inventory_of
 from taskfold.train import CheckpointError, OptimizerSettings, train_task, train_together
 
@@ -19,10 +20,10 @@ SETTINGS = QUICK.model_copy(update={"factors": FAST, "head": FAST, "epochs": 2})
 MOVED = {"z": {"routing", "head"}, "all": {"routing", "factors", "head"}, "mu": {"factors", "head"}}
 
 
-def grown(mode: str) -> MultiTask:
-    model = team(METHOD)
+def grown(mode: str, begin: str = "mean", seed: int = 0) -> MultiTask:
+    model = team(METHOD, seed=seed)
     torch.manual_seed(1)
-    model.transfer_task("new", 2, mode=mode)  # type: ignore[arg-type]
+    model.transfer_task("new", 2, mode=mode, begin=begin)  # type: ignore[arg-type]
     return model
 
 
@@ -65,6 +66,63 @@ def test_a_run_on_another_inventory_is_another_run(tmp_path: Path) -> None:
     next(iter(inventory_of(other["new"]).values())).data[0] += 1
     with pytest.raises(CheckpointError, match="inventory was"):
         train_task(other, "new", points("a", 20), points("a", 7, 1), SETTINGS, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"begin": "even"}, "begin at its beginning was 'mean', is now 'even'"),
+        ({"seed": 5}, "inventory at its beginning was '.*routing at its beginning was '"),
+    ],
+)
+@pytest.mark.parametrize("mode", MOVED)
+def test_a_run_that_began_elsewhere_is_another_run(
+    mode: str, other: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    model = grown(mode)
+    result = train_task(model, "new", points("a", 20), points("a", 7, 1), SETTINGS, folder=tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        train_task(grown(mode, **other), "new", points("a", 20), points("a", 7, 1), SETTINGS, folder=tmp_path)
+    # What was learned since does not matter, here or in a file.
+    folder = {"folder": tmp_path}
+    assert train_task(model, "new", points("a", 20), points("a", 7, 1), SETTINGS, **folder).curve == result.curve
+    file = model.save_task("new", tmp_path / "new.safetensors", standalone=True)
+    loaded = MultiTask(model.backbone, num_features=6)
+    loaded.load_task(file)
+    assert train_task(loaded, "new", points("a", 20), points("a", 7, 1), SETTINGS, **folder).curve == result.curve
+
+
+def test_gradients_of_a_loop_of_ones_own_move_nothing() -> None:
+    trained: list[dict[str, bytes]] = []
+    for left in (False, True):
+        model = grown("z")
+        for parameter in model.parameters() if left else ():
+            parameter.grad = torch.full_like(parameter, 1e3)
+        train_task(model, "new", points("a", 20), points("a", 7, 1), SETTINGS)
+        leaves = list(inventory_of(model["new"]).values())
+        assert all(leaf.grad is None for leaf in leaves)
+        model.remove_task("new")
+        for leaf in leaves if left else ():
+            leaf.grad = torch.full_like(leaf, 1e3)
+        train_together(model, sets(), SETTINGS)
+        trained.append(everything(model))
+    assert trained[0] == trained[1]
+
+
+@pytest.mark.parametrize("method", [METHOD, LoRA(rank=2, init="normal", sharing="shared")], ids=["poly", "shared"])
+def test_the_only_task_on_an_inventory_moves_it(method: Method) -> None:
+    model = team(method)
+    for other in ("b", "c"):
+        with pytest.raises(ValueError, match="training it alone would move task"):
+            train_task(model, "a", points("a", 20), points("a", 7, 1), SETTINGS)
+        model.remove_task(other)
+    model.add_task("private", 2, method=LoRA(rank=1, init="normal"))
+    before = everything(model)
+    train_task(model, "a", points("a", 20), points("a", 7, 1), SETTINGS)
+    after = everything(model)
+    moved = {key.split(".")[0] for key in before if before[key] != after[key] and "private" not in key}
+    assert moved == {"tasks", "inventory"}
+    assert all(before[key] == after[key] for key in before if ".private." in key)
 
 
 def test_its_inventory_does_not_move_any_more() -> None:

@@ -66,7 +66,7 @@ def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> S
     story = Story(plan, "train", opened.loaded, tasks)
     folder = plan.output / "together"
     if main:
-        claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists())
+        claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists(), joint=True)
     result: JointResult = retold(
         lambda: train_together(
             model,

@@ -167,7 +167,7 @@ class Factorisation(ABC):
             where = f"rank[{pattern!r}]" if pattern else "rank"
             if not isinstance(rank, int) or isinstance(rank, bool) or rank < least:
                 raise ValueError(f"{where} must be a whole number ≥ {least}, found {rank!r}")
-        if self.alpha is not None and not self.alpha > 0:
+        if self.alpha is not None and not (isinstance(self.alpha, (int, float)) and self.alpha > 0):
             raise ValueError(f"alpha must be > 0 or None (no scaling), found {self.alpha!r}")
 
     def at(self, layer: str) -> Self | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from math import prod
 
 import torch.nn.functional as F
@@ -76,7 +76,7 @@ class Entangled(Factorisation):
             return starts(self.init, silent="")(name)
         if name == "up":
             # One factor at zero: the product is zero, and its gradient, of the size of the others, is not.
-            return _first_zero(gaussian(self.tensor_rank**-0.5))
+            return partial(_first_zero, others=gaussian(self.tensor_rank**-0.5))
         # The product of N factors, summed over R terms, is then as large as LoRA's: 1 / sqrt(3 d).
         return gaussian((3 * size * self.tensor_rank) ** (-0.5 / self.order))
 
@@ -144,9 +144,6 @@ def root(size: int, order: int) -> int:
     return q
 
 
-def _first_zero(others: Start) -> Start:
-    def start(leaf: Tensor) -> None:
-        others(leaf)
-        leaf[0].zero_()
-
-    return start
+def _first_zero(leaf: Tensor, others: Start) -> None:
+    others(leaf)
+    leaf[0].zero_()

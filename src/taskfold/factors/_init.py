@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -36,7 +37,7 @@ def kaiming(leaf: Tensor) -> None:
 
 def gaussian(std: float) -> Start:
     """N(0, std)."""
-    return lambda leaf: torch.nn.init.normal_(leaf, std=std)
+    return partial(torch.nn.init.normal_, std=std)
 
 
 def starts(init: Init, silent: str, others: Start = xavier) -> Callable[[str], Start]:

@@ -16,7 +16,7 @@ from ._linearity import is_additive
 from ._own import Own, OwnState
 from ._selection import Selection, current, selecting
 from ._stand_in import stand_in
-from ._update import Inventory, Update, WeightUpdate
+from ._update import Inventory, Logits, Update, WeightUpdate
 from ._where import UNITS
 
 
@@ -34,13 +34,16 @@ class SiteState(nn.Module):
     def own_tensors(self) -> dict[str, Tensor]:
         return {} if self.own is None else self.own.tensors()
 
-    def tensors(self, module: nn.Module) -> dict[str, Tensor]:
-        """The module's tensors as this task has them, by name; those it leaves alone are not listed."""
+    def tensors(self, module: nn.Module, training: bool | None = None) -> dict[str, Tensor]:
+        """The module's tensors as this task has them, by name; those it leaves alone are not listed.
+
+        `training` None: in the mode that the task is in.
+        """
         state = self.own_tensors()
         for update in self.views().values():
             name = update.view.parameter
             weight = state[name] if name in state else module.get_parameter(name)
-            state[name] = update.added_to(weight)
+            state[name] = update.added_to(weight, training)
         return state
 
 
@@ -58,8 +61,9 @@ def fit(composition: Composition, network: nn.Module, inventory: Inventory, pref
     for own in composition.own:
         for path, state in own.fit(network):
             sites.setdefault(path, SiteState()).own = state
+    logits: Logits = {}
     for n, update in enumerate(composition.updates):
-        for path, added in update.fit(network, inventory, f"{prefix}.{n}"):
+        for path, added in update.fit(network, inventory, f"{prefix}.{n}", logits):
             sites.setdefault(path, SiteState()).updates[f"{n}:{added.view.name}"] = added
     return sites
 

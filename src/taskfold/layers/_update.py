@@ -19,6 +19,8 @@ Place = tuple[str, str]
 
 Inventory = MutableMapping[str, nn.ParameterDict]
 
+Logits = MutableMapping[tuple[Sharing, str], nn.Parameter]
+
 
 class WeightUpdate(nn.Module):
     """What one task adds to one view of one weight; holds the task's own leaves."""
@@ -53,23 +55,29 @@ class WeightUpdate(nn.Module):
             (_, bank), self.shared = self.shared, None
             self.forked = copy.deepcopy(bank)
 
-    def leaves(self, dtype: torch.dtype, own: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """The leaves that the task uses; of several tasks, `[T, …]`, if `own` holds theirs stacked."""
+    def leaves(
+        self, dtype: torch.dtype, own: Mapping[str, Tensor] | None = None, training: bool | None = None
+    ) -> dict[str, Tensor]:
+        """The leaves that the task uses; of several tasks, `[T, …]`, if `own` holds theirs stacked.
+
+        `training` None: the module's mode, in which some rules draw.
+        """
+        drawing = self.training if training is None else training
         bank = {} if self.bank is None else {name: leaf.to(dtype) for name, leaf in self.bank.items()}
         mine = dict(self.own.items()) if own is None else own
-        chosen = self.rule.select(bank, mine, self.specs, self.training)
+        chosen = self.rule.select(bank, mine, self.specs, drawing)
         return {name: leaf.to(dtype) for name, leaf in chosen.items()}
 
     def bottleneck(self, dtype: torch.dtype, own: Mapping[str, Tensor] | None = None) -> Bottleneck | None:
         return self.factorisation.bottleneck(self.leaves(dtype, own), self.view.modes)
 
-    def dense(self, dtype: torch.dtype) -> Tensor:
+    def dense(self, dtype: torch.dtype, training: bool | None = None) -> Tensor:
         """ΔW of the view, `[O, I, *kernel]`."""
-        return self.factorisation.materialise(self.leaves(dtype), self.view.modes)
+        return self.factorisation.materialise(self.leaves(dtype, training=training), self.view.modes)
 
-    def added_to(self, weight: Tensor) -> Tensor:
+    def added_to(self, weight: Tensor, training: bool | None = None) -> Tensor:
         """The whole weight with this update."""
-        return weight + as_update(weight, self.view, self.dense(weight.dtype))
+        return weight + as_update(weight, self.view, self.dense(weight.dtype, training))
 
     def like(self, other: WeightUpdate) -> bool:
         """Whether the other differs in nothing but the numbers of its own leaves."""
@@ -114,14 +122,17 @@ class Update:
     where: Where
     sharing: Sharing = field(default_factory=Private)
 
-    def fit(self, network: nn.Module, inventory: Inventory, prefix: str) -> Iterator[tuple[str, WeightUpdate]]:
+    def fit(
+        self, network: nn.Module, inventory: Inventory, prefix: str, logits: Logits
+    ) -> Iterator[tuple[str, WeightUpdate]]:
         """A new task's update of every selected view; what is shared comes from `inventory`, made there at first.
+
+        `logits` holds those of the task so far, by rule and scope.
 
         Raises:
             ValueError: nothing is selected, every rank is 0, or the inventory has other shapes.
         """
         found = 0
-        logits: dict[str, nn.Parameter] = {}
         for target in self.where.find(network):
             factorisation = self.factorisation.at(target.path)
             if factorisation is None:
@@ -139,7 +150,7 @@ class Update:
                 key = f"{prefix}/{target.path}/{view.name}"
                 bank = _joined(inventory, key, shared, weight) if shared else None
                 if LOGITS in own:
-                    own[LOGITS] = _tied(logits, self.sharing.scope(layer), own[LOGITS], layer)
+                    own[LOGITS] = _tied(logits, (self.sharing, self.sharing.scope(layer)), own[LOGITS], layer)
                 yield target.path, WeightUpdate(factorisation, self.sharing, view, own, bank, key)
         if not found:
             raise ValueError(f"rank={self.factorisation.rank!r} is 0 for every layer; give at least one layer a rank")
@@ -162,7 +173,7 @@ def layer_name(path: str, view: View) -> str:
     return path if view.name == "weight" else f"{path}:{view.name}"
 
 
-def _tied(logits: dict[str, nn.Parameter], scope: str, own: nn.Parameter, layer: str) -> nn.Parameter:
+def _tied(logits: Logits, scope: tuple[Sharing, str], own: nn.Parameter, layer: str) -> nn.Parameter:
     """The logits of that scope; the first layer that asks brings them."""
     found = logits.setdefault(scope, own)
     if found.shape != own.shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from torch import nn
@@ -25,6 +25,12 @@ class Method(ABC):
         return ()
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), str(field.type)
+            if kind == "bool" and not isinstance(value, bool):
+                raise ValueError(f"{field.name} must be true or false, found {value!r}")
+            if kind == "Patterns" and not _is_patterns(value):
+                raise ValueError(f"{field.name} must be a pattern of layer names or a list of them, found {value!r}")
         _ = self.parts
 
     @abstractmethod
@@ -46,6 +52,11 @@ class Method(ABC):
     def as_json(self) -> dict[str, Any]:
         """`{"name": …, "settings": {…}}`: all that `build` needs."""
         return {"name": self.name, "settings": dataclasses.asdict(self)}
+
+
+def _is_patterns(value: object) -> bool:
+    each = value if isinstance(value, Sequence) else [value]
+    return bool(each) and all(isinstance(one, str) for one in each)
 
 
 def names() -> list[str]:

@@ -56,6 +56,8 @@ def sharing(spec: str | Mapping[str, Any]) -> Sharing:
         >>> sharing({"name": "poly", "skills": 4}).skills
         4
     """
+    if not isinstance(spec, (str, Mapping)):
+        raise ValueError(f"sharing must be a rule's name, or a mapping of name and settings, found {spec!r}")
     settings = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = settings.pop("name", None)
     rules = _by_name()

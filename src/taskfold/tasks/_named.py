@@ -17,6 +17,7 @@ class Named(nn.Module, Generic[M]):
     def __init__(self, modules: dict[str, M] | None = None) -> None:
         super().__init__()
         self._modules.update(modules or {})
+        self.register_load_state_dict_post_hook(_forgive)
 
     def __getattr__(self, name: str) -> Any:
         """Exporting and functional calls look `layer1.0.conv` up part by part."""
@@ -31,6 +32,10 @@ class Named(nn.Module, Generic[M]):
             part._modules |= whole._modules
             part._parameters, part._buffers = whole._parameters, whole._buffers
         return part
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any, **named: Any) -> None:
+        self.__dict__["prefix"] = prefix
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)
 
     def __getitem__(self, name: str) -> M:
         return self._modules[name]  # type: ignore[return-value]
@@ -52,3 +57,9 @@ class Named(nn.Module, Generic[M]):
 
     def get(self, name: str) -> M | None:
         return self._modules.get(name)  # type: ignore[return-value]
+
+
+def _forgive(named: Named[nn.Module], keys: Any) -> None:
+    """torch takes names up to their first dot, and so finds unexpected what has been loaded."""
+    known = {named.__dict__["prefix"] + name for name in named.state_dict()}
+    keys.unexpected_keys[:] = [key for key in keys.unexpected_keys if key not in known]

@@ -67,8 +67,11 @@ class Belongings:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Run a block in which what is fixed has no gradient."""
+        """Run a block that begins without gradients, and in which what is fixed gathers none."""
         before = {key: leaf.requires_grad for key, leaf in self.fixed.items()}
+        held = [p for task in self.tasks.values() for p in task.parameters()]
+        for parameter in (*held, *self.shared.values(), *self.fixed.values()):
+            parameter.grad = None  # what a loop of the user's own has left there
         try:
             for leaf in self.fixed.values():
                 leaf.requires_grad_(False)

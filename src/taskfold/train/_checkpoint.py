@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..tasks import write_atomically
 from ..tasks._fingerprint import digest
+from ._differences import differences
 from ._pack import pack, unpack
 
 VERSION = 2
@@ -55,15 +56,6 @@ def load(path: Path, identity: dict[str, Any]) -> Any:
         raise CheckpointError(f"{path} was written by {other}, or {remedy}")
     if digest(tensors, text) != metadata.get("digest"):
         raise CheckpointError(f"{path} is damaged: its contents do not match its digest; {remedy}")
-    there, here = _flat(document["identity"]), _flat(identity)
-    differing = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
-    if differing:
-        found = "; ".join(f"{key} was {there.get(key)!r}, is now {here.get(key)!r}" for key in differing)
-        raise CheckpointError(f"{path} is of another run: {found}; {remedy}")
+    if differing := differences(document["identity"], identity):
+        raise CheckpointError(f"{path} is of another run: {differing}; {remedy}")
     return unpack(tensors, document["state"])
-
-
-def _flat(nested: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(nested, dict):
-        return {prefix: nested}
-    return {k: v for key, item in nested.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()}

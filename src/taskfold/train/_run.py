@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from .._transfer import begun
 from ..evaluate._run import check_data
 from ..tasks import fingerprint
 from ..tasks._fingerprint import digest
@@ -121,7 +122,9 @@ def task_identity(job: Job, name: str, sizes: Sizes) -> dict[str, Any]:
     """What of a task must be the same for a run to go on exactly."""
     task = job.moves.tasks[name]
     shapes = {key: list(tensor.shape) for key, tensor in task.state_dict().items()}
-    return {"method": task.method, "transfer": task.transfer, "shapes": shapes, "samples": sizes}
+    found = {"method": task.method, "transfer": task.transfer, "shapes": shapes, "samples": sizes}
+    # Others begin by chance; a transferred task with what was learned before, which may have been learned anew since.
+    return found | {f"{what} at its beginning": value for what, value in (begun(task) or {}).items()}
 
 
 def _surroundings(job: Job) -> dict[str, Any]:

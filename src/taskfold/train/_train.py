@@ -48,7 +48,8 @@ def train_task(
     The same seed gives the same bits, interrupted and continued or not, on a CPU of one kind, with as many threads
     and processes.
 
-    A transferred task (`MultiTask.transfer_task`) trains on the inventory as it is.
+    A transferred task (`MultiTask.transfer_task`) trains on the inventory as it is. Any other task that shares moves
+    its inventory too, and is refused if another task of the model stands on that.
 
     Args:
         model: with the task added; its present weights are the start.
@@ -104,10 +105,11 @@ def _alone(model: MultiTask, name: str) -> Belongings:
         ValueError: it stands on what others stand on.
     """
     shared = inventory_of(model[name])
-    if shared and model[name].transfer is None:
+    others = [other for other in model.tasks if other != name and shared.keys() & inventory_of(model[other]).keys()]
+    if others and model[name].transfer is None:
         raise ValueError(
-            f"task {name!r} rests on shared factors ({next(iter(shared))}, …); training it alone would move the other "
-            "tasks that rest on them: train them together (train_together), add it by model.transfer_task(…), or use "
-            "sharing='private'"
+            f"task {name!r} rests on shared factors ({next(iter(shared))}, …); training it alone would move task "
+            f"{', '.join(map(repr, others[:3]))}{', …' if others[3:] else ''}, which rests on them too: train them "
+            "together (train_together), add it by model.transfer_task(…), or use sharing='private'"
         )
     return belongings(model, [name])

@@ -32,7 +32,7 @@ FIGURES = (
 
 def comparison_section(shown: Comparison, key: str) -> Section:
     """The figure of a comparison, where it has one."""
-    return Section(key, shown.title, comparison.CAPTION, partial(comparison.figure, comparison=shown))
+    return Section(key, shown.title, comparison.caption(shown), partial(comparison.figure, comparison=shown))
 
 
 def study_sections(results: Results) -> list[Section]:

@@ -1,30 +1,68 @@
-"""A comparison's first share against its first number of parameters."""
+"""The first shares of a comparison as dots, row by row, beside the number of parameters that each row has."""
 
 from __future__ import annotations
 
+import textwrap
+
 from matplotlib.figure import Figure
 
+from .._format import count, shorten
 from .._marks import METHODS, page_marks
-from .._svg import styled
-from ..schema import Comparison, Results
-from ._scatter import Point, scatter
+from .._style import MUTED
+from .._svg import WIDTH, styled
+from ..schema import Comparison, ComparisonRow, Results
 
-CAPTION = "The table's first column; further up and to the left is better. Ways of one method are joined."
+CAPTION = "Dots and bars: mean and one standard deviation over seeds, where there are several. Right: {}."
+
+
+def caption(comparison: Comparison) -> str:
+    """How to read it."""
+    sizes = [column.title for column in comparison.columns if column.kind == "count"]
+    return CAPTION.format(sizes[0] if sizes else "")
 
 
 @styled
 def figure(results: Results, comparison: Comparison) -> Figure | None:
-    """One point per row of methods that has both; None where there are fewer than two."""
+    """Shares of one kind (`exact match, 32 examples`, `exact match, 128 examples`), filled dots and hollow ones.
+
+    None where the rows are no methods, have no such columns or no counts, or are fewer than two.
+    """
     kinds = [column.kind for column in comparison.columns]
-    if comparison.first != METHODS or not {"percent", "count"} <= set(kinds):
+    if comparison.first != METHODS or not {"percent", "count"} <= set(kinds) or len(comparison.rows) < 2:
         return None
-    value, size = kinds.index("percent"), kinds.index("count")
-    marks, points = page_marks(results), []
-    for row in comparison.rows:
-        x, y = row.cells[size].mean, row.cells[value]
-        if x and y.mean is not None:
-            method, _, way = row.label.partition(" · ")
-            group = method if way else row.label
-            points.append(Point(x, 100 * y.mean, 100 * (y.std or 0), row.label, group, marks[row.label]))
-    titles = [comparison.columns[index].title for index in (size, value)]
-    return scatter(points, f"{titles[0]} (logarithmic)", f"{titles[1]} (%)", 4.6) if len(points) > 1 else None
+    stem = comparison.columns[kinds.index("percent")].title.partition(",")[0]
+    shown = [
+        index
+        for index, column in enumerate(comparison.columns)
+        if column.kind == "percent" and column.title.partition(",")[0] == stem
+    ][:2]
+    marks, size = page_marks(results), kinds.index("count")
+    apart = 0.28 if len(shown) > 1 else 0.0
+    drawing = Figure(figsize=(WIDTH, 0.23 * len(comparison.rows) + 1.1), layout="constrained")
+    axes = drawing.add_subplot()
+    for place, row in enumerate(comparison.rows):
+        mark = marks[row.label]
+        for which, index in enumerate(shown):
+            cell = row.cells[index]
+            if cell.mean is not None:
+                look = {"color": mark.color, "mfc": "white" if which else mark.color}
+                spread = None if cell.std is None else 100 * cell.std
+                at = place + apart * (which - 0.5)
+                axes.errorbar(100 * cell.mean, at, xerr=spread, fmt="o", ms=5, capsize=2, lw=1.2, **look)
+        axes.annotate(
+            _size(row, size), (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=MUTED
+        )
+    heading = textwrap.fill(comparison.columns[size].title, 12)
+    axes.annotate(heading, (1.02, 1), xycoords="axes fraction", va="bottom", fontsize=8, color=MUTED)
+    axes.set_yticks(range(len(comparison.rows)), [shorten(row.label, 34) for row in comparison.rows], fontsize=8)
+    axes.set_ylim(len(comparison.rows) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    ends = [comparison.columns[index].title.partition(",")[2].strip() for index in shown]
+    legend = f": ● {ends[0]}, ○ {ends[1]}" if len(ends) > 1 else ""
+    axes.set_xlabel(f"{stem} (%){legend}")
+    return drawing
+
+
+def _size(row: ComparisonRow, index: int) -> str:
+    mean = row.cells[index].mean
+    return "" if mean is None else count(mean)
