@@ -17,6 +17,7 @@ def lemma_t5(request: Request) -> LoadedBackbone:
     """
     loaded = hugging_face(dataclasses.replace(request, name=str(FOLDER)))
     # As it was trained its decoder counts 64 distances one by one, of which 32 are all; farther ones need a far end.
-    loaded.network.get_submodule("decoder.block.0.layer.0.SelfAttention").relative_attention_max_distance = 128
+    attention = loaded.network.get_submodule("decoder.block.0.layer.0.SelfAttention")
+    attention.__dict__["relative_attention_max_distance"] = 128
     tokenizer = partial(extra("transformers", "text").ByT5Tokenizer, extra_ids=0)
     return dataclasses.replace(loaded, num_features=None, features=None, tokenizer=tokenizer)

@@ -60,6 +60,6 @@ class Named(nn.Module, Generic[M]):
 
 
 def _forgive(named: Named[nn.Module], keys: Any) -> None:
-    """torch takes names up to their first dot, and so finds unexpected what has been loaded."""
+    """Names are looked up to their first dot only, and so what has been loaded is found unexpected."""
     known = {named.__dict__["prefix"] + name for name in named.state_dict()}
     keys.unexpected_keys[:] = [key for key in keys.unexpected_keys if key not in known]

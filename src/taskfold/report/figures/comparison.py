@@ -45,10 +45,10 @@ def figure(results: Results, comparison: Comparison) -> Figure | None:
         for which, index in enumerate(shown):
             cell = row.cells[index]
             if cell.mean is not None:
-                look = {"color": mark.color, "mfc": "white" if which else mark.color}
                 spread = None if cell.std is None else 100 * cell.std
                 at = place + apart * (which - 0.5)
-                axes.errorbar(100 * cell.mean, at, xerr=spread, fmt="o", ms=5, capsize=2, lw=1.2, **look)
+                look = {"color": mark.color, "mfc": "white" if which else mark.color, "ms": 5, "lw": 1.2}
+                axes.errorbar(100 * cell.mean, at, xerr=spread, fmt="o", capsize=2, **look)  # type: ignore[arg-type]
         axes.annotate(
             _size(row, size), (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=MUTED
         )
