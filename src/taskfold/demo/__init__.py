@@ -3,7 +3,7 @@
 from ._demos import DEMOS
 from ._plan import Compare, Entry, Plan, plan
 from ._routing_data import words_of
-from ._routing_plan import Contender, RoutingPlan, contenders, routing_plan
+from ._routing_plan import Contender, RoutingPlan, Way, contenders, routing_plan
 from ._routing_results import routing_document
 from ._routing_run import run_routing_demo
 from ._routing_stages import Bench
@@ -17,6 +17,7 @@ __all__ = [
     "Entry",
     "Plan",
     "RoutingPlan",
+    "Way",
     "contenders",
     "plan",
     "routing_document",
