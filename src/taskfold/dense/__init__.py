@@ -1,0 +1,58 @@
+"""Tasks that say something of every pixel: kinds, losses, scores, augmentation, and where the data comes from."""
+
+try:
+    from ._augment import Augment, View
+    from ._objective import DenseObjective
+    from ._protocol import Protocol, nyud, nyuv2
+    from ._sample import DenseBatch, DenseCollate, DenseSample
+    from ._scores import DenseScores
+    from ._set import DenseData, DenseSet, Entry
+    from ._tensors import DenseTensors
+    from .kinds import KINDS, Depth, Edges, Kind, Normals, Segmentation
+    from .metrics import delta_m
+    from .sources import (
+        Aligned,
+        AnyDenseSource,
+        CocoInstances,
+        DenseSource,
+        InstanceSample,
+        NyudMt,
+        NYUv2,
+        parse_dense_source,
+    )
+except ModuleNotFoundError as error:
+    if error.name not in {"PIL", "pydantic", "torchmetrics", "torchvision"}:
+        raise
+    raise ImportError(f'taskfold.dense needs {error.name}: pip install "taskfold[dense]"') from error
+
+__all__ = [
+    "KINDS",
+    "Aligned",
+    "AnyDenseSource",
+    "Augment",
+    "CocoInstances",
+    "DenseBatch",
+    "DenseCollate",
+    "DenseData",
+    "DenseObjective",
+    "DenseSample",
+    "DenseScores",
+    "DenseSet",
+    "DenseSource",
+    "DenseTensors",
+    "Depth",
+    "Edges",
+    "Entry",
+    "InstanceSample",
+    "Kind",
+    "NYUv2",
+    "Normals",
+    "NyudMt",
+    "Protocol",
+    "Segmentation",
+    "View",
+    "delta_m",
+    "nyud",
+    "nyuv2",
+    "parse_dense_source",
+]

@@ -1,0 +1,95 @@
+"""Any folder of aligned images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from pydantic import Field
+
+from ...data import DataError, MissingDataError
+from ...data._errors import first_few
+from ...data.sources._base import folder
+from .. import _readers
+from .._set import Entry
+from ..kinds import KINDS, Kind, Segmentation
+from ._base import IMAGES, DenseSource, files, matched
+
+FORMS: Mapping[tuple[str, str], _readers.Read] = MappingProxyType(
+    {
+        ("segmentation", ".png"): _readers.labels,
+        ("segmentation", ".npy"): _readers.npy,
+        ("depth", ".png"): _readers.millimetres,
+        ("depth", ".npy"): _readers.npy,
+        ("normals", ".png"): _readers.directions,
+        ("normals", ".jpg"): _readers.directions,
+        ("normals", ".jpeg"): _readers.directions,
+        ("normals", ".npy"): _readers.npy,
+        ("edges", ".png"): _readers.strengths,
+        ("edges", ".jpg"): _readers.strengths,
+        ("edges", ".jpeg"): _readers.strengths,
+        ("edges", ".npy"): _readers.npy,
+    }
+)
+
+
+class Aligned(DenseSource):
+    """`root/{train,val,test}/{image,segmentation,depth,normals,edges}/<name>.<suffix>`; test is optional.
+
+    | folder | .png | .npy |
+    |---|---|---|
+    | image | (also .jpg) colours | `[H, W, 3]`, bytes or floats 0 to 1 |
+    | segmentation | grey values or palette indices are classes, 255 ignored | classes; 255 and below 0 ignored |
+    | depth | 16 bits, millimetres, 0 invalid | metres; 0, negative, NaN, infinite invalid |
+    | normals | (also .jpg) 2x/255 − 1 | unit vectors `[H, W, 3]`, zero invalid |
+    | edges | (also .jpg) x/255 | 0 to 1, NaN or −1 invalid |
+
+    Attributes:
+        classes: of the segmentation, if there is one.
+        labels: their names, in order, if known.
+        tasks: which folders to use; None: all that train has.
+    """
+
+    kind: Literal["aligned"] = "aligned"
+    classes: int | None = Field(default=None, ge=2, le=255)
+    labels: tuple[str, ...] = ()
+    tasks: tuple[str, ...] | None = None
+
+    def kinds(self) -> Mapping[str, Kind]:
+        place = folder(self.root, "root") / "train"
+        if not place.is_dir():
+            raise MissingDataError(
+                f"root: no folder {place}; expected train/image, val/image and the tasks' beside them"
+            )
+        here = [name for name in KINDS if (place / name).is_dir()]
+        tasks = list(here if self.tasks is None else self.tasks)
+        odd = sorted(set(tasks) - set(here))
+        if odd or not tasks:
+            found = f"{first_few(odd)} not in" if tasks else "none in"
+            raise DataError(f"tasks: {found} {place}; folders there for tasks: {first_few(here) or 'none'}")
+        if "segmentation" in tasks and self.classes is None:
+            raise DataError("classes: must say how many classes the segmentation has")
+        return {
+            task: Segmentation(self.classes or 0, self.labels) if task == "segmentation" else KINDS[task]()
+            for task in tasks
+        }
+
+    def readers(self) -> Mapping[tuple[str, str], _readers.Read]:
+        return FORMS
+
+    def entries(self, split: str) -> list[Entry] | None:
+        place = folder(self.root, "root") / split
+        if not place.is_dir():
+            return None
+        if not (place / "image").is_dir():
+            raise MissingDataError(f"root: no folder {place / 'image'}; images go there")
+        targets = {}
+        for task in self.kinds():
+            suffixes = [suffix for name, suffix in FORMS if name == task]
+            there = place / task
+            targets[task] = files(there, suffixes) if there.is_dir() else {}
+            odd = [path.name for path in there.iterdir() if path.suffix not in suffixes] if there.is_dir() else []
+            if odd := sorted(name for name in odd if not name.startswith(".")):
+                raise DataError(f"{there}: {task} is read from {first_few(suffixes)}; found {first_few(odd)}")
+        return matched(files(place / "image", IMAGES), targets, place)

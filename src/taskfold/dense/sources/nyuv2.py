@@ -1,0 +1,50 @@
+"""NYUv2 as multi-task papers use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from ...data import MissingDataError
+from ...data.sources._base import folder
+from .. import _readers
+from .._protocol import nyuv2
+from .._set import Entry
+from ..kinds import Kind, Segmentation
+from ._base import DenseSource, files, matched
+
+FOLDERS = {"segmentation": "label", "depth": "depth", "normals": "normal"}
+
+
+class NYUv2(DenseSource):
+    """`root/{train,val}/{image,label,depth,normal}/{i}.npy`, and `test` if it is there.
+
+    image `[H, W, 3]`, floats 0 to 1; label `[H, W]`, −1 ignored; depth `[H, W, 1]`, metres, 0 invalid; normal
+    `[H, W, 3]`, unit vectors, zero invalid. The original has 795 and 654 images of 288 × 384.
+
+    Attributes:
+        classes: of the segmentation.
+        labels: their names, in order, if known.
+    """
+
+    kind: Literal["nyuv2"] = "nyuv2"
+    classes: int = Field(default=13, ge=2, le=255)
+    labels: tuple[str, ...] = ()
+
+    def kinds(self) -> Mapping[str, Kind]:
+        return {**nyuv2(self.classes).kinds, "segmentation": Segmentation(self.classes, self.labels)}
+
+    def readers(self) -> Mapping[tuple[str, str], _readers.Read]:
+        return {(task, ".npy"): _readers.npy for task in FOLDERS}
+
+    def entries(self, split: str) -> list[Entry] | None:
+        place = folder(self.root, "root") / split
+        if not place.is_dir():
+            return None
+        for name in ("image", *FOLDERS.values()):
+            if not (place / name).is_dir():
+                raise MissingDataError(f"root: no folder {place / name}; expected {{image,label,depth,normal}}/<i>.npy")
+        targets = {task: files(place / name, [".npy"]) for task, name in FOLDERS.items()}
+        return matched(files(place / "image", [".npy"]), targets, place)
