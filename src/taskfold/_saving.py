@@ -56,7 +56,7 @@ def read_inventory(path: Path, backbone: nn.Module, held: Named[nn.ParameterDict
         TaskFileError: it cannot be used here; says why.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no inventory file {str(path)!r}")
+        raise FileNotFoundError(f"there is no inventory file {str(path)!r}" + (": it is a folder" * path.is_dir()))
     contents = read(path, "inventory")
     _check_backbone(path, contents, backbone)
     like = next(backbone.parameters())
@@ -115,7 +115,8 @@ class Stored:
         if not any(key.startswith(f"{header['method']['name']}.") for key in held):
             return TaskFileError(f"{self.path} does not fit this model: {error}")
         stands = f"stands on another inventory (fingerprint {stated[:12]}…)" if stated else "has factors of other sizes"
-        return TaskFileError(f"{self.path} {stands} than this model's; load it into a model with its own ({error})")
+        sizes = str(error).partition(": tasks that share")[0]
+        return TaskFileError(f"{self.path} {stands} than this model's ({sizes}); load it into a model with its own")
 
     def fill(self, task: Task, known: set[str]) -> None:
         """The stored numbers into a task of the same method; shared factors that the model knew must be equal.
@@ -126,7 +127,7 @@ class Stored:
         if header.get("transfer"):
             set_mode(task, header["transfer"])
             remember(task, header.get("begun"))
-        shared: dict[str, Tensor] = {key: leaf for key, leaf in inventory_of(task).items()}
+        shared: dict[str, Tensor] = {**inventory_of(task)}
         wanted = _own(task)
         if any(key.startswith(_SHARED) for key in tensors):
             wanted |= {f"{_SHARED}{key}": leaf for key, leaf in shared.items()}

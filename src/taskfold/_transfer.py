@@ -87,8 +87,8 @@ def _check_allocation(task: Task, updates: Iterable[WeightUpdate], mode: str) ->
     own = "allocation" in task.method["settings"]
     how = "allocation='sigmoid'" if own else "sharing={'name': …, 'allocation': 'sigmoid'}"
     raise ValueError(
-        f"task {task.name!r} has allocation='random', which learns no routing, and mode={mode!r} is to learn it; give a "
-        f"method with allocation='sigmoid': transfer_task(…, {how})"
+        f"task {task.name!r} has allocation='random', which learns no routing, and mode={mode!r} is to learn it; give "
+        f"a method with allocation='sigmoid': transfer_task(…, {how})"
     )
 
 
@@ -134,8 +134,8 @@ def _mean(updates: Sequence[WeightUpdate]) -> torch.Tensor:
     return torch.stack([_weights(update.rule, update.own[LOGITS]) for update in updates]).mean(0)
 
 
-def _digest(updates: Sequence[WeightUpdate]) -> str:
-    return digest({}, *sorted(digest({"": update.own[LOGITS]}) for update in updates))
+def _digest(updates: Sequence[WeightUpdate]) -> str | None:
+    return None if not updates else digest({}, *sorted(digest({"": update.own[LOGITS]}) for update in updates))
 
 
 def routing_of(task: Task) -> dict[str, torch.Tensor]:

@@ -91,6 +91,34 @@ def test_shots_are_drawn_by_seed(few: Path, tmp_path: Path, run: Run) -> None:
     assert "train was '4 examples" in result.stderr
 
 
+def test_another_beginning_is_another_run(few: Path, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(few, folder)
+    result = run("transfer", texts.transfer(folder, begin="even"))
+    assert result.exit_code == 1
+    assert "checkpoint.safetensors is of another run: begin was 'mean', is now 'even'" in result.stderr
+    assert "choose another output, or start over with --fresh" in result.stderr
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("mode", ["mu", "all"])
+def test_a_joint_training_done_anew_is_noticed(
+    mode: str, together: Path, other: Path, tmp_path: Path, run: Run
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(together, folder)
+    config, file = texts.transfer(folder, mode=mode), folder / "few" / "tasks" / "second.safetensors"
+    assert run("transfer", config).exit_code == 0
+    before = digest(file)
+    shutil.rmtree(folder / "runs")
+    shutil.copytree(other / "runs", folder / "runs")
+    result = run("transfer", config)
+    assert result.exit_code == 1
+    assert "inventory at its beginning was" in result.stderr
+    assert run("transfer", config, "--fresh").exit_code == 0
+    assert digest(file) != before
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -99,7 +127,17 @@ def test_shots_are_drawn_by_seed(few: Path, tmp_path: Path, run: Run) -> None:
         ({"shots": 10}, "few.yaml: shots: tasks[0] (second): shots must be 1 to the 9 examples available, found 10"),
         ({"method": {"allocaton": "sigmoid"}}, "few.yaml: method: method 'poly' has no setting 'allocaton'"),
         ({"method": {"skills": 5}}, "few.yaml: method: the model's inventory"),
-        ({"tasks": [{"name": "double", "source": {"kind": "examples", "file": "second.jsonl"}}]}, "'double'"),
+        ({"method": {"allocation": "random"}}, "few.yaml: method: task 'second' has allocation='random', which learns"),
+        (
+            {"method": {"allocation": "random"}},
+            "with allocation='sigmoid': method: {allocation: sigmoid}",
+        ),
+        ({"output": "net.py"}, "few.yaml: output: must be a folder, and "),
+        ({"output": "net.py/few"}, "net.py is a file; choose another"),
+        (
+            {"tasks": [{"name": "double", "source": {"kind": "examples", "file": "second.jsonl"}}]},
+            "few.yaml: tasks[0].name: there is a task 'double' already among those that this one follows",
+        ),
         ({"tasks": [{"name": "x", "source": {"kind": "examples", "file": "none.csv"}}]}, "tasks[0].source: "),
     ],
 )
@@ -111,6 +149,7 @@ def test_what_cannot_be_transferred_is_said_before_training(
     result = run("transfer", texts.transfer(folder, **changes))
     assert result.exit_code == 1
     assert message in result.stderr
+    assert result.stderr.count("few.yaml") == 1
     assert not (folder / "few").exists()
 
 
@@ -125,8 +164,12 @@ def test_a_run_without_an_inventory_is_no_ground(trained: Path, tmp_path: Path, 
     [
         ([], "need --backbone"),
         (["--backbone", "{0}/net.py:build"], "name it with --inventory FILE"),
-        (["--backbone", "{0}/net.py:build", "--inventory", "{0}/nowhere.safetensors"], "nowhere.safetensors"),
-        (["--backbone", "{0}/net.py:build", "--inventory", "{0}/runs/tasks/first.safetensors"], "not an inventory"),
+        (["--backbone", "{0}/net.py:build", "--inventory", "{0}/nowhere.safetensors"], "there is no inventory file"),
+        (["--backbone", "{0}/net.py:build", "--inventory", "{0}/runs"], "it is a folder"),
+        (
+            ["--backbone", "{0}/net.py:build", "--inventory", "{0}/runs/tasks/first.safetensors"],
+            "not an inventory; give",
+        ),
         (["--backbone", "{0}/net.py:other", "--inventory", "{0}/runs/inventory.safetensors"], "another backbone"),
         (["--backbone", "{0}/net.py:build", "--inventory", "{1}/runs/inventory.safetensors"], "with --inventory FILE"),
         (["--backbone", "{0}/net.py:build", "--inventory", "{0}/runs/inventory.safetensors"], None),
@@ -139,6 +182,16 @@ def test_a_file_on_its_own_needs_what_it_stands_on(
     result = run("predict", alone, "ant", *(option.format(few, other) for option in options), "--json")
     assert result.exit_code == (0 if message is None else 1)
     assert message is None or message in result.stderr
+
+
+def test_files_of_two_inventories_are_named(together: Path, other: Path, run: Run) -> None:
+    files = [
+        folder / "runs" / "tasks" / f"{name}.safetensors" for folder, name in ((together, "first"), (other, "last"))
+    ]
+    result = run("predict", *files, "ant")
+    assert result.exit_code == 1
+    assert f"{files[1]} stands on {other / 'runs' / 'inventory.safetensors'}, and {files[0]} on " in result.stderr
+    assert "give the files of one inventory at a time" in result.stderr
 
 
 @pytest.fixture(scope="session")

@@ -175,6 +175,14 @@ class TestInspect:
         assert "do not match its digest" in result.stderr
         assert "truncated" in result.stderr
 
+    def test_a_folder_and_nothing_are_no_files(self, files: list[Path], tmp_path: Path, run: Run) -> None:
+        folder = files[0].parent
+        result = run("inspect", folder, tmp_path, tmp_path / "nope")
+        assert result.exit_code == 1
+        assert f"{folder} is a folder; give one of the files in it: {folder}" in result.stderr
+        assert f"{tmp_path} is a folder; give a file" in result.stderr
+        assert f"there is no file '{tmp_path / 'nope'}'" in result.stderr
+
 
 class TestReport:
     def test_a_page_beside_the_results_or_elsewhere(self, trained: Path, tmp_path: Path, run: Run) -> None:

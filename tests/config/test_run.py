@@ -57,6 +57,17 @@ def test_the_backbones_preprocessing_is_kept_where_nothing_else_is_said(tmp_path
     assert (found.size, found.mean, found.std) == (64, (0.5, 0.5, 0.5), (0.1, 0.1, 0.1))
 
 
+@pytest.mark.parametrize("below", ["", "/mine"])
+def test_the_output_is_a_folder(below: str, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    text = GENERAL.replace("runs/mine", f"runs{below}") + TASKS
+    found = f"c.yaml: output: must be a folder, and {tmp_path / 'runs'} is a file; choose another"
+    assert problems(tmp_path, text).endswith(found)
+    (tmp_path / "runs").unlink()
+    (tmp_path / "runs").mkdir()
+    assert read(tmp_path, text).output == tmp_path / f"runs{below}"
+
+
 def test_relative_paths_count_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "c.yaml").write_text(GENERAL + TASKS)

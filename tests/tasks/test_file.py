@@ -283,5 +283,5 @@ def test_an_inventory_of_another_size_is_named_as_such(standalone: bool, tmp_pat
 
 
 def test_a_missing_inventory_is_called_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no inventory file '.*nope'"):
+    with pytest.raises(FileNotFoundError, match=r"no inventory file '.*nope'"):
         MultiTask(plain()).load_inventory(tmp_path / "nope")

@@ -233,7 +233,7 @@ def test_folders_that_cannot_serve(tmp_path: Path) -> None:
 
 def test_what_cannot_be_trained_says_so() -> None:
     model = make("a", "b", method=FTN(rank=2, sharing="shared"))
-    with pytest.raises(ValueError, match="rests on shared factors.*would move task 'b'"):
+    with pytest.raises(ValueError, match=r"rests on shared factors.*would move task 'b'"):
         train_task(model, "a", data(24), data(9, 1), QUICK)
     model = make(method=HeadOnly())
     model.add_task("empty")

@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
 from ._output import echo, fail
+from ._words import in_words
 
 COMMANDS = {
     "demo": "The main job on real data: several tasks on one backbone, methods side by side, a report.",
@@ -44,7 +45,7 @@ class Commands(TyperGroup):
         except (ValueError, OSError, ImportError) as error:
             if ctx.params.get("debug"):
                 raise
-            fail(str(error) or type(error).__name__)
+            fail(in_words(str(error)) or type(error).__name__)
 
 
 def _imported(name: str) -> Any:

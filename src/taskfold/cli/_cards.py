@@ -22,9 +22,15 @@ def card(path: Path, tensors: bool = False) -> dict[str, Any]:
         tensors: also name every tensor.
 
     Raises:
-        FileNotFoundError, TaskFileError: there is none, or it is damaged.
+        FileNotFoundError, IsADirectoryError, TaskFileError: there is none, it is a folder, or it is damaged.
     """
-    kind = "inventory" if _is_inventory(path) else "task"
+    if path.is_dir():
+        inside = [str(file) for file in sorted(path.rglob("*.safetensors")) if _kind_of_file(file)]
+        there = f"one of the files in it: {', '.join(inside[:4])}{', …' if inside[4:] else ''}" if inside else "a file"
+        raise IsADirectoryError(f"{path} is a folder; give {there}")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    kind = _kind_of_file(path) or "task"  # if it is neither, that is said when it is read
     contents = read(path, kind)
     kinds = {name: "shared" if kind == "inventory" else kind_of(name, contents.tensors) for name in contents.tensors}
     found: dict[str, Any] = {
@@ -65,12 +71,14 @@ def kind_of(name: str, tensors: Mapping[str, Tensor]) -> str:
     return "factors" if whole else "norm"
 
 
-def _is_inventory(path: Path) -> bool:
-    try:
-        read_header(path, "inventory")
-    except TaskFileError:
-        return False  # if it is no task either, that is said when it is read as one
-    return True
+def _kind_of_file(path: Path) -> str | None:
+    for kind in ("task", "inventory"):
+        try:
+            read_header(path, kind)
+        except TaskFileError:
+            continue
+        return kind
+    return None
 
 
 def _task(contents: Contents) -> dict[str, Any]:

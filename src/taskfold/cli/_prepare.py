@@ -37,6 +37,14 @@ class Opened:
     known: Mapping[str, Any] | None = None
 
 
+class PlacedError(ValueError):
+    """What is wrong, and the key of the configuration that it is wrong with."""
+
+    def __init__(self, place: str, text: str) -> None:
+        super().__init__(text)
+        self.place = place
+
+
 Adding = Callable[[Opened, TaskPart, Ready], None]
 
 
@@ -66,7 +74,7 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
     Args:
         plan: the configuration.
         ground: its key for what `opening` opens.
-        opening: gives the network.
+        opening: gives the network; raises `PlacedError` where another key is to blame.
         add: adds a task to it.
 
     Raises:
@@ -82,10 +90,15 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
     try:
         opened = opening()
     except (ValueError, OSError, ImportError) as error:
-        raise _failed(plan, [(ground, str(error)), *problems]) from None
+        place = error.place if isinstance(error, PlacedError) else ground
+        raise _failed(plan, [(place, str(error)), *problems]) from None
     ready: list[Ready] = []
     for index, task in enumerate(plan.parts):
         if task.name not in data:
+            continue
+        if task.name in opened.model.tasks:
+            text = f"there is a task {task.name!r} already among those that this one follows; choose another name"
+            problems.append((f"tasks[{index}].name", text))
             continue
         place = ground
         try:

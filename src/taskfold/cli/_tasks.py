@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from .. import MultiTask, Task
+from .._saving import read_inventory
 from ..backbones import LoadedBackbone, load
-from ..tasks import TaskFileError, read_header
+from ..tasks import Named, TaskFileError, read_header
 from ._images import ImageTask
 from ._origin import inventory_for, origin_of
 from ._output import UserError
@@ -43,32 +44,34 @@ def load_tasks(
             standing.append(file)
     loaded = _backbone(backbone, weights, files)
     model = new_model(loaded).train(False)
-    for place in dict.fromkeys([inventory] if inventory and standing else map(inventory_for, standing)):
-        model.load_inventory(place)
+    _load_inventories(model, {file: inventory or inventory_for(file) for file in standing})
     for file in by_name.values():
-        load_task(model, file)
+        model.load_task(file)
     return model.to(best_device()), loaded
-
-
-def load_task(model: MultiTask, file: Path, name: str | None = None) -> Task:
-    """Add the task of a file.
-
-    Raises:
-        UserError: it is damaged, or of another backbone or inventory; in the words of the command line.
-    """
-    try:
-        return model.load_task(file, name=name)
-    except TaskFileError as error:
-        message = str(error)
-        for remedy in ("load its file first: model.load_inventory(…)", "load it into a model with its own"):
-            message = message.replace(remedy, "give the file that it was trained on with --inventory FILE")
-        raise UserError(message) from None
 
 
 def needs_inventory(header: dict[str, object]) -> bool:
     """Whether a task file names an inventory that is not in it."""
     stated = header.get("inventory")
     return isinstance(stated, dict) and not stated.get("standalone")
+
+
+def _load_inventories(model: MultiTask, places: Mapping[Path, Path]) -> None:
+    """What each file stands on; two inventories of one method do not go into a model."""
+    held: dict[Path, Path] = {}
+    for file, place in places.items():
+        if place in held:
+            continue
+        try:
+            model.load_inventory(place)
+        except TaskFileError:
+            read_inventory(place, model.backbone, Named())  # what is wrong with the file itself
+            first, other = next(iter(held.items()))
+            raise UserError(
+                f"{file} stands on {place}, and {other} on {first}: two inventories for the same layers; give the "
+                "files of one inventory at a time"
+            ) from None
+        held[place] = file
 
 
 def _backbone(spec: str | None, weights: Path | None, files: Sequence[Path]) -> LoadedBackbone:

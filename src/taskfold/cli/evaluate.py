@@ -23,7 +23,7 @@ from ._origin import Origin
 from ._output import UserError, emit, show
 from ._prepare import READY, new_model
 from ._ready import Tested
-from ._tasks import SUFFIX, best_device, kind_of, load_task, load_tasks, needs_inventory
+from ._tasks import SUFFIX, best_device, kind_of, load_tasks, needs_inventory
 
 Found = list[tuple[str, Path, Tested]]
 
@@ -81,7 +81,7 @@ def _of_config(path: Path, batch_size: int) -> Found:
         model.load_inventory(inventory)
     found: Found = []
     for settings, file in zip(config.parts, files, strict=True):
-        task = load_task(model, file, name=settings.name)
+        task = model.load_task(file, name=settings.name)
         ready = READY[settings.kind.name].saved(settings.source, task, loaded, config)
         found.append((task.name, file, ready.test(model, batch_size)))
     return found

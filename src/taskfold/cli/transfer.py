@@ -13,10 +13,10 @@ from ..report import record
 from ..tasks import read_header
 from ._origin import Origin
 from ._output import UserError, say
-from ._prepare import Opened, gather, new_model, seeded
+from ._prepare import Opened, PlacedError, gather, new_model, seeded
 from ._ready import Ready
 from ._story import Story
-from ._tasks import SUFFIX, load_task, needs_inventory
+from ._tasks import SUFFIX, needs_inventory
 from ._trainings import how, is_main_process, save_task, test, train_alone
 
 
@@ -110,13 +110,13 @@ def _grown(plan: TransferConfig, origin: Origin, model: MultiTask) -> tuple[Mult
     assert origin.inventory is not None
     model.load_inventory(origin.inventory)
     for file in headers:
-        load_task(model, file)
+        model.load_task(file)
     [method] = methods.values()
     trained = build(method["name"], method["settings"])
     try:
         made = trained.with_settings(**plan.method)
     except ValueError as error:
-        raise UserError(f"{plan.path}: method: {error}") from None
+        raise PlacedError("method", str(error)) from None
     return model, made, model[next(iter(model.tasks))].info.preprocessing
 
 

@@ -13,7 +13,7 @@ from ._kinds import mixed
 from ._merge import attributed
 from ._names import repeated
 from ._parts import Plan
-from ._paths import rooted
+from ._paths import blocked, rooted
 from ._yaml import parse
 
 P = TypeVar("P", bound=Plan)
@@ -57,7 +57,10 @@ def checked(
         config = kind.model_validate(whole)
     except ValidationError as error:
         found += attributed(problems(error, whole, kind), document)
+    if config is not None:
+        config._path = path
+        config = rooted(config, path.parent)
+        found += blocked(config.output)
     if config is None or found:
         raise listing(str(path), list(dict.fromkeys(sentence(place, text) for place, text in found)))
-    config._path = path
-    return rooted(config, path.parent)
+    return config

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
+from ._errors import Place
+
 if TYPE_CHECKING:
     from ._parts import Plan
 
@@ -23,6 +25,16 @@ def rooted(config: P, base: Path) -> P:
         name: _joined(value, base) for name, value in config if name == "backbone" and isinstance(value, BaseModel)
     }
     return _joined(config, base).model_copy(update=update)
+
+
+def blocked(output: Path) -> list[tuple[Place, str]]:
+    """What is wrong with a folder that is to be made: some part of its path is a file."""
+    for part in (output, *output.parents):
+        if part.is_dir():
+            break
+        if part.exists():
+            return [(("output",), f"must be a folder, and {part} is a file; choose another")]
+    return []
 
 
 def _joined(model: M, base: Path) -> M:

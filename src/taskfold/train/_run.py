@@ -124,7 +124,9 @@ def task_identity(job: Job, name: str, sizes: Sizes) -> dict[str, Any]:
     shapes = {key: list(tensor.shape) for key, tensor in task.state_dict().items()}
     found = {"method": task.method, "transfer": task.transfer, "shapes": shapes, "samples": sizes}
     # Others begin by chance; a transferred task with what was learned before, which may have been learned anew since.
-    return found | {f"{what} at its beginning": value for what, value in (begun(task) or {}).items()}
+    where = dict(begun(task) or {})
+    at_first = {"begin": where.pop("begin")} if where else {}
+    return found | at_first | {f"{what} at its beginning": value for what, value in where.items()}
 
 
 def _surroundings(job: Job) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""What Python is told to do, in the words of the command line."""
+
+from __future__ import annotations
+
+_REMEDIES = {
+    "load its file first: model.load_inventory(…)": "give the file that it was trained on with --inventory FILE",
+    "load it into a model with its own": "give the file that it was trained on with --inventory FILE",
+    "load it into a model of its own": "use it in a command of its own",
+    "use a model of its own": "use it in a command of its own",
+    "load it with model.load_inventory": "give it with --inventory, and task files without an option",
+    "load it with model.load_task": "give it without --inventory, as a task file",
+    "give the module to load it into: load_task(…, head=…)": "it can be used from Python: load_task(…, head=…)",
+    "train tasks together first, or load their inventory: model.load_inventory(…)": (
+        "leave the settings that choose layers as they were in the joint training"
+    ),
+    "transfer_task(…, allocation='sigmoid')": "method: {allocation: sigmoid}",
+    "transfer_task(…, sharing={'name': …, 'allocation': 'sigmoid'})": (
+        "method: {sharing: {name: …, allocation: sigmoid}}"
+    ),
+    "load some, or choose begin='even'": "choose begin: even",
+}
+
+
+def in_words(message: str) -> str:
+    """An error with remedies that a user of the command line has."""
+    for theirs, ours in _REMEDIES.items():
+        message = message.replace(theirs, ours)
+    return message
