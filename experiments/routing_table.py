@@ -19,6 +19,7 @@ from taskfold.report import read_results, summary_table, write_report
 from taskfold.report.figures import clusters, comparison, studies
 from taskfold.tasks import write_atomically
 
+SHOWN = ("Validation loss by method", "Validation loss against tensor rank", "Exact match against order")
 IMAGES = HERE.parent / "docs" / "images"
 
 
@@ -48,7 +49,8 @@ write_atomically(HERE / "results" / "routing.json", json.dumps(numbers, indent=1
 results = read_results(document)
 picture("transfer", comparison.figure(results, results.comparisons[0]))
 for study in results.studies:
-    picture(study.title.lower().replace(" ", "-"), studies.figure(results, study))
+    if study.title in SHOWN:
+        picture(study.title.lower().replace(" ", "-"), studies.figure(results, study))
 for routing in results.routing:
     if routing.label == "TensorPoly-I":
         picture("languages", clusters.figure(routing))

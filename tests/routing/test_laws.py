@@ -157,6 +157,7 @@ def test_rules_by_name() -> None:
         ("layer", "encoder.block.3.layer.0.q", "encoder.block.3.layer.0.q"),
         ("block", "encoder.block.3.layer.0.q", "encoder.block.3"),
         ("block", "layer1.0.conv1", "layer1.0"),
+        ("block", "0.1", "0"),
         ("block", "fc", "fc"),
         ("model", "fc", ""),
     ],

@@ -184,7 +184,8 @@ def variant_table(records: Sequence[Record], variants: Sequence[Record]) -> Docu
     ]
     alike = {one["name"] for one in variants}
     rows = []
-    for run in [*(one for one in records if one["name"] in alike and one["transfers"]), *variants]:
+    whole = [one for one in records if one["name"] in alike and "all" in {each["way"] for each in one["transfers"]}]
+    for run in [*whole, *variants]:
         found = next((one for one in run["transfers"] if (one["way"], one["shots"]) == ("all", 32)), None)
         measures = [found and {"mean": _mean(found, key)} for key in ("exact_match", "rank")]
         loss = run.get("training", {}).get("val_loss")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -71,10 +70,11 @@ class Routed(Sharing):
         return training and self.allocation == "random"
 
     def scope(self, layer: str) -> str:
-        if self.granularity == "layer":
-            return layer
-        found = re.match(r"(.*?\.)?\d+(?=\.|$)", layer) if self.granularity == "block" else None
-        return found.group() if found else "" if self.granularity == "model" else layer
+        if self.granularity == "model":
+            return ""
+        words = layer.split(".")
+        numbers = [at for at, word in enumerate(words, 1) if word.isdecimal()] if self.granularity == "block" else []
+        return ".".join(words[: numbers[0]]) if numbers else layer
 
 
 def whole(name: str, value: object, least: int) -> None:
