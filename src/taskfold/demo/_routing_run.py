@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from .. import backbones
@@ -34,7 +35,16 @@ def run_routing_demo(
     Returns:
         The results document (see `taskfold.report.schema`).
     """
-    console, started = console or Console(), time.perf_counter()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the network is small: more threads wait for one another
+    try:
+        return _run(plan, out, command, console or Console())
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(plan: RoutingPlan, out: Path, command: str, console: Console) -> Document:
+    started = time.perf_counter()
 
     def say(text: str) -> None:
         console.print(text, highlight=False)
