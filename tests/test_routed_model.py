@@ -92,6 +92,32 @@ def test_compiled_before_it_ever_ran(method: str) -> None:
             torch.testing.assert_close(compiled(x().double(), task=task), twin.double()(x().double(), task=task))
 
 
+class Switched(nn.Module):
+    """Does something else once it is told to, as Hugging Face's gradient checkpointing is switched on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.double = nn.Linear(6, 4), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) * (2 if self.double else 1)
+
+
+def test_what_is_switched_in_the_backbone_later_is_seen() -> None:
+    model = built(tfold.Poly(rank=2, layers="linear"), Switched())
+    with torch.no_grad():
+        once = model(x(), task="a")
+        model.backbone.double = True
+        torch.testing.assert_close(model(x(), task="a"), 2 * once)
+        seen: list[Tensor] = []
+        handle = model.backbone.linear.register_forward_hook(lambda *given: seen.append(given[-1]))  # type: ignore[union-attr,operator]
+        model(x(), task=["a", "b", "a", "b"])
+        assert len(seen) == 1
+        handle.remove()
+        model(x(), task="b")
+        assert len(seen) == 1
+
+
 def test_one_set_of_logits_for_the_model_whatever_its_layers() -> None:
     net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
     model = tfold.MultiTask(net, tfold.Poly(rank=2, skills=3, granularity="model", layers="all"))

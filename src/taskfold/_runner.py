@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .layers import Selection, Site, ahead, selecting, set_mode, sites_of, skeleton
+from .layers import Selection, Site, Watch, ahead, selecting, set_mode, sites_of, skeleton
 from .tasks import Task
 
 
@@ -48,6 +48,7 @@ class Runner:
         self.lock = threading.Lock()
         self.skeleton: nn.Module | None = None
         self.sites: list[Site] = []
+        self.watch: Watch | None = None
         self.checked: set[str] = set()
 
     def network(self) -> nn.Module:
@@ -59,7 +60,7 @@ class Runner:
                 network = self.skeleton
                 if network is None:
                     network = self._built()
-                    self.sites = sites_of(network)
+                    self.sites, self.watch = sites_of(network), Watch(self.backbone)
                     self.skeleton = network
         return network
 
@@ -74,6 +75,8 @@ class Runner:
             set_mode(self.skeleton, mode)
 
     def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "__call__") -> Any:
+        if not torch.compiler.is_compiling() and self.watch is not None and self.watch.changed():
+            self.renew()  # somebody has switched checkpointing on, say
         network = self.network()
         if not torch.compiler.is_compiling():  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):

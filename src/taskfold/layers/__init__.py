@@ -9,6 +9,7 @@ from ._sites import Composition, Site, SiteState, fit
 from ._skeleton import set_mode, sites_of, skeleton
 from ._stand_in import stand_in
 from ._update import Update, WeightUpdate, inventory_of, updates_of
+from ._watch import Watch
 from ._where import Convolutions, Linears, Patterns, Target, View, Where, matches, writes_text
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Target",
     "Update",
     "View",
+    "Watch",
     "WeightUpdate",
     "Where",
     "ahead",
