@@ -82,9 +82,7 @@ def _wanted(contestant: Contestant, only: list[str] | None) -> bool:
 def _peak_of(size: str, rank: int, load: Load, name: str) -> float:
     """Peak memory of a method's step, in a process of its own."""
     fields = [size, str(rank), json.dumps([load.rows, load.tokens, load.tasks]), name]
-    ran = subprocess.run(
-        [sys.executable, __file__, "--memory-of", *fields], check=True, capture_output=True, text=True
-    )
+    ran = subprocess.run([sys.executable, __file__, "--memory-of", *fields], check=True, capture_output=True, text=True)
     return float(ran.stdout)
 
 
