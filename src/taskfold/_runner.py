@@ -75,15 +75,16 @@ class Runner:
             set_mode(self.skeleton, mode)
 
     def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "__call__") -> Any:
-        if not torch.compiler.is_compiling() and self.watch is not None and self.watch.changed():
+        compiling = torch.compiler.is_compiling()
+        if not compiling and self.watch is not None and self.watch.changed():
             self.renew()  # somebody has switched checkpointing on, say
         network = self.network()
-        if not torch.compiler.is_compiling():  # a compiler joins the steps itself
+        if not compiling:  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
                 selection = replace(selection, made=ahead(self.sites, selection.tasks))
         with selecting(selection):
             output = getattr(network, method)(*args, **kwargs)
-        for task in () if torch.compiler.is_compiling() else selection.tasks:
+        for task in () if compiling else selection.tasks:
             if task.name not in self.checked:
                 self.checked.add(task.name)
                 _report_unused(network, task)

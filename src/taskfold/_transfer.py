@@ -43,10 +43,11 @@ def transferred(task: Task, others: Sequence[Task], mode: Mode, begin: Begin) ->
             "method such as Poly, MHR or TensorPolyI"
         )
     _check_allocation(task, updates.values(), mode)
+    theirs = [updates_of(other) for other in others]
     used: list[WeightUpdate] = []
     for logits, layers in _scopes(updates):
         if begin == "mean":
-            found = [_on_same(layer, task, others) for layer in layers]
+            found = [_on_same(layer, updates[layer], theirs) for layer in layers]
             used += [update for same in found for update in same]
             # Layers of one scope have one routing: the mean of theirs. sigmoid(Z) is then α, which sums to 1 already.
             logits.copy_(torch.stack([_mean(same) for same in found]).mean(0).clamp(1e-6, 1 - 1e-6).logit())
@@ -111,11 +112,9 @@ def _scopes(updates: Mapping[str, WeightUpdate]) -> Iterator[tuple[torch.Tensor,
         yield updates[same[0]].own[LOGITS], same
 
 
-def _on_same(layer: str, task: Task, others: Sequence[Task]) -> list[WeightUpdate]:
+def _on_same(layer: str, mine: WeightUpdate, theirs: Sequence[Mapping[str, WeightUpdate]]) -> list[WeightUpdate]:
     """The updates of others that mix the same factors by as many weights."""
-    mine = updates_of(task)[layer]
-    found = [updates_of(other).get(layer) for other in others]
-    same = [u for u in found if u is not None and _alike(u, mine)]
+    same = [update for updates in theirs if (update := updates.get(layer)) is not None and _alike(update, mine)]
     if not same:
         raise ValueError(
             f"begin='mean' takes the mean routing of the tasks on the inventory of layer {layer!r}, and the model has "

@@ -43,9 +43,10 @@ def ahead(sites: Iterable[Site], tasks: Sequence[Task]) -> dict[Place, Bottlenec
 
 def _common(site: Site, tasks: Sequence[Task]) -> dict[str, Updates]:
     """The updates of a layer that can be made ahead: every task has it, and they are alike."""
+    if not (site.additive and isinstance(site.module, nn.Linear)):
+        return {}
     states = [state for task in tasks if isinstance(state := task.sites.get(site.path), SiteState)]
-    plain = site.additive and isinstance(site.module, nn.Linear)
-    if not plain or len(states) < len(tasks) or any(state.own is not None for state in states):
+    if len(states) < len(tasks) or any(state.own is not None for state in states):
         return {}
     found: dict[str, Updates] = {}
     for name, first in states[0].views().items():
