@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ._transfer import begun, remember, set_mode
-from .layers import inventory_of
+from .layers import groups_of_bank, grouped, inventory_of
 from .methods import Method, build
 from .tasks import Contents, Info, Named, Task, TaskFileError, digest, fingerprint, read, write
 
@@ -44,7 +44,14 @@ def save_inventory(inventory: Named[nn.ParameterDict], backbone: nn.Module, path
     }
     if not tensors:
         raise ValueError("the model shares nothing between tasks; an inventory comes with a shared or routed method")
-    write(path, {"kind": "inventory", "backbone": _backbone(backbone)}, tensors)
+    # Files from before there were other groups than factors say nothing of them.
+    groups = {
+        f"{key}:{name}": group
+        for key in inventory
+        for name, group in groups_of_bank(inventory[key]).items()
+        if group != "factors"
+    }
+    write(path, {"kind": "inventory", "backbone": _backbone(backbone), "groups": groups}, tensors)
     return path
 
 
@@ -61,11 +68,14 @@ def read_inventory(path: Path, backbone: nn.Module, held: Named[nn.ParameterDict
     _check_backbone(path, contents, backbone)
     like = next(backbone.parameters())
     banks: dict[str, nn.ParameterDict] = {}
+    groups: dict[str, str] = contents.header.get("groups", {})
     for key, tensor in contents.tensors.items():
         bank, _, name = key.rpartition(":")
-        banks.setdefault(bank, nn.ParameterDict())[name] = nn.Parameter(tensor.to(like.device))
+        # A copy: what a file gives is not aligned, and some kernels then round otherwise.
+        leaf = nn.Parameter(tensor.clone().to(like.device), requires_grad=False)
+        banks.setdefault(bank, nn.ParameterDict())[name] = leaf
     for key, bank in list(banks.items()):
-        bank.__dict__["groups"] = dict.fromkeys(bank, "factors")
+        grouped(bank, {name: groups.get(f"{key}:{name}", "factors") for name in bank})
         if key not in held:
             continue
         mine = held[key]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._outputs import batched, names_of_all, of_one_network, output_of, outputs_of_rows
 from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
@@ -233,27 +234,40 @@ class MultiTask(nn.Module):
 
     # Running
 
-    def forward(self, *args: Any, task: str | Sequence[str], **kwargs: Any) -> Any:
-        """Run one task, or one task per row of the batch.
+    def forward(self, *args: Any, task: str | Sequence[str], broadcast: bool = False, **kwargs: Any) -> Any:
+        """Run one task, one task per row of the batch, or several tasks on every row.
 
         Args:
             args, kwargs: the backbone's inputs, batch first.
             task: a name; or a list of names, one per row.
+            broadcast: the list names tasks that each see the whole batch. Those whose backbones are the same, to the
+                last number (common weights, own heads), need one pass between them.
 
         Returns:
             For a name the task's output, `[B, outputs]`. For a list: a list with the output of each row (heads may
-            differ in size), or the backbone's output if none of the tasks has a head.
+            differ in size), or the backbone's output if none of the tasks has a head. With `broadcast` a dict, the
+            output of each task by name.
 
         Raises:
-            ValueError: a task is not known, or there are not as many names as rows.
+            ValueError: a task is not known, there are not as many names as rows, or one is named twice.
+            TypeError: `broadcast` without a list.
         """
+        if broadcast:
+            return self._broadcast(names_of_all(task), args, kwargs)
         selection, rows = self._selected(task, args, kwargs)
         output, tasks = self._runner.run(selection, args, kwargs), selection.tasks
         if all(one.head is None for one in tasks):
             return output
-        if rows is None:
-            return tasks[0].head(self.features(output))  # type: ignore[misc]
-        return self._heads(tasks, rows, self.features(output))
+        features = self.features(output)
+        return output_of(tasks[0], features) if rows is None else outputs_of_rows(tasks, rows, features)
+
+    def _broadcast(self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        outputs: dict[str, Any] = {}
+        for group in of_one_network([self[name] for name in names]):
+            output = self._runner.run(Selection(group[:1], None, self.training), args, kwargs)
+            features = output if all(task.head is None for task in group) else self.features(output)
+            outputs |= {task.name: output if task.head is None else output_of(task, features) for task in group}
+        return {name: outputs[name] for name in names}
 
     def generate(self, *args: Any, task: str | Sequence[str], **kwargs: Any) -> Any:
         """The backbone's own `generate` (Hugging Face language models) for one task, or one task per row.
@@ -283,21 +297,13 @@ class MultiTask(nn.Module):
         names = list(task)
         if not names:
             raise ValueError("task is an empty list; give one name per row")
-        first = _batched(args, kwargs, len(names))
+        first = batched(args, kwargs, len(names))
         distinct = {name: n for n, name in enumerate(dict.fromkeys(names))}
         tasks, places = tuple(self[name] for name in distinct), [distinct[name] for name in names]
         rows = torch.tensor(places, device=first.device)
         if len(tasks) == 1:
             return Selection(tasks, None, self.training), rows
         return Selection(tasks, rows, self.training, Groups.of(places, len(tasks), first.device)), rows
-
-    def _heads(self, tasks: tuple[Task, ...], rows: Tensor, features: Tensor) -> list[Tensor]:
-        outputs: dict[int, Tensor] = {}
-        for n, task in enumerate(tasks):
-            mine = (rows == n).nonzero().squeeze(1)
-            made = features[mine] if task.head is None else task.head(features[mine])
-            outputs |= dict(zip(mine.tolist(), made, strict=True))
-        return [outputs[row] for row in range(len(rows))]
 
     def for_task(self, name: str) -> TaskView:
         """One task as a module by itself: `view(x)` is `model(x, task=name)`; its parameters are the task's own."""
@@ -337,7 +343,11 @@ class MultiTask(nn.Module):
         plain = copy.deepcopy(self.backbone)
         tensors = {**dict(plain.named_parameters(remove_duplicate=False)), **dict(plain.named_buffers())}
         for key, tensor in self.materialise(name).items():
-            tensors[key].copy_(tensor)
+            if key in tensors:
+                tensors[key].copy_(tensor)
+            else:  # a bias where the layer had none
+                path, _, own = key.rpartition(".")
+                plain.get_submodule(path).register_parameter(own, nn.Parameter(tensor.clone()))
         plain.requires_grad_(True).train(self.training)
         if task.head is None or not head:
             return plain
@@ -419,17 +429,6 @@ class MultiTask(nn.Module):
         super()._apply(fn, recurse)
         self._runner.renew()
         return self
-
-
-def _batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Tensor:
-    """The first input with so many rows: beside the batch there may be tensors that serve all of it."""
-    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-    if not tensors:
-        raise ValueError("the input holds no tensor, so that its rows cannot be counted; give the batch as tensors")
-    found = next((tensor for tensor in tensors if tensor.dim() and len(tensor) == rows), None)
-    if found is None:
-        raise ValueError(f"task lists {rows} names for a batch of {len(tensors[0])} rows; give one per row")
-    return found
 
 
 def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

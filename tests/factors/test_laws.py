@@ -26,6 +26,11 @@ def made(factorisation: Factorisation, modes: Modes, rows: int | None = None) ->
     return leaves
 
 
+def terms_of(case: Case) -> int:
+    leaf = next(iter(case.factorisation.leaves(case.modes).values()))
+    return leaf.shape[leaf.axes.index("term")]
+
+
 @every_case
 def test_materialise_is_the_formula_in_value_and_gradient(case: Case) -> None:
     leaves = made(case.factorisation, case.modes)
@@ -66,7 +71,7 @@ def test_terms_are_what_is_summed(case: Case) -> None:
     """One-hot weights take the sum apart; any weights are that combination of its parts."""
     if case.name.startswith("entangled"):
         return  # A and B are sums each: see the next law
-    leaves, terms = made(case.factorisation, case.modes), case.factorisation.terms
+    leaves, terms = made(case.factorisation, case.modes), terms_of(case)
     parts = case.factorisation.materialise({**leaves, TERMS: torch.eye(terms, dtype=torch.float64)}, case.modes)
     torch.testing.assert_close(parts.sum(0), case.oracle(leaves))
     weights = torch.rand(terms, dtype=torch.float64)
@@ -79,7 +84,7 @@ def test_terms_of_both_sides_are_weighed(case: Case) -> None:
     """A_t = Σ α_k A_k and B_t = Σ α_k B_k with the same α, each product made by itself."""
     factorisation = case.factorisation
     assert isinstance(factorisation, Entangled)
-    leaves, terms = made(factorisation, case.modes), factorisation.terms
+    leaves, terms = made(factorisation, case.modes), terms_of(case)
     weights = torch.rand(2, terms, dtype=torch.float64, requires_grad=True)
     alone = replace(factorisation, tensor_rank=1)
     parts = [alone.bottleneck({k: v[:, n : n + 1] for k, v in leaves.items()}, case.modes) for n in range(terms)]

@@ -95,7 +95,7 @@ def test_the_update_is_where_the_view_says(case: Case) -> None:
             whole = torch.zeros_like(weight)
             start, stop = update.view.rows or (0, len(weight))
             whole[start:stop] = delta.reshape(whole[start:stop].shape)
-            torch.testing.assert_close(update.added_to(weight), weight + whole)
+            torch.testing.assert_close(update.applied_to(weight), weight + whole)
 
 
 @every_case
@@ -160,4 +160,4 @@ def test_norms_are_found() -> None:
         T5LayerNorm(2),
     ]
     network = nn.Sequential(*found, nn.Linear(2, 2), nn.Conv2d(2, 2, 1))
-    assert [path for path, _ in Norms().fit(network)] == [str(n) for n in range(len(found))]
+    assert [path for path, _ in Norms().fit(network, {}, {}, "")] == [str(n) for n in range(len(found))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -85,6 +86,26 @@ class Case:
         return "-".join([self.method.name, *settings])
 
 
+# Outputs, inputs and kernel of each convolution.
+RESNET18 = [(64, 3, 7)] + [(64, 64, 3)] * 4
+for wide in (128, 256, 512):
+    RESNET18 += [(wide, wide // 2, 3), (wide, wide, 3), (wide, wide // 2, 1), (wide, wide, 3), (wide, wide, 3)]
+
+
+def spatial_svd(conv: tuple[int, int, int]) -> int:
+    """U, V and a diagonal, at full rank."""
+    out, inp, k = conv
+    return min(inp * k, out * k) * (inp * k + out * k + 1)
+
+
+def branches(conv: tuple[int, int, int]) -> int:
+    """k×k, 1×1 and their γ and β; γ and β of the identity where it fits (within a stage)."""
+    out, inp, k = conv
+    if k == 1:
+        return out * inp
+    return out * inp * (k * k + 1) + 2 * out * (3 if out == inp else 2)
+
+
 CONV, ATT, ALL = tuple(CONVOLUTIONAL), tuple(ATTENTION), tuple(NETWORKS)
 CASES = [
     Case(tfold.FTN(rank=2), CONV, {"resnet18": 2 * 8723 + 9600, "resnet50": 2 * 49204 + 53120}),
@@ -106,6 +127,23 @@ CASES = [
     Case(tfold.TensorPolyII(rank=4, tensor_rank=3, order=3), ("timm-vit", "efficientnet-lite0"), {}),
     Case(tfold.HeadOnly(), ALL, {"resnet50": 0}),
     Case(tfold.HeadNorm(), ALL, {"resnet18": 9600, "resnet34": 17024, "resnet50": 53120}),
+    Case(tfold.HardSharing(), ALL, {"resnet18": 11176512}),
+    Case(tfold.OverParameterised(), (*CONV[:1], *ATT), {"resnet18": 9600 + sum(map(spatial_svd, RESNET18))}),
+    Case(
+        tfold.OverParameterised(rank=4, diagonals=2),
+        ("resnet18", "efficientnet-lite0"),
+        {"resnet18": 9600 + sum(4 * (k * (o + i) + 2) for o, i, k in RESNET18)},
+    ),
+    Case(tfold.FTN(rank=3, sharing="diagonal"), ("resnet18",), {"resnet18": 3 * 19 + 9600 + 3 * 8723}),
+    Case(
+        tfold.ExpandNet(rate=1.5),
+        ("resnet18", "timm-vit", "torchvision-vit"),
+        {
+            "resnet18": 9600
+            + sum(math.ceil(1.5 * i) * i + 1.5 * o * (math.ceil(1.5 * i) * k * k + o) for o, i, k in RESNET18)
+        },
+    ),
+    Case(tfold.RepVGG(), ("resnet18", "efficientnet-lite0"), {"resnet18": 9600 + sum(map(branches, RESNET18))}),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
 ]
 EVERY = [(case, network) for case in CASES for network in case.networks]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from math import prod
 from typing import Self
 
@@ -14,9 +13,6 @@ from torch import Tensor
 
 from ._init import Start
 
-Rank = int | Mapping[str, int]
-"""One rank for every layer, or `{pattern: rank}` over layer names, first match first; 0 leaves a layer alone."""
-
 
 @dataclass(frozen=True)
 class Modes:
@@ -24,11 +20,16 @@ class Modes:
 
     A 3×3 convolution is `Modes((64,), (32,), (3, 3))`; a query projection with 12 heads of 64
     is `Modes((12, 64), (768,))`.
+
+    Attributes:
+        out, inp, kernel: sizes; of a grouped convolution `inp` is what one group sees.
+        groups: of a convolution.
     """
 
     out: tuple[int, ...]
     inp: tuple[int, ...]
     kernel: tuple[int, ...] = ()
+    groups: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,65 +151,31 @@ def khatri_rao(left: Tensor, right: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Factorisation(ABC):
-    """How a few numbers become a weight. Hyper-parameters only: the numbers themselves come as leaves.
-
-    Args:
-        rank: how many terms are summed, at least 1; or a rank per layer (see `Rank`).
-        alpha: the update is scaled by alpha / rank; None scales by 1.
-    """
-
-    rank: Rank = 8
-    alpha: float | None = None
-
-    def __post_init__(self) -> None:
-        ranks = self.rank if isinstance(self.rank, Mapping) else {"": self.rank}
-        least = 0 if isinstance(self.rank, Mapping) else 1
-        for pattern, rank in ranks.items():
-            where = f"rank[{pattern!r}]" if pattern else "rank"
-            if not isinstance(rank, int) or isinstance(rank, bool) or rank < least:
-                raise ValueError(f"{where} must be a whole number ≥ {least}, found {rank!r}")
-        if self.alpha is not None and not (isinstance(self.alpha, (int, float)) and self.alpha > 0):
-            raise ValueError(f"alpha must be > 0 or None (no scaling), found {self.alpha!r}")
+    """How a few numbers become a weight. Hyper-parameters only: the numbers themselves come as leaves."""
 
     def at(self, layer: str) -> Self | None:
-        """This factorisation with the rank of one layer; None where that rank is 0.
+        """This factorisation as one layer has it; None: it leaves that layer alone.
 
         Raises:
-            ValueError: no pattern of a per-layer rank matches the layer.
+            ValueError: the settings say nothing of that layer.
         """
-        if not isinstance(self.rank, Mapping):
-            return self
-        for pattern, rank in self.rank.items():
-            if fnmatchcase(layer, pattern):
-                return replace(self, rank=rank) if rank else None
-        raise ValueError(f"rank has no entry for layer {layer!r}, only {list(self.rank)}; add '*' as the last pattern")
-
-    @property
-    def size(self) -> int:
-        """The rank, once it is one number."""
-        if not isinstance(self.rank, int):
-            raise TypeError(f"rank is per layer here: {self.rank!r}; ask `at(layer)` first")
-        return self.rank
-
-    @property
-    def scale(self) -> float:
-        return 1.0 if self.alpha is None else self.alpha / self.size
-
-    @property
-    def terms(self) -> int:
-        """How many terms are summed; each can be weighed by a routed rule."""
-        return self.size
+        del layer
+        return self
 
     @abstractmethod
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
-        """The tensors that make a weight of these modes, by name."""
+        """The tensors that make a weight of these modes, by name.
+
+        Raises:
+            ValueError: there are none for such modes; says why.
+        """
 
     @abstractmethod
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
-        """ΔW as `[*, O, I, *kernel]`, scaled. `leaves` may also hold the weights of the terms, under `TERMS`."""
+        """The weight as `[*, O, I, *kernel]`, scaled. `leaves` may hold the weights of the terms too, under `TERMS`."""
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck | None:
-        """ΔW as a `Bottleneck`; None if it has no such form and is always materialised."""
+        """The weight as a `Bottleneck`; None if it has no such form and is always materialised."""
         return None
 
     @property

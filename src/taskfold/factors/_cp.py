@@ -11,12 +11,13 @@ from functools import reduce
 
 from torch import Tensor
 
-from ._base import TERMS, Bottleneck, Factorisation, Leaf, Modes, khatri_rao
+from ._base import TERMS, Bottleneck, Leaf, Modes, khatri_rao
 from ._init import Init, starts
+from ._ranked import Ranked
 
 
 @dataclass(frozen=True)
-class CP(Factorisation):
+class CP(Ranked):
     """ΔW[o, i, a, b] = (α/R) Σ_r out[r, o] · inp[r, i] · kernel[r, a, b], with R (O + I + k²) numbers.
 
     Where a side has several modes (attention heads × head size) each mode has its own vectors.

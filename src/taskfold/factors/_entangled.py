@@ -13,12 +13,13 @@ from math import prod
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._base import TERMS, Bottleneck, Factorisation, Leaf, Modes, khatri_rao
+from ._base import TERMS, Bottleneck, Leaf, Modes, khatri_rao
 from ._init import Init, Start, gaussian, starts
+from ._ranked import Ranked
 
 
 @dataclass(frozen=True)
-class Entangled(Factorisation):
+class Entangled(Ranked):
     """ΔW = (α/r) A Bᵀ, where column ρ of A (and of B) is Σ_k leaf[0,k,ρ] ⊗ … ⊗ leaf[N-1,k,ρ], cut to length d.
 
     The leaves are `[N, R, r, q]` with q the smallest whole number of which q^N ≥ d: N r R (q_out + q_in) numbers.
@@ -50,10 +51,6 @@ class Entangled(Factorisation):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number ≥ 1, found {value!r}")
-
-    @property
-    def terms(self) -> int:
-        return self.tensor_rank
 
     @property
     def compact(self) -> bool:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ._base import TERMS, Bottleneck, Factorisation, Leaf, Modes
+from ._base import TERMS, Bottleneck, Leaf, Modes
 from ._init import Init, kaiming, starts
+from ._ranked import Ranked
 
 
 @dataclass(frozen=True)
-class LowRank(Factorisation):
+class LowRank(Ranked):
     """ΔW = (α/r) up · down. On a convolution `down` is k×k to r channels and `up` is 1×1.
 
     Args:

@@ -2,18 +2,23 @@
 
 from ._ahead import ahead
 from ._attention import Attention
+from ._branches import Branched, Branches
 from ._linearity import is_additive
-from ._own import Everything, Norms, Own, OwnState
+from ._own import Everything, Norms, Own, OwnState, Rest
 from ._selection import Groups, Selection, current, selecting
 from ._sites import Composition, Site, SiteState, fit
 from ._skeleton import set_mode, sites_of, skeleton
 from ._stand_in import stand_in
-from ._update import Update, WeightUpdate, inventory_of, updates_of
+from ._standing import STATISTICS, grouped, groups_of_bank, inventory_of, kinds_of, statistics_of
+from ._update import Update, WeightUpdate, updates_of
 from ._watch import Watch
-from ._where import Convolutions, Linears, Patterns, Target, View, Where, matches, writes_text
+from ._where import Convolutions, Linears, Patterns, Target, View, Weights, Where, matches, writes_text
 
 __all__ = [
+    "STATISTICS",
     "Attention",
+    "Branched",
+    "Branches",
     "Composition",
     "Convolutions",
     "Everything",
@@ -23,6 +28,7 @@ __all__ = [
     "Own",
     "OwnState",
     "Patterns",
+    "Rest",
     "Selection",
     "Site",
     "SiteState",
@@ -31,18 +37,23 @@ __all__ = [
     "View",
     "Watch",
     "WeightUpdate",
+    "Weights",
     "Where",
     "ahead",
     "current",
     "fit",
+    "grouped",
+    "groups_of_bank",
     "inventory_of",
     "is_additive",
+    "kinds_of",
     "matches",
     "selecting",
     "set_mode",
     "sites_of",
     "skeleton",
     "stand_in",
+    "statistics_of",
     "updates_of",
     "writes_text",
 ]

@@ -46,7 +46,7 @@ def _common(site: Site, tasks: Sequence[Task]) -> dict[str, Updates]:
     if not (site.additive and isinstance(site.module, nn.Linear)):
         return {}
     states = [state for task in tasks if isinstance(state := task.sites.get(site.path), SiteState)]
-    if len(states) < len(tasks) or any(state.own is not None for state in states):
+    if len(states) < len(tasks) or not all(state.beside for state in states):
         return {}
     found: dict[str, Updates] = {}
     for name, first in states[0].views().items():

@@ -10,22 +10,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from ..factors import Ranked
 from ..tasks import Task
+from ._branches import Branched, Branches
 from ._execute import Rows, beside, beside_rows, factored_pays
 from ._linearity import is_additive
 from ._own import Own, OwnState
 from ._selection import Selection, current, selecting
 from ._stand_in import stand_in
-from ._update import Inventory, Logits, Update, WeightUpdate
+from ._standing import Inventory
+from ._update import Logits, Update, WeightUpdate
 from ._where import UNITS
 
 
 class SiteState(nn.Module):
-    """Everything that one task does at one module: own tensors, and updates added to weights."""
+    """Everything that one task does at one module: own tensors, updates of weights, or branches in its place."""
 
     def __init__(self) -> None:
         super().__init__()
         self.own: OwnState | None = None
+        self.branches: Branches | None = None
         self.updates = nn.ModuleDict()
 
     def views(self) -> dict[str, WeightUpdate]:
@@ -43,28 +47,52 @@ class SiteState(nn.Module):
         for update in self.views().values():
             name = update.view.parameter
             weight = state[name] if name in state else module.get_parameter(name)
-            state[name] = update.added_to(weight, training)
+            state[name] = update.applied_to(weight, training)
+        if self.branches is not None:
+            assert isinstance(module, nn.Conv2d)
+            state |= self.branches.tensors(module)
         return state
+
+    @property
+    def beside(self) -> bool:
+        """Whether all that it does is to add to weights."""
+        return self.own is None and self.branches is None and not any(u.replaces for u in self.views().values())
+
+    def common(self) -> object | None:
+        """What is equal for tasks that do the same here; None: a task has something of its own."""
+        if next(self.parameters(), None) is not None or next(self.buffers(), None) is not None:
+            return None
+        updates = tuple((name, u.factorisation, u.rule, id(u.bank)) for name, u in self.views().items())
+        parts = [part and part.shared and part.shared[0] for part in (self.own, self.branches)]
+        return updates, *parts
 
 
 @dataclass(frozen=True)
 class Composition:
-    """A method, taken apart: the updates it adds and the state it copies."""
+    """A method, taken apart: the updates it makes, the branches it trains and the state it copies."""
 
     updates: tuple[Update, ...] = ()
     own: tuple[Own, ...] = ()
+    branched: tuple[Branched, ...] = ()
 
 
 def fit(composition: Composition, network: nn.Module, inventory: Inventory, prefix: str) -> dict[str, SiteState]:
     """The state of a new task at every module of `network` that the method touches."""
     sites: dict[str, SiteState] = {}
-    for own in composition.own:
-        for path, state in own.fit(network):
-            sites.setdefault(path, SiteState()).own = state
+    made: dict[str, set[str]] = {}
     logits: Logits = {}
     for n, update in enumerate(composition.updates):
         for path, added in update.fit(network, inventory, f"{prefix}.{n}", logits):
             sites.setdefault(path, SiteState()).updates[f"{n}:{added.view.name}"] = added
+            if added.replaces and added.view.rows is None:
+                made.setdefault(path, set()).add(added.view.parameter)
+    for branched in composition.branched:
+        for path, branches in branched.fit(network, inventory, prefix):
+            sites.setdefault(path, SiteState()).branches = branches
+            made.setdefault(path, set()).update(("weight", "bias"))
+    for own in composition.own:
+        for path, state in own.fit(network, made, inventory, prefix):
+            sites.setdefault(path, SiteState()).own = state
     return sites
 
 
@@ -104,6 +132,8 @@ class Site:
     def _one(self, state: SiteState | None, selection: Selection, args: tuple, kwargs: dict) -> object:
         if state is None:
             return self._plain(*args, **kwargs)
+        if state.branches is not None and selection.training:
+            return state.branches.run(self.module, *args, **kwargs)  # type: ignore[arg-type]
         updates = state.views()
         if updates and self._factored(list(updates.values())):
             x, *_ = *args, *kwargs.values()
@@ -116,8 +146,12 @@ class Site:
     def _factored(self, updates: list[WeightUpdate]) -> bool:
         if not self.additive:
             return False
-        factorisations = [(u.factorisation, u.view.modes) for u in updates]
-        return all(f.has_bottleneck and factored_pays(self.module, f.size) for f, _ in factorisations)
+        return all(
+            isinstance(u.factorisation, Ranked)
+            and u.factorisation.has_bottleneck
+            and factored_pays(self.module, u.factorisation.size)
+            for u in updates
+        )
 
     def _with(self, tensors: dict[str, Tensor], training: bool) -> Callable[..., object]:
         if not tensors:
@@ -129,7 +163,7 @@ class Site:
         return state is not None and any(u.rule.draws_per_row(u.training) for u in state.views().values())
 
     def _runs_beside(self, states: list[SiteState | None]) -> bool:
-        return self.additive and all(state is None or state.own is None for state in states)
+        return self.additive and all(state is None or state.beside for state in states)
 
     def _beside_rows(self, states: list[SiteState | None], selection: Selection, x: Tensor) -> Tensor:
         index = selection.row_index(x, self.path)

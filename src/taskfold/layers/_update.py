@@ -1,4 +1,4 @@
-"""An additive update of one weight: a factorisation's leaves, shared as a rule says, seen as a view says."""
+"""An update of one weight: a factorisation's leaves, shared as a rule says, seen as a view says."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..factors import Bottleneck, Factorisation, Leaf
+from ..factors import Bottleneck, Expansion, Factorisation
 from ..routing import LOGITS, Private, Sharing
 from ..tasks import Task
-from ._where import View, Where, as_update, own_weight
+from ._standing import Inventory, Standing, check_bank, make
+from ._where import View, Where, as_update, in_place, own_weight, part
 
 Place = tuple[str, str]
 """A layer's path, and the name of an update there."""
 
-Inventory = MutableMapping[str, nn.ParameterDict]
-
 Logits = MutableMapping[tuple[Sharing, str], nn.Parameter]
 
 
-class WeightUpdate(nn.Module):
-    """What one task adds to one view of one weight; holds the task's own leaves."""
-
-    shared: tuple[str, nn.ParameterDict] | None
-    """Key and leaves of the inventory it stands on: held in a tuple, not registered, since the model owns it."""
+class WeightUpdate(Standing):
+    """What one task adds to one view of one weight, or has there instead of it; holds the task's own leaves."""
 
     def __init__(
         self,
@@ -37,12 +33,16 @@ class WeightUpdate(nn.Module):
         inventory: nn.ParameterDict | None,
         key: str,
     ) -> None:
-        super().__init__()
+        super().__init__(None if inventory is None else (key, inventory))
         self.factorisation, self.rule, self.view = factorisation, rule, view
         self.specs = factorisation.leaves(view.modes)
         self.own = own
         self.forked: nn.ParameterDict | None = None
-        self.shared = None if inventory is None else (key, inventory)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it is the weight, and not added to it."""
+        return isinstance(self.factorisation, Expansion)
 
     @property
     def bank(self) -> nn.ParameterDict | None:
@@ -72,12 +72,15 @@ class WeightUpdate(nn.Module):
         return self.factorisation.bottleneck(self.leaves(dtype, own), self.view.modes)
 
     def dense(self, dtype: torch.dtype, training: bool | None = None) -> Tensor:
-        """ΔW of the view, `[O, I, *kernel]`."""
+        """ΔW of the view, or W itself, `[O, I, *kernel]`."""
         return self.factorisation.materialise(self.leaves(dtype, training=training), self.view.modes)
 
-    def added_to(self, weight: Tensor, training: bool | None = None) -> Tensor:
+    def applied_to(self, weight: Tensor, training: bool | None = None) -> Tensor:
         """The whole weight with this update."""
-        return weight + as_update(weight, self.view, self.dense(weight.dtype, training))
+        made = self.dense(weight.dtype, training)
+        if self.replaces:
+            return in_place(weight, self.view, made)
+        return weight + as_update(weight, self.view, made)
 
     def like(self, other: WeightUpdate) -> bool:
         """Whether the other differs in nothing but the numbers of its own leaves."""
@@ -116,11 +119,22 @@ def stacked(updates: Sequence[WeightUpdate]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Update:
-    """A recipe: factorisation × sharing × where."""
+    """A recipe: factorisation × sharing × where.
+
+    Raises:
+        ValueError: an expansion, which begins at the layer's own weight, under a rule that mixes.
+    """
 
     factorisation: Factorisation
     where: Where
     sharing: Sharing = field(default_factory=Private)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.factorisation, Expansion) and not self.sharing.keeps_leaves:
+            raise ValueError(
+                f"sharing={self.sharing.name!r} mixes factors, and {type(self.factorisation).__name__} takes the place "
+                "of a layer's weight, where it must begin; use 'private', 'shared' or 'diagonal'"
+            )
 
     def fit(
         self, network: nn.Module, inventory: Inventory, prefix: str, logits: Logits
@@ -142,30 +156,31 @@ class Update:
                 found += 1
                 path, _, name = view.parameter.rpartition(".")
                 weight = own_weight(module.get_submodule(path), target.path, name)
-                leaves, layer = factorisation.leaves(view.modes), layer_name(target.path, view)
+                layer, key = layer_name(target.path, view), f"{prefix}/{target.path}/{view.name}"
                 try:
-                    shared, own = self.sharing.inventory(leaves), make(self.sharing.own(leaves), weight)
+                    leaves = factorisation.leaves(view.modes)
+                    shared, mine = self.sharing.inventory(leaves), self.sharing.own(leaves)
                 except ValueError as error:
                     raise ValueError(f"layer {layer!r}: {error}") from None
-                key = f"{prefix}/{target.path}/{view.name}"
-                bank = _joined(inventory, key, shared, weight) if shared else None
+                values = None
+                if isinstance(factorisation, Expansion) and not (shared and key in inventory):
+                    values = _expanded(factorisation, view, weight)
+                own, bank = make(mine, weight, values), None
+                if shared:
+                    bank = inventory[key] = inventory[key] if key in inventory else make(shared, weight, values)
+                    check_bank(key, bank, {name: leaf.shape for name, leaf in shared.items()})
                 if LOGITS in own:
                     own[LOGITS] = _tied(logits, (self.sharing, self.sharing.scope(layer)), own[LOGITS], layer)
                 yield target.path, WeightUpdate(factorisation, self.sharing, view, own, bank, key)
         if not found:
-            raise ValueError(f"rank={self.factorisation.rank!r} is 0 for every layer; give at least one layer a rank")
+            raise ValueError(f"{self.factorisation} leaves out every layer (rank 0); give at least one layer a rank")
 
 
-def make(leaves: Mapping[str, Leaf], like: Tensor) -> nn.ParameterDict:
-    """Parameters for leaves, started; at least float32, since small steps are lost in half precision."""
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    made = nn.ParameterDict()
-    for name, leaf in leaves.items():
-        parameter = nn.Parameter(torch.empty(leaf.shape, dtype=dtype, device=like.device))
-        leaf.start(parameter.data)
-        made[name] = parameter
-    made.__dict__["groups"] = {name: leaf.group for name, leaf in leaves.items()}
-    return made
+@torch.no_grad()
+def _expanded(expansion: Expansion, view: View, weight: Tensor) -> dict[str, Tensor]:
+    """Leaves that make a layer's own weight."""
+    own = part(weight, view).to(torch.promote_types(weight.dtype, torch.float32))
+    return expansion.expand(own.reshape(view.modes.shape), view.modes)
 
 
 def layer_name(path: str, view: View) -> str:
@@ -182,27 +197,6 @@ def _tied(logits: Logits, scope: tuple[Sharing, str], own: nn.Parameter, layer: 
             f"{tuple(found.shape)}; give all layers the same rank, or choose granularity='layer'"
         )
     return found
-
-
-def _joined(inventory: Inventory, key: str, shared: dict[str, Leaf], like: Tensor) -> nn.ParameterDict:
-    if key not in inventory:
-        inventory[key] = make(shared, like)
-    bank = inventory[key]
-    for name, leaf in shared.items():
-        if name not in bank or tuple(bank[name].shape) != leaf.shape:
-            found = {n: tuple(p.shape) for n, p in bank.items()}
-            raise ValueError(
-                f"the model's inventory {key!r} holds {found}, but this task wants {name!r} of shape {leaf.shape}: "
-                "tasks that share an inventory share its sizes; leave rank, skills, splits, tensor_rank and order as "
-                "they are, or use a private method"
-            )
-    return bank
-
-
-def inventory_of(task: nn.Module) -> dict[str, nn.Parameter]:
-    """The shared leaves that a task stands on, as `<inventory key>:<leaf>`; empty if all it has is its own."""
-    held = [m.shared for m in task.modules() if isinstance(m, WeightUpdate) and m.shared is not None]
-    return {f"{key}:{name}": leaf for key, bank in held for name, leaf in bank.items()}
 
 
 def updates_of(task: Task) -> dict[str, WeightUpdate]:

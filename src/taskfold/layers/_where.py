@@ -143,6 +143,17 @@ class Linears(Where):
         return [_whole(path, module) for path, module in found if module is not output]
 
 
+@dataclass(frozen=True)
+class Weights(Where):
+    """Every convolution, the first one too, and every linear layer but a language model's output layer."""
+
+    def candidates(self, network: nn.Module) -> list[Target]:
+        output = _output_layer(network)
+        kinds = (nn.Conv2d, nn.Linear)
+        found = [(path, module) for path, module in units(network) if isinstance(module, kinds)]
+        return [_whole(path, module) for path, module in found if module is not output]
+
+
 def writes_text(network: nn.Module) -> bool:
     """Whether a network ends in a layer over a vocabulary (Hugging Face language models say so)."""
     return _output_layer(network) is not None
@@ -155,7 +166,21 @@ def _output_layer(network: nn.Module) -> object | None:
 
 def _whole(path: str, module: nn.Module) -> Target:
     out, inp, *kernel = own_weight(module, path).shape
-    return Target(path, (View("weight", "weight", None, Modes((out,), (inp,), tuple(kernel))),))
+    groups = module.groups if isinstance(module, nn.Conv2d) else 1
+    return Target(path, (View("weight", "weight", None, Modes((out,), (inp,), tuple(kernel), groups)),))
+
+
+def part(weight: Tensor, view: View) -> Tensor:
+    """What of the whole weight a view shows."""
+    return weight if view.rows is None else weight[view.rows[0] : view.rows[1]]
+
+
+def in_place(weight: Tensor, view: View, made: Tensor) -> Tensor:
+    """The whole weight with another view."""
+    if view.rows is None:
+        return made.reshape(weight.shape)
+    start, stop = view.rows
+    return torch.cat([weight[:start], made.reshape(stop - start, -1), weight[stop:]])
 
 
 def as_update(weight: Tensor, view: View, delta: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Task → which leaves it uses: its own, everybody's, or (a routed rule) a mixture of an inventory."""
 
 from ._base import Sharing, sharing
+from ._diagonal import DIAGONAL, Diagonal
 from ._mhr import MultiHeadRouting
 from ._poly import PolyRouting
 from ._private import Private
@@ -10,8 +11,10 @@ from ._tensor_poly import OrderRouting, TermRouting
 
 __all__ = [
     "ALPHA",
+    "DIAGONAL",
     "LOGITS",
     "Allocation",
+    "Diagonal",
     "Granularity",
     "MultiHeadRouting",
     "OrderRouting",

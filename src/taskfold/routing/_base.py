@@ -20,6 +20,8 @@ class Sharing(ABC):
     """A rule that splits a factorisation's leaves between the model and its tasks. Fields are its settings."""
 
     name: ClassVar[str]
+    keeps_leaves: ClassVar[bool] = False
+    """Whether a new task's leaves are those of the factorisation as they start, not a mixture of several."""
 
     @abstractmethod
     def inventory(self, leaves: Leaves) -> dict[str, Leaf]:

@@ -10,6 +10,7 @@ class Private(Sharing):
     """Every task has its own leaves: nothing that one task learns moves another."""
 
     name = "private"
+    keeps_leaves = True
 
     def inventory(self, leaves: Leaves) -> dict[str, Leaf]:
         return {}

@@ -10,6 +10,7 @@ class Shared(Sharing):
     """All tasks use the same leaves, held by the model and trained jointly."""
 
     name = "shared"
+    keeps_leaves = True
 
     def inventory(self, leaves: Leaves) -> dict[str, Leaf]:
         return dict(leaves)

@@ -77,17 +77,17 @@ def _of_order(weights: Tensor, bank: Tensor, axes: tuple[str, ...]) -> Tensor:
     return (mine * bank).sum(axes.index("term") - len(axes), keepdim=True)
 
 
-def count_terms(rule: str, leaves: Leaves) -> int:
+def count_terms(rule: str, leaves: Leaves, least: int = 2) -> int:
     """How many terms a factorisation's leaves sum.
 
     Raises:
-        ValueError: leaves without terms, or with only one.
+        ValueError: leaves without terms, or with too few.
     """
     sizes = {leaf.shape[leaf.axes.index("term")] if "term" in leaf.axes else 0 for leaf in leaves.values()}
-    if len(sizes) != 1 or min(sizes) < 2:
+    if len(sizes) != 1 or min(sizes) < least:
         shapes = {name: leaf.shape for name, leaf in leaves.items()}
         raise ValueError(
-            f"{rule} routes over the terms of a sum and needs at least 2 of them, found leaves {shapes}; raise "
+            f"{rule} weighs the terms of a sum and needs at least {least} of them, found leaves {shapes}; raise "
             "tensor_rank (entangled tensors) or rank (CP, low rank)"
         )
     return sizes.pop()

@@ -1,0 +1,19 @@
+"""Weights that are made of more numbers than they have: expanded to be trained, contracted afterwards."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ._base import Factorisation, Modes
+
+
+@dataclass(frozen=True)
+class Expansion(Factorisation):
+    """A factorisation that makes the whole weight of a layer, in place of the layer's own and not beside it."""
+
+    @abstractmethod
+    def expand(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
+        """Leaves that make this weight `[O, I, *kernel]`: `materialise` undoes it, as far as the rank allows."""

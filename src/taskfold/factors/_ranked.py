@@ -1,0 +1,77 @@
+"""A rank: one for every layer, or one for each by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Self
+
+from ._base import Factorisation
+
+Rank = int | Mapping[str, int]
+"""One rank for every layer, or `{pattern: rank}` over layer names, first match first; 0 leaves a layer alone."""
+
+
+def check_rank(rank: Rank) -> None:
+    """A rank is a whole number ≥ 1; a layer's own may be 0.
+
+    Raises:
+        ValueError: it is not.
+    """
+    least = 0 if isinstance(rank, Mapping) else 1
+    for pattern, one in (rank if isinstance(rank, Mapping) else {"": rank}).items():
+        where = f"rank[{pattern!r}]" if pattern else "rank"
+        if not isinstance(one, int) or isinstance(one, bool) or one < least:
+            raise ValueError(f"{where} must be a whole number ≥ {least}, found {one!r}")
+
+
+def rank_at(rank: Rank, layer: str) -> int:
+    """The rank of one layer.
+
+    Raises:
+        ValueError: no pattern of a per-layer rank matches it.
+
+    Example:
+        >>> rank_at({"layer4.*": 16, "*": 4}, "layer1.0.conv1")
+        4
+    """
+    if not isinstance(rank, Mapping):
+        return rank
+    for pattern, one in rank.items():
+        if fnmatchcase(layer, pattern):
+            return one
+    raise ValueError(f"rank has no entry for layer {layer!r}, only {list(rank)}; add '*' as the last pattern")
+
+
+@dataclass(frozen=True)
+class Ranked(Factorisation):
+    """A sum of terms.
+
+    Args:
+        rank: how many terms are summed, at least 1; or a rank per layer (see `Rank`).
+        alpha: the update is scaled by alpha / rank; None scales by 1.
+    """
+
+    rank: Rank = 8
+    alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        check_rank(self.rank)
+        if self.alpha is not None and not (isinstance(self.alpha, (int, float)) and self.alpha > 0):
+            raise ValueError(f"alpha must be > 0 or None (no scaling), found {self.alpha!r}")
+
+    def at(self, layer: str) -> Self | None:
+        rank = rank_at(self.rank, layer)
+        return replace(self, rank=rank) if rank else None
+
+    @property
+    def size(self) -> int:
+        """The rank, once it is one number."""
+        if not isinstance(self.rank, int):
+            raise TypeError(f"rank is per layer here: {self.rank!r}; ask `at(layer)` first")
+        return self.rank
+
+    @property
+    def scale(self) -> float:
+        return 1.0 if self.alpha is None else self.alpha / self.size

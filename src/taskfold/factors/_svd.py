@@ -1,0 +1,88 @@
+"""Over-parameterised layers: U · diag(m) · V in training (Learning Compact Neural Networks with Deep
+Overparameterised Multitask Learning, section 2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ._base import TERMS, Leaf, Modes
+from ._expansion import Expansion
+from ._init import kaiming
+from ._ranked import Rank, check_rank, rank_at
+
+
+@dataclass(frozen=True)
+class SVD(Expansion):
+    """W = U diag(m) V; on a convolution the spatial one, K[o,i,a,b] = Σ_r U[o,b,r] m[r] V[r,i,a].
+
+    V is a k×1 convolution to r channels and U a 1×k convolution of what comes out, scaled by m between them. Of a
+    grouped convolution I is what one group sees, and V serves all groups. Both start with √σ of the singular values.
+
+    Args:
+        rank: r; None: full, min(I·kₐ, O·k_b); what is more than that counts as full. A rank below full starts at the
+            nearest weight of that rank, not at the layer's own.
+
+    Raises:
+        ValueError: a rank is not a whole number ≥ 1.
+
+    Example:
+        >>> modes = Modes(out=(64,), inp=(32,), kernel=(3, 3))
+        >>> {name: leaf.shape for name, leaf in SVD().leaves(modes).items()}
+        {'u': (64, 3, 96), 'v': (96, 32, 3)}
+    """
+
+    rank: Rank | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank is not None:
+            check_rank(self.rank)
+
+    def at(self, layer: str) -> Self | None:
+        if self.rank is None:
+            return self
+        rank = rank_at(self.rank, layer)
+        return replace(self, rank=rank) if rank else None
+
+    def leaves(self, modes: Modes) -> dict[str, Leaf]:
+        out, inp, high, wide = _sizes(modes)
+        full = min(inp * prod(high), out * prod(wide))
+        rank = full if not isinstance(self.rank, int) else min(self.rank, full)
+        return {
+            "u": Leaf((out, *wide, rank), ("out", *("kernel" for _ in wide), "term"), kaiming),
+            "v": Leaf((rank, inp, *high), ("term", "inp", *("kernel" for _ in high)), kaiming),
+        }
+
+    def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
+        u, v = leaves["u"], leaves["v"]
+        if TERMS in leaves:
+            u = u * leaves[TERMS].reshape(*leaves[TERMS].shape[:-1], *(1 for _ in modes.kernel[1:]), 1, -1)
+        if not modes.kernel:
+            return u @ v
+        weight = u.flatten(-3, -2) @ v.flatten(-2)  # [*, O·k_b, I·k_a]
+        out, inp, (high,), (wide,) = _sizes(modes)
+        return weight.unflatten(-1, (inp, high)).unflatten(-3, (out, wide)).movedim(-3, -1)
+
+    def expand(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
+        matrix = weight if not modes.kernel else weight.movedim(-1, 1).flatten(2).flatten(0, 1)
+        u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+        shapes = {name: leaf.shape for name, leaf in self.leaves(modes).items()}
+        rank, root = shapes["v"][0], s.sqrt()
+        # Where σ is 0 only U is: with both at 0 neither would ever learn.
+        other = torch.where(s > torch.finfo(s.dtype).tiny, root, torch.ones_like(root))
+        halves = {"u": (u * root)[:, :rank], "v": (other[:, None] * v)[:rank]}
+        return {name: half.reshape(shapes[name]) for name, half in halves.items()}
+
+
+def _sizes(modes: Modes) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
+    """O, I, and the kernel's height and width, empty for a linear layer."""
+    out, inp, *kernel = modes.shape
+    if len(kernel) not in (0, 2):
+        raise ValueError(f"a spatial SVD needs a kernel of height and width, found one of {tuple(kernel)}")
+    return out, inp, tuple(kernel[:1]), tuple(kernel[1:])
