@@ -8,8 +8,10 @@ try:
     from ._scores import DenseScores
     from ._set import DenseData, DenseSet, Entry
     from ._tensors import DenseTensors
+    from ._together import DenseTogether
     from .kinds import KINDS, Depth, Edges, Kind, Normals, Segmentation
     from .metrics import delta_m
+    from .networks import NETWORKS, Architecture, DeepLab, DenseNetwork, SegNet, build_network, dense_model
     from .sources import (
         Aligned,
         AnyDenseSource,
@@ -27,19 +29,24 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "KINDS",
+    "NETWORKS",
     "Aligned",
     "AnyDenseSource",
+    "Architecture",
     "Augment",
     "CocoInstances",
+    "DeepLab",
     "DenseBatch",
     "DenseCollate",
     "DenseData",
+    "DenseNetwork",
     "DenseObjective",
     "DenseSample",
     "DenseScores",
     "DenseSet",
     "DenseSource",
     "DenseTensors",
+    "DenseTogether",
     "Depth",
     "Edges",
     "Entry",
@@ -49,9 +56,12 @@ __all__ = [
     "Normals",
     "NyudMt",
     "Protocol",
+    "SegNet",
     "Segmentation",
     "View",
+    "build_network",
     "delta_m",
+    "dense_model",
     "nyud",
     "nyuv2",
     "parse_dense_source",

@@ -1,0 +1,71 @@
+"""Published weights into an encoder; nothing is downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ...backbones import BackboneError, load
+from ...backbones._weights import fill, read_state
+from ._base import Channels3
+from ._encoder import UNIVERSAL
+
+PACKAGED = "packaged"
+_PACKAGED_AS = "packaged:efficientnet-lite0"
+_PACKAGED_ENCODER = "tu-tf_efficientnet_lite0"
+_CLASSIFIERS = ("fc", "classifier", "head", "last_linear", "conv_head", "bn2")
+"""Parts of timm's and torchvision's networks behind the feature maps; `layer1.0.bn2` is not `bn2`."""
+
+
+def check_weights(encoder: str, weights: str | None) -> None:
+    """Whether the weights are there, and for that encoder, as far as can be told before they are read.
+
+    Raises:
+        ValueError: packaged weights are of another network.
+        FileNotFoundError: there is no such file.
+    """
+    if weights == PACKAGED:
+        if encoder != _PACKAGED_ENCODER:
+            raise ValueError(
+                f"weights='packaged' are those of EfficientNet-lite0: encoder must be {_PACKAGED_ENCODER!r}, "
+                f"found {encoder!r}; or give the path of a file with weights"
+            )
+    elif weights is not None and not Path(weights).expanduser().is_file():
+        raise FileNotFoundError(
+            f"weights: there is no file {weights!r}; give a state dict's path, 'packaged', or None for random weights"
+        )
+
+
+def load_encoder(encoder: nn.Module, name: str, weights: str) -> tuple[Channels3, Channels3] | None:
+    """Fill an encoder from a file, or from a package.
+
+    Args:
+        encoder: of segmentation-models-pytorch; changed only if everything fits.
+        name: its name there.
+        weights: the path of a state dict in timm's or torchvision's naming, with its classifier or without; or
+            `packaged`.
+
+    Returns:
+        Mean and std that images must be normalised with, where known.
+
+    Raises:
+        BackboneError: the file cannot be read, or names or shapes do not fit; names them.
+        ImportError: the package is not installed.
+    """
+    normalisation = None
+    if weights == PACKAGED:
+        loaded = load(_PACKAGED_AS)
+        assert loaded.preprocessing is not None
+        normalisation = loaded.preprocessing["mean"], loaded.preprocessing["std"]
+        state, origin = loaded.network.state_dict(), _PACKAGED_AS
+    else:
+        state, origin = read_state(Path(weights).expanduser()), weights
+    network = encoder.get_submodule("model") if name.startswith(UNIVERSAL) else encoder
+    parts = {part for part, _ in network.named_children()}
+    behind = {part for part in _CLASSIFIERS if part not in parts}
+    mine = {key: tensor for key, tensor in state.items() if key.partition(".")[0] not in behind}
+    if not mine:
+        raise BackboneError(f"{origin} holds nothing but a classifier; give the weights of a {name}")
+    fill(network, mine, origin)
+    return normalisation

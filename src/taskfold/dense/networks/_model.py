@@ -1,0 +1,40 @@
+"""A network and a protocol → one model with a task for each kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...methods import Method
+from ...model import MultiTask
+from .._protocol import Protocol
+from ._base import DenseNetwork
+
+
+def dense_model(network: DenseNetwork, protocol: Protocol, method: Method) -> MultiTask:
+    """One task for each of the protocol's, with a head of its own, on the network's backbone.
+
+    Args:
+        network: its backbone becomes the model's, and is frozen; build another for another model.
+        protocol: names the tasks, and the channels of their heads.
+        method: how every task adapts the backbone.
+
+    Raises:
+        ValueError: the method finds nothing to adapt here.
+
+    Example:
+        >>> import taskfold as tfold
+        >>> from taskfold.dense import build_network, nyuv2
+        >>> network = build_network("segnet", {"width": 4, "stages": 2})
+        >>> model = dense_model(network, nyuv2(classes=13), tfold.FTN(rank=2))
+        >>> list(model.tasks)
+        ['segmentation', 'depth', 'normals']
+    """
+    model = MultiTask(network.backbone, method, features=unchanged)
+    for task, channels in protocol.channels.items():
+        model.add_task(task, network.head(channels))
+    return model
+
+
+def unchanged(output: Any) -> Any:
+    """What a dense head stands on: all that the backbone puts out. A name, so that models can be copied and pickled."""
+    return output
