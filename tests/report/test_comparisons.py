@@ -20,6 +20,7 @@ from .languages import LANGUAGES, METHODS, languages
 from .page import read_page
 
 Document = dict[str, Any]
+METHODS_SCORED = (("A", 0.5), ("B", 0.6))
 
 
 @pytest.fixture(name="results", scope="module")
@@ -87,6 +88,10 @@ def test_methods_look_the_same_everywhere_and_lines_differ(results: Document) ->
         ({"kind": "count", "best": "lowest"}, [8640, 17_280, None], ["8.64 k", "17.3 k", "–"], [0]),
         ({"kind": "seconds"}, [12.4, "out of memory"], ["12 s", "out of memory"], []),
         ({"kind": "bytes", "best": "lowest"}, [730_112], ["730 kB"], []),
+        ({"kind": "gain", "best": "highest"}, [3.14, -2, 0.01, 0], ["+3.1", "−2.0", "0.0", "0.0"], [0]),
+        ({"best": "lowest"}, [12.5, 24, 13.25], ["12.50", "24.00", "13.25"], [0]),
+        ({}, [1e-7, 3, "none"], ["1e-07", "3", "none"], []),
+        ({}, [0.00012345, 31.5], ["0.0001234", "31.5"], []),
         ({"best": "highest"}, [1.5, float("nan"), float("inf")], ["1.5", "not finite", "not finite"], []),
     ],
 )
@@ -104,6 +109,53 @@ def test_spread_and_seeds_are_remarks() -> None:
     table = tabulate(_comparison({"title": "c", "kind": "percent"}, cells))
     assert [cells[0].small for _, cells in table.rows] == ["± 1.2", "n=1", ""]
     assert table.titles == ("c (%)",)
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "best", "level"),
+    [
+        ({"best": "highest"}, [(3.0, 0.5), (2.6, 0.1), (2.4, 0.1), (2.0, 1.0)], [0], [1, 3]),  # the larger of the two
+        ({"best": "lowest"}, [(3.0, 0.5), (2.6, 0.1), (2.4, 0.1)], [2], []),
+        ({"best": "lowest"}, [(3.0, 0.5), (2.6, 0.1), (2.4, 0.25)], [2], [1]),
+        ({"best": "lowest", "kind": "percent"}, [(0.50001, 0.01), (0.5, 0.02), (0.51, None)], [0, 1], [2]),
+        ({"best": "highest"}, [(3.0, None), (2.9, None)], [0], []),  # no spread known
+        ({"best": "highest"}, [(float("nan"), 1.0), (2.9, 1.0)], [], []),  # nothing to compare
+        ({}, [(3.0, 0.5), (2.9, 0.5)], [], []),
+    ],
+)
+def test_what_is_within_one_deviation_of_the_best_is_said(
+    column: dict[str, Any], cells: list[Any], best: list[int], level: list[int]
+) -> None:
+    measures = [{"mean": mean, "std": std} for mean, std in cells]
+    found = [cells[0] for _, cells in tabulate(_comparison({"title": "c"} | column, measures)).rows]
+    assert [index for index, cell in enumerate(found) if cell.best] == best
+    assert [index for index, cell in enumerate(found) if cell.level] == level
+
+
+def test_groups_and_directions_head_the_columns(results: Document, tmp_path: Path) -> None:
+    columns = [
+        "what",
+        {"title": "mIoU", "group": "segmentation", "kind": "percent", "best": "highest"},
+        {"title": "pixels", "group": "segmentation"},
+        {"title": "RMSE", "group": "depth", "best": "lowest", "main": True},
+    ]
+    rows = [{"label": label, "cells": ["x", mean, mean, {"mean": mean, "std": 0.2}]} for label, mean in METHODS_SCORED]
+    shown = {"title": "Scores", "columns": columns, "rows": rows}
+    document = {**results, "comparisons": [shown], "studies": [], "routing": []}
+    table = tabulate(read_results(document).comparisons[0])
+    assert table.titles == ("what", "mIoU (%)\u00a0↑", "pixels", "RMSE\u00a0↓")
+    assert table.headings == [("", 1), ("segmentation", 2), ("depth", 1)]
+    assert table.starts == [False, True, False, True]
+    page = read_page(document, tmp_path)
+    assert "(within one standard deviation of the best)" in page.text
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="colgroup" colspan="2" class="start">segmentation</th>' in html
+    assert "segmentation pixels" in " ".join(_print(document).split())
+    assert "0.6≈" in _print(document, 30)  # the main column is the last that is left out
+    assert (
+        _sentence(document)
+        == "Scores: A is the best of 2, within one standard deviation of others; depth RMSE: 0.5 (± 0.2)."
+    )
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -132,7 +184,8 @@ def _sentence(results: Document, **changes: Any) -> str:
 
 def test_the_sentence_on_top_names_the_best(results: Document) -> None:
     first, second = results["comparisons"]
-    sentence = "New languages, 32 examples: TensorPoly-II is the best of 7 in all 7 columns; mean: "
+    sentence = "New languages, 32 examples: TensorPoly-II is the best of 7 in all 7 columns, "
+    sentence += "within one standard deviation of others in 1 of them; mean: "
     assert _sentence(results).startswith(sentence)
     assert "are the best of 4, in 1 column each" in _sentence(results, comparisons=[second])
     assert _sentence(results, comparisons=[]) == "2 studies and 1 routed method on 30 tasks."

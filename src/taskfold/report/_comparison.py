@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from ._format import count, duration, percent, size
+from ._format import alike, count, duration, percent, signed, size
 from ._table import Cell, Table
 from .schema import Comparison, ComparisonColumn, Measure
 
 SHOW: Mapping[str, Callable[[float], str]] = {
     "number": lambda value: f"{value:.4g}",
     "percent": percent,
+    "gain": signed,
     "count": count,
     "seconds": duration,
     "bytes": size,
 }
+IN_PERCENT = {"percent", "gain"}
+ARROWS = {"highest": "\u00a0↑", "lowest": "\u00a0↓", None: ""}  # not parted from the last word
 INFINITE = float("inf")
+DECIMALS = 4  # with more, numbers of one column are too different to be printed alike
 
 
 def tabulate(comparison: Comparison) -> Table:
@@ -26,32 +30,52 @@ def tabulate(comparison: Comparison) -> Table:
     return Table(
         titles=tuple(_title(column) for column in comparison.columns),
         rows=tuple((row, tuple(cells[index] for cells in columns)) for index, row in enumerate(comparison.rows)),
+        groups=tuple(column.group for column in comparison.columns),
     )
 
 
 def _title(column: ComparisonColumn) -> str:
-    return f"{column.title} (%)" if column.kind == "percent" and "%" not in column.title else column.title
+    unit = " (%)" if column.kind in IN_PERCENT and "%" not in column.title else ""
+    return f"{column.title}{unit}{ARROWS[column.best]}"
 
 
 def _fill(column: ComparisonColumn, measures: list[Measure]) -> list[Cell]:
-    show = SHOW[column.kind]
     numbers = [each.mean if each.mean is not None and abs(each.mean) < INFINITE else None for each in measures]
     known = {number for number in numbers if number is not None}
-    # Compared as printed: what reads the same is equally good.
-    best = None
+    show = _evenly(known) if column.kind == "number" else SHOW[column.kind]
+    top = None
     if column.best is not None and len(known) > 1:
-        best = show(max(known) if column.best == "highest" else min(known))
+        top = max(known) if column.best == "highest" else min(known)
+    # Compared as printed: what reads the same is equally good.
+    tops = [number is not None and top is not None and show(number) == show(top) for number in numbers]
+    wide = max((each.std or 0.0 for each, best in zip(measures, tops, strict=True) if best), default=0.0)
     return [
-        Cell(show(number), _remark(measure, show), best=show(number) == best)
+        Cell(
+            text=show(number),
+            small=_remark(measure, column.kind, show),
+            best=best,
+            level=top is not None and not best and abs(number - top) <= max(wide, measure.std or 0.0),
+        )
         if number is not None
         else Cell(measure.text or "–")
         if measure.mean is None
         else Cell("not finite", failed=True)
-        for measure, number in zip(measures, numbers, strict=True)
+        for measure, number, best in zip(measures, numbers, tops, strict=True)
     ]
 
 
-def _remark(measure: Measure, show: Callable[[float], str]) -> str:
-    if measure.std is not None:
-        return f"± {show(measure.std)}"
-    return "" if measure.n is None else f"n={measure.n}"
+def _evenly(numbers: Iterable[float]) -> Callable[[float], str]:
+    """Four digits, and as many decimals for all numbers of the column as for the one that has most."""
+    texts = [SHOW["number"](number) for number in numbers]
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    if decimals > DECIMALS or any("e" in text for text in texts):
+        return SHOW["number"]
+    return lambda value: f"{value:.{decimals}f}"
+
+
+def _remark(measure: Measure, kind: str, show: Callable[[float], str]) -> str:
+    if measure.std is None or measure.mean is None:
+        return "" if measure.n is None else f"n={measure.n}"
+    if kind == "number":
+        return f"± {alike(measure.std, show(measure.mean))}"
+    return f"± {show(measure.std).removeprefix('+')}"

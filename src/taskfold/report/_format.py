@@ -14,6 +14,28 @@ def percent(fraction: float, digits: int = 1) -> str:
     return f"{100 * fraction:.{digits}f}"
 
 
+def signed(number: float) -> str:
+    """A gain in %, always with its sign.
+
+    >>> signed(3.14), signed(-0.96), signed(0.01)
+    ('+3.1', '−1.0', '0.0')
+    """
+    text = f"{abs(number):.1f}"
+    return text if float(text) == 0 else ("+" if number > 0 else MINUS) + text
+
+
+def alike(number: float, pattern: str) -> str:
+    """A spread with as many decimals as the printed number it belongs to, more where nothing would be left.
+
+    >>> alike(0.01234, "0.5123"), alike(0.5312, "20.12"), alike(0.0004, "0.5"), alike(12.3, "1.2e+05")
+    ('0.0123', '0.53', '0.0004', '12.3')
+    """
+    if not pattern.replace(".", "").replace("-", "").isdecimal():
+        return f"{number:.4g}"
+    text = f"{number:.{len(pattern.partition('.')[2])}f}"
+    return text if float(text) or not number else f"{number:.1g}"
+
+
 def share(fraction: float) -> str:
     """A share in percent, with enough digits to tell small ones apart.
 

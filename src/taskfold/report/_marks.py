@@ -17,6 +17,8 @@ def page_marks(results: Results) -> dict[str, Mark]:
     others = [row.label for each in results.comparisons if each.first == METHODS for row in each.rows]
     others += [routing.label for routing in results.routing]
     others += [series.label for study in results.studies for series in study.series]
+    others += [row.label for gains in results.gains for row in gains.rows]
+    others += [method for scenes in results.scenes for method in scenes.methods]
     for label in others:
         methods.setdefault(label, method_of(label))
     return marks(list(methods.items()))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._comparison import tabulate
+from ._comparison import IN_PERCENT, tabulate
+from ._gainer import gainer
 from ._table import Cell
 from .schema import Comparison, Results
 
 
 def overview(results: Results) -> str:
-    """What the first comparison shows, else what there is to see."""
+    """What the first gains show, or the first comparison, else what there is to see."""
+    for gains in results.gains:
+        return gainer(gains)
     for comparison in results.comparisons:
         if found := _winner(comparison):
             return found
@@ -21,6 +24,7 @@ def overview(results: Results) -> str:
             (len(results.comparisons), "comparison"),
             (len(results.studies), "study" if len(results.studies) == 1 else "studie"),
             (len(results.routing), "routed method"),
+            (sum(len(scenes.images) for scenes in results.scenes), "image"),
         )
         if number
     ]
@@ -28,10 +32,14 @@ def overview(results: Results) -> str:
 
 
 def _winner(comparison: Comparison) -> str | None:
-    """Who is best in most columns: of those in percent, or of all where there is none."""
+    """Who is best in most columns: of the main ones, else of those in percent, or of all where there is none."""
     filled = tabulate(comparison)
     rated = [index for index, column in enumerate(comparison.columns) if column.best]
-    rated = [index for index in rated if comparison.columns[index].kind == "percent"] or rated
+    rated = (
+        [index for index in rated if comparison.columns[index].main]
+        or [index for index in rated if comparison.columns[index].kind == "percent"]
+        or rated
+    )
     wins = {row.label: [index for index in rated if cells[index].best] for row, cells in filled.rows}
     most = max(map(len, wins.values()))
     if not most:
@@ -42,15 +50,20 @@ def _winner(comparison: Comparison) -> str | None:
         each = f"in {most} column{'s' * (most != 1)} each" if len(rated) > 1 else "alike"
         return f"{comparison.title}: {_listed(leads)} are the best {of}, {each}."
     won = wins[leads[0]]
-    shown = next((index for index in won if comparison.columns[index].title.startswith("mean")), won[0])
+    means = (index for index in won if comparison.columns[index].title.startswith("mean"))
+    shown = next(means, won[0])
     cell = next(cells[shown] for row, cells in filled.rows if row.label == leads[0])
     where = "" if len(rated) == 1 else f" in {'all' if most == len(rated) else f'{most} of'} {len(rated)} columns"
-    reached = f"{comparison.columns[shown].title}: {_value(cell, comparison, shown)}"
+    near = [index for index in won if any(cells[index].level for _, cells in filled.rows)]
+    if near:
+        where += ", within one standard deviation of others"
+        where += f" in {len(near)} of them" if len(rated) > 1 else ""
+    reached = f"{comparison.columns[shown].name}: {_value(cell, comparison, shown)}"
     return f"{comparison.title}: {leads[0]} is the best {of}{where}; {reached}."
 
 
 def _value(cell: Cell, comparison: Comparison, index: int) -> str:
-    unit = "\u00a0%" if comparison.columns[index].kind == "percent" else ""
+    unit = "\u00a0%" if comparison.columns[index].kind in IN_PERCENT else ""
     return f"{cell.text}{unit}" + (f" ({cell.small})" if cell.small else "")
 
 

@@ -13,14 +13,16 @@ from markupsafe import Markup
 from ..tasks import write_atomically
 from . import _format
 from ._comparison import tabulate
+from ._gains_table import as_comparison
 from ._headline import headline
 from ._marks import METHODS, page_marks
+from ._parts import png_size
 from ._source import read_results
 from ._style import TONES
 from ._summary import Row, best, rows
 from ._svg import to_svg
 from ._table import build, cost_columns, mean_column, task_columns
-from .figures import FIGURES, Section, comparison_section, routing_sections, study_sections
+from .figures import FIGURES, Section, comparison_section, gain_section, routing_sections, study_sections
 from .schema import Prediction, Results, Task
 
 SHOWN_PREDICTIONS = 48
@@ -86,6 +88,11 @@ def render(results: Results) -> str:
             (comparison, tabulate(comparison), _drawings(results, [comparison_section(comparison, f"costs-{index}")]))
             for index, comparison in enumerate(results.comparisons)
         ],
+        gains=[
+            (gains, tabulate(as_comparison(gains)), _drawings(results, [gain_section(gains, f"gains-{index}-bars")]))
+            for index, gains in enumerate(results.gains)
+        ],
+        png_size=png_size,
         methods=METHODS,
         marks=page_marks(results),
         drawings=_drawings(results, (*FIGURES, *study_sections(results))),

@@ -108,6 +108,12 @@ def _contradictions(results: Results) -> Iterator[str]:
         if name not in names:
             yield f"mixed_batch.tasks: {name!r} is not among the tasks ({listed})"
 
+    for key, shown in (("gains", results.gains), ("scenes", results.scenes)):
+        for index, part in enumerate(shown):
+            for name in part.tasks:
+                if name not in names:
+                    yield f"{key}[{index}]: the task {name!r} is not among the tasks ({listed})"
+
     for index, routing in enumerate(results.routing):
         if routing.label in [other.label for other in results.routing[:index]]:
             yield f"routing[{index}].label: {routing.label!r} is there twice; labels must differ"

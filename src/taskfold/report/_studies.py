@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ._parts import Name, Part, Text
 
 Spread = Annotated[float, Field(ge=0)]
-Kind = Literal["number", "percent", "count", "seconds", "bytes"]
+Kind = Literal["number", "percent", "gain", "count", "seconds", "bytes"]
 
 
 class Measure(Part):
@@ -46,17 +46,26 @@ class Measure(Part):
 class ComparisonColumn(Part):
     """A column: how its numbers are printed, and which of them is the best, if any.
 
-    ``kind`` "percent" takes fractions between 0 and 1. In JSON a bare string stands for the title of plain numbers.
+    ``kind`` "percent" takes fractions between 0 and 1, "gain" differences in % as they are, printed with their sign.
+    Neighbours of one ``group`` (a task) share a heading, and ``main`` ones are the last that a narrow terminal leaves
+    out. In JSON a bare string stands for the title of plain numbers.
     """
 
     title: Name
     kind: Kind = "number"
     best: Literal["highest", "lowest"] | None = None
+    group: Text = ""
+    main: bool = False
 
     @model_validator(mode="before")
     @classmethod
     def _bare(cls, value: Any) -> Any:
         return {"title": value} if isinstance(value, str) else value
+
+    @property
+    def name(self) -> str:
+        """The title with its group in front, for where columns stand alone."""
+        return f"{self.group} {self.title}".strip()
 
 
 class ComparisonRow(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,11 +14,15 @@ from .schema import Results, Run
 
 @dataclass(frozen=True)
 class Cell:
-    """``text`` with a ``small`` remark; ``failed`` when runs were made and none was measured."""
+    """``text`` with a ``small`` remark; ``failed`` when runs were made and none was measured.
+
+    ``level``: not the best of its column, yet within one standard deviation of it.
+    """
 
     text: str
     small: str = ""
     best: bool = False
+    level: bool = False
     failed: bool = False
 
 
@@ -48,10 +53,28 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class Table:
-    """Titles, and for every row what it is about and its cells."""
+    """Titles, and for every row what it is about and its cells; ``groups`` of columns, where there are any."""
 
     titles: tuple[str, ...]
     rows: tuple[tuple[Labelled, tuple[Cell, ...]], ...]
+    groups: tuple[str, ...] = ()
+
+    @property
+    def headings(self) -> list[tuple[str, int]]:
+        """Neighbouring columns of one group, with their number; none without groups."""
+        if not any(self.groups):
+            return []
+        return [(group, len(list(members))) for group, members in itertools.groupby(self.groups)]
+
+    @property
+    def starts(self) -> list[bool]:
+        """Whether a column is the first of its group."""
+        return [any(self.groups) and at > 0 and self.groups[at - 1] != group for at, group in enumerate(self.groups)]
+
+    @property
+    def has_level(self) -> bool:
+        """Whether something is as good as the best."""
+        return any(cell.level for _, cells in self.rows for cell in cells)
 
 
 def task_columns(results: Results) -> tuple[Column, ...]:

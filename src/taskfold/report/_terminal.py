@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ._format import percent, share, shorten
+from ._gains_table import as_comparison
 from ._source import read_results
 from ._summary import Row
 from ._table import Column, build, cost_columns, mean_column, task_columns
@@ -23,7 +24,9 @@ WIDE = 6  # more tasks than this get one column for the weakest instead of one e
 
 
 def summary_table(results: Results | Mapping[str, Any] | Path) -> Group:
-    """Test accuracy in percent per method and task, and what a task costs; then the comparisons. A star marks the best.
+    """Test accuracy in percent per method and task, and what a task costs; then gains and comparisons.
+
+    A star marks the best of a column.
 
     What `rich` prints: comparisons show as many columns as the terminal has room for, and name the others.
 
@@ -35,7 +38,8 @@ def summary_table(results: Results | Mapping[str, Any] | Path) -> Group:
         ResultsError: the document does not fit the schema; the message names file and key.
     """
     document = read_results(results)
-    comparisons = [ComparisonTable(comparison) for comparison in document.comparisons]
+    tables = [*map(as_comparison, document.gains), *document.comparisons]
+    comparisons = [ComparisonTable(each) for each in tables]
     if document.runs or not comparisons:
         return Group(_runs_table(document), *comparisons)
     return Group(Text(document.title, style="bold"), *comparisons)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -21,9 +22,9 @@ LISTED = 6  # names of columns left out
 
 
 def cell_text(cell: Cell) -> Text:
-    """A cell in two lines, with a star where it is the best of its column."""
+    """A cell in two lines, with a star where it is the best of its column and ≈ where it is as good."""
     text = Text(cell.text, style="red" if cell.failed else "bold" if cell.best else "")
-    text.append("*" if cell.best else "")
+    text.append("*" if cell.best else "≈" if cell.level else "")
     if cell.small:
         text.append(f"\n{cell.small}", style="dim not bold")
     return text
@@ -36,42 +37,54 @@ def cell_width(cell: Cell) -> int:
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """Printed as wide as the terminal allows: the mean and then first columns first; a line names those left out."""
+    """Printed as wide as the terminal allows: main columns and means first; a line names those left out."""
 
     comparison: Comparison
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Choose the columns when the width is known."""
-        titles = tabulate(self.comparison).titles
-        ranked = sorted(range(len(titles)), key=lambda index: not titles[index].startswith("mean"))  # else as they are
-        tables = (self._table(sorted(ranked[:number])) for number in range(len(titles), 1, -1))
+        columns = self.comparison.columns
+        first = [column.main or column.title.startswith("mean") for column in columns]
+        ranked = sorted(range(len(columns)), key=lambda index: not first[index])  # else as they are
         unbounded = options.update(max_width=UNBOUNDED)
-        fitting = (each for each in tables if console.measure(each, options=unbounded).minimum <= options.max_width)
-        yield next(fitting, None) or self._table(ranked[:1])
+        for number in range(len(columns), 0, -1):
+            shown = sorted(ranked[:number])
+            spare = options.max_width - console.measure(self._table(shown, 0), options=unbounded).minimum
+            if spare >= 0 or number == 1:
+                yield self._table(shown, max(spare, 0))
+                return
 
-    def _table(self, shown: list[int]) -> Table:
+    def _table(self, shown: list[int], spare: int) -> Table:
+        """``spare``: characters by which columns may be wider than they need be, for titles in one line."""
         filled = tabulate(self.comparison)
-        hidden = [title for index, title in enumerate(filled.titles) if index not in shown]
+        hidden = [column.name for index, column in enumerate(self.comparison.columns) if index not in shown]
+        labels = [shorten(row.label, LABEL) for row, _ in filled.rows]
+        first = self.comparison.first
         table = Table(
             title=Text(self.comparison.title, style="bold"),
-            caption=Text(self._caption(hidden)),
+            caption=Text(self._caption(hidden, level=filled.has_level)),
             box=box.SIMPLE,
             pad_edge=False,
             padding=(0, 1, 0, 0),
         )
-        table.add_column(Text(self.comparison.first), no_wrap=True)
+        # Widths are fixed: left to themselves, columns grow beyond the terminal and are cut off.
+        table.add_column(Text(first), no_wrap=True, width=max(map(cell_len, [*labels, shorten(first, LABEL)])))
         for index in shown:
             # Titles are broken between words, numbers never.
-            word = max(map(len, filled.titles[index].split()))
-            widest = max(cell_width(cells[index]) for _, cells in filled.rows)
-            table.add_column(Text(filled.titles[index]), justify="right", min_width=max(min(word, WORD), widest))
-        for row, cells in filled.rows:
-            table.add_row(Text(shorten(row.label, LABEL)), *(cell_text(cells[index]) for index in shown))
+            title = f"{filled.groups[index]} {filled.titles[index]}".strip()
+            word = max(map(cell_len, title.split()))
+            width = max(min(word, WORD), *(cell_width(cells[index]) for _, cells in filled.rows))
+            if 0 < (more := cell_len(title) - width) <= spare:
+                width, spare = width + more, spare - more
+            table.add_column(Text(title), justify="right", width=width)
+        for label, (_, cells) in zip(labels, filled.rows, strict=True):
+            table.add_row(Text(label), *(cell_text(cells[index]) for index in shown))
         return table
 
-    def _caption(self, hidden: list[str]) -> str:
+    def _caption(self, hidden: list[str], *, level: bool) -> str:
         star = any(column.best for column in self.comparison.columns)
-        parts = [self.comparison.note, "* best of its column." if star else ""]
+        near = "; ≈ within one standard deviation of it" if level else ""
+        parts = [self.comparison.note, f"* best of its column{near}." if star else ""]
         if hidden:
             listed = ", ".join(hidden[:LISTED]) + (", …" if len(hidden) > LISTED else "")
             parts.append(f"{len(hidden)} more column{'s' * (len(hidden) > 1)} in the report: {listed}.")

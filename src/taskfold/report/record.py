@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import platform
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -20,10 +19,12 @@ from ..evaluate import Metrics, predict
 from ..methods import Method
 from ..model import MultiTask
 from ..train import Result
+from ._picture import encode_png
 from ._routing_record import routing_record
 
 __all__ = [
     "backbone_record",
+    "encode_png",
     "environment",
     "labels_of",
     "layer_changes",
@@ -117,9 +118,7 @@ def sample_records(model: MultiTask, data: TaskData, preprocessing: Preprocessin
 def _png(images: ImageSet, index: int) -> str:
     image = images.read(index).copy()
     image.thumbnail((PIXELS, PIXELS), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "png", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
+    return encode_png(np.asarray(image))
 
 
 def backbone_record(loaded: LoadedBackbone) -> dict[str, Any]:

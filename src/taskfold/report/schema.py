@@ -6,40 +6,48 @@ Unknown keys are refused, so that a misspelt one is not silently left out of the
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ._parts import Count, Fraction, Name, Part, Seconds, Text
+from ._gains import GainRow, GainRun, Gains
+from ._parts import Count, Fraction, Name, Part, Png, Seconds, Text, png_size
 from ._routings import Histogram, RoutedLayer, Routing
+from ._scenes import ClassColour, ColourBar, Legend, Picture, Scene, Scenes, View
 from ._studies import Comparison, ComparisonColumn, ComparisonRow, Measure, Series, Study
 
 __all__ = [
     "Backbone",
+    "ClassColour",
+    "ColourBar",
     "Comparison",
     "ComparisonColumn",
     "ComparisonRow",
     "CurvePoint",
+    "GainRow",
+    "GainRun",
+    "Gains",
     "Histogram",
     "Isolation",
     "LayerChange",
+    "Legend",
     "Measure",
     "MixedBatch",
+    "Picture",
     "Prediction",
     "Results",
     "RoutedLayer",
     "Routing",
     "Run",
+    "Scene",
+    "Scenes",
     "Series",
     "Study",
     "Task",
+    "View",
 ]
 
 VERSION = 1
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def _fractions(metrics: dict[str, float]) -> dict[str, float]:
@@ -47,16 +55,6 @@ def _fractions(metrics: dict[str, float]) -> dict[str, float]:
         if name.endswith("accuracy") and not 0 <= value <= 1:
             raise ValueError(f"{name} must be a fraction between 0 and 1, found {value}")
     return metrics
-
-
-def _png(image: str) -> str:
-    try:
-        data = base64.b64decode(image, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"image must be a base64 PNG: {error}") from None
-    if not data.startswith(PNG_SIGNATURE) or len(data) < 24:
-        raise ValueError("image must be a base64 PNG: the PNG signature is missing")
-    return image
 
 
 class Backbone(Part):
@@ -99,7 +97,7 @@ class LayerChange(Part):
 class Prediction(Part):
     """One test image as base64 PNG, its class, and what the network said with what probability."""
 
-    image: Annotated[str, AfterValidator(_png)]
+    image: Png
     target: Text
     predicted: Text
     confidence: Fraction | None = None
@@ -107,8 +105,7 @@ class Prediction(Part):
     @property
     def width(self) -> int:
         """Width of the image in pixels, read from the PNG header."""
-        header = base64.b64decode(self.image[:32])
-        return struct.unpack(">I", header[16:20])[0]
+        return png_size(self.image)[0]
 
 
 class Run(Part):
@@ -191,7 +188,10 @@ class MixedBatch(Part):
 
 
 class Results(Part):
-    """The whole document: trainings of single tasks (``runs``), tables and lines of anything else, routings."""
+    """The whole document: trainings of single tasks (``runs``), tables and lines of anything else, routings.
+
+    ``gains`` are over single-task networks, ``scenes`` are images with targets and predictions side by side.
+    """
 
     version: Literal[1]
     title: Name
@@ -204,5 +204,7 @@ class Results(Part):
     comparisons: tuple[Comparison, ...] = ()
     studies: tuple[Study, ...] = ()
     routing: tuple[Routing, ...] = ()
+    gains: tuple[Gains, ...] = ()
+    scenes: tuple[Scenes, ...] = ()
     isolation: tuple[Isolation, ...] = ()
     mixed_batch: MixedBatch | None = None

@@ -8,8 +8,8 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from ..schema import Comparison, Results, Routing
-from . import clusters, comparison, curves, distributions, layers, parameters, rank, routing, similarity, studies
+from ..schema import Comparison, Gains, Results, Routing
+from . import clusters, comparison, curves, distributions, gains, layers, parameters, rank, routing, similarity, studies
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ FIGURES = (
 def comparison_section(shown: Comparison, key: str) -> Section:
     """The figure of a comparison, where it has one."""
     return Section(key, shown.title, comparison.caption(shown), partial(comparison.figure, comparison=shown))
+
+
+def gain_section(shown: Gains, key: str) -> Section:
+    """The figure of what methods gain over single-task networks."""
+    return Section(key, shown.title, gains.caption(shown), partial(gains.figure, gains=shown))
 
 
 def study_sections(results: Results) -> list[Section]:

@@ -17,7 +17,7 @@ CAPTION = "Dots and bars: mean and one standard deviation over seeds, where ther
 
 def caption(comparison: Comparison) -> str:
     """How to read it."""
-    sizes = [column.title for column in comparison.columns if column.kind == "count"]
+    sizes = [column.name for column in comparison.columns if column.kind == "count"]
     return CAPTION.format(sizes[0] if sizes else "")
 
 
@@ -30,11 +30,11 @@ def figure(results: Results, comparison: Comparison) -> Figure | None:
     kinds = [column.kind for column in comparison.columns]
     if comparison.first != METHODS or not {"percent", "count"} <= set(kinds) or len(comparison.rows) < 2:
         return None
-    stem = comparison.columns[kinds.index("percent")].title.partition(",")[0]
+    stem = comparison.columns[kinds.index("percent")].name.partition(",")[0]
     shown = [
         index
         for index, column in enumerate(comparison.columns)
-        if column.kind == "percent" and column.title.partition(",")[0] == stem
+        if column.kind == "percent" and column.name.partition(",")[0] == stem
     ][:2]
     marks, size = page_marks(results), kinds.index("count")
     apart = 0.28 if len(shown) > 1 else 0.0
@@ -52,12 +52,12 @@ def figure(results: Results, comparison: Comparison) -> Figure | None:
         axes.annotate(
             _size(row, size), (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=MUTED
         )
-    heading = textwrap.fill(comparison.columns[size].title, 12)
+    heading = textwrap.fill(comparison.columns[size].name, 12)
     axes.annotate(heading, (1.02, 1), xycoords="axes fraction", va="bottom", fontsize=8, color=MUTED)
     axes.set_yticks(range(len(comparison.rows)), [shorten(row.label, 34) for row in comparison.rows], fontsize=8)
     axes.set_ylim(len(comparison.rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    ends = [comparison.columns[index].title.partition(",")[2].strip() for index in shown]
+    ends = [comparison.columns[index].name.partition(",")[2].strip() for index in shown]
     legend = f": ● {ends[0]}, ○ {ends[1]}" if len(ends) > 1 else ""
     axes.set_xlabel(f"{stem} (%){legend}")
     return drawing
