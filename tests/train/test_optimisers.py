@@ -52,6 +52,16 @@ def test_an_overflow_skips_the_step_of_every_optimiser() -> None:
     assert steps == [5, 5]
 
 
+@pytest.mark.parametrize("scale", [None, 2.0**4])
+def test_a_step_without_gradients_moves_nothing(scale: float | None) -> None:
+    found, optimisers = trained(scale)
+    before, state = [p.detach().clone() for p in found], optimisers.state_dict()["scaler"]
+    optimisers.clear()
+    optimisers.step(3)
+    assert all(torch.equal(a, b) for a, b in zip(found, before, strict=True))
+    assert optimisers.state_dict()["scaler"] == state
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_schedules_rise_and_fall(schedule: str) -> None:
     settings = Settings.model_validate({"schedule": schedule, "warmup": 0.2})

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from taskfold.evaluate import evaluate
 from taskfold.train import train_task, train_together
 
-from . import joint
+from . import images, joint
 from .cases import QUICK, Noisy, data, make
-from .two_processes import DECAY
+from .two_processes import DECAY, POLY, SAME_IMAGES
 
 ROOT = Path(__file__).parents[2]
 # `accelerate launch --cpu` starts a single process unless it has mpirun; torchrun is what it calls for several GPUs.
@@ -97,6 +97,33 @@ def test_tasks_in_the_batch_of_no_process_keep_their_bits(balance: str | None, f
         absent[1] += not {*there} <= {*here}
         absent[2] += not {*here} <= {*there}
     assert min(absent) > 3
+
+
+@pytest.mark.parametrize("name", SAME_IMAGES)
+def test_samples_that_serve_all_tasks_train_as_in_one_process(name: str, folder: Path) -> None:
+    files = [folder / f"same-{name}-{rank}.safetensors" for rank in (0, 1)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    found = [json.loads((folder / f"same-{name}-{rank}.json").read_text()) for rank in (0, 1)]
+    kinds = {"factors": DECAY, "head": DECAY, "routing": DECAY}
+    settings = joint.QUICK.model_copy(update={"batch_size": 4, "select_by": "loss", **kinds, **SAME_IMAGES[name]})
+    model = joint.team(POLY)
+    own = {"objective": images.losses, "collate": images.collate}
+    result = train_together(model, images.images(32), settings, **own)
+    for point, other, theirs in zip(found[0]["curve"], found[1]["curve"], result.curve, strict=True):
+        assert point.get("weights") == other.get("weights")
+        assert point.get("weights", {}) == pytest.approx(theirs.get("weights", {}), rel=1e-3)
+        assert ("weights" in point) == (name == "uncertainty")
+        for task, one in theirs["tasks"].items():
+            assert point["tasks"][task] == pytest.approx(one, rel=1e-3)
+    for key, tensor in load_file(files[0]).items():
+        torch.testing.assert_close(tensor, model.state_dict()[key], rtol=1e-2, atol=1e-4)
+    apart = 0
+    for (here, moved), (there, moved_there) in zip(found[0]["steps"], found[1]["steps"], strict=True):
+        assert moved == moved_there
+        owners = {key.split(".")[1] for key in moved if key.startswith("tasks.")}
+        assert owners == {*here, *there}
+        apart += here != there
+    assert apart > 3
 
 
 def test_only_the_first_process_writes(folder: Path) -> None:

@@ -11,9 +11,10 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
+from taskfold import Poly
 from taskfold.train import OptimizerSettings, train_task, train_together
 
-from . import joint
+from . import images, joint
 from .cases import QUICK, Noisy, data, make
 
 DECAY = OptimizerSettings(optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=0.1)
@@ -32,6 +33,27 @@ def together(folder: Path, rank: int) -> None:
         save_file(dict(model.state_dict()), folder / f"joint-{balance}-{rank}.safetensors")
 
 
+POLY = Poly(rank=2, skills=3)
+SAME_IMAGES = {
+    "uncertainty": {"weighting": "uncertainty", "uncertainty": DECAY, "alternate": ("routing",), "alone_epochs": 1},
+    "balance": {"balance": "upgrad"},
+}
+
+
+def same_images(folder: Path, rank: int) -> None:
+    """Samples that serve all tasks, with few targets: most steps lack one in a process or in both."""
+    kinds = {"factors": DECAY, "head": DECAY, "routing": DECAY}
+    for name, changes in SAME_IMAGES.items():
+        settings = joint.QUICK.model_copy(update={"batch_size": 4, "select_by": "loss", **kinds, **changes})
+        model, watched = joint.team(POLY, seed=rank), images.Watched()
+        own = {"objective": watched, "collate": images.collate}
+        result = train_together(model, images.images(32), settings, folder=folder / f"same-{name}", **own)
+        found = [[sorted(here), sorted(moved)] for here, moved in zip(watched.names, watched.moved(), strict=False)]
+        kept = {"curve": result.curve, "steps": found}
+        (folder / f"same-{name}-{rank}.json").write_text(json.dumps(kept))
+        save_file(dict(model.state_dict()), folder / f"same-{name}-{rank}.safetensors")
+
+
 def main(folder: Path) -> None:
     rank = int(os.environ["RANK"])
     # Heads start differently, as they do without a seed: the first process's must count.
@@ -45,6 +67,7 @@ def main(folder: Path) -> None:
     (folder / f"result{rank}.json").write_text(json.dumps(found))
 
     together(folder, rank)
+    same_images(folder, rank)
 
     other = make("a", seed=0)
     with torch.no_grad():

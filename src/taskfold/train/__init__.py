@@ -3,7 +3,7 @@
 try:
     from ._checkpoint import CheckpointError
     from ._joint_settings import JointSettings
-    from ._seams import Collate, LossPerSample, Measure, TaskSet
+    from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
     from ._state import DivergedError, JointResult, Result
     from ._together import train_together
     from ._train import train_task
@@ -20,7 +20,9 @@ __all__ = [
     "JointResult",
     "JointSettings",
     "LossPerSample",
+    "LossPerTask",
     "Measure",
+    "MeasurePerTask",
     "OptimizerSettings",
     "Result",
     "Settings",

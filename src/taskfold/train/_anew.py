@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from accelerate.utils import send_to_device
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ._data import Joined, Keyed
@@ -16,7 +18,7 @@ from ._processes import total
 from ._sampler import Batches, Switch
 from ._state import better
 from ._statistics import reestimate, statistics
-from ._validation import Found, Validation
+from ._validation import Found, Validation, means
 
 STATISTICS_BATCHES = 200
 """Batches to re-estimate running statistics on, at the most: thousands of images have said what they will."""
@@ -33,48 +35,80 @@ class Anew:
 
     def __init__(self, job: Job, loader: DataLoader[Any], switch: Switch, validation: Validation) -> None:
         self.job, self.loader, self.switch, self.validation = job, loader, switch, validation
-        owns = [job.settings.reestimate_norm and bool(statistics(job.model, name)) for name in job.names]
-        self.batches = {number: self._batches(number) for number, has in enumerate(owns) if has}
+        running = [_running(job, number) if job.settings.reestimate_norm else {} for number in range(len(job.names))]
+        self.groups = _grouped(running)
+        self.running = {
+            group: [*{k: t for n in group for k, t in running[n].items()}.values()] for group in self.groups
+        }
+        self.batches = {group: self._batches(group) for group in self.groups if self.running[group]}
         if self.batches and any(one.unaugmented is not one.train for one in job.sets.values()):
             self.switch = Switch([])
             joined = Joined([one.unaugmented for one in job.sets.values()])
             self.loader = job.loader(Keyed(joined, job.settings.seed), self.switch)
 
-    def settle(self, number: int, before: Found, log: Log) -> dict[str, Any]:
-        """What a task's validation finds, with statistics estimated anew if that is no worse."""
-        if number not in self.batches:
-            return {**before, "reestimated": False}
-        job, name = self.job, self.job.names[number]
-        running = [tensor for own in statistics(job.model, name).values() for tensor in own.values()]
+    def settle(self, before: Mapping[str, Found], log: Log) -> dict[str, dict[str, Any]]:
+        """What validation finds of each task, with statistics estimated anew where that is no worse.
+
+        Tasks that have statistics in common are judged together, by their mean.
+        """
+        settled: dict[str, dict[str, Any]] = {}
+        for group in self.groups:
+            names = [self.job.names[number] for number in group]
+            old = {name: before[name] for name in names}
+            found = self._settle(group, old, log) if group in self.batches else old
+            settled |= {name: {**found[name], "reestimated": found is not old} for name in names}
+        return {name: settled[name] for name in before}
+
+    def _settle(self, group: tuple[int, ...], before: dict[str, Found], log: Log) -> dict[str, Found]:
+        """Either what was found before, or what is found with statistics anew."""
+        job, running = self.job, self.running[group]
         old = [tensor.clone() for tensor in running]
         with job.accelerator.autocast():
-            reestimate(job.model, name, self._inputs(number), self._forward)
+            reestimate(job.model, list(before), self._inputs(group), partial(self._forward, group))
         for tensor in running:
             if tensor.is_floating_point():
                 tensor.copy_(total(job.accelerator, tensor) / job.accelerator.num_processes)
-        found = self.validation.of([number])[name]
-        kept = not better(before, found, job.settings.select_by)
-        log.write("statistics", task=name, running=before, reestimated=found, kept=kept)
+        found = self.validation.of(group)
+        kept = not better(means(before), means(found), job.settings.select_by)
+        for name, running_found in before.items():
+            log.write("statistics", task=name, running=running_found, reestimated=found[name], kept=kept)
+        if kept:
+            return found
         for tensor, value in zip(running, old, strict=True):
-            tensor.copy_(tensor if kept else value)
-        return {**(found if kept else before), "reestimated": kept}
+            tensor.copy_(value)
+        return before
 
-    def _forward(self, owned: tuple[list[int], Any]) -> object:
-        """One forward pass: the objective knows how."""
+    def _forward(self, group: Sequence[int], owned: tuple[list[int], Any]) -> object:
+        """One forward pass of these tasks: the objective knows how."""
         owners, batch = owned
-        names = [self.job.names[number] for number in owners]
-        return self.job.seams.loss(self.job.model, send_to_device(batch, self.job.device, non_blocking=True), names)
+        batch = send_to_device(batch, self.job.device, non_blocking=True)
+        return self.job.objective.losses(self.job.model, batch, owners, group)
 
-    def _inputs(self, number: int) -> Iterator[tuple[list[int], Any]]:
-        self.batches[number].go_to(0)
-        self.switch.source = self.batches[number]
+    def _inputs(self, group: tuple[int, ...]) -> Iterator[tuple[list[int], Any]]:
+        self.batches[group].go_to(0)
+        self.switch.source = self.batches[group]
         yield from islice(self.loader, STATISTICS_BATCHES)
 
-    def _batches(self, number: int) -> Batches:
+    def _batches(self, group: Sequence[int]) -> Batches:
+        places = [place for place, numbers in enumerate(self.job.members) if {*numbers} & {*group}]
         try:
-            return self.job.batches(self.job.plain.only(number))
+            return self.job.batches(self.job.plain.only(*places))
         except ValueError as error:
             raise ValueError(
-                f"task {self.job.names[number]!r}: its BatchNorm statistics cannot be estimated anew, {error}; give it "
-                "more samples, or set reestimate_norm=False"
+                f"task {self.job.names[group[0]]!r}: its BatchNorm statistics cannot be estimated anew, {error}; give "
+                "it more samples, or set reestimate_norm=False"
             ) from None
+
+
+def _running(job: Job, number: int) -> dict[int, Tensor]:
+    """The running statistics of a task, each once, by identity."""
+    return {id(tensor): tensor for own in statistics(job.model, job.names[number]).values() for tensor in own.values()}
+
+
+def _grouped(running: Sequence[Mapping[int, Tensor]]) -> list[tuple[int, ...]]:
+    """Numbers of tasks, those together that have statistics in common."""
+    groups: list[tuple[int, ...]] = []
+    for number, own in enumerate(running):
+        near = [group for group in groups if any(own.keys() & running[other].keys() for other in group)]
+        groups = [group for group in groups if group not in near] + [(*(n for group in near for n in group), number)]
+    return sorted(groups)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from ..layers import inventory_of
+from ..layers import inventory_of, kinds_of, statistics_of
 from ..model import MultiTask
 from ..tasks import Task
+from ._passes import still
+from ._uncertainty import started
 from .settings import Settings
 
 
@@ -21,20 +23,34 @@ class Belongings:
 
     Attributes:
         tasks: by name.
-        groups: everything that trains, by kind; what is shared counts to `factors`.
+        groups: everything that trains, by kind.
         shared: of that, the leaves of the inventory, as `inventory_of` names them.
         fixed: leaves of the inventory that the tasks stand on as they are.
+        running: leaves of the inventory that are running statistics, which move without being trained.
+        uncertainty: the logarithm of each task's variance, by task, if losses are weighted by them.
     """
 
     tasks: Mapping[str, Task]
     groups: Mapping[str, list[nn.Parameter]]
     shared: Mapping[str, nn.Parameter]
     fixed: Mapping[str, nn.Parameter]
+    running: Mapping[str, nn.Parameter]
+    uncertainty: Mapping[str, nn.Parameter] = field(default_factory=dict)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """Everything that trains."""
-        return [parameter for own in self.groups.values() for parameter in own]
+        return self.of(self.groups)
+
+    def of(self, kinds: Collection[str]) -> list[nn.Parameter]:
+        """What trains of these kinds."""
+        return [parameter for kind, own in self.groups.items() if kind in kinds for parameter in own]
+
+    def idle(self, parameters: Sequence[nn.Parameter]) -> frozenset[int]:
+        """Numbers of the tasks that stand on none of these."""
+        these = {id(parameter) for parameter in parameters}
+        stood_on = [[*task.parameters(), *inventory_of(task).values()] for task in self.tasks.values()]
+        return frozenset(n for n, all_of in enumerate(stood_on) if these.isdisjoint(map(id, all_of)))
 
     @property
     def own(self) -> list[nn.Parameter]:
@@ -44,7 +60,12 @@ class Belongings:
 
     def buffers(self) -> list[Tensor]:
         """Running statistics, and whatever else is kept but not trained."""
-        return [buffer for task in self.tasks.values() for buffer in task.buffers()]
+        return [*(buffer for task in self.tasks.values() for buffer in task.buffers()), *self.running.values()]
+
+    def with_uncertainty(self, device: torch.device) -> Belongings:
+        """The same, and a variance for each task."""
+        logs = dict(zip(self.tasks, started(len(self.tasks), device), strict=True))
+        return replace(self, groups={**self.groups, "uncertainty": list(logs.values())}, uncertainty=logs)
 
     def live(self) -> dict[str, Tensor]:
         """All that a training can change, by name: the tensors themselves."""
@@ -53,7 +74,8 @@ class Belongings:
             for name, task in self.tasks.items()
             for key, tensor in task.state_dict(keep_vars=True).items()
         }
-        return owned | {f"/{key}": leaf for key, leaf in self.shared.items()}
+        inventory = {f"/{key}": leaf for key, leaf in {**self.shared, **self.running}.items()}
+        return owned | inventory | {f"//{name}": log for name, log in self.uncertainty.items()}
 
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of it."""
@@ -68,17 +90,11 @@ class Belongings:
     @contextmanager
     def holding(self) -> Iterator[None]:
         """Run a block that begins without gradients, and in which what is fixed gathers none."""
-        before = {key: leaf.requires_grad for key, leaf in self.fixed.items()}
         held = [p for task in self.tasks.values() for p in task.parameters()]
         for parameter in (*held, *self.shared.values(), *self.fixed.values()):
             parameter.grad = None  # what a loop of the user's own has left there
-        try:
-            for leaf in self.fixed.values():
-                leaf.requires_grad_(False)
+        with still(self.fixed.values()):
             yield
-        finally:
-            for key, leaf in self.fixed.items():
-                leaf.requires_grad_(before[key])
 
 
 def belongings(model: MultiTask, names: Sequence[str]) -> Belongings:
@@ -91,17 +107,19 @@ def belongings(model: MultiTask, names: Sequence[str]) -> Belongings:
     moving = {name: task for name, task in tasks.items() if task.transfer is None}
     stood_on = {key: leaf for task in tasks.values() for key, leaf in inventory_of(task).items()}
     shared_keys = {key for task in moving.values() for key, leaf in inventory_of(task).items() if leaf.requires_grad}
+    running = {key: leaf for task in moving.values() for key, leaf in statistics_of(task).items()}
     shared = {key: leaf for key, leaf in stood_on.items() if key in shared_keys}
-    fixed = {key: leaf for key, leaf in stood_on.items() if key not in shared_keys}
+    fixed = {key: leaf for key, leaf in stood_on.items() if key not in shared_keys | running.keys()}
     for other in model.tasks:
-        if other not in moving and (common := shared.keys() & inventory_of(model[other]).keys()):
+        others = inventory_of(model[other]).keys()
+        if other not in moving and (common := (shared.keys() | running.keys()) & others):
             remedy = "train it along" if model[other].transfer is None else "save and remove it first"
             raise ValueError(
                 f"task {other!r} stands on the shared factors {min(common)!r} as they are, and this training would "
                 f"move them: {remedy}"
             )
     _check_apart(model, tasks)
-    groups = _groups(tasks, list(shared.values()))
+    groups = _groups(tasks, shared)
     for name, task in tasks.items():
         if not any(p.requires_grad for p in task.parameters()) and not shared.keys() & inventory_of(task).keys():
             raise ValueError(
@@ -109,15 +127,17 @@ def belongings(model: MultiTask, names: Sequence[str]) -> Belongings:
             )
     if unknown := groups.keys() - Settings.model_fields.keys():
         raise ValueError(f"tasks have parameters of the kind {min(unknown)!r}, for which Settings has no optimiser")
-    return Belongings(tasks, groups, shared, fixed)
+    return Belongings(tasks, groups, shared, fixed, running)
 
 
-def _groups(tasks: Mapping[str, Task], shared: list[nn.Parameter]) -> dict[str, list[nn.Parameter]]:
+def _groups(tasks: Mapping[str, Task], shared: Mapping[str, nn.Parameter]) -> dict[str, list[nn.Parameter]]:
     found: dict[str, dict[int, nn.Parameter]] = {}
     for task in tasks.values():
         for kind, own in task.groups().items():
             found.setdefault(kind, {}).update({id(p): p for p in own if p.requires_grad})
-    found.setdefault("factors", {}).update({id(leaf): leaf for leaf in shared})
+    kinds = {key: kind for task in tasks.values() for key, kind in kinds_of(task).items()}
+    for key, leaf in shared.items():
+        found.setdefault(kinds[key], {})[id(leaf)] = leaf
     return {kind: list(own.values()) for kind, own in found.items() if own}
 
 

@@ -19,14 +19,16 @@ class Losses:
     """The losses of this process's share of a batch.
 
     Attributes:
-        values: `[B]`, with gradients.
-        index: `[B]`, the number of each row's task.
+        values: `[N]`, with gradients.
+        index: `[N]`, the number of the task that each is of.
         samples: in the whole batch, over all processes.
+        live: they rest on something that trains in this pass; there are none that do not, or none at all, otherwise.
     """
 
     values: Tensor
     index: Tensor
     samples: int
+    live: bool = True
 
 
 class Gradients(Protocol):
@@ -36,10 +38,14 @@ class Gradients(Protocol):
         """Set them; they were None before."""
         ...
 
+    def learned(self) -> list[float]:
+        """The factors that the tasks' losses have, where they are learned; empty: they are not."""
+        ...
+
 
 @dataclass(frozen=True)
 class Plain:
-    """Gradients of the mean over the batch, each sample weighted by its task.
+    """Gradients of the sum of all losses, each weighted by its task, over the number of samples in the batch.
 
     Attributes:
         parameters: all that trains.
@@ -55,10 +61,15 @@ class Plain:
         """With weights as numbers."""
         return cls(parameters, torch.tensor(weights, device=accelerator.device), accelerator)
 
+    def learned(self) -> list[float]:
+        """None are."""
+        return []
+
     def __call__(self, losses: Losses) -> None:
         """Set `.grad`."""
-        self.accelerator.backward((losses.values * self.weights[losses.index]).sum() / losses.samples)
-        _set(self.accelerator, self.parameters, [parameter.grad for parameter in self.parameters])
+        if losses.live:
+            self.accelerator.backward((losses.values * self.weights[losses.index]).sum() / losses.samples)
+        set_gradients(self.accelerator, self.parameters, [parameter.grad for parameter in self.parameters])
 
 
 @dataclass(frozen=True)
@@ -92,18 +103,24 @@ class Balanced:
         """With weights as numbers."""
         return cls(aggregate, shared, own, torch.tensor(weights, device=accelerator.device), accelerator)
 
+    def learned(self) -> list[float]:
+        """None are."""
+        return []
+
     def __call__(self, losses: Losses) -> None:
         """Set `.grad`."""
         weighted = losses.values * self.weights[losses.index]
         here = torch.zeros_like(self.weights).index_add_(0, losses.index, torch.ones_like(weighted.detach()))
         counts = total(self.accelerator, here).tolist()
         rows = [
-            self._row((weighted * (losses.index == number)).sum() / count, bool(mine))
+            self._row((weighted * (losses.index == number)).sum() / count, bool(mine) and losses.live)
             for number, (mine, count) in enumerate(zip(here.tolist(), counts, strict=True))
             if count
         ]
-        own = _gradients(weighted.sum() / losses.samples, self.own, retain=False)
-        _set(self.accelerator, self.own, own)
+        own: Sequence[Tensor | None] = [None] * len(self.own)
+        if losses.live:
+            own = _gradients(weighted.sum() / losses.samples, self.own, retain=False)
+        set_gradients(self.accelerator, self.own, own)
         used = [n for n in range(len(self.shared)) if any(row[n] is not None for row in rows)]
         if not used:
             return
@@ -132,7 +149,8 @@ def _gradients(loss: Tensor, parameters: Sequence[Tensor], *, retain: bool) -> l
     return list(torch.autograd.grad(loss, list(parameters), retain_graph=retain, allow_unused=True))
 
 
-def _set(accelerator: Accelerator, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+def set_gradients(accelerator: Accelerator, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Set `.grad` to the sum over the processes; what no process has a gradient of keeps none."""
     for parameter, gradient in zip(parameters, total_gradients(accelerator, parameters, gradients), strict=True):
         parameter.grad = gradient
 

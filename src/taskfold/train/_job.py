@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from ..model import MultiTask
 from ._belongings import Belongings
 from ._data import Apart
-from ._gradients import Gradients
 from ._mixture import Mixture
+from ._objective import Objective
+from ._passes import Turn
 from ._sampler import Batches
-from ._seams import Seams, TaskSet
+from ._seams import TaskSet
 from .settings import Settings
 
 
@@ -26,28 +27,34 @@ class Job:
 
     Attributes:
         model: with the tasks, on the accelerator's device.
-        sets: data of each task, by name.
+        sets: the data, by the names of the tasks that they are of.
         moves: what it may change.
-        seams: how samples become batches, losses and measures.
-        gradients: how losses become gradients.
-        mixture: how much of each task an epoch has.
-        weights: factors on the tasks' losses, as reported.
+        objective: how samples become batches, losses and measures.
+        turns: what the passes over the data train that make an epoch.
+        mixture: how much of each data set an epoch has.
+        alone: epochs at the start of the first turn alone.
     """
 
     model: MultiTask
-    sets: Mapping[str, TaskSet]
+    sets: Mapping[tuple[str, ...], TaskSet]
     moves: Belongings
-    seams: Seams
-    gradients: Gradients
+    objective: Objective
+    turns: Sequence[Turn]
     mixture: Mixture
-    weights: Sequence[float]
     settings: Settings
     accelerator: Accelerator
+    alone: int = 0
 
     @property
     def names(self) -> list[str]:
         """The tasks' names; their order is the tasks' numbers."""
-        return list(self.sets)
+        return [name for names in self.sets for name in names]
+
+    @property
+    def members(self) -> list[list[int]]:
+        """Numbers of the tasks that each data set is of."""
+        numbers = iter(range(len(self.names)))
+        return [[next(numbers) for _ in names] for names in self.sets]
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +63,7 @@ class Job:
 
     @property
     def plain(self) -> Mixture:
-        """The training inputs without augmentation, of all tasks."""
+        """The training inputs without augmentation, of all data sets."""
         return Mixture.of(tuple(len(one.unaugmented) for one in self.sets.values()))  # type: ignore[arg-type]
 
     def batches(self, mixture: Mixture) -> Batches:
@@ -65,12 +72,12 @@ class Job:
         return Batches(mixture, self.settings.batch_size, self.settings.seed, rank, processes)
 
     def loader(self, data: Dataset[Any], batches: Any) -> DataLoader[Any]:
-        """Samples in these batches, as (numbers of their tasks, batch)."""
+        """Samples in these batches, as (numbers of their data sets, batch)."""
         workers, cuda = self.settings.workers, self.device.type == "cuda"
         loader = DataLoader(
             data,
             batch_sampler=batches,
-            collate_fn=Apart(self.seams.collate),
+            collate_fn=Apart(self.objective.collate),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=cuda,

@@ -10,21 +10,18 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from accelerate.utils import send_to_device
 from torch import Tensor
 
 from ._anew import Anew
-from ._data import Joined, Keyed
 from ._folder import Folder
-from ._gradients import Losses
 from ._job import Job
 from ._optimisers import Optimisers
+from ._passes import Pass, Plan
 from ._processes import send, total
 from ._progress import Bar
-from ._sampler import Switch
-from ._seeds import reseed
 from ._state import DivergedError, State, better
 from ._statistics import momentum
+from ._steps import Steps
 from ._validation import Validation, means
 
 
@@ -35,14 +32,11 @@ class Loop:
         self.job, self.folder, self.settings = job, folder, job.settings
         send(job.accelerator, [*job.moves.live().values(), *job.moves.fixed.values()])
         self.validation = Validation(job)
-        self.batches, self.switch = job.batches(job.mixture), Switch([])
-        self.loader = job.loader(
-            Keyed(Joined([one.train for one in job.sets.values()]), self.settings.seed), self.switch
-        )
-        self.anew = Anew(job, self.loader, self.switch, self.validation)
-        self.steps = self.settings.max_steps or self.settings.epochs * len(self.batches)
-        self.epochs = -(-self.steps // len(self.batches))
-        self.optimisers = Optimisers(job.moves.groups, self.settings, job.accelerator, self.steps)
+        self.steps = Steps(job)
+        self.batches = self.steps.batches
+        self.anew = Anew(job, self.steps.loader, self.steps.switch, self.validation)
+        self.plan = Plan(job.turns, job.alone, len(self.batches), self.settings.epochs, self.settings.max_steps)
+        self.optimisers = Optimisers(job.moves.groups, self.settings, job.accelerator, self.plan.steps)
         self.state, self.best = State(seen=[[0.0, 0.0] for _ in job.names]), job.moves.snapshot()
         self.offset = 0
         self.pending: list[Tensor] = []
@@ -68,8 +62,12 @@ class Loop:
                 for name in self.job.names if value is not None else ():
                     stack.enter_context(momentum(self.job.model, name, value))
                 while self.state.stopped is None:
-                    self._train_epoch(bar)
-                    self._judge_epoch(bar)
+                    passes = self.plan.passes(self.state.epoch)
+                    for one in passes[self.state.place :]:
+                        self._train(one, bar)
+                        if one is not passes[-1]:
+                            self._turn(one)
+                    self._judge_epoch(passes, bar)
             self._finish()
         except BaseException:
             self.job.moves.restore(self.best)  # whatever ends a training, the model is left whole
@@ -78,46 +76,38 @@ class Loop:
             self.optimisers.clear()
             self.folder.log.close()
 
-    def _length(self, epoch: int) -> int:
-        """Batches in an epoch: the last one ends with the steps."""
-        return min(len(self.batches), self.steps - epoch * len(self.batches))
-
-    def _train_epoch(self, bar: Bar) -> None:
-        state, length = self.state, self._length(self.state.epoch)
-        if state.batch == length:
+    def _train(self, one: Pass, bar: Bar) -> None:
+        state = self.state
+        if state.batch == one.steps:
             return
-        self.batches.go_to(state.epoch, state.batch, length)
-        self.switch.source = self.batches
-        self.job.model.train(True)
-        for owners, batch in self.loader:
-            reseed(self.settings.seed, "step", state.step, self.job.accelerator.process_index)
-            self.pending.append(self._step(owners, batch))
-            state.batch += 1
-            state.step += 1
-            if state.step % self.settings.log_every == 0 or state.batch == length:
-                self._take_stock(bar)
+        with self.steps.of(one, state.batch, state.step, self.optimisers) as steps:
+            for seen in steps:
+                self.pending.append(seen)
+                state.batch += 1
+                state.step += 1
+                if state.step % self.settings.log_every == 0 or state.batch == one.steps:
+                    self._take_stock(one, bar)
 
-    def _step(self, owners: Sequence[int], batch: Any) -> Tensor:
-        """One step; `[T, 2]`, the sum of this process's losses and their number, by task."""
-        self.optimisers.clear()
-        values = self._losses(owners, batch)
-        index = torch.tensor(owners).to(values.device, non_blocking=True)
-        self.job.gradients(Losses(values, index, self.batches.total(self.state.batch)))
-        self.optimisers.step(self.state.step)
-        seen = torch.stack([values.detach(), torch.ones_like(values)], 1).float()
-        return torch.zeros(len(self.job.names), 2, device=values.device).index_add_(0, index, seen)
+    def _turn(self, one: Pass) -> None:
+        """From a pass to the next of its epoch."""
+        self.state.first = self._trained(one)
+        self._begin()
+        self.state.place += 1
 
-    def _losses(self, owners: Sequence[int], batch: Any) -> Tensor:
-        names = [self.job.names[number] for number in owners]
-        batch = send_to_device(batch, self.job.device, non_blocking=True)
-        with self.job.accelerator.autocast():
-            values = self.job.seams.loss(self.job.model, batch, names)
-        if not isinstance(values, Tensor) or values.shape != (len(owners),):
-            found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ValueError(f"the objective must return one loss per sample, [{len(owners)}], found {found}")
-        return values.to(torch.promote_types(values.dtype, torch.float32))
+    def _begin(self) -> None:
+        """Before a pass: nothing seen yet."""
+        self.state.batch, self.state.losses = 0, 0.0
+        self.state.seen = [[0.0, 0.0] for _ in self.job.names]
 
-    def _take_stock(self, bar: Bar) -> None:
+    def _trained(self, one: Pass) -> dict[str, Any]:
+        """The losses of a pass that has ended."""
+        tasks = {
+            name: {"train_loss": loss / count if count else None}
+            for name, (loss, count) in zip(self.job.names, self.state.seen, strict=True)
+        }
+        return {"train_loss": self.state.losses / one.steps, "tasks": tasks}
+
+    def _take_stock(self, one: Pass, bar: Bar) -> None:
         """Bring the losses since the last time to the CPU; log, bar, and perhaps a checkpoint."""
         state, tasks = self.state, len(self.job.names)
         # The first process's running statistics are the ones that count, and its clock decides for all.
@@ -131,15 +121,15 @@ class Loop:
         for back, step in enumerate(seen):
             ago = len(seen) - back
             self._check_finite(step, state.step - ago)
-            weighted = sum(weight * sums for weight, (sums, _) in zip(self.job.weights, step, strict=True))
+            weighted = sum(weight * sums for weight, (sums, _) in zip(one.turn.weights, step, strict=True))
             loss = weighted / self.batches.total(state.batch - ago)
             state.losses += loss
             state.seen = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(state.seen, step, strict=True)]
         self._pass_time(training=True)
-        rate = self.batches.samples(state.batch) / max(state.training, 1e-9)
-        bar.show(state.step, state.epoch, state.losses / state.batch, rate)
-        rates = self.optimisers.rates(state.step - 1)
-        self.folder.log.write("step", epoch=state.epoch + 1, step=state.step, loss=loss, lr=rates)
+        rate = (one.place * self.batches.mixture.total + self.batches.samples(state.batch)) / max(state.training, 1e-9)
+        bar.show(state.step, state.epoch, state.losses / state.batch, rate, one.turn.name)
+        rates, which = self.optimisers.rates(state.step - 1), {"pass": one.turn.name} if one.turn.name else {}
+        self.folder.log.write("step", epoch=state.epoch + 1, **which, step=state.step, loss=loss, lr=rates)
         if due:
             self._save()
             self._pass_time()
@@ -156,44 +146,45 @@ class Loop:
                     f"finite. The best weights so far are in place{kept}"
                 )
 
-    def _judge_epoch(self, bar: Bar) -> None:
-        state, settings = self.state, self.settings
+    def _judge_epoch(self, passes: Sequence[Pass], bar: Bar) -> None:
+        state, settings, last = self.state, self.settings, passes[-1]
         tasks = self.validation.every()
         found: dict[str, Any] = {**means(tasks), "tasks": tasks}
         self._pass_time()
-        trained = {
-            name: {"train_loss": loss / count if count else None}
-            for name, (loss, count) in zip(self.job.names, state.seen, strict=True)
-        }
-        length = self._length(state.epoch)
+        trained = self._trained(last)
+        samples = sum(self.batches.samples(one.steps) for one in passes)
         point = {
             "epoch": state.epoch + 1,
             "step": state.step,
-            "train_loss": state.losses / length,
+            "train_loss": trained["train_loss"],
             **found,
             "lr": self.optimisers.rates(state.step - 1),
             "seconds": state.seconds,
-            "samples_per_second": self.batches.samples(length) / max(state.training, 1e-9),
-            "tasks": {name: trained[name] | tasks[name] for name in tasks},
+            "samples_per_second": samples / max(state.training, 1e-9),
+            "tasks": {name: trained["tasks"][name] | tasks[name] for name in tasks},
         }
+        if state.first:
+            point["first"] = state.first
+        if weights := self.plan.turns[-1].gradients.learned():
+            point["weights"] = dict(zip(self.job.names, weights, strict=True))
         state.curve.append(point)
         bar.note(f"val {found[f'val_{settings.select_by}']:.3f}")
         self.folder.log.write("epoch", **point)
         if better(found, state.best, settings.select_by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
             self.best = self.job.moves.snapshot()
-        else:
+        elif state.epoch >= self.job.alone:  # patience is with what is being trained, not with its warm-up
             state.waited += 1
-        state.epoch, state.batch, state.losses, state.training = state.epoch + 1, 0, 0.0, 0.0
-        state.seen = [[0.0, 0.0] for _ in self.job.names]
-        if state.epoch == self.epochs:
+        state.epoch, state.place, state.training, state.first = state.epoch + 1, 0, 0.0, {}
+        self._begin()
+        if state.epoch == self.plan.epochs:
             state.stopped = "finished"
         elif settings.patience is not None and state.waited >= settings.patience:
             state.stopped = "early"
 
     def _finish(self) -> None:
         """The best weights, with the running statistics that validation prefers."""
-        state, log, names = self.state, self.folder.log, enumerate(self.job.names)
+        state, log = self.state, self.folder.log
         if not state.best:
             never = [n for n, found in state.curve[-1]["tasks"].items() if not math.isfinite(found["val_loss"])]
             raise DivergedError(
@@ -201,7 +192,7 @@ class Loop:
                 "lower the learning rates"
             )
         self.job.moves.restore(self.best)
-        tasks = {name: self.anew.settle(number, state.best["tasks"][name], log) for number, name in names}
+        tasks = self.anew.settle(state.best["tasks"], log)
         anew = any(found["reestimated"] for found in tasks.values())
         state.best = {**means(tasks), "reestimated": anew, "tasks": tasks}
         state.done = True

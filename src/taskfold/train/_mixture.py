@@ -53,10 +53,11 @@ class Mixture:
         weights = [float(size) ** (1 / temperature) for size in counted]
         return cls(sizes, tuple(w / math.fsum(weights) for w in weights), sum(counted) if total is None else total)
 
-    def only(self, number: int) -> Mixture:
-        """One data set alone, each of its samples once."""
-        shares = tuple(float(n == number) for n in range(len(self.sizes)))
-        return replace(self, shares=shares, total=self.sizes[number])
+    def only(self, *numbers: int) -> Mixture:
+        """Some data sets alone, each of their samples once."""
+        total = sum(self.sizes[number] for number in numbers)
+        shares = tuple(size / total if n in numbers else 0.0 for n, size in enumerate(self.sizes))
+        return replace(self, shares=shares, total=total)
 
     @cached_property
     def offsets(self) -> np.ndarray:

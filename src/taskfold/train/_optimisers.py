@@ -68,6 +68,8 @@ class Optimisers:
             optimiser.step()
 
     def _step_scaled(self, scaler: torch.amp.GradScaler) -> None:
+        if all(parameter.grad is None for parameter in self.parameters):
+            return  # a batch without a target; the scaler has nothing to judge by
         # Accelerate's wrapper updates the scale after each optimiser: once too often for the second.
         for optimiser in self._by_kind.values():
             scaler.unscale_(optimiser)

@@ -24,19 +24,20 @@ class Bar:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}{task.fields[turn]}"),
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("{task.fields[note]}"),
             TextColumn("{task.fields[rate]} samples/s"),
             TimeRemainingColumn(),
             disable=silent,
         )
-        self._bar = self._progress.add_task(label, total=steps, epoch=1, epochs=epochs, loss="…", rate="…", note="")
+        shown = {"epoch": 1, "epochs": epochs, "turn": "", "loss": "…", "rate": "…", "note": ""}
+        self._bar = self._progress.add_task(label, total=steps, **shown)
 
-    def show(self, step: int, epoch: int, loss: float, rate: float) -> None:
-        """Steps done, the epoch that runs (from 0), mean loss and samples per second."""
-        shown = min(epoch + 1, self.epochs)
-        self._progress.update(self._bar, completed=step, epoch=shown, loss=f"{loss:.3f}", rate=f"{rate:.0f}")
+    def show(self, step: int, epoch: int, loss: float, rate: float, turn: str = "") -> None:
+        """Steps done, the epoch that runs (from 0), mean loss, samples per second, and what trains in this pass."""
+        shown = {"epoch": min(epoch + 1, self.epochs), "turn": turn and f" {turn}"}
+        self._progress.update(self._bar, completed=step, loss=f"{loss:.3f}", rate=f"{rate:.0f}", **shown)
 
     def note(self, text: str) -> None:
         """A word beside the bar, such as the last validation."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from .._transfer import begun
 from ..evaluate._run import check_data
@@ -21,7 +21,17 @@ from ._job import Job
 from ._loop import Loop
 from ._processes import check_equal
 from ._progress import Bar
-from ._seams import Collate, LossPerSample, Measure, Seams, TaskSet, loss_alone
+from ._seams import (
+    Collate,
+    LossPerSample,
+    LossPerTask,
+    Measure,
+    MeasurePerTask,
+    Seams,
+    SeamsPerTask,
+    TaskSet,
+    loss_alone,
+)
 from ._state import State
 from .settings import Settings
 
@@ -50,6 +60,21 @@ def own_seams(
         standard.loss if objective is None else objective,
         standard.measure if measure is None else measure,
     )
+
+
+def seams_per_task(
+    objective: LossPerTask | None, measure: MeasurePerTask | None, collate: Collate | None
+) -> SeamsPerTask:
+    """Those of samples that serve several tasks: nothing is standard but how a batch is made.
+
+    Raises:
+        ValueError: there is no objective.
+    """
+    if objective is None:
+        raise ValueError(
+            "objective must be given for samples that serve several tasks: (model, batch, task names) → {task: [n]}"
+        )
+    return SeamsPerTask(collate or default_collate, objective, measure)
 
 
 def check_smoothing(settings: Settings, *own: object) -> None:
@@ -107,7 +132,7 @@ def _run(job: Job, folder: Folder, label: str, quiet: bool | None) -> tuple[Stat
     check_equal(job.accelerator, f"the checkpoint in {folder.path}", str(loop.state.step))
     try:
         if not loop.state.done:
-            with Bar(label, loop.epochs, loop.steps, quiet) as bar:
+            with Bar(label, loop.plan.epochs, loop.plan.steps, quiet) as bar:
                 loop.run(bar)
     finally:
         job.model.train(False)
@@ -130,10 +155,12 @@ def task_identity(job: Job, name: str, sizes: Sizes) -> dict[str, Any]:
 
 
 def _surroundings(job: Job) -> dict[str, Any]:
-    fixed = digest(dict(job.moves.fixed)) if job.moves.fixed else None
+    fixed, settings = digest(dict(job.moves.fixed)) if job.moves.fixed else None, job.settings
+    fields = type(settings).model_fields
+    as_before = {key for key in settings.later() if getattr(settings, key) == fields[key].default}
     return {
-        "settings": job.settings.model_dump(mode="json", exclude=set(job.settings.unseen())),
-        "shared": {key: list(leaf.shape) for key, leaf in job.moves.shared.items()},
+        "settings": settings.model_dump(mode="json", exclude={*settings.unseen(), *as_before}),
+        "shared": {key: list(leaf.shape) for key, leaf in {**job.moves.shared, **job.moves.running}.items()},
         "inventory": fixed,
         "backbone": fingerprint(job.model.backbone),
         "processes": job.accelerator.num_processes,

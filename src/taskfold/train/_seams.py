@@ -1,4 +1,4 @@
-"""What training asks of data it knows nothing about: a batch, a loss per sample, and what validation measures."""
+"""What training asks of data it knows nothing about: a batch, its losses, and what validation measures."""
 
 from __future__ import annotations
 
@@ -23,10 +23,25 @@ Measure = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
 Asked in evaluation mode, without gradients, with samples of one task at a time.
 """
 
+LossPerTask = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
+"""(model, batch, task names) → by task `[n]`, n ≤ B: the losses of those samples that have a target for it.
+
+For samples that serve several tasks at once. Asked for some or all of these tasks. A task that no sample of the batch
+has a target for is left out, and best not run at all: then nothing of it moves, its running statistics neither.
+"""
+
+MeasurePerTask = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Mapping[str, Tensor]]]
+"""(model, batch, task names) → by task what `Measure` returns, `[n]` each, of those samples that have a target for it.
+
+Asked in evaluation mode, without gradients.
+"""
+
 
 @dataclass(frozen=True)
 class TaskSet:
-    """The data of one task; map-style, samples of any type. `set_epoch(epoch)` is called on `train` if there.
+    """The data of one task, or of several; map-style, samples of any type.
+
+    `set_epoch(number)` is called on `train` if there, with the number of the pass over the data, from 0.
 
     Attributes:
         train: trained on.
@@ -46,7 +61,7 @@ class TaskSet:
 
 @dataclass(frozen=True)
 class Seams:
-    """The three of them.
+    """The three of them, for samples of one task each.
 
     Attributes:
         collate: samples → batch.
@@ -57,6 +72,21 @@ class Seams:
     collate: Collate
     loss: LossPerSample
     measure: Measure
+
+
+@dataclass(frozen=True)
+class SeamsPerTask:
+    """The three of them, for samples that serve several tasks.
+
+    Attributes:
+        collate: samples → batch.
+        loss: of training.
+        measure: of validation; None: the training loss.
+    """
+
+    collate: Collate
+    loss: LossPerTask
+    measure: MeasurePerTask | None
 
 
 def loss_alone(loss: LossPerSample) -> Measure:

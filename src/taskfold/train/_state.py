@@ -45,7 +45,9 @@ class JointResult(Result):
     Attributes:
         curve: as in `Result`, where `val_loss` and whatever else was measured are means over tasks, each counted
             alike; and `tasks`, by name: `train_loss` (mean over its samples;
-            None if the epoch had none), `val_loss` and the rest.
+            None if the epoch had none), `val_loss` and the rest. With two passes in an epoch these losses are of its
+            last one, and `first` has the other's `train_loss`, and by task. With learned weights also `weights`,
+            by task, as they are at the epoch's end.
         best: likewise; `tasks` says what was measured of each, and whether its `reestimated` statistics were kept.
     """
 
@@ -60,10 +62,11 @@ class State:
     """Where a training stands; JSON all through.
 
     Attributes:
-        epoch, batch: the batch to be trained on next, both from 0.
+        epoch, place, batch: the batch to be trained on next, in which pass of the epoch; all from 0.
         step: steps done.
-        losses: sum of this epoch's losses so far.
-        seen: of each task, the sum of this epoch's losses and their number.
+        losses: sum of this pass's losses so far.
+        seen: of each task, the sum of this pass's losses and their number.
+        first: losses of the epoch's first pass, where there is another.
         seconds: so far; `training` of this epoch.
         waited: epochs without improvement.
         curve, best, best_epoch: as in `JointResult`.
@@ -72,10 +75,12 @@ class State:
     """
 
     epoch: int = 0
+    place: int = 0
     batch: int = 0
     step: int = 0
     losses: float = 0.0
     seen: list[list[float]] = field(default_factory=list)
+    first: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     training: float = 0.0
     waited: int = 0

@@ -1,9 +1,9 @@
-"""Running statistics of a task's own BatchNorm: their momentum in training, and their estimation anew."""
+"""Running statistics of BatchNorm, a task's own or common: their momentum in training, and their estimation anew."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def statistics(model: MultiTask, name: str) -> dict[str, dict[str, Tensor]]:
-    """The running statistics that the task owns, by layer; no layers: it has none."""
+    """The running statistics that are the task's, alone or with others, by layer; no layers: all are the backbone's."""
     found: dict[str, dict[str, Tensor]] = {}
     for path, site in model[name].sites.named_children():
         own = site.own_tensors() if isinstance(site, SiteState) else {}
@@ -44,26 +44,33 @@ def momentum(model: MultiTask, name: str, value: float | None) -> Iterator[None]
 
 
 @torch.no_grad()
-def reestimate(model: MultiTask, name: str, batches: Iterable[Any], forward: Callable[[Any], object]) -> None:
+def reestimate(
+    model: MultiTask, names: str | Sequence[str], batches: Iterable[Any], forward: Callable[[Any], object]
+) -> None:
     """Running statistics as the average over these batches, with the weights as they are and dropout off.
 
     What a short training leaves in them is stale: timm's momentum of 0.01 remembers hundreds of steps.
 
     Args:
-        model, name: the task.
-        batches: of the task's data.
-        forward: runs the task on one of them.
+        model: holds the tasks.
+        names: of a task, or of several that have statistics in common.
+        batches: of their data.
+        forward: runs them on one of the batches.
     """
-    for tensors in statistics(model, name).values():
+    names = [names] if isinstance(names, str) else names
+    for tensors in [own for name in names for own in statistics(model, name).values()]:
         tensors["running_mean"].zero_()
         tensors["running_var"].fill_(1)
         tensors["num_batches_tracked"].zero_()
     before = model.training
-    with momentum(model, name, None):
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(momentum(model, name, None))
         try:
             model.train(True)
             set_mode(model._runner.network(), False)
-            _evaluate_head(model[name].head)
+            for name in names:
+                _evaluate_head(model[name].head)
             for batch in batches:
                 forward(batch)
         finally:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from accelerate import Accelerator
-
 from ..model import MultiTask
-from ._balance import aggregator
-from ._belongings import Belongings, belongings
+from ._belongings import belongings
 from ._classification import classification
-from ._gradients import Balanced, Gradients, Plain
 from ._job import Job
 from ._joint_settings import JointSettings
 from ._mixture import Mixture
+from ._objective import Objective, PerSample, PerTask
 from ._processes import start
-from ._run import check_smoothing, own_seams, run, sizes_of, task_identity
-from ._seams import Collate, LossPerSample, Measure, TaskSet
+from ._run import check_smoothing, own_seams, run, seams_per_task, sizes_of, task_identity
+from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
 from ._state import JointResult
+from ._turns import turns
 
 
 def train_together(
     model: MultiTask,
-    tasks: Mapping[str, TaskSet],
+    tasks: Mapping[str, TaskSet] | Mapping[tuple[str, ...], TaskSet],
     settings: JointSettings | None = None,
     *,
-    objective: LossPerSample | None = None,
-    measure: Measure | None = None,
+    objective: LossPerSample | LossPerTask | None = None,
+    measure: Measure | MeasurePerTask | None = None,
     collate: Collate | None = None,
     folder: str | Path | None = None,
     quiet: bool | None = None,
@@ -41,25 +38,31 @@ def train_together(
     batch: not by weight decay, not by momentum, nor its running statistics. The backbone and all other tasks keep
     their bits. Everything else is as in `train_task`: device, processes, folder, resuming, best weights, errors.
 
+    Where a sample serves several tasks, one pass over the data serves them all: give the tasks as one key,
+    `{("seg", "depth"): TaskSet(…)}`. The loss is Σ_t weight_t · (sum of the task's losses over the batch) / (samples in
+    the batch), so that each target weighs alike, however many samples of a batch have one.
+
     Args:
         model: with the tasks added; their present weights are the start.
-        tasks: the data of each, by name. Rows of a batch are grouped by task, in this order.
+        tasks: the data of each, by name. Rows of a batch are grouped by task, in this order. Or a single tuple of
+            names, and the data that serve all of these.
         settings: see `JointSettings`; None: its defaults.
         objective: (model, batch, task names) → `[B]`, a loss for each sample; calls `model(…, task=names)`. None:
-            cross-entropy, for samples of (input tensor, class index from 0).
+            cross-entropy, for samples of (input tensor, class index from 0). For a tuple key instead → by task `[n]`,
+            the losses of those samples that have a target for it; see `LossPerTask`.
         measure: (model, batch, task names) → `{"loss": [B], "accuracy": [B], …}`, what validation looks at, asked for
             one task at a time in evaluation mode. None: the objective's loss alone, which needs `select_by="loss"`;
-            without an objective loss and accuracy.
+            without an objective loss and accuracy. For a tuple key → that by task; see `MeasurePerTask`.
         collate: samples → batch: tensors, nested as one likes, or an object with `.to(device)`. None: inputs and
-            class indices are stacked.
+            class indices are stacked; for a tuple key torch's `default_collate`.
         folder: for `checkpoint.safetensors` and `log.jsonl`.
         quiet: no progress bar; None: none unless the output is a terminal.
         label: what the progress bar says; default: the number of tasks.
         fresh: delete the run in the folder and start over.
 
     Raises:
-        ValueError: no such task, nothing can be trained, a task that is not listed would be moved, data are empty,
-            or settings do not fit each other.
+        ValueError: no such task, nothing can be trained, a task that is not listed would be moved, data are empty or
+            have no target for a task, or settings do not fit each other or the tasks.
         TypeError: data are not map-style.
         ImportError: `balance` needs TorchJD, which is not installed.
         CheckpointError: the folder holds another run, or a damaged checkpoint.
@@ -82,46 +85,59 @@ def train_together(
     settings = settings or JointSettings()
     if not tasks:
         raise ValueError("tasks is empty; give the data of at least one task")
-    moves = belongings(model, list(tasks))
+    data = {key if isinstance(key, tuple) else (key,): one for key, one in tasks.items()}
+    names = [name for key in data for name in key]
+    together = _check_keys(tasks, names, settings)
+    moves = belongings(model, names)
     check_smoothing(settings, objective)
-    seams = own_seams(classification(smoothing=settings.label_smoothing), objective, measure, collate)
-    weights = _weights(settings, list(tasks))
-    sizes = {name: sizes_of(one, f" of task {name!r}") for name, one in tasks.items()}
+    if together:
+        way: Objective = PerTask(seams_per_task(objective, measure, collate), names)  # type: ignore[arg-type]
+    else:
+        standard = classification(smoothing=settings.label_smoothing)
+        way = PerSample(own_seams(standard, objective, measure, collate), names)  # type: ignore[arg-type]
+    sizes = {key: sizes_of(one, f" of task {', '.join(map(repr, key))}") for key, one in data.items()}
     counts = tuple(found["train"] for found in sizes.values())
     per_epoch = settings.steps_per_epoch and settings.steps_per_epoch * settings.batch_size
     mixture = Mixture.of(counts, settings.exponent_temperature, settings.cap, per_epoch)
     accelerator = start(settings.precision)
     model.to(accelerator.device)
-    gradients = _gradients(settings, moves, weights, accelerator)
-    job = Job(model, dict(tasks), moves, seams, gradients, mixture, weights, settings, accelerator)
+    if settings.weighting == "uncertainty":
+        moves = moves.with_uncertainty(accelerator.device)
+    passes = turns(settings, moves, accelerator)
+    job = Job(model, data, moves, way, passes, mixture, settings, accelerator, settings.alone_epochs)
+    of_each = {name: found for key, found in sizes.items() for name in key}
     state, resumed = run(
         job,
-        lambda: {"tasks": {name: task_identity(job, name, sizes[name]) for name in tasks}},
+        lambda: {"tasks": {name: task_identity(job, name, of_each[name]) for name in names}, **together},
         folder,
-        label or f"{len(tasks)} tasks",
+        label or f"{len(names)} tasks",
         quiet=quiet,
         fresh=fresh,
     )
     return state.joint_result(resumed)
 
 
-def _weights(settings: JointSettings, names: Sequence[str]) -> list[float]:
-    for name in settings.task_weights:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"task_weights names {name!r}, which is not among the tasks{hint}")
-    return [settings.task_weights.get(name, 1.0) for name in names]
+def _check_keys(
+    tasks: Mapping[str, TaskSet] | Mapping[tuple[str, ...], TaskSet], names: Sequence[str], settings: JointSettings
+) -> dict[str, bool]:
+    """What says of a run that its samples serve all tasks; empty: they do not.
 
-
-def _gradients(
-    settings: JointSettings, moves: Belongings, weights: Sequence[float], accelerator: Accelerator
-) -> Gradients:
-    if settings.balance is None:
-        return Plain.of(moves.parameters, weights, accelerator)
-    if not moves.shared:
+    Raises:
+        ValueError: some do and some do not.
+    """
+    tuples = [key for key in tasks if isinstance(key, tuple)]
+    if not tuples:
+        return {}
+    if len(tasks) > 1:
         raise ValueError(
-            f"balance={settings.balance!r} needs something that the tasks share, and they share nothing; leave it out, "
-            "or use a method with shared factors"
+            f"tasks: {tuples[0]} must be the only key, found {len(tasks)}; join the data "
+            "(torch.utils.data.ConcatDataset) and name all tasks in one key: a sample need not have a target for each"
         )
-    return Balanced.of(aggregator(settings.balance), list(moves.shared.values()), moves.own, weights, accelerator)
+    if not names or len({*names}) != len(names):
+        raise ValueError(f"tasks: {tuples[0]} must name at least one task, and each once")
+    if settings.sampling != "proportional":
+        raise ValueError(
+            f"sampling={settings.sampling!r} chooses between the data of different tasks, and here all tasks have the "
+            "same; leave it out"
+        )
+    return {"together": True}

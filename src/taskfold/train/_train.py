@@ -12,13 +12,15 @@ from ..layers import inventory_of
 from ..model import MultiTask
 from ._belongings import Belongings, belongings
 from ._classification import classification
-from ._gradients import Plain
 from ._job import Job
+from ._joint_settings import JointSettings
 from ._mixture import Mixture
+from ._objective import PerSample
 from ._processes import start
 from ._run import check_smoothing, own_seams, run, sizes_of, task_identity
 from ._seams import Collate, LossPerSample, Measure, TaskSet
 from ._state import Result
+from ._turns import single
 from .settings import Settings
 
 
@@ -74,6 +76,11 @@ def train_task(
         DivergedError: the loss became infinite or NaN.
     """
     settings = settings or Settings()
+    if isinstance(settings, JointSettings) and (settings.alternate or settings.weighting != "fixed"):
+        raise ValueError(
+            f"alternate={settings.alternate}, weighting={settings.weighting!r} are of train_together, which takes one "
+            "task too; leave them out here"
+        )
     moves = _alone(model, name)
     check_smoothing(settings, loss, objective)
     if loss is not None and objective is not None:
@@ -85,8 +92,8 @@ def train_task(
     model.to(accelerator.device)
     per_epoch = settings.steps_per_epoch and settings.steps_per_epoch * settings.batch_size
     mixture = Mixture.of((sizes["train"],), total=per_epoch)
-    gradients = Plain.of(moves.parameters, [1.0], accelerator)
-    job = Job(model, {name: one}, moves, seams, gradients, mixture, [1.0], settings, accelerator)
+    turns = single(moves, accelerator)
+    job = Job(model, {(name,): one}, moves, PerSample(seams, [name]), turns, mixture, settings, accelerator)
     state, resumed = run(
         job,
         lambda: {"task": name, **task_identity(job, name, sizes)},

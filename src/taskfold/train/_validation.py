@@ -12,6 +12,7 @@ from torch import Tensor
 from ..evaluate._run import evaluating
 from ._data import Apart, Joined
 from ._job import Job
+from ._objective import Measured
 from ._processes import total
 from ._sampler import Switch
 
@@ -22,7 +23,7 @@ class Validation:
     """The validation data of all tasks, and what is measured on them.
 
     Raises:
-        ValueError: what is measured does not fit the settings.
+        ValueError: what is measured does not fit the settings, or a task has nothing to be measured on.
     """
 
     def __init__(self, job: Job) -> None:
@@ -37,43 +38,72 @@ class Validation:
         return self.of(range(len(self.job.names)))
 
     def of(self, numbers: Iterable[int]) -> dict[str, Found]:
-        """The same for some tasks, by number."""
+        """The same for some tasks, by number; each over the samples that have a target for it."""
         job, chosen = self.job, list(numbers)
+        wanted = [[number for number in numbers if number in chosen] for numbers in job.members]
         sums: dict[tuple[int, str], list[Tensor]] = {(n, key): [] for n in chosen for key in self.keys}
-        self.switch.source = [batch for number in chosen for batch in self._share(number)]  # type: ignore[assignment]
+        counts = dict.fromkeys(chosen, 0)
+        batches = [batch for place, asked in enumerate(wanted) if asked for batch in self._share(place)]
+        self.switch.source = batches  # type: ignore[assignment]
         with evaluating(job.model), job.accelerator.autocast():
             for owners, batch in self.loader:
-                names = [job.names[number] for number in owners]
-                measured = job.seams.measure(job.model, send_to_device(batch, job.device, non_blocking=True), names)
-                for key in self.keys:
-                    sums[owners[0], key].append(measured[key].detach().float().sum())
+                for number, measured in self._measured(owners, batch, wanted[owners[0]]).items():
+                    for key in self.keys:
+                        sums[number, key].append(measured[key].detach().float().sum())
+                    counts[number] += len(measured["loss"])
         # Not every accelerator has float64, so the sums are added on the CPU.
         flat = torch.stack([_added(values) for values in sums.values()])
-        added = dict(zip(sums, total(job.accelerator, flat.to(job.device)).tolist(), strict=True))
-        sizes = self.joined.offsets[1:] - self.joined.offsets[:-1]
-        return {job.names[n]: {f"val_{key}": added[n, key] / int(sizes[n]) for key in self.keys} for n in chosen}
+        flat = torch.cat([flat, torch.tensor(list(counts.values()), dtype=torch.float64)]).to(job.device)
+        added = total(job.accelerator, flat).tolist()
+        counted = dict(zip(chosen, added[len(sums) :], strict=True))
+        found: dict[str, Found] = {job.names[n]: {} for n in chosen}
+        for (n, key), value in zip(sums, added[: len(sums)], strict=True):
+            found[job.names[n]][f"val_{key}"] = value / counted[n]
+        return found
 
-    def _share(self, number: int) -> list[list[int]]:
-        """This process's batches of one task."""
-        first, last = self.joined.offsets[number : number + 2]
+    def _measured(self, owners: Sequence[int], batch: Any, wanted: Sequence[int]) -> Measured:
+        batch = send_to_device(batch, self.job.device, non_blocking=True)
+        return self.job.objective.measured(self.job.model, batch, owners, wanted)
+
+    def _share(self, place: int) -> list[list[int]]:
+        """This process's batches of one data set."""
+        first, last = self.joined.offsets[place : place + 2]
         mine = range(int(first) + self.job.accelerator.process_index, int(last), self.job.accelerator.num_processes)
         size = self.job.settings.batch_size
         return [list(mine[start : start + size]) for start in range(0, len(mine), size)]
 
     def _probe(self) -> list[str]:
-        """What is measured, asked of a single sample before anything is trained."""
-        job = self.job
-        owners, batch = Apart(job.seams.collate)([self.joined[0]])
-        with evaluating(job.model), job.accelerator.autocast():
-            found = job.seams.measure(job.model, send_to_device(batch, job.device), [job.names[n] for n in owners])
-        wanted = {"loss", job.settings.select_by}
-        if missing := wanted - found.keys():
+        """What is measured, asked of single samples until each task of the first data set has been seen."""
+        job, keys, unseen = self.job, list[str](), self.job.members[0]
+        collated = Apart(job.objective.collate)
+        for index in range(int(self.joined.offsets[1])):
+            owners, batch = collated([self.joined[index]])
+            with evaluating(job.model), job.accelerator.autocast():
+                seen = self._measured(owners, batch, unseen)
+            for number, measured in seen.items():
+                keys = self._keys(job.names[number], measured, keys)
+            unseen = [number for number in unseen if number not in seen]
+            if not unseen:
+                return keys
+        raise ValueError(
+            f"task {job.names[unseen[0]]!r}: no sample of val has a target, so that no epoch can be selected by it; "
+            "add some, or leave the task out"
+        )
+
+    def _keys(self, name: str, measured: Mapping[str, Tensor], before: list[str]) -> list[str]:
+        """What is measured of a task, which must be what is measured of the others."""
+        by = self.job.settings.select_by
+        if missing := {"loss", by} - measured.keys():
             raise ValueError(
-                f"select_by={job.settings.select_by!r} needs measure to return {sorted(wanted)}, it returned "
-                f"{sorted(found)}: give a measure that returns {min(missing)!r}, or choose another select_by"
+                f"select_by={by!r} needs measure to return {sorted({'loss', by})}, it returned "
+                f"{sorted(measured)}: give a measure that returns {min(missing)!r}, or choose another select_by"
             )
-        _check_rows(found, 1)
-        return list(found)
+        if before and {*before} != measured.keys():
+            raise ValueError(
+                f"measure must return the same for every task, found {sorted(measured)} for {name!r} and "
+                f"{sorted(before)} for another"
+            )
+        return list(measured)
 
 
 def means(tasks: Mapping[str, Found]) -> Found:
@@ -84,10 +114,3 @@ def means(tasks: Mapping[str, Found]) -> Found:
 
 def _added(values: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(values)).cpu().double().sum() if values else torch.zeros((), dtype=torch.float64)
-
-
-def _check_rows(measured: Mapping[str, Any], rows: int) -> None:
-    for key, values in measured.items():
-        if not isinstance(values, Tensor) or values.shape != (rows,):
-            found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ValueError(f"measure must return one number per sample, [{rows}], found {found} for {key!r}")

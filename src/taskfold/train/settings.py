@@ -75,6 +75,7 @@ class Settings(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of the data's order, of augmentation and of dropout.")
     factors: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-2), description="For the weight updates.")
     routing: OptimizerSettings = Field(default=OptimizerSettings(lr=0.1), description="For the routing's logits.")
+    diagonal: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-2), description="For a task's diagonals.")
     norm: OptimizerSettings = Field(default=OptimizerSettings(lr=5e-3), description="For γ and β.")
     head: OptimizerSettings = Field(default=OptimizerSettings(lr=5e-3), description="For the head.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
@@ -102,7 +103,7 @@ class Settings(BaseModel):
         default=0.1,
         gt=0,
         le=1,
-        description="Of the task's own BatchNorm statistics while training; null: the backbone's.",
+        description="Of the tasks' BatchNorm statistics while training; null: the backbone's.",
     )
     workers: int = Field(default=0, ge=0, description="Loader processes; 0: the training process loads.")
     checkpoint_every: float = Field(default=30.0, ge=0, description="Seconds between checkpoints, at the least.")
@@ -119,3 +120,8 @@ class Settings(BaseModel):
     def unseen(cls) -> frozenset[str]:
         """The settings that no result depends on."""
         return frozenset({"workers", "checkpoint_every", "log_every"})
+
+    @classmethod
+    def later(cls) -> frozenset[str]:
+        """Settings that came later than others: left as they are, a run from before goes on."""
+        return frozenset({"diagonal"})

@@ -1,0 +1,57 @@
+"""Losses weighted by what the tasks' uncertainty is learned to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ._gradients import Losses, set_gradients
+from ._processes import total
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Gradients of Σ_t ½·exp(−s_t)·L_t + ½·s_t, over the tasks t in the batch (Kendall et al., 2018).
+
+    L_t is the sum of the task's losses over the number of samples in the batch, times its fixed weight; s_t, the
+    logarithm of a variance, is learned along. A task that is not in the batch has no part in it.
+
+    Attributes:
+        parameters: all else that trains.
+        logs: s_t by number of the task, `[]` each.
+        weights: `[T]`, the fixed factors.
+    """
+
+    parameters: Sequence[Tensor]
+    logs: Sequence[nn.Parameter]
+    weights: Tensor
+    accelerator: Accelerator
+
+    def learned(self) -> list[float]:
+        """What each task's losses are multiplied by: its fixed weight times ½·exp(−s)."""
+        return self._factors().tolist()
+
+    def __call__(self, losses: Losses) -> None:
+        """Set `.grad`."""
+        here = torch.zeros_like(self.weights).index_add_(0, losses.index, torch.ones_like(losses.values.detach()))
+        there = [count > 0 for count in total(self.accelerator, here).tolist()]
+        loss = (losses.values * self._factors()[losses.index]).sum() / losses.samples
+        for log, present in zip(self.logs, there, strict=True):
+            if present:  # in every process, whose gradients are added: each has its part
+                loss = loss + 0.5 * log / self.accelerator.num_processes
+        self.accelerator.backward(loss)
+        own = [log.grad if present else None for log, present in zip(self.logs, there, strict=True)]
+        everything = [*self.parameters, *self.logs]
+        set_gradients(self.accelerator, everything, [*(p.grad for p in self.parameters), *own])
+
+    def _factors(self) -> Tensor:
+        return self.weights * 0.5 * torch.exp(-torch.stack(list(self.logs)))
+
+
+def started(tasks: int, device: torch.device) -> list[nn.Parameter]:
+    """s_t = 0: every loss counts half."""
+    return [nn.Parameter(torch.zeros((), device=device)) for _ in range(tasks)]

@@ -1,0 +1,276 @@
+"""Two passes in an epoch: each trains what is its, and nothing else moves by a bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from taskfold import LoRA, Method, MultiTask, OverParameterised, Poly, TensorPolyI
+from taskfold.train import CheckpointError, JointSettings, OptimizerSettings, TaskSet, train_task, train_together
+from taskfold.train._passes import Plan, Turn
+
+from .images import NAMES, Images, Watched, collate, images, losses
+from .joint import ONE_STEP, PRIVATE, QUICK, SGD, everything, points, sets, team
+
+OVER = OverParameterised(rank=3, diagonals=2)
+POLY = Poly(rank=2, skills=3)
+DECAY = OptimizerSettings(optimizer="adamw", lr=0.05, weight_decay=0.1)
+KINDS = ("factors", "routing", "diagonal", "norm", "head")
+BY_LOSS = QUICK.model_copy(update={"select_by": "loss", **dict.fromkeys(KINDS, DECAY)})
+
+
+def quick(**changes: Any) -> JointSettings:
+    return JointSettings.model_validate({**dict(BY_LOSS), **changes})
+
+
+def train(model: MultiTask, settings: JointSettings, **changes: Any) -> Any:
+    return train_together(
+        model, **{"tasks": images(), "objective": losses, "collate": collate, **changes}, settings=settings
+    )
+
+
+def of_kinds(model: MultiTask, kinds: tuple[str, ...]) -> set[str]:
+    """Names of the tasks' own parameters of these kinds."""
+    those = {id(p) for name in NAMES for kind in kinds for p in model[name].groups().get(kind, [])}
+    return {key for key, p in model.named_parameters(remove_duplicate=False) if id(p) in those}
+
+
+CASES = {
+    "diagonals": (OVER, True, ("diagonal",)),
+    "routing": (POLY, False, ("routing",)),
+    "routing and head": (TensorPolyI(rank=2, tensor_rank=2, order=2), False, ("routing", "head")),
+    "private factors": (LoRA(rank=2, norm=True), True, ("factors",)),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "changes"),
+    [
+        *((case, {}) for case in CASES),
+        *((case, {"weighting": "uncertainty"}) for case in CASES),
+        *((case, {"balance": "upgrad"}) for case in CASES if case != "private factors"),
+    ],
+    ids=str,
+)
+def test_each_pass_moves_only_what_is_its(case: str, changes: dict[str, Any]) -> None:
+    method, norm, kinds = CASES[case]
+    model, watched = team(method, norm=norm), Watched()
+    lengths = {"epochs": 3, "alone_epochs": 1, "batch_size": 10, "reestimate_norm": False}
+    settings = quick(alternate=kinds, clip_norm=1.0, **lengths, **changes)
+    needed = {key: p.requires_grad for key, p in model.named_parameters()}
+    train(model, settings, objective=watched)
+    assert {key: p.requires_grad for key, p in model.named_parameters()} == needed
+    first = of_kinds(model, kinds)
+    rest = {key for key, trained in needed.items() if trained} - first
+    passes = [0, 0, 1, 0, 1]
+    assert len(watched.trained) == 3 * len(passes)
+    moved_in: tuple[set[str], set[str]] = set(), set()
+    for step, moved in enumerate(watched.moved()):
+        turn = passes[step // 3]
+        parameters = moved & (first | rest)  # beside them running statistics move
+        assert watched.trained[step] == (rest if turn else first)
+        assert parameters <= (rest if turn else first)
+        moved_in[turn].update(parameters)
+    assert moved_in == (first, rest)
+
+
+def test_what_does_not_train_in_a_pass_needs_no_gradient_and_its_statistics_move() -> None:
+    model, watched = team(OVER, norm=True), Watched()
+    settings = quick(alternate=["diagonal"], epochs=1, batch_size=10, reestimate_norm=False)
+    train(model, settings, objective=watched)
+    first = of_kinds(model, ("diagonal",))
+    assert [trained == first for trained in watched.trained] == [True] * 3 + [False] * 3
+    assert not any(trained & first for trained in watched.trained[3:])
+    for moved, run in zip(watched.moved(), watched.names[1:], strict=True):
+        for name in NAMES:
+            running = {key for key in moved if key.startswith(f"tasks.{name}.") and "running_mean" in key}
+            assert bool(running) == (name in run)
+
+
+@pytest.mark.parametrize("changes", [{}, {"task_weights": {"a": 5.0, "b": 0.0}}, {"weighting": "uncertainty"}], ids=str)
+def test_alone_each_trains_by_its_own_tasks_loss_whatever_the_weights(changes: dict[str, Any]) -> None:
+    model, oracle = team(OVER), team(OVER)
+    same = {"batch_size": 30, "max_steps": None, "epochs": 1, "diagonal": SGD, "task_weights": {}}
+    one = ONE_STEP.model_copy(update={**same, "alternate": ("diagonal",), **changes})
+    watched = Watched()
+    train(model, one, objective=watched)
+    after = watched.before[1]
+    data = Images(30)
+    oracle.train()
+    batch = collate([data[index] for index in range(30)])
+    for name in NAMES:
+        values = losses(oracle, batch, [name])[name]
+        diagonals = oracle[name].groups()["diagonal"]
+        gradients = torch.autograd.grad(values.sum() / 30, diagonals)
+        names = {id(p): key for key, p in oracle.named_parameters()}
+        for diagonal, gradient in zip(diagonals, gradients, strict=True):
+            wanted = (diagonal - 0.1 * gradient).detach()
+            found = torch.frombuffer(bytearray(after[names[id(diagonal)]]), dtype=torch.float32).reshape(wanted.shape)
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_passes_draw_orders_of_their_own() -> None:
+    data = images()
+    train(team(POLY), quick(alternate=["routing"], epochs=3, alone_epochs=1), tasks=data)
+    drawn: Any = next(iter(data.values())).train
+    orders = [[index for number, index in drawn.drawn if number == n] for n in range(5)]
+    assert [sorted(order) for order in orders] == [list(range(30))] * 5
+    assert len({*map(tuple, orders)}) == 5
+    assert len(drawn.drawn) == 5 * 30
+
+
+def test_with_data_of_each_task_too() -> None:
+    model = team(POLY)
+    settings = quick(alternate=["routing"], epochs=2, select_by="accuracy")
+    result = train_together(model, sets(), settings)
+    assert [point["step"] for point in result.curve] == [10, 20]
+
+
+UNCERTAIN, BALANCED = {"weighting": "uncertainty"}, {"balance": "upgrad"}
+
+
+@pytest.mark.parametrize(
+    ("when", "changes"),
+    [((0, 3), {}), ((1, 7), UNCERTAIN), ((2, 0), UNCERTAIN), ((3, 5), BALANCED), ((4, 29), UNCERTAIN)],
+    ids=str,
+)
+def test_interrupted_in_any_pass_it_goes_on_to_the_same_bits(
+    when: tuple[int, int], changes: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = quick(alternate=["diagonal"], alone_epochs=1, epochs=3, log_every=1, **changes)
+    whole = team(OVER, norm=True)
+    result = train(whole, settings, folder=tmp_path / "whole")
+    model = team(OVER, norm=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(model, settings, tasks=images(stop=when), folder=tmp_path / "cut")
+    assert all(p.grad is None for p in model.parameters())
+    assert all(p.requires_grad for name in NAMES for p in model[name].parameters())
+    other = team(OVER, norm=True, seed=3)
+    later = train(other, settings, folder=tmp_path / "cut")
+    assert later.resumed
+    assert everything(other) == everything(whole)
+    assert [timeless(point) for point in later.curve] == [timeless(point) for point in result.curve]
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    again = train(team(OVER, norm=True, seed=4), settings, folder=tmp_path / "cut")
+    assert again.as_json() == later.as_json()
+    with pytest.raises(CheckpointError, match=r"settings\.alone_epochs was 1, is now 2"):
+        train(other, settings.model_copy(update={"alone_epochs": 2}), folder=tmp_path / "cut")
+
+
+def test_the_log_and_the_curve_say_which_pass_it_was(tmp_path: Path) -> None:
+    settings = quick(alternate=["diagonal"], alone_epochs=1, epochs=2, log_every=100)
+    result = train(team(OVER), settings, folder=tmp_path)
+    said = [(line["epoch"], line["pass"], line["step"]) for line in lines(tmp_path) if line["event"] == "step"]
+    assert said == [(1, "diagonal", 4), (2, "diagonal", 8), (2, "rest", 12)]
+    assert ["first" in point for point in result.curve] == [False, True]
+    first = result.curve[1]["first"]
+    assert first["train_loss"] > 0
+    assert {*first["tasks"]} == {*NAMES}
+    # Rates fall over all steps of both passes: one factor for every kind.
+    ratios = [line["lr"]["diagonal"] for line in lines(tmp_path) if line["event"] == "step"]
+    assert ratios == sorted(ratios, reverse=True)
+    assert ratios[0] > ratios[1] > ratios[2]
+
+
+@pytest.mark.parametrize("alone", [0, 1, 3])
+@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize("steps", [None, 17, 23, 40])
+def test_a_plan_is_all_passes_one_after_another(alone: int, turns: int, steps: int | None) -> None:
+    plan = Plan([Turn(Mock(), [], name=str(n)) for n in range(turns)], alone, 4, epochs=5, max_steps=steps or 36)
+    wanted, epoch = [], 0
+    while len(wanted) < (steps or 36):
+        for place in range(1 if epoch < alone else turns):
+            wanted += [(epoch, place)] * 4
+        epoch += 1
+    wanted = wanted[: steps or 36]
+    found = [(n, one) for n in range(plan.epochs) for one in plan.passes(n)]
+    assert [(n, one.place) for n, one in found for _ in range(one.steps)] == wanted
+    assert [one.number for _, one in found] == list(range(len(found)))
+    assert all(one.turn is plan.turns[one.place] for _, one in found)
+    assert plan.passes(plan.epochs) == []
+
+
+def test_a_training_by_steps_may_end_within_a_pass() -> None:
+    settings = quick(alternate=["routing"], max_steps=9, epochs=1)
+    result = train(team(POLY), settings)
+    assert [point["step"] for point in result.curve] == [8, 9]
+    assert "first" not in result.curve[1]
+
+
+def test_a_task_that_has_nothing_in_a_pass_waits_for_the_other() -> None:
+    model = team(POLY)
+    model.add_task("plain", 2, method=PRIVATE)
+    both = sets() | {"plain": TaskSet(points("a", 20), points("a", 7, 1))}
+    settings = quick(alternate=["routing"], batch_size=2, epochs=1, select_by="accuracy")
+    before = everything(model)
+    train_together(model, both, settings)
+    after = everything(model)
+    assert all(before[key] != after[key] for key in before if key.startswith("tasks.plain."))
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        (POLY, {"alternate": ["diagonal"]}, r"names 'diagonal'.*there are: factors, head, routing"),
+        (POLY, {"alternate": ["head", "factors", "routing"]}, "leaves nothing for the second pass"),
+        (
+            POLY,
+            {"alternate": ["factors"], "balance": "upgrad"},
+            "balance='upgrad' needs something that the tasks share",
+        ),
+        (POLY, {"alternate": ["uncertainty"], "weighting": "uncertainty"}, "names 'uncertainty'"),
+        (
+            POLY,
+            {"alternate": ["routing"], "alone_epochs": 2, "max_steps": 9},
+            "9 steps end before anything but routing",
+        ),
+    ],
+)
+def test_what_cannot_alternate_says_so(method: Method, changes: dict[str, Any], message: str) -> None:
+    model = team(method)
+    before = everything(model)
+    with pytest.raises(ValueError, match=message):
+        train(model, quick(**changes))
+    assert everything(model) == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"alone_epochs": 1}, "alone_epochs=1 needs kinds"),
+        ({"alternate": ["head", "head"]}, "names a kind twice"),
+        ({"alternate": ["head"], "epochs": 3, "alone_epochs": 3}, "alone_epochs=3 leaves no epoch"),
+        ({"weighting": "uncertainty", "balance": "upgrad"}, "does not go with weighting='uncertainty'"),
+        ({"uncertainty": {"lr": 1.0}}, "uncertainty is the optimiser of weighting='uncertainty'"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        JointSettings.model_validate(wrong)
+
+
+def test_joint_settings_survive_json_and_are_described() -> None:
+    settings = JointSettings(alternate=("diagonal",), alone_epochs=1, weighting="uncertainty")
+    assert JointSettings.model_validate_json(settings.model_dump_json()) == settings
+    assert JointSettings.model_validate_json(JointSettings().model_dump_json()) == JointSettings()
+    assert all(field.description for field in JointSettings.model_fields.values())
+    assert JointSettings.later() <= JointSettings.model_fields.keys()
+
+
+def test_a_single_task_by_itself_has_one_pass() -> None:
+    with pytest.raises(ValueError, match=r"alternate=\('head',\).*train_together"):
+        train_task(team(PRIVATE), "a", points("a", 20), points("a", 7), quick(alternate=["head"]))
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [timeless(json.loads(line)) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def timeless(line: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if key not in ("time", "seconds", "samples_per_second")}
