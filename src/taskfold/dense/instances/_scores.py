@@ -1,0 +1,89 @@
+"""Mean average precision of boxes and masks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
+
+from ...data._errors import require
+from ._matching import SOLID
+
+NAMES = {"bbox": "box", "segm": "mask"}
+
+
+class InstanceScores:
+    """COCO's mean average precision, counted batch by batch; torchmetrics and pycocotools compute it.
+
+    AP of a class is the area under its curve of precision over recall (101 points), over the whole data set, the 100
+    surest detections of an image counted; `map` is its mean over classes that occur and over the IoU from 0.50 to 0.95
+    in steps of 0.05, `map50` and `map75` that at one IoU. `box_…` takes the IoU of boxes, `mask_…` that of masks (a
+    detection's from 0.5 on). All are 0 to 1, and higher is better.
+
+    Args:
+        masks: whether masks are scored, too.
+
+    Raises:
+        MissingExtraError: pycocotools is not installed.
+    """
+
+    def __init__(self, masks: bool = True) -> None:
+        require("pycocotools.mask", "pycocotools")
+        self._kinds = ("bbox", "segm") if masks else ("bbox",)
+        self._metric = MeanAveragePrecision(iou_type=self._kinds, backend="pycocotools")
+        self._metric.warn_on_many_detections = False
+
+    def update(self, found: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> None:
+        """Count detections, as a torchvision detector gives them, and what is true; one of each per image.
+
+        Raises:
+            ValueError: there are not as many of both, masks are wanted and not there, or scores are not finite.
+        """
+        if len(found) != len(targets):
+            raise ValueError(f"found and targets must be one per image, found {len(found)} and {len(targets)}")
+        if "segm" in self._kinds and any("masks" not in one for one in (*found, *targets)):
+            raise ValueError("masks are to be scored, and not all have them: give them, or InstanceScores(masks=False)")
+        if any(not one["scores"].isfinite().all() for one in found):
+            raise ValueError("scores hold NaN or infinite numbers: the network has diverged")
+        with _quiet():
+            self._metric.update([self._plain(one) for one in found], [self._plain(one) for one in targets])
+
+    def result(self) -> dict[str, float]:
+        """`box_map`, `box_map50`, `box_map75`, and `mask_…` alike; over all processes, where there are several.
+
+        Raises:
+            ValueError: no image was counted, or none with an object.
+        """
+        if not self._metric.update_called:
+            raise ValueError("nothing was counted; a data set must hold at least one image")
+        with _quiet():
+            made = self._metric.compute()
+        several = len(self._kinds) > 1
+        found = {
+            f"{NAMES[kind]}_{ours}": float(made[f"{kind}_{theirs}" if several else theirs])
+            for kind in self._kinds
+            for ours, theirs in (("map", "map"), ("map50", "map_50"), ("map75", "map_75"))
+        }
+        if found["box_map"] < 0:  # which stands for undefined
+            raise ValueError("no image has an object, so that precision is undefined; a data set must hold some")
+        return found
+
+    def _plain(self, one: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        kept = {key: one[key].detach().cpu() for key in ("boxes", "labels", "scores") if key in one}
+        if "segm" not in self._kinds:
+            return kept
+        masks = one["masks"].detach().cpu()
+        if masks.dim() == 4:  # a detector's
+            masks = masks.squeeze(1)
+        return {**kept, "masks": masks >= SOLID if masks.is_floating_point() else masks > 0}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pycocotools 2.0.11 has not followed NumPy 2 in all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
