@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from claims import claimed
 
 from taskfold import backbones
 from taskfold.demo import Bench, Contender, RoutingPlan, routing_plan, words_of
@@ -50,22 +49,6 @@ def run(with_words: Bench, contender: Contender, seed: int, name: str = "", **mo
         if path:
             record = with_words.run(contender, seed, routing=not (seed or more)) | more
             write_atomically(path, json.dumps(record, ensure_ascii=False).encode())
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[Path | None]:
-    """The file, empty and ours to write; None if another process was first. What is not finished is given back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.open("x").close()
-    except FileExistsError:
-        yield None
-        return
-    try:
-        yield path
-    except BaseException:
-        path.unlink()
-        raise
 
 
 def records() -> list[dict[str, Any]]:

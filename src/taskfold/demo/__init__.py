@@ -1,6 +1,10 @@
 """The main jobs on real data, methods side by side, with proofs and a report."""
 
 from ._demos import DEMOS
+from ._dense_plan import SINGLE, DenseContender, DensePlan, dense_contenders, dense_plan
+from ._dense_results import dense_document
+from ._dense_run import run_dense_demo
+from ._dense_stages import DenseBench
 from ._plan import Compare, Entry, Plan, plan
 from ._routing_data import words_of
 from ._routing_plan import Contender, RoutingPlan, Way, contenders, routing_plan
@@ -11,18 +15,26 @@ from ._run import run_demo
 
 __all__ = [
     "DEMOS",
+    "SINGLE",
     "Bench",
     "Compare",
     "Contender",
+    "DenseBench",
+    "DenseContender",
+    "DensePlan",
     "Entry",
     "Plan",
     "RoutingPlan",
     "Way",
     "contenders",
+    "dense_contenders",
+    "dense_document",
+    "dense_plan",
     "plan",
     "routing_document",
     "routing_plan",
     "run_demo",
+    "run_dense_demo",
     "run_routing_demo",
     "words_of",
 ]

@@ -53,7 +53,7 @@ def routing_document(
     if variants:
         comparisons.append(variant_table([run for run in records if run["seed"] == plan.seeds[0]], variants))
     if failed := [run for run in records if "failed" in run]:
-        comparisons.append(_failures(failed))
+        comparisons.append(failures(failed))
     studies = [loss_study(done)]
     for key, title in (("tensor_rank", "tensor rank"), ("order", "order")):
         other = "order" if key == "tensor_rank" else "tensor_rank"
@@ -110,7 +110,7 @@ def together_table(records: Sequence[Record]) -> Document:
         {"title": "seconds", "kind": "seconds"},
     ]
     rows = []
-    for label, runs in _by_label(records).items():
+    for label, runs in grouped(records).items():
         trained = [run["training"] for run in runs]
         counted = trained[0]["parameters"]
         cells = [
@@ -196,10 +196,10 @@ def variant_table(records: Sequence[Record], variants: Sequence[Record]) -> Docu
 def loss_study(records: Sequence[Record]) -> Document:
     """Validation loss of joint training against steps, by method."""
     series = []
-    for label, runs in _by_label(records).items():
+    for label, runs in grouped(records).items():
         curves = [run["training"]["curve"] for run in runs]
         points = [measured(curve[n]["val_loss"] for curve in curves) for n in range(min(map(len, curves)))]
-        series.append(_series(label, [point["step"] for point in curves[0]], points))
+        series.append(series_of(label, [point["step"] for point in curves[0]], points))
     note = "Words of the training languages that were not trained on; the band is one standard deviation over seeds."
     return {"title": "Validation loss by method", "x": "step", "y": "loss per byte", "note": note, "series": series}
 
@@ -212,7 +212,7 @@ def size_study(records: Sequence[Record], key: str, title: str) -> list[Document
     def line(label: str, value: Callable[[Record], float | None]) -> Document:
         by_x = [[value(run) for run in ordered if run["settings"][key] == at] for at in xs]
         points = [measured(v for v in values if v is not None) for values in by_x]
-        return _series(label, xs, points)
+        return series_of(label, xs, points)
 
     def matched(way: str) -> Callable[[Record], float | None]:
         return lambda run: next(
@@ -245,12 +245,14 @@ def _unmoved(name: str, records: Sequence[Record], plan: RoutingPlan) -> Documen
     }
 
 
-def _failures(records: Sequence[Record]) -> Document:
+def failures(records: Sequence[Record]) -> Document:
+    """What failed, and why."""
     rows = [{"label": f"{run['label']}, seed {run['seed']}", "cells": [run["failed"]]} for run in records]
     return {"title": "Failed", "columns": ["why"], "rows": rows}
 
 
-def _series(label: str, x: Sequence[float], points: Sequence[Document]) -> Document:
+def series_of(label: str, x: Sequence[float], points: Sequence[Document]) -> Document:
+    """A line of a study, of cells that `measured` made."""
     spread = {"std": [p.get("std") for p in points]} if any("std" in p for p in points) else {}
     return {"label": label, "x": list(x), "mean": [p["mean"] for p in points], **spread}
 
@@ -259,7 +261,8 @@ def _mean(transfer: Record, key: str) -> float:
     return fmean(found[key] for found in transfer["languages"].values())
 
 
-def _by_label(records: Sequence[Record]) -> dict[str, list[Record]]:
+def grouped(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records by label, in order."""
     found: dict[str, list[Record]] = {}
     for run in records:
         found.setdefault(run["label"], []).append(run)
