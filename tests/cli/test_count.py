@@ -25,7 +25,7 @@ def test_the_papers_counts(run: Run, model: str, method: str, rank: int, factors
     result = run("count", "--model", model, "--method", method, "--set", f"rank={rank}", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
-    assert set(found) == {"backbone", "per_task", "shared", "routing", "adapter_total"}
+    assert set(found) == {"backbone", "per_task", "shared", "routing", "adapter_total", "contracted"}
     assert set(found["per_task"]) == {"factors", "norm", "head"}
     assert found["per_task"]["factors"] == factors
 

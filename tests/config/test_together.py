@@ -116,6 +116,12 @@ def test_what_joint_tasks_cannot_have_of_their_own(tmp_path: Path, own: str, mes
         (tfold.LoRA(sharing="shared"), True),
         (tfold.Poly(), True),
         (tfold.FTN(sharing="tensorpoly-i"), True),
+        (tfold.HardSharing(), True),
+        (tfold.OverParameterised(), True),
+        (tfold.ExpandNet(), True),
+        (tfold.RepVGG(), True),
+        (tfold.FineTuning(), False),
+        (tfold.HeadNorm(), False),
     ],
 )
 def test_who_shares(method: Method, expected: bool) -> None:

@@ -43,7 +43,7 @@ def test_what_it_comes_to(tmp_path: Path) -> None:
     [
         (("from: runs/lemmas", ""), "from: is missing"),
         (("from: runs/lemmas", "form: runs/lemmas"), "form: key is not known; did you mean from?"),
-        (("from: runs/lemmas", "origin: runs/lemmas"), "origin: key is not known (known: begin, corrupt, from,"),
+        (("from: runs/lemmas", "origin: runs/lemmas"), "origin: key is not known (known: begin, corrupt, dense, from,"),
         (("output:", "mode: zz\noutput:"), "mode: must be 'all', 'mu' or 'z', found 'zz'"),
         (("output:", "begin: end\noutput:"), "begin: must be 'mean' or 'even', found 'end'"),
         (("output:", "shots: 0\noutput:"), "shots: must be > 0, found 0"),
@@ -71,4 +71,4 @@ def test_the_other_command_is_named(tmp_path: Path) -> None:
 def test_the_documentations_examples_are_read(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
     found = [load_any(write(tmp_path, text)) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
-    assert [type(one) for one in found] == [Config, TransferConfig]
+    assert [type(one) for one in found] == [Config, TransferConfig, Config]

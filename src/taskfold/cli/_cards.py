@@ -85,6 +85,7 @@ def _task(contents: Contents) -> dict[str, Any]:
     header, info = contents.header, contents.header["info"]
     return {
         "task": header["task"],
+        "data": info["preprocessing"].get("kind", "images"),
         "method": header["method"],
         "head": header["head"],
         "labels": info["labels"],

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
+from ..config._backbones import LoadedNetwork
 from ..config._parts import Plan, TaskPart
 from ..data import ImageSet, ImageTensors, Preprocessing, Source, TaskData, sound, unreadable
 from ..data._split import thin_out
@@ -19,7 +20,7 @@ from ..evaluate import evaluate
 from ..report import record
 from ..train import TaskSet
 from ._output import UserError, say
-from ._ready import Ready, Shown, Tested
+from ._ready import Ready, Shelf, Shown, Tested
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,21 @@ class ImageTask(Ready):
     origin: str
 
     @classmethod
-    def read(cls, plan: Plan, task: TaskPart) -> TaskData:
+    def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> TaskData:
         """Every image is decoded once."""
+        del shelf
         assert isinstance(task.source, Source)
         return sound([task.source.load(task.name, plan.split_seed)], plan.corrupt)[0]
 
     @classmethod
     def prepare(cls, task: TaskPart, data: TaskData, loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
         """With the preprocessing that backbone, data and configuration come to."""
+        assert isinstance(task.source, Source)
+        if isinstance(loaded, LoadedNetwork):
+            raise UserError(
+                f"network {loaded.name} puts out maps, for dense targets; tasks of images need one vector for an "
+                "image: timm:NAME, torchvision:NAME, packaged:efficientnet-lite0"
+            )
         base = Preprocessing.model_validate(known) if known else None
         return cls(data, task.preprocess(loaded, base), task.source.origin)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ..backbones import LoadedBackbone, load
+from ..backbones import LoadedBackbone
+from ..config._backbones import BackboneConfig, NetworkConfig, parse_backbone
 from ..config.run import Config
 from ..tasks import write_atomically
 from ._output import UserError
@@ -22,23 +23,19 @@ class Origin:
     """A backbone, and perhaps an inventory.
 
     Attributes:
-        model, weights, pretrained: as a configuration says them.
-        base: folder that a relative path in `model` counts from.
+        backbone: as a configuration says it.
+        base: folder that relative paths in it count from.
         inventory: file of what tasks share; None: they share nothing.
     """
 
-    model: str
-    weights: Path | None
-    pretrained: bool
+    backbone: BackboneConfig | NetworkConfig
     base: Path
     inventory: Path | None
 
     @classmethod
     def of(cls, config: Config, inventory: bool) -> Self:
         """Of a run that is described so."""
-        chosen = config.backbone
-        file = config.inventory_file if inventory else None
-        return cls(chosen.model, chosen.weights, chosen.pretrained, config.path.parent, file)
+        return cls(config.backbone, config.path.parent, config.inventory_file if inventory else None)
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -49,11 +46,11 @@ class Origin:
         """
         try:
             said = json.loads((folder / NAME).read_text(encoding="utf-8"))
-            weights, inventory = (said[key] and folder / said[key] for key in ("weights", "inventory"))
-            return cls(said["model"], weights, said["pretrained"], folder / said["base"], inventory)
+            base, inventory = folder / said.pop("base"), said.pop("inventory")
+            return cls(_noted(said, folder), base, inventory and folder / inventory)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{folder / NAME} is damaged; run the training's command again, which writes it") from None
 
     def write(self, folder: Path) -> None:
@@ -62,15 +59,23 @@ class Origin:
         def inside(path: Path | None) -> str | None:
             return path and Path(os.path.relpath(path, folder)).as_posix()
 
-        said: dict[str, Any] = {"model": self.model, "weights": inside(self.weights), "pretrained": self.pretrained}
+        chosen = self.backbone
+        said: dict[str, Any] = chosen.as_json()
+        if isinstance(chosen, BackboneConfig):
+            said["weights"] = inside(chosen.weights)
         said |= {"base": inside(self.base), "inventory": inside(self.inventory)}
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / NAME, json.dumps(said, ensure_ascii=False, indent=1).encode())
 
     def load_backbone(self) -> LoadedBackbone:
         """The network with its weights."""
-        weights = self.weights and self.weights.absolute()
-        return load(self.model, weights=weights, pretrained=self.pretrained, base=self.base)
+        return self.backbone.load(self.base)
+
+
+def _noted(said: dict[str, Any], folder: Path) -> BackboneConfig | NetworkConfig:
+    if "network" not in said:
+        said["weights"] = said["weights"] and folder / said["weights"]
+    return parse_backbone(said, str(folder / NAME))
 
 
 def origin_of(file: Path) -> Origin | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,13 +14,21 @@ from .. import MultiTask
 from ..backbones import LoadedBackbone
 from ..config._parts import Plan, TaskPart
 from ..config.run import Config
-from ._images import ImageTask
 from ._output import UserError
-from ._ready import Ready
-from ._texts import TextTask
+from ._ready import PlacedError, Ready, Shelf
 
-READY: Mapping[str, type[Ready]] = {kind.kind: kind for kind in (ImageTask, TextTask)}
-"""What becomes of a task, by its kind of data."""
+READY: Mapping[str, str] = {"images": "_images:ImageTask", "texts": "_texts:TextTask", "dense": "_dense:DenseTask"}
+"""What becomes of a task, by its kind of data; imported when there is such a task."""
+
+
+def ready_kind(name: str) -> type[Ready]:
+    """What becomes of a task of that kind of data.
+
+    Raises:
+        ImportError: an extra is not installed.
+    """
+    module, _, kind = READY[name].partition(":")
+    return getattr(import_module(f"{__package__}.{module}"), kind)
 
 
 @dataclass(frozen=True)
@@ -35,14 +44,6 @@ class Opened:
     model: MultiTask
     loaded: LoadedBackbone
     known: Mapping[str, Any] | None = None
-
-
-class PlacedError(ValueError):
-    """What is wrong, and the key of the configuration that it is wrong with."""
-
-    def __init__(self, place: str, text: str) -> None:
-        super().__init__(text)
-        self.place = place
 
 
 Adding = Callable[[Opened, TaskPart, Ready], None]
@@ -82,11 +83,14 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
     """
     problems: list[tuple[str, str]] = []
     data: dict[str, Any] = {}
+    shelf: Shelf = {}
     for index, task in enumerate(plan.parts):
         try:
-            data[task.name] = READY[task.kind.name].read(plan, task)
+            data[task.name] = ready_kind(task.kind.name).read(plan, task, shelf)
+        except PlacedError as error:
+            problems.append((plan.key(index, error.place), str(error)))
         except (ValueError, OSError, ImportError) as error:
-            problems += [(f"tasks[{index}].source", text.strip()) for text in _each(str(error), task.name)]
+            problems += [(plan.key(index, "source"), text.strip()) for text in _each(str(error), task.name)]
     try:
         opened = opening()
     except (ValueError, OSError, ImportError) as error:
@@ -102,10 +106,12 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
             continue
         place = ground
         try:
-            one = READY[task.kind.name].prepare(task, data[task.name], opened.loaded, opened.known)
+            one = ready_kind(task.kind.name).prepare(task, data[task.name], opened.loaded, opened.known)
             place = plan.method_key(index)
             add(opened, task, one)
             ready.append(one)
+        except PlacedError as error:
+            problems.append((plan.key(index, error.place), str(error)))
         except ValueError as error:
             problems.append((place, str(error)))
     if problems:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel
+from torch import nn
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
@@ -20,32 +21,71 @@ class Tested:
     """What a task does on its test data.
 
     Attributes:
-        accuracy: the one number that stands for it, 0 to 1.
-        metrics: shares of right answers, 0 to 1, by name: `exact_match`; what a task file keeps, with `test_` before.
+        accuracy: the share of right answers that stands for it, 0 to 1; None: there is none such.
+        metrics: numbers by name: `exact_match`; what a task file keeps, with `test_` before.
         details: all of it as JSON.
         columns: title → text, for a table.
         count: samples; `unit` says of what.
+        others: those of the metrics that are no shares from 0 to 1.
+        table: title of the table that it belongs in, with all that is measured alike.
+        split: what was measured.
     """
 
-    accuracy: float
+    accuracy: float | None
     metrics: Mapping[str, float]
     details: Mapping[str, Any]
     columns: Mapping[str, str]
     count: int
     unit: str
+    others: frozenset[str] = frozenset({"loss"})
+    table: str = "Each task"
+    split: str = "test"
 
     def __str__(self) -> str:
-        shares = (f"{name.replace('_', ' ')} {value:.1%}" for name, value in self.metrics.items() if name != "loss")
-        return f"test {', '.join(shares)} on {self.count:,} {self.unit}"
+        said = (f"{title_of(name)} {self.written(name)}" for name in self.metrics if name != "loss")
+        return f"{self.split} {', '.join(said)} on {self.count:,} {self.unit}"
+
+    def written(self, name: str, digits: int = 1) -> str:
+        """One of the metrics, for people."""
+        value = self.metrics[name]
+        return f"{value:.4g}" if name in self.others else f"{value:.{digits}%}"
+
+
+def title_of(metric: str) -> str:
+    """A metric's name for people."""
+    return metric.replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A few samples of a task and what it says to them, for the report: pictures, or rows of a table."""
+    """A few samples of a task and what it says to them, for the report: pictures, or rows of a table.
+
+    Attributes:
+        predictions: images with a class.
+        rows, titles: of a table.
+        scenes: images with maps, as the report's `images`, each with one view.
+        legend: of the maps.
+    """
 
     predictions: list[dict[str, Any]] = field(default_factory=list)
     rows: list[tuple[str, list[str]]] = field(default_factory=list)
     titles: tuple[str, ...] = ()
+    scenes: list[dict[str, Any]] = field(default_factory=list)
+    legend: dict[str, Any] = field(default_factory=dict)
+
+
+Shelf = dict[str, Any]
+"""Data that several tasks of a configuration have in common, once they are read."""
+Joint = tuple[Mapping[str, TaskSet] | Mapping[tuple[str, ...], TaskSet], Mapping[str, Any]]
+"""The data of tasks that are trained together, and the seams of that."""
+
+
+class PlacedError(ValueError):
+    """What is wrong, and the key of the configuration that it is wrong with."""
+
+    def __init__(self, place: str, text: str) -> None:
+        super().__init__(text)
+        self.place = place
 
 
 class Ready(ABC):
@@ -53,16 +93,24 @@ class Ready(ABC):
 
     Attributes:
         kind: name of the `config._kinds.Kind`.
+        batch: samples of one forward pass where nothing is said.
     """
 
     kind: ClassVar[str]
+    batch: ClassVar[int] = 64
 
     @classmethod
     @abstractmethod
-    def read(cls, plan: Plan, task: TaskPart) -> Any:
+    def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> Any:
         """Read and check the data of a task that is to be trained.
 
+        Args:
+            plan: the configuration.
+            task: what it says of the task.
+            shelf: where to keep what other tasks may need.
+
         Raises:
+            PlacedError: what is wrong with another key of the task than `source`.
             ValueError, OSError, ImportError: what is wrong with them.
         """
 
@@ -78,6 +126,7 @@ class Ready(ABC):
             known: what `information` was of a task that this one follows.
 
         Raises:
+            PlacedError: what is wrong with a key of the task.
             ValueError: they do not go together.
         """
 
@@ -95,6 +144,25 @@ class Ready(ABC):
         Raises:
             ValueError, OSError, ImportError: what is wrong with them.
         """
+
+    @classmethod
+    def stored_head(cls, information: Mapping[str, Any], loaded: LoadedBackbone) -> nn.Module | None:
+        """A module to load a task's head into; None: the task file says all of it.
+
+        Args:
+            information: what the file keeps as preprocessing.
+            loaded: the backbone.
+
+        Raises:
+            ValueError: there is none for this backbone.
+        """
+        del information, loaded
+        return None
+
+    @classmethod
+    def joint(cls, tasks: Sequence[Ready], seed: int) -> Joint:
+        """What joint training asks for, of all tasks at once; `seed` is that of augmentation."""
+        return {task.name: task.sets(seed) for task in tasks}, tasks[0].seams
 
     @abstractmethod
     def few(self, shots: int, seed: int) -> Self:
@@ -116,8 +184,8 @@ class Ready(ABC):
 
     @property
     @abstractmethod
-    def head(self) -> int | None:
-        """Outputs of a head; None: the backbone's own output."""
+    def head(self) -> int | nn.Module | None:
+        """Outputs of a head, or a new module; None: the backbone's own output."""
 
     @property
     @abstractmethod

@@ -14,7 +14,8 @@ from ..model import MultiTask
 from ..report import record, summary_table, write_report
 from ..tasks import write_atomically
 from ._output import say, show
-from ._ready import Ready, Shown, Tested
+from ._ready import Ready, Shown, Tested, title_of
+from ._scenes import merged_scenes
 
 SERIES = 8
 """Lines of a figure that can be told apart."""
@@ -35,7 +36,8 @@ class Story:
 
     def __init__(self, plan: Plan, command: str, loaded: LoadedBackbone, tasks: Sequence[Ready]) -> None:
         self.plan, self.start = plan, time.monotonic()
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, dict[str, dict[str, Any]]] = {}
+        self.plain: set[str] = set()
         self.samples: dict[str, Shown] = {}
         self.curves: dict[str, Curve] = {}
         self.note = ""
@@ -53,12 +55,14 @@ class Story:
         self.document["runs"].append(dict(run))
 
     def row(self, task: str, cells: Mapping[str, Any], tested: Tested) -> None:
-        """A task in the table of all of them."""
-        self.rows[task] = {**cells, **{name.replace("_", " "): value for name, value in tested.metrics.items()}}
+        """A task in the table of all that are measured alike."""
+        measured = {title_of(name): value for name, value in tested.metrics.items()}
+        self.rows.setdefault(tested.table, {})[task] = {**cells, **measured}
+        self.plain |= {title_of(name) for name in tested.others}
 
     def show(self, task: str, shown: Shown) -> None:
-        """Samples that are texts."""
-        if shown.rows:
+        """Samples, but for images with a class, which go with their run."""
+        if shown.rows or shown.scenes:
             self.samples[task] = shown
 
     def save(self, model: MultiTask) -> None:
@@ -66,6 +70,8 @@ class Story:
         self.document |= {"seconds": time.monotonic() - self.start, "environment": record.environment(model)}
         self.document["comparisons"] = [*self._table(), *self._said()]
         self.document["studies"] = [study for study in [self._losses()] if study]
+        if scenes := merged_scenes(self.samples):
+            self.document["scenes"] = [scenes]
         text = json.dumps(self.document, ensure_ascii=False, indent=1, allow_nan=False)
         write_atomically(self.plan.output / "results.json", text.encode())
 
@@ -82,25 +88,32 @@ class Story:
         say(f"Task files are in {self.plan.output / 'tasks'}, the report is {report}")
 
     def _table(self) -> list[dict[str, Any]]:
-        if not self.rows:
-            return []
-        titles = list(dict.fromkeys(title for row in self.rows.values() for title in row))
-        columns = [{"title": title, "kind": _kind(title)} for title in titles]
-        rows = [{"label": task, "cells": [_plain(row.get(t)) for t in titles]} for task, row in self.rows.items()]
+        notes = [self.note, *[""] * len(self.rows)]  # what holds for all tables is said once
+        return [self._of_rows(table, rows, note) for (table, rows), note in zip(self.rows.items(), notes, strict=False)]
+
+    def _of_rows(self, table: str, found: Mapping[str, Mapping[str, Any]], note: str) -> dict[str, Any]:
+        titles = list(dict.fromkeys(title for row in found.values() for title in row))
+        columns = [{"title": title, "kind": self._kind(title)} for title in titles]
+        rows = [{"label": task, "cells": [_plain(row.get(t)) for t in titles]} for task, row in found.items()]
         if len(rows) > 1:
-            rows.append({"label": "mean", "cells": [_mean([row.get(t) for row in self.rows.values()]) for t in titles]})
-        return [{"title": "Each task", "note": self.note, "first": "task", "columns": columns, "rows": rows}]
+            rows.append({"label": "mean", "cells": [_mean([row.get(t) for row in found.values()]) for t in titles]})
+        return {"title": table, "note": note, "first": "task", "columns": columns, "rows": rows}
+
+    def _kind(self, title: str) -> str:
+        known = {"numbers": "count", "bytes": "bytes", "seconds": "seconds", "mode": "number", "loss": "number"}
+        return known.get(title, "number" if title in self.plain else "percent")
 
     def _said(self) -> list[dict[str, Any]]:
-        if not self.samples:
+        texts = {task: shown for task, shown in self.samples.items() if shown.rows}
+        if not texts:
             return []
-        each = max(1, SAMPLES // len(self.samples))
+        each = max(1, SAMPLES // len(texts))
         rows = {
             f"{task}: {label}": cells
-            for task, shown in list(self.samples.items())[:SAMPLES]
+            for task, shown in list(texts.items())[:SAMPLES]
             for label, cells in shown.rows[:each]
         }
-        titles = next(iter(self.samples.values())).titles
+        titles = next(iter(texts.values())).titles
         return [
             {
                 "title": "What they say",
@@ -132,11 +145,6 @@ def points(curve: Curve) -> Curve:
     """A learning curve as a results document has it."""
     keys = ("epoch", "step", "train_loss", "val_loss", "val_accuracy")
     return [{key: _plain(point.get(key)) for key in keys} for point in curve]
-
-
-def _kind(title: str) -> str:
-    known = {"numbers": "count", "bytes": "bytes", "seconds": "seconds", "mode": "number", "loss": "number"}
-    return known.get(title, "percent")
 
 
 def _plain(value: Any) -> Any:

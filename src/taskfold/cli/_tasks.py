@@ -9,12 +9,13 @@ import torch
 
 from .. import MultiTask, Task
 from .._saving import read_inventory
-from ..backbones import LoadedBackbone, load
+from ..backbones import LoadedBackbone
+from ..config._backbones import BackboneConfig, NetworkConfig, parse_backbone
 from ..tasks import Named, TaskFileError, read_header
 from ._images import ImageTask
 from ._origin import inventory_for, origin_of
 from ._output import UserError
-from ._prepare import new_model
+from ._prepare import READY, new_model, ready_kind
 
 SUFFIX = ".safetensors"
 
@@ -46,8 +47,20 @@ def load_tasks(
     model = new_model(loaded).train(False)
     _load_inventories(model, {file: inventory or inventory_for(file) for file in standing})
     for file in by_name.values():
-        model.load_task(file)
+        add_stored(model, file, loaded)
     return model.to(best_device()), loaded
+
+
+def add_stored(model: MultiTask, file: Path, loaded: LoadedBackbone, name: str | None = None) -> Task:
+    """Add a task from its file, whatever its head.
+
+    Raises:
+        ValueError, TaskFileError: as for `MultiTask.load_task`; or its head does not stand on this backbone.
+    """
+    information = read_header(file)["info"]["preprocessing"]
+    kind = str(information.get("kind", ImageTask.kind))
+    head = ready_kind(kind).stored_head(information, loaded) if kind in READY else None
+    return model.load_task(file, name=name, head=head)
 
 
 def needs_inventory(header: dict[str, object]) -> bool:
@@ -76,10 +89,19 @@ def _load_inventories(model: MultiTask, places: Mapping[Path, Path]) -> None:
 
 def _backbone(spec: str | None, weights: Path | None, files: Sequence[Path]) -> LoadedBackbone:
     if spec is not None:
-        return load(spec, weights=weights)
+        return _said(spec, weights).load()
     if files and (noted := origin_of(files[0])) is not None:
         return noted.load_backbone()
     raise UserError("task files need --backbone: they stand on it, and its weights are not in them")
+
+
+def _said(spec: str, weights: Path | None) -> BackboneConfig | NetworkConfig:
+    found = parse_backbone(spec, "--backbone")
+    if weights is None:
+        return found
+    if isinstance(found, NetworkConfig):
+        raise UserError(f"--weights: {found.network} has them among its settings: '{{network: …, weights: {weights}}}'")
+    return found.model_copy(update={"weights": weights})
 
 
 def best_device() -> torch.device:

@@ -18,7 +18,7 @@ from ..text import Collator, Example, exact_match, few_shot, generate, rank_clas
 from ..text.configured import TextData, TextSettings, TextSource
 from ..train import TaskSet
 from ._output import UserError
-from ._ready import Ready, Shown, Tested
+from ._ready import Ready, Shelf, Shown, Tested
 
 READING = ("max_input", "max_target", "cut", "length_normalised", "num_beams")
 """Settings that a task is used with; the others are of its training."""
@@ -107,8 +107,9 @@ class TextTask(Ready):
     origin: str
 
     @classmethod
-    def read(cls, plan: Plan, task: TaskPart) -> TextData:
+    def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> TextData:
         """The examples of all three parts."""
+        del shelf
         assert isinstance(task.source, TextSource)
         data, origin = task.source.load(task.name, plan.split_seed), task.source.origin
         for part in ("train", "val", "test"):
@@ -121,6 +122,7 @@ class TextTask(Ready):
     @classmethod
     def prepare(cls, task: TaskPart, data: TextData, loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
         """With the tokenizer of the backbone."""
+        assert isinstance(task.source, TextSource)
         read = {key: value for key, value in (known or {}).items() if key in READING}
         settings = TextSettings.model_validate(read | task.text.model_dump(exclude_unset=True))
         return cls(data, Reader.of(loaded, settings, data.prompt), task.source.origin)

@@ -7,19 +7,17 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..config._parts import Plan, TaskPart
-from ..config.run import Config
+from ..config.run import Config, TaskConfig
 from ..model import MultiTask
 from ..report import record, routing_record
 from ..train import JointResult, Result, train_task, train_together
 from ._origin import Origin
 from ._output import UserError, say
 from ._prepare import Opened
-from ._ready import Ready, Tested
+from ._ready import Ready, Shown, Tested
 from ._same_data import claim
 from ._story import Story, points
 
-BATCH = 64
-"""Samples of one forward pass in tests."""
 R = TypeVar("R", bound=Result)
 
 
@@ -37,26 +35,36 @@ def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) ->
             Origin.of(plan, inventory=False).write(plan.output)
         shown = task.show(model)
         story.show(task.name, shown)
-        story.run(
-            {
-                "task": task.name,
-                "method": settings.method.name,
-                "label": labels[task.name],
-                "settings": dict(model[task.name].method["settings"]),
-                "seed": settings.train.seed,
-                "metrics": {**_named(tested), "val_accuracy": result.best["val_accuracy"]},
-                "parameters": {kind: count for kind, count in model[task.name].counts().items() if count},
-                "bytes": model[task.name].nbytes(),
-                "seconds": result.seconds,
-                "curve": points(result.curve),
-                "layers": record.layer_changes(model, task.name),
-                "predictions": shown.predictions,
-            }
-        )
+        if tested.accuracy is None:
+            story.row(task.name, {**_size(model, task), "seconds": result.seconds}, tested)
+            story.curves[task.name] = result.curve
+        else:
+            story.run(_run(model, task, settings, labels[task.name], result, tested, shown))
         save_task(plan, model, task, settings)
         story.save(model)
         say(f"{task.name}: {how(result)}, {tested}")
     return story if main else None
+
+
+def _run(
+    model: MultiTask, task: Ready, settings: TaskConfig, label: str, result: Result, tested: Tested, shown: Shown
+) -> dict[str, Any]:
+    """A training in a results document."""
+    own = model[task.name]
+    return {
+        "task": task.name,
+        "method": settings.method.name,
+        "label": label,
+        "settings": dict(own.method["settings"]),
+        "seed": settings.train.seed,
+        "metrics": {**_named(tested), "val_accuracy": result.best["val_accuracy"]},
+        "parameters": {kind: count for kind, count in own.counts().items() if count},
+        "bytes": own.nbytes(),
+        "seconds": result.seconds,
+        "curve": points(result.curve),
+        "layers": record.layer_changes(model, task.name),
+        "predictions": shown.predictions,
+    }
 
 
 def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> Story | None:
@@ -67,16 +75,8 @@ def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> S
     folder = plan.output / "together"
     if main:
         claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists(), joint=True)
-    result: JointResult = retold(
-        lambda: train_together(
-            model,
-            {task.name: task.sets(settings.seed) for task in tasks},
-            settings,
-            **tasks[0].seams,
-            folder=folder,
-            fresh=fresh,
-        )
-    )
+    sets, seams = type(tasks[0]).joint(tasks, settings.seed)
+    result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder, fresh=fresh))
     tests = {task.name: test(model, task) for task in tasks}
     if not main:
         return None
@@ -88,7 +88,7 @@ def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> S
         story.note = f"What the tasks share has {shared:,} numbers; numbers are what each has beside that."
     for task, said in zip(tasks, plan.tasks, strict=True):
         save_task(plan, model, task, said)
-        story.row(task.name, {"numbers": sum(model[task.name].counts().values())}, tests[task.name])
+        story.row(task.name, _size(model, task), tests[task.name])
         story.show(task.name, task.show(model))
     story.curves = {
         "mean of all tasks": result.curve,
@@ -144,13 +144,18 @@ def retold(training: Callable[[], R]) -> R:
 
 def test(model: MultiTask, task: Ready) -> Tested:
     """Measure a trained task; its file will say it too."""
-    tested = task.test(model, BATCH)
+    tested = task.test(model, task.batch)
     model[task.name].info.metrics |= _named(tested)
     return tested
 
 
 def _named(tested: Tested) -> dict[str, float]:
-    return {"test_accuracy": tested.accuracy} | {f"test_{name}": value for name, value in tested.metrics.items()}
+    main = {} if tested.accuracy is None else {"test_accuracy": tested.accuracy}
+    return main | {f"{tested.split}_{name}": value for name, value in tested.metrics.items()}
+
+
+def _size(model: MultiTask, task: Ready) -> dict[str, int]:
+    return {"numbers": sum(model[task.name].counts().values())}
 
 
 def save_task(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart) -> None:

@@ -1,25 +1,31 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 import typer
 from rich import box
 from rich.table import Table
 
 from .. import counting
-from ..backbones import load
 from ..config import build_method, parse_settings
+from ..config._backbones import LoadedNetwork, parse_backbone
 from ._output import emit, show
 
 
 def count(
-    model: Annotated[str, typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME, or module:function.")],
+    model: Annotated[
+        str,
+        typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME, module:function, or '{network: segnet, width: 16}'."),
+    ],
     method: Annotated[str, typer.Option(help="ftn, ftn-qv, ftn-output, lora, …")] = "ftn",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
     ] = None,
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 1,
-    head: Annotated[int | None, typer.Option(min=1, help="Outputs of each task's head; none if not given.")] = None,
+    head: Annotated[
+        int | None, typer.Option(min=1, help="Outputs of each task's head, or its channels; none if not given.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Count the parameters of a method on an architecture, exactly; no weights are loaded or fetched.
@@ -27,8 +33,12 @@ def count(
     taskfold count --model timm:resnet34 --method ftn --set rank=1 --json
     """
     made = build_method(method, parse_settings(set_ or []))
-    network = load(model, device="meta").network
-    found = counting.count(network, made, tasks=tasks, head=head)
+    loaded = parse_backbone(model, "--model").load(meta=True)
+    outputs: Any = head
+    if head is not None and isinstance(loaded, LoadedNetwork):
+        with torch.device("meta"):
+            outputs = loaded.heads(head)
+    found = counting.count(loaded.network, made, tasks=tasks, head=outputs)
     if json:
         emit(found.as_json())
     else:

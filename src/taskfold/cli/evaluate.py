@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -13,17 +13,16 @@ from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import parse
 from ..config._kinds import kind_of as kind_of_source
-from ..config._kinds import parse_source
+from ..config._kinds import words_of
+from ..config._sources import parse_source
 from ..config.run import Config, load_any
 from ..config.transfer import TransferConfig
-from ..data import Source
 from ..tasks import read_header
-from ..text.configured import TextSource
 from ._origin import Origin
 from ._output import UserError, emit, show
-from ._prepare import READY, new_model
+from ._prepare import new_model, ready_kind
 from ._ready import Tested
-from ._tasks import SUFFIX, best_device, kind_of, load_tasks, needs_inventory
+from ._tasks import SUFFIX, add_stored, best_device, kind_of, load_tasks, needs_inventory
 
 Found = list[tuple[str, Path, Tested]]
 
@@ -41,7 +40,9 @@ def evaluate(
     inventory: Annotated[
         Path | None, typer.Option(help="For task files that share one: its file, if not beside them.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples of one forward pass.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Samples of one forward pass; 64, or 8 of dense targets, if not given.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure saved tasks on their held-out test data.
@@ -69,7 +70,7 @@ def evaluate(
         show(_table(found))
 
 
-def _of_config(path: Path, batch_size: int) -> Found:
+def _of_config(path: Path, batch_size: int | None) -> Found:
     config = load_any(path)
     files = [config.task_file(task) for task in config.parts]
     if absent := [str(file) for file in files if not file.is_file()]:
@@ -81,9 +82,9 @@ def _of_config(path: Path, batch_size: int) -> Found:
         model.load_inventory(inventory)
     found: Found = []
     for settings, file in zip(config.parts, files, strict=True):
-        task = model.load_task(file, name=settings.name)
-        ready = READY[settings.kind.name].saved(settings.source, task, loaded, config)
-        found.append((task.name, file, ready.test(model, batch_size)))
+        task = add_stored(model, file, loaded, settings.name)
+        ready = ready_kind(settings.kind.name).saved(settings.source, task, loaded, config)
+        found.append((task.name, file, ready.test(model, batch_size or ready.batch)))
     return found
 
 
@@ -102,7 +103,7 @@ def _of_files(
     weights: Path | None,
     data: list[str] | None,
     inventory: Path | None,
-    batch_size: int,
+    batch_size: int | None,
 ) -> Found:
     if not data:
         raise UserError(
@@ -117,16 +118,18 @@ def _of_files(
     return [(name, file, _measure(model, loaded, model[name], source, batch_size)) for name, file, source in found]
 
 
-def _measure(
-    model: MultiTask, loaded: LoadedBackbone, task: Task, source: Source | TextSource, batch_size: int
-) -> Tested:
-    kind, theirs = kind_of(task), kind_of_source(source).name
-    if kind != theirs:
-        raise UserError(f"task {task.name!r} is for {kind}, and {source.origin} has {theirs}; give other data")
-    return READY[kind].saved(source, task, loaded, None).test(model, batch_size)
+def _measure(model: MultiTask, loaded: LoadedBackbone, task: Task, source: BaseModel, batch_size: int | None) -> Tested:
+    kind, theirs = kind_of(task), kind_of_source(source)
+    if kind != theirs.name:
+        tag = getattr(source, "kind", "")
+        raise UserError(
+            f"task {task.name!r} is for {words_of(kind)}, and data of kind {tag} have {theirs.words}; give other data"
+        )
+    ready = ready_kind(kind).saved(source, task, loaded, None)
+    return ready.test(model, batch_size or ready.batch)
 
 
-def _source(text: str) -> Source | TextSource:
+def _source(text: str) -> BaseModel:
     settings = parse(text, f"--data {text}") if text.lstrip().startswith("{") else _guess(Path(text))
     try:
         return parse_source(settings)

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ..config._kinds import words_of
 from ._cards import KINDS, card
 from ._output import emit, fail, say, show
 
@@ -58,11 +59,12 @@ def _of_task(found: Mapping[str, Any]) -> dict[str, str]:
     facts = {
         "task": found["task"],
         "file": _file(found),
+        "for": _data(found),
         "method": found["method"]["name"],
         "settings": _pairs(found["method"]["settings"]),
-        "head": _head(found["head"]),
+        "head": _head(found),
         "labels": ", ".join(labels[:_LABELS]) + (f" … ({len(labels)} in all)" if len(labels) > _LABELS else ""),
-        "preprocessing": _pairs(found["preprocessing"]),
+        "preprocessing": _pairs({k: v for k, v in found["preprocessing"].items() if k not in ("kind", "target")}),
         "metrics": _pairs(found["metrics"]),
         "backbone": _backbone(found),
     }
@@ -109,11 +111,25 @@ def _tensors(tensors: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _head(head: Mapping[str, Any] | None) -> str:
+def _data(found: Mapping[str, Any]) -> str:
+    words, target = words_of(found["data"]), found["preprocessing"].get("target")
+    return f"{words}: {target}" if target else words
+
+
+def _head(found: Mapping[str, Any]) -> str:
+    head = found["head"]
     if head is None:
         return "none"
-    return f"{head['outputs']} outputs" if "outputs" in head else "a module of the user's own"
+    if "outputs" in head:
+        return f"{head['outputs']} outputs"
+    return "the network's, for every pixel" if found["data"] == "dense" else "a module of the user's own"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={f'{value:.4g}' if isinstance(value, float) else value}" for key, value in values.items())
+    return ", ".join(f"{key}={_value(value)}" for key, value in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({_pairs(value)})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

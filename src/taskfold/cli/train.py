@@ -26,7 +26,7 @@ def train(
         if is_main_process():
             names = [task.name for task in plan.tasks]
             who = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-            say(f"Checking {plan.backbone.model} and the data of {who} …", "dim")
+            say(f"Checking {plan.backbone.label} and the data of {who} …", "dim")
         opened, tasks = prepare(plan)
         story = (together if plan.together else one_by_one)(plan, opened, tasks, fresh)
         if story:

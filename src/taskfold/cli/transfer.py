@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from .. import MultiTask
+from ..backbones import LoadedBackbone
 from ..config._parts import TaskPart
 from ..config.transfer import TransferConfig, load_transfer
 from ..methods import Method, build
@@ -13,10 +14,10 @@ from ..report import record
 from ..tasks import read_header
 from ._origin import Origin
 from ._output import UserError, say
-from ._prepare import Opened, PlacedError, gather, new_model, seeded
-from ._ready import Ready
+from ._prepare import Opened, gather, new_model, seeded
+from ._ready import PlacedError, Ready
 from ._story import Story
-from ._tasks import SUFFIX, needs_inventory
+from ._tasks import SUFFIX, add_stored, needs_inventory
 from ._trainings import how, is_main_process, save_task, test, train_alone
 
 
@@ -47,7 +48,7 @@ def _run(plan: TransferConfig, fresh: bool) -> None:
 
     def opening() -> Opened:
         loaded = origin.load_backbone()
-        model, method, known = _grown(plan, origin, new_model(loaded))
+        model, method, known = _grown(plan, origin, loaded)
         found.append(method)
         return Opened(model, loaded, known)
 
@@ -97,7 +98,7 @@ def _origin(plan: TransferConfig) -> Origin:
     return noted
 
 
-def _grown(plan: TransferConfig, origin: Origin, model: MultiTask) -> tuple[MultiTask, Method, dict[str, object]]:
+def _grown(plan: TransferConfig, origin: Origin, loaded: LoadedBackbone) -> tuple[MultiTask, Method, dict[str, object]]:
     """The model with its inventory and the tasks that were trained on it; their method; how their data are read."""
     files = sorted((plan.origin / "tasks").glob(f"*{SUFFIX}"))
     headers = {file: header for file in files if needs_inventory(header := read_header(file))}
@@ -108,9 +109,10 @@ def _grown(plan: TransferConfig, origin: Origin, model: MultiTask) -> tuple[Mult
         names = ", ".join(str(method["name"]) for method in methods.values())
         raise UserError(f"the tasks in {plan.origin} have {len(methods)} methods ({names}); transfer needs one")
     assert origin.inventory is not None
+    model = new_model(loaded)
     model.load_inventory(origin.inventory)
     for file in headers:
-        model.load_task(file)
+        add_stored(model, file, loaded)
     [method] = methods.values()
     trained = build(method["name"], method["settings"])
     try:

@@ -58,7 +58,7 @@ def checked(
     except ValidationError as error:
         found += attributed(problems(error, whole, kind), document)
     if config is not None:
-        config._path = path
+        config._path, config._document = path, document
         config = rooted(config, path.parent)
         found += blocked(config.output)
     if config is None or found:

@@ -7,9 +7,11 @@ from typing import Any
 
 from ._errors import Place, has
 
-_GENERAL = ("method", "train", "preprocessing", "text")
-_DEEP = ("train", "text")
+_GENERAL = ("method", "train", "preprocessing", "text", "dense")
+_DEEP = ("train", "text", "dense")
 """Sections whose mappings are merged, not replaced."""
+_TELLS = {"method": "name", "source": "kind"}
+"""The keys that say what a section's other settings are of."""
 
 
 def merged(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,7 +20,7 @@ def merged(document: Mapping[str, Any]) -> dict[str, Any]:
     Example:
         >>> whole = merged({"method": {"name": "ftn", "rank": 8}, "tasks": [{"method": {"rank": 20}}]})
         >>> whole["tasks"]
-        [{'method': {'name': 'ftn', 'rank': 20}, 'train': {}, 'preprocessing': {}, 'text': {}}]
+        [{'method': {'name': 'ftn', 'rank': 20}, 'train': {}, 'preprocessing': {}, 'text': {}, 'dense': {}}]
     """
     whole = written_out(document, _GENERAL)
     said = document.get("together")
@@ -34,7 +36,7 @@ def written_out(document: Mapping[str, Any], sections: Sequence[str]) -> dict[st
     tasks = document.get("tasks")
     if not isinstance(tasks, list):
         return dict(document)
-    general = {key: document.get(key) for key in sections}
+    general = {key: document.get(key) for key in (*sections, *_shared(document))}
     if "method" in sections:
         general["method"] = as_method(document.get("method"))
     if "image_size" in document and isinstance(general["preprocessing"] or {}, dict):
@@ -50,16 +52,27 @@ def as_method(value: Any) -> Any:
 
 
 def _task(task: dict[str, Any], general: dict[str, Any]) -> dict[str, Any]:
-    found = {key: _over(general[key], task.get(key), deep=key in _DEEP) for key in general if key != "method"}
-    if "method" not in general:
-        return {**task, **found}
-    own = task.get("method")
-    if isinstance(own, str):
-        own = {"name": own}
-    shared = general["method"]
-    if isinstance(own, dict) and isinstance(shared, dict) and own.get("name", shared["name"]) != shared["name"]:
-        shared = {}  # another method has other settings
-    return {**task, "method": _over(shared, own), **found}
+    own = {key: task.get(key) for key in general}
+    if isinstance(own.get("method"), str):
+        own["method"] = {"name": own["method"]}
+    found: dict[str, Any] = {}
+    for key, below in general.items():
+        tells = _TELLS.get(key)
+        other = tells is not None and _differ(below, own[key], tells)
+        found[key] = _over({} if other else below, own[key], deep=key in _DEEP)
+    return {**task, **found}
+
+
+def _differ(below: Any, above: Any, key: str) -> bool:
+    """Whether two mappings are of different things, so that the settings of one mean nothing to the other."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return False
+    return key in above and above[key] != below.get(key)
+
+
+def _shared(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """A source that all tasks have, if the document has one."""
+    return ("source",) if "source" in document else ()
 
 
 def _over(below: Any, above: Any, deep: bool = False) -> Any:
@@ -87,7 +100,7 @@ def _origin(place: Place, document: Mapping[str, Any]) -> Place:
         below = ("train", *place[1:])
         return below if not _holds(document, place) and _holds(document, below) else place
     general = place[2:]  # behind tasks and index
-    if place[:1] != ("tasks",) or general[:1] not in {(section,) for section in _GENERAL}:
+    if place[:1] != ("tasks",) or general[:1] not in {(section,) for section in (*_GENERAL, *_shared(document))}:
         return place
     if general == ("preprocessing", "size") and not _holds(document, place) and "image_size" in document:
         return ("image_size",)

@@ -37,7 +37,7 @@ def try_method(name: str, settings: Mapping[str, Any]) -> Method | list[tuple[Pl
     if name not in names():
         return [(("name",), unknown(name, names(), f"method {name!r}"))]
     data = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    model = _model(type(build(name)))
+    model = settings_model(type(build(name)), name)
     try:
         checked = model.model_validate(data)
     except ValidationError as error:
@@ -48,7 +48,8 @@ def try_method(name: str, settings: Mapping[str, Any]) -> Method | list[tuple[Pl
         return [((), str(error))]
 
 
-def _model(kind: type[Method]) -> type[BaseModel]:
+def settings_model(kind: type[Any], name: str) -> type[BaseModel]:
+    """What checks the settings of a data class, by their types."""
     hints = get_type_hints(kind)
     fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in dataclasses.fields(kind)}
-    return create_model(kind.name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)

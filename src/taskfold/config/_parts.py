@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,9 @@ from ..data import Preprocessing, Source
 from ..tasks import check_name
 from ..text.configured import TextSettings
 from ..train import Settings
-from ._kinds import AnySource, Kind, kind_of
+from ._dense import DenseSettings
+from ._kinds import Kind, kind_of
+from ._sources import AnySource
 
 
 class Part(BaseModel):
@@ -31,6 +33,8 @@ class TaskPart(Part):
         train: how it is trained.
         preprocessing: of images.
         text: of texts.
+        dense: of images with dense targets.
+        target: which of the dense targets; None: that of the task's name.
     """
 
     name: Annotated[str, AfterValidator(check_name)]
@@ -38,6 +42,8 @@ class TaskPart(Part):
     train: Settings
     preprocessing: Preprocessing
     text: TextSettings
+    dense: DenseSettings
+    target: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -69,10 +75,13 @@ class Plan(Part):
     corrupt: Literal["error", "skip", "trust"] = "error"
     split_seed: int = Field(0, ge=0)
     _path: Path = PrivateAttr(Path())
+    _document: Mapping[str, Any] = PrivateAttr({})
 
     train: Any = Field(None, exclude=True)
     preprocessing: Any = Field(None, exclude=True)
     text: Any = Field(None, exclude=True)
+    dense: Any = Field(None, exclude=True)
+    source: Any = Field(None, exclude=True)
     image_size: PositiveInt | None = Field(None, exclude=True)
 
     @property
@@ -88,6 +97,11 @@ class Plan(Part):
     def method_key(self, index: int) -> str:
         """Where the method of a task stands."""
         return f"tasks[{index}].method"
+
+    def key(self, index: int, section: str) -> str:
+        """Where a section of a task stands: in the task, or for all of them."""
+        shared = section in self._document and section not in self._document["tasks"][index]
+        return section if shared else f"tasks[{index}].{section}"
 
     def task_file(self, task: TaskPart) -> Path:
         """Where a trained task is saved."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from ..layers import Update
 from ..methods import Method
+from ..model import MultiTask
 from ..routing import Private, Sharing
 from ._errors import Place, unknown
 from ._merge import as_method
@@ -21,11 +24,18 @@ def shares(method: Method) -> bool:
 
     Example:
         >>> import taskfold as tfold
-        >>> [shares(method) for method in (tfold.FTN(), tfold.FTN(sharing="shared"), tfold.LoRA(), tfold.Poly())]
-        [False, True, False, True]
+        >>> [shares(method) for method in (tfold.FTN(), tfold.FTN(sharing="shared"), tfold.HardSharing())]
+        [False, True, True]
     """
     rules = [part.sharing if isinstance(part, Update) else part for part in method.parts]
-    return any(isinstance(rule, Sharing) and not isinstance(rule, Private) for rule in rules)
+    if rules:
+        return any(isinstance(rule, Sharing) and not isinstance(rule, Private) for rule in rules)
+    model = MultiTask(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1)), method)
+    try:
+        model.add_task("one")
+    except ValueError:  # it is for other layers, and training will say so
+        return False
+    return bool(list(model.inventory))
 
 
 def together_problems(document: Mapping[str, Any], whole: Mapping[str, Any]) -> list[tuple[Place, str]]:

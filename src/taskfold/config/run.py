@@ -8,14 +8,16 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, InstanceOf
 
-from ..backbones import LoadedBackbone, load
+from ..backbones import LoadedBackbone
 from ..methods import Method
 from ..train import JointSettings
+from ._backbones import AnyBackbone, BackboneConfig
 from ._document import checked, document_of
 from ._errors import ConfigError, custom
+from ._kinds import defaulted
 from ._merge import as_method, merged
 from ._method import try_method
-from ._parts import Part, Plan, TaskPart
+from ._parts import Plan, TaskPart
 from ._together import together_problems
 from .transfer import TransferConfig, load_transfer
 
@@ -30,18 +32,6 @@ def _method(value: Any) -> Any:
     if isinstance(made, list):
         raise custom(made, "method", value)
     return made
-
-
-def _backbone(value: Any) -> Any:
-    return {"model": value} if isinstance(value, str) else value
-
-
-class BackboneConfig(Part):
-    """The frozen network. See `taskfold.backbones.load`."""
-
-    model: str
-    weights: Path | None = None
-    pretrained: bool = True
 
 
 class TaskConfig(TaskPart):
@@ -59,7 +49,7 @@ class Config(Plan):
         together: train all tasks at once, so; None: one after another.
     """
 
-    backbone: Annotated[BackboneConfig, BeforeValidator(_backbone)]
+    backbone: AnyBackbone
     together: JointSettings | None = None
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
 
@@ -77,9 +67,7 @@ class Config(Plan):
 
     def load_backbone(self) -> LoadedBackbone:
         """The network with its weights."""
-        chosen = self.backbone
-        weights = chosen.weights and chosen.weights.absolute()  # it counts from the file's folder already
-        return load(chosen.model, weights=weights, pretrained=chosen.pretrained, base=self.path.parent)
+        return self.backbone.load(self.path.parent)
 
 
 def load_config(path: str | Path) -> Config:
@@ -93,7 +81,7 @@ def load_config(path: str | Path) -> Config:
     document = document_of(path, "backbone, tasks and output")
     if "from" in document and "backbone" not in document:
         raise ConfigError(f"{path}: stands on another run ('from'): use it with taskfold transfer {path}")
-    whole = merged(document)
+    whole = defaulted(merged(document))
     return checked(path, document, whole, Config, together_problems(document, whole))
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt
 
 from ._document import checked, document_of
+from ._kinds import defaulted
 from ._merge import written_out
 from ._parts import Plan, TaskPart
 
@@ -55,4 +56,5 @@ def load_transfer(path: str | Path) -> TransferConfig:
     """
     path = Path(path)
     document = document_of(path, "from, tasks and output")
-    return checked(path, document, written_out(document, ("train", "preprocessing", "text")), TransferConfig, [])
+    whole = defaulted(written_out(document, ("train", "preprocessing", "text", "dense")))
+    return checked(path, document, whole, TransferConfig, [])

@@ -1,0 +1,83 @@
+"""What can be wrong with a dense task, found before it is trained."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ..backbones import LoadedBackbone
+from ..config._backbones import LoadedNetwork
+from ..config._dense import DenseSettings
+from ..config._parts import TaskPart
+from ..dense import DenseData, DenseSource
+from ._dense_seen import Seen
+from ._dense_sets import origin_of, sizes_of
+from ._output import UserError
+from ._ready import PlacedError, Shelf
+
+
+def heads_of(loaded: LoadedBackbone) -> Callable[[int], nn.Module]:
+    """Channels → a new head of the network.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not isinstance(loaded, LoadedNetwork):
+        raise UserError(
+            f"{loaded.name or 'the backbone'} has no heads that give every pixel an output; dense targets need a "
+            "network for them: backbone: {network: segnet}, or {network: deeplab, encoder: resnet18}"
+        )
+    return loaded.heads
+
+
+def read_once(source: DenseSource, key: str, shelf: Shelf) -> DenseData:
+    """The data of a source; data, or what is wrong with them, are found once.
+
+    Args:
+        source: where they are.
+        key: of the source.
+        shelf: where what was found is kept.
+
+    Raises:
+        ValueError, OSError, ImportError: what is wrong.
+    """
+    if key not in shelf:
+        try:
+            shelf[key] = source.load()
+        except (ValueError, OSError, ImportError) as error:
+            shelf[key] = error
+    if isinstance(shelf[key], Exception):
+        raise shelf[key]
+    return shelf[key]
+
+
+@torch.no_grad()
+def try_sizes(loaded: LoadedBackbone, seen: Seen, settings: DenseSettings, data: DenseData) -> None:
+    """Whether images make batches, and are large enough for the network.
+
+    Raises:
+        ValueError: one is too small; as the network says it.
+        PlacedError: they are of several sizes.
+    """
+    crop = settings.augment and settings.augment.crop
+    for split, samples in {"train": data.train, "val": data.val}.items():
+        found = {crop} if crop and split == "train" else {seen.size} if seen.size else sizes_of(samples)
+        if len(found) > 1:
+            some = ", ".join(f"{height} × {width}" for height, width in sorted(found)[:3])
+            text = f"{split} has images of {len(found)} sizes ({some}, …); give them one: size: [height, width]"
+            raise PlacedError("dense", text)
+        loaded.network(torch.zeros(1, 3, *found.pop()))
+
+
+def no_target(target: str, task: TaskPart, data: DenseData) -> str:
+    """What is said where the data have no such target."""
+    assert isinstance(task.source, DenseSource)
+    near = difflib.get_close_matches(target, list(data.kinds), 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    there = f"{origin_of(task.source)} has {', '.join(data.kinds)}{hint}"
+    if task.target is None:
+        return f"is missing, and the task's name, {target!r}, is none of its data: {there}"
+    return f"must be one that the data have, found {target!r}; {there}"

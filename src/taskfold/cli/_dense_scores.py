@@ -1,0 +1,60 @@
+"""A dense task on data that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from .. import MultiTask
+from ..dense import DenseBatch, DenseSample, DenseScores, DenseSet, DenseTensors, Kind, Protocol
+from ..evaluate._run import evaluating, where
+from ._dense_seen import Seen
+from ._ready import Tested, title_of
+
+
+def scored(model: MultiTask, name: str, seen: Seen, samples: DenseSet, batch_size: int) -> dict[str, float]:
+    """All scores of a task, in the size that its images are seen in.
+
+    Raises:
+        ValueError: the network has diverged, or no pixel of the data is valid.
+    """
+    protocol, device = Protocol({name: seen.kind}), where(model, name)
+    scores = DenseScores(protocol, device)
+    with evaluating(model):
+        for batch in batches(protocol, seen.tensors(samples), batch_size):
+            moved = batch.to(device)
+            scores.update({name: model(moved.images, task=name)}, moved)
+    return scores.result()[name]
+
+
+def batches(protocol: Protocol, data: DenseTensors, size: int) -> Iterator[DenseBatch]:
+    """Neighbours of one size, at most so many."""
+    waiting: list[DenseSample] = []
+    for index in range(len(data)):
+        sample = data[index]
+        if waiting and (len(waiting) == size or sample.size != waiting[0].size):
+            yield protocol.collate(waiting)
+            waiting = []
+        waiting.append(sample)
+    yield protocol.collate(waiting)
+
+
+def tested(kind: Kind, scores: dict[str, float], count: int, split: str) -> Tested:
+    """What was measured, as all commands have it."""
+    # Where more is better, these are shares: of pixels, or of classes' overlap.
+    others = frozenset(name for name in scores if not kind.higher_is_better.get(name))
+    title = kind.name.capitalize()
+    metrics = {kind.main: scores[kind.main]} | scores
+    details = {"target": kind.name, "main": kind.main, **scores, "count": count, "split": split}
+    found = Tested(None, metrics, details, {}, count, "images", others, title, split)
+    columns = {title_of(name): found.written(name, 2) for name in metrics}
+    return replace(found, columns={"target": kind.name, "images": f"{count:,}"} | columns)
+
+
+def outputs_of(model: MultiTask, names: Sequence[str], images: Tensor) -> dict[str, Tensor]:
+    """What tasks put out for images `[B, 3, H, W]`, as they see them: `[B, channels, H, W]` each, on the CPU."""
+    with evaluating(model):
+        found = model(images.to(where(model, names[0])), task=list(names), broadcast=True)
+        return {name: output.float().cpu() for name, output in found.items()}

@@ -1,0 +1,76 @@
+"""The part of dense data that is for some tasks: targets under the tasks' names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel
+from torch.utils.data import ConcatDataset
+
+from ..dense import DenseSample, DenseSet, DenseSource, DenseTensors, nyud
+from ..dense._resize import Size
+from ..dense.sources.nyud_mt import NyudMt
+
+WEIGHTS: Mapping[type[BaseModel], Mapping[str, float]] = {NyudMt: nyud().weights}
+"""What the targets of a source weigh in a loss, where not all weigh 1."""
+
+
+def origin_of(source: DenseSource) -> str:
+    """Short, for tables: `nyuv2:rooms`."""
+    return f"{type(source).model_fields['kind'].default}:{source.root.name}"
+
+
+def for_tasks(samples: DenseSet, targets: Mapping[str, str]) -> DenseSet:
+    """Samples with the targets of these tasks alone; those that have none of them are left out.
+
+    Args:
+        samples: with all targets.
+        targets: task → target.
+    """
+    entries = [
+        replace(entry, targets={task: entry.targets[of] for task, of in targets.items() if of in entry.targets})
+        for entry in samples.entries
+    ]
+    readers = {
+        (task, suffix): read
+        for task, target in targets.items()
+        for (of, suffix), read in samples.readers.items()
+        if of == target
+    }
+    kinds = {task: samples.kinds[of] for task, of in targets.items()}
+    return DenseSet([entry for entry in entries if entry.targets], kinds, readers)
+
+
+def sizes_of(samples: DenseSet) -> set[Size]:
+    """Heights and widths of all images, as their files' headers have them."""
+    return {_size(entry.image) for entry in samples.entries}
+
+
+def _size(path: Path) -> Size:
+    if path.suffix == ".npy":
+        height, width = np.load(path, mmap_mode="r", allow_pickle=False).shape[:2]
+        return height, width
+    with Image.open(path) as image:
+        return image.height, image.width
+
+
+class Laid(ConcatDataset[DenseSample]):
+    """Data sets end to end."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the augmentation of this epoch in all of them."""
+        for one in self.datasets:
+            assert isinstance(one, DenseTensors)
+            one.set_epoch(epoch)
+
+
+def listing(samples: DenseSet) -> str:
+    """Which images there are, by name: a folder may move."""
+    names = json.dumps([entry.name for entry in samples.entries], ensure_ascii=False)
+    return f"{len(samples)} images {hashlib.sha256(names.encode()).hexdigest()[:12]}"

@@ -1,0 +1,125 @@
+"""Images and what tasks say of every pixel: arrays, and pictures to look at."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from PIL import Image
+from rich import box
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from .. import MultiTask
+from ..data import DataError, MissingDataError, UnreadableImageError
+from ..dense import _readers
+from ..dense._resize import resize_image
+from ..dense.sources._base import IMAGES
+from ..tasks import write_atomically
+from ._dense_scores import outputs_of
+from ._dense_seen import Seen
+from ._output import UserError
+
+Answers = tuple[list[dict[str, Any]], list[dict[str, str]]]
+
+
+def draw_images(model: MultiTask, names: Sequence[str], paths: Sequence[Path], output: Path) -> Answers:
+    """`output/<task>/<image>.npy` and `.png` for every image and task, and which images could not be read.
+
+    Arrays are what `aligned` data hold: classes `[H, W]` as bytes, metres `[H, W]`, unit vectors `[H, W, 3]`, edges 0
+    to 1 `[H, W]`; in the size of the image.
+
+    Raises:
+        UserError: a folder holds no images, or two images would have one file.
+    """
+    seen = {name: Seen.of_task(model[name]) for name in names}
+    found: list[dict[str, Any]] = []
+    errors: list[dict[str, str]] = []
+    for path, place in _places(paths).items():
+        try:
+            image = _readers.image(path)
+        except (DataError, UnreadableImageError, MissingDataError) as error:
+            errors.append({"image": str(path), "error": str(error)})
+            continue
+        for name, said in _said(model, seen, image).items():
+            array, picture = (output / name / f"{place}{suffix}" for suffix in (".npy", ".png"))
+            array.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(array, _npy(said))
+            write_atomically(picture, _png(seen[name].kind.picture(said)))
+            found.append({"image": str(path), "task": name, "array": str(array), "picture": str(picture)})
+    return found, errors
+
+
+def map_table(found: Sequence[dict[str, Any]]) -> Table:
+    """For people."""
+    table = Table("image", "task", "array", "picture", box=box.SIMPLE)
+    for column in table.columns:
+        column.overflow = "fold"
+    for answer in found:
+        table.add_row(*(Text(answer[key]) for key in ("image", "task", "array", "picture")))
+    return table
+
+
+def _said(model: MultiTask, seen: Mapping[str, Seen], image: Tensor) -> dict[str, Tensor]:
+    """Predictions in the form of targets, `[target_channels, H, W]`, as large as the image."""
+    found: dict[str, Tensor] = {}
+    for names in _alike(seen):
+        for name, output in outputs_of(model, names, _made_ready(seen[names[0]], image)).items():
+            if output.shape[2:] != image.shape[1:]:
+                # Before classes are chosen, so that their borders are not those of the smaller image's pixels.
+                output = F.interpolate(output, image.shape[1:], mode="bilinear")
+            found[name] = seen[name].kind.predict(output)[0]
+    return {name: found[name] for name in seen}
+
+
+def _alike(seen: Mapping[str, Seen]) -> Iterator[list[str]]:
+    """Tasks that see an image in the same way, so that those of one network take one pass."""
+    groups: dict[object, list[str]] = {}
+    for name, one in seen.items():
+        groups.setdefault((one.size, one.mean, one.std), []).append(name)
+    yield from groups.values()
+
+
+def _made_ready(seen: Seen, image: Tensor) -> Tensor:
+    mean, std = (image.new_tensor(part)[:, None, None] for part in (seen.mean, seen.std))
+    return (((resize_image(image, seen.size) if seen.size else image) - mean) / std)[None]
+
+
+def _places(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Images and what their files are to be called: by name, or where they lie in a folder that was given."""
+    found: dict[Path, Path] = {}
+    for path, place in _listed(paths):
+        other = next((known for known, taken in found.items() if taken == place and known != path), None)
+        if other is not None:
+            raise UserError(f"{other} and {path} would both be written to {place}; give them one at a time")
+        found[path] = place
+    return found
+
+
+def _listed(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    for path in paths:
+        if not path.is_dir():
+            yield path, Path(path.stem)
+            continue
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
+        if not inside:
+            raise UserError(f"folder {str(path)!r} holds no images ({', '.join(IMAGES)})")
+        yield from ((file, file.relative_to(path).with_suffix("")) for file in inside)
+
+
+def _npy(said: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    channels_last = said.permute(1, 2, 0) if len(said) > 1 else said[0]
+    np.save(buffer, np.ascontiguousarray(channels_last.numpy()))
+    return buffer.getvalue()
+
+
+def _png(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png")
+    return buffer.getvalue()

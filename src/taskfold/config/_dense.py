@@ -1,0 +1,59 @@
+"""How images and their dense targets are made ready, as a configuration says it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+if TYPE_CHECKING:
+    from ..dense import Augment
+
+Size = tuple[PositiveInt, PositiveInt]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class AugmentSettings(BaseModel):
+    """`taskfold.dense.Augment`, whose ranges these are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    crop: Size | None = None
+    flip: float = 0.5
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
+        self.build()
+        return self
+
+    def build(self) -> Augment:
+        """The augmentation.
+
+        Raises:
+            ValueError: a value outside its range.
+        """
+        from ..dense import Augment  # noqa: PLC0415  an extra, and seconds to import
+
+        return Augment(**dict(self))
+
+
+class DenseSettings(BaseModel):
+    """How images become what a network for dense prediction sees, in training and after it.
+
+    Attributes:
+        size: height and width that images and targets are resized to, pixels; None: as they are.
+        augment: random views in training; None: none. An empty mapping mirrors half of the images.
+        mean, std: per channel, of values in [0, 1]; None: what the network was trained with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Size | None = None
+    augment: AugmentSettings | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None

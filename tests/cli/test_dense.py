@@ -1,0 +1,501 @@
+"""Dense tasks: trained one by one and together, used, measured; interrupted, continued, refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from taskfold.backbones import load
+from taskfold.cli._dense import DenseTask
+from taskfold.config._backbones import NetworkConfig
+from taskfold.dense import KINDS, DenseScores, DenseTensors, build_network, nyuv2, parse_dense_source
+from taskfold.model import MultiTask
+from taskfold.report import read_results
+from taskfold.tasks import read_header
+from taskfold.train import TaskSet
+
+from . import project, rooms
+from .conftest import Run
+
+TOGETHER = {"epochs": 2, "batch_size": 4}
+NAMES = {"classes": "segmentation", "depth": "depth", "normals": "normals"}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """The folder of tasks that have been trained one by one; not to be changed."""
+    folder = tmp_path_factory.mktemp("alone")
+    result = run("train", rooms.write(folder))
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """The folder of tasks that have been trained on one network; not to be changed."""
+    folder = tmp_path_factory.mktemp("joint")
+    result = run("train", together(folder))
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def together(folder: Path, **changes: Any) -> Path:
+    return rooms.write(folder, **{"method": "hard-sharing", "together": TOGETHER, "train": None, **changes})
+
+
+def task_files(folder: Path) -> list[Path]:
+    return [folder / "runs" / "tasks" / f"{name}.safetensors" for name in NAMES]
+
+
+def loaded_by_hand(folder: Path, name: str) -> MultiTask:
+    """A task without any of the command line's code."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network("segnet", {"width": 4, "stages": 2})
+    model = MultiTask(network.backbone, features=lambda output: output)  # type: ignore[arg-type,return-value]
+    if (folder / "runs" / "inventory.safetensors").exists():
+        model.load_inventory(folder / "runs" / "inventory.safetensors")
+    file = folder / "runs" / "tasks" / f"{name}.safetensors"
+    model.load_task(file, head=network.head(rooms.CHANNELS[NAMES[name]]))
+    return model.train(False)
+
+
+def scores_by_hand(folder: Path, name: str) -> dict[str, float]:
+    """What a task scores on the test split, each image by itself."""
+    target = NAMES[name]
+    source = parse_dense_source({"kind": "nyuv2", "root": folder / "data", "classes": rooms.CLASSES})
+    data, protocol = source.load(), nyuv2(rooms.CLASSES)
+    assert data.test is not None
+    model, scores = loaded_by_hand(folder, name), DenseScores(protocol.only([target]))
+    with torch.no_grad():
+        for sample in DenseTensors(data.test):
+            batch = protocol.collate([sample])
+            scores.update({target: model(batch.images, task=name)}, batch)
+    return scores.result()[target]
+
+
+@pytest.mark.parametrize("way", ["alone", "joint"])
+def test_what_a_run_leaves_behind(way: str, request: pytest.FixtureRequest) -> None:
+    folder: Path = request.getfixturevalue(way)
+    results = read_results(folder / "runs" / "results.json")
+    tables = {table.title: table for table in results.comparisons}
+    assert {title: [row.label for row in table.rows] for title, table in tables.items()} == {
+        "Segmentation": ["classes"],
+        "Depth": ["depth"],
+        "Normals": ["normals"],
+    }
+    for name, target in NAMES.items():
+        header, expected = read_header(folder / "runs" / "tasks" / f"{name}.safetensors"), scores_by_hand(folder, name)
+        kept = {f"test_{score}": value for score, value in expected.items()}
+        assert {key: header["info"]["metrics"][key] for key in kept} == pytest.approx(kept, abs=1e-5)
+        table = tables[target.capitalize()]
+        shown = dict(zip([column.title for column in table.columns], table.rows[0].cells, strict=True))
+        measured = {score: shown[score.replace("_", " ")].mean for score in expected}
+        assert measured == pytest.approx(expected, abs=1e-5)
+    [scenes] = results.scenes
+    assert (scenes.tasks, [len(scene.views) for scene in scenes.images]) == (tuple(NAMES), [3] * 4)
+    assert [item.name for item in scenes.legends[0].classes] == [str(n) for n in range(rooms.CLASSES)]
+    assert [(task.train, task.val, task.test) for task in results.tasks] == [(6, 3, 4)] * 3
+
+
+def test_each_task_is_trained_as_if_it_were_the_only_one(alone: Path, tmp_path: Path, run: Run) -> None:
+    result = run("train", rooms.write(tmp_path, tasks=[{"name": "depth"}]))
+    assert result.exit_code == 0, result.stderr
+    assert digest(tmp_path, "depth") == digest(alone, "depth")
+
+
+def test_an_image_is_read_once_for_all_tasks_that_are_trained_together(tmp_path: Path, run: Run) -> None:
+    config = together(tmp_path, together={"epochs": 1, "batch_size": 6, "reestimate_norm": False}, dense=None)
+    seen = list[tuple[str, int]]()
+
+    class Counted(DenseTensors):
+        def __getitem__(self, index: int) -> Any:
+            seen.append((str(self.samples.entries[index].image.parent.parent.name), index))
+            return super().__getitem__(index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("taskfold.cli._dense_seen.DenseTensors", Counted)
+        sets = DenseTask.joint
+        found: dict[str, TaskSet] = {}
+
+        def joint(tasks: Any, seed: int) -> Any:
+            made = sets(tasks, seed)
+            found.update(made[0])  # type: ignore[arg-type]
+            return made
+
+        patch.setattr(DenseTask, "joint", joint)
+        assert run("train", config).exit_code == 0
+    assert list(found) == [tuple(NAMES)]
+    assert sorted(index for split, index in seen if split == "train") == list(range(6))
+
+
+def test_images_without_a_target_are_not_for_that_task(tmp_path: Path, run: Run) -> None:
+    config = rooms.write(tmp_path, tasks=[{"name": "depth"}, {"name": "normals"}])
+    for split, n in (("train", 2), ("val", 0), ("test", 3)):
+        (tmp_path / "data" / split / "depth" / f"{n}.npy").unlink()
+    assert run("train", config).exit_code == 0
+    depth, normals = read_results(tmp_path / "runs" / "results.json").tasks
+    assert (depth.train, depth.val, depth.test) == (5, 2, 3)
+    assert (normals.train, normals.val, normals.test) == (6, 3, 4)
+    assert any("have no depth: 2" in note for note in depth.notes)
+    [task] = json.loads(run("evaluate", config, "--json").stdout)["tasks"][:1]
+    assert task["count"] == 3
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("method", ["over-parameterised", "expandnet", "repvgg"])
+def test_methods_that_train_more_than_they_leave(method: str, tmp_path: Path, run: Run) -> None:
+    settings = {**TOGETHER, "weighting": "uncertainty"}
+    if method == "over-parameterised":
+        settings |= {"alternate": ["diagonal"], "alone_epochs": 1}
+    config = together(tmp_path, method=method, together=settings)
+    result = run("train", config)
+    assert result.exit_code == 0, result.stderr
+    for task in json.loads(run("evaluate", config, "--json").stdout)["tasks"]:
+        kept = read_header(Path(task["file"]))["info"]["metrics"][f"test_{task['main']}"]
+        assert task[task["main"]] == pytest.approx(kept, abs=1e-5)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_new_target_from_a_few_images_on_what_others_have_learned(tmp_path: Path, run: Run) -> None:
+    poly = {"name": "poly", "rank": 2, "skills": 2}
+    assert (
+        run(
+            "train",
+            together(tmp_path, method=poly, tasks=[{"name": "classes", "target": "segmentation"}, {"name": "depth"}]),
+        ).exit_code
+        == 0
+    )
+    before = digest(tmp_path, "depth")
+    new = tmp_path / "few.yaml"
+    new.write_text(
+        "{from: runs, mode: z, shots: 3, output: few, train: {max_steps: 2, batch_size: 2},"
+        " source: {kind: nyuv2, root: data, classes: 3}, tasks: [{name: normals}]}"
+    )
+    result = run("transfer", new)
+    assert result.exit_code == 0, result.stderr
+    assert digest(tmp_path, "depth") == before
+    [task] = json.loads(run("evaluate", new, "--json").stdout)["tasks"]
+    kept = read_header(tmp_path / "few" / "tasks" / "normals.safetensors")["info"]["metrics"]["test_mean"]
+    assert task["mean"] == pytest.approx(kept, abs=1e-4)
+    new.write_text(new.read_text().replace("shots: 3", "shots: 7"))
+    assert (
+        "shots: tasks[0] (normals): nyuv2:data has 6 training images with normals, not 7" in run("transfer", new).stderr
+    )
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_tasks_of_two_sources_are_trained_together(tmp_path: Path, run: Run) -> None:
+    rooms.rooms(tmp_path / "more", counts={"train": 5, "val": 2})
+    tasks = [{"name": "depth"}, {"name": "far", "target": "depth", "source": {"root": "more"}}]
+    result = run("train", together(tmp_path, tasks=tasks))
+    assert result.exit_code == 0, result.stderr
+    depth, far = read_results(tmp_path / "runs" / "results.json").tasks
+    assert (depth.train, far.train, far.test) == (6, 5, None)
+    assert "no test split: measured on val, by which the epoch was chosen" in far.notes
+    assert "val_rmse" in read_header(tmp_path / "runs" / "tasks" / "far.safetensors")["info"]["metrics"]
+
+
+class Interrupted(DenseTensors):
+    """Ctrl-C in the second epoch."""
+
+    def __init__(self, whole: DenseTensors) -> None:
+        self.__dict__ |= whole.__dict__
+        self.at = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.at = epoch
+        super().set_epoch(epoch)
+
+    def __getitem__(self, index: int) -> Any:
+        if self.at:
+            raise KeyboardInterrupt
+        return super().__getitem__(index)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("way", ["alone", "joint"])
+def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
+    way: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    often = {**TOGETHER, "checkpoint_every": 0, "log_every": 1}
+    config = together(tmp_path, together=often) if way == "joint" else rooms.write(tmp_path, train=often)
+    whole = DenseTask._sets
+
+    def sets(self: DenseTask, targets: Any, seed: int) -> TaskSet:
+        found = whole(self, targets, seed)
+        return TaskSet(Interrupted(found.train), found.val, found.plain)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DenseTask, "_sets", sets)
+    result = run("train", config)
+    assert result.exit_code == 130
+    assert f"To go on from the last checkpoint: taskfold train {config}" in result.stderr
+    monkeypatch.setattr(DenseTask, "_sets", whole)
+    result = run("train", config)
+    assert result.exit_code == 0, result.stderr
+    finished: Path = request.getfixturevalue(way)
+    assert [digest(tmp_path, name) for name in NAMES] == [digest(finished, name) for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dense": {"augment": {"flip": 0.2}}}, "classes.dense.augment.flip was 0.5, is now 0.2"),
+        ({"dense": {"size": [4, 8], "augment": {}}}, "classes.preprocessing.size was None, is now [4, 8]"),
+        ({"backbone": {"network": "segnet", "width": 4, "stages": 2, "seed": 1}}, "backbone was"),
+        ({"tasks": [{"name": "depth"}, {"name": "normals"}]}, "task 'classes' is not in the configuration any more"),
+        ({"together": {**TOGETHER, "epochs": 3}}, "epochs was 2, is now 3"),
+    ],
+)
+def test_a_run_of_other_settings_or_data_is_refused_and_kept(
+    changes: dict[str, Any], message: str, joint: Path, tmp_path: Path, run: Run
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(joint, folder)
+    result = run("train", together(folder, **changes))
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "--fresh" in result.stderr
+    assert [digest(folder, name) for name in NAMES] == [digest(joint, name) for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": {"kind": "nyuv2", "root": "nowhere"}}, "rooms.yaml: source: root: must be a folder, but"),
+        ({"source": {"kind": "nyuv2", "root": "."}}, "rooms.yaml: source: root: "),
+        ({"source": {"kind": "nyuv2", "root": "data", "classes": 2}}, "source: train: 6 images cannot be used"),
+        (
+            {"tasks": [{"name": "edges"}]},
+            "tasks[0].target: is missing, and the task's name, 'edges', is none of its data: nyuv2:data has",
+        ),
+        (
+            {"tasks": [{"name": "a", "target": "dept"}]},
+            "tasks[0].target: must be one that the data have, found 'dept'; nyuv2:data has segmentation, depth, "
+            "normals; did you mean depth?",
+        ),
+        ({"backbone": {"network": "segnet"}}, "backbone: images must be at least 32 × 32 pixels for 5 stages"),
+        ({"dense": {"augment": {"crop": [2, 2]}}}, "backbone: images must be at least 4 × 4 pixels"),
+        ({"backbone": "net.py:build"}, "backbone: net.py:build has no heads that give every pixel an output"),
+        ({"method": {"name": "ftn", "targets": ["nothing"]}}, "tasks[0].method: "),
+    ],
+)
+def test_what_is_wrong_is_said_once_and_before_training(
+    changes: dict[str, Any], message: str, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "net.py").write_text(project.BACKBONE)
+    result = run("train", rooms.write(tmp_path, **changes))
+    assert result.exit_code == 1
+    assert result.stderr.count(message) == 1, result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("dense", "message"),
+    [
+        (
+            {},
+            "rooms.yaml: dense: train has images of 2 sizes (8 × 12, 12 × 8, …); give them one: size: [he",
+        ),
+        (
+            {"augment": {"crop": [8, 8]}},
+            "rooms.yaml: dense: val has images of 2 sizes (8 × 12, 12 × 8, …); give them one: size",
+        ),
+        ({"size": [8, 8]}, ""),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_images_of_several_sizes_need_one(dense: dict[str, Any], message: str, tmp_path: Path, run: Run) -> None:
+    rooms.rooms(tmp_path / "data", (8, 12))
+    rooms.rooms(tmp_path / "tall", (12, 8))
+    for split in rooms.COUNTS:
+        for folder in ("image", *rooms.TARGETS.values()):
+            (tmp_path / "tall" / split / folder / "1.npy").rename(tmp_path / "data" / split / folder / "1.npy")
+    result = run("train", rooms.write(tmp_path, dense=dense, tasks=[{"name": "depth"}]))
+    assert result.exit_code == bool(message)
+    assert message in result.stderr
+
+
+def test_a_task_of_images_has_no_use_for_such_a_network(tmp_path: Path, run: Run) -> None:
+    result = run("train", project.write(tmp_path, backbone="segnet"))
+    assert result.exit_code == 1
+    assert "network segnet puts out maps, for dense targets" in result.stderr
+
+
+class TestEvaluate:
+    def test_all_scores(self, joint: Path, run: Run) -> None:
+        result = run("evaluate", joint / "rooms.yaml", "--json")
+        assert result.exit_code == 0, result.stderr
+        for task in json.loads(result.stdout)["tasks"]:
+            expected = scores_by_hand(joint, task["task"])
+            assert {key: task[key] for key in expected} == pytest.approx(expected, abs=1e-5)
+            kind = NAMES[task["task"]]
+            assert (task["target"], task["main"], task["split"]) == (kind, KINDS[kind].main, "test")
+
+    def test_task_files_with_data(self, joint: Path, tmp_path: Path, run: Run) -> None:
+        rooms.rooms(tmp_path / "other", (16, 20), {"train": 1, "val": 2})
+        data = f"{{kind: nyuv2, root: {tmp_path / 'other'}, classes: 3, check_files: false}}"
+        result = run("evaluate", *task_files(joint)[:2], "--data", data, "--json")
+        assert result.exit_code == 0, result.stderr
+        assert [(task["split"], task["count"]) for task in json.loads(result.stdout)["tasks"]] == [("val", 2)] * 2
+        assert "miou" in run("evaluate", task_files(joint)[0], "--data", data).stdout
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ("{folder}", "task 'classes' is for dense targets, and data of kind folder have images; give other data"),
+            ("{{kind: nyuv2, root: {folder}, classes: 5}}", "task 'classes' has 3 classes, and nyuv2:data has 5"),
+            ("{{kind: nyuv2, root: {folder}, klasses: 5}}", "klasses: key is not known; did you mean classes?"),
+            ("{{kind: nyu, root: {folder}}}", "kind 'nyu' is not known; did you mean nyuv2?"),
+        ],
+    )
+    def test_other_data_are_refused(self, data: str, message: str, alone: Path, run: Run) -> None:
+        result = run("evaluate", task_files(alone)[0], "--data", data.format(folder=alone / "data"))
+        assert result.exit_code == 1
+        assert message in result.stderr
+
+    def test_a_task_of_images_on_dense_data(self, trained: Path, alone: Path, run: Run) -> None:
+        data = f"{{kind: nyuv2, root: {alone / 'data'}}}"
+        result = run("evaluate", trained / "runs" / "tasks" / "warm.safetensors", "--data", data)
+        assert "task 'warm' is for images, and data of kind nyuv2 have dense targets" in result.stderr
+
+
+class TestPredict:
+    def test_arrays_and_pictures_are_what_the_tasks_say(self, joint: Path, tmp_path: Path, run: Run) -> None:
+        output = tmp_path / "maps"
+        result = run("predict", *task_files(joint), joint / "data" / "test" / "image", "-o", output, "--json")
+        assert result.exit_code == 0, result.stderr
+        found = json.loads(result.stdout)
+        assert (len(found["predictions"]), found["errors"]) == (4 * 3, [])
+        [one] = [p for p in found["predictions"] if p["task"] == "classes" and p["image"].endswith("2.npy")]
+        image = torch.from_numpy(np.load(joint / "data" / "test" / "image" / "2.npy")).permute(2, 0, 1)
+        network = build_network("segnet", {"width": 4})
+        mean, std = (torch.tensor(part)[:, None, None] for part in (network.mean, network.std))
+        with torch.no_grad():
+            expected = loaded_by_hand(joint, "classes")(((image - mean) / std)[None], task="classes")[0].argmax(0)
+        assert (np.load(one["array"]) == expected.numpy()).all()
+        with Image.open(one["picture"]) as picture:
+            colours = np.array(picture.convert("RGB")).reshape(-1, 3)
+        assert len(np.unique(colours, axis=0)) == len(expected.unique())
+
+    def test_what_is_written_can_be_read_as_targets(self, alone: Path, tmp_path: Path, run: Run) -> None:
+        photo = tmp_path / "photo.png"
+        Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(photo)
+        output = tmp_path / "maps"
+        assert run("predict", *task_files(alone), photo, "--output", output).exit_code == 0
+        kinds = nyuv2(rooms.CLASSES).kinds
+        for name, target in NAMES.items():
+            values = np.load(output / name / "photo.npy")
+            assert kinds[target].clean(values).shape[1:] == (20, 30)
+            with Image.open(output / name / "photo.png") as picture:
+                assert (picture.size, picture.mode) == ((30, 20), "RGB")
+
+    def test_one_that_cannot_be_read_is_named_and_the_others_are_answered(
+        self, alone: Path, tmp_path: Path, run: Run
+    ) -> None:
+        folder = tmp_path / "photos"
+        (folder / "inner").mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "inner" / "good.png")
+        (folder / "bad.png").write_bytes(b"no image")
+        result = run("predict", task_files(alone)[1], folder, "-o", tmp_path / "maps")
+        assert result.exit_code == 1
+        assert "bad.png" in result.stderr
+        assert (tmp_path / "maps" / "depth" / "inner" / "good.npy").exists()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["photo.png", "--choices", "a ||| b"], "--choices is for tasks of texts, and these are for dense targets"),
+            ([], "give at least one image"),
+            (["photo.png", "--batch-size", "4"], "--batch-size is for tasks of images and texts"),
+            (["a/photo.png", "b/photo.png"], "would both be written to photo"),
+            (["empty"], "holds no images"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(
+        self, options: list[str], message: str, alone: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "empty").mkdir()
+        monkeypatch.chdir(tmp_path)
+        result = run("predict", task_files(alone)[1], *options)
+        assert result.exit_code == 1
+        assert message in result.stderr
+        assert not (tmp_path / "predictions").exists()
+
+
+def test_an_image_is_seen_in_the_size_that_the_task_was_trained_in(tmp_path: Path, run: Run) -> None:
+    config = rooms.write(tmp_path, dense={"size": [4, 8]}, tasks=[{"name": "depth"}])
+    assert run("train", config).exit_code == 0
+    output = tmp_path / "maps"
+    image = tmp_path / "data" / "test" / "image" / "0.npy"
+    result = run("predict", tmp_path / "runs" / "tasks" / "depth.safetensors", image, "-o", output)
+    assert result.exit_code == 0, result.stderr
+    model = loaded_by_hand(tmp_path, "depth")
+    source = parse_dense_source({"kind": "nyuv2", "root": tmp_path / "data", "classes": rooms.CLASSES})
+    data = source.load()
+    assert data.test is not None
+    with torch.no_grad():
+        small = model(DenseTensors(data.test, size=(4, 8))[0].image[None], task="depth")
+    large = torch.nn.functional.interpolate(small, rooms.SIZE, mode="bilinear")[0, 0]
+    assert np.allclose(np.load(output / "depth" / "0.npy"), large.numpy(), atol=1e-5)
+
+
+def test_inspect_says_what_a_task_is_for(joint: Path, trained: Path, run: Run) -> None:
+    shown = run("inspect", *task_files(joint)).stdout
+    assert [line.split(maxsplit=1)[1].strip() for line in shown.splitlines() if line.strip().startswith("for ")] == [
+        f"dense targets: {target}" for target in NAMES.values()
+    ]
+    [card] = json.loads(run("inspect", task_files(joint)[0], "--json").stdout)
+    assert card["data"] == "dense"
+    assert " images " in run("inspect", trained / "runs" / "tasks" / "warm.safetensors").stdout
+
+
+class TestCount:
+    @pytest.mark.parametrize("method", ["ftn", "over-parameterised", "head-only"])
+    def test_a_network_with_a_head_of_its_own(self, method: str, run: Run) -> None:
+        result = run("count", "--model", "{network: segnet, width: 8}", "--method", method, "--head", 13, "--json")
+        assert result.exit_code == 0, result.stderr
+        found = json.loads(result.stdout)
+        network = build_network("segnet", {"width": 8})
+        assert found["backbone"] == sum(p.numel() for p in network.backbone.parameters())
+        assert found["per_task"]["head"] == (8 * 8 * 9 + 8) + (8 * 13 + 13)
+
+    def test_its_name_alone(self, run: Run) -> None:
+        found = json.loads(run("count", "--model", "segnet", "--json").stdout)
+        assert found["backbone"] == sum(p.numel() for p in build_network("segnet").backbone.parameters())
+
+    @pytest.mark.parametrize(
+        ("model", "message"),
+        [
+            ("{network: segnett}", "--model: network: network 'segnett' is not known; did you mean segnet?"),
+            ("{network: segnet, width: no}", "--model: width: must be a whole number, found 'no'"),
+            ("{network: segnet", "--model, line 1"),
+            ("segnett", "backbone 'segnett' is not known"),
+        ],
+    )
+    def test_what_is_not_known_is_said(self, model: str, message: str, run: Run) -> None:
+        result = run("count", "--model", model)
+        assert result.exit_code == 1
+        assert message in result.stderr
+
+
+def test_weights_of_a_network_count_from_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    encoder = load("timm:resnet18", pretrained=False).network
+    torch.save(encoder.state_dict(), tmp_path / "sub" / "resnet.pth")
+    monkeypatch.chdir(tmp_path)
+    chosen = NetworkConfig(network="deeplab", settings={"width": 8, "weights": "resnet.pth"})
+    network = chosen.load(Path("sub")).network
+    assert torch.equal(network.get_parameter("encoder.conv1.weight"), encoder.get_parameter("conv1.weight"))
+
+
+def digest(folder: Path, name: str) -> str:
+    return hashlib.sha256((folder / "runs" / "tasks" / f"{name}.safetensors").read_bytes()).hexdigest()
