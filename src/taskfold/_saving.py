@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ._transfer import begun, remember, set_mode
-from .layers import groups_of_bank, grouped, inventory_of
+from .layers import grouped, groups_of_bank, inventory_of
 from .methods import Method, build
 from .tasks import Contents, Info, Named, Task, TaskFileError, digest, fingerprint, read, write
 

@@ -38,14 +38,14 @@ class Count:
         return asdict(self)
 
 
-def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | None = None) -> Count:
+def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn.Module | None = None) -> Count:
     """Count the parameters of `tasks` tasks; works on the `meta` device, without weights.
 
     Args:
         backbone: any module; it is not changed (but frozen).
         method: the method.
         tasks: T ≥ 1.
-        head: outputs of each task's linear head; None: no head.
+        head: outputs of each task's linear head, or any module; None: no head.
 
     Raises:
         ValueError: tasks < 1, or the method finds nothing to adapt.

@@ -136,7 +136,10 @@ def test_impossible_pairs_are_refused(rule: Sharing, factorisation: Factorisatio
         (lambda: MultiHeadRouting(splits=0), "splits must be a whole number ≥ 1, found 0"),
         (lambda: PolyRouting(allocation="softmax"), "allocation='softmax' is not known; choose one of 'sigmoid'"),  # type: ignore[arg-type]
         (lambda: TermRouting(granularity="token"), "granularity='token' is not known; choose one of 'layer'"),  # type: ignore[arg-type]
-        (lambda: sharing("routed"), "sharing='routed' is not known; choose one of 'diagonal', 'mhr', 'poly', 'private'"),
+        (
+            lambda: sharing("routed"),
+            "sharing='routed' is not known; choose one of 'diagonal', 'mhr', 'poly'",
+        ),
         (lambda: sharing({"name": "poly", "splits": 4}), "sharing 'poly' has no setting 'splits'; settings: "),
     ],
 )

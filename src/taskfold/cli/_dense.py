@@ -21,7 +21,7 @@ from ._dense_checks import heads_of, no_target, read_once, try_sizes
 from ._dense_scenes import scenes_of
 from ._dense_scores import scored, tested
 from ._dense_seen import Seen
-from ._dense_sets import WEIGHTS, Laid, for_tasks, listing, origin_of
+from ._dense_sets import Laid, for_tasks, listing
 from ._output import UserError
 from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested
 
@@ -91,12 +91,11 @@ class DenseTask(Ready):
         target = seen.kind.name
         if target not in data.kinds:
             raise UserError(
-                f"task {task.name!r} is for {target}, and {origin_of(source)} has {', '.join(data.kinds)}; give other "
-                "data"
+                f"task {task.name!r} is for {target}, and {source.origin} has {', '.join(data.kinds)}; give other data"
             )
         if (theirs := data.kinds[target].channels) != seen.kind.channels:
             raise UserError(
-                f"task {task.name!r} has {seen.kind.channels} classes, and {origin_of(source)} has {theirs}; give "
+                f"task {task.name!r} has {seen.kind.channels} classes, and {source.origin} has {theirs}; give "
                 "other data, or say how many classes they have"
             )
         return cls(task.name, data, target, seen, DenseSettings(), source, heads_of(loaded))
@@ -126,7 +125,7 @@ class DenseTask(Ready):
         """Few of the training images that have the target."""
         count = len(for_tasks(self.data.train, self._own))
         if shots > count:
-            raise ValueError(f"{origin_of(self.source)} has {count} training images with {self.target}, not {shots}")
+            raise ValueError(f"{self.source.origin} has {count} training images with {self.target}, not {shots}")
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
         return replace(self, chosen=tuple(sorted(order[:shots])))
 
@@ -189,7 +188,7 @@ class DenseTask(Ready):
         notes = list(self.data.notes)
         if self.data.test is None:
             notes.append("no test split: measured on val, by which the epoch was chosen")
-        source = f"{origin_of(self.source)}, {self.target}"
+        source = f"{self.source.origin}, {self.target}"
         return {"name": self.called, "source": source, "labels": list(self.labels), **sizes, "notes": notes}
 
     @property
@@ -198,7 +197,7 @@ class DenseTask(Ready):
 
     @property
     def _weight(self) -> float:
-        return WEIGHTS.get(type(self.source), {}).get(self.target, 1.0)
+        return self.source.weights.get(self.target, 1.0)
 
     @property
     def _train(self) -> DenseSet:

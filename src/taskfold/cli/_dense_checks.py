@@ -14,7 +14,7 @@ from ..config._dense import DenseSettings
 from ..config._parts import TaskPart
 from ..dense import DenseData, DenseSource
 from ._dense_seen import Seen
-from ._dense_sets import origin_of, sizes_of
+from ._dense_sets import sizes_of
 from ._output import UserError
 from ._ready import PlacedError, Shelf
 
@@ -77,7 +77,7 @@ def no_target(target: str, task: TaskPart, data: DenseData) -> str:
     assert isinstance(task.source, DenseSource)
     near = difflib.get_close_matches(target, list(data.kinds), 1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    there = f"{origin_of(task.source)} has {', '.join(data.kinds)}{hint}"
+    there = f"{task.source.origin} has {', '.join(data.kinds)}{hint}"
     if task.target is None:
         return f"is missing, and the task's name, {target!r}, is none of its data: {there}"
     return f"must be one that the data have, found {target!r}; {there}"

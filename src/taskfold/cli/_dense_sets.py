@@ -10,20 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel
 from torch.utils.data import ConcatDataset
 
-from ..dense import DenseSample, DenseSet, DenseSource, DenseTensors, nyud
+from ..dense import DenseSample, DenseSet, DenseTensors
 from ..dense._resize import Size
-from ..dense.sources.nyud_mt import NyudMt
-
-WEIGHTS: Mapping[type[BaseModel], Mapping[str, float]] = {NyudMt: nyud().weights}
-"""What the targets of a source weigh in a loss, where not all weigh 1."""
-
-
-def origin_of(source: DenseSource) -> str:
-    """Short, for tables: `nyuv2:rooms`."""
-    return f"{type(source).model_fields['kind'].default}:{source.root.name}"
 
 
 def for_tasks(samples: DenseSet, targets: Mapping[str, str]) -> DenseSet:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 from rich import box
 from rich.table import Table
+from torch import nn
 
 from .. import counting
 from ..config import build_method, parse_settings
@@ -34,7 +35,7 @@ def count(
     """
     made = build_method(method, parse_settings(set_ or []))
     loaded = parse_backbone(model, "--model").load(meta=True)
-    outputs: Any = head
+    outputs: int | nn.Module | None = head
     if head is not None and isinstance(loaded, LoadedNetwork):
         with torch.device("meta"):
             outputs = loaded.heads(head)
@@ -52,6 +53,7 @@ def _table(found: counting.Count, title: str, tasks: int) -> Table:
     rows |= {f"per task: {kind}": number for kind, number in found.per_task.items()}
     rows |= {"shared by all": found.shared, "routing, all tasks": found.routing}
     rows[f"adapters of {tasks} task{'s' * (tasks > 1)}, without heads"] = found.adapter_total
+    rows["a task, folded into a plain network"] = found.contracted
     for name, number in rows.items():
         table.add_row(name, f"{number:,}", f"{number / found.backbone:.2%}" if found.backbone else "")
     return table

@@ -83,8 +83,8 @@ def gains(bench: DenseBench, records: Sequence[Record]) -> Document:
         if found:
             rows.append({"label": label, "runs": found})
     note = (
-        "±(M − M_single) / M_single on the test rooms, + for better: mIoU, root mean square error of depth, mean angle "
-        "of normals. Single-task networks have the same architecture, epochs and seed."
+        "On the test rooms, ±(M − M_single) / M_single of mIoU, root mean square error of depth and mean angle of "
+        "normals. Single-task networks have the same architecture, epochs and seed."
     )
     return {"single": SINGLE, "tasks": list(bench.kinds), "rows": rows, "note": note}
 
@@ -157,13 +157,15 @@ def curve_study(records: Sequence[Record]) -> Document:
             series.append(
                 series_of(label, range(1, length + 1), [measured(c[n] for c in curves) for n in range(length)])
             )
-    note = "Sum over the tasks that were trained; the band is one standard deviation over seeds."
+    note = "Sum over the tasks; the band is one standard deviation over seeds."
     return {"title": "Validation loss by method", "x": "epoch", "y": "validation loss", "note": note, "series": series}
 
 
 def _whole_curve(parts: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Tasks that are there already add what they have."""
     curves = [[point["val_loss"] * len(part["tasks"]) for point in part["curve"]] for part in parts if part["curve"]]
-    return [sum(values) for values in zip(*curves, strict=False)]
+    there = sum(part["val_loss"] for part in parts if not part["curve"])
+    return [there + sum(values) for values in zip(*curves, strict=False)]
 
 
 def scenes(bench: DenseBench, records: Sequence[Record]) -> Document:

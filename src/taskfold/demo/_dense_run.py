@@ -46,7 +46,7 @@ def run_dense_demo(
             keep = out / "tasks" / contender.label.replace(" ", "-") if seed == plan.seeds[0] else None
             records.append(bench.run(contender, seed, keep=keep))
             seconds = time.perf_counter() - started
-            title = f"{', '.join(bench.kinds)}: one network, {len(plan.contenders)} ways to train it"
+            title = f"{plan.network} on rendered rooms: three tasks, {len(plan.contenders)} ways to train them"
             results = dense_document(bench, records, title=title, command=command, seconds=seconds)
             # After every method: a demonstration that is stopped leaves what it found.
             write_atomically(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode())

@@ -105,7 +105,7 @@ class DenseBench:
         return self.protocol.kinds
 
     def train(self, contender: DenseContender, seed: int) -> tuple[dict[str, MultiTask], Record]:
-        """The model that does each task, by task, and what validation said of it."""
+        """The model that does each task, by task, and what validation said of it: the sum of the tasks' losses."""
         together = [[task] for task in self.kinds] if contender.apart else [list(self.kinds)]
         models: dict[str, MultiTask] = {}
         parts = list[Record]()
@@ -113,11 +113,11 @@ class DenseBench:
         for tasks in together:
             start = time.perf_counter()
             if contender.frozen in tasks:
-                parts.append({"tasks": tasks, "curve": [], "val_loss": None, "seconds": 0.0})
+                parts.append({"tasks": tasks, "curve": [], "val_loss": self._loss(model, tasks), "seconds": 0.0})
             else:
                 parts.append(self._fit(model, contender, tasks, seed, start))
             models |= dict.fromkeys(tasks, model)
-        return models, {"parts": parts, "val_loss": sum(part["val_loss"] or 0 for part in parts)}
+        return models, {"parts": parts, "val_loss": sum(part["val_loss"] for part in parts)}
 
     def _fit(
         self, model: MultiTask, contender: DenseContender, tasks: Sequence[str], seed: int, start: float
@@ -144,6 +144,14 @@ class DenseBench:
             "best_epoch": result.best_epoch,
             "seconds": time.perf_counter() - start,
         }
+
+    @torch.no_grad()
+    def _loss(self, model: MultiTask, tasks: Sequence[str]) -> float:
+        """The validation loss of tasks that are there already."""
+        model.eval()
+        batches = _loader(DenseTensors(self.samples.val), self.protocol.only(tasks))
+        losses = [self.objective(model, batch, tasks) for batch in batches]
+        return sum(torch.cat([one[task] for one in losses]).mean().item() for task in tasks)
 
     def _model(self, contender: DenseContender, seed: int) -> MultiTask:
         torch.manual_seed(seed)
@@ -186,7 +194,7 @@ class DenseBench:
         return scores.result()
 
     def _batches(self) -> DataLoader[DenseBatch]:
-        return DataLoader(self.test, batch_size=40, collate_fn=self.protocol.collate)  # type: ignore[arg-type]
+        return _loader(self.test, self.protocol)
 
     @torch.no_grad()
     def _contraction(self, models: Mapping[str, MultiTask]) -> dict[str, float]:
@@ -208,6 +216,10 @@ class DenseBench:
         """Test rooms of the report, from all over."""
         count = min(self.plan.shown, len(self.test))
         return range(0, len(self.test) - len(self.test) % count, len(self.test) // count)
+
+
+def _loader(data: DenseTensors, protocol: Protocol) -> DataLoader[DenseBatch]:
+    return DataLoader(data, batch_size=40, collate_fn=protocol.collate)  # type: ignore[arg-type]
 
 
 def _outputs(models: Mapping[str, MultiTask], images: Tensor) -> dict[str, Tensor]:

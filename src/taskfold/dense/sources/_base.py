@@ -34,6 +34,16 @@ class DenseSource(BaseModel, ABC):
     root: Path
     check_files: bool = True
 
+    @property
+    def origin(self) -> str:
+        """Short, for tables: `nyuv2:rooms`."""
+        return f"{type(self).model_fields['kind'].default}:{self.root.name}"
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """What targets weigh in a loss, where that is not 1."""
+        return {}
+
     @abstractmethod
     def kinds(self) -> Mapping[str, Kind]:
         """The tasks."""

@@ -37,6 +37,10 @@ class NyudMt(DenseSource):
     classes: int = Field(default=40, ge=2, le=254)
     background: bool = False
 
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return nyud().weights
+
     def kinds(self) -> Mapping[str, Kind]:
         return nyud(self.classes + self.background).kinds
 
