@@ -14,7 +14,8 @@ def demo(
         str,
         typer.Argument(
             help="tasks: images, one task after another on one backbone. routing: words of many languages, an "
-            "inventory that they share, and new languages from 32 examples."
+            "inventory that they share, and new languages from 32 examples. dense: segmentation, depth and normals of "
+            "rendered rooms from one network, over-parameterised in training."
         ),
     ] = "tasks",
     quick: Annotated[bool, typer.Option("--quick", help="In seconds: two tasks, few small samples.")] = False,

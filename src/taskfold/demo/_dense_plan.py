@@ -82,7 +82,7 @@ class DensePlan:
     val: int = 120
     test: int = 240
     size: tuple[int, int] = (64, 96)
-    epochs: int = 10
+    epochs: int = 6
     batch_size: int = 8
     shown: int = 5
 
@@ -144,7 +144,7 @@ def dense_plan(size: Size = "demo", *, seeds: tuple[int, ...] = (0,), compare: C
     if size == "frozen":
         own = (DenseContender(SINGLE, FineTuning(), apart=True), *_on_frozen((1, 10, 20, 30)))
         settings = {"encoder": "resnet18", "width": 64, "dropout": 0.1}
-        return DensePlan(own, seeds, network="deeplab", settings=settings, epochs=8)
+        return DensePlan(own, seeds, network="deeplab", settings=settings)
     if size == "full":
         return DensePlan(chosen, seeds)
     if size == "quick":
