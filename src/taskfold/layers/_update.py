@@ -173,7 +173,7 @@ class Update:
                     own[LOGITS] = _tied(logits, (self.sharing, self.sharing.scope(layer)), own[LOGITS], layer)
                 yield target.path, WeightUpdate(factorisation, self.sharing, view, own, bank, key)
         if not found:
-            raise ValueError(f"{self.factorisation} leaves out every layer (rank 0); give at least one layer a rank")
+            raise ValueError(f"the rank of {self.factorisation} is 0 for every layer; give at least one layer a rank")
 
 
 @torch.no_grad()
