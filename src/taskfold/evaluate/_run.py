@@ -79,7 +79,7 @@ def predict(
         >>> import torch, taskfold as tfold
         >>> model = tfold.MultiTask(torch.nn.Flatten(), tfold.HeadOnly(), num_features=4)
         >>> _ = model.add_task("signs", head=3)
-        >>> predict(model, "signs", torch.zeros(2, 1, 2, 2)).sum(1)
+        >>> predict(model, "signs", torch.zeros(2, 1, 2, 2)).sum(1).round(decimals=4)
         tensor([1., 1.])
     """
     data = TensorDataset(images) if isinstance(images, Tensor) else images
