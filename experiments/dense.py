@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python experiments/dense.py --plan frozen         # FTN on a frozen ResNet-18, DeepLabv3+ decoders
     python experiments/dense.py --seeds 0 --only "single task" "multi-task"
 
-Rendered rooms of 64 × 96 pixels: 640 to train on, 120 to choose epochs by, 240 to test on. The single-task networks have
+Rendered rooms of 64 × 96 pixels: 640 to train on, 120 to choose epochs by, 240 to test on. Single-task networks have
 the same architecture, epochs and learning rate; gains (Δm) are against those of the same seed.
 
 Every training leaves its own file in runs/dense-PLAN and is begun by whichever process comes first; what failed says
