@@ -50,7 +50,7 @@ for label in asked.only:
                     path, json.dumps({"label": label, "lr": one.lr, "diagonal": one.diagonal, "loss": loss}).encode()
                 )
                 say(f"{name}: {loss:.4f}")
-for path in sorted((RUNS / "dense-rates").glob("*.json")):
-    if text := path.read_text():
-        found = json.loads(text)
-        print(f"{found['label']:28} lr {found['lr']:<7g} diagonal {found['diagonal']:<7g} {found['loss']:.4f}")
+done = [json.loads(text) for path in sorted((RUNS / "dense-rates").glob("*.json")) if (text := path.read_text())]
+for found in done:
+    print(f"{found['label']:28} lr {found['lr']:<7g} diagonal {found['diagonal']:<7g} {found['loss']:.4f}")
+write_atomically(RUNS.parent / "results" / "dense-rates.json", json.dumps(done, indent=1).encode())
