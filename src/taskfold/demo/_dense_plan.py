@@ -100,7 +100,7 @@ def _from_scratch() -> list[DenseContender]:
         DenseContender("over-parameterised r=32", OverParameterised(rank=32), **ITERATIVE),
         DenseContender("over-parameterised r=8", OverParameterised(rank=8), **ITERATIVE),
         DenseContender("over-parameterised, joint", OverParameterised()),
-        DenseContender("ExpandNet", ExpandNet(rate=2.0)),
+        DenseContender("ExpandNet", ExpandNet(rate=2.0), lr=1e-3),
         DenseContender("RepVGG", RepVGG()),
         DenseContender("multi-task, uncertainty", HardSharing(), weighting="uncertainty"),
         DenseContender("multi-task, UPGrad", HardSharing(), balance="upgrad"),
