@@ -105,3 +105,15 @@ def test_common_statistics_move_once_per_batch() -> None:
 def test_bad_lists_are_refused(task: object, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
         built(tfold.HeadOnly())(torch.randn(2, 3, 6, 6), task=task, broadcast=True)
+
+
+@pytest.mark.parametrize("method", [method for method, _ in METHODS.values()], ids=list(METHODS))
+def test_compiled_as_one_graph(method: Method) -> None:
+    model, x = built(method), torch.randn(3, 3, 6, 6)
+    with torch.no_grad():
+        alone, every = model(x, task="a"), model(x, task=["a", "b"], broadcast=True)
+        torch.compiler.reset()
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        assert torch.equal(compiled(x, task="a"), alone)
+        for name, output in compiled(x, task=["a", "b"], broadcast=True).items():
+            assert torch.equal(output, every[name])

@@ -60,7 +60,7 @@ def test_a_misspelt_task_is_an_error(model: MultiTask) -> None:
         ({"head": 2.5}, "head must be a number of outputs"),
         ({"head": 2, "rnk": 3}, "method 'ftn' has no setting 'rnk'; settings: rank"),
         ({"head": 2, "rank": 0}, "rank must be a whole number ≥ 1, found 0"),
-        ({"head": 2, "targets": "layer9.*"}, "selects none of the 1 layers of Convolutions: 2"),
+        ({"head": 2, "targets": "layer9.*"}, "selects none of the 1 convolutions"),
         ({"head": 2, "labels": ["a"]}, "has 2 outputs and 1 labels"),
         ({"head": 2, "rank": {"7": 1}}, "rank has no entry for layer '2'"),
         ({"head": 2, "rank": {"*": 0}}, "is 0 for every layer"),
@@ -68,7 +68,7 @@ def test_a_misspelt_task_is_an_error(model: MultiTask) -> None:
             {"head": 2, "sharing": "routed"},
             "sharing='routed' is not known; choose one of 'diagonal', 'mhr', 'poly'",
         ),
-        ({"head": 2, "method": tfold.FTNQueryValue()}, "Sequential has no layer for Attention"),
+        ({"head": 2, "method": tfold.FTNQueryValue()}, "Sequential has no attention to adapt"),
     ],
 )
 def test_bad_tasks_are_refused_whole(model: MultiTask, settings: dict, message: str) -> None:

@@ -19,10 +19,10 @@ class Count:
 
     Attributes:
         backbone: the frozen network.
-        per_task: `factors`, `norm` and `head` of one task, its diagonals counted to the factors.
+        per_task: `factors`, `norm` and `head` of one task, and `diagonal` where a method has diagonals.
         shared: the model's inventory, once for all tasks.
         routing: the logits of all tasks.
-        adapter_total: T · (factors + norm) + shared + routing; heads are not adapters.
+        adapter_total: T · (factors + norm + diagonal) + shared + routing; heads are not adapters.
         contracted: of the plain network that one task folds into, its head left out. Over-parameterised methods train
             `adapter_total` numbers and leave this many.
     """
@@ -65,8 +65,8 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
     kinds, leaves = kinds_of(model["one"]), inventory_of(model["one"])
     shared = sum(leaf.numel() for key, leaf in leaves.items() if kinds[key] != STATISTICS)
     routing = tasks * own["routing"]
-    per_task = {"factors": own["factors"] + own.get(DIAGONAL, 0), "norm": own["norm"], "head": own["head"]}
-    total = tasks * (per_task["factors"] + per_task["norm"]) + shared + routing
+    per_task = {kind: own[kind] for kind in ("factors", "norm", "head", DIAGONAL) if kind in own}
+    total = tasks * (sum(per_task.values()) - per_task["head"]) + shared + routing
     plain = sum(p.numel() for p in backbone.parameters())
     contracted = plain + _biases(model)
     return Count(plain, per_task, shared, routing, total, contracted)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._folding import folded
 from ._outputs import batched, names_of_all, of_one_network, output_of, outputs_of_rows
 from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
@@ -332,6 +333,8 @@ class MultiTask(nn.Module):
     def fold(self, name: str, *, head: bool = True) -> nn.Module:
         """A task as a plain network without Taskfold: the backbone's own architecture, and the task's head.
 
+        Layers that share a weight hold one each where the task makes them differ.
+
         Args:
             name: the task.
             head: with the head (an `nn.Sequential` of backbone and head), if the task has one.
@@ -340,14 +343,7 @@ class MultiTask(nn.Module):
             ValueError: there is no such task.
         """
         task = self[name]
-        plain = copy.deepcopy(self.backbone)
-        tensors = {**dict(plain.named_parameters(remove_duplicate=False)), **dict(plain.named_buffers())}
-        for key, tensor in self.materialise(name).items():
-            if key in tensors:
-                tensors[key].copy_(tensor)
-            else:  # a bias where the layer had none
-                path, _, own = key.rpartition(".")
-                plain.get_submodule(path).register_parameter(own, nn.Parameter(tensor.clone()))
+        plain = folded(self.backbone, self.materialise(name))
         plain.requires_grad_(True).train(self.training)
         if task.head is None or not head:
             return plain

@@ -85,7 +85,7 @@ def test_a_table_for_people(run: Run) -> None:
         (["--set", "rnk=1"], "did you mean rank?"),
         (["--set", "rank=0"], "rank must be"),
         (["--set", "rank"], "must be KEY=VALUE"),
-        (["--method", "ftn-qv"], "no layer"),
+        (["--method", "ftn-qv"], "no attention to adapt"),
     ],
 )
 def test_what_cannot_be_counted_is_said(run: Run, arguments: list[str], message: str) -> None:

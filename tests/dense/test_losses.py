@@ -135,3 +135,14 @@ def test_outputs_of_another_size_are_refused() -> None:
 def test_impossible_protocols_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Protocol(**settings)
+
+
+def test_a_map_without_a_valid_pixel_is_as_a_missing_one() -> None:
+    protocol = nyuv2(classes=3).only(["depth"])
+    image = torch.rand(3, 4, 4)
+    empty, missing = ({"depth": torch.zeros(1, 4, 4)}, {})
+    found = [
+        protocol.collate([DenseSample(image, {"depth": torch.ones(1, 4, 4)}), DenseSample(image, targets)])
+        for targets in (empty, missing)
+    ]
+    assert [one.present["depth"].tolist() for one in found] == [[True, False]] * 2

@@ -241,3 +241,58 @@ def test_statistics_are_common_or_a_task_s_own() -> None:
             assert means[0].any() and not means[1].any()
     with pytest.raises(ValueError, match="statistics='each' is not known"):
         Rest(statistics="each")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_branches_of_mixed_rows_are_normalised_task_by_task(keyword: bool) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(input=x) if keyword else self.conv(x)
+
+    torch.manual_seed(0)
+    model = MultiTask(Net(), tfold.RepVGG()).train()
+    for name in "ab":
+        model.add_task(name)
+    x = torch.randn(4, 3, 6, 6)
+    mixed = model(x, task=["a", "b", "a", "b"])
+    torch.testing.assert_close(mixed[::2], model(x[::2], task="a"))
+
+
+class Tied(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu())
+
+
+@pytest.mark.parametrize(
+    ("method", "tied"),
+    [
+        (tfold.OverParameterised(), False),
+        (tfold.ExpandNet(rate=1.5), False),
+        (tfold.LoRA(rank=2, layers="linear", init="normal"), False),
+        (tfold.LoRA(rank=2, layers="linear", init="normal", targets="first"), False),
+        (tfold.FineTuning(), True),
+        (tfold.HardSharing(), True),
+    ],
+    ids=lambda value: value.name if isinstance(value, tfold.Method) else "",
+)
+def test_layers_that_share_a_weight_fold_to_what_the_task_does(method: tfold.Method, tied: bool) -> None:
+    torch.manual_seed(0)
+    model = MultiTask(Tied(), method).eval()
+    model.add_task("a")
+    with torch.no_grad():
+        for parameter in [*model["a"].parameters(), *model.inventory.parameters()]:
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    x, folded = torch.randn(5, 6), model.eval().fold("a")
+    torch.testing.assert_close(folded(x), model(x, task="a"))
+    assert (folded.first.weight is folded.second.weight) == tied

@@ -216,7 +216,7 @@ class DenseTask(Ready):
         if self.chosen is not None:
             train = train.subset(self.chosen)
         augment = self.settings.augment
-        plain = self.seen.tensors(train) if augment else None
+        plain = self.seen.tensors(train, augment.still, seed) if augment else None
         return TaskSet(self.seen.tensors(train, augment, seed), self.seen.tensors(val), plain)
 
 

@@ -67,7 +67,8 @@ def evaluate(
     if json:
         emit({"tasks": [{"task": task, "file": str(file), **tested.details} for task, file, tested in found]})
     else:
-        show(_table(found))
+        for table in _tables(found):
+            show(table)
 
 
 def _of_config(path: Path, batch_size: int | None) -> Found:
@@ -159,10 +160,13 @@ def _is_image_list(path: Path) -> bool:
     return not ({"input", "target"} <= first or {"text", "label"} <= first)
 
 
-def _table(found: Found) -> Table:
-    titles = list(dict.fromkeys(title for _, _, tested in found for title in tested.columns))
-    table = Table("task", *titles, "file", box=box.SIMPLE)
-    table.columns[-1].overflow = "fold"
+def _tables(found: Found) -> list[Table]:
+    """One for each kind of measures."""
+    tables: dict[tuple[str, ...], Table] = {}
     for name, file, tested in found:
-        table.add_row(Text(name), *(tested.columns.get(title, "") for title in titles), Text(str(file)))
-    return table
+        titles = tuple(tested.columns)
+        if titles not in tables:
+            tables[titles] = Table("task", *titles, "file", box=box.SIMPLE)
+            tables[titles].columns[-1].overflow = "fold"
+        tables[titles].add_row(Text(name), *tested.columns.values(), Text(str(file)))
+    return list(tables.values())

@@ -31,6 +31,11 @@ class AugmentSettings(BaseModel):
         self.build()
         return self
 
+    @property
+    def still(self) -> AugmentSettings | None:
+        """What a batch needs even where nothing is to be changed: images of one size."""
+        return None if self.crop is None else AugmentSettings(crop=self.crop, flip=0)
+
     def build(self) -> Augment:
         """The augmentation.
 

@@ -82,7 +82,7 @@ class DensePlan:
     val: int = 120
     test: int = 240
     size: tuple[int, int] = (64, 96)
-    epochs: int = 6
+    epochs: int = 12
     batch_size: int = 8
     shown: int = 5
 

@@ -51,7 +51,7 @@ class DenseBatch:
     Attributes:
         images: float `[B, 3, H, W]`.
         targets: of every task, `[B, target_channels, H, W]`; invalid throughout for samples that have none.
-        present: by task, `[B]`, boolean: whether the sample has a target.
+        present: by task, `[B]`, boolean: whether the sample has a target with a valid pixel.
         names: of the samples.
     """
 
@@ -114,6 +114,6 @@ class DenseCollate:
         for task, kind in self.kinds.items():
             found = [sample.targets.get(task) for sample in samples]
             targets[task] = torch.stack([kind.missing(height, width) if one is None else one for one in found])
-            present[task] = torch.tensor([one is not None for one in found])
+            present[task] = torch.tensor([one is not None and bool(kind.valid(one).any()) for one in found])
         images = torch.stack([sample.image for sample in samples])
         return DenseBatch(images, targets, present, tuple(sample.name for sample in samples))

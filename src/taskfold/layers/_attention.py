@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -37,6 +38,7 @@ class Attention(Where):
         ValueError: a projection is not one of these.
     """
 
+    what: ClassVar[str] = "attention to adapt"
     projections: tuple[str, ...] = ("query", "value")
 
     def __post_init__(self) -> None:

@@ -133,7 +133,7 @@ class Site:
         if state is None:
             return self._plain(*args, **kwargs)
         if state.branches is not None and selection.training:
-            return state.branches.run(self.module, *args, **kwargs)  # type: ignore[arg-type]
+            return state.branches.run(self.module, *args, *kwargs.values())  # type: ignore[arg-type]
         updates = state.views()
         if updates and self._factored(list(updates.values())):
             x, *_ = *args, *kwargs.values()

@@ -29,8 +29,9 @@ def stand_in(module: M, state: Mapping[str, Tensor | None], **attributes: object
         [3.0, 4.0]
     """
     twin = object.__new__(type(module))
-    twin.__dict__ = module.__dict__ | attributes
-    twin.__dict__.pop("forward", None)
+    # Item by item: torch.compile follows that, and no method of __dict__.
+    twin.__dict__ = {name: value for name, value in module.__dict__.items() if name != "forward"}
+    twin.__dict__.update(attributes)
     mine: dict[str, dict[str, Tensor | None]] = {"_parameters": {}, "_buffers": {}}
     children: dict[str, dict[str, Tensor | None]] = {}
     for name, tensor in state.items():

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,9 @@ class Where(ABC):
         targets: shell patterns over layer names; `!pattern` leaves layers out.
     """
 
+    what: ClassVar[str]
+    """What is selected, in words."""
+
     targets: Patterns = "*"
 
     @abstractmethod
@@ -109,13 +113,12 @@ class Where(ABC):
         chosen = [target for target in found if matches(target.path, self.targets)]
         if chosen:
             return chosen
-        kind = type(self).__name__
         if not found:
-            raise ValueError(
-                f"{type(network).__name__} has no layer for {kind}; choose a method for its kind of layers"
-            )
+            raise ValueError(f"{type(network).__name__} has no {self.what}; choose a method for its kind of layers")
         names = ", ".join(target.path for target in found[:8]) + (", …" if len(found) > 8 else "")
-        raise ValueError(f"targets={self.targets!r} selects none of the {len(found)} layers of {kind}: {names}")
+        raise ValueError(
+            f"targets={self.targets!r} selects none of the {len(found)} {self.what.removesuffix(' to adapt')}: {names}"
+        )
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Convolutions(Where):
         stem: also the first one. Left out by default: only so do the paper's parameter counts come out.
     """
 
+    what: ClassVar[str] = "convolutions (Conv2d) to adapt"
     stem: bool = False
 
     def candidates(self, network: nn.Module) -> list[Target]:
@@ -137,6 +141,8 @@ class Convolutions(Where):
 class Linears(Where):
     """Every `nn.Linear` and subclass, as d_out × d_in; a language model's output layer is left out."""
 
+    what: ClassVar[str] = "linear layers to adapt"
+
     def candidates(self, network: nn.Module) -> list[Target]:
         output = _output_layer(network)
         found = [(path, module) for path, module in units(network) if isinstance(module, nn.Linear)]
@@ -146,6 +152,8 @@ class Linears(Where):
 @dataclass(frozen=True)
 class Weights(Where):
     """Every convolution, the first one too, and every linear layer but a language model's output layer."""
+
+    what: ClassVar[str] = "convolutions (Conv2d) or linear layers to adapt"
 
     def candidates(self, network: nn.Module) -> list[Target]:
         output = _output_layer(network)

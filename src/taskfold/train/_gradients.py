@@ -110,7 +110,9 @@ class Balanced:
     def __call__(self, losses: Losses) -> None:
         """Set `.grad`."""
         weighted = losses.values * self.weights[losses.index]
-        here = torch.zeros_like(self.weights).index_add_(0, losses.index, torch.ones_like(weighted.detach()))
+        here = torch.zeros_like(self.weights).index_add_(
+            0, losses.index, torch.ones_like(weighted.detach(), dtype=self.weights.dtype)
+        )
         counts = total(self.accelerator, here).tolist()
         rows = [
             self._row((weighted * (losses.index == number)).sum() / count, bool(mine) and losses.live)

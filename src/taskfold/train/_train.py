@@ -117,6 +117,6 @@ def _alone(model: MultiTask, name: str) -> Belongings:
         raise ValueError(
             f"task {name!r} rests on shared factors ({next(iter(shared))}, …); training it alone would move task "
             f"{', '.join(map(repr, others[:3]))}{', …' if others[3:] else ''}, which rests on them too: train them "
-            "together (train_together), add it by model.transfer_task(…), or use sharing='private'"
+            "together (train_together), or, if it mixes an inventory, add it by model.transfer_task(…)"
         )
     return belongings(model, [name])

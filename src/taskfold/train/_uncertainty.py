@@ -37,7 +37,8 @@ class Uncertainty:
 
     def __call__(self, losses: Losses) -> None:
         """Set `.grad`."""
-        here = torch.zeros_like(self.weights).index_add_(0, losses.index, torch.ones_like(losses.values.detach()))
+        ones = torch.ones_like(losses.values.detach(), dtype=self.weights.dtype)
+        here = torch.zeros_like(self.weights).index_add_(0, losses.index, ones)
         there = [count > 0 for count in total(self.accelerator, here).tolist()]
         loss = (losses.values * self._factors()[losses.index]).sum() / losses.samples
         for log, present in zip(self.logs, there, strict=True):

@@ -66,7 +66,7 @@ class Depth(Kind):
         return (low, high) if high > low else (low, low + 1e-3)
 
     def picture(self, values: Tensor, scale: tuple[float, float] | None = None) -> Picture:
-        """Near is bright, far is dark.
+        """Near is bright, far is dark; a prediction below 0 is as near as can be, and only 0 is black.
 
         Args:
             values: metres.
@@ -75,7 +75,7 @@ class Depth(Kind):
         low, high = scale or self.scale(values) or (0.0, 1.0)
         metres = values[0].float().cpu().numpy()
         picture = heat((high - metres) / (high - low))
-        picture[~(metres > 0)] = 0
+        picture[metres == 0] = 0
         return picture
 
     def scaled(self, target: Tensor, factor: float) -> Tensor:

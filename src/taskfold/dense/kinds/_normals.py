@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._losses import absolute_unit, cosine, unit
+from .._losses import absolute_unit, cosine
 from ..metrics import NormalScores
 from ._base import Kind, Picture, numbers
 
@@ -79,7 +79,7 @@ class Normals(Kind):
         return (target != 0).any(-3, keepdim=True)
 
     def predict(self, output: Tensor) -> Tensor:
-        return unit(output)
+        return F.normalize(output.float(), dim=1)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         measure = absolute_unit if self.error == "l1" else cosine
