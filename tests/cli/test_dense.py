@@ -98,7 +98,7 @@ def test_what_a_run_leaves_behind(way: str, request: pytest.FixtureRequest) -> N
         assert {key: header["info"]["metrics"][key] for key in kept} == pytest.approx(kept, abs=1e-5)
         table = tables[target.capitalize()]
         shown = dict(zip([column.title for column in table.columns], table.rows[0].cells, strict=True))
-        measured = {score: shown[score.replace("_", " ")].mean for score in expected}
+        measured = {score: shown[KINDS[target].titles[score]].mean for score in expected}
         assert measured == pytest.approx(expected, abs=1e-5)
     [scenes] = results.scenes
     assert (scenes.tasks, [len(scene.views) for scene in scenes.images]) == (tuple(NAMES), [3] * 4)
@@ -346,7 +346,7 @@ class TestEvaluate:
         result = run("evaluate", *task_files(joint)[:2], "--data", data, "--json")
         assert result.exit_code == 0, result.stderr
         assert [(task["split"], task["count"]) for task in json.loads(result.stdout)["tasks"]] == [("val", 2)] * 2
-        assert "miou" in run("evaluate", task_files(joint)[0], "--data", data).stdout
+        assert "mIoU" in run("evaluate", task_files(joint)[0], "--data", data).stdout
 
     @pytest.mark.parametrize(
         ("data", "message"),

@@ -11,7 +11,7 @@ from .. import MultiTask
 from ..dense import DenseBatch, DenseSample, DenseScores, DenseSet, DenseTensors, Kind, Protocol
 from ..evaluate._run import evaluating, where
 from ._dense_seen import Seen
-from ._ready import Tested, title_of
+from ._ready import Tested
 
 
 def scored(model: MultiTask, name: str, seen: Seen, samples: DenseSet, batch_size: int) -> dict[str, float]:
@@ -48,8 +48,10 @@ def tested(kind: Kind, scores: dict[str, float], count: int, split: str) -> Test
     title = kind.name.capitalize()
     metrics = {kind.main: scores[kind.main]} | scores
     details = {"target": kind.name, "main": kind.main, **scores, "count": count, "split": split}
-    found = Tested(None, metrics, details, {}, count, "images", others, title, split)
-    columns = {title_of(name): found.written(name, 2) for name in metrics}
+    found = Tested(
+        None, metrics, details, {}, count, "images", others, title, split, kind.titles, kind.higher_is_better
+    )
+    columns = {found.title(name): found.written(name, 2) for name in metrics}
     return replace(found, columns={"target": kind.name, "images": f"{count:,}"} | columns)
 
 

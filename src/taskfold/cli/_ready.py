@@ -29,6 +29,8 @@ class Tested:
         others: those of the metrics that are no shares from 0 to 1.
         table: title of the table that it belongs in, with all that is measured alike.
         split: what was measured.
+        titles: what metrics are called, where that is not their name.
+        better: whether more is better, of metrics where that is known.
     """
 
     accuracy: float | None
@@ -40,9 +42,15 @@ class Tested:
     others: frozenset[str] = frozenset({"loss"})
     table: str = "Each task"
     split: str = "test"
+    titles: Mapping[str, str] = field(default_factory=dict)
+    better: Mapping[str, bool] = field(default_factory=dict)
+
+    def title(self, metric: str) -> str:
+        """A metric's name for people."""
+        return self.titles.get(metric, title_of(metric))
 
     def __str__(self) -> str:
-        said = (f"{title_of(name)} {self.written(name)}" for name in self.metrics if name != "loss")
+        said = (f"{self.title(name)} {self.written(name)}" for name in self.metrics if name != "loss")
         return f"{self.split} {', '.join(said)} on {self.count:,} {self.unit}"
 
     def written(self, name: str, digits: int = 1) -> str:

@@ -14,7 +14,7 @@ from ..model import MultiTask
 from ..report import record, summary_table, write_report
 from ..tasks import write_atomically
 from ._output import say, show
-from ._ready import Ready, Shown, Tested, title_of
+from ._ready import Ready, Shown, Tested
 from ._scenes import merged_scenes
 
 SERIES = 8
@@ -38,6 +38,7 @@ class Story:
         self.plan, self.start = plan, time.monotonic()
         self.rows: dict[str, dict[str, dict[str, Any]]] = {}
         self.plain: set[str] = set()
+        self.better: dict[str, bool] = {}
         self.samples: dict[str, Shown] = {}
         self.curves: dict[str, Curve] = {}
         self.note = ""
@@ -56,9 +57,10 @@ class Story:
 
     def row(self, task: str, cells: Mapping[str, Any], tested: Tested) -> None:
         """A task in the table of all that are measured alike."""
-        measured = {title_of(name): value for name, value in tested.metrics.items()}
+        measured = {tested.title(name): value for name, value in tested.metrics.items()}
         self.rows.setdefault(tested.table, {})[task] = {**cells, **measured}
-        self.plain |= {title_of(name) for name in tested.others}
+        self.plain |= {tested.title(name) for name in tested.others}
+        self.better |= {tested.title(name): more for name, more in tested.better.items()}
 
     def show(self, task: str, shown: Shown) -> None:
         """Samples, but for images with a class, which go with their run."""
@@ -93,11 +95,17 @@ class Story:
 
     def _of_rows(self, table: str, found: Mapping[str, Mapping[str, Any]], note: str) -> dict[str, Any]:
         titles = list(dict.fromkeys(title for row in found.values() for title in row))
-        columns = [{"title": title, "kind": self._kind(title)} for title in titles]
+        columns = [{"title": title, "kind": self._kind(title), "best": self._best(title, found)} for title in titles]
         rows = [{"label": task, "cells": [_plain(row.get(t)) for t in titles]} for task, row in found.items()]
         if len(rows) > 1:
             rows.append({"label": "mean", "cells": [_mean([row.get(t) for row in found.values()]) for t in titles]})
         return {"title": table, "note": note, "first": "task", "columns": columns, "rows": rows}
+
+    def _best(self, title: str, rows: Mapping[str, Any]) -> str | None:
+        """Whether high or low values are good; of a single row none is the best."""
+        if title not in self.better or len(rows) < 2:
+            return None
+        return "highest" if self.better[title] else "lowest"
 
     def _kind(self, title: str) -> str:
         known = {"numbers": "count", "bytes": "bytes", "seconds": "seconds", "mode": "number", "loss": "number"}

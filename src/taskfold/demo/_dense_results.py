@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from ..dense import Kind
 from ..report import record
 from ..report.dense_record import legend_record, scene_record, view_record
 from ._dense_plan import SINGLE
@@ -14,11 +15,8 @@ from ._dense_stages import DenseBench, Record
 from ._routing_results import failures, grouped, measured, series_of
 
 Document = dict[str, Any]
-SCORES = {
-    "segmentation": {"miou": "mIoU", "pixel_accuracy": "accuracy"},
-    "depth": {"rmse": "RMSE, m", "absolute": "absolute, m", "relative": "relative"},
-    "normals": {"mean": "mean °", "median": "median °", "within_11.25": "< 11.25°", "within_30": "< 30°"},
-}
+LEFT_OUT = {"within_22.5"}
+"""A table has room for so much."""
 FRACTIONS = {"miou", "pixel_accuracy", "relative", "within_11.25", "within_30"}
 
 
@@ -86,6 +84,8 @@ def gains(bench: DenseBench, records: Sequence[Record]) -> Document:
         "On the test rooms, ±(M − M_single) / M_single of mIoU, root mean square error of depth and mean angle of "
         "normals. Single-task networks have the same architecture, epochs and seed."
     )
+    if any(one.alone_epochs for one in bench.plan.contenders):
+        note += " Before its epochs, iterative training has one in which only the diagonals train."
     return {"single": SINGLE, "tasks": list(bench.kinds), "rows": rows, "note": note}
 
 
@@ -96,10 +96,10 @@ def score_table(bench: DenseBench, records: Sequence[Record]) -> Document:
     if singles:
         columns.append({"title": "Δm", "kind": "gain", "best": "highest", "main": True})
     for task, kind in bench.kinds.items():
-        for score, name in SCORES[task].items():
+        for score in _scores(kind):
             columns.append(
                 {
-                    "title": name,
+                    "title": kind.titles[score],
                     "group": task,
                     "kind": "percent" if score in FRACTIONS else "number",
                     "best": "highest" if kind.higher_is_better[score] else "lowest",
@@ -112,10 +112,14 @@ def score_table(bench: DenseBench, records: Sequence[Record]) -> Document:
         if singles:
             pairs = [(run, singles[run["seed"]]) for run in runs if run["seed"] in singles and label != SINGLE]
             cells.append(measured(delta_m(bench, *pair)[1] for pair in pairs) if pairs else None)
-        for task in bench.kinds:
-            cells += [measured(run["scores"][task][score] for run in runs) for score in SCORES[task]]
+        for task, kind in bench.kinds.items():
+            cells += [measured(run["scores"][task][score] for run in runs) for score in _scores(kind)]
         rows.append({"label": label, "cells": cells})
     return {"title": "Scores on the test rooms", "columns": columns, "rows": rows}
+
+
+def _scores(kind: Kind) -> list[str]:
+    return [score for score in kind.higher_is_better if score not in LEFT_OUT]
 
 
 def cost_table(records: Sequence[Record]) -> Document:

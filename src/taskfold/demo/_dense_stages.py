@@ -18,6 +18,7 @@ from ..dense import (
     DenseScores,
     DenseTensors,
     DenseTogether,
+    Kind,
     NYUv2,
     Protocol,
     Segmentation,
@@ -100,7 +101,7 @@ class DenseBench:
         return record
 
     @property
-    def kinds(self) -> Mapping[str, Any]:
+    def kinds(self) -> Mapping[str, Kind]:
         """The kinds of the tasks, by name."""
         return self.protocol.kinds
 

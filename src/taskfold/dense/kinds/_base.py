@@ -29,6 +29,7 @@ class Kind(ABC):
         invalid: fills a target's channels where nothing is known.
         dtype: of a target.
         higher_is_better: the names of its scores → whether more is better.
+        titles: the names of its scores → what a table calls them, unit included; what is missing is called by its name.
         main: the score that one number for the task means.
     """
 
@@ -37,6 +38,7 @@ class Kind(ABC):
     invalid: ClassVar[float]
     dtype: ClassVar[torch.dtype] = torch.float32
     higher_is_better: ClassVar[Mapping[str, bool]] = MappingProxyType({})
+    titles: ClassVar[Mapping[str, str]] = MappingProxyType({})
     main: ClassVar[str]
 
     @property

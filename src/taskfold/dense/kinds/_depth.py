@@ -35,6 +35,9 @@ class Depth(Kind):
     higher_is_better: ClassVar[Mapping[str, bool]] = MappingProxyType(
         {"rmse": False, "absolute": False, "relative": False}
     )
+    titles: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"rmse": "RMSE m", "absolute": "absolute error m", "relative": "relative error"}
+    )
     main: ClassVar[str] = "rmse"
 
     @property

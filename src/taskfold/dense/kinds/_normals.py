@@ -47,6 +47,15 @@ class Normals(Kind):
     higher_is_better: ClassVar[Mapping[str, bool]] = MappingProxyType(
         {"mean": False, "median": False, "within_11.25": True, "within_22.5": True, "within_30": True}
     )
+    titles: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "mean": "mean angle °",
+            "median": "median angle °",
+            "within_11.25": "< 11.25°",
+            "within_22.5": "< 22.5°",
+            "within_30": "< 30°",
+        }
+    )
     main: ClassVar[str] = "mean"
 
     error: NormalError = "l1"

@@ -38,6 +38,7 @@ class Segmentation(Kind):
     invalid: ClassVar[float] = IGNORE
     dtype: ClassVar[torch.dtype] = torch.uint8
     higher_is_better: ClassVar[Mapping[str, bool]] = MappingProxyType({"miou": True, "pixel_accuracy": True})
+    titles: ClassVar[Mapping[str, str]] = MappingProxyType({"miou": "mIoU", "pixel_accuracy": "pixel accuracy"})
     main: ClassVar[str] = "miou"
 
     classes: int

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .._format import count
 from .._marks import study_marks
@@ -39,6 +40,8 @@ def figure(results: Results, study: Study) -> Figure | None:
         return None
     if study.log_x:
         _powers(axes, [x for series in study.series for x in series.x])
+    elif all(float(x).is_integer() for series in study.series for x in series.x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.02, y=0.06)
     axes.set_xlabel(study.x)
     axes.set_ylabel(study.y)
