@@ -19,7 +19,7 @@ from dense_runs import RUNS, bench, say
 from taskfold.demo import dense_contenders, dense_plan
 from taskfold.tasks import write_atomically
 
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 SWEPT = (
     "multi-task",
     "single task",
@@ -29,7 +29,7 @@ SWEPT = (
     "over-parameterised",
     "FTN R=10",
 )
-DIAGONALS = (1e-3, 1e-2, 1e-1)
+DIAGONALS = (1e-3, 1e-2, 1e-1, 3e-1)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--rooms", type=Path, help="folder of the rooms; default: the user's cache")

@@ -251,3 +251,8 @@ def test_what_cannot_work_says_so(
     with pytest.raises((ValueError, TypeError), match=message):
         train(model, {key: TaskSet(found, found) for key, found in kinds.items()}, **changes)
     assert everything(model) == before
+
+
+def test_a_task_that_nothing_is_for_is_not_said_to_be_trained() -> None:
+    with pytest.raises(ValueError, match="task 'c': none of the training samples has a target for it; leave it out"):
+        train(team(), {NAMES: TaskSet(Without(20), Images(20))})

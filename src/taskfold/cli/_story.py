@@ -50,6 +50,8 @@ class Story:
             "tasks": [task.record for task in tasks],
             "runs": [],
         }
+        for note in dict.fromkeys(note for task in self.document["tasks"] for note in task.get("notes", ())):
+            say(f"Note: {note}", "yellow")
 
     def run(self, run: Mapping[str, Any]) -> None:
         """One training of one task by itself."""

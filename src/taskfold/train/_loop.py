@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
@@ -152,6 +152,7 @@ class Loop:
         found: dict[str, Any] = {**means(tasks), "tasks": tasks}
         self._pass_time()
         trained = self._trained(last)
+        self._check_targets(trained["tasks"], self.batches.samples(last.steps) >= sum(self.job.mixture.sizes))
         samples = sum(self.batches.samples(one.steps) for one in passes)
         point = {
             "epoch": state.epoch + 1,
@@ -181,6 +182,15 @@ class Loop:
             state.stopped = "finished"
         elif settings.patience is not None and state.waited >= settings.patience:
             state.stopped = "early"
+
+    def _check_targets(self, trained: Mapping[str, Mapping[str, Any]], whole: bool) -> None:
+        """A data set of several tasks, once gone through, had something for each of them."""
+        never = [name for name, found in trained.items() if found["train_loss"] is None]
+        if never and whole and any(len(several) > 1 for several in self.job.members):
+            raise ValueError(
+                f"task {', '.join(map(repr, never))}: none of the training samples has a target for it; leave it out, "
+                "or give data that have some"
+            )
 
     def _finish(self) -> None:
         """The best weights, with the running statistics that validation prefers."""
