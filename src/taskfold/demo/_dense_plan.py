@@ -82,8 +82,8 @@ class DensePlan:
     val: int = 120
     test: int = 240
     size: tuple[int, int] = (64, 96)
-    epochs: int = 12
-    batch_size: int = 8
+    epochs: int = 8
+    batch_size: int = 4
     shown: int = 5
 
 
@@ -113,7 +113,7 @@ def _on_frozen(ranks: tuple[int, ...]) -> list[DenseContender]:
     return [
         DenseContender("decoder only", HeadOnly(), **common),
         DenseContender("decoder + norm", HeadNorm(), **common),
-        *(DenseContender(f"FTN R={rank}", FTN(rank=rank), **common) for rank in ranks),
+        *(DenseContender(f"FTN R={rank}", FTN(rank=rank), lr=1e-2, **common) for rank in ranks),
     ]
 
 
