@@ -346,7 +346,9 @@ class TestEvaluate:
         result = run("evaluate", *task_files(joint)[:2], "--data", data, "--json")
         assert result.exit_code == 0, result.stderr
         assert [(task["split"], task["count"]) for task in json.loads(result.stdout)["tasks"]] == [("val", 2)] * 2
-        assert "mIoU" in run("evaluate", task_files(joint)[0], "--data", data).stdout
+        told = run("evaluate", task_files(joint)[0], "--data", data)
+        assert "mIoU" in told.stdout
+        assert "the data have no test split; measured on val" in told.stderr
 
     @pytest.mark.parametrize(
         ("data", "message"),

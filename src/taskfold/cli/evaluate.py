@@ -19,7 +19,7 @@ from ..config.run import Config, load_any
 from ..config.transfer import TransferConfig
 from ..tasks import read_header
 from ._origin import Origin
-from ._output import UserError, emit, show
+from ._output import UserError, emit, say, show
 from ._prepare import new_model, ready_kind
 from ._ready import Tested
 from ._tasks import SUFFIX, add_stored, best_device, kind_of, load_tasks, needs_inventory
@@ -69,6 +69,9 @@ def evaluate(
     else:
         for table in _tables(found):
             show(table)
+        for split in {tested.split for _, _, tested in found} - {"test"}:
+            of = ", ".join(name for name, _, tested in found if tested.split == split)
+            say(f"Note: {of}: the data have no test split; measured on {split}, by which epochs are chosen", "yellow")
 
 
 def _of_config(path: Path, batch_size: int | None) -> Found:

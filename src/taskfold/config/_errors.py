@@ -97,6 +97,8 @@ def problems(error: ValidationError, data: Any, model: type[BaseModel]) -> list[
 
 def _sentence(problem: Any, model: type[BaseModel]) -> str:
     kind, value = problem["type"], problem["input"]
+    if kind == "missing" and isinstance(problem["loc"][-1], int):
+        return f"has too few values, found {value!r}"
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
