@@ -324,6 +324,29 @@ def test_images_of_several_sizes_need_one(dense: dict[str, Any], message: str, t
     assert message in result.stderr
 
 
+def test_training_images_of_several_sizes_are_cropped_wherever_they_are_used(tmp_path: Path, run: Run) -> None:
+    """Statistics are estimated anew on them, too."""
+    rooms.rooms(tmp_path / "data", (8, 12))
+    rooms.rooms(tmp_path / "tall", (12, 8))
+    for folder in ("image", *rooms.TARGETS.values()):
+        (tmp_path / "tall" / "train" / folder / "1.npy").rename(tmp_path / "data" / "train" / folder / "1.npy")
+    for together in (None, rooms.TRAIN):
+        train = {"train": None, "together": together} if together else {}
+        changes = {"dense": {"augment": {"crop": [8, 8]}}, "output": f"runs-{together is None}", **train}
+        result = run("train", rooms.write(tmp_path, **changes))
+        assert result.exit_code == 0, result.stderr
+
+
+def test_a_single_image_with_the_target_is_too_few_before_anything_trains(tmp_path: Path, run: Run) -> None:
+    rooms.rooms(tmp_path / "data")
+    for n in range(1, rooms.COUNTS["train"]):
+        (tmp_path / "data" / "train" / "normal" / f"{n}.npy").unlink()
+    result = run("train", rooms.write(tmp_path))
+    assert result.exit_code == 1
+    assert "task 'normals': 1 training image has normals; training needs at least 2" in result.stderr
+    assert not (tmp_path / "runs" / "tasks").exists()
+
+
 def test_a_task_of_images_has_no_use_for_such_a_network(tmp_path: Path, run: Run) -> None:
     result = run("train", project.write(tmp_path, backbone="segnet"))
     assert result.exit_code == 1

@@ -17,7 +17,7 @@ from ..config._parts import Plan, TaskPart
 from ..dense import DenseData, DenseObjective, DenseSet, DenseSource, Protocol
 from ..dense._together import DenseTogether
 from ..train import TaskSet
-from ._dense_checks import heads_of, no_target, read_once, try_sizes
+from ._dense_checks import check_enough, heads_of, no_target, read_once, try_sizes
 from ._dense_scenes import scenes_of
 from ._dense_scores import scored, tested
 from ._dense_seen import Seen
@@ -80,6 +80,7 @@ class DenseTask(Ready):
         said |= {key: value for key in said if (value := getattr(task.dense, key)) is not None}
         seen = Seen.checked(everything.kinds[target], **said)
         try_sizes(loaded, seen, task.dense, everything)
+        check_enough(task.name, target, everything)
         return cls(task.name, everything, target, seen, task.dense, task.source, heads)
 
     @classmethod

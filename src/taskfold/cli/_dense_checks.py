@@ -18,6 +18,8 @@ from ._dense_sets import sizes_of
 from ._output import UserError
 from ._ready import PlacedError, Shelf
 
+LEAST = 2
+
 
 def heads_of(loaded: LoadedBackbone) -> Callable[[int], nn.Module]:
     """Channels → a new head of the network.
@@ -70,6 +72,19 @@ def try_sizes(loaded: LoadedBackbone, seen: Seen, settings: DenseSettings, data:
             text = f"{split} has images of {len(found)} sizes ({some}, …); give them one: size: [height, width]"
             raise PlacedError("dense", text)
         loaded.network(torch.zeros(1, 3, *found.pop()))
+
+
+def check_enough(name: str, target: str, data: DenseData) -> None:
+    """A batch has two images at the least.
+
+    Raises:
+        ValueError: fewer have the target.
+    """
+    if (count := data.train.counts[target]) < LEAST:
+        raise ValueError(
+            f"task {name!r}: {count} training image has {target}; training needs at least {LEAST}: give more, or leave "
+            "the task out"
+        )
 
 
 def no_target(target: str, task: TaskPart, data: DenseData) -> str:
