@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ..methods import FTN, ExpandNet, FineTuning, HardSharing, HeadNorm, HeadOnly, Method, OverParameterised, RepVGG
 from ..train import JointSettings, OptimizerSettings
-from ._plan import Compare
+from ._plan import Compare, check_choices
 
 SINGLE = "single task"
 
@@ -92,9 +92,14 @@ DEFAULT = (SINGLE, "multi-task", "over-parameterised", "FTN R=10")
 Size = Literal["demo", "full", "frozen", "quick"]
 
 
+def _single() -> DenseContender:
+    """A network for each task."""
+    return DenseContender(SINGLE, FineTuning(), apart=True)
+
+
 def _from_scratch() -> list[DenseContender]:
     return [
-        DenseContender(SINGLE, FineTuning(), apart=True),
+        _single(),
         DenseContender("multi-task", HardSharing()),
         DenseContender("over-parameterised", OverParameterised(), **ITERATIVE),
         DenseContender("over-parameterised r=32", OverParameterised(rank=32), **ITERATIVE),
@@ -134,15 +139,11 @@ def dense_plan(size: Size = "demo", *, seeds: tuple[int, ...] = (0,), compare: C
     Raises:
         ValueError: no such size or comparison, or no seeds.
     """
-    for name, value, kinds in (("size", size, Size), ("compare", compare, Compare)):
-        if value not in get_args(kinds):
-            raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(get_args(kinds))}")
-    if not seeds:
-        raise ValueError("seeds must hold at least one, found none")
+    check_choices(size, Size, compare, seeds)
     known = dense_contenders()
     chosen = tuple(known.values()) if compare == "all" else tuple(known[label] for label in DEFAULT)
     if size == "frozen":
-        own = (DenseContender(SINGLE, FineTuning(), apart=True), *_on_frozen((1, 10, 20, 30)))
+        own = (_single(), *_on_frozen((1, 10, 20, 30)))
         settings = {"encoder": "resnet18", "width": 64, "dropout": 0.1}
         return DensePlan(own, seeds, network="deeplab", settings=settings)
     if size == "full":

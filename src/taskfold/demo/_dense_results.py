@@ -11,10 +11,9 @@ from ..dense import Kind
 from ..report import record
 from ..report.dense_record import legend_record, scene_record, view_record
 from ._dense_plan import SINGLE
-from ._dense_stages import DenseBench, Record
-from ._routing_results import failures, grouped, measured, series_of
+from ._dense_stages import DenseBench
+from ._records import Document, Record, failures, grouped, measured, series_of
 
-Document = dict[str, Any]
 LEFT_OUT = {"within_22.5"}
 """A table has room for so much."""
 FRACTIONS = {"miou", "pixel_accuracy", "relative", "within_11.25", "within_30"}

@@ -12,8 +12,9 @@ from rich.console import Console
 from ..report import summary_table, write_report
 from ..tasks import write_atomically
 from ._dense_plan import DensePlan
-from ._dense_results import Document, dense_document
-from ._dense_stages import DenseBench, Record
+from ._dense_results import dense_document
+from ._dense_stages import DenseBench
+from ._records import Document, Record
 
 
 def run_dense_demo(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -27,12 +26,12 @@ from ..dense import (
     nyuv2,
 )
 from ..dense.rooms import CLASSES, rooms
-from ..methods import FineTuning
 from ..model import MultiTask
+from ..tasks import write_atomically
 from ..train import TaskSet, train_together
 from ._dense_plan import SINGLE, DenseContender, DensePlan
+from ._records import Record
 
-Record = dict[str, Any]
 AUGMENT = Augment(scale=(1.0, 1.4), flip=0.5)
 
 
@@ -171,7 +170,7 @@ class DenseBench:
         """The single-task network of a seed; trained if nobody has yet."""
         path = self._network_file(task, seed)
         if not path.exists():
-            single = DenseContender(SINGLE, FineTuning(), apart=True)
+            single = self.plan.contenders[0]
             model = self._model(single, seed)
             self._fit(model, single, [task], seed, 0.0)
             self._keep_networks({task: model}, seed)
@@ -184,7 +183,8 @@ class DenseBench:
         self.networks.mkdir(parents=True, exist_ok=True)
         for task, model in models.items():
             state = {key: tensor.contiguous() for key, tensor in model.fold(task).state_dict().items()}
-            save_file({key.replace("features.", "", 1): t for key, t in state.items()}, self._network_file(task, seed))
+            plain = {key.replace("features.", "", 1): tensor for key, tensor in state.items()}
+            write_atomically(self._network_file(task, seed), save(plain))
 
     @torch.no_grad()
     def score(self, models: Mapping[str, MultiTask]) -> dict[str, dict[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ..data import Source, parse_source
 from ..methods import FTN, FineTuning, HeadNorm, HeadOnly, LoRA, Method
@@ -76,8 +76,7 @@ def plan(compare: Compare = "default", *, seeds: int | tuple[int, ...] = 1, quic
     Raises:
         ValueError: no such comparison, or seeds < 1.
     """
-    if compare not in get_args(Compare):
-        raise ValueError(f"compare={compare!r} is not known; choose one of {', '.join(get_args(Compare))}")
+    one_of("compare", compare, Compare)
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else seeds
     if not chosen:
         raise ValueError(f"seeds must be ≥ 1, found {seeds}")
@@ -94,6 +93,33 @@ def plan(compare: Compare = "default", *, seeds: int | tuple[int, ...] = 1, quic
     train = 600 if compare == "default" else 1000
     sources = {name: _source(name, (train, *held)) for name, held in _HELD_OUT.items()}
     return Plan(sources, tuple(entries), chosen)
+
+
+def one_of(name: str, value: object, choices: Any) -> None:
+    """A setting is one of the values that a `Literal` has.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if value not in get_args(choices):
+        raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(get_args(choices))}")
+
+
+def check_choices(size: object, sizes: Any, compare: object, seeds: tuple[int, ...]) -> None:
+    """What plans in several sizes have in common.
+
+    Args:
+        size: one of `sizes`, a `Literal`.
+        compare: a `Compare`.
+        seeds: at least one.
+
+    Raises:
+        ValueError: no such size or comparison, or no seeds.
+    """
+    one_of("size", size, sizes)
+    one_of("compare", compare, Compare)
+    if not seeds:
+        raise ValueError("seeds must hold at least one, found none")
 
 
 def _source(name: str, sizes: tuple[int, int, int]) -> Source:

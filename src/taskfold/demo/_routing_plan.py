@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from ..methods import MHR, LoRA, Method, Poly, TensorPolyI, TensorPolyII, TLoRA
 from ..text import Objective
 from ..train import JointSettings, OptimizerSettings
 from ._languages import HELD_OUT, TRAINING
-from ._plan import Compare
+from ._plan import Compare, check_choices
 
 LM = Objective(mc=0, ul=0)
 Way = Literal["all", "mu", "z", "random-mu", "continue", "scratch"]
@@ -145,11 +145,7 @@ def routing_plan(size: Size = "demo", *, seeds: tuple[int, ...] = (0,), compare:
     Raises:
         ValueError: no such size or comparison, or no seeds.
     """
-    for name, value, kinds in (("size", size, Size), ("compare", compare, Compare)):
-        if value not in get_args(kinds):
-            raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(get_args(kinds))}")
-    if not seeds:
-        raise ValueError("seeds must hold at least one, found none")
+    check_choices(size, Size, compare, seeds)
     known = contenders()
     chosen = tuple(known.values()) if compare == "all" else tuple(known[label] for label in DEFAULT)
     if size == "full":

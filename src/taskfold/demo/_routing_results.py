@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean, stdev
+from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 from ..backbones import LoadedBackbone
 from ..report import record
+from ._records import Document, Record, failures, grouped, measured, series_of
 from ._routing_plan import RoutingPlan
-from ._routing_stages import Record
 
-Document = dict[str, Any]
 STANDARD = {"tensor_rank": 8, "order": 2}
 WAYS = {
     "all": "all",
@@ -92,12 +91,6 @@ def routing_document(
         "studies": studies,
         "routing": [run["routing"] for run in done if "routing" in run],
     }
-
-
-def measured(values: Iterable[float]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds, as a cell."""
-    found = list(values)
-    return {"mean": fmean(found)} | ({"std": stdev(found), "n": len(found)} if len(found) > 1 else {})
 
 
 def together_table(records: Sequence[Record]) -> Document:
@@ -245,28 +238,8 @@ def _unmoved(name: str, records: Sequence[Record], plan: RoutingPlan) -> Documen
     }
 
 
-def failures(records: Sequence[Record]) -> Document:
-    """What failed, and why."""
-    rows = [{"label": f"{run['label']}, seed {run['seed']}", "cells": [run["failed"]]} for run in records]
-    return {"title": "Failed", "columns": ["why"], "rows": rows}
-
-
-def series_of(label: str, x: Sequence[float], points: Sequence[Document]) -> Document:
-    """A line of a study, of cells that `measured` made."""
-    spread = {"std": [p.get("std") for p in points]} if any("std" in p for p in points) else {}
-    return {"label": label, "x": list(x), "mean": [p["mean"] for p in points], **spread}
-
-
 def _mean(transfer: Record, key: str) -> float:
     return fmean(found[key] for found in transfer["languages"].values())
-
-
-def grouped(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records by label, in order."""
-    found: dict[str, list[Record]] = {}
-    for run in records:
-        found.setdefault(run["label"], []).append(run)
-    return found
 
 
 def _by_way(records: Sequence[Record]) -> list[tuple[str, str, list[Record]]]:

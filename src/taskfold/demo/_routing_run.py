@@ -13,10 +13,11 @@ from rich.console import Console
 from .. import backbones
 from ..report import summary_table, write_report
 from ..tasks import write_atomically
+from ._records import Document, Record
 from ._routing_data import words_of
 from ._routing_plan import RoutingPlan
-from ._routing_results import Document, routing_document
-from ._routing_stages import Bench, Record
+from ._routing_results import routing_document
+from ._routing_stages import Bench
 
 LEMMAS = "packaged:lemma-t5"
 

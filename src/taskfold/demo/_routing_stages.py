@@ -21,10 +21,9 @@ from ..model import MultiTask
 from ..report import routing_record
 from ..text import Collator, Example, Objective, exact_match, few_shot, generate, rank_classify
 from ..train import TaskSet, train_together
+from ._records import Record
 from ._routing_data import Bundles, Words, bundled, collating
 from ._routing_plan import LM, Contender, RoutingPlan, Stage, Way
-
-Record = dict[str, Any]
 
 
 class Bench:
