@@ -114,6 +114,6 @@ def test_compiled_as_one_graph(method: Method) -> None:
         alone, every = model(x, task="a"), model(x, task=["a", "b"], broadcast=True)
         torch.compiler.reset()
         compiled = torch.compile(model, fullgraph=True, backend="eager")
-        assert torch.equal(compiled(x, task="a"), alone)
+        torch.testing.assert_close(compiled(x, task="a"), alone)  # forms may differ: one graph for every shape
         for name, output in compiled(x, task=["a", "b"], broadcast=True).items():
-            assert torch.equal(output, every[name])
+            torch.testing.assert_close(output, every[name])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .layers import Selection, Site, Watch, ahead, selecting, set_mode, sites_of, skeleton
+from .layers import Execution, Selection, Site, Watch, ahead, selecting, set_mode, sites_of, skeleton
 from .tasks import Task
 
 
@@ -25,6 +25,7 @@ class Runner:
         self.backbone = backbone
         self.paths: frozenset[str] = frozenset()
         self.training = True
+        self.execution: Execution = "auto"
         self.forget()
 
     def adapt(self, paths: Collection[str]) -> None:
@@ -79,6 +80,7 @@ class Runner:
         if not compiling and self.watch is not None and self.watch.changed():
             self.renew()  # somebody has switched checkpointing on, say
         network = self.network()
+        selection = replace(selection, execution=self.execution)
         if not compiling:  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
                 selection = replace(selection, made=ahead(self.sites, selection.tasks))
@@ -91,7 +93,7 @@ class Runner:
         return output
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"backbone": self.backbone, "paths": self.paths, "training": self.training}
+        return {"backbone": self.backbone, "paths": self.paths, "training": self.training, "execution": self.execution}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -19,7 +19,7 @@ from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
 from ._view import Apply, TaskView
-from .layers import Groups, Selection, SiteState, current, fit, inventory_of, selecting
+from .layers import Execution, Groups, Selection, SiteState, check_execution, current, fit, inventory_of, selecting
 from .methods import Method
 from .tasks import Features, Info, Named, Task, build_head, check_name, feature_width, pooled
 
@@ -36,9 +36,12 @@ class MultiTask(nn.Module):
         features: output of the backbone → `[B, F]` features for the heads. Default: a tensor as it is, a Hugging
             Face output's `pooler_output`.
         num_features: F, for `head=<number>`; default: what the backbone says (timm, Hugging Face).
+        execution: how layers run their updates: `auto` (whatever is the cheapest for the layer and the batch),
+            `factored`, `merged` or `materialised`, or `{layer pattern: one of these}`. The value is the same.
 
     Raises:
         TypeError: the backbone is no module, or the method no method.
+        ValueError: an execution that is not known.
 
     Example:
         >>> import torch
@@ -62,6 +65,7 @@ class MultiTask(nn.Module):
         *,
         features: Features | None = None,
         num_features: int | None = None,
+        execution: Execution = "auto",
     ) -> None:
         super().__init__()
         if not isinstance(backbone, nn.Module):
@@ -75,6 +79,17 @@ class MultiTask(nn.Module):
         self.tasks: Named[Task] = Named()
         self.inventory: Named[nn.ParameterDict] = Named()
         self._runner = Runner(backbone)
+        self.execution = execution
+
+    @property
+    def execution(self) -> Execution:
+        """How layers run their updates; may be set at any time."""
+        return self._runner.execution
+
+    @execution.setter
+    def execution(self, execution: Execution) -> None:
+        check_execution(execution)
+        self._runner.execution = execution
 
     # Tasks
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from taskfold import MultiTask
 from taskfold.factors import CP, Factorisation, LowRank
-from taskfold.layers import Composition, Norms, Update, _execute, is_additive
+from taskfold.layers import Composition, Execution, Norms, Update, is_additive
 from taskfold.methods import Method
 
 from .cases import CASES, Case
@@ -21,11 +21,11 @@ FACTORISATIONS = {
     "cp-alpha": CP(rank=2, alpha=8.0, init="xavier"),
     "lowrank": LowRank(rank=2, init="normal"),
 }
-FORMS = {"factored": float("inf"), "materialised": 0.0}
+FORMS = ("auto", "factored", "merged", "materialised")
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_factorisation = pytest.mark.parametrize("factorisation", FACTORISATIONS.values(), ids=FACTORISATIONS)
-every_form = pytest.mark.parametrize("below", FORMS.values(), ids=FORMS)
+every_form = pytest.mark.parametrize("form", FORMS)
 
 
 class OneUpdate(Method):
@@ -66,11 +66,9 @@ def gradients(output: Tensor, x: Tensor, model: MultiTask) -> list[Tensor]:
 @every_case
 @every_factorisation
 @every_form
-def test_runs_as_the_dense_weight_does(
-    case: Case, factorisation: Factorisation, below: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_execute, "FACTORED_BELOW", below)
+def test_runs_as_the_dense_weight_does(case: Case, factorisation: Factorisation, form: Execution) -> None:
     network, model = built(case, factorisation)
+    model.execution = form
     x = torch.randn(2, *case.shape, dtype=torch.float64, requires_grad=True)
     dense = {}
     for path, state in model["task0"].sites._modules.items():
@@ -101,11 +99,9 @@ def test_the_update_is_where_the_view_says(case: Case) -> None:
 @every_case
 @every_factorisation
 @every_form
-def test_mixed_rows_are_the_tasks_one_by_one(
-    case: Case, factorisation: Factorisation, below: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_execute, "FACTORED_BELOW", below)
+def test_mixed_rows_are_the_tasks_one_by_one(case: Case, factorisation: Factorisation, form: Execution) -> None:
     _, model = built(case, factorisation, CP(rank=1), factorisation.__class__(rank=4, init="normal"))
+    model.execution = form
     x = torch.randn(5, *case.shape, dtype=torch.float64, requires_grad=True)
     names = ["task1", "task0", "task0", "task2", "task1"]
     mixed = model(x, task=names)

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from taskfold import MultiTask
 from taskfold.factors import CP, Entangled, Factorisation, LowRank
-from taskfold.layers import Linears, Update, _execute
+from taskfold.layers import Execution, Linears, Update
 from taskfold.routing import LOGITS, MultiHeadRouting, OrderRouting, PolyRouting, Shared, Sharing, TermRouting
 
 from .cases import CASES, Case
@@ -32,7 +32,7 @@ BATCHES = {"grouped": "aaabbbcc", "equal": "aabbcc", "shuffled": "abcabcab", "ea
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_update = pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES)
-every_form = pytest.mark.parametrize("below", FORMS.values(), ids=FORMS)
+every_form = pytest.mark.parametrize("form", FORMS)
 
 
 def built(case: Case, update: tuple[Factorisation, Sharing]) -> tuple[nn.Module, MultiTask]:
@@ -62,11 +62,9 @@ def gradients(output: Tensor, x: Tensor, model: MultiTask) -> list[Tensor | None
 @every_case
 @every_update
 @every_form
-def test_runs_as_the_dense_weight_does(
-    case: Case, update: tuple[Factorisation, Sharing], below: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_execute, "FACTORED_BELOW", below)
+def test_runs_as_the_dense_weight_does(case: Case, update: tuple[Factorisation, Sharing], form: Execution) -> None:
     network, model = built(case, update)
+    model.execution = form
     x = torch.randn(2, *case.shape, dtype=torch.float64, requires_grad=True)
     dense = {
         f"{path}.{key}": tensor

@@ -83,6 +83,8 @@ class Bottleneck:
             kernel: how many kernel axes `down` ends with.
         """
         down_axes = 2 + kernel
+        if up.dim() == 2 and down.dim() == down_axes and (spatial is None or spatial.dim() == 3):
+            return cls(up, down, spatial)
         lead = torch.broadcast_shapes(up.shape[:-2], down.shape[: down.dim() - down_axes])
         if spatial is not None:
             lead = torch.broadcast_shapes(lead, spatial.shape[:-3])
@@ -101,14 +103,22 @@ class Bottleneck:
 
     def dense(self) -> Tensor:
         """The weight `[*, O, I, *kernel]`; two operands at a time, since torch.einsum contracts left to right."""
-        down, tail = self.down, self.down.shape[self.up.dim() :]
+        kernel = (self.down if self.spatial is None else self.spatial).shape[
+            self.up.dim() - (self.spatial is not None) :
+        ]
+        weight = self.up @ self._inner()
+        return weight.reshape(*weight.shape[:-1], -1, *kernel)
+
+    def onto(self, weight: Tensor) -> Tensor:
+        """`weight` with this one added, `[O, I, *kernel]`, in one step."""
+        return torch.addmm(weight.flatten(1), self.up, self._inner()).reshape(weight.shape)
+
+    def _inner(self) -> Tensor:
+        """Down and kernel, `[*, R, I·k²]`."""
+        down = self.down
         if self.spatial is not None:
-            tail = self.spatial.shape[-2:]
             down = down.unsqueeze(-1) * self.spatial.flatten(-2).unsqueeze(-2)
-        inner = down.flatten(self.up.dim() - 1)
-        weight = self.up @ inner
-        inputs = inner.shape[-1] // prod(tail)
-        return weight.reshape(*weight.shape[:-1], inputs, *tail)
+        return down.flatten(self.up.dim() - 1)
 
     def stack(self, others: list[Bottleneck]) -> Bottleneck:
         """Self and others along a new first axis, smaller ranks padded with zeros."""

@@ -3,6 +3,7 @@
 from ._ahead import ahead
 from ._attention import Attention
 from ._branches import Branched, Branches
+from ._forms import Execution, Form, check_execution
 from ._linearity import is_additive
 from ._own import Everything, Norms, Own, OwnState, Rest
 from ._selection import Groups, Selection, current, selecting
@@ -22,6 +23,8 @@ __all__ = [
     "Composition",
     "Convolutions",
     "Everything",
+    "Execution",
+    "Form",
     "Groups",
     "Linears",
     "Norms",
@@ -40,6 +43,7 @@ __all__ = [
     "Weights",
     "Where",
     "ahead",
+    "check_execution",
     "current",
     "fit",
     "grouped",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..factors import Bottleneck
+from ._forms import Execution
 
 if TYPE_CHECKING:
     from ..tasks import Task
@@ -68,6 +69,7 @@ class Selection:
         training: whether the pass trains (a task's own normalisation then uses batch statistics).
         groups: how to bring the rows of each task together, if that pays; None: it does not.
         made: bottlenecks that were made ahead, by layer and name of the update there.
+        execution: how layers run their updates.
     """
 
     tasks: tuple[Task, ...]
@@ -75,6 +77,7 @@ class Selection:
     training: bool
     groups: Groups | None = None
     made: Mapping[tuple[str, str], Bottleneck] = field(default_factory=dict)
+    execution: Execution = "auto"
 
     def size(self, x: Tensor) -> int:
         """Rows of the batch, at a layer whose input is `x`."""

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from ..factors import Ranked
+from ..factors import Bottleneck, Ranked
 from ..tasks import Task
 from ._branches import Branched, Branches
-from ._execute import Rows, beside, beside_rows, factored_pays
+from ._execute import is_grouped, joined, run
+from ._forms import form_at
 from ._linearity import is_additive
 from ._own import Own, OwnState
+from ._rows import Rows, beside_rows, dense_rows, draws_per_row, factors_of
 from ._selection import Selection, current, selecting
 from ._stand_in import stand_in
 from ._standing import Inventory
@@ -135,23 +137,26 @@ class Site:
         if state.branches is not None and selection.training:
             return state.branches.run(self.module, *args, *kwargs.values())  # type: ignore[arg-type]
         updates = state.views()
-        if updates and self._factored(list(updates.values())):
+        if self._one_bottleneck(updates):
             x, *_ = *args, *kwargs.values()
-            y: Tensor = self._with(state.own_tensors(), selection.training)(*args, **kwargs)  # type: ignore[assignment]
-            for name, update in updates.items():
-                y = beside(self.module, update, selection.made.get((self.path, name)), x, y)
-            return y
+            factors = self._factors(updates, selection)
+            wanted = form_at(selection.execution, self.path)
+            return run(self.module, state.own_tensors(), factors, x, wanted)  # type: ignore[arg-type]
         return self._with(state.tensors(self.module), selection.training)(*args, **kwargs)
 
-    def _factored(self, updates: list[WeightUpdate]) -> bool:
-        if not self.additive:
-            return False
-        return all(
-            isinstance(u.factorisation, Ranked)
-            and u.factorisation.has_bottleneck
-            and factored_pays(self.module, u.factorisation.size)
-            for u in updates
-        )
+    def _one_bottleneck(self, updates: dict[str, WeightUpdate]) -> bool:
+        """Whether all that is added can run as one bottleneck."""
+        alone = len(updates) == 1 or (bool(updates) and isinstance(self.module, nn.Linear))
+        return alone and self.additive and all(_has_bottleneck(update) for update in updates.values())
+
+    def _factors(self, updates: dict[str, WeightUpdate], selection: Selection) -> Bottleneck:
+        weight: Tensor = self.module.weight  # type: ignore[assignment]
+        parts = []
+        for name, update in updates.items():
+            factors = selection.made.get((self.path, name)) or update.bottleneck(weight.dtype)
+            assert factors is not None
+            parts.append((factors, update.view))
+        return joined(parts, len(weight))
 
     def _with(self, tensors: dict[str, Tensor], training: bool) -> Callable[..., object]:
         if not tensors:
@@ -169,11 +174,23 @@ class Site:
         index = selection.row_index(x, self.path)
         groups = selection.groups and selection.groups.scaled(len(x) // selection.size(x))
         y: Tensor = self._plain(x)  # type: ignore[assignment]
-        views = {name: None for state in states if state for name in state.views()}
-        for name in views:
-            updates = [state and state.views().get(name) for state in states]
+        names = dict.fromkeys(name for state in states if state for name in state.views())
+        views = {name: [state and state.views().get(name) for state in states] for name in names}
+        drawn, parts = any(map(draws_per_row, views.values())), []
+        for name, updates in views.items():
             made = selection.made.get((self.path, name))
-            y = beside_rows(self.module, updates, made, Rows(index, groups), x, y)
+            factors = None if is_grouped(self.module) else factors_of(self.module, updates, made, Rows(index, groups))
+            if factors is None:
+                y = y + dense_rows(self.module, updates, index, x)
+                continue
+            if drawn and not draws_per_row(updates) and factors.up.dim() > 2:
+                factors = factors.rows(index)
+            parts.append((factors, next(update.view for update in updates if update)))
+        rows = None if drawn else Rows(index, groups)
+        linear = bool(parts) and isinstance(self.module, nn.Linear)
+        whole = [joined(parts, y.shape[-1])] if linear else [one for one, _ in parts]
+        for factors in whole:
+            y = beside_rows(self.module, factors, rows, x, y)
         return y
 
     def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
@@ -209,6 +226,10 @@ class Site:
                 f"layer {self.path!r} cannot serve a mixed batch: it needs batch_first=True and no attention mask per "
                 "row; build it so, or run one task at a time"
             )
+
+
+def _has_bottleneck(update: WeightUpdate) -> bool:
+    return isinstance(update.factorisation, Ranked) and update.factorisation.has_bottleneck
 
 
 def _taker(rows: Tensor, size: int) -> Callable[[object], object]:

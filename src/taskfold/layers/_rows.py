@@ -1,0 +1,135 @@
+"""A batch in which every row has its own task: factors, or weights, of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import Bottleneck
+from ._execute import beside, like, reduced
+from ._selection import Groups
+from ._update import WeightUpdate, bottlenecks, stacked
+from ._where import as_update
+
+Updates = Sequence[WeightUpdate | None]
+"""Of one view, one for each task; None: that task adds nothing."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The task of each row of a layer's input: `[B]` index, and its grouping if that pays."""
+
+    index: Tensor
+    groups: Groups | None
+
+
+def factors_of(module: nn.Module, updates: Updates, made: Bottleneck | None, rows: Rows) -> Bottleneck | None:
+    """Of each task `[T, …]`, or of all alike; of each row where that is drawn. None: there are none."""
+    dtype: torch.dtype = module.weight.dtype  # type: ignore[assignment]
+    present = next(update for update in updates if update is not None)
+    if present.rule.draws_per_row(present.training):
+        return present.bottleneck(dtype, _per_row(updates, rows.index))
+    return made or bottlenecks(updates, dtype)
+
+
+def draws_per_row(updates: Updates) -> bool:
+    """Whether what a task adds differs from row to row."""
+    return any(update is not None and update.rule.draws_per_row(update.training) for update in updates)
+
+
+def beside_rows(module: nn.Module, factors: Bottleneck, rows: Rows | None, x: Tensor, y: Tensor) -> Tensor:
+    """`y = layer(x)` with ΔW x added; `factors` of each task, or of each row if `rows` is None, or of all alike."""
+    if factors.up.dim() == 2:
+        return beside(module, factors, x, y)
+    if rows is None:
+        return _with_rows(module, factors, x, y)
+    if rows.groups is None:
+        return _with_rows(module, factors.rows(rows.index), x, y)
+    if rows.groups.alike and isinstance(module, nn.Linear):
+        return _with_equal_groups(factors, rows.groups, x, y)
+    return _with_groups(module, factors, rows.groups, x, y)
+
+
+def dense_rows(module: nn.Module, updates: Updates, index: Tensor, x: Tensor) -> Tensor:
+    """ΔW x for each row, from the whole of ΔW."""
+    dtype: torch.dtype = module.weight.dtype  # type: ignore[assignment]
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    added = [torch.zeros_like(weight) if u is None else as_update(weight, u.view, u.dense(dtype)) for u in updates]
+    return _weights_per_row(module, torch.stack(added)[index], x)
+
+
+def _per_row(updates: Updates, index: Tensor) -> dict[str, Tensor]:
+    alike = [update for update in updates if update is not None]
+    if len(alike) != len(updates) or not all(alike[0].like(other) for other in alike):
+        raise ValueError(
+            "allocation='random' draws for every row and needs all tasks of a batch to be of the same method; "
+            "train them with one method, or in batches of their own"
+        )
+    return {name: own[index] for name, own in stacked(alike).items()}
+
+
+def _with_groups(module: nn.Module, factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
+    """Each task's factors on its own rows: no factor is ever copied for a row."""
+    if groups.order is not None:
+        x = x.index_select(0, groups.order)
+    tokens = 1 if isinstance(module, nn.Conv2d) else x[0].numel() // x.shape[-1]
+    flat = x if isinstance(module, nn.Conv2d) else x.reshape(-1, x.shape[-1])
+    parts = flat.split([size * tokens for size in groups.sizes])
+    delta = torch.cat([_delta(module, one, part) for one, part in zip(factors.unbind(), parts, strict=True)])
+    delta = (delta if isinstance(module, nn.Conv2d) else delta.reshape(*x.shape[:-1], -1)).to(y.dtype)
+    return y + (delta if groups.back is None else delta.index_select(0, groups.back))
+
+
+def _with_equal_groups(factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
+    """Tasks with equally many rows: one batched product for all of them, if a linear layer's."""
+    if groups.order is not None:
+        x = x.index_select(0, groups.order)
+    z = torch.bmm(x.reshape(len(groups.sizes), -1, x.shape[-1]), factors.down.mT)
+    if groups.back is None:
+        return _add(y, z, factors.up.mT)
+    delta = torch.bmm(z, factors.up.mT).reshape(*x.shape[:-1], -1)
+    return y + delta.index_select(0, groups.back).to(y.dtype)
+
+
+def _with_rows(module: nn.Module, rows: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
+    if isinstance(module, nn.Conv2d):
+        return _conv_rows(module, rows, x, y)
+    flat = x.reshape(len(rows.up), -1, x.shape[-1])
+    return _add(y, torch.bmm(flat, rows.down.mT), rows.up.mT)
+
+
+def _add(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
+    """`y + z @ up` in one step; `z` `[*, n, r]` and `up` `[*, r, O]`, where * and n together are the rows of y."""
+    wide = y.reshape(*z.shape[:-1], y.shape[-1])
+    return torch.baddbmm(wide, z.to(y.dtype), up.to(y.dtype)).reshape(y.shape)
+
+
+def _delta(module: nn.Module, factors: Bottleneck, x: Tensor) -> Tensor:
+    if not isinstance(module, nn.Conv2d):
+        return x @ factors.down.mT @ factors.up.mT
+    return torch.einsum("or,brhw->bohw", factors.up, reduced(module, factors, x))
+
+
+def _conv_rows(module: nn.Conv2d, rows: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
+    batch, rank = len(x), rows.rank
+    if rows.spatial is None:
+        z = _weights_per_row(module, rows.down, x)
+    else:
+        z = torch.bmm(rows.down, x.flatten(2)).reshape(1, batch * rank, *x.shape[2:])
+        z = like(module, rows.spatial.flatten(0, 1)[:, None], batch * rank, groups=batch * rank).forward(z)
+        z = z.reshape(batch, rank, *z.shape[2:])
+    return torch.baddbmm(y.flatten(2), rows.up.to(y.dtype), z.flatten(2).to(y.dtype)).reshape(y.shape)
+
+
+def _weights_per_row(module: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
+    """`[B, O, I, *kernel]` weights on a batch: one grouped convolution, or one batched product."""
+    if not isinstance(module, nn.Conv2d):
+        flat = x.reshape(len(weights), -1, x.shape[-1])
+        return torch.bmm(flat, weights.mT).reshape(*x.shape[:-1], -1)
+    batch, out = weights.shape[:2]
+    wide = x.reshape(1, -1, *x.shape[2:])
+    z = like(module, weights.flatten(0, 1), batch * out, groups=batch * module.groups).forward(wide)
+    return z.reshape(batch, out, *z.shape[2:])
