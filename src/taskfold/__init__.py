@@ -1,6 +1,7 @@
 """Taskfold folds many tasks into one frozen network."""
 
 from ._view import TaskView
+from .bank import Bank
 from .counting import count
 from .methods import (
     FTN,
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "FTN",
     "MHR",
+    "Bank",
     "ExpandNet",
     "FTNOutput",
     "FTNQueryValue",

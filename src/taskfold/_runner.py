@@ -81,7 +81,7 @@ class Runner:
             self.renew()  # somebody has switched checkpointing on, say
         network = self.network()
         selection = replace(selection, execution=self.execution)
-        if not compiling:  # a compiler joins the steps itself
+        if not compiling and selection.banked is None:  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
                 selection = replace(selection, made=ahead(self.sites, selection.tasks))
         with selecting(selection):

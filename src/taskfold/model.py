@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
 from ._view import Apply, TaskView
+from .bank import Bank
 from .layers import Execution, Groups, Selection, SiteState, check_execution, current, fit, inventory_of, selecting
 from .methods import Method
 from .tasks import Features, Info, Named, Task, build_head, check_name, feature_width, pooled
@@ -324,6 +325,17 @@ class MultiTask(nn.Module):
     def for_task(self, name: str) -> TaskView:
         """One task as a module by itself: `view(x)` is `model(x, task=name)`; its parameters are the task's own."""
         return TaskView(self, self[name])
+
+    def bank(self, names: Iterable[str] | None = None) -> Bank:
+        """A bank of these tasks (default: all), to serve them in any mixture; they stay here too.
+
+        Raises:
+            ValueError: a task is not known, or cannot be held in a bank.
+        """
+        bank = Bank(self.backbone, features=self.features)
+        for name in self.tasks if names is None else names:
+            bank.add(self[name])
+        return bank
 
     def train(self, mode: bool = True) -> MultiTask:
         """Training or evaluation mode of the tasks, and of dropout in the backbone; its BatchNorm never trains."""

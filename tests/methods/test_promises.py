@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import taskfold as tfold
 from taskfold import MultiTask
-from taskfold.layers import STATISTICS, inventory_of, kinds_of, statistics_of
+from taskfold.layers import STATISTICS, inventory_of, is_norm, kinds_of, statistics_of
 from taskfold.methods import names
 
 from .cases import CASES, EVERY, NETWORKS, Case
@@ -140,6 +140,30 @@ def test_a_mixed_batch_is_the_tasks_one_by_one(case: Case, network: str) -> None
             torch.testing.assert_close(mixed[n], model(x, task=name)[n], rtol=1e-4, atol=1e-4)
         alone = model(x, task=["a"] * 4)
         assert torch.equal(torch.stack(alone), model(x, task="a"))
+
+
+def _no_bank(model: MultiTask) -> str | None:
+    """Why a bank does not hold these tasks: they do something at a module of another kind."""
+    kinds = (nn.Conv2d, nn.Linear)
+    for path in model["a"].sites:
+        module = model.backbone.get_submodule(path)
+        if not (is_norm(module) or isinstance(module, kinds)):
+            with pytest.raises(ValueError, match=f"not of {type(module).__name__}"):
+                model.bank()
+            return f"refused: {type(module).__name__}"
+    return None
+
+
+@everywhere
+def test_a_bank_is_the_tasks_one_by_one(case: Case, network: str) -> None:
+    model = built(case, network, "a", "b")
+    if refused := _no_bank(model):
+        pytest.skip(refused)
+    bank = model.bank()
+    x, rows = images(), ["b", "a", "a", "b"]
+    with torch.no_grad():
+        for n, found in enumerate(bank.outputs(x, task=rows)):
+            torch.testing.assert_close(found, model(x, task=rows[n])[n], rtol=1e-4, atol=1e-4)
 
 
 @everywhere

@@ -2,10 +2,11 @@
 
 from ._ahead import ahead
 from ._attention import Attention
+from ._banked import Banked, kind_of, padded
 from ._branches import Branched, Branches
 from ._forms import Execution, Form, check_execution
 from ._linearity import is_additive
-from ._own import Everything, Norms, Own, OwnState, Rest
+from ._own import Everything, Norms, Own, OwnState, Rest, is_norm
 from ._selection import Groups, Selection, current, selecting
 from ._sites import Composition, Site, SiteState, fit
 from ._skeleton import set_mode, sites_of, skeleton
@@ -18,6 +19,7 @@ from ._where import Convolutions, Linears, Patterns, Target, View, Weights, Wher
 __all__ = [
     "STATISTICS",
     "Attention",
+    "Banked",
     "Branched",
     "Branches",
     "Composition",
@@ -50,8 +52,11 @@ __all__ = [
     "groups_of_bank",
     "inventory_of",
     "is_additive",
+    "is_norm",
+    "kind_of",
     "kinds_of",
     "matches",
+    "padded",
     "selecting",
     "set_mode",
     "sites_of",

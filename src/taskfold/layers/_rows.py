@@ -58,7 +58,7 @@ def dense_rows(module: nn.Module, updates: Updates, index: Tensor, x: Tensor) ->
     dtype: torch.dtype = module.weight.dtype  # type: ignore[assignment]
     weight: Tensor = module.weight  # type: ignore[assignment]
     added = [torch.zeros_like(weight) if u is None else as_update(weight, u.view, u.dense(dtype)) for u in updates]
-    return _weights_per_row(module, torch.stack(added)[index], x)
+    return weights_per_row(module, torch.stack(added)[index], x)
 
 
 def _per_row(updates: Updates, index: Tensor) -> dict[str, Tensor]:
@@ -97,14 +97,18 @@ def _with_equal_groups(factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor
 def _with_rows(module: nn.Module, rows: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
     if isinstance(module, nn.Conv2d):
         return _conv_rows(module, rows, x, y)
-    flat = x.reshape(len(rows.up), -1, x.shape[-1])
+    flat = x.reshape(rows.up.shape[0], -1, x.shape[-1])
     return _add(y, torch.bmm(flat, rows.down.mT), rows.up.mT)
 
 
 def _add(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
     """`y + z @ up` in one step; `z` `[*, n, r]` and `up` `[*, r, O]`, where * and n together are the rows of y."""
-    wide = y.reshape(*z.shape[:-1], y.shape[-1])
-    return torch.baddbmm(wide, z.to(y.dtype), up.to(y.dtype)).reshape(y.shape)
+    return _baddbmm(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape)
+
+
+def _baddbmm(y: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    add = torch.baddbmm if torch.is_grad_enabled() or torch.compiler.is_compiling() else Tensor.baddbmm_
+    return add(y, left.to(y.dtype), right.to(y.dtype))
 
 
 def _delta(module: nn.Module, factors: Bottleneck, x: Tensor) -> Tensor:
@@ -114,20 +118,20 @@ def _delta(module: nn.Module, factors: Bottleneck, x: Tensor) -> Tensor:
 
 
 def _conv_rows(module: nn.Conv2d, rows: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
-    batch, rank = len(x), rows.rank
+    batch, rank = x.shape[0], rows.rank
     if rows.spatial is None:
-        z = _weights_per_row(module, rows.down, x)
+        z = weights_per_row(module, rows.down, x)
     else:
         z = torch.bmm(rows.down, x.flatten(2)).reshape(1, batch * rank, *x.shape[2:])
         z = like(module, rows.spatial.flatten(0, 1)[:, None], batch * rank, groups=batch * rank).forward(z)
         z = z.reshape(batch, rank, *z.shape[2:])
-    return torch.baddbmm(y.flatten(2), rows.up.to(y.dtype), z.flatten(2).to(y.dtype)).reshape(y.shape)
+    return _baddbmm(y.flatten(2), rows.up, z.flatten(2)).reshape(y.shape)
 
 
-def _weights_per_row(module: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
+def weights_per_row(module: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
     """`[B, O, I, *kernel]` weights on a batch: one grouped convolution, or one batched product."""
     if not isinstance(module, nn.Conv2d):
-        flat = x.reshape(len(weights), -1, x.shape[-1])
+        flat = x.reshape(weights.shape[0], -1, x.shape[-1])
         return torch.bmm(flat, weights.mT).reshape(*x.shape[:-1], -1)
     batch, out = weights.shape[:2]
     wide = x.reshape(1, -1, *x.shape[2:])

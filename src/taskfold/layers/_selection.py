@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from ._forms import Execution
 
 if TYPE_CHECKING:
     from ..tasks import Task
+    from ._sites import Site
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Selection:
         groups: how to bring the rows of each task together, if that pays; None: it does not.
         made: bottlenecks that were made ahead, by layer and name of the update there.
         execution: how layers run their updates.
+        banked: how layers run a batch whose rows come from a bank, by path; None: they do not, and `tasks` says how.
     """
 
     tasks: tuple[Task, ...]
@@ -78,6 +80,7 @@ class Selection:
     groups: Groups | None = None
     made: Mapping[tuple[str, str], Bottleneck] = field(default_factory=dict)
     execution: Execution = "auto"
+    banked: Mapping[str, Callable[[Site, Tensor], Tensor]] | None = None
 
     def size(self, x: Tensor) -> int:
         """Rows of the batch, at a layer whose input is `x`."""

@@ -114,9 +114,12 @@ class Site:
     def __call__(self, *args: object, **kwargs: object) -> object:
         selection = current()
         self.ran = True
+        if selection.banked is not None:
+            found = selection.banked.get(self.path)
+            return self.plain(*args, **kwargs) if found is None else found(self, *args, *kwargs.values())  # type: ignore[arg-type]
         states = [self._state(task) for task in selection.tasks]
         if all(state is None for state in states):
-            return self._plain(*args, **kwargs)
+            return self.plain(*args, **kwargs)
         if selection.rows is None and not self._draws_per_row(states[0]):
             return self._one(states[0], selection, args, kwargs)
         if self._runs_beside(states):
@@ -128,12 +131,12 @@ class Site:
         assert state is None or isinstance(state, SiteState)
         return state
 
-    def _plain(self, *args: object, **kwargs: object) -> object:
+    def plain(self, *args: object, **kwargs: object) -> object:
         return type(self.module).forward(self.module, *args, **kwargs)
 
     def _one(self, state: SiteState | None, selection: Selection, args: tuple, kwargs: dict) -> object:
         if state is None:
-            return self._plain(*args, **kwargs)
+            return self.plain(*args, **kwargs)
         if state.branches is not None and selection.training:
             return state.branches.run(self.module, *args, *kwargs.values())  # type: ignore[arg-type]
         updates = state.views()
@@ -160,7 +163,7 @@ class Site:
 
     def _with(self, tensors: dict[str, Tensor], training: bool) -> Callable[..., object]:
         if not tensors:
-            return self._plain
+            return self.plain
         # Its own normalisation trains with the task; the skeleton's copy never does.
         return stand_in(self.module, tensors, training=training).forward
 
@@ -173,7 +176,7 @@ class Site:
     def _beside_rows(self, states: list[SiteState | None], selection: Selection, x: Tensor) -> Tensor:
         index = selection.row_index(x, self.path)
         groups = selection.groups and selection.groups.scaled(len(x) // selection.size(x))
-        y: Tensor = self._plain(x)  # type: ignore[assignment]
+        y: Tensor = self.plain(x)  # type: ignore[assignment]
         names = dict.fromkeys(name for state in states if state for name in state.views())
         views = {name: [state and state.views().get(name) for state in states] for name in names}
         drawn, parts = any(map(draws_per_row, views.values())), []

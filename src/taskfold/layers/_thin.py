@@ -16,7 +16,7 @@ def thin(a: Tensor, x: Tensor) -> Tensor:
         return F.linear(x, a)
     if _channels_last(x):
         return F.conv2d(x, a[:, :, None, None])
-    return torch.bmm(a.expand(len(x), -1, -1), _positions(x)).reshape(len(x), -1, *x.shape[2:])
+    return torch.bmm(a.expand(x.shape[0], -1, -1), _positions(x)).reshape(x.shape[0], -1, *x.shape[2:])
 
 
 def outer(z: Tensor, x: Tensor) -> Tensor:
@@ -34,8 +34,8 @@ def plus(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
         return torch.addmm(y, z, a.mT)
     if _channels_last(y):
         made = torch.addmm(_rows(y), _rows(z), a.mT)
-        return made.reshape(len(y), *y.shape[2:], -1).permute(0, 3, 1, 2)
-    return torch.baddbmm(_positions(y), a.expand(len(y), -1, -1), _positions(z)).reshape(y.shape)
+        return made.reshape(y.shape[0], *y.shape[2:], -1).permute(0, 3, 1, 2)
+    return torch.baddbmm(_positions(y), a.expand(y.shape[0], -1, -1), _positions(z)).reshape(y.shape)
 
 
 def plus_(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def plus_(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
         _rows(y).addmm_(_rows(z), a.mT)
         return y
     y = y.contiguous()
-    y.view(*y.shape[:2], -1).baddbmm_(a.expand(len(y), -1, -1), _positions(z))
+    y.view(*y.shape[:2], -1).baddbmm_(a.expand(y.shape[0], -1, -1), _positions(z))
     return y
 
 

@@ -1,0 +1,249 @@
+"""A bank: many tasks as rows of one table of numbers, any mixture of them in one batch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from functools import partial
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._heads import Heads
+from ._runner import Runner
+from .layers import Banked, Selection, SiteState, is_additive, kind_of, padded
+from .tasks import Features, Task, pooled
+
+GROWTH = 1.1
+"""A table that is full becomes so many times larger: adding stays cheap, and no more than a tenth is idle."""
+
+
+class Bank(nn.Module):
+    """Tasks of one backbone, ready to be served: one row of numbers for each, and no modules.
+
+    A batch in which every row has its own task costs one gather and one forward pass, whatever the mixture; nothing
+    loops over tasks, so that one compiled or exported graph serves every mixture. A task in the bank is a copy as it
+    was; it does not train there.
+
+    Args:
+        backbone: the network that the tasks were made for; it is not changed.
+        features: as for `MultiTask`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import taskfold as tfold
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> model = tfold.MultiTask(net, tfold.FTN(rank=2, norm=False), num_features=8).eval()
+        >>> for name, outputs in {"flowers": 5, "cars": 7}.items():
+        ...     _ = model.add_task(name, head=outputs)
+        >>> bank = model.bank()
+        >>> x = torch.randn(3, 3, 16, 16)
+        >>> bank(x, bank.index(["cars", "flowers", "cars"])).shape  # to the larger head's size
+        torch.Size([3, 7])
+        >>> [tuple(y.shape) for y in bank.outputs(x, task=["cars", "flowers", "cars"])]
+        [(7,), (5,), (7,)]
+    """
+
+    numbers: Tensor
+
+    def __init__(self, backbone: nn.Module, *, features: Features | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.features: Features = features or pooled
+        self.layout: dict[str, Banked] = {}
+        self.rows: dict[str, int] = {}
+        self.free: list[int] = []
+        self.heads = Heads()
+        self._runner = Runner(backbone)
+        self._runner.train(False)
+        like = next(backbone.parameters(), torch.zeros(()))
+        self.register_buffer("numbers", like.new_zeros(0, 0), persistent=False)
+        self.eval()
+
+    # Tasks
+
+    @torch.no_grad()
+    def add(self, task: Task, name: str | None = None) -> None:
+        """Take a copy of a task.
+
+        Args:
+            task: made for this backbone.
+            name: another than its own.
+
+        Raises:
+            ValueError: the name is taken, the task does something that a bank cannot hold, or its head is neither
+                linear nor absent as the others' are.
+        """
+        name = name or task.name
+        if name in self.rows:
+            raise ValueError(f"task {name!r} is in the bank already; remove it first, or give another name")
+        self.heads.check(task.head, name)
+        kinds, tensors = self._read(task, name)
+        self._fit(kinds, tensors)
+        row = self.free.pop() if self.free else self._next()
+        self.heads.put(row, task.head)
+        self.numbers[row] = self._row(tensors)
+        self.rows[name] = row
+
+    def remove(self, name: str) -> None:
+        """Forget a task; its place is for the next one.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        self.index([name])
+        row = self.rows.pop(name)
+        self.numbers[row] = 0
+        self.heads.drop(row)
+        self.free.append(row)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.rows
+
+    def index(self, names: Iterable[str]) -> Tensor:
+        """The rows of tasks, `[B]`, as `forward` takes them.
+
+        Raises:
+            ValueError: a task is not known.
+        """
+        wanted = list(names)
+        for name in wanted:
+            if name not in self.rows:
+                near = difflib.get_close_matches(str(name), list(self.rows), 1, cutoff=0.5)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"task {name!r} is not in the bank, which has {len(self)}{hint}")
+        return torch.tensor([self.rows[name] for name in wanted], device=self.numbers.device)
+
+    def nbytes(self) -> int:
+        """Bytes of all tasks together, idle places included; the backbone's are not."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (self.numbers, *self.heads.tables()))
+
+    # Running
+
+    def forward(self, *args: Any, index: Tensor | None = None, **kwargs: Any) -> Any:
+        """Run a batch.
+
+        Args:
+            args, kwargs: the backbone's inputs, batch first; the index `[B]` last, or by name.
+
+        Returns:
+            `[B, outputs]`, outputs being those of the largest head, where a smaller one has -inf; without heads the
+            backbone's output.
+
+        Raises:
+            TypeError: the index is no tensor.
+        """
+        if index is None:
+            *inputs, index = args
+        else:
+            inputs = list(args)
+        if not isinstance(index, Tensor):
+            raise TypeError(f"index must be a tensor of rows such as bank.index(names) gives, found {index!r}")
+        numbers = self.numbers.index_select(0, index)
+        banked = {path: partial(_run, one, rows) for path, (one, rows) in self._views(numbers).items()}
+        output = self._runner.run(Selection((), None, False, banked=banked), tuple(inputs), kwargs)
+        return self.heads(self.features(output), index) if self.heads.used else output
+
+    def outputs(self, *args: Any, task: Sequence[str], **kwargs: Any) -> Any:
+        """The same by names: a list with the output of each row, as `MultiTask` gives it.
+
+        Raises:
+            ValueError: a task is not known.
+        """
+        index = self.index(task)
+        made = self(*args, index=index, **kwargs)
+        return self.heads.trimmed(made, index.tolist()) if self.heads.used else made
+
+    def train(self, mode: bool = True) -> Bank:
+        """A bank only serves.
+
+        Raises:
+            RuntimeError: it is to train.
+        """
+        if mode:
+            raise RuntimeError("a bank serves and does not train; train tasks in a MultiTask and add them again")
+        return super().train(False)
+
+    # The table
+
+    def _read(self, task: Task, name: str) -> tuple[dict[str, type[Banked]], dict[str, dict[str, Tensor]]]:
+        kinds: dict[str, type[Banked]] = {}
+        tensors: dict[str, dict[str, Tensor]] = {}
+        for path, state in task.sites._modules.items():
+            assert isinstance(state, SiteState)
+            module = self.backbone.get_submodule(path)
+            try:
+                kinds[path] = kind_of(module, state, is_additive(module))
+            except ValueError as error:
+                raise ValueError(f"task {name!r}, layer {path!r}: {error}") from None
+            tensors[path] = kinds[path].read(module, state)
+        return kinds, tensors
+
+    def _fit(self, kinds: dict[str, type[Banked]], tensors: dict[str, dict[str, Tensor]]) -> None:
+        """Room in the layout for what a new task brings."""
+        layout = dict(self.layout)
+        for path, kind in kinds.items():
+            found = {name: tuple(tensor.shape) for name, tensor in tensors[path].items()}
+            known = layout.setdefault(path, kind(path, found))
+            if type(known) is not kind:
+                raise ValueError(
+                    f"layer {path!r}: tasks in one bank must do the same kind of thing there ({type(known).__name__}), "
+                    f"found {kind.__name__}; give tasks of this method a bank of their own"
+                )
+            if (shapes := known.widened(found)) != known.shapes:
+                layout[path] = kind(path, shapes)
+        if layout != self.layout:
+            self._lay_out(layout)
+
+    def _lay_out(self, layout: dict[str, Banked]) -> None:
+        """Another layout: every row is written anew."""
+        before = self._views(self.numbers)
+        self.layout = layout
+        old, self.numbers = self.numbers, self.numbers.new_zeros(0, 0)
+        neutral = {path: one.neutral(self.backbone.get_submodule(path)) for path, one in layout.items()}
+        made = self._row(neutral).repeat(len(old), 1)
+        for path, (one, views) in self._views(made).items():
+            for name, view in views.items() if path in before else ():
+                held = before[path][1][name]
+                view.zero_()[(slice(None), *(slice(size) for size in held.shape[1:]))] = held
+            del one
+        self.numbers = made
+        self._runner.adapt(layout)
+
+    def _row(self, tensors: dict[str, dict[str, Tensor]]) -> Tensor:
+        parts = []
+        for path, one in self.layout.items():
+            mine = one.neutral(self.backbone.get_submodule(path)) | tensors.get(path, {})
+            parts += [padded(mine[name].detach(), shape) for name, shape in one.shapes.items()]
+        return torch.cat([part.to(self.numbers) for part in parts]) if parts else self.numbers.new_zeros(0)
+
+    def _views(self, numbers: Tensor) -> dict[str, tuple[Banked, dict[str, Tensor]]]:
+        """What rows `[B, …]` hold, by path and name."""
+        views, offset = {}, 0
+        for path, one in self.layout.items():
+            mine = {}
+            for name, shape in one.shapes.items():
+                size = prod(shape)
+                mine[name] = numbers[:, offset : offset + size].unflatten(1, shape)
+                offset += size
+            views[path] = one, mine
+        return views
+
+    def _next(self) -> int:
+        """A new place at the end."""
+        used, held = len(self.rows), len(self.numbers)
+        if used == held:
+            larger = self.numbers.new_zeros(max(used + 8, int(used * GROWTH)), self.numbers.shape[1])
+            larger[:held] = self.numbers
+            self.numbers = larger
+        return used
+
+
+def _run(one: Banked, rows: dict[str, Tensor], site: Any, x: Tensor) -> Tensor:
+    return one.run(site, rows, x)

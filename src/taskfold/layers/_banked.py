@@ -1,0 +1,168 @@
+"""What many tasks do at one module, as one row of numbers for each: how a row is made, and how rows run a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..factors import Bottleneck, zero_pad
+from ._execute import is_grouped, joined
+from ._own import is_norm
+from ._rows import beside_rows, weights_per_row
+from ._sites import Site, SiteState
+from ._stand_in import stand_in
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Banked(ABC):
+    """One kind of intervention at one module.
+
+    Attributes:
+        path: the module's.
+        shapes: of a task's tensors there, by name.
+    """
+
+    path: str
+    shapes: Shapes
+
+    @property
+    def size(self) -> int:
+        return sum(map(prod, self.shapes.values()))
+
+    @classmethod
+    @abstractmethod
+    def read(cls, module: nn.Module, state: SiteState) -> dict[str, Tensor]:
+        """A task's tensors at a module."""
+
+    @abstractmethod
+    def neutral(self, module: nn.Module) -> dict[str, Tensor]:
+        """Those of a task that leaves the module alone."""
+
+    @abstractmethod
+    def run(self, site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """The module's output where each row of the batch has tensors of its own, `[B, …]`."""
+
+    def widened(self, found: Shapes) -> Shapes:
+        """Shapes that hold both: what there is and what a new task brings.
+
+        Raises:
+            ValueError: they are of two kinds.
+        """
+        if found != self.shapes:
+            raise ValueError(f"layer {self.path!r} has {dict(self.shapes)} in the bank, a new task has {dict(found)}")
+        return self.shapes
+
+
+class BankedFactors(Banked):
+    """A bottleneck beside a layer; smaller ranks are padded with zeros."""
+
+    @classmethod
+    def read(cls, module: nn.Module, state: SiteState) -> dict[str, Tensor]:
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        parts = [(u.bottleneck(weight.dtype), u.view) for u in state.views().values()]
+        made = joined([(one, view) for one, view in parts if one is not None], len(weight))
+        tensors = {"up": made.up, "down": made.down}
+        return tensors if made.spatial is None else tensors | {"spatial": made.spatial}
+
+    def neutral(self, module: nn.Module) -> dict[str, Tensor]:
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        return {name: weight.new_zeros(shape) for name, shape in self.shapes.items()}
+
+    def widened(self, found: Shapes) -> Shapes:
+        ranks = self.shapes["up"][1], found["up"][1]
+        if found.keys() != self.shapes.keys() or found["down"][1:] != self.shapes["down"][1:]:
+            return super().widened(found)
+        return {
+            name: (shape[0], max(ranks)) if name == "up" else (max(ranks), *shape[1:])
+            for name, shape in self.shapes.items()
+        }
+
+    def run(self, site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        y: Tensor = site.plain(x)  # type: ignore[assignment]
+        return beside_rows(site.module, Bottleneck(rows["up"], rows["down"], rows.get("spatial")), None, x, y)
+
+
+class BankedNorm(Banked):
+    """Normalisation of its own: statistics, γ and β."""
+
+    @classmethod
+    def read(cls, module: nn.Module, state: SiteState) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in state.own_tensors().items() if tensor.is_floating_point()}
+
+    def neutral(self, module: nn.Module) -> dict[str, Tensor]:
+        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+        return {name: tensors[name] for name in self.shapes}
+
+    def run(self, site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        module = site.module
+        if isinstance(module, _BatchNorm):  # a row's channels beside another's, for any subclass that goes by channels
+            wide = {name: tensor.reshape(-1) for name, tensor in rows.items()}
+            y = stand_in(module, wide, training=False).forward(x.reshape(1, -1, *x.shape[2:]))
+            return y.reshape(x.shape)
+        channels = 1 if isinstance(module, nn.GroupNorm) else x.dim() - 1
+        alike = {name: torch.ones_like(tensor[0]) if name == "weight" else None for name, tensor in rows.items()}
+        y = stand_in(module, alike).forward(x)
+        shape = [x.shape[0], *(x.shape[n] if n == channels else 1 for n in range(1, x.dim()))]
+        scale, shift = rows.get("weight"), rows.get("bias")
+        if scale is not None:
+            y = y * scale.reshape(shape)
+        return y if shift is None else y + shift.reshape(shape)
+
+
+class BankedWeight(Banked):
+    """A weight of its own, or a bias: where an update has no bottleneck, or takes the place of the layer's."""
+
+    @classmethod
+    def read(cls, module: nn.Module, state: SiteState) -> dict[str, Tensor]:
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        return {"weight": weight} | state.tensors(module, training=False)
+
+    def neutral(self, module: nn.Module) -> dict[str, Tensor]:
+        held = dict(module.named_parameters(recurse=False))
+        return {name: held.get(name, torch.zeros(shape)) for name, shape in self.shapes.items()}
+
+    def widened(self, found: Shapes) -> Shapes:
+        if any(self.shapes.get(name, shape) != shape for name, shape in found.items()):
+            return super().widened(found)
+        return {**self.shapes, **found}
+
+    def run(self, site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        y = weights_per_row(site.module, rows["weight"], x)
+        bias: Tensor | None = rows.get("bias", site.module.bias)  # type: ignore[assignment]
+        if bias is None:
+            return y
+        ones = [1] * (y.dim() - 2)
+        lead = y.shape[0] if "bias" in rows else 1
+        return y + bias.reshape((lead, -1, *ones) if isinstance(site.module, nn.Conv2d) else (lead, *ones, y.shape[-1]))
+
+
+def kind_of(module: nn.Module, state: SiteState, additive: bool) -> type[Banked]:
+    """How a bank holds what a task does at a module.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if is_norm(module) and not isinstance(module, (nn.InstanceNorm2d,)):
+        return BankedNorm
+    if not isinstance(module, (nn.Conv2d, nn.Linear)):
+        raise ValueError(
+            f"a bank holds updates of convolutions, linear layers and normalisation, not of {type(module).__name__}; "
+            "leave such layers out with targets, or run the task by itself"
+        )
+    alone = len(state.updates) == 1 or isinstance(module, nn.Linear)
+    return BankedFactors if state.beside and additive and alone and not is_grouped(module) else BankedWeight
+
+
+def padded(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A task's tensor in the bank's shape, flat."""
+    for axis, size in enumerate(shape):
+        tensor = zero_pad(tensor, axis, size)
+    return tensor.reshape(-1)

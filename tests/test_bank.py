@@ -1,0 +1,182 @@
+"""Many tasks as rows of one table. That a bank says what its tasks say is tested with all methods (`tests/methods`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import taskfold as tfold
+
+NAMES = "abcdef"
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(6, 6, 3, groups=6), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(6))
+
+
+def built(count: int = 3, method: tfold.Method | None = None, head: bool = True) -> tfold.MultiTask:
+    """Tasks whose ranks and heads differ, stirred."""
+    model = tfold.MultiTask(network(), method or tfold.FTN(rank=1), num_features=6).eval()
+    for n in range(count):
+        task = model.add_task(f"t{n}", head=2 + n % 3 if head else None, **({} if method else {"rank": 1 + n % 3}))
+        for tensor in [*task.parameters(), *(b for b in task.buffers() if b.is_floating_point())]:
+            tensor.data.add_(0.2 * torch.rand_like(tensor))
+    return model
+
+
+def agree(bank: tfold.Bank, model: tfold.MultiTask, names: list[str]) -> None:
+    x = torch.randn(len(names), 3, 8, 8)
+    with torch.no_grad():
+        for n, found in enumerate(bank.outputs(x, task=names)):
+            torch.testing.assert_close(found, model(x, task=names[n])[n], rtol=1e-4, atol=1e-5)
+
+
+def test_ranks_and_heads_of_different_sizes() -> None:
+    model = built()
+    agree(model.bank(), model, ["t2", "t0", "t1", "t2"])
+    agree(model.bank(["t1"]), model, ["t1"])
+
+
+def test_a_later_task_may_do_more_than_the_first() -> None:
+    """Other layers and a larger rank: the table is laid out anew, and nobody's answer moves."""
+    model = built(1, tfold.HeadNorm())
+    bank = model.bank()
+    model.add_task("more", head=4, method=tfold.FTN(rank=3, init="normal", stem=True))
+    bank.add(model["more"])
+    model.add_task("bare", head=1, method=tfold.HeadOnly())
+    bank.add(model["bare"])
+    agree(bank, model, ["t0", "more", "bare", "t0"])
+
+
+def test_places_are_used_again() -> None:
+    model = built(6)
+    bank = model.bank()
+    before = bank.nbytes()
+    for name in ("t1", "t4", "t0"):
+        bank.remove(name)
+    agree(bank, model, ["t2", "t5", "t3"])
+    for name in ("t0", "t1", "t4"):
+        bank.add(model[name], f"{name}-again")
+        model.rename_task(name, f"{name}-again")
+    agree(bank, model, ["t0-again", "t5", "t4-again", "t1-again", "t2"])
+    assert bank.nbytes() == before
+    assert len(bank) == 6
+    assert "t0" not in bank
+
+
+def test_a_bank_is_a_copy() -> None:
+    model = built()
+    bank, x = model.bank(), torch.randn(2, 3, 8, 8)
+    before = bank.outputs(x, task=["t0", "t1"])
+    for parameter in model["t0"].parameters():
+        parameter.data.zero_()
+    model.remove_task("t1")
+    assert all(map(torch.equal, bank.outputs(x, task=["t0", "t1"]), before))
+
+
+def test_without_heads_the_backbones_output() -> None:
+    model = built(head=False)
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(model.bank().outputs(x, task=["t2", "t0"]), model(x, task=["t2", "t0"]))
+
+
+class Operators(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Callable[..., object], types: object, args: tuple = (), kwargs=None) -> object:  # type: ignore[no-untyped-def,override]
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_loops_over_tasks() -> None:
+    """As many operators for 40 tasks as for one."""
+    counts = []
+    for tasks in (1, 40):
+        bank = built(tasks, tfold.FTN(rank=2)).bank()
+        x, index = torch.randn(40, 3, 8, 8), bank.index([f"t{n % tasks}" for n in range(40)])
+        with torch.no_grad(), Operators() as seen:
+            bank(x, index)
+        counts.append(seen.count)
+    assert counts[0] == counts[1]
+
+
+def test_no_more_than_the_sum_of_its_tasks() -> None:
+    model = built(300, tfold.FTN(rank=2), head=False)
+    numbers = sum(p.numel() for p in model.tasks.parameters())
+    numbers += sum(b.numel() for b in model.tasks.buffers() if b.is_floating_point())
+    # The depthwise layer's update is held as its weight.
+    numbers += 300 * (6 * 9 - 2 * (6 + 1 + 9))
+    assert model.bank().nbytes() <= 1.1 * 4 * numbers
+
+
+def test_one_graph_for_every_mixture_and_every_number_of_tasks() -> None:
+    model = built(5)
+    bank, graphs = model.bank(["t0", "t1", "t2"]), []
+
+    def count(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    compiled = torch.compile(bank, fullgraph=True, backend=count)
+    x = torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        for names in (["t0", "t1", "t2", "t0"], ["t2"] * 4, ["t1", "t1", "t0", "t0"]):
+            torch.testing.assert_close(compiled(x, bank.index(names)), bank(x, bank.index(names)))
+    assert len(graphs) == 1
+
+
+def test_exports_with_the_index_as_an_input() -> None:
+    bank = built().bank()
+    x, batch = torch.randn(3, 3, 8, 8), torch.export.Dim("batch", min=2, max=64)
+    index, shapes = bank.index(["t0", "t2", "t1"]), {"args": ({0: batch}, {0: batch})}
+    with torch.no_grad():
+        exported = torch.export.export(
+            bank,
+            (x, index),
+            dynamic_shapes=shapes,
+        )
+        for names in (["t1", "t1"], ["t2", "t0", "t1", "t1", "t0"]):
+            x, index = torch.randn(len(names), 3, 8, 8), bank.index(names)
+            torch.testing.assert_close(exported.module()(x, index), bank(x, index))
+
+
+def test_what_a_bank_refuses() -> None:
+    model = built()
+    bank = model.bank()
+    with pytest.raises(ValueError, match="'t0' is in the bank already"):
+        bank.add(model["t0"])
+    with pytest.raises(ValueError, match=r"task 't00' is not in the bank, which has 3; did you mean 't0'\?"):
+        bank.index(["t00"])
+    with pytest.raises(ValueError, match="not in the bank"):
+        bank.remove("x")
+    with pytest.raises(RuntimeError, match="serves and does not train"):
+        bank.train()
+    with pytest.raises(
+        TypeError, match=r"index must be a tensor of rows such as bank.index\(names\) gives, found \['t0'\]"
+    ):
+        bank(torch.randn(1, 3, 8, 8), index=["t0"])
+    before = {name: tensor.clone() for name, tensor in bank.named_buffers()}
+    for head, text in (
+        (nn.Sequential(nn.Linear(6, 2)), "a head of Sequential"),
+        (nn.Linear(5, 2), "5 features, not 6"),
+        (None, "all tasks of a bank"),
+    ):
+        model.add_task("odd", head=head)
+        with pytest.raises(ValueError, match=text):
+            bank.add(model["odd"])
+        model.remove_task("odd")
+    model.add_task("tuned", head=2, method=tfold.FineTuning())
+    with pytest.raises(ValueError, match="give tasks of this method a bank of their own"):
+        bank.add(model["tuned"])
+    assert all(torch.equal(before[name], tensor) for name, tensor in bank.named_buffers())
+    assert len(bank) == 3
