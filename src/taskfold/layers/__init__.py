@@ -2,11 +2,11 @@
 
 from ._ahead import ahead
 from ._attention import Attention
-from ._banked import Banked, kind_of, padded
+from ._banked import Banked, goes_by_rows, kind_of, padded
 from ._branches import Branched, Branches
 from ._forms import Execution, Form, check_execution
 from ._linearity import is_additive
-from ._own import Everything, Norms, Own, OwnState, Rest, is_norm
+from ._own import Everything, Norms, Own, OwnState, Rest
 from ._selection import Groups, Selection, current, selecting
 from ._sites import Composition, Site, SiteState, fit
 from ._skeleton import set_mode, sites_of, skeleton
@@ -48,11 +48,11 @@ __all__ = [
     "check_execution",
     "current",
     "fit",
+    "goes_by_rows",
     "grouped",
     "groups_of_bank",
     "inventory_of",
     "is_additive",
-    "is_norm",
     "kind_of",
     "kinds_of",
     "matches",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,10 @@ from ..factors import Bottleneck, zero_pad
 from ._execute import is_grouped, joined
 from ._own import is_norm
 from ._rows import beside_rows, weights_per_row
-from ._sites import Site, SiteState
 from ._stand_in import stand_in
+
+if TYPE_CHECKING:
+    from ._sites import Site, SiteState
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -103,11 +107,13 @@ class BankedNorm(Banked):
 
     def run(self, site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
         module = site.module
+        if x.shape[0] != (held := next(iter(rows.values())).shape[0]):  # windows of a row are rows of their own here
+            rows = {name: tensor.repeat_interleave(x.shape[0] // held, 0) for name, tensor in rows.items()}
         if isinstance(module, _BatchNorm):  # a row's channels beside another's, for any subclass that goes by channels
             wide = {name: tensor.reshape(-1) for name, tensor in rows.items()}
             y = stand_in(module, wide, training=False).forward(x.reshape(1, -1, *x.shape[2:]))
             return y.reshape(x.shape)
-        channels = 1 if isinstance(module, nn.GroupNorm) else x.dim() - 1
+        channels = x.dim() - 1 if (axis := _channel_axis(module)) == -1 else axis
         alike = {name: torch.ones_like(tensor[0]) if name == "weight" else None for name, tensor in rows.items()}
         y = stand_in(module, alike).forward(x)
         shape = [x.shape[0], *(x.shape[n] if n == channels else 1 for n in range(1, x.dim()))]
@@ -144,13 +150,34 @@ class BankedWeight(Banked):
         return y + bias.reshape((lead, -1, *ones) if isinstance(site.module, nn.Conv2d) else (lead, *ones, y.shape[-1]))
 
 
+_LAST = re.compile(r"(LayerNorm|\w*RMSNorm|RmsNorm|T5LayerNorm)(Fp32)?$")
+"""Names of layers that normalise the last axis, scale it, and do nothing else (timm and Hugging Face have their own)."""
+
+
+def goes_by_rows(module: nn.Module) -> bool:
+    """Whether a normalisation can run, in evaluation, with other tensors for each row of a batch."""
+    if isinstance(module, _BatchNorm):
+        return module.track_running_stats
+    return is_norm(module) and _channel_axis(module) is not None
+
+
+def _channel_axis(module: nn.Module) -> int | None:
+    """The axis that a normalisation scales; None: it is not known."""
+    weight, forward = getattr(module, "weight", None), type(module).forward
+    if weight is None or weight.dim() != 1:
+        return None
+    if forward is nn.GroupNorm.forward:
+        return 1
+    return -1 if _LAST.match(type(module).__name__) else None
+
+
 def kind_of(module: nn.Module, state: SiteState, additive: bool) -> type[Banked]:
     """How a bank holds what a task does at a module.
 
     Raises:
         ValueError: it cannot.
     """
-    if is_norm(module) and not isinstance(module, (nn.InstanceNorm2d,)):
+    if goes_by_rows(module):
         return BankedNorm
     if not isinstance(module, (nn.Conv2d, nn.Linear)):
         raise ValueError(

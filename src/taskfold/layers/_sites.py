@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 
 from ..factors import Bottleneck, Ranked
 from ..tasks import Task
+from ._banked import BankedNorm, goes_by_rows
 from ._branches import Branched, Branches
 from ._execute import is_grouped, joined, run
 from ._forms import form_at
@@ -124,6 +125,8 @@ class Site:
             return self._one(states[0], selection, args, kwargs)
         if self._runs_beside(states):
             return self._beside_rows(states, selection, *args)  # type: ignore[arg-type]
+        if goes_by_rows(self.module) and not selection.training:
+            return self._norm_rows(states, selection, *args)  # type: ignore[arg-type]
         return self._split(states, selection, args, kwargs)
 
     def _state(self, task: Task) -> SiteState | None:
@@ -195,6 +198,17 @@ class Site:
         for factors in whole:
             y = beside_rows(self.module, factors, rows, x, y)
         return y
+
+    def _norm_rows(self, states: list[SiteState | None], selection: Selection, x: Tensor) -> Tensor:
+        """Normalisation in evaluation: the tensors of each row's task."""
+        shapes = next(
+            {n: tuple(t.shape) for n, t in BankedNorm.read(self.module, s).items()} for s in states if s is not None
+        )
+        norm = BankedNorm(self.path, shapes)
+        neutral = norm.neutral(self.module)
+        tensors = [neutral if state is None else neutral | BankedNorm.read(self.module, state) for state in states]
+        index = selection.row_index(x, self.path)
+        return norm.run(self, {name: torch.stack([one[name] for one in tensors])[index] for name in shapes}, x)
 
     def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
         """Any module, any number of batched arguments: the rows of each task by themselves."""
