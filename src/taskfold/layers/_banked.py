@@ -151,7 +151,7 @@ class BankedWeight(Banked):
 
 
 _LAST = re.compile(r"(LayerNorm|\w*RMSNorm|RmsNorm|T5LayerNorm)(Fp32)?$")
-"""Names of layers that normalise the last axis, scale it, and do nothing else (timm and Hugging Face have their own)."""
+"""Names of layers that normalise the last axis, scale it and do nothing else; timm and Hugging Face have their own."""
 
 
 def goes_by_rows(module: nn.Module) -> bool:

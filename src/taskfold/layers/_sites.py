@@ -201,14 +201,11 @@ class Site:
 
     def _norm_rows(self, states: list[SiteState | None], selection: Selection, x: Tensor) -> Tensor:
         """Normalisation in evaluation: the tensors of each row's task."""
-        shapes = next(
-            {n: tuple(t.shape) for n, t in BankedNorm.read(self.module, s).items()} for s in states if s is not None
-        )
-        norm = BankedNorm(self.path, shapes)
-        neutral = norm.neutral(self.module)
-        tensors = [neutral if state is None else neutral | BankedNorm.read(self.module, state) for state in states]
+        made = [{} if state is None else BankedNorm.read(self.module, state) for state in states]
+        norm = BankedNorm(self.path, {name: tuple(tensor.shape) for one in made for name, tensor in one.items()})
+        whole = [norm.neutral(self.module) | one for one in made]
         index = selection.row_index(x, self.path)
-        return norm.run(self, {name: torch.stack([one[name] for one in tensors])[index] for name in shapes}, x)
+        return norm.run(self, {name: torch.stack([one[name] for one in whole])[index] for name in norm.shapes}, x)
 
     def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
         """Any module, any number of batched arguments: the rows of each task by themselves."""
