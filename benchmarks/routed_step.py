@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from _contestants import Contestant, contestants, step
 from _networks import SIZES, Load
+from _report import machine, peak_of, show
 from _timing import ratios, rounds
 
 REFERENCE = "LoRA shared"
@@ -36,7 +34,11 @@ def main() -> None:
     if options.memory_of:
         print(_peak(*options.memory_of))
         return
-    document: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), "machine": _machine(), "tables": []}
+    document: dict[str, Any] = {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": machine("transformers", "peft"),
+        "tables": [],
+    }
     for size, rank, load in _plan(options):
         lineup = [one for one in contestants(rank) if _wanted(one, options.only)]
         taken = rounds({one.name: step(one, SIZES[size], load) for one in lineup}, options.rounds, options.seconds)
@@ -44,7 +46,7 @@ def main() -> None:
         if options.memory:
             for name in table:
                 table[name]["peak_mb"] = _peak_of(size, rank, load, name)
-        _show(f"{size}, r={rank}, {load}, {len(taken[REFERENCE])} rounds", table)
+        show(f"{size}, r={rank}, {load}, {len(taken[REFERENCE])} rounds", table)
         document["tables"].append(
             {"network": size, "rank": rank, "batch": str(load), "methods": table, "raw_seconds": taken}
         )
@@ -86,41 +88,8 @@ def _peak_of(size: str, rank: int, load: Load, name: str) -> float:
 
 
 def _peak(size: str, rank: str, load: str, name: str) -> float:
-    """MB that two steps add to what the process has once network and method stand."""
     found = next(one for one in contestants(int(rank)) if one.name == name)
-    run = step(found, SIZES[size], Load(*json.loads(load)))
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew; Linux
-    before = _status("VmRSS")
-    run()
-    run()
-    return (_status("VmHWM") - before) / 1024
-
-
-def _status(key: str) -> int:
-    """kB, of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
-
-
-def _machine() -> dict[str, Any]:
-    packages = ("torch", "transformers", "peft")
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
-
-
-def _show(title: str, table: dict[str, dict[str, float]]) -> None:
-    print(f"\n{title}")
-    print(f"{'':24}{'ms':>9}{'ratio':>8}   quartiles      peak MB")
-    for name, row in sorted(table.items(), key=lambda item: item[1]["ratio"]):
-        peak = f"{row['peak_mb']:>9.0f}" if "peak_mb" in row else ""
-        quartiles = f"{row['low']:.2f} – {row['high']:.2f}"
-        print(f"{name:24}{row['seconds'] * 1e3:>9.0f}{row['ratio']:>8.2f}   {quartiles}  {peak}", flush=True)
+    return peak_of(step(found, SIZES[size], Load(*json.loads(load))))
 
 
 if __name__ == "__main__":
