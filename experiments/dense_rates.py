@@ -19,28 +19,29 @@ from dense_runs import RUNS, bench, say
 from taskfold.demo import dense_contenders, dense_plan
 from taskfold.tasks import write_atomically
 
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-SWEPT = (
-    "multi-task",
-    "single task",
-    "over-parameterised, joint",
-    "ExpandNet",
-    "RepVGG",
-    "over-parameterised",
-    "FTN R=10",
-)
-DIAGONALS = (1e-3, 1e-2, 1e-1, 3e-1)
+SWEPT: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "multi-task": ((1e-3, 3e-3, 1e-2), ()),
+    "single task": ((1e-3, 3e-3), ()),
+    "over-parameterised, joint": ((1e-3, 3e-3), (1e-2, 1e-1)),
+    "ExpandNet": ((3e-4, 1e-3, 3e-3), ()),
+    "RepVGG": ((1e-3, 3e-3), ()),
+    "FTN R=10": ((3e-3, 1e-2, 3e-2), ()),
+    "decoder only": ((3e-3, 1e-2), ()),
+    "decoder + norm": ((3e-3, 1e-2), ()),
+    "over-parameterised": ((), (1e-2, 3e-2, 1e-1)),
+}
+"""Learning rates, at a rate of the diagonals of 1e-2; and rates of the diagonals, at the method's own learning rate."""
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--rooms", type=Path, help="folder of the rooms; default: the user's cache")
-parser.add_argument("--only", nargs="+", metavar="METHOD", default=SWEPT, choices=list(dense_contenders()))
-parser.add_argument("--diagonals", action="store_true", help="learning rates of the diagonals, at the method's own")
+parser.add_argument("--only", nargs="+", metavar="METHOD", default=list(SWEPT), choices=list(SWEPT))
 asked = parser.parse_args()
 
 rooms = bench(replace(dense_plan("full", compare="all"), epochs=4), asked.rooms)
 for label in asked.only:
     own = dense_contenders()[label]
-    tried = [replace(own, diagonal=d) for d in DIAGONALS] if asked.diagonals else [replace(own, lr=lr) for lr in RATES]
+    rates, diagonals = SWEPT[label]
+    tried = [replace(own, lr=lr, diagonal=1e-2) for lr in rates] + [replace(own, diagonal=d) for d in diagonals]
     for one in tried:
         name = f"{label} lr {one.lr:g} diagonal {one.diagonal:g}".replace(" ", "-").replace("=", "-").replace(",", "")
         with claimed(RUNS / "dense-rates" / f"{name}.json") as path:

@@ -82,12 +82,12 @@ class DensePlan:
     val: int = 120
     test: int = 240
     size: tuple[int, int] = (64, 96)
-    epochs: int = 8
+    epochs: int = 5
     batch_size: int = 4
     shown: int = 5
 
 
-ITERATIVE: Mapping[str, Any] = {"alternate": ("diagonal",), "alone_epochs": 1}
+ITERATIVE: Mapping[str, Any] = {"alternate": ("diagonal",), "alone_epochs": 1, "diagonal": 3e-2}
 DEFAULT = (SINGLE, "multi-task", "over-parameterised", "FTN R=10")
 Size = Literal["demo", "full", "frozen", "quick"]
 
@@ -114,11 +114,11 @@ def _from_scratch() -> list[DenseContender]:
 
 def _on_frozen(ranks: tuple[int, ...]) -> list[DenseContender]:
     """Tasks that join a network which has learned segmentation, one by one."""
-    common: Mapping[str, Any] = {"apart": True, "frozen": "segmentation"}
+    common: Mapping[str, Any] = {"apart": True, "frozen": "segmentation", "lr": 1e-2}
     return [
         DenseContender("decoder only", HeadOnly(), **common),
         DenseContender("decoder + norm", HeadNorm(), **common),
-        *(DenseContender(f"FTN R={rank}", FTN(rank=rank), lr=1e-2, **common) for rank in ranks),
+        *(DenseContender(f"FTN R={rank}", FTN(rank=rank), **common) for rank in ranks),
     ]
 
 
@@ -151,4 +151,4 @@ def dense_plan(size: Size = "demo", *, seeds: tuple[int, ...] = (0,), compare: C
     if size == "quick":
         tiny: Mapping[str, Any] = {"width": 4, "stages": 2}
         return DensePlan(chosen, seeds, settings=tiny, train=16, val=4, test=6, epochs=2, shown=2)
-    return replace(DensePlan(chosen, seeds), train=200, val=40, test=80, epochs=5)
+    return replace(DensePlan(chosen, seeds), train=200, val=40, test=80)

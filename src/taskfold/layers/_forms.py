@@ -21,8 +21,8 @@ Form = Literal["factored", "merged", "materialised"]
 Execution = Literal["auto"] | Form | Mapping[str, Literal["auto"] | Form]
 """One form for every layer, or `{pattern: form}` over layer names, first match first; `auto` is the cheapest."""
 
-MOVED = 8
-"""A number read or written costs as much as so many multiply-adds (measured, `benchmarks/forms.py`)."""
+MOVED = 12
+"""A number read or written costs as much as so many multiply-adds (fitted to `benchmarks/forms.py`)."""
 
 
 @dataclass(frozen=True)
