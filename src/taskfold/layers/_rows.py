@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck
 from ._execute import beside, like, reduced
+from ._kernel import walks_plainly
 from ._selection import Groups
 from ._update import WeightUpdate, bottlenecks, stacked
 from ._where import as_update
@@ -122,9 +124,8 @@ def _conv_rows(module: nn.Conv2d, rows: Bottleneck, x: Tensor, y: Tensor) -> Ten
     if rows.spatial is None:
         z = weights_per_row(module, rows.down, x)
     else:
-        z = torch.bmm(rows.down, x.flatten(2)).reshape(1, batch * rank, *x.shape[2:])
-        z = like(module, rows.spatial.flatten(0, 1)[:, None], batch * rank, groups=batch * rank).forward(z)
-        z = z.reshape(batch, rank, *z.shape[2:])
+        z = torch.bmm(rows.down, x.flatten(2)).reshape(batch, rank, *x.shape[2:])
+        z = _grouped(module, rows.spatial[:, :, None], z, rank)
     return _baddbmm(y.flatten(2), rows.up, z.flatten(2)).reshape(y.shape)
 
 
@@ -133,7 +134,24 @@ def weights_per_row(module: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
     if not isinstance(module, nn.Conv2d):
         flat = x.reshape(weights.shape[0], -1, x.shape[-1])
         return torch.bmm(flat, weights.mT).reshape(*x.shape[:-1], -1)
+    return _grouped(module, weights, x, module.groups)
+
+
+def _grouped(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int) -> Tensor:
+    """`[B, O, I/groups, *kernel]` weights, in the layer's geometry, on the rows of a batch."""
+    if torch.compiler.is_exporting() and walks_plainly(module):
+        return _unfolded(module, weights, x, groups)
     batch, out = weights.shape[:2]
     wide = x.reshape(1, -1, *x.shape[2:])
-    z = like(module, weights.flatten(0, 1), batch * out, groups=batch * module.groups).forward(wide)
+    z = like(module, weights.flatten(0, 1), batch * out, groups=batch * groups).forward(wide)
     return z.reshape(batch, out, *z.shape[2:])
+
+
+def _unfolded(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int) -> Tensor:
+    """The same as a matrix product: ONNX wants a number of groups that does not hang on the batch."""
+    batch, out, kernel = weights.shape[0], weights.shape[1], weights.shape[3:]
+    walk = zip(x.shape[2:], kernel, module.padding, module.dilation, module.stride, strict=True)
+    size = [(n + 2 * int(p) - d * (k - 1) - 1) // s + 1 for n, k, p, d, s in walk]
+    patches = F.unfold(x, list(kernel), module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
+    parts = patches.reshape(batch, groups, -1, patches.shape[-1])
+    return (weights.reshape(batch, groups, out // groups, -1) @ parts).reshape(batch, out, *size)
