@@ -95,7 +95,7 @@ def test_what_a_run_leaves_behind(way: str, request: pytest.FixtureRequest) -> N
     for name, target in NAMES.items():
         header, expected = read_header(folder / "runs" / "tasks" / f"{name}.safetensors"), scores_by_hand(folder, name)
         kept = {f"test_{score}": value for score, value in expected.items()}
-        assert {key: header["info"]["metrics"][key] for key in kept} == pytest.approx(kept, abs=1e-5)
+        assert {key: header["info"]["metrics"][key] for key in kept} == pytest.approx(kept, rel=1e-5, abs=1e-5)
         table = tables[target.capitalize()]
         shown = dict(zip([column.title for column in table.columns], table.rows[0].cells, strict=True))
         measured = {score: shown[KINDS[target].titles[score]].mean for score in expected}
@@ -161,7 +161,7 @@ def test_methods_that_train_more_than_they_leave(method: str, tmp_path: Path, ru
     assert result.exit_code == 0, result.stderr
     for task in json.loads(run("evaluate", config, "--json").stdout)["tasks"]:
         kept = read_header(Path(task["file"]))["info"]["metrics"][f"test_{task['main']}"]
-        assert task[task["main"]] == pytest.approx(kept, abs=1e-5)
+        assert task[task["main"]] == pytest.approx(kept, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.usefixtures("undrawn")
