@@ -99,7 +99,7 @@ def test_what_a_run_leaves_behind(way: str, request: pytest.FixtureRequest) -> N
         table = tables[target.capitalize()]
         shown = dict(zip([column.title for column in table.columns], table.rows[0].cells, strict=True))
         measured = {score: shown[KINDS[target].titles[score]].mean for score in expected}
-        assert measured == pytest.approx(expected, abs=1e-5)
+        assert measured == pytest.approx(expected, rel=1e-5, abs=1e-5)
     [scenes] = results.scenes
     assert (scenes.tasks, [len(scene.views) for scene in scenes.images]) == (tuple(NAMES), [3] * 4)
     assert [item.name for item in scenes.legends[0].classes] == [str(n) for n in range(rooms.CLASSES)]

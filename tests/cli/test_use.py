@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from taskfold import FTN, MultiTask
@@ -217,3 +219,36 @@ def test_the_demonstration_is_called_as_asked(
     assert calls == [("all", 2, True, tmp_path, command)]
     assert run("demo", *said, "--compare", "some").exit_code == 2
     assert "there is no demonstration 'nothing'" in run("demo", "nothing").stderr
+
+
+class TestExport:
+    def test_one_task_and_several(
+        self, files: list[Path], backbone: list[object], run: Run, tmp_path: Path, trained: Path
+    ) -> None:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        both = tmp_path / "both.onnx"
+        result = run("export", *files, *backbone, "--output", both)
+        assert result.exit_code == 0, result.stderr
+        told = json.loads(both.with_suffix(".json").read_text())
+        assert [(one["name"], one["index"]) for one in told["tasks"]] == [("warm", 0), ("all", 1)]
+        size = told["inputs"]["image"][-1]
+        session = onnxruntime.InferenceSession(both)
+        model = MultiTask(load(f"{trained}/net.py:build").network).eval()
+        for file in files:
+            model.load_task(file)
+        x = torch.randn(3, 3, size, size)
+        [said] = session.run(None, {"image": x.numpy(), "index": np.array([1, 0, 1])})
+        with torch.no_grad():
+            for row, wanted in zip(said, model(x, task=["all", "warm", "all"]), strict=True):
+                assert row[: len(wanted)] == pytest.approx(wanted.numpy(), rel=1e-3, abs=1e-4)
+        result = run("export", files[0], *backbone, "-o", tmp_path / "warm.pt2", "--json")
+        assert json.loads(result.stdout)["largest_difference"] < 1e-4
+        assert torch.export.load(tmp_path / "warm.pt2").module()(x).shape == (3, 2)
+
+    def test_other_suffixes_are_refused(
+        self, files: list[Path], backbone: list[object], run: Run, tmp_path: Path
+    ) -> None:
+        result = run("export", files[0], *backbone, "-o", tmp_path / "warm.pth")
+        assert result.exit_code == 1
+        assert "must end in .onnx or .pt2, found 'warm.pth'" in result.stderr
+        assert not list(tmp_path.iterdir())

@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "Measure saved tasks on their held-out test data.",
     "predict": "Label images or answer texts with one saved task, or with several at once.",
     "count": "Count the parameters of a method on an architecture, exactly, without weights.",
+    "export": "Write an ONNX or torch.export network: one task folded into it, or several in one.",
     "inspect": "Show what is in a task file, or in an inventory.",
     "report": "Turn a results file into a report of one HTML page.",
 }

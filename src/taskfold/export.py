@@ -1,0 +1,143 @@
+"""A folded task, or a bank with the index of tasks as an input, to a file that runs without this library."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+Run = Callable[[Sequence[Tensor]], Tensor]
+TOLERANCE = 1e-3
+MOST = 4096
+"""Rows of a batch, at most; an exporter wants a bound."""
+
+
+def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, names: Sequence[str] = ()) -> float:
+    """Write a module, for batches of any size, and run what was written beside it.
+
+    Args:
+        module: `model.fold(name)`, a `Bank`, or another that takes tensors and returns one; it is put into evaluation
+            mode for that.
+        inputs: examples, batch first, of at least two rows; for a bank the last one is `bank.index(…)`.
+        path: `….onnx`, run with onnxruntime, or `….pt2`, a program of torch.export. Written at once, and only if it
+            says the same.
+        names: of the inputs, in ONNX; default: image and index.
+
+    Returns:
+        The largest difference found between the file's outputs and the module's, on two batches of other sizes too.
+
+    Raises:
+        ValueError: the suffix is neither, or the examples have fewer than two rows or not as many as each other.
+        ImportError: ONNX needs the `export` extra.
+        RuntimeError: what was written says something else.
+
+    Example:
+        >>> import tempfile, taskfold as tfold
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> model = tfold.MultiTask(net, tfold.FTN(rank=1, norm=False), num_features=4).eval()
+        >>> _ = model.add_task("cars", head=5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     export(model.fold("cars"), [torch.randn(2, 3, 8, 8)], f"{folder}/cars.pt2") < 1e-5
+        True
+    """
+    path, examples = Path(path), list(inputs)
+    if path.suffix not in WRITERS:
+        raise ValueError(f"path must end in {' or '.join(WRITERS)}, found {path.name!r}")
+    rows = {len(one) for one in examples}
+    if len(rows) != 1 or min(rows) < 2:
+        raise ValueError(f"inputs must have the same number of rows, at least 2, found {sorted(rows)}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"cannot write {path.name}: folder {str(path.parent)!r} does not exist; create it first"
+        )
+    write, read = WRITERS[path.suffix]
+    was = module.training
+    try:
+        if was:
+            module.eval()
+        with (
+            TemporaryDirectory(dir=path.parent, prefix=".export-") as folder,
+            torch.no_grad(),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")  # exporters speak of themselves
+            draft = Path(folder) / path.name
+            write(module, examples, draft, list(names) or ["image", "index"][: len(examples)])
+            found = _difference(module, read(draft), examples)
+            draft.replace(path)
+    finally:
+        if was:
+            module.train()
+    return found
+
+
+def _difference(module: nn.Module, run: Run, examples: list[Tensor]) -> float:
+    largest, rows = 0.0, len(examples[0])
+    for count in (rows, rows + 1, 2 * rows + 1):
+        batch = [torch.cat([one] * 3)[:count] for one in examples]
+        wanted, said = module(*batch), run(batch)
+        if said.shape != wanted.shape or not torch.allclose(said, wanted, TOLERANCE, TOLERANCE):
+            raise RuntimeError(
+                f"what was exported says something else than the {type(module).__name__} for a batch of {count} rows; "
+                "nothing was written"
+            )
+        finite = wanted.isfinite()
+        largest = max(largest, float((said - wanted)[finite].abs().max()))
+    return largest
+
+
+def _program(module: nn.Module, examples: list[Tensor]) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1, max=MOST)
+    shapes = tuple({0: batch} for _ in examples)
+    collects = any(one.kind is one.VAR_POSITIONAL for one in signature(module.forward).parameters.values())
+    return torch.export.export(module, tuple(examples), dynamic_shapes={"args": shapes} if collects else shapes)
+
+
+def _write_program(module: nn.Module, examples: list[Tensor], path: Path, names: list[str]) -> None:
+    del names
+    torch.export.save(_program(module, examples), path)
+
+
+def _read_program(path: Path) -> Run:
+    module = torch.export.load(path).module()
+    return lambda batch: module(*batch)
+
+
+def _write_onnx(module: nn.Module, examples: list[Tensor], path: Path, names: list[str]) -> None:
+    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
+        raise ImportError(f'ONNX needs {", ".join(missing)}: pip install "taskfold[export]"')
+    program = _program(module, examples)
+    torch.onnx.export(
+        program,
+        (),
+        path,
+        dynamo=True,
+        input_names=names,
+        output_names=["outputs"],
+        external_data=False,
+        verbose=False,
+    )
+
+
+def _read_onnx(path: Path) -> Run:
+    session = import_module("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+
+    def run(batch: Sequence[Tensor]) -> Tensor:
+        given = {name: one.cpu().numpy() for name, one in zip(names, batch, strict=True)}
+        return torch.from_numpy(session.run(None, given)[0]).to(batch[0].device)
+
+    return run
+
+
+WRITERS: dict[str, tuple[Callable[[nn.Module, list[Tensor], Path, list[str]], None], Callable[[Path], Run]]] = {
+    ".onnx": (_write_onnx, _read_onnx),
+    ".pt2": (_write_program, _read_program),
+}

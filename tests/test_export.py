@@ -1,0 +1,67 @@
+"""Files that run without the library say what the model says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import taskfold as tfold
+from taskfold.export import export
+
+from .test_bank import built
+
+suffixes = pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+
+
+@suffixes
+def test_a_folded_task(suffix: str, tmp_path: Path) -> None:
+    model = built()
+    assert export(model.fold("t0"), [torch.randn(2, 3, 8, 8)], tmp_path / f"t0.{suffix}") < 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == [f"t0.{suffix}"]
+
+
+@suffixes
+@pytest.mark.parametrize("method", [None, tfold.LoRA(rank=2, layers="convolution")], ids=["ftn", "lora"])
+def test_a_bank_with_the_index_as_an_input(suffix: str, method: tfold.Method | None, tmp_path: Path) -> None:
+    bank = built(3, method).bank()
+    given = [torch.randn(3, 3, 8, 8), bank.index(["t0", "t2", "t1"])]
+    assert export(bank, given, tmp_path / f"bank.{suffix}") < 1e-5
+
+
+def test_onnxruntime_runs_any_mixture(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    bank = built(4).bank()
+    export(bank, [torch.randn(2, 3, 8, 8), bank.index(["t0", "t1"])], tmp_path / "bank.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "bank.onnx")
+    assert [one.name for one in session.get_inputs()] == ["image", "index"]
+    for names in (["t3"], ["t1", "t1", "t3", "t0", "t2", "t3"]):
+        x, index = torch.randn(len(names), 3, 8, 8), bank.index(names)
+        [said] = session.run(None, {"image": x.numpy(), "index": index.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(said), bank(x, index), rtol=1e-4, atol=1e-5)
+
+
+class Tricky(nn.Module):
+    """Says one thing while it is traced and another afterwards."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if torch.compiler.is_exporting() else x
+
+
+def test_what_says_something_else_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="something else than the Tricky for a batch of 2 rows; nothing was written"):
+        export(Tricky(), [torch.randn(2, 3)], tmp_path / "x.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported(tmp_path: Path) -> None:
+    layer, x = nn.Linear(3, 2), torch.randn(2, 3)
+    with pytest.raises(ValueError, match=r"must end in \.onnx or \.pt2, found 'x\.pt'"):
+        export(layer, [x], tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=r"same number of rows, at least 2, found \[1\]"):
+        export(layer, [x[:1]], tmp_path / "x.pt2")
+    with pytest.raises(FileNotFoundError, match="does not exist; create it first"):
+        export(layer, [x], tmp_path / "none" / "x.pt2")
