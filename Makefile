@@ -8,14 +8,15 @@ ARGS  ?=
 
 export PYTHON VENV
 
-.PHONY: help demo test lint format docs bench data clean
+.PHONY: help demo test lint format docs bench bench-routed data clean
 
 help:
 	@echo "make demo    the main job on real data, in minutes (options: make demo ARGS='--compare all')"
 	@echo "make test    the tests, examples in the documentation included"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
 	@echo "make docs    the documentation, in docs/_build              make clean    remove what was built"
-	@echo "make bench   a training step of each method, side by side (options: make bench ARGS=--quick)"
+	@echo "make bench   training, inference, mixed batches beside PEFT (options: make bench ARGS=--quick)"
+	@echo "make bench-routed    a training step of each routed method on T5, beside LoRA and PEFT's"
 
 demo: $(READY)
 	$(BIN)/taskfold demo $(ARGS)
@@ -39,6 +40,9 @@ docs: $(READY)
 	@echo "Built docs/_build/index.html"
 
 bench: $(READY)
+	$(BIN)/python benchmarks/vision.py $(ARGS)
+
+bench-routed: $(READY)
 	$(BIN)/python benchmarks/routed_step.py $(ARGS)
 
 # Fashion-MNIST comes as a Debian package; set-up tries once, this tries again.
