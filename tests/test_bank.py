@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -85,6 +86,50 @@ def test_without_heads_the_backbones_output() -> None:
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(model.bank().outputs(x, task=["t2", "t0"]), model(x, task=["t2", "t0"]))
+
+
+def test_moves_as_a_module_does() -> None:
+    model = built()
+    bank = model.bank()
+    single = bank.outputs(x := torch.randn(2, 3, 8, 8), task=["t0", "t2"])
+    double = bank.double().outputs(x.double(), task=["t0", "t2"])
+    assert double[0].dtype == torch.float64
+    torch.testing.assert_close([one.float() for one in double], single)
+    copied = copy.deepcopy(bank).outputs(x.double(), task=["t0", "t2"])
+    assert all(map(torch.equal, copied, double))
+
+
+def test_windows_of_a_row_have_its_task() -> None:
+    class Windows(nn.Module):
+        num_features = 4
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.norm = nn.Linear(6, 4), nn.LayerNorm(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.inner(x.reshape(-1, *x.shape[2:]))).reshape(len(x), -1, 4).mean(1)
+
+    torch.manual_seed(0)
+    model = tfold.MultiTask(Windows(), tfold.LoRA(rank=2, norm=True)).eval()
+    for name in ("a", "b"):
+        for parameter in model.add_task(name, head=2).parameters():
+            nn.init.normal_(parameter)
+    bank, x = model.bank(), torch.randn(3, 5, 6)
+    with torch.no_grad():
+        for n, found in enumerate(bank.outputs(x, task=["b", "a", "b"])):
+            torch.testing.assert_close(found, model(x, task="bab"[n])[n])
+
+
+def test_tasks_of_another_backbone_are_refused() -> None:
+    bank, stem = built().bank(), nn.Conv2d(3, 4, 3)
+    wider = nn.Sequential(stem, nn.Conv2d(4, 8, 3))
+    deeper = nn.Sequential(stem, nn.Sequential(nn.Conv2d(4, 6, 3)))
+    for other, text in ((wider, "layer '1' has other sizes"), (deeper, "no layer '1.0'")):
+        model = tfold.MultiTask(other, tfold.FTN(rank=1, norm=False), num_features=6)
+        with pytest.raises(ValueError, match=text):
+            bank.add(model.add_task("x", head=2))
+    assert len(bank) == 3
 
 
 class Operators(TorchDispatchMode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -170,6 +170,11 @@ class Bank(nn.Module):
             raise RuntimeError("a bank serves and does not train; train tasks in a MultiTask and add them again")
         return super().train(False)
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Bank:
+        super()._apply(fn, recurse)
+        self._runner.renew()
+        return self
+
     # The table
 
     def _read(self, task: Task, name: str) -> tuple[dict[str, type[Banked]], dict[str, dict[str, Tensor]]]:
@@ -177,12 +182,17 @@ class Bank(nn.Module):
         tensors: dict[str, dict[str, Tensor]] = {}
         for path, state in task.sites._modules.items():
             assert isinstance(state, SiteState)
-            module = self.backbone.get_submodule(path)
+            try:
+                module = self.backbone.get_submodule(path)
+            except AttributeError:
+                raise ValueError(f"task {name!r} was made for another backbone: there is no layer {path!r}") from None
             try:
                 kinds[path] = kind_of(module, state, is_additive(module))
             except ValueError as error:
                 raise ValueError(f"task {name!r}, layer {path!r}: {error}") from None
             tensors[path] = kinds[path].read(module, state)
+            if not kinds[path].fits(module, tensors[path]):
+                raise ValueError(f"task {name!r} was made for another backbone: its layer {path!r} has other sizes")
         return kinds, tensors
 
     def _fit(self, kinds: dict[str, type[Banked]], tensors: dict[str, dict[str, Tensor]]) -> None:
@@ -203,17 +213,14 @@ class Bank(nn.Module):
 
     def _lay_out(self, layout: dict[str, Banked]) -> None:
         """Another layout: every row is written anew."""
-        before = self._views(self.numbers)
+        before, count = self._views(self.numbers), len(self.numbers)
         self.layout = layout
-        old, self.numbers = self.numbers, self.numbers.new_zeros(0, 0)
-        neutral = {path: one.neutral(self.backbone.get_submodule(path)) for path, one in layout.items()}
-        made = self._row(neutral).repeat(len(old), 1)
-        for path, (one, views) in self._views(made).items():
-            for name, view in views.items() if path in before else ():
-                held = before[path][1][name]
-                view.zero_()[(slice(None), *(slice(size) for size in held.shape[1:]))] = held
-            del one
-        self.numbers = made
+        self.numbers = self._row({}).repeat(count, 1)  # as tasks that leave every layer alone
+        after = self._views(self.numbers)
+        for path, (_, tensors) in before.items():
+            for name, held in tensors.items():
+                view = after[path][1][name].zero_()
+                view[(slice(None), *(slice(size) for size in held.shape[1:]))] = held
         self._runner.adapt(layout)
 
     def _row(self, tensors: dict[str, dict[str, Tensor]]) -> Tensor:

@@ -46,6 +46,12 @@ class Banked(ABC):
     def read(cls, module: nn.Module, state: SiteState) -> dict[str, Tensor]:
         """A task's tensors at a module."""
 
+    @classmethod
+    def fits(cls, module: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether they are of this module's sizes."""
+        own = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+        return all(name not in own or own[name].shape == tensor.shape for name, tensor in tensors.items())
+
     @abstractmethod
     def neutral(self, module: nn.Module) -> dict[str, Tensor]:
         """Those of a task that leaves the module alone."""
@@ -75,6 +81,11 @@ class BankedFactors(Banked):
         made = joined([(one, view) for one, view in parts if one is not None], len(weight))
         tensors = {"up": made.up, "down": made.down}
         return tensors if made.spatial is None else tensors | {"spatial": made.spatial}
+
+    @classmethod
+    def fits(cls, module: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        return (tensors["up"].shape[0], tensors["down"].shape[1]) == weight.shape[:2]
 
     def neutral(self, module: nn.Module) -> dict[str, Tensor]:
         weight: Tensor = module.weight  # type: ignore[assignment]
