@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 @torch.no_grad()
@@ -28,6 +30,46 @@ def folded(backbone: nn.Module, changes: Mapping[str, Tensor]) -> nn.Module:
         else:
             _place(plain, key, tensor)
     return plain
+
+
+class _Tracer(fx.Tracer):
+    """Whatever has tensors of its own is one step."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return bool(m._parameters or m._buffers) or super().is_leaf_module(m, module_qualified_name)
+
+
+@torch.no_grad()
+def without_batchnorm(network: nn.Module) -> None:
+    """Every BatchNorm that follows a convolution becomes part of it, and a step that does nothing (or its activation).
+
+    Raises:
+        ValueError: the order of the network's layers cannot be traced, or no BatchNorm follows a convolution.
+    """
+    try:
+        graph = _Tracer().trace(network)
+    except Exception as error:
+        raise ValueError(
+            f"fuse_batchnorm=True has to follow the order of layers, which {type(network).__name__} decides while it "
+            f"runs ({error}); leave it out"
+        ) from error
+    called = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    fused = 0
+    for node in graph.nodes:
+        before = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+            continue
+        conv, norm = network.get_submodule(str(before.target)), network.get_submodule(str(node.target))
+        alone = called[before.target] == called[node.target] == 1
+        if alone and isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
+            made = conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            weight, bias = fuse_conv_bn_weights(*made)  # type: ignore[arg-type]
+            conv.weight, conv.bias = weight, bias
+            # timm's normalisation brings its activation along.
+            network.set_submodule(str(node.target), getattr(norm, "act", None) or nn.Identity())
+            fused += 1
+    if not fused:
+        raise ValueError(f"fuse_batchnorm=True finds no BatchNorm2d after a Conv2d in {type(network).__name__}")
 
 
 def _place(network: nn.Module, key: str, tensor: Tensor) -> None:

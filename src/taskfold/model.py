@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._folding import folded
+from ._folding import folded, without_batchnorm
 from ._outputs import batched, names_of_all, of_one_network, output_of, outputs_of_rows
 from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
@@ -357,7 +357,7 @@ class MultiTask(nn.Module):
         return changed
 
     @torch.no_grad()
-    def fold(self, name: str, *, head: bool = True) -> nn.Module:
+    def fold(self, name: str, *, head: bool = True, fuse_batchnorm: bool = False) -> nn.Module:
         """A task as a plain network without Taskfold: the backbone's own architecture, and the task's head.
 
         Layers that share a weight hold one each where the task makes them differ.
@@ -365,12 +365,16 @@ class MultiTask(nn.Module):
         Args:
             name: the task.
             head: with the head (an `nn.Sequential` of backbone and head), if the task has one.
+            fuse_batchnorm: for serving alone: BatchNorm becomes part of the convolution before it.
 
         Raises:
-            ValueError: there is no such task.
+            ValueError: there is no such task; or BatchNorm is to be fused, and the network's order of layers cannot be
+                traced, or it has none.
         """
         task = self[name]
         plain = folded(self.backbone, self.materialise(name))
+        if fuse_batchnorm:
+            without_batchnorm(plain.eval())
         plain.requires_grad_(True).train(self.training)
         if task.head is None or not head:
             return plain

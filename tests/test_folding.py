@@ -1,0 +1,64 @@
+"""Folding that goes on: BatchNorm into convolutions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+import taskfold as tfold
+
+from .methods.cases import CONVOLUTIONAL
+from .methods.test_promises import images, stir
+
+NETWORKS = {**CONVOLUTIONAL, "torchvision-resnet18": torchvision.models.resnet18}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_batchnorm_becomes_part_of_the_convolutions(network: str) -> None:
+    torch.manual_seed(0)
+    model = tfold.MultiTask(NETWORKS[network](), tfold.FTN(rank=2)).eval()
+    model.add_task("a")
+    stir(model, "a")
+    fused = model.fold("a", fuse_batchnorm=True)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(fused(images()), model(images(), task="a"), rtol=1e-3, atol=1e-3)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.backbone.modules())
+
+
+class Undecided(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)) if x.sum() > 0 else self.conv(x)
+
+
+class Seen(nn.Module):
+    """What the convolution says is wanted elsewhere too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        return y + self.norm(y)
+
+
+@pytest.mark.parametrize(
+    ("network", "text"),
+    [
+        (Undecided(), "which Undecided decides while it runs"),
+        (Seen(), "finds no BatchNorm2d after a Conv2d in Seen"),
+        (nn.Sequential(nn.Linear(3, 4)), "finds no BatchNorm2d"),
+    ],
+)
+def test_where_it_cannot(network: nn.Module, text: str) -> None:
+    model = tfold.MultiTask(network, tfold.HeadOnly())
+    model.add_task("a")
+    with pytest.raises(ValueError, match=text):
+        model.fold("a", fuse_batchnorm=True)
