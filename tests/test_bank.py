@@ -132,6 +132,15 @@ def test_tasks_of_another_backbone_are_refused() -> None:
     assert len(bank) == 3
 
 
+def test_standardised_layers_are_refused() -> None:
+    from timm.layers.std_conv import ScaledStdConv2d
+
+    model = tfold.MultiTask(nn.Sequential(nn.Conv2d(3, 4, 3), ScaledStdConv2d(4, 6, 1)), tfold.FTN(rank=1, norm=False))
+    model.add_task("a")
+    with pytest.raises(ValueError, match="not of ScaledStdConv2d, which makes another of it as it runs"):
+        model.bank()
+
+
 class Operators(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()

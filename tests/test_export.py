@@ -44,6 +44,22 @@ def test_onnxruntime_runs_any_mixture(tmp_path: Path) -> None:
             torch.testing.assert_close(torch.from_numpy(said), bank(x, index), rtol=1e-4, atol=1e-5)
 
 
+@suffixes
+def test_layers_with_a_forward_of_their_own(suffix: str, tmp_path: Path) -> None:
+    """Padded while they run, depthwise or not."""
+    from timm.layers.conv2d_same import Conv2dSame
+
+    torch.manual_seed(0)
+    own = [Conv2dSame(4, 4, 3, stride=2, groups=4), Conv2dSame(4, 6, 3, stride=2)]
+    model = tfold.MultiTask(
+        nn.Sequential(nn.Conv2d(3, 4, 3), *own), tfold.FTN(rank=2, init="normal", norm=False)
+    ).eval()
+    for name in ("a", "b"):
+        model.add_task(name)
+    bank = model.bank()
+    assert export(bank, [torch.randn(2, 3, 9, 9), bank.index(["a", "b"])], tmp_path / f"bank.{suffix}") < 1e-5
+
+
 class Tricky(nn.Module):
     """Says one thing while it is traced and another afterwards."""
 

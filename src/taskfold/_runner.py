@@ -66,7 +66,8 @@ class Runner:
         return network
 
     def _built(self) -> nn.Module:
-        network = skeleton(self.backbone, self.paths)
+        known = {site.path: site.additive for site in self.sites}  # nothing is tried while somebody traces
+        network = skeleton(self.backbone, self.paths, known)
         set_mode(network, self.training)
         return network
 

@@ -195,8 +195,13 @@ def kind_of(module: nn.Module, state: SiteState, additive: bool) -> type[Banked]
             f"a bank holds updates of convolutions, linear layers and normalisation, not of {type(module).__name__}; "
             "leave such layers out with targets, or run the task by itself"
         )
+    if not additive:
+        raise ValueError(
+            f"a bank holds updates of layers that are linear in their weight, not of {type(module).__name__}, which makes "
+            "another of it as it runs; leave such layers out with targets, or run the task by itself"
+        )
     alone = len(state.updates) == 1 or isinstance(module, nn.Linear)
-    return BankedFactors if state.beside and additive and alone and not is_grouped(module) else BankedWeight
+    return BankedFactors if state.beside and alone and not is_grouped(module) else BankedWeight
 
 
 def padded(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -21,13 +21,6 @@ Grads = tuple[Tensor | None, ...]
 _backward = torch.ops.aten.convolution_backward.default
 
 
-def walks_plainly(module: nn.Conv2d) -> bool:
-    """Whether stride, zeros around it and dilation say all about how a convolution walks."""
-    if type(module).forward is not nn.Conv2d.forward or type(module)._conv_forward is not nn.Conv2d._conv_forward:
-        return False
-    return module.padding_mode == "zeros" and not isinstance(module.padding, str)
-
-
 @dataclass(frozen=True)
 class Geometry:
     """How a convolution walks; None in all of them: a linear layer on rows `[N, I]`."""
@@ -41,9 +34,12 @@ class Geometry:
         """Of a layer that runs torch's own forward; None: one that this step cannot stand for."""
         if isinstance(module, nn.Linear):
             return cls() if type(module).forward is nn.Linear.forward else None
-        if not isinstance(module, nn.Conv2d) or module.groups > 1 or not walks_plainly(module):
+        if not isinstance(module, nn.Conv2d) or module.groups > 1 or module.padding_mode != "zeros":
             return None
-        return cls(module.stride, module.padding, module.dilation)  # type: ignore[arg-type]
+        kind = type(module)
+        if kind.forward is not nn.Conv2d.forward or kind._conv_forward is not nn.Conv2d._conv_forward:
+            return None
+        return None if isinstance(module.padding, str) else cls(module.stride, module.padding, module.dilation)
 
     @property
     def walks(self) -> bool:

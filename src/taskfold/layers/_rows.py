@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck
 from ._execute import beside, like, reduced
-from ._kernel import walks_plainly
 from ._selection import Groups
 from ._update import WeightUpdate, bottlenecks, stacked
 from ._where import as_update
@@ -139,7 +137,7 @@ def weights_per_row(module: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
 
 def _grouped(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int) -> Tensor:
     """`[B, O, I/groups, *kernel]` weights, in the layer's geometry, on the rows of a batch."""
-    if torch.compiler.is_exporting() and walks_plainly(module):
+    if torch.compiler.is_exporting():
         return _unfolded(module, weights, x, groups)
     batch, out = weights.shape[:2]
     wide = x.reshape(1, -1, *x.shape[2:])
@@ -148,10 +146,12 @@ def _grouped(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int) -> Tens
 
 
 def _unfolded(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int) -> Tensor:
-    """The same as a matrix product: ONNX wants a number of groups that does not hang on the batch."""
-    batch, out, kernel = weights.shape[0], weights.shape[1], weights.shape[3:]
-    walk = zip(x.shape[2:], kernel, module.padding, module.dilation, module.stride, strict=True)
-    size = [(n + 2 * int(p) - d * (k - 1) - 1) // s + 1 for n, k, p, d, s in walk]
-    patches = F.unfold(x, list(kernel), module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
-    parts = patches.reshape(batch, groups, -1, patches.shape[-1])
-    return (weights.reshape(batch, groups, out // groups, -1) @ parts).reshape(batch, out, *size)
+    """The same as a matrix product: ONNX wants a number of groups that does not hang on the batch.
+
+    The layer itself, with kernels that pick one position each, says what a kernel sees.
+    """
+    batch, out, kernel, channels = weights.shape[0], weights.shape[1], weights.shape[3:], x.shape[1]
+    taps = torch.eye(kernel.numel(), dtype=x.dtype, device=x.device).reshape(-1, 1, *kernel).repeat(channels, 1, 1, 1)
+    seen = like(module, taps, len(taps), groups=channels).forward(x)
+    parts = seen.flatten(2).reshape(batch, groups, -1, seen.shape[2] * seen.shape[3])
+    return (weights.reshape(batch, groups, out // groups, -1) @ parts).reshape(batch, out, *seen.shape[2:])

@@ -102,14 +102,14 @@ def fit(composition: Composition, network: nn.Module, inventory: Inventory, pref
 class Site:
     """A module of the skeleton whose forward asks which task it runs for."""
 
-    def __init__(self, path: str, module: nn.Module) -> None:
+    def __init__(self, path: str, module: nn.Module, additive: bool | None = None) -> None:
         if "forward" in module.__dict__:
             raise TypeError(
                 f"layer {path!r} has a forward patched onto the instance (hooks of a device map, say), which an "
                 "adapter cannot see; load the backbone without it"
             )
         self.path, self.module = path, module
-        self.additive = is_additive(module)
+        self.additive = is_additive(module) if additive is None else additive
         self.ran = False
 
     def __call__(self, *args: object, **kwargs: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from torch import nn
 
@@ -11,10 +11,11 @@ from ._own import is_norm
 from ._sites import Site
 
 
-def skeleton(network: nn.Module, paths: Collection[str]) -> nn.Module:
+def skeleton(network: nn.Module, paths: Collection[str], additive: Mapping[str, bool] | None = None) -> nn.Module:
     """The network again, module by module, over the same tensors; `paths` become sites.
 
-    The network itself is not touched: its modules, names, hooks and modes stay as they are.
+    The network itself is not touched: its modules, names, hooks and modes stay as they are. `additive`: what is known
+    already of its layers; the others are tried.
 
     Raises:
         TypeError: the network holds something that cannot be copied, or a patched layer is to be adapted.
@@ -29,7 +30,7 @@ def skeleton(network: nn.Module, paths: Collection[str]) -> nn.Module:
         ) from error
     for path, module in list(twin.named_modules()):
         if path in paths:
-            module.__dict__["forward"] = Site(path, module)
+            module.__dict__["forward"] = Site(path, module, (additive or {}).get(path))
         # Their fused paths read the children's weights without calling them.
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0
