@@ -197,8 +197,8 @@ def kind_of(module: nn.Module, state: SiteState, additive: bool) -> type[Banked]
         )
     if not additive:
         raise ValueError(
-            f"a bank holds updates of layers that are linear in their weight, not of {type(module).__name__}, which makes "
-            "another of it as it runs; leave such layers out with targets, or run the task by itself"
+            f"a bank holds updates of layers that are linear in their weight, not of {type(module).__name__}, which "
+            "makes another of it as it runs; leave such layers out with targets, or run the task by itself"
         )
     alone = len(state.updates) == 1 or isinstance(module, nn.Linear)
     return BankedFactors if state.beside and alone and not is_grouped(module) else BankedWeight
