@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 GROWTH = 1.1
+"""A table that is full becomes so many times larger: adding stays cheap, and no more than a tenth is idle."""
 
 
 class Heads(nn.Module):
@@ -56,8 +57,8 @@ class Heads(nn.Module):
             self.start, self.size = (table.to(head.weight.device) for table in (self.start, self.size))
         outputs, begin = head.out_features, self.end
         self.end += outputs
-        self.weight, self.bias = (_room(table, self.end) for table in (self.weight, self.bias))
-        self.start, self.size = (_room(table, row + 1) for table in (self.start, self.size))
+        self.weight, self.bias = (room(table, self.end) for table in (self.weight, self.bias))
+        self.start, self.size = (room(table, row + 1) for table in (self.start, self.size))
         self.weight[begin : self.end] = head.weight
         self.bias[begin : self.end] = 0 if head.bias is None else head.bias
         self.start[row], self.size[row] = begin, outputs
@@ -91,7 +92,7 @@ class Heads(nn.Module):
         return [one[: sizes[row]] for one, row in zip(made, rows, strict=True)]
 
 
-def _room(table: Tensor, size: int) -> Tensor:
+def room(table: Tensor, size: int) -> Tensor:
     """A table with at least so many rows."""
     if len(table) >= size:
         return table

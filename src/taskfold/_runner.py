@@ -81,10 +81,11 @@ class Runner:
         if not compiling and self.watch is not None and self.watch.changed():
             self.renew()  # somebody has switched checkpointing on, say
         network = self.network()
-        selection = replace(selection, execution=self.execution)
+        made = selection.made
         if not compiling and selection.banked is None:  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
-                selection = replace(selection, made=ahead(self.sites, selection.tasks))
+                made = ahead(self.sites, selection.tasks)
+        selection = replace(selection, execution=self.execution, made=made)
         with selecting(selection):
             output = getattr(network, method)(*args, **kwargs)
         for task in () if compiling else selection.tasks:

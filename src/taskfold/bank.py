@@ -11,13 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._heads import Heads
+from ._heads import Heads, room
 from ._runner import Runner
 from .layers import Banked, Selection, SiteState, is_additive, kind_of, padded
 from .tasks import Features, Task, pooled
-
-GROWTH = 1.1
-"""A table that is full becomes so many times larger: adding stays cheap, and no more than a tenth is idle."""
 
 
 class Bank(nn.Module):
@@ -146,7 +143,7 @@ class Bank(nn.Module):
         if not isinstance(index, Tensor):
             raise TypeError(f"index must be a tensor of rows such as bank.index(names) gives, found {index!r}")
         numbers = self.numbers.index_select(0, index)
-        banked = {path: partial(_run, one, rows) for path, (one, rows) in self._views(numbers).items()}
+        banked = {path: partial(self.layout[path].run, rows) for path, rows in self._views(numbers).items()}
         output = self._runner.run(Selection((), None, False, banked=banked), tuple(inputs), kwargs)
         return self.heads(self.features(output), index) if self.heads.used else output
 
@@ -187,7 +184,7 @@ class Bank(nn.Module):
             except AttributeError:
                 raise ValueError(f"task {name!r} was made for another backbone: there is no layer {path!r}") from None
             try:
-                kinds[path] = kind_of(module, state, is_additive(module))
+                kinds[path] = kind_of(module, state, path in self.layout or is_additive(module))  # tried once
             except ValueError as error:
                 raise ValueError(f"task {name!r}, layer {path!r}: {error}") from None
             tensors[path] = kinds[path].read(module, state)
@@ -217,40 +214,35 @@ class Bank(nn.Module):
         self.layout = layout
         self.numbers = self._row({}).repeat(count, 1)  # as tasks that leave every layer alone
         after = self._views(self.numbers)
-        for path, (_, tensors) in before.items():
+        for path, tensors in before.items():
             for name, held in tensors.items():
-                view = after[path][1][name].zero_()
+                view = after[path][name].zero_()
                 view[(slice(None), *(slice(size) for size in held.shape[1:]))] = held
         self._runner.adapt(layout)
 
     def _row(self, tensors: dict[str, dict[str, Tensor]]) -> Tensor:
         parts = []
         for path, one in self.layout.items():
-            mine = one.neutral(self.backbone.get_submodule(path)) | tensors.get(path, {})
+            mine = tensors.get(path, {})
+            if mine.keys() != one.shapes.keys():
+                mine = one.neutral(self.backbone.get_submodule(path)) | mine
             parts += [padded(mine[name].detach(), shape) for name, shape in one.shapes.items()]
         return torch.cat([part.to(self.numbers) for part in parts]) if parts else self.numbers.new_zeros(0)
 
-    def _views(self, numbers: Tensor) -> dict[str, tuple[Banked, dict[str, Tensor]]]:
+    def _views(self, numbers: Tensor) -> dict[str, dict[str, Tensor]]:
         """What rows `[B, …]` hold, by path and name."""
-        views, offset = {}, 0
+        views: dict[str, dict[str, Tensor]] = {}
+        offset = 0
         for path, one in self.layout.items():
             mine = {}
             for name, shape in one.shapes.items():
                 size = prod(shape)
                 mine[name] = numbers[:, offset : offset + size].unflatten(1, shape)
                 offset += size
-            views[path] = one, mine
+            views[path] = mine
         return views
 
     def _next(self) -> int:
         """A new place at the end."""
-        used, held = len(self.rows), len(self.numbers)
-        if used == held:
-            larger = self.numbers.new_zeros(max(used + 8, int(used * GROWTH)), self.numbers.shape[1])
-            larger[:held] = self.numbers
-            self.numbers = larger
-        return used
-
-
-def _run(one: Banked, rows: dict[str, Tensor], site: Any, x: Tensor) -> Tensor:
-    return one.run(site, rows, x)
+        self.numbers = room(self.numbers, len(self.rows) + 1)
+        return len(self.rows)

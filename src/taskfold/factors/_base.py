@@ -103,9 +103,7 @@ class Bottleneck:
 
     def dense(self) -> Tensor:
         """The weight `[*, O, I, *kernel]`; two operands at a time, since torch.einsum contracts left to right."""
-        kernel = (self.down if self.spatial is None else self.spatial).shape[
-            self.up.dim() - (self.spatial is not None) :
-        ]
+        kernel = self.down.shape[self.up.dim() :] if self.spatial is None else self.spatial.shape[-2:]
         weight = self.up @ self._inner()
         return weight.reshape(*weight.shape[:-1], -1, *kernel)
 

@@ -6,7 +6,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..factors import Bottleneck, zero_pad
-from ._execute import is_grouped, joined
+from ._execute import is_grouped
 from ._own import is_norm
 from ._rows import beside_rows, weights_per_row
 from ._stand_in import stand_in
@@ -37,10 +36,6 @@ class Banked(ABC):
     path: str
     shapes: Shapes
 
-    @property
-    def size(self) -> int:
-        return sum(map(prod, self.shapes.values()))
-
     @classmethod
     @abstractmethod
     def read(cls, module: nn.Module, state: SiteState) -> dict[str, Tensor]:
@@ -57,7 +52,7 @@ class Banked(ABC):
         """Those of a task that leaves the module alone."""
 
     @abstractmethod
-    def run(self, site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor) -> Tensor:
         """The module's output where each row of the batch has tensors of its own, `[B, …]`."""
 
     def widened(self, found: Shapes) -> Shapes:
@@ -76,9 +71,7 @@ class BankedFactors(Banked):
 
     @classmethod
     def read(cls, module: nn.Module, state: SiteState) -> dict[str, Tensor]:
-        weight: Tensor = module.weight  # type: ignore[assignment]
-        parts = [(u.bottleneck(weight.dtype), u.view) for u in state.views().values()]
-        made = joined([(one, view) for one, view in parts if one is not None], len(weight))
+        made = state.bottleneck(module)
         tensors = {"up": made.up, "down": made.down}
         return tensors if made.spatial is None else tensors | {"spatial": made.spatial}
 
@@ -100,7 +93,7 @@ class BankedFactors(Banked):
             for name, shape in self.shapes.items()
         }
 
-    def run(self, site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor) -> Tensor:
         y: Tensor = site.plain(x)  # type: ignore[assignment]
         return beside_rows(site.module, Bottleneck(rows["up"], rows["down"], rows.get("spatial")), None, x, y)
 
@@ -116,7 +109,7 @@ class BankedNorm(Banked):
         tensors = dict(module.named_parameters()) | dict(module.named_buffers())
         return {name: tensors[name] for name in self.shapes}
 
-    def run(self, site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor) -> Tensor:
         module = site.module
         if x.shape[0] != (held := next(iter(rows.values())).shape[0]):  # windows of a row are rows of their own here
             rows = {name: tensor.repeat_interleave(x.shape[0] // held, 0) for name, tensor in rows.items()}
@@ -151,7 +144,7 @@ class BankedWeight(Banked):
             return super().widened(found)
         return {**self.shapes, **found}
 
-    def run(self, site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor) -> Tensor:
         y = weights_per_row(site.module, rows["weight"], x)
         bias: Tensor | None = rows.get("bias", site.module.bias)  # type: ignore[assignment]
         if bias is None:
@@ -200,8 +193,8 @@ def kind_of(module: nn.Module, state: SiteState, additive: bool) -> type[Banked]
             f"a bank holds updates of layers that are linear in their weight, not of {type(module).__name__}, which "
             "makes another of it as it runs; leave such layers out with targets, or run the task by itself"
         )
-    alone = len(state.updates) == 1 or isinstance(module, nn.Linear)
-    return BankedFactors if state.beside and alone and not is_grouped(module) else BankedWeight
+    factored = state.beside and state.one_bottleneck(module) and not is_grouped(module)
+    return BankedFactors if factored else BankedWeight
 
 
 def padded(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -46,21 +46,25 @@ def run(module: nn.Module, own: Mapping[str, Tensor], factors: Bottleneck, x: Te
     """
     trains = torch.is_grad_enabled() and factors.up.requires_grad
     form = "materialised" if is_grouped(module) else wanted or _cheapest(module, factors, x, trains)
-    state = dict(own)
-    weight = state.setdefault("weight", module.weight)  # type: ignore[arg-type]
+    weight: Tensor = own.get("weight", module.weight)  # type: ignore[assignment]
     walk = Geometry.of(module)
     if form == "materialised" or (form == "merged" and (walk is None or not trains)):
-        return stand_in(module, state | {"weight": factors.onto(weight)}).forward(x)
+        return stand_in(module, {**own, "weight": factors.onto(weight)}).forward(x)
     if walk is not None and trains and not weight.requires_grad and not _traced():
-        bias: Tensor | None = state.get("bias", module.bias)  # type: ignore[assignment]
+        bias: Tensor | None = own.get("bias", module.bias)  # type: ignore[assignment]
         return updated(walk, x, weight, bias, factors, merged=form == "merged")
-    y: Tensor = stand_in(module, state).forward(x)
+    y: Tensor = stand_in(module, own).forward(x)
     return beside(module, factors, x, y)
 
 
 def _traced() -> bool:
     """Whether somebody takes the step apart: a compiler, or a transform of torch.func."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def may_write() -> bool:
+    """Whether a product may be added into a layer's output, which nobody else has seen."""
+    return not (torch.is_grad_enabled() or _traced())
 
 
 def _cheapest(module: nn.Module, factors: Bottleneck, x: Tensor, trains: bool) -> Form:
@@ -80,7 +84,7 @@ def beside(module: nn.Module, factors: Bottleneck, x: Tensor, y: Tensor) -> Tens
 
 def _added(y: Tensor, up: Tensor, z: Tensor) -> Tensor:
     """Under autocast a layer's output and its channels may be of two types."""
-    into = plus if torch.is_grad_enabled() or _traced() else plus_
+    into = plus_ if may_write() else plus
     return into(y, up.to(y.dtype), z.to(y.dtype))
 
 

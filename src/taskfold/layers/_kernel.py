@@ -134,9 +134,8 @@ class _Updated(torch.autograd.Function):
 def _differentiable(gy: Tensor, inputs: list[Tensor], wanted: tuple[bool, ...], walk: Geometry) -> Grads:
     x, weight, bias, *factors = inputs
     y = walk.run(x, Bottleneck(*factors).onto(weight), bias)
-    found = iter(
-        torch.autograd.grad(y, [t for t, want in zip(inputs, wanted, strict=True) if want], gy, create_graph=True)
-    )
+    asked = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want]
+    found = iter(torch.autograd.grad(y, asked, gy, create_graph=True))
     return tuple(next(found) if want else None for want in wanted)
 
 
@@ -151,11 +150,8 @@ def updated(
         spatial = spatial.to(dtype)
         if spatial.shape[1:] == (1, 1):
             down, spatial = down * spatial[:, 0], None
-    one_position = weight.shape[2:] == (1, 1)
-    if one_position and walk.padding == (0, 0):
-        down = down.reshape(down.shape[:2])
-    elif one_position and spatial is None:
-        down = down.reshape(*down.shape[:2], 1, 1)
+    if weight.shape[2:] == (1, 1):
+        down = down.reshape(*down.shape[:2], *(() if walk.padding == (0, 0) else (1, 1)))
     rows = x.to(dtype) if walk.walks else x.to(dtype).reshape(-1, x.shape[-1])
     bias = None if bias is None else bias.to(dtype)
     y: Tensor = _Updated.apply(rows, weight.to(dtype), bias, up, down, spatial, walk, merged)  # type: ignore[misc]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Bottleneck
-from ._execute import beside, like, reduced
+from ._execute import beside, like, may_write, reduced
 from ._selection import Groups
 from ._update import WeightUpdate, bottlenecks, stacked
 from ._where import as_update
@@ -107,7 +107,7 @@ def _add(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
 
 
 def _baddbmm(y: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    add = torch.baddbmm if torch.is_grad_enabled() or torch.compiler.is_compiling() else Tensor.baddbmm_
+    add = Tensor.baddbmm_ if may_write() else torch.baddbmm
     return add(y, left.to(y.dtype), right.to(y.dtype))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from ._rows import Rows, beside_rows, dense_rows, draws_per_row, factors_of
 from ._selection import Selection, current, selecting
 from ._stand_in import stand_in
 from ._standing import Inventory
-from ._update import Logits, Update, WeightUpdate
+from ._update import Logits, Place, Update, WeightUpdate
 from ._where import UNITS
 
 
@@ -60,6 +61,23 @@ class SiteState(nn.Module):
     def beside(self) -> bool:
         """Whether all that it does is to add to weights."""
         return self.own is None and self.branches is None and not any(u.replaces for u in self.views().values())
+
+    def one_bottleneck(self, module: nn.Module) -> bool:
+        """Whether all that is added to a layer's weight can run as one bottleneck."""
+        alone = len(self.updates) == 1 or (bool(self.updates) and isinstance(module, nn.Linear))
+        return alone and all(_has_bottleneck(update) for update in self.views().values())
+
+    def bottleneck(
+        self, module: nn.Module, path: str = "", made: Mapping[Place, Bottleneck] = MappingProxyType({})
+    ) -> Bottleneck:
+        """All that is added as that one; `made` has what was made ahead, by place."""
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        parts = []
+        for name, update in self.views().items():
+            factors = made.get((path, name)) or update.bottleneck(weight.dtype)
+            assert factors is not None
+            parts.append((factors, update.view))
+        return joined(parts, len(weight))
 
     def common(self) -> object | None:
         """What is equal for tasks that do the same here; None: a task has something of its own."""
@@ -135,6 +153,7 @@ class Site:
         return state
 
     def plain(self, *args: object, **kwargs: object) -> object:
+        """The module as it is, without any task."""
         return type(self.module).forward(self.module, *args, **kwargs)
 
     def _one(self, state: SiteState | None, selection: Selection, args: tuple, kwargs: dict) -> object:
@@ -142,27 +161,12 @@ class Site:
             return self.plain(*args, **kwargs)
         if state.branches is not None and selection.training:
             return state.branches.run(self.module, *args, *kwargs.values())  # type: ignore[arg-type]
-        updates = state.views()
-        if self._one_bottleneck(updates):
+        if self.additive and state.one_bottleneck(self.module):
             x, *_ = *args, *kwargs.values()
-            factors = self._factors(updates, selection)
+            factors = state.bottleneck(self.module, self.path, selection.made)
             wanted = form_at(selection.execution, self.path)
             return run(self.module, state.own_tensors(), factors, x, wanted)  # type: ignore[arg-type]
         return self._with(state.tensors(self.module), selection.training)(*args, **kwargs)
-
-    def _one_bottleneck(self, updates: dict[str, WeightUpdate]) -> bool:
-        """Whether all that is added can run as one bottleneck."""
-        alone = len(updates) == 1 or (bool(updates) and isinstance(self.module, nn.Linear))
-        return alone and self.additive and all(_has_bottleneck(update) for update in updates.values())
-
-    def _factors(self, updates: dict[str, WeightUpdate], selection: Selection) -> Bottleneck:
-        weight: Tensor = self.module.weight  # type: ignore[assignment]
-        parts = []
-        for name, update in updates.items():
-            factors = selection.made.get((self.path, name)) or update.bottleneck(weight.dtype)
-            assert factors is not None
-            parts.append((factors, update.view))
-        return joined(parts, len(weight))
 
     def _with(self, tensors: dict[str, Tensor], training: bool) -> Callable[..., object]:
         if not tensors:
@@ -171,7 +175,7 @@ class Site:
         return stand_in(self.module, tensors, training=training).forward
 
     def _draws_per_row(self, state: SiteState | None) -> bool:
-        return state is not None and any(u.rule.draws_per_row(u.training) for u in state.views().values())
+        return state is not None and draws_per_row(list(state.views().values()))
 
     def _runs_beside(self, states: list[SiteState | None]) -> bool:
         return self.additive and all(state is None or state.beside for state in states)
@@ -205,7 +209,7 @@ class Site:
         norm = BankedNorm(self.path, {name: tuple(tensor.shape) for one in made for name, tensor in one.items()})
         whole = [norm.neutral(self.module) | one for one in made]
         index = selection.row_index(x, self.path)
-        return norm.run(self, {name: torch.stack([one[name] for one in whole])[index] for name in norm.shapes}, x)
+        return norm.run({name: torch.stack([one[name] for one in whole])[index] for name in norm.shapes}, self, x)
 
     def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
         """Any module, any number of batched arguments: the rows of each task by themselves."""
