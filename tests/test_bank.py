@@ -99,6 +99,15 @@ def test_moves_as_a_module_does() -> None:
     assert all(map(torch.equal, copied, double))
 
 
+def test_the_backbone_keeps_its_mode() -> None:
+    model = built()
+    model.backbone.train()
+    bank, x = model.bank().eval(), torch.randn(2, 3, 8, 8)
+    assert all(module.training for module in model.backbone.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(bank.outputs(x, task=["t0", "t0"]), list(model(x, task="t0")))
+
+
 def test_windows_of_a_row_have_its_task() -> None:
     class Windows(nn.Module):
         num_features = 4

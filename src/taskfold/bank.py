@@ -165,7 +165,8 @@ class Bank(nn.Module):
         """
         if mode:
             raise RuntimeError("a bank serves and does not train; train tasks in a MultiTask and add them again")
-        return super().train(False)
+        self.training = False  # and not the backbone's, which is somebody else's
+        return self
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Bank:
         super()._apply(fn, recurse)
