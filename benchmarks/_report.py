@@ -1,15 +1,50 @@
-"""What the benchmarks print and write: ratios with their spread, and the machine."""
+"""What the benchmarks are asked, print and write: ratios with their spread, and the machine."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+
+def options(about: str | None, *, quick: str, rounds: int, seconds: float) -> argparse.ArgumentParser:
+    """What all of them can be asked."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write all numbers here")
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--rounds", type=int, default=rounds, help="at most")
+    parser.add_argument("--seconds", type=float, default=seconds, help="per table, after which no new round starts")
+    parser.add_argument("--no-memory", dest="memory", action="store_false")
+    parser.add_argument("--memory-of", nargs=4, help=argparse.SUPPRESS)
+    return parser
+
+
+class Document:
+    """All numbers of a run; the file, if one is wanted, is there from the first table on."""
+
+    def __init__(self, path: Path | None, *packages: str) -> None:
+        self.path = path
+        command = " ".join(["python", *sys.argv])
+        self.content: dict[str, Any] = {"command": command, "machine": machine(*packages), "tables": []}
+
+    def add(self, title: str, table: dict[str, dict[str, float]], **facts: Any) -> None:
+        """Show a table, and keep it."""
+        show(title, table)
+        self.content["tables"].append({**facts, "methods": table})
+        self.write()
+
+    def write(self) -> None:
+        if self.path:
+            self.path.write_text(json.dumps(self.content, indent=1) + "\n")
 
 
 def machine(*packages: str) -> dict[str, Any]:
@@ -39,6 +74,12 @@ def peak_of(run: Callable[[], None]) -> float:
     run()
     run()
     return (_status("VmHWM") - before) / 1024
+
+
+def peak_elsewhere(script: str, *fields: object) -> float:
+    """What `--memory-of` prints in a process of its own."""
+    command = [sys.executable, script, "--memory-of", *map(str, fields)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def _status(key: str) -> int:

@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 import torch
 from _contestants import Contestant, contestants, step
 from _networks import SIZES, Load
-from _report import machine, peak_of, show
+from _report import Document, peak_elsewhere, peak_of
+from _report import options as asked
 from _timing import ratios, rounds
 
 REFERENCE = "LoRA shared"
@@ -34,11 +31,7 @@ def main() -> None:
     if options.memory_of:
         print(_peak(*options.memory_of))
         return
-    document: dict[str, Any] = {
-        "command": " ".join(["python", *sys.argv]),
-        "machine": machine("transformers", "peft"),
-        "tables": [],
-    }
+    document = Document(options.json, "transformers", "peft")
     for size, rank, load in _plan(options):
         lineup = [one for one in contestants(rank) if _wanted(one, options.only)]
         taken = rounds({one.name: step(one, SIZES[size], load) for one in lineup}, options.rounds, options.seconds)
@@ -46,26 +39,16 @@ def main() -> None:
         if options.memory:
             for name in table:
                 table[name]["peak_mb"] = _peak_of(size, rank, load, name)
-        show(f"{size}, r={rank}, {load}, {len(taken[REFERENCE])} rounds", table)
-        document["tables"].append(
-            {"network": size, "rank": rank, "batch": str(load), "methods": table, "raw_seconds": taken}
-        )
-        if options.json:
-            options.json.write_text(json.dumps(document, indent=1) + "\n")
+        title = f"{size}, r={rank}, {load}, {len(taken[REFERENCE])} rounds"
+        document.add(title, table, network=size, rank=rank, batch=str(load), raw_seconds=taken)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write all numbers here")
-    parser.add_argument("--quick", action="store_true", help="one small network and one batch")
-    parser.add_argument("--rounds", type=int, default=40, help="at most")
-    parser.add_argument("--seconds", type=float, default=150.0, help="per table, after which no new round starts")
+    parser = asked(__doc__, quick="one small network and one batch", rounds=40, seconds=150.0)
     parser.add_argument("--networks", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--ranks", nargs="+", type=int, default=[16, 4])
     parser.add_argument("--batches", nargs="+", help="only these, such as '16x64 grouped'")
     parser.add_argument("--only", nargs="+", help="only these methods, beside the reference")
-    parser.add_argument("--no-memory", dest="memory", action="store_false")
-    parser.add_argument("--memory-of", nargs=4, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -82,9 +65,7 @@ def _wanted(contestant: Contestant, only: list[str] | None) -> bool:
 
 def _peak_of(size: str, rank: int, load: Load, name: str) -> float:
     """Peak memory of a method's step, in a process of its own."""
-    fields = [size, str(rank), json.dumps([load.rows, load.tokens, load.tasks]), name]
-    ran = subprocess.run([sys.executable, __file__, "--memory-of", *fields], check=True, capture_output=True, text=True)
-    return float(ran.stdout)
+    return peak_elsewhere(__file__, size, rank, json.dumps([load.rows, load.tokens, load.tasks]), name)
 
 
 def _peak(size: str, rank: str, load: str, name: str) -> float:

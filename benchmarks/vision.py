@@ -1,6 +1,6 @@
 """Training, inference and mixed batches on vision networks, beside their limits and PEFT's LoRA.
 
-    python benchmarks/vision.py --json vision.json         ResNet-18 and -50, ViT-Ti; about half an hour
+    python benchmarks/vision.py --json vision.json         ResNet-18 and -50, ViT-Ti; two minutes a table
     python benchmarks/vision.py --quick                    ResNet-18 alone, in minutes
 
 On one thread. Contestants take turns; a time is divided by the reference's in the same turn, and tables show medians of
@@ -10,17 +10,12 @@ peak memory is that of a process by itself. Needs the `bench` extra.
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
-from _report import machine, peak_of, show
+from _report import Document, peak_elsewhere, peak_of
+from _report import options as asked
 from _timing import Step, ratios, rounds
 from _vision import LIMIT, PLAIN, TRAINED, backbone, inference, mixed, training
 
@@ -32,17 +27,13 @@ MIXED = (("resnet18", 64), ("resnet18", 224), ("vit_tiny_patch16_224", 224))
 
 
 def main() -> None:
-    options = _options()
+    options = asked(__doc__, quick="ResNet-18 alone", rounds=30, seconds=120.0).parse_args()
     torch.set_num_threads(1)
     if options.memory_of:
         network, rows, size, name = options.memory_of
         print(peak_of(training(network, int(rows), int(size), name)))
         return
-    document: dict[str, Any] = {
-        "command": " ".join(["python", *sys.argv]),
-        "machine": machine("timm", "peft"),
-        "tables": [],
-    }
+    document = Document(options.json, "timm", "peft")
 
     def table(title: str, reference: str, steps: Mapping[str, Step], **more: Mapping[str, float]) -> None:
         taken = rounds(steps, options.rounds, options.seconds)
@@ -50,21 +41,18 @@ def main() -> None:
         for key, values in more.items():
             for name, value in values.items():
                 made[name][key] = value
-        show(f"{title}, {len(taken[reference])} rounds", made)
-        document["tables"].append({"title": title, "reference": reference, "methods": made, "raw_seconds": taken})
-        if options.json:
-            options.json.write_text(json.dumps(document, indent=1) + "\n")
+        full = f"{title}, {len(taken[reference])} rounds"
+        document.add(full, made, title=title, reference=reference, raw_seconds=taken)
 
     for network in QUICK if options.quick else NETWORKS:
         steps = {name: training(network, 4, 224, name) for name in TRAINED}
-        peaks = {name: _peak_of(network, 4, 224, name) for name in TRAINED} if options.memory else {}
+        peaks = {name: peak_elsewhere(__file__, network, 4, 224, name) for name in TRAINED} if options.memory else {}
         table(f"training step, {network}, 4 × 224²", LIMIT, steps, peak_mb=peaks)
         table(f"inference, {network}, 4 × 224²", PLAIN, inference(network, 4, 224))
     for network, size in MIXED[:1] if options.quick else MIXED:
         table(f"32 rows of 32 tasks, {network}, {size}²", PLAIN, mixed(network, 32, size))
-    document["growing"] = growing(300 if options.quick else 1000)
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    document.content["growing"] = growing(300 if options.quick else 1000)
+    document.write()
 
 
 def growing(tasks: int) -> dict[str, float]:
@@ -95,23 +83,6 @@ def growing(tasks: int) -> dict[str, float]:
     for name, value in found.items():
         print(f"{name:30}{value:>9.3f}")
     return found
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write all numbers here")
-    parser.add_argument("--quick", action="store_true", help="ResNet-18 alone")
-    parser.add_argument("--rounds", type=int, default=30, help="at most")
-    parser.add_argument("--seconds", type=float, default=120.0, help="per table, after which no new round starts")
-    parser.add_argument("--no-memory", dest="memory", action="store_false")
-    parser.add_argument("--memory-of", nargs=4, help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-def _peak_of(network: str, rows: int, size: int, name: str) -> float:
-    command = [sys.executable, __file__, "--memory-of", network, str(rows), str(size), name]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(ran.stdout)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
 from .. import MultiTask, Task
 from .._saving import read_inventory
@@ -18,6 +20,12 @@ from ._output import UserError
 from ._prepare import READY, new_model, ready_kind
 
 SUFFIX = ".safetensors"
+
+BackboneOption = Annotated[
+    str | None, typer.Option(help="The backbone that the tasks were trained on, if not as noted beside them.")
+]
+WeightsOption = Annotated[Path | None, typer.Option(help="A local file of the backbone's weights.")]
+InventoryOption = Annotated[Path | None, typer.Option(help="For tasks that share one: its file, if not beside them.")]
 
 
 def load_tasks(

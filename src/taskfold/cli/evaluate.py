@@ -22,7 +22,7 @@ from ._origin import Origin
 from ._output import UserError, emit, say, show
 from ._prepare import new_model, ready_kind
 from ._ready import Tested
-from ._tasks import SUFFIX, add_stored, best_device, kind_of, load_tasks, needs_inventory
+from ._tasks import SUFFIX, WeightsOption, add_stored, best_device, kind_of, load_tasks, needs_inventory
 
 Found = list[tuple[str, Path, Tested]]
 
@@ -32,7 +32,7 @@ def evaluate(
     backbone: Annotated[
         str | None, typer.Option(help="For task files: the backbone that they were trained on, if not as noted.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="A local file of the backbone's weights.")] = None,
+    weights: WeightsOption = None,
     data: Annotated[
         list[str] | None,
         typer.Option(help="For task files: a folder, a file or {kind: …} for each, or one for all."),

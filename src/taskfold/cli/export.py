@@ -14,19 +14,15 @@ from ..export import export as write
 from ..tasks import write_atomically
 from ._images import ImageTask
 from ._output import UserError, emit, say
-from ._tasks import kind_of, load_tasks
+from ._tasks import BackboneOption, InventoryOption, WeightsOption, kind_of, load_tasks
 
 
 def export(
     files: Annotated[list[Path], typer.Argument(metavar="TASKFILES…", help="Task files (.safetensors) of images.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A file to write: ….onnx or ….pt2 (torch.export).")],
-    backbone: Annotated[
-        str | None, typer.Option(help="The backbone that the tasks were trained on, if not as noted beside them.")
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(help="A local file of the backbone's weights.")] = None,
-    inventory: Annotated[
-        Path | None, typer.Option(help="For tasks that share one: its file, if not beside them.")
-    ] = None,
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
+    inventory: InventoryOption = None,
     mixed: Annotated[bool, typer.Option("--mixed", help="A mixed-task network of one file too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

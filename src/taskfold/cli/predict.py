@@ -14,7 +14,7 @@ from ..config._kinds import words_of
 from ._output import UserError, emit, say, show
 from ._predict_images import image_table, label_images
 from ._predict_texts import answer_texts, choices_of, inputs_of, text_table
-from ._tasks import SUFFIX, kind_of, load_tasks
+from ._tasks import SUFFIX, BackboneOption, InventoryOption, WeightsOption, kind_of, load_tasks
 
 ROWS = 32
 
@@ -24,13 +24,9 @@ def predict(
         list[str],
         typer.Argument(metavar="TASKFILES… INPUTS…", help="Task files (.safetensors); images and folders, or texts."),
     ],
-    backbone: Annotated[
-        str | None, typer.Option(help="The backbone that the tasks were trained on, if not as noted beside them.")
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(help="A local file of the backbone's weights.")] = None,
-    inventory: Annotated[
-        Path | None, typer.Option(help="For tasks that share one: its file, if not beside them.")
-    ] = None,
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
+    inventory: InventoryOption = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     lines: Annotated[Path | None, typer.Option(help="A file of texts, one in a line.")] = None,
     choices: Annotated[str | None, typer.Option(help="Rank these answers: 'yes ||| no'.")] = None,
