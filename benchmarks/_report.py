@@ -36,7 +36,7 @@ class Document:
         command = " ".join(["python", *sys.argv])
         self.content: dict[str, Any] = {"command": command, "machine": machine(*packages), "tables": []}
 
-    def add(self, title: str, table: dict[str, dict[str, float]], **facts: Any) -> None:
+    def add(self, title: str, table: dict[str, dict[str, float]], /, **facts: Any) -> None:
         """Show a table, and keep it."""
         show(title, table)
         self.content["tables"].append({**facts, "methods": table})
