@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import torch
 from PIL import Image
 
 from taskfold.data import DataError, MissingDataError
-from taskfold.dense import Aligned, DenseData, DenseSample, DenseSource, NyudMt, NYUv2, parse_dense_source
+from taskfold.dense import Aligned, DenseData, DenseSample, DenseSource, NyudMt, NYUv2, _readers, parse_dense_source
 
 from . import folders
 
@@ -147,6 +150,27 @@ def write(values: Any) -> Callable[[Path], Any]:
 def test_files_that_are_wrong_are_named_when_loading(tmp_path: Path, make: Make, message: str) -> None:
     with pytest.raises(DataError, match=message):
         make(tmp_path).load()
+
+
+def test_headers_of_arrays_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 raises SystemError where two threads parse at once, and NumPy parses its headers."""
+    np.save(tmp_path / "a.npy", np.arange(6.0).reshape(2, 3))
+    inside, overlaps, load = threading.Lock(), [], np.load
+
+    def slow(*arguments: Any, **settings: Any) -> Any:
+        overlaps.append(not inside.acquire(blocking=False))
+        time.sleep(0.002)
+        try:
+            return load(*arguments, **settings)
+        finally:
+            if inside.locked():
+                inside.release()
+
+    monkeypatch.setattr(np, "load", slow)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: _readers.npy(tmp_path / "a.npy"), range(32)))
+    assert not any(overlaps)
+    assert all(type(one) is np.ndarray and one.flags.writeable and one[1, 2] == 5 for one in found)
 
 
 def test_without_reading_all_files_the_sample_says_so(tmp_path: Path) -> None:

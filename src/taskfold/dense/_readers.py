@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..data._errors import require
 
 Read = Callable[[Path], NDArray[Any]]
 OVERSHOOT = 0.01  # resampling leaves floats a little beyond 0 and 1
+_HEADERS = threading.Lock()  # Python 3.11's ast, which reads .npy headers, fails when threads share it
 
 
 def image(path: Path) -> Tensor:
@@ -45,7 +47,9 @@ def image(path: Path) -> Tensor:
 def npy(path: Path) -> NDArray[Any]:
     """An array of NumPy's own format; nothing is unpickled."""
     try:
-        return np.load(path, allow_pickle=False)
+        with _HEADERS:
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.array(mapped)
     except FileNotFoundError:
         raise MissingDataError(f"no file at {path}: restore it") from None
     except (OSError, ValueError, EOFError) as error:
