@@ -60,11 +60,11 @@ def machine(*packages: str) -> dict[str, Any]:
 
 def show(title: str, table: dict[str, dict[str, float]]) -> None:
     print(f"\n{title}")
-    print(f"{'':30}{'ms':>9}{'ratio':>8}   quartiles      peak MB")
+    print(f"{'':34}{'ms':>9}{'ratio':>8}   quartiles      peak MB")
     for name, row in sorted(table.items(), key=lambda item: item[1]["ratio"]):
         peak = f"{row['peak_mb']:>9.0f}" if "peak_mb" in row else ""
         quartiles = f"{row['low']:.2f} – {row['high']:.2f}"
-        print(f"{name:30}{row['seconds'] * 1e3:>9.1f}{row['ratio']:>8.2f}   {quartiles}  {peak}", flush=True)
+        print(f"{name:34}{row['seconds'] * 1e3:>9.4g}{row['ratio']:>8.2f}   {quartiles}  {peak}", flush=True)
 
 
 def peak_of(run: Callable[[], None]) -> float:

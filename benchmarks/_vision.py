@@ -1,76 +1,64 @@
-"""What `vision.py` times: methods on convolutional networks and vision transformers, random weights."""
+"""What `vision.py` times with one task: training steps and inference, random weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import timm
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model
+from _peers import CLASSES, RANK, Plain, backbone, is_transformer, lycoris, own, peft_lora, sites
 from torch import Tensor, nn
 
 import taskfold as tfold
 
 Step = Callable[[], None]
-CLASSES, RANK = 10, 8
 LIMIT, PLAIN = "normalisation and head (limit)", "plain network"
 
 
-class Plain(nn.Module):
-    """A backbone and a head: all frozen but normalisation and head."""
-
-    def __init__(self, network: str) -> None:
-        super().__init__()
-        self.body = backbone(network)
-        self.head = nn.Linear(self.body.num_features, CLASSES)
-        for name, parameter in self.body.named_parameters():
-            parameter.requires_grad_(_is_norm(self.body, name))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x))
-
-
-def backbone(network: str) -> nn.Module:
-    torch.manual_seed(0)
-    return timm.create_model(network, num_classes=0)
-
-
-def _is_norm(module: nn.Module, name: str) -> bool:
-    return isinstance(module.get_submodule(name.rpartition(".")[0]), (nn.BatchNorm2d, nn.LayerNorm))
-
-
-def _lora(network: str) -> nn.Module:
-    """PEFT's LoRA on the convolutions that FTN adapts, normalisation and head trained too."""
-    plain = Plain(network)
-    found = [name for name, module in plain.named_modules() if isinstance(module, nn.Conv2d) and module.groups == 1]
-    trained = [name for name, parameter in plain.named_parameters() if parameter.requires_grad]
-    model = get_peft_model(plain, LoraConfig(r=RANK, target_modules=found[1:]))
-    for name, parameter in model.named_parameters():
-        if name.removeprefix("base_model.model.") in trained:
-            parameter.requires_grad_(True)
-    return model
-
-
-def _ftn(network: str, execution: str) -> nn.Module:
-    model = tfold.MultiTask(backbone(network), tfold.FTN(rank=RANK), execution=execution)  # type: ignore[arg-type]
+def _ours(network: str, execution: str, method: tfold.Method | None = None) -> nn.Module:
+    model = tfold.MultiTask(backbone(network), method or own(network), execution=execution)  # type: ignore[arg-type]
     model.add_task("task", head=CLASSES)
     return model.for_task("task")
 
 
-TRAINED: dict[str, Callable[[str], nn.Module]] = {
-    LIMIT: Plain,
-    "full fine-tuning": lambda network: Plain(network).requires_grad_(True),
-    "FTN R=8": lambda network: _ftn(network, "auto"),
-    "FTN R=8, the paper's way": lambda network: _ftn(network, "materialised"),
-    "FTN R=8, all factored": lambda network: _ftn(network, "factored"),
-    "PEFT LoRA r=8": _lora,
-}
+def _named(network: str) -> str:
+    return f"LoRA r={RANK}" if is_transformer(network) else f"FTN R={RANK}"
+
+
+def trained(network: str) -> dict[str, Callable[[], nn.Module]]:
+    """Who trains; LyCORIS' core is one of convolutions."""
+    ours, paper = _named(network), "all materialised" if is_transformer(network) else "the paper's way"
+    methods: dict[str, Callable[[], nn.Module]] = {
+        LIMIT: lambda: Plain(network),
+        "full fine-tuning": lambda: Plain(network).requires_grad_(True),
+        ours: lambda: _ours(network, "auto"),
+        f"{ours}, {paper}": lambda: _ours(network, "materialised"),
+        f"{ours}, all factored": lambda: _ours(network, "factored"),
+        f"PEFT LoRA r={RANK}": lambda: peft_lora(network),
+    }
+    return methods if is_transformer(network) else methods | _lycoris(network) | _ungrouped(network)
+
+
+def _ungrouped(network: str) -> dict[str, Callable[[], nn.Module]]:
+    """FTN on the layers that PEFT takes, where there are others."""
+    some, all_of_them = sites(network, grouped=False), sites(network)
+    if some == all_of_them:
+        return {}
+    left_out = tuple(f"!{path.removeprefix('body.')}" for path in all_of_them if path not in some)
+    method = tfold.FTN(rank=RANK, targets=("*", *left_out))
+    return {f"FTN R={RANK}, on PEFT's layers": lambda: _ours(network, "auto", method)}
+
+
+def _lycoris(network: str) -> dict[str, Callable[[], nn.Module]]:
+    return {
+        f"LyCORIS Tucker r={RANK}": lambda: lycoris(network, bypass=False),
+        f"LyCORIS Tucker r={RANK}, bypass": lambda: lycoris(network, bypass=True),
+    }
 
 
 def training(network: str, rows: int, size: int, name: str) -> Step:
     """Forward, loss and backward; optimisers differ in parameters alone."""
-    model = TRAINED[name](network).train()
+    model = trained(network)[name]().train()
     x, wanted = torch.randn(rows, 3, size, size), torch.arange(rows) % CLASSES
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
@@ -83,35 +71,20 @@ def training(network: str, rows: int, size: int, name: str) -> Step:
 
 
 def inference(network: str, rows: int, size: int) -> dict[str, Step]:
-    """One task: as it is, in one form everywhere, folded; PEFT's LoRA of the same rank."""
-    plain, x = Plain(network).eval(), torch.randn(rows, 3, size, size)
-    models = {PLAIN: plain, "PEFT LoRA r=8": _lora(network).eval()}
+    """One task: as it is, in one form everywhere, folded; the peers of the same rank, not merged."""
+    plain, x, ours = Plain(network).eval(), torch.randn(rows, 3, size, size), _named(network)
+    models = {PLAIN: plain, f"PEFT LoRA r={RANK}": peft_lora(network).eval()}
+    if not is_transformer(network):
+        models |= {name: build().eval() for name, build in (_lycoris(network) | _ungrouped(network)).items()}
     for form in ("auto", "factored", "merged"):
-        models["FTN R=8" if form == "auto" else f"FTN R=8, all {form}"] = _ftn(network, form).eval()
-    model = tfold.MultiTask(backbone(network), tfold.FTN(rank=RANK)).eval()
+        models[ours if form == "auto" else f"{ours}, all {form}"] = _ours(network, form).eval()
+    model = tfold.MultiTask(backbone(network), own(network)).eval()
     model.add_task("task", head=CLASSES)
-    models["FTN R=8, folded"] = model.fold("task").eval()
-    return {name: _served(model, x) for name, model in models.items()}
+    models[f"{ours}, folded"] = model.fold("task").eval()
+    return {name: served(model, x) for name, model in models.items()}
 
 
-def mixed(network: str, tasks: int, size: int) -> dict[str, Step]:
-    """A batch whose rows each have their own task: normalisation and heads of 10 to 41 classes included."""
-    method = tfold.FTN(rank=RANK) if network.startswith("resnet") else tfold.LoRA(rank=RANK, norm=True)
-    model = tfold.MultiTask(backbone(network), method).eval()
-    names = [f"task{n}" for n in range(tasks)]
-    for n, name in enumerate(names):
-        model.add_task(name, head=CLASSES + n)
-    bank, x, plain = model.bank(), torch.randn(tasks, 3, size, size), Plain(network).eval()
-    index = bank.index(names)
-    return {
-        PLAIN: _served(plain, x),
-        "bank": _served(lambda x: bank(x, index), x),
-        "bank, by names": _served(lambda x: bank.outputs(x, task=names), x),
-        "MultiTask": _served(lambda x: model(x, task=names), x),
-    }
-
-
-def _served(model: Callable[[Tensor], object], x: Tensor) -> Step:
+def served(model: Callable[[Tensor], object], x: Tensor) -> Step:
     def run() -> None:
         with torch.inference_mode():
             model(x)

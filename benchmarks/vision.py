@@ -1,88 +1,91 @@
-"""Training, inference and mixed batches on vision networks, beside their limits and PEFT's LoRA.
+"""Training, inference and mixed batches on vision networks, beside their limits and peers.
 
-    python benchmarks/vision.py --json vision.json         ResNet-18 and -50, ViT-Ti; two minutes a table
-    python benchmarks/vision.py --quick                    ResNet-18 alone, in minutes
+    python benchmarks/vision.py --json vision.json         ResNet-18 and -50, ViT-Ti; half a minute a table
+    python benchmarks/vision.py --quick                    ResNet-18 alone, three rounds
+    python benchmarks/vision.py --full                     more networks, 10,000 tasks in a bank
 
 On one thread. Contestants take turns; a time is divided by the reference's in the same turn, and tables show medians of
-these ratios with their quartiles. Training is forward, loss and backward, with BatchNorm and head trained in all; its
-peak memory is that of a process by itself. Needs the `bench` extra.
+these ratios with their quartiles. Training is forward, loss and backward, with normalisation and head trained in all;
+its peak memory is that of a process by itself. Needs the `bench` extra: PEFT, LyCORIS, adapters.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import argparse
+from collections.abc import Callable, Mapping
 
+import _mixed as mixed
 import torch
+from _handling import adding, growing, imports, switching
 from _report import Document, peak_elsewhere, peak_of
 from _report import options as asked
 from _timing import Step, ratios, rounds
-from _vision import LIMIT, PLAIN, TRAINED, backbone, inference, mixed, training
+from _vision import LIMIT, PLAIN, inference, trained, training
 
-import taskfold as tfold
-
-QUICK = ("resnet18",)
-NETWORKS = ("resnet18", "resnet50")
+PEERS = ("timm", "transformers", "peft", "lycoris-lora", "adapters")
+QUICK = (("resnet18", 4),)
+NETWORKS = (*QUICK, ("resnet50", 4))
+FULL = (*NETWORKS, ("efficientnet_lite0", 4), ("vit_tiny_patch16_224", 4), ("vit_base_patch16_224", 2))
 MIXED = (("resnet18", 64), ("resnet18", 224), ("vit_tiny_patch16_224", 224))
 
 
 def main() -> None:
-    options = asked(__doc__, quick="ResNet-18 alone", rounds=30, seconds=120.0).parse_args()
+    options = _options()
     torch.set_num_threads(1)
     if options.memory_of:
         network, rows, size, name = options.memory_of
         print(peak_of(training(network, int(rows), int(size), name)))
         return
-    document = Document(options.json, "timm", "peft")
+    document = Document(options.json, *PEERS)
 
-    def table(title: str, reference: str, steps: Mapping[str, Step], **more: Mapping[str, float]) -> None:
-        taken = rounds(steps, options.rounds, options.seconds)
+    def table(title: str, reference: str, taken: Mapping[str, list[float]], peaks: Mapping[str, float] = {}) -> None:
         made = ratios(taken, reference)
-        for key, values in more.items():
-            for name, value in values.items():
-                made[name][key] = value
+        for name, peak in peaks.items():
+            made[name]["peak_mb"] = peak
         full = f"{title}, {len(taken[reference])} rounds"
         document.add(full, made, title=title, reference=reference, raw_seconds=taken)
 
-    for network in QUICK if options.quick else NETWORKS:
-        steps = {name: training(network, 4, 224, name) for name in TRAINED}
-        peaks = {name: peak_elsewhere(__file__, network, 4, 224, name) for name in TRAINED} if options.memory else {}
-        table(f"training step, {network}, 4 × 224²", LIMIT, steps, peak_mb=peaks)
-        table(f"inference, {network}, 4 × 224²", PLAIN, inference(network, 4, 224))
+    def timed(steps: Mapping[str, Step]) -> dict[str, list[float]]:
+        return rounds(steps, options.rounds, options.seconds)
+
+    for network, rows in FULL if options.full else QUICK if options.quick else NETWORKS:
+        names = list(trained(network))
+        peaks = {name: peak_elsewhere(__file__, network, rows, 224, name) for name in names} if options.memory else {}
+        steps = {name: training(network, rows, 224, name) for name in names}
+        table(f"training step, {network}, {rows} × 224²", LIMIT, timed(steps), peaks)
+        table(f"inference, {network}, {rows} × 224²", PLAIN, timed(inference(network, rows, 224)))
     for network, size in MIXED[:1] if options.quick else MIXED:
-        table(f"32 rows of 32 tasks, {network}, {size}²", PLAIN, mixed(network, 32, size))
-    document.content["growing"] = growing(300 if options.quick else 1000)
+        table(f"32 rows of 32 tasks, {network}, {size}²", PLAIN, timed(mixed.timm(network, 32, size)))
+    if not options.quick:
+        title = "32 rows of 32 tasks, ViT-Ti of Hugging Face, 224²"
+        table(title, PLAIN, timed(mixed.hugging_face(32, 224)))
+    if options.full:
+        table("16 rows of 16 tasks, small T5, 64 tokens", PLAIN, timed(mixed.text(16, 64)))
+    _handling(table, options)
+    document.content["growing"] = found = growing(300 if options.quick else 10_000 if options.full else 1000)
     document.write()
-
-
-def growing(tasks: int) -> dict[str, float]:
-    """Adding tasks to a model and to a bank, what a bank holds, and switching."""
-    model = tfold.MultiTask(backbone("resnet18"), tfold.FTN(rank=8)).eval()
-    bank = tfold.Bank(model.backbone)
-    seconds: list[float] = []
-    numbers = 0
-    for n in range(tasks):
-        start = time.perf_counter()
-        task = model.add_task(f"task{n}", head=10)
-        bank.add(task)
-        seconds.append(time.perf_counter() - start)
-        numbers += sum(t.numel() for t in [*task.parameters(), *task.buffers()] if t.is_floating_point())
-        model.remove_task(f"task{n}")
-    first, last = sum(seconds[1:51]) / 50, sum(seconds[-50:]) / 50
-    start = time.perf_counter()
-    for n in range(1000):
-        bank.index([f"task{n % tasks}"])
-    found = {
-        "tasks": tasks,
-        "adding_ms": first * 1e3,
-        "adding_last_to_first": last / first,
-        "bytes_to_sum_of_tasks": bank.nbytes() / (4 * numbers),
-        "switching_us": (time.perf_counter() - start) * 1e3,
-    }
-    print(f"\nResNet-18, {tasks} tasks of FTN R=8 in a bank (means of 50 additions)")
+    print(f"\nResNet-18, {found['tasks']} tasks of FTN R=8 in a bank (means of 50 additions)")
     for name, value in found.items():
         print(f"{name:30}{value:>9.3f}")
-    return found
+
+
+def _options() -> argparse.Namespace:
+    parser = asked(__doc__, quick="ResNet-18 alone, three rounds", rounds=30, seconds=30.0)
+    parser.add_argument("--full", action="store_true", help="more networks, 10,000 tasks in a bank")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds = min(options.rounds, 3)
+    return options
+
+
+def _handling(table: Callable[..., None], options: argparse.Namespace) -> None:
+    """What is done to tasks, not with them."""
+    alone, whole = switching(min(options.rounds, 10))
+    table("switching among 64 tasks, resnet18", "bank.index", alone)
+    table("switching and a row of 64², resnet18", "MultiTask", whole)
+    for before in (1, 63):
+        table(f"adding a task to {before}, resnet18", "MultiTask", adding(before, min(options.rounds, 10)))
+    table("a fresh process", "import torch", rounds(imports(), min(options.rounds, 7), 600.0))
 
 
 if __name__ == "__main__":
