@@ -4,6 +4,7 @@
 VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH := .venv-bench
 ARGS  ?=
 
 export PYTHON VENV
@@ -15,7 +16,7 @@ help:
 	@echo "make test    the tests, examples in the documentation included"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
 	@echo "make docs    the documentation, in docs/_build              make clean    remove what was built"
-	@echo "make bench   training, inference, mixed batches beside PEFT (options: make bench ARGS=--quick)"
+	@echo "make bench   speed and memory beside PEFT, LyCORIS and adapters (options: make bench ARGS=--quick, or --full)"
 	@echo "make bench-routed    a training step of each routed method on T5, beside LoRA and PEFT's"
 
 demo: $(READY)
@@ -39,11 +40,15 @@ docs: $(READY)
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
 	@echo "Built docs/_build/index.html"
 
-bench: $(READY)
-	$(BIN)/python benchmarks/vision.py $(ARGS)
+# Peers live in an environment of their own: no test needs them, and adapters wants an older transformers.
+bench: $(BENCH)/.ready
+	$(BENCH)/bin/python benchmarks/vision.py $(ARGS)
 
-bench-routed: $(READY)
-	$(BIN)/python benchmarks/routed_step.py $(ARGS)
+bench-routed: $(BENCH)/.ready
+	$(BENCH)/bin/python benchmarks/routed_step.py $(ARGS)
+
+$(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/constraints.txt
+	@VENV=$(BENCH) scripts/setup-bench
 
 # Fashion-MNIST comes as a Debian package; set-up tries once, this tries again.
 data: $(READY)
@@ -53,4 +58,4 @@ $(READY): pyproject.toml constraints.txt
 	@scripts/setup
 
 clean:
-	rm -rf $(VENV) .cache docs/_build .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH) .cache docs/_build .pytest_cache .ruff_cache .import_linter_cache
