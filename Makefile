@@ -16,7 +16,7 @@ help:
 	@echo "make test    the tests, examples in the documentation included"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
 	@echo "make docs    the documentation, in docs/_build              make clean    remove what was built"
-	@echo "make bench   speed and memory beside PEFT, LyCORIS and adapters (options: make bench ARGS=--quick, or --full)"
+	@echo "make bench   speed and memory beside PEFT, LyCORIS and adapters, in bench.json too (ARGS=--quick, ARGS=--full)"
 	@echo "make bench-routed    a training step of each routed method on T5, beside LoRA and PEFT's"
 
 demo: $(READY)
@@ -42,7 +42,7 @@ docs: $(READY)
 
 # Peers live in an environment of their own: no test needs them, and adapters wants an older transformers.
 bench: $(BENCH)/.ready
-	$(BENCH)/bin/python benchmarks/vision.py $(ARGS)
+	$(BENCH)/bin/python benchmarks/vision.py --json bench.json $(ARGS)
 
 bench-routed: $(BENCH)/.ready
 	$(BENCH)/bin/python benchmarks/routed_step.py $(ARGS)
