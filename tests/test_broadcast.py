@@ -1,10 +1,12 @@
-"""Every image for several tasks: the tasks one by one, and one pass for those whose network is the same."""
+"""Every image for several tasks: the tasks one by one, in one pass that parts where tasks differ."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 import taskfold as tfold
 from taskfold import MultiTask
@@ -37,30 +39,115 @@ def counted(model: MultiTask) -> list[int]:
 
 
 METHODS = {
-    "hard sharing": (tfold.HardSharing(), 1),
-    "expandnet": (tfold.ExpandNet(rate=1.5), 1),
-    "repvgg": (tfold.RepVGG(), 1),
-    "head only": (tfold.HeadOnly(), 1),
-    "shared factors": (tfold.FTN(rank=2, sharing="shared", norm=False, stem=True), 1),
-    "own normalisation": (tfold.FTN(rank=2, sharing="shared"), 3),
-    "diagonals": (tfold.OverParameterised(), 3),
-    "own factors": (tfold.LoRA(rank=2, layers="convolution"), 3),
-    "routed": (tfold.Poly(rank=2, skills=2, layers="convolution"), 3),
-    "fine-tuning": (tfold.FineTuning(), 3),
+    "hard sharing": tfold.HardSharing(),
+    "expandnet": tfold.ExpandNet(rate=1.5),
+    "repvgg": tfold.RepVGG(),
+    "head only": tfold.HeadOnly(),
+    "shared factors": tfold.FTN(rank=2, sharing="shared", norm=False, stem=True),
+    "own normalisation": tfold.FTN(rank=2, sharing="shared"),
+    "diagonals": tfold.OverParameterised(),
+    "own factors": tfold.LoRA(rank=2, layers="convolution"),
+    "routed": tfold.Poly(rank=2, skills=2, layers="convolution"),
+    "fine-tuning": tfold.FineTuning(),
+    "later layers": tfold.FineTuning(frozen_stages=2),
 }
 
 
-@pytest.mark.parametrize(("method", "passes"), METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
-def test_each_output_is_the_task_s_own(method: Method, passes: int, training: bool) -> None:
+@pytest.mark.parametrize("rows", [1, 5])
+def test_each_output_is_the_task_s_own(method: Method, training: bool, rows: int) -> None:
     model = built(method)
-    x, seen = torch.randn(5, 3, 6, 6), counted(model)
+    x, seen = torch.randn(rows, 3, 6, 6), counted(model)
     model.train(training)
     every = model(x, task=["c", "a", "b"], broadcast=True)
     assert list(every) == ["c", "a", "b"]
-    assert len(seen) == passes
+    assert len(seen) == 1
     for name, output in every.items():
         torch.testing.assert_close(output, model(x, task=name))
+
+
+@pytest.mark.parametrize("stages", [0, 1, 2])
+def test_what_no_task_changes_is_computed_once(stages: int) -> None:
+    """Down to the first adapted layer's own weight; only what is added there is each task's."""
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)]
+    model = MultiTask(nn.Sequential(*layers), tfold.LoRA(rank=1, layers="convolution", frozen_stages=stages)).eval()
+    names = [f"task{n}" for n in range(6)]
+    for name in names:
+        model.add_task(name)
+    x = torch.randn(2, 3, 16, 16)
+
+    def work(task: str | list[str], **settings: bool) -> int:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(x, task=task, **settings)
+        return counter.get_total_flops()
+
+    model.execution = "factored"
+    pixels = 2 * 2 * 16 * 16
+    # All layers up to the first adapted one, that one included; the stem is left alone in any case.
+    once = pixels * 9 * (3 * 8 + max(stages, 1) * 8 * 8)
+    alone = work("task0")
+    assert alone > once > 0
+    assert work(names, broadcast=True) == once + 6 * (alone - once)
+
+
+class Stubborn(nn.Sequential):
+    """Looks at its numbers, which cannot be done for several tasks at once."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        y = super().forward(input)
+        return y if y.sum() > 0 else -y
+
+
+def test_a_network_that_looks_at_its_numbers_runs_task_after_task() -> None:
+    model = MultiTask(Stubborn(*network()), tfold.FTN(rank=2, stem=True), num_features=4)
+    for name in "ab":
+        model.add_task(name, head=2)
+    x = torch.randn(4, 3, 6, 6)
+    with pytest.warns(UserWarning, match="Stubborn runs tasks one after another, since one pass cannot serve several"):
+        every = model(x, task=["a", "b"], broadcast=True)
+    assert model["a"].sites["1"].own.tensors()["num_batches_tracked"] == 1  # the attempt left no trace
+    for name, output in every.items():
+        torch.testing.assert_close(output, model(x, task=name))
+    model(x, task=["a", "b"], broadcast=True)  # known now: no warning
+
+
+def test_bad_input_is_reported_as_for_one_task() -> None:
+    model, x = built(tfold.FTN(rank=2)), torch.randn(2, 5, 6, 6)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="to have 3 channels, but got 5 channels"):
+            model(x, task=["a", "b"], broadcast=True)
+    model(x[:, :3], task=["a", "b"], broadcast=True)
+
+
+def test_layers_that_are_recomputed() -> None:
+    """Hugging Face's switch is known; a checkpoint of one's own says what to do."""
+
+    class Recomputed(nn.Sequential):
+        gradient_checkpointing = False
+
+        def forward(self, input: Tensor) -> Tensor:
+            return checkpoint(super().forward, input, use_reentrant=False, context_fn=tfold.checkpoint_context)
+
+    model = MultiTask(Recomputed(*network()), tfold.FTN(rank=2, stem=True), num_features=4).eval()
+    for name in "ab":
+        model.add_task(name, head=2)
+    x = torch.randn(4, 3, 6, 6)
+    with pytest.raises(RuntimeError, match="run the tasks one by one"):
+        model(x, task=["a", "b"], broadcast=True)["a"].sum().backward()
+    model.backbone.gradient_checkpointing = True  # type: ignore[assignment]
+    model(x, task=["a", "b"], broadcast=True)["a"].sum().backward()
+
+
+def test_heads_of_one_pass_and_memory_formats_and_precisions() -> None:
+    model = built(tfold.FTN(rank=2))
+    x = torch.randn(3, 3, 6, 6).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        every = model(x, task=["a", "b"], broadcast=True)
+        for name, output in every.items():
+            torch.testing.assert_close(output, model(x, task=name), rtol=2e-2, atol=2e-2)
+    with torch.inference_mode():
+        assert model(x, task=["a", "b"], broadcast=True)["b"].shape == (3, 3)
 
 
 def test_gradients_are_those_of_the_tasks_one_by_one() -> None:
@@ -81,7 +168,7 @@ def test_tasks_of_different_methods_go_their_own_ways() -> None:
     model.eval()
     x, seen = torch.randn(2, 3, 6, 6), counted(model)
     every = model(x, task=["a", "d", "b", "e"], broadcast=True)
-    assert len(seen) == 2
+    assert len(seen) == 1
     assert every["d"].shape == (2, 4)  # the backbone's own output
     torch.testing.assert_close(every["e"], model(x, task="e"))
 
@@ -107,7 +194,7 @@ def test_bad_lists_are_refused(task: object, kind: type[Exception], said: str) -
         built(tfold.HeadOnly())(torch.randn(2, 3, 6, 6), task=task, broadcast=True)
 
 
-@pytest.mark.parametrize("method", [method for method, _ in METHODS.values()], ids=list(METHODS))
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_compiled_as_one_graph(method: Method) -> None:
     model, x = built(method), torch.randn(3, 3, 6, 6)
     with torch.no_grad():

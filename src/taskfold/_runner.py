@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from .layers import Execution, Selection, Site, Watch, ahead, selecting, set_mode, sites_of, skeleton
+from .layers import (
+    Execution,
+    Selection,
+    Site,
+    Watch,
+    ahead,
+    recomputes,
+    selecting,
+    set_mode,
+    sites_of,
+    skeleton,
+    spread,
+    statistics_of,
+)
 from .tasks import Task
 
 
@@ -51,6 +64,8 @@ class Runner:
         self.sites: list[Site] = []
         self.watch: Watch | None = None
         self.checked: set[str] = set()
+        self.shares: dict[bool, bool] = {}
+        """Whether one pass can serve several tasks that differ, in training and not, as far as it is known."""
 
     def network(self) -> nn.Module:
         if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
@@ -94,12 +109,64 @@ class Runner:
                 _report_unused(network, task)
         return output
 
+    def run_each(
+        self, tasks: Sequence[Task], training: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Any]:
+        """The same batch for each of several tasks: one pass, in which they part at the first layer that differs.
+
+        One after another while a compiler traces, where layers are recomputed, and where `torch.vmap` cannot follow.
+        """
+
+        def one_by_one() -> list[Any]:
+            return [self.run(Selection((task,), None, training), args, kwargs) for task in tasks]
+
+        known = self.shares.get(training)
+        if len(tasks) == 1 or known is False or torch.compiler.is_compiling():
+            return one_by_one()
+        if torch.is_grad_enabled() and recomputes(self.backbone):
+            return one_by_one()
+        undo = _Undo(tasks) if known is None else None
+        try:
+            together = Selection(tuple(tasks), None, training)
+            found = spread(len(tasks), lambda into: self.run(replace(together, spread=into), args, kwargs))
+            self.shares[training] = True
+            return found
+        except RuntimeError as error:
+            if undo is None:
+                raise
+            undo()
+            found = one_by_one()  # if the input is at fault, this says so
+            self.shares[training] = False
+            warnings.warn(
+                f"{type(self.backbone).__name__} runs tasks one after another, since one pass cannot serve several: "
+                f"{error}",
+                stacklevel=4,
+            )
+            return found
+
     def __getstate__(self) -> dict[str, Any]:
         return {"backbone": self.backbone, "paths": self.paths, "training": self.training, "execution": self.execution}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.forget()
+
+
+class _Undo:
+    """What a pass for these tasks writes, and puts back when called: statistics and the state of random numbers."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        held = [tensor for task in tasks for tensor in (*task.buffers(), *statistics_of(task).values())]
+        self.kept = [(tensor, tensor.detach().clone()) for tensor in held]
+        self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        for tensor, before in self.kept:
+            tensor.copy_(before)
+        torch.set_rng_state(self.random[0])
+        if self.random[1]:
+            torch.cuda.set_rng_state_all(self.random[1])
 
 
 def _report_unused(network: nn.Module, task: Task) -> None:

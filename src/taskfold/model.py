@@ -130,7 +130,7 @@ class MultiTask(nn.Module):
         made = build_head(head, lambda: self.num_features or feature_width(self.backbone), like)
         composition = chosen.compose(self.backbone)
         inventory = {key: self.inventory[key] for key in self.inventory}
-        sites = fit(composition, self.backbone, inventory, chosen.name)
+        sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)
         task = Task(name, chosen.as_json(), dict(sites), made, Info(tuple(labels), dict(preprocessing or {})))
         task.train(self.training)
         self._runner.adapt(sites)
@@ -257,8 +257,9 @@ class MultiTask(nn.Module):
         Args:
             args, kwargs: the backbone's inputs, batch first.
             task: a name; or a list of names, one per row.
-            broadcast: the list names tasks that each see the whole batch. Those whose backbones are the same, to the
-                last number (common weights, own heads), need one pass between them.
+            broadcast: the list names tasks that each see the whole batch. It passes once through the layers that all
+                of them leave alone, up to the first one that some task changes; tasks whose backbones are the same
+                (common weights, own heads) need one pass between them.
 
         Returns:
             For a name the task's output, `[B, outputs]`. For a list: a list with the output of each row (heads may
@@ -280,8 +281,9 @@ class MultiTask(nn.Module):
 
     def _broadcast(self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         outputs: dict[str, Any] = {}
-        for group in of_one_network([self[name] for name in names]):
-            output = self._runner.run(Selection(group[:1], None, self.training), args, kwargs)
+        groups = list(of_one_network([self[name] for name in names]))
+        found = self._runner.run_each([group[0] for group in groups], self.training, args, kwargs)
+        for group, output in zip(groups, found, strict=True):
             features = output if all(task.head is None for task in group) else self.features(output)
             outputs |= {task.name: output if task.head is None else output_of(task, features) for task in group}
         return {name: outputs[name] for name in names}

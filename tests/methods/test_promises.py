@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from taskfold import MultiTask
 from taskfold.layers import STATISTICS, goes_by_rows, inventory_of, kinds_of, statistics_of
 from taskfold.methods import names
 
-from .cases import CASES, EVERY, NETWORKS, Case
+from .cases import ATTENTION, CASES, EVERY, NETWORKS, Case
 
 everywhere = pytest.mark.parametrize(("case", "network"), EVERY, ids=[f"{case}-{net}" for case, net in EVERY])
 
@@ -140,6 +141,66 @@ def test_a_mixed_batch_is_the_tasks_one_by_one(case: Case, network: str) -> None
             torch.testing.assert_close(mixed[n], model(x, task=name)[n], rtol=1e-4, atol=1e-4)
         alone = model(x, task=["a"] * 4)
         assert torch.equal(torch.stack(alone), model(x, task="a"))
+
+
+Ways = Callable[[MultiTask, Tensor], dict[str, Tensor]]
+ROWS = ["b", "a", "a", "b", "a", "b", "a"]
+
+
+def _alone(model: MultiTask, x: Tensor) -> dict[str, Tensor]:
+    return {name: model(x, task=name) for name in "ab"}
+
+
+def _broadcast(model: MultiTask, x: Tensor) -> dict[str, Tensor]:
+    return model(x, task=["a", "b"], broadcast=True)
+
+
+def _alone_rows(model: MultiTask, x: Tensor) -> dict[str, Tensor]:
+    return {name: model(x[[n for n, row in enumerate(ROWS) if row == name]], task=name) for name in "ab"}
+
+
+def _mixed_rows(model: MultiTask, x: Tensor) -> dict[str, Tensor]:
+    found = model(x, task=ROWS)
+    return {name: torch.stack([y for y, row in zip(found, ROWS, strict=True) if row == name]) for name in "ab"}
+
+
+DENSE = ("over-parameterised", "expandnet")
+SMALL = [
+    (case, network)
+    for case, network in EVERY
+    if network in ATTENTION
+    or (network == "resnet18" and case.method.name not in DENSE)
+    or (network == "efficientnet-lite0" and case.method == tfold.FTN(rank=3, init="xavier", alpha=1.0))
+]
+"""Without what takes most of a minute in double precision."""
+
+
+@pytest.mark.parametrize(("case", "network"), SMALL, ids=[f"{case}-{net}" for case, net in SMALL])
+def test_several_tasks_at_once_are_the_tasks_one_by_one(case: Case, network: str) -> None:
+    """In value, in gradient and in running statistics; no dropout, which would draw other numbers."""
+    first = built(case, network, "a", "b").double()
+    for module in first.backbone.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+
+    def learned(run: Ways, training: bool) -> tuple[dict[str, Tensor], ...]:
+        model = copy.deepcopy(first).train(training)
+        found = run(model, images(7).double())
+        sum(output.square().mean() for output in found.values()).backward()  # type: ignore[union-attr]
+        gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+        return found, gradients, dict(model.named_buffers())
+
+    for together, alone, training in (
+        (_broadcast, _alone, False),
+        (_broadcast, _alone, True),
+        (_mixed_rows, _alone_rows, True),
+    ):
+        for wanted, made in zip(learned(alone, training), learned(together, training), strict=True):
+            assert wanted.keys() == made.keys()
+            for key, tensor in wanted.items():
+                torch.testing.assert_close(made[key], tensor, rtol=1e-4, atol=1e-5)
 
 
 def _no_bank(model: MultiTask) -> str | None:

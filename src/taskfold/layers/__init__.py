@@ -10,10 +10,12 @@ from ._own import Everything, Norms, Own, OwnState, Rest
 from ._selection import Groups, Selection, current, selecting
 from ._sites import Composition, Site, SiteState, fit
 from ._skeleton import set_mode, sites_of, skeleton
+from ._spread import spread
+from ._stages import stages
 from ._stand_in import stand_in
 from ._standing import STATISTICS, grouped, groups_of_bank, inventory_of, kinds_of, statistics_of
 from ._update import Update, WeightUpdate, updates_of
-from ._watch import Watch
+from ._watch import Watch, recomputes
 from ._where import Convolutions, Linears, Patterns, Target, View, Weights, Where, matches, writes_text
 
 __all__ = [
@@ -57,10 +59,13 @@ __all__ = [
     "kinds_of",
     "matches",
     "padded",
+    "recomputes",
     "selecting",
     "set_mode",
     "sites_of",
     "skeleton",
+    "spread",
+    "stages",
     "stand_in",
     "statistics_of",
     "updates_of",

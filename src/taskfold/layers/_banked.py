@@ -158,6 +158,11 @@ _LAST = re.compile(r"(LayerNorm|\w*RMSNorm|RmsNorm|T5LayerNorm)(Fp32)?$")
 """Names of layers that normalise the last axis, scale it and do nothing else; timm and Hugging Face have their own."""
 
 
+def has_statistics(module: nn.Module) -> bool:
+    """Whether it normalises by what it has seen, which training changes."""
+    return isinstance(module, _BatchNorm)
+
+
 def goes_by_rows(module: nn.Module) -> bool:
     """Whether a normalisation can run, in evaluation, with other tensors for each row of a batch."""
     if isinstance(module, _BatchNorm):

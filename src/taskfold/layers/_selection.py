@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,7 @@ from ._forms import Execution
 if TYPE_CHECKING:
     from ..tasks import Task
     from ._sites import Site
+    from ._spread import Spread
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,18 @@ class Groups:
     back: Tensor | None = None
 
     @property
+    def pays(self) -> bool:
+        """Whether to bring the rows of each task together: there are two or more of each, on average."""
+        return sum(self.sizes) >= 2 * len(self.sizes)
+
+    @property
     def alike(self) -> bool:
         """Equally many rows of each task."""
         return len(set(self.sizes)) == 1
 
     @classmethod
-    def of(cls, rows: list[int], tasks: int, device: torch.device) -> Groups | None:
-        """From the task of each row; None where tasks have fewer than two rows each, on average."""
-        if len(rows) < 2 * tasks:
-            return None
+    def of(cls, rows: list[int], tasks: int, device: torch.device) -> Groups:
+        """From the task of each row."""
         sizes = tuple(rows.count(n) for n in range(tasks))
         order = sorted(range(len(rows)), key=rows.__getitem__)
         if order == list(range(len(rows))):
@@ -68,10 +72,11 @@ class Selection:
         tasks: the distinct tasks.
         rows: `[B]` index into `tasks`, one per row of the batch; None: the single task serves every row.
         training: whether the pass trains (a task's own normalisation then uses batch statistics).
-        groups: how to bring the rows of each task together, if that pays; None: it does not.
+        groups: how to bring the rows of each task together; None: the single task serves every row.
         made: bottlenecks that were made ahead, by layer and name of the update there.
         execution: how layers run their updates.
         banked: how layers run a batch whose rows come from a bank, by path; None: they do not, and `tasks` says how.
+        spread: every row is for all of the tasks; None: it is for the one that `rows` says.
     """
 
     tasks: tuple[Task, ...]
@@ -81,10 +86,20 @@ class Selection:
     made: Mapping[tuple[str, str], Bottleneck] = field(default_factory=dict)
     execution: Execution = "auto"
     banked: Mapping[str, Callable[[Site, Tensor], Tensor]] | None = None
+    spread: Spread | None = None
+
+    def of_all(self, rows: int, device: torch.device) -> Selection:
+        """For the rows of all tasks, `[T · rows]`, one task after another."""
+        index = torch.arange(len(self.tasks), device=device).repeat_interleave(rows)
+        return replace(self, rows=index, groups=Groups((rows,) * len(self.tasks)), spread=None)
 
     def size(self, x: Tensor) -> int:
         """Rows of the batch, at a layer whose input is `x`."""
         return len(x) if self.rows is None else len(self.rows)
+
+    def groups_at(self, x: Tensor) -> Groups | None:
+        """The groups of rows at a layer whose input is `x`."""
+        return self.groups and self.groups.scaled(len(x) // self.size(x))
 
     def row_index(self, x: Tensor, layer: str) -> Tensor:
         """The task of each row of a layer's input `x`; windows or beams of one row keep its task.

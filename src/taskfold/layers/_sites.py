@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from ..factors import Bottleneck, Ranked
 from ..tasks import Task
-from ._banked import BankedNorm, goes_by_rows
+from ._banked import BankedNorm, goes_by_rows, has_statistics
 from ._branches import Branched, Branches
 from ._execute import is_grouped, joined, run
 from ._forms import form_at
@@ -21,8 +22,11 @@ from ._linearity import is_additive
 from ._own import Own, OwnState
 from ._rows import Rows, beside_rows, dense_rows, draws_per_row, factors_of
 from ._selection import Selection, current, selecting
+from ._spread import Arguments
+from ._stages import frozen
 from ._stand_in import stand_in
-from ._standing import Inventory
+from ._standing import Inventory, standing
+from ._trained_norm import trained_by_rows, trains_by_rows
 from ._update import Logits, Place, Update, WeightUpdate
 from ._where import UNITS
 
@@ -97,8 +101,26 @@ class Composition:
     branched: tuple[Branched, ...] = ()
 
 
-def fit(composition: Composition, network: nn.Module, inventory: Inventory, prefix: str) -> dict[str, SiteState]:
-    """The state of a new task at every module of `network` that the method touches."""
+def fit(
+    composition: Composition, network: nn.Module, inventory: Inventory, prefix: str, frozen_stages: int = 0
+) -> dict[str, SiteState]:
+    """The state of a new task at every module of `network` that the method touches, past the first stages.
+
+    Raises:
+        ValueError: some part of the method finds nothing, or all of it lies in those stages, or there are fewer.
+    """
+    before, known = frozen(network, frozen_stages), set(inventory)
+    every = _fit(composition, network, inventory, prefix)
+    sites = {path: state for path, state in every.items() if path not in before}
+    if every and not sites:
+        raise ValueError(f"frozen_stages={frozen_stages} leaves nothing to adapt in {type(network).__name__}; lower it")
+    held = {key for state in sites.values() for key, _ in standing(state)}
+    for key in set(inventory) - known - held:
+        del inventory[key]
+    return sites
+
+
+def _fit(composition: Composition, network: nn.Module, inventory: Inventory, prefix: str) -> dict[str, SiteState]:
     sites: dict[str, SiteState] = {}
     made: dict[str, set[str]] = {}
     logits: Logits = {}
@@ -115,6 +137,10 @@ def fit(composition: Composition, network: nn.Module, inventory: Inventory, pref
         for path, state in own.fit(network, made, inventory, prefix):
             sites.setdefault(path, SiteState()).own = state
     return sites
+
+
+States = list[SiteState | None]
+"""Of one module, one for each task; None: that task leaves it alone."""
 
 
 class Site:
@@ -139,13 +165,36 @@ class Site:
         states = [self._state(task) for task in selection.tasks]
         if all(state is None for state in states):
             return self.plain(*args, **kwargs)
+        if selection.spread is not None:
+            return selection.spread.call(partial(self._of_all, states, selection), self._bound(args, kwargs))
         if selection.rows is None and not self._draws_per_row(states[0]):
             return self._one(states[0], selection, args, kwargs)
+        return self._by_rows(states, selection, args, kwargs)
+
+    def _by_rows(self, states: States, selection: Selection, args: tuple, kwargs: dict, alike: object = None) -> object:
+        """A batch whose rows each have their own task; `alike`: the module's plain output, if it is known."""
         if self._runs_beside(states):
-            return self._beside_rows(states, selection, *args)  # type: ignore[arg-type]
-        if goes_by_rows(self.module) and not selection.training:
-            return self._norm_rows(states, selection, *args)  # type: ignore[arg-type]
+            return self._beside_rows(states, selection, alike, *args, *kwargs.values())  # type: ignore[arg-type]
+        if goes_by_rows(self.module) and not (selection.training and has_statistics(self.module)):
+            return self._norm_rows(states, selection, *args, *kwargs.values())  # type: ignore[arg-type]
+        own = [{} if state is None else state.own_tensors() for state in states]
+        if selection.training and trains_by_rows(self.module, own):
+            x = _first(args, kwargs)
+            if groups := selection.groups_at(x):
+                return trained_by_rows(self.module, own, groups, x)
         return self._split(states, selection, args, kwargs)
+
+    def _of_all(
+        self, states: States, selection: Selection, tasks: int, every: Arguments, single: Arguments | None
+    ) -> object:
+        """Rows of all tasks; `single`: the same rows once, where tasks do not differ yet."""
+        first = _first(*every)
+        with selecting(alone := selection.of_all(len(first) // tasks, first.device)):
+            alike = None
+            if single is not None and self._runs_beside(states):
+                y: Tensor = self.plain(*single[0], **single[1])  # type: ignore[assignment]
+                alike = y.expand(tasks, *y.shape).flatten(0, 1)
+            return self._by_rows(states, alone, *every, alike)
 
     def _state(self, task: Task) -> SiteState | None:
         state = task.sites.get(self.path)
@@ -177,13 +226,13 @@ class Site:
     def _draws_per_row(self, state: SiteState | None) -> bool:
         return state is not None and draws_per_row(list(state.views().values()))
 
-    def _runs_beside(self, states: list[SiteState | None]) -> bool:
+    def _runs_beside(self, states: States) -> bool:
         return self.additive and all(state is None or state.beside for state in states)
 
-    def _beside_rows(self, states: list[SiteState | None], selection: Selection, x: Tensor) -> Tensor:
+    def _beside_rows(self, states: States, selection: Selection, alike: Tensor | None, x: Tensor) -> Tensor:
         index = selection.row_index(x, self.path)
-        groups = selection.groups and selection.groups.scaled(len(x) // selection.size(x))
-        y: Tensor = self.plain(x)  # type: ignore[assignment]
+        groups = groups if (groups := selection.groups_at(x)) and groups.pays else None
+        y: Tensor = self.plain(x) if alike is None else alike  # type: ignore[assignment]
         names = dict.fromkeys(name for state in states if state for name in state.views())
         views = {name: [state and state.views().get(name) for state in states] for name in names}
         drawn, parts = any(map(draws_per_row, views.values())), []
@@ -203,7 +252,7 @@ class Site:
             y = beside_rows(self.module, factors, rows, x, y)
         return y
 
-    def _norm_rows(self, states: list[SiteState | None], selection: Selection, x: Tensor) -> Tensor:
+    def _norm_rows(self, states: States, selection: Selection, x: Tensor) -> Tensor:
         """Normalisation in evaluation: the tensors of each row's task."""
         made = [{} if state is None else BankedNorm.read(self.module, state) for state in states]
         norm = BankedNorm(self.path, {name: tuple(tensor.shape) for one in made for name, tensor in one.items()})
@@ -211,17 +260,19 @@ class Site:
         index = selection.row_index(x, self.path)
         return norm.run({name: torch.stack([one[name] for one in whole])[index] for name in norm.shapes}, self, x)
 
-    def _split(self, states: list[SiteState | None], selection: Selection, args: tuple, kwargs: dict) -> object:
+    def _bound(self, args: tuple, kwargs: dict) -> Arguments:
+        """Arguments by their names, as far as the module's forward names them; a single one as it is."""
+        if len(args) == 1 and not kwargs:
+            return args, kwargs
+        found = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).arguments
+        named = {name: value for name, value in found.items() if name not in ("self", "args", "kwargs")}
+        return found.get("args", ()), {**named, **found.get("kwargs", {})}
+
+    def _split(self, states: States, selection: Selection, args: tuple, kwargs: dict) -> object:
         """Any module, any number of batched arguments: the rows of each task by themselves."""
-        kwargs = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).arguments
-        kwargs.pop("self", None)
-        named, extra = (
-            {k: v for k, v in kwargs.items() if k not in ("args", "kwargs")},
-            kwargs.get("kwargs", {}),
-        )
-        args, kwargs = kwargs.get("args", ()), {**named, **extra}
+        args, kwargs = self._bound(args, kwargs)
         self._check_batch_first(kwargs)
-        first = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+        first = _first(args, kwargs)
         index = selection.row_index(first, self.path)
         parts, order = [], []
         for n, (task, state) in enumerate(zip(selection.tasks, states, strict=True)):
@@ -248,6 +299,10 @@ class Site:
 
 def _has_bottleneck(update: WeightUpdate) -> bool:
     return isinstance(update.factorisation, Ranked) and update.factorisation.has_bottleneck
+
+
+def _first(args: tuple, kwargs: dict) -> Tensor:
+    return next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
 
 
 def _taker(rows: Tensor, size: int) -> Callable[[object], object]:

@@ -79,7 +79,8 @@ def check_bank(key: str, bank: nn.ParameterDict, wanted: Mapping[str, tuple[int,
         )
 
 
-def _standing(task: nn.Module) -> Iterator[Bank]:
+def standing(task: nn.Module) -> Iterator[Bank]:
+    """The banks that a task, or its state at one module, stands on, by their keys."""
     for module in task.modules():
         if isinstance(module, Standing) and module.shared is not None:
             yield module.shared
@@ -87,12 +88,12 @@ def _standing(task: nn.Module) -> Iterator[Bank]:
 
 def inventory_of(task: nn.Module) -> dict[str, nn.Parameter]:
     """The shared leaves that a task stands on, as `<inventory key>:<leaf>`; empty if all it has is its own."""
-    return {f"{key}:{name}": leaf for key, bank in _standing(task) for name, leaf in bank.items()}
+    return {f"{key}:{name}": leaf for key, bank in standing(task) for name, leaf in bank.items()}
 
 
 def kinds_of(task: nn.Module) -> dict[str, str]:
     """The group of each of them: `factors`, `norm`, or `statistics`, which are no parameters."""
-    return {f"{key}:{name}": group for key, bank in _standing(task) for name, group in groups_of_bank(bank).items()}
+    return {f"{key}:{name}": group for key, bank in standing(task) for name, group in groups_of_bank(bank).items()}
 
 
 def statistics_of(task: nn.Module) -> dict[str, nn.Parameter]:

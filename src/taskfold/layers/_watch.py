@@ -8,6 +8,12 @@ from torch import nn
 
 _OWN_BUSINESS = frozenset(nn.Module().__dict__)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_SWITCHES = ("gradient_checkpointing", "grad_checkpointing")  # Hugging Face's, and timm's
+
+
+def recomputes(network: nn.Module) -> bool:
+    """Whether a switch of its modules says that layers are computed again in the backward pass."""
+    return any(getattr(module, switch, False) is True for module in network.modules() for switch in _SWITCHES)
 
 
 class Watch:

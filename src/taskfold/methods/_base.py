@@ -15,8 +15,15 @@ from ..layers import Composition
 
 @dataclasses.dataclass(frozen=True)
 class Method(ABC):
-    """Factorisation × sharing × where × extras, by name and settings. Fields are the settings."""
+    """Factorisation × sharing × where × extras, by name and settings. Fields are the settings.
 
+    Args:
+        frozen_stages: the first stages of the network, and what comes before them, stay as they are in every task:
+            tasks on one batch (`broadcast=True`) run them once between them. A ResNet's are `layer1` to `layer4`, a
+            transformer's its blocks.
+    """
+
+    frozen_stages: int = dataclasses.field(default=0, kw_only=True)
     name: ClassVar[str]
 
     @property
@@ -29,6 +36,8 @@ class Method(ABC):
             value, kind = getattr(self, field.name), str(field.type)
             if kind == "bool" and not isinstance(value, bool):
                 raise ValueError(f"{field.name} must be true or false, found {value!r}")
+            if field.name == "frozen_stages" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+                raise ValueError(f"frozen_stages must be a number of stages, 0 or more, found {value!r}")
             if kind == "Patterns" and not _is_patterns(value):
                 raise ValueError(f"{field.name} must be a pattern of layer names or a list of them, found {value!r}")
         _ = self.parts
@@ -43,7 +52,7 @@ class Method(ABC):
         Raises:
             ValueError: a setting does not exist.
         """
-        known = [field.name for field in dataclasses.fields(self)]
+        known = [field.name for field in sorted(dataclasses.fields(self), key=lambda field: field.kw_only is True)]
         for key in settings:
             if key not in known:
                 raise ValueError(f"method {self.name!r} has no setting {key!r}; settings: {', '.join(known) or 'none'}")

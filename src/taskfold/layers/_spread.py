@@ -1,0 +1,172 @@
+"""Several tasks on one batch: what none of them changes runs once.
+
+The network runs under `torch.vmap` over tasks. A tensor gets its axis of tasks at the first layer that one of them
+changes; what comes before, and whatever else does not depend on such a layer, is computed as for one task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+_PLAIN = (NoneType, bool, int, float, str, torch.dtype, torch.device)
+_TENSOR = object()
+
+
+class NotSharedError(RuntimeError):
+    """A network does something that cannot be done for several tasks at once."""
+
+
+def spread(tasks: int, run: Callable[[Spread], Any]) -> list[Any]:
+    """The output of one pass for each of several tasks.
+
+    Args:
+        tasks: how many.
+        run: the pass, which gives the layers what it is given.
+
+    Raises:
+        NotSharedError: the output holds what is no tensor, number or name.
+        RuntimeError: `torch.vmap` cannot follow the network.
+    """
+    rest: list[Any] = []
+
+    def once(which: Tensor) -> tuple[Tensor, ...]:
+        spreading = Spread(which)
+        try:
+            with _Attention(spreading):
+                output = run(spreading)
+        finally:
+            spreading.runs = False
+        leaves, form = tree_flatten(output)
+        if odd := next((leaf for leaf in leaves if not isinstance(leaf, (Tensor, *_PLAIN))), None):
+            raise NotSharedError(f"it puts out a {type(odd).__name__}")
+        rest[:] = _without_tensors(leaves), form
+        return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+    stacked = torch.vmap(once, randomness="same")(torch.arange(tasks))
+    leaves, form = rest
+    return [_filled(leaves, form, [tensor[n] for tensor in stacked]) for n in range(tasks)]
+
+
+class Spread:
+    """A pass for several tasks, at the layers.
+
+    Args:
+        which: the number of the task, as `vmap` sees it.
+
+    Attributes:
+        runs: it is not over.
+        differs: a layer has made tasks differ.
+    """
+
+    def __init__(self, which: Tensor) -> None:
+        self.which, self.runs, self.differs = which, True, False
+
+    def call(self, function: Callable[[int, Arguments, Arguments | None], Any], arguments: Arguments) -> Any:
+        """Call a function that knows about tasks with the rows of all of them, one task after another.
+
+        Args:
+            function: gets the number of tasks, the arguments of all tasks (`[B, …]` becomes `[T·B, …]`), and those of
+                a single one where tasks do not differ yet. Tensors with a first axis of another size than the first
+                one's serve all rows, and stay.
+
+        Raises:
+            NotSharedError: the pass is over: a checkpoint recomputes this part of it.
+        """
+        if not self.runs:
+            raise NotSharedError(
+                "gradient checkpointing cannot recompute a pass that several tasks share; run the tasks one by one"
+            )
+        self.differs = True
+        leaves, form = tree_flatten(arguments)
+        others, rest = _without_tensors(leaves), list[Any]()
+
+        def run(tasks: int, axes: Sequence[int | None], tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            batch = tensors[0].shape[0 if axes[0] is None or axes[0] else 1]
+            wide = [_rows(tensor, axis, tasks, batch) for tensor, axis in zip(tensors, axes, strict=True)]
+            single = None if any(axis is not None for axis in axes) else _filled(others, form, tensors)
+            output, shape = tree_flatten(function(tasks, _filled(others, form, wide), single))
+            rest[:] = _without_tensors(output), shape
+            return tuple(leaf.unflatten(0, (tasks, -1)) for leaf in output if isinstance(leaf, Tensor))
+
+        made = _OfAllTasks.apply(run, self.which, *(leaf for leaf in leaves if isinstance(leaf, Tensor)))
+        kept, shape = rest
+        return _filled(kept, shape, made)  # type: ignore[arg-type]
+
+
+class _OfAllTasks(torch.autograd.Function):
+    """A function that is called outside `vmap`, where its tensors have their axis of tasks."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(run: Callable[..., Any], which: Tensor, *tensors: Tensor) -> Any:
+        raise NotSharedError("the pass runs outside vmap")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None: ...
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        run, _, *tensors = args
+        made = run(info.batch_size, in_dims[2:], tensors)
+        return made, (0,) * len(made)
+
+
+class _Attention(TorchFunctionMode):
+    """Attention of all tasks in one call: `vmap` has no rule for the CPU's kernel, and would call it for each."""
+
+    def __init__(self, spreading: Spread) -> None:
+        super().__init__()
+        self.spreading = spreading
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        arguments = args, dict(kwargs or {})
+        if self.spreading.differs and func is F.scaled_dot_product_attention:
+            return self.spreading.call(lambda _, every, __: func(*every[0], **every[1]), arguments)
+        if self.spreading.differs and func is F.multi_head_attention_forward:
+            return self._torch_attention(*arguments)
+        return func(*arguments[0], **arguments[1])
+
+    def _torch_attention(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """That of `nn.MultiheadAttention`, which calls the kernel out of sight; its batch is the second axis."""
+        weights, hidden, mask = args[3:], kwargs.get("key_padding_mask"), kwargs.get("attn_mask")
+        if args[0].dim() != 3 or (mask is not None and mask.dim() == 3):
+            return F.multi_head_attention_forward(*args, **kwargs)
+
+        def attend(_: int, every: Arguments, __: Arguments | None) -> Any:
+            *inputs, rows = every[0]
+            swapped = (tensor.transpose(0, 1) for tensor in inputs)
+            y, scores = F.multi_head_attention_forward(*swapped, *weights, **kwargs | {"key_padding_mask": rows})
+            return y.transpose(0, 1), scores
+
+        inputs = (*(tensor.transpose(0, 1) for tensor in args[:3]), hidden)
+        y, scores = self.spreading.call(attend, (inputs, {}))
+        return y.transpose(0, 1), scores
+
+
+def _rows(tensor: Tensor, axis: int | None, tasks: int, batch: int) -> Tensor:
+    if axis is not None:
+        return tensor.movedim(axis, 0).flatten(0, 1)
+    serves_all = not tensor.dim() or len(tensor) != batch
+    return tensor if serves_all else tensor.expand(tasks, *tensor.shape).flatten(0, 1)
+
+
+def _without_tensors(leaves: Sequence[Any]) -> list[Any]:
+    return [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+
+
+def _filled(leaves: Sequence[Any], form: Any, tensors: Sequence[Tensor]) -> Any:
+    """The tree again, with tensors where it had some."""
+    following = iter(tensors)
+    return tree_unflatten([next(following) if leaf is _TENSOR else leaf for leaf in leaves], form)
