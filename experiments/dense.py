@@ -28,7 +28,7 @@ parser.add_argument("--rooms", type=Path, help="folder of the rooms; default: th
 asked = parser.parse_args()
 
 plan = dense_plan(asked.plan, seeds=tuple(asked.seeds), compare="all")
-rooms = bench(plan, asked.rooms)
+rooms = bench(plan, asked.rooms, f"dense-{asked.plan}")
 for seed in asked.seeds:
     for contender in plan.contenders:
         if not asked.only or contender.label in asked.only:

@@ -22,10 +22,13 @@ def say(text: str) -> None:
     print(f"{time.perf_counter() - started:6.0f} s  {text}", flush=True)
 
 
-def bench(plan: DensePlan, rooms: Path | None) -> DenseBench:
-    """The rooms, rendered if they are not there yet (about a quarter of an hour)."""
+def bench(plan: DensePlan, rooms: Path | None, folder: str) -> DenseBench:
+    """The rooms, rendered if they are not there yet (about a quarter of an hour).
+
+    The networks that others stand on lie beside the folder of the runs.
+    """
     torch.set_num_threads(1)
-    return DenseBench(plan, rooms, RUNS / "dense-networks", say=say)
+    return DenseBench(plan, rooms, RUNS / f"{folder}-networks", say=say)
 
 
 def run(with_rooms: DenseBench, folder: str, contender: DenseContender, seed: int, name: str = "") -> None:

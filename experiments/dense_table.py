@@ -34,7 +34,7 @@ seeds = tuple(sorted({one["seed"] for one in found}))
 plan = dense_plan(asked.plan, seeds=seeds, compare="all")
 found.sort(key=lambda one: (order.index(one["label"]), one["seed"]))
 document = dense_document(
-    bench(plan, asked.rooms),
+    bench(plan, asked.rooms, name),
     found,
     title=f"{plan.network} on rendered rooms: three tasks, {len(order)} ways to train them",
     command=f"python experiments/dense.py --plan {asked.plan}",
