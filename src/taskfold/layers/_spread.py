@@ -47,7 +47,7 @@ def spread(tasks: int, run: Callable[[Spread], Any]) -> list[Any]:
             spreading.runs = False
         leaves, form = tree_flatten(output)
         if odd := next((leaf for leaf in leaves if not isinstance(leaf, (Tensor, *_PLAIN))), None):
-            raise NotSharedError(f"it puts out a {type(odd).__name__}")
+            raise NotSharedError(f"it puts out a {type(odd).__name__} (of language models: use_cache=False)")
         rest[:] = _without_tensors(leaves), form
         return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
