@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from taskfold import FTN, LoRA, MultiTask
+from taskfold.layers import _depthwise, _execute
 from taskfold.layers._forms import Form, Load
 
 FORMS = get_args(Form)
@@ -181,3 +182,33 @@ def test_forms_by_layer_and_refused_names() -> None:
             model.execution = wrong  # type: ignore[assignment]
     with pytest.raises(ValueError, match="choose one of auto, factored, merged, materialised"):
         MultiTask(nn.Linear(2, 2), execution="dense")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_wide_depthwise_layers_are_torch_s_own(monkeypatch: pytest.MonkeyPatch, bias: bool, training: bool) -> None:
+    """Gradients of gradients, of several losses at once, and under torch.func; what is asked for and nothing else."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 5, stride=2, padding=2, groups=4, bias=bias), nn.BatchNorm2d(4)]
+    model = MultiTask(nn.Sequential(*layers), FTN(rank=2, init="normal")).double().train(training)
+    model.add_task("a")
+    model.double()
+    x = torch.randn(2, 3, 12, 11, dtype=torch.float64, requires_grad=True)
+    wanted = list(model["a"].parameters())
+    steps: list[int] = []
+    step = _depthwise.weight_gradient
+    monkeypatch.setattr(_depthwise, "weight_gradient", lambda *args: steps.append(1) or step(*args))
+
+    def found() -> list[Tensor]:
+        y = model(x, task="a").flatten(1)
+        (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        penalty = torch.autograd.grad(first.square().sum(), wanted, retain_graph=True, allow_unused=True)
+        several = torch.stack([torch.full_like(y, n).cos() for n in range(3)])
+        at_once = torch.autograd.grad(y, wanted, several, is_grads_batched=True, retain_graph=True)
+        plain = torch.autograd.grad((y * y.detach().cos()).sum(), [x, *wanted])
+        return [tensor for tensor in (*penalty, *at_once, *plain) if tensor is not None]
+
+    ours = found()
+    assert steps
+    monkeypatch.setattr(_execute, "is_wide", lambda *_: False)
+    torch.testing.assert_close(ours, found())

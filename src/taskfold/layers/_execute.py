@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck
+from ._depthwise import depthwise, is_wide
 from ._forms import Form, Load
 from ._kernel import Geometry, updated
 from ._stand_in import stand_in
@@ -48,10 +49,13 @@ def run(module: nn.Module, own: Mapping[str, Tensor], factors: Bottleneck, x: Te
     form = "materialised" if is_grouped(module) else wanted or _cheapest(module, factors, x, trains)
     weight: Tensor = own.get("weight", module.weight)  # type: ignore[assignment]
     walk = Geometry.of(module)
+    bias: Tensor | None = own.get("bias", module.bias)  # type: ignore[assignment]
     if form == "materialised" or (form == "merged" and (walk is None or not trains)):
-        return stand_in(module, {**own, "weight": factors.onto(weight)}).forward(x)
+        whole = factors.onto(weight)
+        if trains and is_wide(module, x) and not _traced():
+            return depthwise(module, x, whole, bias)  # type: ignore[arg-type]
+        return stand_in(module, {**own, "weight": whole}).forward(x)
     if walk is not None and trains and not weight.requires_grad and not _traced():
-        bias: Tensor | None = own.get("bias", module.bias)  # type: ignore[assignment]
         return updated(walk, x, weight, bias, factors, merged=form == "merged")
     y: Tensor = stand_in(module, own).forward(x)
     return beside(module, factors, x, y)

@@ -31,10 +31,10 @@ class Geometry:
 
     @classmethod
     def of(cls, module: nn.Module) -> Geometry | None:
-        """Of a layer that runs torch's own forward; None: one that this step cannot stand for."""
+        """Of a layer that runs torch's own forward; None: one that another step cannot stand for."""
         if isinstance(module, nn.Linear):
             return cls() if type(module).forward is nn.Linear.forward else None
-        if not isinstance(module, nn.Conv2d) or module.groups > 1 or module.padding_mode != "zeros":
+        if not isinstance(module, nn.Conv2d) or module.padding_mode != "zeros":
             return None
         kind = type(module)
         if kind.forward is not nn.Conv2d.forward or kind._conv_forward is not nn.Conv2d._conv_forward:
