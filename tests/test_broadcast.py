@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import taskfold as tfold
-from taskfold import MultiTask
+from taskfold import MultiTask, _runner
 from taskfold.methods import Method
 
 
@@ -53,6 +53,13 @@ METHODS = {
 }
 
 
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass, whether that is faster or not."""
+    monkeypatch.setattr(_runner, "worth_sharing", lambda *_: True)
+
+
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @pytest.mark.parametrize("rows", [1, 5])
@@ -65,6 +72,16 @@ def test_each_output_is_the_task_s_own(method: Method, training: bool, rows: int
     assert len(seen) == 1
     for name, output in every.items():
         torch.testing.assert_close(output, model(x, task=name))
+
+
+@pytest.mark.parametrize(
+    ("rows", "stages", "passes"), [(1, 0, 1), (2, 0, 3), (2, 1, 1)], ids=["one row", "from the start", "later"]
+)
+def test_one_pass_where_it_pays(rows: int, stages: int, passes: int) -> None:
+    model = built(tfold.FTN(rank=2, stem=True, frozen_stages=stages))
+    seen = counted(model)
+    model(torch.randn(rows, 3, 6, 6), task=list("abc"), broadcast=True)
+    assert len(seen) == passes
 
 
 @pytest.mark.parametrize("stages", [0, 1, 2])
@@ -99,6 +116,7 @@ class Stubborn(nn.Sequential):
         return y if y.sum() > 0 else -y
 
 
+@pytest.mark.usefixtures("always")
 def test_a_network_that_looks_at_its_numbers_runs_task_after_task() -> None:
     model = MultiTask(Stubborn(*network()), tfold.FTN(rank=2, stem=True), num_features=4)
     for name in "ab":
@@ -113,13 +131,14 @@ def test_a_network_that_looks_at_its_numbers_runs_task_after_task() -> None:
 
 
 def test_bad_input_is_reported_as_for_one_task() -> None:
-    model, x = built(tfold.FTN(rank=2)), torch.randn(2, 5, 6, 6)
+    model, x = built(tfold.FTN(rank=2)), torch.randn(1, 5, 6, 6)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="to have 3 channels, but got 5 channels"):
             model(x, task=["a", "b"], broadcast=True)
     model(x[:, :3], task=["a", "b"], broadcast=True)
 
 
+@pytest.mark.usefixtures("always")
 def test_layers_that_are_recomputed() -> None:
     """Hugging Face's switch is known; a checkpoint of one's own says what to do."""
 
@@ -161,6 +180,7 @@ def test_gradients_are_those_of_the_tasks_one_by_one() -> None:
     torch.testing.assert_close(gradients(True), gradients(False))
 
 
+@pytest.mark.usefixtures("always")
 def test_tasks_of_different_methods_go_their_own_ways() -> None:
     model = built(tfold.HardSharing())
     model.add_task("d", method=tfold.HeadOnly())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .layers import (
     Execution,
@@ -24,6 +24,7 @@ from .layers import (
     skeleton,
     spread,
     statistics_of,
+    worth_sharing,
 )
 from .tasks import Task
 
@@ -114,7 +115,8 @@ class Runner:
     ) -> list[Any]:
         """The same batch for each of several tasks: one pass, in which they part at the first layer that differs.
 
-        One after another while a compiler traces, where layers are recomputed, and where `torch.vmap` cannot follow.
+        One after another where that is faster (tasks differ from the first layers on, and there is more than one row),
+        while a compiler traces, where layers are recomputed, and where `torch.vmap` cannot follow.
         """
 
         def one_by_one() -> list[Any]:
@@ -124,6 +126,9 @@ class Runner:
         if len(tasks) == 1 or known is False or torch.compiler.is_compiling():
             return one_by_one()
         if torch.is_grad_enabled() and recomputes(self.backbone):
+            return one_by_one()
+        changed = {path for task in tasks for path in task.sites}
+        if not worth_sharing(self.backbone, changed, rows_of(args, kwargs)):
             return one_by_one()
         undo = _Undo(tasks) if known is None else None
         try:
@@ -150,6 +155,11 @@ class Runner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.forget()
+
+
+def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Rows of a batch, by its first tensor."""
+    return next((len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim()), 1)
 
 
 class _Undo:

@@ -10,7 +10,7 @@ from ._own import Everything, Norms, Own, OwnState, Rest
 from ._selection import Groups, Selection, current, selecting
 from ._sites import Composition, Site, SiteState, fit
 from ._skeleton import set_mode, sites_of, skeleton
-from ._spread import spread
+from ._spread import spread, worth_sharing
 from ._stages import stages
 from ._stand_in import stand_in
 from ._standing import STATISTICS, grouped, groups_of_bank, inventory_of, kinds_of, statistics_of
@@ -69,5 +69,6 @@ __all__ = [
     "stand_in",
     "statistics_of",
     "updates_of",
+    "worth_sharing",
     "writes_text",
 ]

@@ -88,6 +88,10 @@ class Selection:
     banked: Mapping[str, Callable[[Site, Tensor], Tensor]] | None = None
     spread: Spread | None = None
 
+    def of_one(self, task: Task) -> Selection:
+        """For rows that all have one of the tasks."""
+        return Selection((task,), None, self.training, execution=self.execution)
+
     def of_all(self, rows: int, device: torch.device) -> Selection:
         """For the rows of all tasks, `[T · rows]`, one task after another."""
         index = torch.arange(len(self.tasks), device=device).repeat_interleave(rows)

@@ -280,7 +280,7 @@ class Site:
             if not len(rows):
                 continue
             mine = {k: v if k == "attn_mask" else tree_map(_taker(rows, len(first)), v) for k, v in kwargs.items()}
-            with selecting(alone := Selection((task,), None, selection.training)):
+            with selecting(alone := selection.of_one(task)):
                 parts.append(self._one(state, alone, tree_map(_taker(rows, len(first)), args), mine))
             order.append(rows)
         back = torch.cat(order).argsort()

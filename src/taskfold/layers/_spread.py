@@ -6,23 +6,46 @@ changes; what comes before, and whatever else does not depend on such a layer, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 _PLAIN = (NoneType, bool, int, float, str, torch.dtype, torch.device)
 _TENSOR = object()
+SHARED = 0.2
+"""Of the network's layers, from which on it pays."""
 
 
 class NotSharedError(RuntimeError):
     """A network does something that cannot be done for several tasks at once."""
+
+
+def worth_sharing(network: nn.Module, changed: Collection[str], rows: int) -> bool:
+    """Whether one pass for several tasks takes less time than a pass for each.
+
+    With one row it does, since calls cost more than numbers. With more it does where tasks leave a good part alone: the
+    rows of all tasks lie further apart in memory than those of one.
+
+    Args:
+        network: the backbone.
+        changed: the modules that some of the tasks change.
+        rows: of the batch.
+    """
+    if rows == 1:
+        return True
+    layers, before = 0, None
+    for name, module in network.named_modules():
+        if before is None and name in changed:
+            before = layers
+        layers += isinstance(module, (nn.Conv2d, nn.Linear))
+    return before is None or before >= SHARED * layers
 
 
 def spread(tasks: int, run: Callable[[Spread], Any]) -> list[Any]:
@@ -41,7 +64,7 @@ def spread(tasks: int, run: Callable[[Spread], Any]) -> list[Any]:
     def once(which: Tensor) -> tuple[Tensor, ...]:
         spreading = Spread(which)
         try:
-            with _Attention(spreading):
+            with _ByRows(spreading):
                 output = run(spreading)
         finally:
             spreading.runs = False
@@ -121,8 +144,10 @@ class _OfAllTasks(torch.autograd.Function):
         return made, (0,) * len(made)
 
 
-class _Attention(TorchFunctionMode):
-    """Attention of all tasks in one call: `vmap` has no rule for the CPU's kernel, and would call it for each."""
+class _ByRows(TorchFunctionMode):
+    """Functions of all tasks in one call, for which `vmap` has no rule: it would call them for each, and complain."""
+
+    FUNCTIONS = frozenset({F.scaled_dot_product_attention, F.max_unpool1d, F.max_unpool2d, F.max_unpool3d})
 
     def __init__(self, spreading: Spread) -> None:
         super().__init__()
@@ -132,7 +157,7 @@ class _Attention(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         arguments = args, dict(kwargs or {})
-        if self.spreading.differs and func is F.scaled_dot_product_attention:
+        if self.spreading.differs and func in self.FUNCTIONS:
             return self.spreading.call(lambda _, every, __: func(*every[0], **every[1]), arguments)
         if self.spreading.differs and func is F.multi_head_attention_forward:
             return self._torch_attention(*arguments)
