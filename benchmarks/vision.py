@@ -2,6 +2,7 @@
 
     python benchmarks/vision.py --json vision.json         ResNet-18 and -50, ViT-Ti; about eight minutes
     python benchmarks/vision.py --quick                    ResNet-18 alone, three rounds
+    python benchmarks/vision.py --network vit_tiny_patch16_224      training and inference of one network
     python benchmarks/vision.py --full                     more networks, 10,000 tasks in a bank; half an hour
 
 On one thread. Contestants take turns; a time is divided by the reference's in the same turn, and tables show medians of
@@ -49,6 +50,8 @@ def main() -> None:
         return rounds(steps, options.rounds, options.seconds)
 
     networks = FULL if options.full else QUICK if options.quick else NETWORKS
+    if options.network:
+        networks = [(name, rows) for name, rows in FULL if name == options.network]
     peaks: dict[str, dict[str, float]] = {}
     for network, rows in networks if options.memory else ():  # all before the clock starts
         peaks[network] = {name: peak_elsewhere(__file__, network, rows, 224, name) for name in trained(network)}
@@ -57,6 +60,8 @@ def main() -> None:
         steps = {name: training(network, rows, 224, name) for name in trained(network)}
         table(f"training step, {network}, {rows} × 224²", LIMIT, timed(steps), peaks.get(network, {}))
         table(f"inference, {network}, {rows} × 224²", PLAIN, timed(inference(network, rows, 224)))
+    if options.network:
+        return
     for network, size in MIXED[:1] if options.quick else MIXED:
         table(f"32 rows of 32 tasks, {network}, {size}²", PLAIN, timed(mixed.timm(network, 32, size)))
     if not options.quick:
@@ -75,6 +80,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = asked(__doc__, quick="ResNet-18 alone, three rounds", rounds=30, seconds=20.0)
     parser.add_argument("--full", action="store_true", help="more networks, 10,000 tasks in a bank")
+    parser.add_argument(
+        "--network", choices=[name for name, _ in FULL], help="training and inference of this one alone"
+    )
     options = parser.parse_args()
     if options.quick:
         options.rounds = min(options.rounds, 3)

@@ -34,7 +34,7 @@ SWEPT: dict[str, dict[str, tuple[Rates, Rates]]] = {
         "over-parameterised": ((), (1e-2, 3e-2, 1e-1)),
     },
     "frozen": {
-        "single task": ((3e-4, 1e-3, 3e-3), ()),
+        "single task": ((3e-4, 1e-3, 3e-3, 1e-2), ()),
         "FTN R=10": ((3e-3, 1e-2, 3e-2), ()),
         "decoder + norm": ((3e-3, 1e-2, 3e-2), ()),
         "decoder only": ((3e-3, 1e-2, 3e-2), ()),

@@ -112,18 +112,18 @@ def _from_scratch() -> list[DenseContender]:
     ]
 
 
-def _on_frozen(ranks: tuple[int, ...]) -> list[DenseContender]:
-    """Tasks that join a network which has learned segmentation, one by one."""
-    common: Mapping[str, Any] = {"apart": True, "frozen": "segmentation", "lr": 1e-2}
+def _on_frozen(ranks: tuple[int, ...], without: float = 1e-2) -> list[DenseContender]:
+    """Tasks that join a network which has learned segmentation, one by one; `without`: the rate without factors."""
+    common: Mapping[str, Any] = {"apart": True, "frozen": "segmentation"}
     return [
-        DenseContender("decoder only", HeadOnly(), **common),
-        DenseContender("decoder + norm", HeadNorm(), **common),
-        *(DenseContender(f"FTN R={rank}", FTN(rank=rank), **common) for rank in ranks),
+        DenseContender("decoder only", HeadOnly(), lr=without, **common),
+        DenseContender("decoder + norm", HeadNorm(), lr=without, **common),
+        *(DenseContender(f"FTN R={rank}", FTN(rank=rank), lr=1e-2, **common) for rank in ranks),
     ]
 
 
 def dense_contenders() -> dict[str, DenseContender]:
-    """All methods on SegNet, by label. Learning rates: by validation loss, `experiments/dense_rates.py`."""
+    """All methods on SegNet, by label. Learning rates, here and on other networks: `experiments/dense_rates.py`."""
     return {one.label: one for one in [*_from_scratch(), *_on_frozen((10,))]}
 
 
@@ -143,7 +143,7 @@ def dense_plan(size: Size = "demo", *, seeds: tuple[int, ...] = (0,), compare: C
     known = dense_contenders()
     chosen = tuple(known.values()) if compare == "all" else tuple(known[label] for label in DEFAULT)
     if size == "frozen":
-        own = (_single(), *_on_frozen((1, 10, 20, 30)))
+        own = (replace(_single(), lr=1e-2), *_on_frozen((1, 10, 20, 30), without=3e-2))
         settings = {"encoder": "resnet18", "width": 64, "dropout": 0.1}
         return DensePlan(own, seeds, network="deeplab", settings=settings)
     if size == "full":
