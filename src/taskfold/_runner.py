@@ -127,8 +127,7 @@ class Runner:
             return one_by_one()
         if torch.is_grad_enabled() and recomputes(self.backbone):
             return one_by_one()
-        changed = {path for task in tasks for path in task.sites}
-        if not worth_sharing(self.backbone, changed, rows_of(args, kwargs)):
+        if not worth_sharing(self.backbone, [task.sites for task in tasks], _rows_of(args, kwargs)):
             return one_by_one()
         undo = _Undo(tasks) if known is None else None
         try:
@@ -157,7 +156,7 @@ class Runner:
         self.forget()
 
 
-def rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+def _rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """Rows of a batch, by its first tensor."""
     return next((len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim()), 1)
 

@@ -6,16 +6,16 @@ as long as for twice three.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._kernel import Geometry
+from ._kernel import Geometry, Grads, differentiable
 
 COLUMNS = 3
-Grads = tuple[Tensor | None, ...]
 
 
 def is_wide(module: nn.Module, x: Tensor) -> bool:
@@ -45,13 +45,11 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> Grads:  # type: ignore[override]
-        x, weight, bias = ctx.saved_tensors
+        inputs = list(ctx.saved_tensors)
+        x, weight, _ = inputs
         walk, wanted = ctx.walk, ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # a gradient of this gradient will be asked for
-            y = walk.run(x, weight, bias, groups=len(weight))
-            asked = [tensor for tensor, want in zip((x, weight, bias), wanted, strict=True) if want]
-            found = iter(torch.autograd.grad(y, asked, gy, create_graph=True))
-            return *(next(found) if want else None for want in wanted), None
+            return *differentiable(gy, inputs, wanted, partial(walk.run, groups=len(weight))), None
         gx = walk.gradients(gy, x, weight, (True, False), len(weight))[0] if wanted[0] else None
         gw = weight_gradient(walk, gy, x, weight) if wanted[1] else None
         return gx, gw, gy.sum((0, 2, 3)) if wanted[2] else None, None

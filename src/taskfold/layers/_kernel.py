@@ -7,7 +7,9 @@ R channels, and the input's from one layer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -118,7 +120,7 @@ class _Updated(torch.autograd.Function):
         *inputs, u, z = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:6]
         if torch.is_grad_enabled():  # a gradient of this gradient will be asked for
-            return *_differentiable(gy, inputs, wanted, ctx.walk), None, None
+            return *differentiable(gy, inputs, wanted, partial(_whole, ctx.walk)), None, None
         x, weight, _, up, down, spatial = inputs
         gz, gx = thin(up.mT, gy), None
         g_up = outer(z, gy).mT
@@ -131,12 +133,15 @@ class _Updated(torch.autograd.Function):
         return gx if ctx.merged else added, None, g_bias, g_up, g_down, g_spatial, None, None
 
 
-def _differentiable(gy: Tensor, inputs: list[Tensor], wanted: tuple[bool, ...], walk: Geometry) -> Grads:
-    x, weight, bias, *factors = inputs
-    y = walk.run(x, Bottleneck(*factors).onto(weight), bias)
+def differentiable(gy: Tensor, inputs: list[Tensor], wanted: tuple[bool, ...], run: Callable[..., Tensor]) -> Grads:
+    """Gradients of a step, as a graph: the step again, as autograd knows it."""
     asked = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want]
-    found = iter(torch.autograd.grad(y, asked, gy, create_graph=True))
+    found = iter(torch.autograd.grad(run(*inputs), asked, gy, create_graph=True))
     return tuple(next(found) if want else None for want in wanted)
+
+
+def _whole(walk: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None, *factors: Tensor) -> Tensor:
+    return walk.run(x, Bottleneck(*factors).onto(weight), bias)
 
 
 def updated(

@@ -6,7 +6,7 @@ changes; what comes before, and whatever else does not depend on such a layer, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
@@ -27,7 +27,7 @@ class NotSharedError(RuntimeError):
     """A network does something that cannot be done for several tasks at once."""
 
 
-def worth_sharing(network: nn.Module, changed: Collection[str], rows: int) -> bool:
+def worth_sharing(network: nn.Module, changed: Sequence[Container[str]], rows: int) -> bool:
     """Whether one pass for several tasks takes less time than a pass for each.
 
     With one row it does, since calls cost more than numbers. With more it does where tasks leave a good part alone: the
@@ -35,14 +35,14 @@ def worth_sharing(network: nn.Module, changed: Collection[str], rows: int) -> bo
 
     Args:
         network: the backbone.
-        changed: the modules that some of the tasks change.
+        changed: the modules that each of the tasks changes.
         rows: of the batch.
     """
     if rows == 1:
         return True
     layers, before = 0, None
     for name, module in network.named_modules():
-        if before is None and name in changed:
+        if before is None and any(name in one for one in changed):
             before = layers
         layers += isinstance(module, (nn.Conv2d, nn.Linear))
     return before is None or before >= SHARED * layers
