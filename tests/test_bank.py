@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import taskfold as tfold
 
@@ -86,6 +88,51 @@ def test_without_heads_the_backbones_output() -> None:
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(model.bank().outputs(x, task=["t2", "t0"]), model(x, task=["t2", "t0"]))
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["heads", "no heads"])
+@pytest.mark.parametrize("late", [True, False], ids=["later layers", "from the start"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_every_row_for_several_tasks(rows: int, late: bool, head: bool) -> None:
+    model = built(4, tfold.FTN(rank=2, stem=not late, frozen_stages=2 * late), head)
+    bank, x, passes = model.bank(), torch.randn(rows, 3, 8, 8), list[int]()
+    bank.backbone[0].register_forward_hook(lambda *_: passes.append(1))  # type: ignore[operator,union-attr]
+    with torch.no_grad():
+        found = bank.outputs(x, task=["t3", "t0", "t1"], broadcast=True)
+        assert list(found) == ["t3", "t0", "t1"]
+        assert len(passes) == (1 if late or rows == 1 else 3)
+        for name, output in found.items():
+            torch.testing.assert_close(output, model(x, task=name), rtol=1e-4, atol=1e-5)
+
+
+def test_what_no_task_in_the_bank_changes_is_computed_once() -> None:
+    model = built(4, tfold.LoRA(rank=2, layers="convolution", frozen_stages=2), head=False)
+    bank, x = model.bank(), torch.randn(2, 3, 8, 8)
+
+    def work(names: list[str]) -> int:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            bank.outputs(x, task=names, broadcast=True)
+        return counter.get_total_flops()
+
+    first = 2 * 2 * 6 * 6 * 9 * (3 * 4 + 4 * 6)  # two images through two convolutions of 3 × 3 kernels to 6 × 6
+    assert work(["t0", "t1", "t2"]) - first == 3 * (work(["t0"]) - first) > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda bank, x: bank.outputs(x, task=[]), ValueError, "the list of tasks is empty"),
+        (lambda bank, x: bank.outputs(x, task=[], broadcast=True), ValueError, "at least one name"),
+        (lambda bank, x: bank.outputs(x, task=["t0", "t0"], broadcast=True), ValueError, "none twice"),
+        (lambda bank, x: bank.outputs(x, task="t0"), TypeError, "must be a list of names, one per row, found 't0'"),
+        (lambda bank, x: bank.outputs(x, task="t0", broadcast=True), TypeError, "must be a list of names, found 't0'"),
+        (lambda bank, x: bank.outputs(x, task=["t0", "t1"]), ValueError, "lists 2 names for a batch of 4 rows"),
+        (lambda bank, x: bank.generate(x, task=["t0"] * 4), TypeError, "Sequential has no generate()"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(call: Callable[..., object], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=re.escape(said)):
+        call(built().bank(), torch.randn(4, 3, 8, 8))
 
 
 def test_moves_as_a_module_does() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -86,10 +88,10 @@ class Heads(nn.Module):
         made = torch.baddbmm(bias[:, :, None], weight, features.to(weight.dtype)[:, :, None])[:, :, 0]
         return made.masked_fill(missing, -torch.inf)
 
-    def trimmed(self, made: Tensor, rows: list[int]) -> list[Tensor]:
-        """Each row without what its head has not."""
+    def trimmed(self, made: Iterable[Tensor], rows: list[int]) -> list[Tensor]:
+        """Each output without what its head has not."""
         sizes = self.size.tolist()
-        return [one[: sizes[row]] for one, row in zip(made, rows, strict=True)]
+        return [one[..., : sizes[row]] for one, row in zip(made, rows, strict=True)]
 
 
 def room(table: Tensor, size: int) -> Tensor:

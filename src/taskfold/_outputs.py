@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from .layers import SiteState
@@ -25,6 +25,16 @@ def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Tens
     if found is None:
         raise ValueError(f"task lists {rows} names for a batch of {len(tensors[0])} rows; give one per row")
     return found
+
+
+def check_generates(backbone: nn.Module) -> None:
+    """A backbone that writes text.
+
+    Raises:
+        TypeError: it does not.
+    """
+    if not callable(getattr(backbone, "generate", None)):
+        raise TypeError(f"{type(backbone).__name__} has no generate(); load a language model with its output layer")
 
 
 def output_of(task: Task, features: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -111,28 +111,39 @@ class Runner:
         return output
 
     def run_each(
-        self, tasks: Sequence[Task], training: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        alone: Sequence[Selection],
+        together: Selection,
+        changed: Sequence[Container[str]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> list[Any]:
         """The same batch for each of several tasks: one pass, in which they part at the first layer that differs.
 
         One after another where that is faster (tasks differ from the first layers on, and there is more than one row),
         while a compiler traces, where layers are recomputed, and where `torch.vmap` cannot follow.
+
+        Args:
+            alone: each task by itself.
+            together: all of them.
+            changed: the modules that each of them changes.
+            args, kwargs: the backbone's inputs.
         """
 
         def one_by_one() -> list[Any]:
-            return [self.run(Selection((task,), None, training), args, kwargs) for task in tasks]
+            return [self.run(one, args, kwargs) for one in alone]
 
+        training = together.training
         known = self.shares.get(training)
-        if len(tasks) == 1 or known is False or torch.compiler.is_compiling():
+        if len(alone) == 1 or known is False or torch.compiler.is_compiling():
             return one_by_one()
         if torch.is_grad_enabled() and recomputes(self.backbone):
             return one_by_one()
-        if not worth_sharing(self.backbone, [task.sites for task in tasks], _rows_of(args, kwargs)):
+        if not worth_sharing(self.backbone, changed, _rows_of(args, kwargs)):
             return one_by_one()
-        undo = _Undo(tasks) if known is None else None
+        undo = _Undo(together.tasks) if known is None else None
         try:
-            together = Selection(tuple(tasks), None, training)
-            found = spread(len(tasks), lambda into: self.run(replace(together, spread=into), args, kwargs))
+            found = spread(len(alone), lambda into: self.run(replace(together, spread=into), args, kwargs))
             self.shares[training] = True
             return found
         except RuntimeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ._heads import Heads, room
+from ._outputs import batched, check_generates, names_of_all
 from ._runner import Runner
 from .layers import Banked, Selection, SiteState, is_additive, kind_of, padded
 from .tasks import Features, Task, pooled
@@ -107,9 +108,11 @@ class Bank(nn.Module):
         """The rows of tasks, `[B]`, as `forward` takes them.
 
         Raises:
-            ValueError: a task is not known.
+            ValueError: a task is not known, or the list is empty.
         """
         wanted = list(names)
+        if not wanted:
+            raise ValueError("the list of tasks is empty; give one name per row")
         for name in wanted:
             if name not in self.rows:
                 near = difflib.get_close_matches(str(name), list(self.rows), 1, cutoff=0.5)
@@ -123,15 +126,17 @@ class Bank(nn.Module):
 
     # Running
 
-    def forward(self, *args: Any, index: Tensor | None = None, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, index: Tensor | None = None, broadcast: bool = False, **kwargs: Any) -> Any:
         """Run a batch.
 
         Args:
             args, kwargs: the backbone's inputs, batch first; the index `[B]` last, or by name.
+            broadcast: the index `[T]` is of tasks that each see the whole batch, which passes once through the layers
+                that no task in the bank changes.
 
         Returns:
             `[B, outputs]`, outputs being those of the largest head, where a smaller one has -inf; without heads the
-            backbone's output.
+            backbone's output. With `broadcast` a list of these, one for each task.
 
         Raises:
             TypeError: the index is no tensor.
@@ -143,19 +148,43 @@ class Bank(nn.Module):
         if not isinstance(index, Tensor):
             raise TypeError(f"index must be a tensor of rows such as bank.index(names) gives, found {index!r}")
         numbers = self.numbers.index_select(0, index)
-        banked = {path: partial(self.layout[path].run, rows) for path, rows in self._views(numbers).items()}
-        output = self._runner.run(Selection((), None, False, banked=banked), tuple(inputs), kwargs)
-        return self.heads(self.features(output), index) if self.heads.used else output
+        together = self._selection(numbers, shared=broadcast)
+        if broadcast:
+            alone = [self._selection(row, shared=True) for row in numbers.split(1)]
+            found = self._runner.run_each(alone, together, [self.layout], tuple(inputs), kwargs)
+            rows = index.split(1)
+            return [self._said(output, row, shared=True) for output, row in zip(found, rows, strict=True)]
+        return self._said(self._runner.run(together, tuple(inputs), kwargs), index, shared=False)
 
-    def outputs(self, *args: Any, task: Sequence[str], **kwargs: Any) -> Any:
-        """The same by names: a list with the output of each row, as `MultiTask` gives it.
+    def outputs(self, *args: Any, task: Sequence[str], broadcast: bool = False, **kwargs: Any) -> Any:
+        """The same by names: a list with the output of each row, with `broadcast` a dict, as `MultiTask` gives them.
 
         Raises:
-            ValueError: a task is not known.
+            ValueError: a task is not known, there are not as many names as rows, or one is named twice.
+            TypeError: the names are no list.
         """
-        index = self.index(task)
+        if broadcast:
+            index = self.index(names := names_of_all(task))
+            made = self(*args, index=index, broadcast=True, **kwargs)
+            return dict(zip(names, self.heads.trimmed(made, index.tolist()) if self.heads.used else made, strict=True))
+        index = self._index_of_rows(task, args, kwargs)
         made = self(*args, index=index, **kwargs)
         return self.heads.trimmed(made, index.tolist()) if self.heads.used else made
+
+    def generate(self, *args: Any, task: Sequence[str], **kwargs: Any) -> Any:
+        """The backbone's own `generate` (Hugging Face language models), one task per row.
+
+        Args:
+            args, kwargs: as the backbone's `generate` takes them, beams included.
+            task: names, one per row of the input.
+
+        Raises:
+            TypeError: the backbone has no `generate`.
+            ValueError: as for `outputs`.
+        """
+        check_generates(self.backbone)
+        numbers = self.numbers.index_select(0, self._index_of_rows(task, args, kwargs))
+        return self._runner.run(self._selection(numbers, shared=False), args, kwargs, "generate")
 
     def train(self, mode: bool = True) -> Bank:
         """A bank only serves.
@@ -172,6 +201,27 @@ class Bank(nn.Module):
         super()._apply(fn, recurse)
         self._runner.renew()
         return self
+
+    def _index_of_rows(self, names: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+        if isinstance(names, str):
+            raise TypeError(f"task must be a list of names, one per row, found {names!r}")
+        index = self.index(names)
+        batched(args, kwargs, len(index))
+        return index
+
+    def _selection(self, numbers: Tensor, shared: bool) -> Selection:
+        """Rows of numbers for the rows of a batch; if shared, each for several."""
+        banked = {
+            path: partial(self.layout[path].run, rows, shared=shared) for path, rows in self._views(numbers).items()
+        }
+        return Selection((), None, False, banked=banked)
+
+    def _said(self, output: Any, index: Tensor, shared: bool) -> Any:
+        """What heads make of the backbone's output; the index has one place that is shared, or one for each row."""
+        if not self.heads.used:
+            return output
+        features = self.features(output)
+        return self.heads(features, index.expand(len(features)) if shared else index)
 
     # The table
 

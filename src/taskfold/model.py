@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ._folding import folded, without_batchnorm
-from ._outputs import batched, names_of_all, of_one_network, output_of, outputs_of_rows
+from ._outputs import batched, check_generates, names_of_all, of_one_network, output_of, outputs_of_rows
 from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
@@ -282,7 +282,9 @@ class MultiTask(nn.Module):
     def _broadcast(self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         outputs: dict[str, Any] = {}
         groups = list(of_one_network([self[name] for name in names]))
-        found = self._runner.run_each([group[0] for group in groups], self.training, args, kwargs)
+        together = Selection(tuple(group[0] for group in groups), None, self.training)
+        alone = [together.of_one(task) for task in together.tasks]
+        found = self._runner.run_each(alone, together, [task.sites for task in together.tasks], args, kwargs)
         for group, output in zip(groups, found, strict=True):
             features = output if all(task.head is None for task in group) else self.features(output)
             outputs |= {task.name: output if task.head is None else output_of(task, features) for task in group}
@@ -299,10 +301,7 @@ class MultiTask(nn.Module):
             TypeError: the backbone has no `generate`.
             ValueError: as for `forward`.
         """
-        if not callable(getattr(self.backbone, "generate", None)):
-            raise TypeError(
-                f"{type(self.backbone).__name__} has no generate(); load a language model with its output layer"
-            )
+        check_generates(self.backbone)
         return self._runner.run(self._selected(task, args, kwargs)[0], args, kwargs, "generate")
 
     def _selected(

@@ -219,7 +219,8 @@ def _no_bank(model: MultiTask) -> str | None:
 
 
 @everywhere
-def test_a_bank_is_the_tasks_one_by_one(case: Case, network: str) -> None:
+def test_a_bank_is_the_tasks_one_by_one(case: Case, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_runner, "worth_sharing", lambda *_: True)
     model = built(case, network, "a", "b")
     if refused := _no_bank(model):
         pytest.skip(refused)
@@ -228,6 +229,10 @@ def test_a_bank_is_the_tasks_one_by_one(case: Case, network: str) -> None:
     with torch.no_grad():
         for n, found in enumerate(bank.outputs(x, task=rows)):
             torch.testing.assert_close(found, model(x, task=rows[n])[n], rtol=1e-4, atol=1e-4)
+        for _ in range(2):  # in one pass; then one by one
+            for name, found in bank.outputs(x, task=["b", "a"], broadcast=True).items():
+                torch.testing.assert_close(found, model(x, task=name), rtol=1e-4, atol=1e-4)
+            monkeypatch.setattr(_runner, "worth_sharing", lambda *_: False)
 
 
 @everywhere

@@ -78,6 +78,7 @@ def test_a_mixed_batch_generates_what_each_folded_task_does(kind: str, method: s
         mine = {key: tensor[rows] for key, tensor in given.items()}
         expected[rows] = made.fold(name).generate(**mine, **settings)
     assert torch.equal(found, expected)
+    assert torch.equal(made.bank().generate(**given, task=TASKS, **settings), expected)
     if method != "lora-shared":
         assert not torch.equal(found[0], found[3])  # one text, two tasks
 

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..factors import Bottleneck, zero_pad
 from ._execute import is_grouped
 from ._own import is_norm
-from ._rows import beside_rows, weights_per_row
+from ._rows import Rows, beside_rows, weights_per_row
 from ._stand_in import stand_in
 
 if TYPE_CHECKING:
@@ -52,8 +52,11 @@ class Banked(ABC):
         """Those of a task that leaves the module alone."""
 
     @abstractmethod
-    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor) -> Tensor:
-        """The module's output where each row of the batch has tensors of its own, `[B, …]`."""
+    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor, shared: bool = False) -> Tensor:
+        """The module's output where each row of the batch has tensors of its own, `[B, …]`.
+
+        With `shared` there are fewer of these: each serves equally many rows, which lie side by side.
+        """
 
     def widened(self, found: Shapes) -> Shapes:
         """Shapes that hold both: what there is and what a new task brings.
@@ -93,9 +96,11 @@ class BankedFactors(Banked):
             for name, shape in self.shapes.items()
         }
 
-    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor) -> Tensor:
+    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor, shared: bool = False) -> Tensor:
         y: Tensor = site.plain(x)  # type: ignore[assignment]
-        return beside_rows(site.module, Bottleneck(rows["up"], rows["down"], rows.get("spatial")), None, x, y)
+        factors = Bottleneck(rows["up"], rows["down"], rows.get("spatial"))
+        places = Rows.side_by_side(len(factors.up), x) if shared else None
+        return beside_rows(site.module, factors, places, x, y)
 
 
 class BankedNorm(Banked):
@@ -109,7 +114,7 @@ class BankedNorm(Banked):
         tensors = dict(module.named_parameters()) | dict(module.named_buffers())
         return {name: tensors[name] for name in self.shapes}
 
-    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor) -> Tensor:
+    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor, shared: bool = False) -> Tensor:
         module = site.module
         if x.shape[0] != (held := next(iter(rows.values())).shape[0]):  # windows of a row are rows of their own here
             rows = {name: tensor.repeat_interleave(x.shape[0] // held, 0) for name, tensor in rows.items()}
@@ -144,13 +149,16 @@ class BankedWeight(Banked):
             return super().widened(found)
         return {**self.shapes, **found}
 
-    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor) -> Tensor:
-        y = weights_per_row(site.module, rows["weight"], x)
+    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor, shared: bool = False) -> Tensor:
+        each = len(x) // len(rows["weight"]) if shared else 1
+        y = weights_per_row(site.module, rows["weight"], x, each)
         bias: Tensor | None = rows.get("bias", site.module.bias)  # type: ignore[assignment]
         if bias is None:
             return y
         ones = [1] * (y.dim() - 2)
         lead = y.shape[0] if "bias" in rows else 1
+        if "bias" in rows and each > 1:
+            bias = bias.repeat_interleave(each, 0)
         return y + bias.reshape((lead, -1, *ones) if isinstance(site.module, nn.Conv2d) else (lead, *ones, y.shape[-1]))
 
 

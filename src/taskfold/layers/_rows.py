@@ -25,6 +25,12 @@ class Rows:
     index: Tensor
     groups: Groups | None
 
+    @classmethod
+    def side_by_side(cls, tasks: int, x: Tensor) -> Rows:
+        """Equally many rows of each task, one task after another."""
+        each = len(x) // tasks
+        return cls(torch.arange(tasks, device=x.device).repeat_interleave(each), Groups((each,) * tasks))
+
 
 def factors_of(module: nn.Module, updates: Updates, made: Bottleneck | None, rows: Rows) -> Bottleneck | None:
     """Of each task `[T, …]`, or of all alike; of each row where that is drawn. None: there are none."""
@@ -127,22 +133,22 @@ def _conv_rows(module: nn.Conv2d, rows: Bottleneck, x: Tensor, y: Tensor) -> Ten
     return _baddbmm(y.flatten(2), rows.up, z.flatten(2)).reshape(y.shape)
 
 
-def weights_per_row(module: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
-    """`[B, O, I, *kernel]` weights on a batch: one grouped convolution, or one batched product."""
+def weights_per_row(module: nn.Module, weights: Tensor, x: Tensor, each: int = 1) -> Tensor:
+    """`[B / each, O, I, *kernel]` weights on a batch `[B, …]`: one grouped convolution, or one batched product."""
     if not isinstance(module, nn.Conv2d):
         flat = x.reshape(weights.shape[0], -1, x.shape[-1])
         return torch.bmm(flat, weights.mT).reshape(*x.shape[:-1], -1)
-    return _grouped(module, weights, x, module.groups)
+    return _grouped(module, weights, x, module.groups, each)
 
 
-def _grouped(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int) -> Tensor:
-    """`[B, O, I/groups, *kernel]` weights, in the layer's geometry, on the rows of a batch."""
+def _grouped(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int, each: int = 1) -> Tensor:
+    """`[B / each, O, I/groups, *kernel]` weights, in the layer's geometry, on the rows of a batch."""
     if torch.compiler.is_exporting():
-        return _unfolded(module, weights, x, groups)
-    batch, out = weights.shape[:2]
-    wide = x.reshape(1, -1, *x.shape[2:])
-    z = like(module, weights.flatten(0, 1), batch * out, groups=batch * groups).forward(wide)
-    return z.reshape(batch, out, *z.shape[2:])
+        return _unfolded(module, weights if each == 1 else weights.repeat_interleave(each, 0), x, groups)
+    held, out = weights.shape[:2]
+    wide = x.unflatten(0, (-1, each)).transpose(0, 1).flatten(1, 2)
+    z = like(module, weights.flatten(0, 1), held * out, groups=held * groups).forward(wide)
+    return z.unflatten(1, (-1, out)).transpose(0, 1).flatten(0, 1)
 
 
 def _unfolded(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int) -> Tensor:

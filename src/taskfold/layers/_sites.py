@@ -160,8 +160,7 @@ class Site:
         selection = current()
         self.ran = True
         if selection.banked is not None:
-            found = selection.banked.get(self.path)
-            return self.plain(*args, **kwargs) if found is None else found(self, *args, *kwargs.values())  # type: ignore[arg-type]
+            return self._of_bank(selection, args, kwargs)
         states = [self._state(task) for task in selection.tasks]
         if all(state is None for state in states):
             return self.plain(*args, **kwargs)
@@ -170,6 +169,16 @@ class Site:
         if selection.rows is None and not self._draws_per_row(states[0]):
             return self._one(states[0], selection, args, kwargs)
         return self._by_rows(states, selection, args, kwargs)
+
+    def _of_bank(self, selection: Selection, args: tuple, kwargs: dict) -> object:
+        assert selection.banked is not None
+        run = selection.banked.get(self.path)
+        if run is None:
+            return self.plain(*args, **kwargs)
+        if selection.spread is None:
+            return run(self, *args, *kwargs.values())  # type: ignore[arg-type]
+        # Rows of one task lie side by side, as windows of one row do.
+        return selection.spread.call(lambda _, every, __: run(self, _first(*every)), (args, kwargs))
 
     def _by_rows(self, states: States, selection: Selection, args: tuple, kwargs: dict, alike: object = None) -> object:
         """A batch whose rows each have their own task; `alike`: the module's plain output, if it is known."""
