@@ -282,16 +282,12 @@ class Bank(nn.Module):
 
     def _views(self, numbers: Tensor) -> dict[str, dict[str, Tensor]]:
         """What rows `[B, …]` hold, by path and name."""
-        views: dict[str, dict[str, Tensor]] = {}
-        offset = 0
-        for path, one in self.layout.items():
-            mine = {}
-            for name, shape in one.shapes.items():
-                size = prod(shape)
-                mine[name] = numbers[:, offset : offset + size].unflatten(1, shape)
-                offset += size
-            views[path] = mine
-        return views
+        sizes = [prod(shape) for one in self.layout.values() for shape in one.shapes.values()]
+        parts = iter(numbers.split(sizes, 1))
+        return {
+            path: {name: next(parts).unflatten(1, shape) for name, shape in one.shapes.items()}
+            for path, one in self.layout.items()
+        }
 
     def _next(self) -> int:
         """A new place at the end."""

@@ -67,9 +67,9 @@ class Geometry:
         if spatial is not None:
             u = thin(down, x)
             return u, self.run(u, spatial[:, None], groups=len(spatial))
-        return (thin(down, self._seen(x)) if down.dim() == 2 else self.run(x, down),)
+        return (thin(down, self.seen(x)) if down.dim() == 2 else self.run(x, down),)
 
-    def _seen(self, x: Tensor) -> Tensor:
+    def seen(self, x: Tensor) -> Tensor:
         """The positions that a kernel of one position walks over."""
         if self.stride is None or self.stride == (1, 1):
             return x
@@ -87,8 +87,8 @@ class Geometry:
                 if self.stride in (None, (1, 1)):
                     gx = plus_(gx, down.mT, gz)
                 else:
-                    self._seen(gx).add_(thin(down.mT, gz))
-            return outer(gz, self._seen(x)), None, gx
+                    self.seen(gx).add_(thin(down.mT, gz))
+            return outer(gz, self.seen(x)), None, gx
         more, gd = self.gradients(gz, x, down, (gx is not None, True))
         return gd, None, None if gx is None else gx.add_(more)
 

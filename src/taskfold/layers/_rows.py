@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..factors import Bottleneck
 from ._execute import beside, like, may_write, reduced
+from ._kernel import Geometry
 from ._selection import Groups
 from ._update import WeightUpdate, bottlenecks, stacked
 from ._where import as_update
@@ -127,6 +128,8 @@ def _conv_rows(module: nn.Conv2d, rows: Bottleneck, x: Tensor, y: Tensor) -> Ten
     batch, rank = x.shape[0], rows.rank
     if rows.spatial is None:
         z = weights_per_row(module, rows.down, x)
+    elif module.kernel_size == (1, 1):  # a number for each channel
+        z = weights_per_row(module, rows.down[..., None, None] * rows.spatial[:, :, None], x)
     else:
         z = torch.bmm(rows.down, x.flatten(2)).reshape(batch, rank, *x.shape[2:])
         z = _grouped(module, rows.spatial[:, :, None], z, rank)
@@ -138,6 +141,10 @@ def weights_per_row(module: nn.Module, weights: Tensor, x: Tensor, each: int = 1
     if not isinstance(module, nn.Conv2d):
         flat = x.reshape(weights.shape[0], -1, x.shape[-1])
         return torch.bmm(flat, weights.mT).reshape(*x.shape[:-1], -1)
+    walk = Geometry.of(module)
+    if walk and walk.padding == (0, 0) and module.kernel_size == (1, 1) and module.groups == each == 1:
+        seen = walk.seen(x)
+        return torch.bmm(weights.flatten(2), seen.flatten(2)).unflatten(2, seen.shape[2:])
     return _grouped(module, weights, x, module.groups, each)
 
 
