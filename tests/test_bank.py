@@ -121,10 +121,10 @@ def test_what_no_task_in_the_bank_changes_is_computed_once() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
-        (lambda bank, x: bank.outputs(x, task=[]), ValueError, "the list of tasks is empty"),
+        (lambda bank, x: bank.outputs(x, task=[]), ValueError, "task is an empty list"),
         (lambda bank, x: bank.outputs(x, task=[], broadcast=True), ValueError, "at least one name"),
         (lambda bank, x: bank.outputs(x, task=["t0", "t0"], broadcast=True), ValueError, "none twice"),
-        (lambda bank, x: bank.outputs(x, task="t0"), TypeError, "must be a list of names, one per row, found 't0'"),
+        (lambda bank, x: bank.outputs(x, task="t0"), TypeError, "list of names, one per row, found 't0'"),
         (lambda bank, x: bank.outputs(x, task="t0", broadcast=True), TypeError, "must be a list of names, found 't0'"),
         (lambda bank, x: bank.outputs(x, task=["t0", "t1"]), ValueError, "lists 2 names for a batch of 4 rows"),
         (lambda bank, x: bank.generate(x, task=["t0"] * 4), TypeError, "Sequential has no generate()"),
@@ -133,6 +133,47 @@ def test_what_no_task_in_the_bank_changes_is_computed_once() -> None:
 def test_lists_that_do_not_fit_are_refused(call: Callable[..., object], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=re.escape(said)):
         call(built().bank(), torch.randn(4, 3, 8, 8))
+
+
+class Table(nn.Module):
+    """A layer that sees positions, as many as there are rows, and none of the batch."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.table, self.out = nn.Linear(2, 6), nn.Linear(6, 4)
+        self.register_buffer("places", torch.randn(rows, 8, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x * self.table(self.places).sum((0, 1)))
+
+
+@pytest.mark.parametrize("places", [1, 4, 8])
+def test_layers_that_see_no_rows_are_refused(places: int) -> None:
+    model = tfold.MultiTask(Table(places), tfold.LoRA(rank=1)).eval()
+    for name in "ab":
+        model.add_task(name)
+    for run in (model, model.bank().outputs):
+        with pytest.raises(ValueError, match=f"layer 'table' got {places} rows for a mixed batch of 4"):
+            run(torch.randn(4, 6), task=list("abba"))
+    alone = tfold.MultiTask(Table(places), tfold.LoRA(rank=1, targets="out", init="normal")).eval()
+    for name in "ab":
+        alone.add_task(name)
+    x = torch.randn(4, 6)
+    for n, row in enumerate(alone.bank().outputs(x, task=list("abba"))):
+        torch.testing.assert_close(row, alone(x, task="abba"[n])[n])
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "said"),
+    [
+        (torch.zeros(2, dtype=torch.long), ValueError, "lists 2 names for a batch of 4 rows"),
+        (torch.zeros(4), TypeError, "index must be a tensor of rows"),
+        ([0, 1, 2, 0], TypeError, "index must be a tensor of rows"),
+    ],
+)
+def test_an_index_that_does_not_fit_is_refused(index: object, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        built().bank()(torch.randn(4, 3, 8, 8), index=index)
 
 
 def test_moves_as_a_module_does() -> None:

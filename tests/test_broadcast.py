@@ -47,6 +47,7 @@ METHODS = {
     "own normalisation": tfold.FTN(rank=2, sharing="shared"),
     "diagonals": tfold.OverParameterised(),
     "own factors": tfold.LoRA(rank=2, layers="convolution"),
+    "factors alone": tfold.FTN(rank=2, norm=False),
     "routed": tfold.Poly(rank=2, skills=2, layers="convolution"),
     "fine-tuning": tfold.FineTuning(),
     "later layers": tfold.FineTuning(frozen_stages=2),
@@ -63,15 +64,17 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @pytest.mark.parametrize("rows", [1, 5])
-def test_each_output_is_the_task_s_own(method: Method, training: bool, rows: int) -> None:
+@pytest.mark.parametrize("gradients", [True, False], ids=["gradients", "none"])
+def test_each_output_is_the_task_s_own(method: Method, training: bool, rows: int, gradients: bool) -> None:
     model = built(method)
     x, seen = torch.randn(rows, 3, 6, 6), counted(model)
     model.train(training)
-    every = model(x, task=["c", "a", "b"], broadcast=True)
-    assert list(every) == ["c", "a", "b"]
-    assert len(seen) == 1
-    for name, output in every.items():
-        torch.testing.assert_close(output, model(x, task=name))
+    with torch.set_grad_enabled(gradients):  # without them numbers are added in place
+        every = model(x, task=["c", "a", "b"], broadcast=True)
+        assert list(every) == ["c", "a", "b"]
+        assert len(seen) == 1
+        for name, output in every.items():
+            torch.testing.assert_close(output, model(x, task=name))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,54 @@ def test_a_network_that_looks_at_its_numbers_runs_task_after_task() -> None:
     for name, output in every.items():
         torch.testing.assert_close(output, model(x, task=name))
     model(x, task=["a", "b"], broadcast=True)  # known now: no warning
+
+
+class Attending(nn.Module):
+    """A mask of positions that has as many rows as a batch may have."""
+
+    num_features = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.q, self.out = nn.Linear(4, 8), nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.q(self.stem(x)).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        seen = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+        return self.out(nn.functional.scaled_dot_product_attention(q, k, v, seen).transpose(1, 2).flatten(2))[:, -1]
+
+
+@pytest.mark.usefixtures("always")
+def test_a_mask_of_positions_has_no_rows() -> None:
+    torch.manual_seed(0)
+    model = MultiTask(Attending(), tfold.LoRA(rank=2, targets=("q", "out"), init="normal")).eval()
+    for name in "ab":
+        model.add_task(name)
+    for rows in (3, 5, 1):
+        x = torch.randn(rows, 5, 4)
+        for name, output in model(x, task=["a", "b"], broadcast=True).items():
+            torch.testing.assert_close(output, model(x, task=name))
+
+
+def test_attention_whose_batch_comes_second_runs_task_after_task() -> None:
+    class Second(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.transpose(0, 1)
+            return self.attention(x, x, x)[0].transpose(0, 1)
+
+    torch.manual_seed(0)
+    model = MultiTask(Second(), tfold.LoRA(rank=2, init="normal")).eval()
+    for name in "ab":
+        model.add_task(name)
+    x = torch.randn(1, 5, 8)
+    with pytest.warns(UserWarning, match="Second runs tasks one after another.*batch_first=True"):
+        every = model(x, task=["a", "b"], broadcast=True)
+    for name, output in every.items():
+        torch.testing.assert_close(output, model(x, task=name))
 
 
 def test_bad_input_is_reported_as_for_one_task() -> None:

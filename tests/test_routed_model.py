@@ -169,7 +169,7 @@ def test_rows_are_those_of_the_batch_not_of_what_serves_all_of_it() -> None:
     torch.testing.assert_close(found[1], model(positions=positions, inputs=x(), task="b")[1])
     with pytest.raises(ValueError, match="task lists 3 names for a batch of 1 rows"):
         model(positions=positions, inputs=x(), task=["a", "b", "a"])
-    with pytest.raises(TypeError, match="task must be a name, or a list of names, one per row, found None"):
+    with pytest.raises(TypeError, match="task must be a list of names, one per row, found None"):
         model(x(), task=None)  # type: ignore[arg-type]
 
 

@@ -84,9 +84,28 @@ def names_of_all(task: object) -> list[str]:
         TypeError: not a list of names.
         ValueError: the list is empty, or has a name twice.
     """
-    if isinstance(task, str) or not isinstance(task, Sequence):
-        raise TypeError(f"with broadcast=True task must be a list of names, found {task!r}")
-    names = list(task)
+    names = _names(task, "with broadcast=True task must be a list of names")
     if not names or len(set(names)) < len(names):
         raise ValueError(f"with broadcast=True task must list at least one name and none twice, found {names}")
     return names
+
+
+def names_of_rows(task: object) -> list[str]:
+    """The names of a mixed batch, one per row.
+
+    Raises:
+        TypeError: not a list of names.
+        ValueError: the list is empty.
+    """
+    names = _names(task, "task must be a list of names, one per row")
+    if not names:
+        raise ValueError("task is an empty list; give one name per row")
+    return names
+
+
+def _names(task: object, rule: str) -> list[str]:
+    if isinstance(task, str) or not isinstance(task, Sequence):
+        raise TypeError(f"{rule}, found {task!r:.100}")
+    if odd := [name for name in task if not isinstance(name, str)]:
+        raise TypeError(f"{rule}, found {odd[0]!r:.100} in it")
+    return list(task)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Collection, Container, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .layers import (
+    PLAIN,
     Execution,
     Selection,
     Site,
@@ -65,6 +68,8 @@ class Runner:
         self.sites: list[Site] = []
         self.watch: Watch | None = None
         self.checked: set[str] = set()
+        self.follow = False
+        """Layers have been seen to get rows of the batch."""
         self.shares: dict[bool, bool] = {}
         """Whether one pass can serve several tasks that differ, in training and not, as far as it is known."""
 
@@ -82,7 +87,7 @@ class Runner:
         return network
 
     def _built(self) -> nn.Module:
-        known = {site.path: site.additive for site in self.sites}  # nothing is tried while somebody traces
+        known = {site.path: site.traits for site in self.sites}  # nothing is tried while somebody traces
         network = skeleton(self.backbone, self.paths, known)
         set_mode(network, self.training)
         return network
@@ -101,9 +106,14 @@ class Runner:
         if not compiling and selection.banked is None:  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
                 made = ahead(self.sites, selection.tasks)
-        selection = replace(selection, execution=self.execution, made=made)
+        sizes: dict[str, set[int]] = {}
+        if not compiling and method == "__call__" and selection.rows is not None and not self.follow:
+            sizes = _sizes_of_a_row(network, len(selection.rows), args, kwargs)
+        selection = replace(selection, execution=self.execution, made=made, sizes=sizes)
         with selecting(selection):
             output = getattr(network, method)(*args, **kwargs)
+        if sizes:
+            self.follow = True
         for task in () if compiling else selection.tasks:
             if task.name not in self.checked:
                 self.checked.add(task.name)
@@ -141,14 +151,12 @@ class Runner:
             return one_by_one()
         if not worth_sharing(self.backbone, changed, _rows_of(args, kwargs)):
             return one_by_one()
-        undo = _Undo(together.tasks) if known is None else None
+        undo = _Undo(together)
         try:
             found = spread(len(alone), lambda into: self.run(replace(together, spread=into), args, kwargs))
             self.shares[training] = True
             return found
-        except RuntimeError as error:
-            if undo is None:
-                raise
+        except Exception as error:
             undo()
             found = one_by_one()  # if the input is at fault, this says so
             self.shares[training] = False
@@ -172,10 +180,32 @@ def _rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     return next((len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim()), 1)
 
 
-class _Undo:
-    """What a pass for these tasks writes, and puts back when called: statistics and the state of random numbers."""
+@torch.no_grad()
+def _sizes_of_a_row(
+    network: nn.Module, rows: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, set[int]]:
+    """The first axes that sites see of one row of a batch: a table of L positions has L, whatever the batch is."""
+    leaves, form = tree_flatten((args, kwargs))
+    if not all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves):
+        return {}  # a cache of keys and values, say, which would grow
+    one = [
+        (leaf[:1] if leaf.dim() and len(leaf) == rows else leaf).clone() if isinstance(leaf, Tensor) else leaf
+        for leaf in leaves
+    ]
+    found: dict[str, set[int]] = {}
+    devices = {leaf.device for leaf in one if isinstance(leaf, Tensor) and leaf.is_cuda}
+    with suppress(Exception), torch.random.fork_rng(list(devices)), selecting(Selection((), None, False, noting=found)):
+        args, kwargs = tree_unflatten(one, form)
+        network(*args, **kwargs)
+        return found
+    return {}  # it does not run with one row
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+
+class _Undo:
+    """What a pass for several tasks writes, and puts back when called: statistics and the state of random numbers."""
+
+    def __init__(self, selection: Selection) -> None:
+        tasks = selection.tasks if selection.training else ()
         held = [tensor for task in tasks for tensor in (*task.buffers(), *statistics_of(task).values())]
         self.kept = [(tensor, tensor.detach().clone()) for tensor in held]
         self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ._heads import Heads, room
-from ._outputs import batched, check_generates, names_of_all
+from ._outputs import batched, check_generates, names_of_all, names_of_rows
 from ._runner import Runner
-from .layers import Banked, Selection, SiteState, is_additive, kind_of, padded
+from .layers import Banked, Selection, SiteState, Traits, kind_of, padded
 from .tasks import Features, Task, pooled
 
 
@@ -52,6 +52,7 @@ class Bank(nn.Module):
         self.backbone = backbone.requires_grad_(False)
         self.features: Features = features or pooled
         self.layout: dict[str, Banked] = {}
+        self.traits: dict[str, Traits] = {}
         self.rows: dict[str, int] = {}
         self.free: list[int] = []
         self.heads = Heads()
@@ -139,22 +140,27 @@ class Bank(nn.Module):
             backbone's output. With `broadcast` a list of these, one for each task.
 
         Raises:
-            TypeError: the index is no tensor.
+            TypeError: the index is no tensor of whole numbers `[B]`.
+            ValueError: it is empty, or has not as many places as the batch has rows.
         """
-        if index is None:
-            *inputs, index = args
-        else:
-            inputs = list(args)
-        if not isinstance(index, Tensor):
-            raise TypeError(f"index must be a tensor of rows such as bank.index(names) gives, found {index!r}")
-        numbers = self.numbers.index_select(0, index)
-        together = self._selection(numbers, shared=broadcast)
+        inputs, index = (args, index) if index is not None else (args[:-1], args[-1] if args else None)
+        if not isinstance(index, Tensor) or index.dim() != 1 or index.is_floating_point():
+            given = f"a tensor {tuple(index.shape)} of {index.dtype}" if isinstance(index, Tensor) else repr(index)
+            raise TypeError(f"index must be a tensor of rows such as bank.index(names) gives, found {given}")
         if broadcast:
-            alone = [self._selection(row, shared=True) for row in numbers.split(1)]
-            found = self._runner.run_each(alone, together, [self.layout], tuple(inputs), kwargs)
-            rows = index.split(1)
-            return [self._said(output, row, shared=True) for output, row in zip(found, rows, strict=True)]
-        return self._said(self._runner.run(together, tuple(inputs), kwargs), index, shared=False)
+            return self._broadcast(index, inputs, kwargs)
+        if not torch.compiler.is_compiling():
+            batched(inputs, kwargs, len(index))
+        return self._said(self._runner.run(self._selection(index), inputs, kwargs), index)
+
+    def _broadcast(self, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        if not len(index):
+            raise ValueError("index is empty; give the row of at least one task")
+        each = index.split(1)
+        alone = [self._selection(one, shared=True) for one in each]
+        together = self._selection(index, shared=True)
+        found = self._runner.run_each(alone, together, [self.layout], inputs, kwargs)
+        return [self._said(output, one, shared=True) for output, one in zip(found, each, strict=True)]
 
     def outputs(self, *args: Any, task: Sequence[str], broadcast: bool = False, **kwargs: Any) -> Any:
         """The same by names: a list with the output of each row, with `broadcast` a dict, as `MultiTask` gives them.
@@ -163,13 +169,12 @@ class Bank(nn.Module):
             ValueError: a task is not known, there are not as many names as rows, or one is named twice.
             TypeError: the names are no list.
         """
-        if broadcast:
-            index = self.index(names := names_of_all(task))
-            made = self(*args, index=index, broadcast=True, **kwargs)
-            return dict(zip(names, self.heads.trimmed(made, index.tolist()) if self.heads.used else made, strict=True))
-        index = self._index_of_rows(task, args, kwargs)
-        made = self(*args, index=index, **kwargs)
-        return self.heads.trimmed(made, index.tolist()) if self.heads.used else made
+        names = names_of_all(task) if broadcast else names_of_rows(task)
+        index = self.index(names)
+        made = self(*args, index=index, broadcast=broadcast, **kwargs)
+        if self.heads.used:
+            made = self.heads.trimmed(made, index.tolist())
+        return dict(zip(names, made, strict=True)) if broadcast else made
 
     def generate(self, *args: Any, task: Sequence[str], **kwargs: Any) -> Any:
         """The backbone's own `generate` (Hugging Face language models), one task per row.
@@ -179,12 +184,13 @@ class Bank(nn.Module):
             task: names, one per row of the input.
 
         Raises:
-            TypeError: the backbone has no `generate`.
-            ValueError: as for `outputs`.
+            TypeError: the backbone has no `generate`, or the names are no list.
+            ValueError: a task is not known, or there are not as many names as rows.
         """
         check_generates(self.backbone)
-        numbers = self.numbers.index_select(0, self._index_of_rows(task, args, kwargs))
-        return self._runner.run(self._selection(numbers, shared=False), args, kwargs, "generate")
+        index = self.index(names_of_rows(task))
+        batched(args, kwargs, len(index))
+        return self._runner.run(self._selection(index), args, kwargs, "generate")
 
     def train(self, mode: bool = True) -> Bank:
         """A bank only serves.
@@ -202,21 +208,13 @@ class Bank(nn.Module):
         self._runner.renew()
         return self
 
-    def _index_of_rows(self, names: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-        if isinstance(names, str):
-            raise TypeError(f"task must be a list of names, one per row, found {names!r}")
-        index = self.index(names)
-        batched(args, kwargs, len(index))
-        return index
+    def _selection(self, index: Tensor, shared: bool = False) -> Selection:
+        """A task for each row of a batch; if shared, for several that lie side by side."""
+        views = self._views(self.numbers.index_select(0, index))
+        banked = {path: partial(self.layout[path].run, rows, shared=shared) for path, rows in views.items()}
+        return Selection((), None if shared else index, False, banked=banked)
 
-    def _selection(self, numbers: Tensor, shared: bool) -> Selection:
-        """Rows of numbers for the rows of a batch; if shared, each for several."""
-        banked = {
-            path: partial(self.layout[path].run, rows, shared=shared) for path, rows in self._views(numbers).items()
-        }
-        return Selection((), None, False, banked=banked)
-
-    def _said(self, output: Any, index: Tensor, shared: bool) -> Any:
+    def _said(self, output: Any, index: Tensor, shared: bool = False) -> Any:
         """What heads make of the backbone's output; the index has one place that is shared, or one for each row."""
         if not self.heads.used:
             return output
@@ -235,7 +233,9 @@ class Bank(nn.Module):
             except AttributeError:
                 raise ValueError(f"task {name!r} was made for another backbone: there is no layer {path!r}") from None
             try:
-                kinds[path] = kind_of(module, state, path in self.layout or is_additive(module))  # tried once
+                if path not in self.traits:
+                    self.traits[path] = Traits.of(module)
+                kinds[path] = kind_of(module, state, self.traits[path])
             except ValueError as error:
                 raise ValueError(f"task {name!r}, layer {path!r}: {error}") from None
             tensors[path] = kinds[path].read(module, state)

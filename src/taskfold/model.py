@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ._collection import TaskCollection
 from ._folding import folded, without_batchnorm
-from ._outputs import batched, check_generates, names_of_all, of_one_network, output_of, outputs_of_rows
+from ._outputs import batched, check_generates, names_of_all, names_of_rows, of_one_network, output_of, outputs_of_rows
 from ._view import Apply, TaskView
 from .bank import Bank
 from .layers import Execution, Groups, Selection, SiteState, check_execution, current, selecting
@@ -138,11 +138,7 @@ class MultiTask(TaskCollection):
         """The tasks of a forward pass, and `[B]` which of them each row has, unless all have the one named."""
         if isinstance(task, str):
             return Selection((self[task],), None, self.training), None
-        if not isinstance(task, Sequence):
-            raise TypeError(f"task must be a name, or a list of names, one per row, found {task!r}")
-        names = list(task)
-        if not names:
-            raise ValueError("task is an empty list; give one name per row")
+        names = names_of_rows(task)
         first = batched(args, kwargs, len(names))
         distinct = {name: n for n, name in enumerate(dict.fromkeys(names))}
         tasks, places = tuple(self[name] for name in distinct), [distinct[name] for name in names]

@@ -43,6 +43,13 @@ class TorchAttention(nn.Module):
         return self.attention(x, *others)[0]
 
 
+class Cropped(nn.Conv2d):
+    """A convolution that puts out a part of what it makes."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input)[..., :-1, :-1]
+
+
 class Windows(nn.Module):
     """A linear layer that sees four windows of each row, as in Swin."""
 
@@ -85,6 +92,7 @@ CASES = [
     conv("conv-depthwise-5x5", 6, 6, 5, padding=2, groups=6),
     conv("conv-depthwise-3x7-stride", 6, 6, (3, 7), stride=(1, 2), padding=(0, 1), groups=6, bias=False),  # type: ignore[arg-type]
     conv("conv-one-pixel", 4, 6, 3, padding=1, shape=(1, 1)),
+    Case("conv-cropped", lambda: Cropped(4, 6, 3, padding=1), (4, 7, 6)),
     Case("timm-same", lambda: Conv2dSame(4, 6, 3, stride=2), (4, 7, 6)),
     Case("timm-same-depthwise", lambda: Conv2dSame(6, 6, 3, stride=2, groups=6), (6, 7, 6)),
     Case("timm-standardised", lambda: ScaledStdConv2d(4, 6, 3, padding=1), (4, 7, 6), additive=False),

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from taskfold import MultiTask
 from taskfold.factors import CP, Factorisation, LowRank
-from taskfold.layers import Composition, Execution, Norms, Update, is_additive
+from taskfold.layers import Composition, Execution, Norms, Traits, Update
 from taskfold.methods import Method
 
 from .cases import CASES, Case
@@ -111,6 +111,30 @@ def test_mixed_rows_are_the_tasks_one_by_one(case: Case, factorisation: Factoris
 
 
 @every_case
+@every_factorisation
+@every_form
+def test_gradients_and_memory_make_no_difference(case: Case, factorisation: Factorisation, form: Execution) -> None:
+    """Where no gradient is wanted numbers are added in place."""
+    _, model = built(case, factorisation, factorisation.__class__(rank=1, init="normal"))
+    model.execution = form
+    images = torch.randn(4, *case.shape, dtype=torch.float64)
+    layouts = [images, images.to(memory_format=torch.channels_last)] if images.dim() == 4 else [images]
+    bank = model.bank() if case.additive else None
+    alone = [model(images, task=name) for name in ("task0", "task1")]
+    for rows in (1, 4):
+        wanted = [one[:rows] for one in alone]
+        mixed = torch.stack([wanted[n % 2][n] for n in range(rows)])
+        names = [f"task{n % 2}" for n in range(rows)]
+        for x in (layout[:rows] for layout in layouts):
+            with torch.no_grad():
+                torch.testing.assert_close([model(x, task=name) for name in ("task0", "task1")], wanted)
+                torch.testing.assert_close(model(x, task=names), mixed)
+                for run in (model, bank.outputs) if bank else (model,):
+                    torch.testing.assert_close(run(x, task=names), mixed)
+                    torch.testing.assert_close(list(run(x, task=["task0", "task1"], broadcast=True).values()), wanted)
+
+
+@every_case
 def test_fold_is_the_task(case: Case) -> None:
     network, model = built(case, CP(rank=3))
     before = copy.deepcopy(network.state_dict())
@@ -139,7 +163,7 @@ def test_zero_start_is_the_backbone_bit_for_bit(case: Case) -> None:
 def test_additivity_is_found(case: Case) -> None:
     network = nn.Sequential(case.build())
     for target in case.where.find(network):
-        assert is_additive(network.get_submodule(target.path)) == case.additive
+        assert Traits.of(network.get_submodule(target.path)).additive == case.additive
 
 
 def test_norms_are_found() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import taskfold as tfold
 from taskfold import MultiTask, _runner
-from taskfold.layers import STATISTICS, goes_by_rows, inventory_of, kinds_of, statistics_of
+from taskfold.layers import STATISTICS, Traits, goes_by_rows, inventory_of, kinds_of, statistics_of
 from taskfold.methods import names
 
 from .cases import ATTENTION, CASES, EVERY, NETWORKS, Case
@@ -211,7 +211,7 @@ def _no_bank(model: MultiTask) -> str | None:
     kinds = (nn.Conv2d, nn.Linear)
     for path in model["a"].sites:
         module = model.backbone.get_submodule(path)
-        if not (goes_by_rows(module) or isinstance(module, kinds)):
+        if not (goes_by_rows(module, Traits.of(module).scale) or isinstance(module, kinds)):
             with pytest.raises(ValueError, match=f"not of {type(module).__name__}"):
                 model.bank()
             return f"refused: {type(module).__name__}"

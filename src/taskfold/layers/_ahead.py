@@ -43,7 +43,7 @@ def ahead(sites: Iterable[Site], tasks: Sequence[Task]) -> dict[Place, Bottlenec
 
 def _common(site: Site, tasks: Sequence[Task]) -> dict[str, Updates]:
     """The updates of a layer that can be made ahead: every task has it, and they are alike."""
-    if not (site.additive and isinstance(site.module, nn.Linear)):
+    if not (site.traits.additive and isinstance(site.module, nn.Linear)):
         return {}
     states = [state for task in tasks if isinstance(state := task.sites.get(site.path), SiteState)]
     if len(states) < len(tasks) or not all(state.beside for state in states):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..factors import Bottleneck, zero_pad
 from ._execute import is_grouped
-from ._own import is_norm
 from ._rows import Rows, beside_rows, weights_per_row
 from ._stand_in import stand_in
+from ._traits import Traits, goes_by_rows
 
 if TYPE_CHECKING:
     from ._sites import Site, SiteState
@@ -122,14 +121,10 @@ class BankedNorm(Banked):
             wide = {name: tensor.reshape(-1) for name, tensor in rows.items()}
             y = stand_in(module, wide, training=False).forward(x.reshape(1, -1, *x.shape[2:]))
             return y.reshape(x.shape)
-        channels = x.dim() - 1 if (axis := _channel_axis(module)) == -1 else axis
-        alike = {name: torch.ones_like(tensor[0]) if name == "weight" else None for name, tensor in rows.items()}
-        y = stand_in(module, alike).forward(x)
-        shape = [x.shape[0], *(x.shape[n] if n == channels else 1 for n in range(1, x.dim()))]
-        scale, shift = rows.get("weight"), rows.get("bias")
-        if scale is not None:
-            y = y * scale.reshape(shape)
-        return y if shift is None else y + shift.reshape(shape)
+        scale = site.traits.scale
+        assert scale is not None
+        y = stand_in(module, scale.neutral({name: tensor[0] for name, tensor in rows.items()})).forward(x)
+        return scale.apply(y, rows.get("weight"), rows.get("bias"))
 
 
 class BankedWeight(Banked):
@@ -162,46 +157,25 @@ class BankedWeight(Banked):
         return y + bias.reshape((lead, -1, *ones) if isinstance(site.module, nn.Conv2d) else (lead, *ones, y.shape[-1]))
 
 
-_LAST = re.compile(r"(LayerNorm|\w*RMSNorm|RmsNorm|T5LayerNorm)(Fp32)?$")
-"""Names of layers that normalise the last axis, scale it and do nothing else; timm and Hugging Face have their own."""
-
-
 def has_statistics(module: nn.Module) -> bool:
     """Whether it normalises by what it has seen, which training changes."""
     return isinstance(module, _BatchNorm)
 
 
-def goes_by_rows(module: nn.Module) -> bool:
-    """Whether a normalisation can run, in evaluation, with other tensors for each row of a batch."""
-    if isinstance(module, _BatchNorm):
-        return module.track_running_stats
-    return is_norm(module) and _channel_axis(module) is not None
-
-
-def _channel_axis(module: nn.Module) -> int | None:
-    """The axis that a normalisation scales; None: it is not known."""
-    weight, forward = getattr(module, "weight", None), type(module).forward
-    if weight is None or weight.dim() != 1:
-        return None
-    if forward is nn.GroupNorm.forward:
-        return 1
-    return -1 if _LAST.match(type(module).__name__) else None
-
-
-def kind_of(module: nn.Module, state: SiteState, additive: bool) -> type[Banked]:
+def kind_of(module: nn.Module, state: SiteState, traits: Traits) -> type[Banked]:
     """How a bank holds what a task does at a module.
 
     Raises:
         ValueError: it cannot.
     """
-    if goes_by_rows(module):
+    if goes_by_rows(module, traits.scale):
         return BankedNorm
     if not isinstance(module, (nn.Conv2d, nn.Linear)):
         raise ValueError(
             f"a bank holds updates of convolutions, linear layers and normalisation, not of {type(module).__name__}; "
             "leave such layers out with targets, or run the task by itself"
         )
-    if not additive:
+    if not traits.additive:
         raise ValueError(
             f"a bank holds updates of layers that are linear in their weight, not of {type(module).__name__}, which "
             "makes another of it as it runs; leave such layers out with targets, or run the task by itself"

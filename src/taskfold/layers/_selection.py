@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,10 @@ class Groups:
         return Groups(sizes, order, order.argsort())
 
 
+Sizes = Mapping[str, Collection[int]]
+"""By layer."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """The tasks of one forward pass.
@@ -77,6 +81,8 @@ class Selection:
         execution: how layers run their updates.
         banked: how layers run a batch whose rows come from a bank, by path; None: they do not, and `tasks` says how.
         spread: every row is for all of the tasks; None: it is for the one that `rows` says.
+        sizes: of the first axis that layers see of one row of the batch, as far as they are known.
+        noting: layers write these sizes there, and leave tasks alone.
     """
 
     tasks: tuple[Task, ...]
@@ -87,6 +93,8 @@ class Selection:
     execution: Execution = "auto"
     banked: Mapping[str, Callable[[Site, Tensor], Tensor]] | None = None
     spread: Spread | None = None
+    sizes: Sizes = field(default_factory=dict)
+    noting: dict[str, set[int]] | None = None
 
     def of_one(self, task: Task) -> Selection:
         """For rows that all have one of the tasks."""
@@ -113,19 +121,29 @@ class Selection:
         """
         if self.rows is None:
             return torch.zeros(len(x), dtype=torch.long, device=x.device)
+        self.check_rows(x, layer)
         size, batch = len(x), len(self.rows)
-        if size == batch:
-            return self.rows
-        if size % batch:
+        return self.rows if size == batch else self.rows.repeat_interleave(size // batch)
+
+    def check_rows(self, x: Tensor, layer: str) -> None:
+        """Whether a layer sees the rows of a mixed batch, or equally many windows or beams of each.
+
+        Raises:
+            ValueError: the first axis of its input is something else.
+        """
+        if self.rows is None or torch.compiler.is_compiling():
+            return
+        size, batch = len(x), len(self.rows)
+        if size % batch or size // batch not in self.sizes.get(layer, {size // batch}):
             raise ValueError(
                 f"layer {layer!r} got {size} rows for a mixed batch of {batch}: its first axis must be the batch "
-                "(or a multiple of it); run such a network one task at a time"
+                "(or a multiple of it); run such a network one task at a time, or leave the layer out with targets"
             )
-        return self.rows.repeat_interleave(size // batch)
 
 
 class _Current(threading.local):
-    selection: Selection | None = None
+    def __init__(self) -> None:
+        self.selection: Selection | None = None  # from the start, or a compiler finds it changed after the first pass
 
 
 _current = _Current()

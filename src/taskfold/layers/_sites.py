@@ -14,11 +14,10 @@ from torch.utils._pytree import tree_map
 
 from ..factors import Bottleneck, Ranked
 from ..tasks import Task
-from ._banked import BankedNorm, goes_by_rows, has_statistics
+from ._banked import BankedNorm, has_statistics
 from ._branches import Branched, Branches
 from ._execute import is_grouped, joined, run
 from ._forms import form_at
-from ._linearity import is_additive
 from ._own import Own, OwnState
 from ._rows import Rows, beside_rows, dense_rows, draws_per_row, factors_of
 from ._selection import Selection, current, selecting
@@ -27,6 +26,7 @@ from ._stages import frozen
 from ._stand_in import stand_in
 from ._standing import Inventory, standing
 from ._trained_norm import trained_by_rows, trains_by_rows
+from ._traits import Traits, goes_by_rows
 from ._update import Logits, Place, Update, WeightUpdate
 from ._where import UNITS
 
@@ -146,19 +146,22 @@ States = list[SiteState | None]
 class Site:
     """A module of the skeleton whose forward asks which task it runs for."""
 
-    def __init__(self, path: str, module: nn.Module, additive: bool | None = None) -> None:
+    def __init__(self, path: str, module: nn.Module, traits: Traits | None = None) -> None:
         if "forward" in module.__dict__:
             raise TypeError(
                 f"layer {path!r} has a forward patched onto the instance (hooks of a device map, say), which an "
                 "adapter cannot see; load the backbone without it"
             )
         self.path, self.module = path, module
-        self.additive = is_additive(module) if additive is None else additive
+        self.traits = traits or Traits.of(module)
         self.ran = False
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         selection = current()
         self.ran = True
+        if selection.noting is not None:
+            selection.noting.setdefault(self.path, set()).add(len(_first(args, kwargs)))
+            return self.plain(*args, **kwargs)
         if selection.banked is not None:
             return self._of_bank(selection, args, kwargs)
         states = [self._state(task) for task in selection.tasks]
@@ -176,15 +179,17 @@ class Site:
         if run is None:
             return self.plain(*args, **kwargs)
         if selection.spread is None:
+            selection.check_rows(_first(args, kwargs), self.path)
             return run(self, *args, *kwargs.values())  # type: ignore[arg-type]
         # Rows of one task lie side by side, as windows of one row do.
         return selection.spread.call(lambda _, every, __: run(self, _first(*every)), (args, kwargs))
 
     def _by_rows(self, states: States, selection: Selection, args: tuple, kwargs: dict, alike: object = None) -> object:
         """A batch whose rows each have their own task; `alike`: the module's plain output, if it is known."""
+        selection.check_rows(_first(args, kwargs), self.path)
         if self._runs_beside(states):
             return self._beside_rows(states, selection, alike, *args, *kwargs.values())  # type: ignore[arg-type]
-        if goes_by_rows(self.module) and not (selection.training and has_statistics(self.module)):
+        if goes_by_rows(self.module, self.traits.scale) and not (selection.training and has_statistics(self.module)):
             return self._norm_rows(states, selection, *args, *kwargs.values())  # type: ignore[arg-type]
         own = [{} if state is None else state.own_tensors() for state in states]
         if selection.training and trains_by_rows(self.module, own):
@@ -202,7 +207,7 @@ class Site:
             alike = None
             if single is not None and self._runs_beside(states):
                 y: Tensor = self.plain(*single[0], **single[1])  # type: ignore[assignment]
-                alike = y.expand(tasks, *y.shape).flatten(0, 1)
+                alike = torch.cat([y] * tasks)  # memory of its own: what is added is added in place
             return self._by_rows(states, alone, *every, alike)
 
     def _state(self, task: Task) -> SiteState | None:
@@ -219,7 +224,7 @@ class Site:
             return self.plain(*args, **kwargs)
         if state.branches is not None and selection.training:
             return state.branches.run(self.module, *args, *kwargs.values())  # type: ignore[arg-type]
-        if self.additive and state.one_bottleneck(self.module):
+        if self.traits.additive and state.one_bottleneck(self.module):
             x, *_ = *args, *kwargs.values()
             factors = state.bottleneck(self.module, self.path, selection.made)
             wanted = form_at(selection.execution, self.path)
@@ -236,7 +241,7 @@ class Site:
         return state is not None and draws_per_row(list(state.views().values()))
 
     def _runs_beside(self, states: States) -> bool:
-        return self.additive and all(state is None or state.beside for state in states)
+        return self.traits.additive and all(state is None or state.beside for state in states)
 
     def _beside_rows(self, states: States, selection: Selection, alike: Tensor | None, x: Tensor) -> Tensor:
         index = selection.row_index(x, self.path)

@@ -9,13 +9,14 @@ from torch import nn
 
 from ._own import is_norm
 from ._sites import Site
+from ._traits import Traits
 
 
-def skeleton(network: nn.Module, paths: Collection[str], additive: Mapping[str, bool] | None = None) -> nn.Module:
+def skeleton(network: nn.Module, paths: Collection[str], known: Mapping[str, Traits] | None = None) -> nn.Module:
     """The network again, module by module, over the same tensors; `paths` become sites.
 
-    The network itself is not touched: its modules, names, hooks and modes stay as they are. `additive`: what is known
-    already of its layers; the others are tried.
+    The network itself is not touched: its modules, names, hooks and modes stay as they are. `known`: what has been
+    found out about its layers; the others are tried.
 
     Raises:
         TypeError: the network holds something that cannot be copied, or a patched layer is to be adapted.
@@ -30,7 +31,7 @@ def skeleton(network: nn.Module, paths: Collection[str], additive: Mapping[str, 
         ) from error
     for path, module in list(twin.named_modules()):
         if path in paths:
-            module.__dict__["forward"] = Site(path, module, (additive or {}).get(path))
+            module.__dict__["forward"] = Site(path, module, (known or {}).get(path))
         # Their fused paths read the children's weights without calling them.
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-_PLAIN = (NoneType, bool, int, float, str, torch.dtype, torch.device)
+PLAIN = (NoneType, bool, int, float, str, torch.dtype, torch.device)
 _TENSOR = object()
 SHARED = 0.2
 """Of the network's layers, from which on it pays."""
@@ -69,7 +69,7 @@ def spread(tasks: int, run: Callable[[Spread], Any]) -> list[Any]:
         finally:
             spreading.runs = False
         leaves, form = tree_flatten(output)
-        if odd := next((leaf for leaf in leaves if not isinstance(leaf, (Tensor, *_PLAIN))), None):
+        if odd := next((leaf for leaf in leaves if not isinstance(leaf, (Tensor, *PLAIN))), None):
             raise NotSharedError(f"it puts out a {type(odd).__name__} (of language models: use_cache=False)")
         rest[:] = _without_tensors(leaves), form
         return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
@@ -157,6 +157,8 @@ class _ByRows(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         arguments = args, dict(kwargs or {})
+        if func is F.scaled_dot_product_attention:
+            arguments = _with_wide_mask(*arguments)
         if self.spreading.differs and func in self.FUNCTIONS:
             return self.spreading.call(lambda _, every, __: func(*every[0], **every[1]), arguments)
         if self.spreading.differs and func is F.multi_head_attention_forward:
@@ -180,11 +182,21 @@ class _ByRows(TorchFunctionMode):
         return y.transpose(0, 1), scores
 
 
+def _with_wide_mask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """Attention's arguments, its mask with all axes of the queries: `[L, S]` is not of L rows."""
+    query, key, value, mask, *others = (*args, *[None] * (4 - len(args)))
+    mask, query = kwargs.pop("attn_mask", mask), kwargs.pop("query", query)
+    key, value = kwargs.pop("key", key), kwargs.pop("value", value)
+    if mask is not None:
+        mask = mask.reshape((1,) * (query.dim() - mask.dim()) + tuple(mask.shape))
+    return (query, key, value, mask, *others), kwargs
+
+
 def _rows(tensor: Tensor, axis: int | None, tasks: int, batch: int) -> Tensor:
     if axis is not None:
         return tensor.movedim(axis, 0).flatten(0, 1)
     serves_all = not tensor.dim() or len(tensor) != batch
-    return tensor if serves_all else tensor.expand(tasks, *tensor.shape).flatten(0, 1)
+    return tensor if serves_all else torch.cat([tensor] * tasks)
 
 
 def _without_tensors(leaves: Sequence[Any]) -> list[Any]:

@@ -43,6 +43,7 @@ def plus_(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
     if y.dim() == 2:
         return y.addmm_(z, a.mT)
     if _channels_last(y):
+        y = y.contiguous(memory_format=torch.channels_last)  # a crop has gaps
         _rows(y).addmm_(_rows(z), a.mT)
         return y
     y = y.contiguous()
