@@ -27,6 +27,11 @@ def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Tens
     return found
 
 
+def rows_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    """Rows of a batch, by its first tensor."""
+    return next((len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim()), 1)
+
+
 def check_generates(backbone: nn.Module) -> None:
     """A backbone that writes text.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from ._outputs import rows_of
 from .layers import (
     PLAIN,
     Execution,
@@ -108,7 +109,7 @@ class Runner:
                 made = ahead(self.sites, selection.tasks)
         sizes: dict[str, set[int]] = {}
         if not compiling and method == "__call__" and selection.rows is not None and not self.follow:
-            sizes = _sizes_of_a_row(network, len(selection.rows), args, kwargs)
+            sizes = _sizes_of_a_row(self._built(), len(selection.rows), args, kwargs)
         selection = replace(selection, execution=self.execution, made=made, sizes=sizes)
         with selecting(selection):
             output = getattr(network, method)(*args, **kwargs)
@@ -149,8 +150,8 @@ class Runner:
             return one_by_one()
         if torch.is_grad_enabled() and recomputes(self.backbone):
             return one_by_one()
-        if not worth_sharing(self.backbone, changed, _rows_of(args, kwargs)):
-            return one_by_one()
+        if rows_of(args, kwargs) > 1 and not worth_sharing(self.backbone, changed):
+            return one_by_one()  # with one row calls cost more than numbers
         undo = _Undo(together)
         try:
             found = spread(len(alone), lambda into: self.run(replace(together, spread=into), args, kwargs))
@@ -175,16 +176,14 @@ class Runner:
         self.forget()
 
 
-def _rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """Rows of a batch, by its first tensor."""
-    return next((len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim()), 1)
-
-
 @torch.no_grad()
 def _sizes_of_a_row(
     network: nn.Module, rows: int, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, set[int]]:
-    """The first axes that sites see of one row of a batch: a table of L positions has L, whatever the batch is."""
+    """The first axes that sites see of one row of a batch: a table of L positions has L, whatever the batch is.
+
+    Nobody sees that pass: `network` is a skeleton for this alone, without hooks.
+    """
     leaves, form = tree_flatten((args, kwargs))
     if not all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves):
         return {}  # a cache of keys and values, say, which would grow
@@ -192,6 +191,9 @@ def _sizes_of_a_row(
         (leaf[:1] if leaf.dim() and len(leaf) == rows else leaf).clone() if isinstance(leaf, Tensor) else leaf
         for leaf in leaves
     ]
+    for module in network.eval().modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            hooks.clear()
     found: dict[str, set[int]] = {}
     devices = {leaf.device for leaf in one if isinstance(leaf, Tensor) and leaf.is_cuda}
     with suppress(Exception), torch.random.fork_rng(list(devices)), selecting(Selection((), None, False, noting=found)):

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ._heads import Heads, room
-from ._outputs import batched, check_generates, names_of_all, names_of_rows
+from ._outputs import batched, check_generates, names_of_all, names_of_rows, rows_of
 from ._runner import Runner
-from .layers import Banked, Selection, SiteState, Traits, kind_of, padded
+from .layers import Banked, Selection, SiteState, Traits, kind_of, padded, worth_sharing
 from .tasks import Features, Task, pooled
 
 
@@ -56,6 +57,7 @@ class Bank(nn.Module):
         self.rows: dict[str, int] = {}
         self.free: list[int] = []
         self.heads = Heads()
+        self._beside = True
         self._runner = Runner(backbone)
         self._runner.train(False)
         like = next(backbone.parameters(), torch.zeros(()))
@@ -133,7 +135,7 @@ class Bank(nn.Module):
         Args:
             args, kwargs: the backbone's inputs, batch first; the index `[B]` last, or by name.
             broadcast: the index `[T]` is of tasks that each see the whole batch, which passes once through the layers
-                that no task in the bank changes.
+                that no task in the bank changes, if they are a good part of the network.
 
         Returns:
             `[B, outputs]`, outputs being those of the largest head, where a smaller one has -inf; without heads the
@@ -156,11 +158,30 @@ class Bank(nn.Module):
     def _broadcast(self, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         if not len(index):
             raise ValueError("index is empty; give the row of at least one task")
+        if self._beside and not worth_sharing(self.backbone, [self.layout]):
+            try:
+                return self._side_by_side(index, inputs, kwargs)
+            except Exception:  # layers that see no rows, say; if the input is at fault, what follows says so
+                self._beside = False
         each = index.split(1)
         alone = [self._selection(one, shared=True) for one in each]
         together = self._selection(index, shared=True)
         found = self._runner.run_each(alone, together, [self.layout], inputs, kwargs)
         return [self._said(output, one, shared=True) for output, one in zip(found, each, strict=True)]
+
+    def _side_by_side(self, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """As a mixed batch in which every row is there for each task."""
+        rows, tasks = rows_of(inputs, kwargs), len(index)
+
+        def repeated(leaf: Any) -> Any:
+            return torch.cat([leaf] * tasks) if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == rows else leaf
+
+        def part(leaf: Any, n: int) -> Any:
+            return leaf[n * rows : (n + 1) * rows] if isinstance(leaf, Tensor) and leaf.dim() else leaf
+
+        args, named = tree_map(repeated, (inputs, kwargs))
+        made = self(*args, index=index.repeat_interleave(rows), **named)
+        return [tree_map(partial(part, n=n), made) for n in range(tasks)]
 
     def outputs(self, *args: Any, task: Sequence[str], broadcast: bool = False, **kwargs: Any) -> Any:
         """The same by names: a list with the output of each row, with `broadcast` a dict, as `MultiTask` gives them.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import taskfold as tfold
+import taskfold.bank
 from taskfold import MultiTask, _runner
 from taskfold.layers import STATISTICS, Traits, goes_by_rows, inventory_of, kinds_of, statistics_of
 from taskfold.methods import names
@@ -220,7 +221,6 @@ def _no_bank(model: MultiTask) -> str | None:
 
 @everywhere
 def test_a_bank_is_the_tasks_one_by_one(case: Case, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_runner, "worth_sharing", lambda *_: True)
     model = built(case, network, "a", "b")
     if refused := _no_bank(model):
         pytest.skip(refused)
@@ -229,10 +229,11 @@ def test_a_bank_is_the_tasks_one_by_one(case: Case, network: str, monkeypatch: p
     with torch.no_grad():
         for n, found in enumerate(bank.outputs(x, task=rows)):
             torch.testing.assert_close(found, model(x, task=rows[n])[n], rtol=1e-4, atol=1e-4)
-        for _ in range(2):  # in one pass; then one by one
+        for one_pass in (True, False):  # that parts; of all rows for each task
+            for place in (_runner, taskfold.bank):
+                monkeypatch.setattr(place, "worth_sharing", lambda *_, so=one_pass: so)
             for name, found in bank.outputs(x, task=["b", "a"], broadcast=True).items():
                 torch.testing.assert_close(found, model(x, task=name), rtol=1e-4, atol=1e-4)
-            monkeypatch.setattr(_runner, "worth_sharing", lambda *_: False)
 
 
 @everywhere

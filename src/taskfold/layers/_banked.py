@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..factors import Bottleneck, zero_pad
 from ._execute import is_grouped
-from ._rows import Rows, beside_rows, weights_per_row
+from ._rows import Rows, beside_rows, biased, weights_per_row
 from ._stand_in import stand_in
 from ._traits import Traits, goes_by_rows
 
@@ -146,15 +146,10 @@ class BankedWeight(Banked):
 
     def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor, shared: bool = False) -> Tensor:
         each = len(x) // len(rows["weight"]) if shared else 1
-        y = weights_per_row(site.module, rows["weight"], x, each)
         bias: Tensor | None = rows.get("bias", site.module.bias)  # type: ignore[assignment]
-        if bias is None:
-            return y
-        ones = [1] * (y.dim() - 2)
-        lead = y.shape[0] if "bias" in rows else 1
         if "bias" in rows and each > 1:
-            bias = bias.repeat_interleave(each, 0)
-        return y + bias.reshape((lead, -1, *ones) if isinstance(site.module, nn.Conv2d) else (lead, *ones, y.shape[-1]))
+            bias = rows["bias"].repeat_interleave(each, 0)
+        return biased(site.module, weights_per_row(site.module, rows["weight"], x, each), bias)
 
 
 def has_statistics(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,12 +60,27 @@ def beside_rows(module: nn.Module, factors: Bottleneck, rows: Rows | None, x: Te
     return _with_groups(module, factors, rows.groups, x, y)
 
 
-def dense_rows(module: nn.Module, updates: Updates, index: Tensor, x: Tensor) -> Tensor:
-    """ΔW x for each row, from the whole of ΔW."""
-    dtype: torch.dtype = module.weight.dtype  # type: ignore[assignment]
+def dense_rows(module: nn.Module, views: Iterable[Updates], index: Tensor, x: Tensor) -> Tensor:
+    """The layer with W + ΔW of each row's task, all views of W together."""
     weight: Tensor = module.weight  # type: ignore[assignment]
-    added = [torch.zeros_like(weight) if u is None else as_update(weight, u.view, u.dense(dtype)) for u in updates]
-    return weights_per_row(module, torch.stack(added)[index], x)
+    whole = None
+    for updates in views:
+        added = [torch.zeros_like(weight) if u is None else _whole(weight, u) for u in updates]
+        whole = (weight if whole is None else whole) + torch.stack(added)
+    assert whole is not None
+    return biased(module, weights_per_row(module, whole.index_select(0, index), x), module.bias)  # type: ignore[arg-type]
+
+
+def _whole(weight: Tensor, update: WeightUpdate) -> Tensor:
+    return as_update(weight, update.view, update.dense(weight.dtype))
+
+
+def biased(module: nn.Module, y: Tensor, bias: Tensor | None) -> Tensor:
+    """With a layer's bias `[O]`, or one for each row `[B, O]`."""
+    if bias is None:
+        return y
+    ones, lead = [1] * (y.dim() - 2), len(bias) if bias.dim() == 2 else 1
+    return y + bias.reshape((lead, -1, *ones) if isinstance(module, nn.Conv2d) else (lead, *ones, y.shape[-1]))
 
 
 def _per_row(updates: Updates, index: Tensor) -> dict[str, Tensor]:

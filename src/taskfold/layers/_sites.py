@@ -246,7 +246,6 @@ class Site:
     def _beside_rows(self, states: States, selection: Selection, alike: Tensor | None, x: Tensor) -> Tensor:
         index = selection.row_index(x, self.path)
         groups = groups if (groups := selection.groups_at(x)) and groups.pays else None
-        y: Tensor = self.plain(x) if alike is None else alike  # type: ignore[assignment]
         names = dict.fromkeys(name for state in states if state for name in state.views())
         views = {name: [state and state.views().get(name) for state in states] for name in names}
         drawn, parts = any(map(draws_per_row, views.values())), []
@@ -254,13 +253,13 @@ class Site:
             made = selection.made.get((self.path, name))
             factors = None if is_grouped(self.module) else factors_of(self.module, updates, made, Rows(index, groups))
             if factors is None:
-                y = y + dense_rows(self.module, updates, index, x)
-                continue
+                return dense_rows(self.module, views.values(), index, x)
             if drawn and not draws_per_row(updates) and factors.up.dim() > 2:
                 factors = factors.rows(index)
             parts.append((factors, next(update.view for update in updates if update)))
         rows = None if drawn else Rows(index, groups)
         linear = bool(parts) and isinstance(self.module, nn.Linear)
+        y: Tensor = self.plain(x) if alike is None else alike  # type: ignore[assignment]
         whole = [joined(parts, y.shape[-1])] if linear else [one for one, _ in parts]
         for factors in whole:
             y = beside_rows(self.module, factors, rows, x, y)

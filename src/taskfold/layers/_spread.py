@@ -27,19 +27,15 @@ class NotSharedError(RuntimeError):
     """A network does something that cannot be done for several tasks at once."""
 
 
-def worth_sharing(network: nn.Module, changed: Sequence[Container[str]], rows: int) -> bool:
-    """Whether one pass for several tasks takes less time than a pass for each.
+def worth_sharing(network: nn.Module, changed: Sequence[Container[str]]) -> bool:
+    """Whether tasks leave a good part alone at the start, so that a pass that parts after it takes less time.
 
-    With one row it does, since calls cost more than numbers. With more it does where tasks leave a good part alone: the
-    rows of all tasks lie further apart in memory than those of one.
+    Otherwise it takes as long as one for each: the rows of all tasks lie further apart in memory than those of one.
 
     Args:
         network: the backbone.
         changed: the modules that each of the tasks changes.
-        rows: of the batch.
     """
-    if rows == 1:
-        return True
     layers, before = 0, None
     for name, module in network.named_modules():
         if before is None and any(name in one for one in changed):
