@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +73,40 @@ def test_what_says_something_else_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="something else than the Tricky for a batch of 2 rows; nothing was written"):
         export(Tricky(), [torch.randn(2, 3)], tmp_path / "x.pt2")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names", "error", "said"),
+    [
+        (
+            lambda bank, x: [bank.index(["a", "b"]), x],
+            [],
+            ValueError,
+            r"must end with bank\.index\(names\), found a tensor",
+        ),
+        (lambda bank, x: [], [], ValueError, "found nothing"),
+        (lambda bank, x: x, [], TypeError, r"such as \[images\], found a Tensor"),
+        (lambda bank, x: [x, ["a", "b"]], [], TypeError, "found a list"),
+        (
+            lambda bank, x: [x, bank.index(["a", "b"])],
+            "image",
+            ValueError,
+            "one for each of the 2 inputs, found 'image'",
+        ),
+        (lambda bank, x: [x, bank.index(["a", "b"])], ["image"], ValueError, "one for each of the 2 inputs"),
+    ],
+)
+def test_inputs_that_do_not_fit(
+    tmp_path: Path, inputs: Callable[..., Any], names: Any, error: type[Exception], said: str
+) -> None:
+    model = tfold.MultiTask(nn.Sequential(nn.Linear(3, 2)), tfold.LoRA(rank=1))
+    for name in "ab":
+        model.add_task(name)
+    bank, path = model.eval().bank(), tmp_path / "x.pt2"
+    with pytest.raises(error, match=said):
+        export(bank, inputs(bank, torch.randn(2, 3)), path, names=names)
+    with pytest.raises(TypeError, match=r"export model\.fold\(name\), or model\.bank\(\)"):
+        export(model, [torch.randn(2, 3)], path)
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:

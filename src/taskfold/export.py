@@ -13,6 +13,9 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
+from .bank import Bank
+from .model import MultiTask
+
 Run = Callable[[Sequence[Tensor]], Tensor]
 TOLERANCE = 1e-3
 MOST = 4096
@@ -34,7 +37,9 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
         The largest difference found between the file's outputs and the module's, on two batches of other sizes too.
 
     Raises:
-        ValueError: the suffix is neither, or the examples have fewer than two rows or not as many as each other.
+        TypeError: the module is a whole `MultiTask`, or the inputs are no list of tensors.
+        ValueError: the suffix is neither, the examples have fewer than two rows or not as many as each other, a bank's
+            do not end with an index, or there are not as many names as inputs.
         ImportError: ONNX needs the `export` extra.
         RuntimeError: what was written says something else.
 
@@ -47,7 +52,7 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
         ...     export(model.fold("cars"), [torch.randn(2, 3, 8, 8)], f"{folder}/cars.pt2") < 1e-5
         True
     """
-    path, examples = Path(path), list(inputs)
+    path, examples = Path(path), _checked(module, inputs, names)
     if path.suffix not in WRITERS:
         raise ValueError(f"path must end in {' or '.join(WRITERS)}, found {path.name!r}")
     rows = {len(one) for one in examples}
@@ -76,6 +81,24 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
         if was:
             module.train()
     return found
+
+
+def _checked(module: nn.Module, inputs: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
+    if isinstance(module, MultiTask):
+        raise TypeError(
+            "module is a MultiTask, which takes names; export model.fold(name), or model.bank() for a mixture"
+        )
+    odd = [inputs] if isinstance(inputs, Tensor) else [one for one in inputs if not isinstance(one, Tensor)]
+    if odd:
+        raise TypeError(f"inputs must be a list of tensors, such as [images], found a {type(odd[0]).__name__}")
+    if isinstance(module, Bank):
+        last = inputs[-1] if inputs else None
+        if last is None or last.dim() != 1 or last.is_floating_point():
+            given = "nothing" if last is None else f"a tensor {tuple(last.shape)} of {last.dtype}"
+            raise ValueError(f"inputs of a bank must end with bank.index(names), found {given}")
+    if names and (isinstance(names, str) or len(names) != len(inputs)):
+        raise ValueError(f"names must be a list with one for each of the {len(inputs)} inputs, found {names!r}")
+    return list(inputs)
 
 
 def _difference(module: nn.Module, run: Run, examples: list[Tensor]) -> float:

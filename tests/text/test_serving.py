@@ -83,6 +83,17 @@ def test_a_mixed_batch_generates_what_each_folded_task_does(kind: str, method: s
         assert not torch.equal(found[0], found[3])  # one text, two tasks
 
 
+@pytest.mark.parametrize("length", [4, 5, 8])
+def test_a_table_of_positions_has_no_tasks(length: int) -> None:
+    """T5's is `[L, L]`, whatever the batch: in a mixed one it would be taken for rows where L is a multiple of them."""
+    made = tfold.MultiTask(network("encoder-decoder"), tfold.FineTuning())
+    for name in "ab":
+        made.add_task(name)
+    ids = torch.randint(3, VOCABULARY, (4, length))
+    with pytest.raises(ValueError, match=f"relative_attention_bias' got {length} rows for a mixed batch of 4"):
+        made.eval()(input_ids=ids, decoder_input_ids=ids, task=list("abba"), use_cache=False)
+
+
 @pytest.mark.parametrize(
     ("kind", "method"),
     [*(("encoder-decoder", method) for method in METHODS | SAMPLED), ("decoder-only", "tensorpoly-i-bernoulli")],
