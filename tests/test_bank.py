@@ -289,6 +289,16 @@ def test_one_graph_for_every_mixture_and_every_number_of_tasks() -> None:
     assert len(graphs) == 1
 
 
+@pytest.mark.parametrize("stages", [0, 2])
+def test_several_tasks_on_every_row_compile_as_one_graph(stages: int) -> None:
+    bank = built(3, tfold.FTN(rank=2, stem=not stages, frozen_stages=stages)).bank()
+    x, index = torch.randn(3, 3, 8, 8), bank.index(["t2", "t0"])
+    torch.compiler.reset()
+    compiled = torch.compile(bank, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x, index, broadcast=True), bank(x, index, broadcast=True))
+
+
 def test_exports_with_the_index_as_an_input() -> None:
     bank = built().bank()
     x, batch = torch.randn(3, 3, 8, 8), torch.export.Dim("batch", min=2, max=64)
