@@ -135,6 +135,16 @@ def test_lists_that_do_not_fit_are_refused(call: Callable[..., object], error: t
         call(built().bank(), torch.randn(4, 3, 8, 8))
 
 
+def test_bad_input_is_reported_and_forgotten() -> None:
+    bank, x = built(3, tfold.FTN(rank=1, stem=True)).bank(), torch.randn(2, 5, 8, 8)
+    with pytest.raises(RuntimeError, match="to have 3 channels, but got 5 channels"):
+        bank.outputs(x, task=["t0", "t1"], broadcast=True)
+    passes: list[int] = []
+    bank.backbone[0].register_forward_hook(lambda *_: passes.append(1))  # type: ignore[operator,union-attr]
+    bank.outputs(x[:, :3], task=["t0", "t1"], broadcast=True)
+    assert len(passes) == 1
+
+
 class Table(nn.Module):
     """A layer that sees positions, as many as there are rows, and none of the batch."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import prod
 from typing import Any
@@ -158,15 +159,16 @@ class Bank(nn.Module):
     def _broadcast(self, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         if not len(index):
             raise ValueError("index is empty; give the row of at least one task")
-        if self._beside and not worth_sharing(self.backbone, [self.layout]):
-            try:
+        beside = self._beside and not worth_sharing(self.backbone, [self.layout])
+        if beside:
+            with suppress(Exception):  # layers that see no rows, say; if the input is at fault, what follows says so
                 return self._side_by_side(index, inputs, kwargs)
-            except Exception:  # layers that see no rows, say; if the input is at fault, what follows says so
-                self._beside = False
         each = index.split(1)
         alone = [self._selection(one, shared=True) for one in each]
         together = self._selection(index, shared=True)
         found = self._runner.run_each(alone, together, [self.layout], inputs, kwargs)
+        if beside:
+            self._beside = False  # that failed, and this did not
         return [self._said(output, one, shared=True) for output, one in zip(found, each, strict=True)]
 
     def _side_by_side(self, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
@@ -177,7 +179,8 @@ class Bank(nn.Module):
             return torch.cat([leaf] * tasks) if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == rows else leaf
 
         def part(leaf: Any, n: int) -> Any:
-            return leaf[n * rows : (n + 1) * rows] if isinstance(leaf, Tensor) and leaf.dim() else leaf
+            of_rows = isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == tasks * rows
+            return leaf[n * rows : (n + 1) * rows] if of_rows else leaf
 
         args, named = tree_map(repeated, (inputs, kwargs))
         made = self(*args, index=index.repeat_interleave(rows), **named)
