@@ -214,7 +214,7 @@ class Bank(nn.Module):
         check_generates(self.backbone)
         index = self.index(names_of_rows(task))
         batched(args, kwargs, len(index))
-        return self._runner.run(self._selection(index), args, kwargs, "generate")
+        return self._runner.run(self._selection(index, ahead=True), args, kwargs, "generate")
 
     def train(self, mode: bool = True) -> Bank:
         """A bank only serves.
@@ -232,11 +232,15 @@ class Bank(nn.Module):
         self._runner.renew()
         return self
 
-    def _selection(self, index: Tensor, shared: bool = False) -> Selection:
-        """A task for each row of a batch; if shared, for several that lie side by side."""
-        views = self._views(self.numbers.index_select(0, index))
-        banked = {path: partial(self.layout[path].run, rows, shared=shared) for path, rows in views.items()}
-        return Selection((), None if shared else index, False, banked=banked)
+    def _selection(self, index: Tensor, shared: bool = False, ahead: bool = False) -> Selection:
+        """A task for each row of a batch; if shared, for several that lie side by side; ahead: for many passes."""
+        views = self._views(self.numbers.index_select(0, index) if ahead else self.numbers)
+
+        def at(path: str) -> partial[Tensor]:
+            one, held = self.layout[path], views[path]
+            return partial(one.run, held, shared=shared) if ahead else partial(one.gathered, held, index, shared=shared)
+
+        return Selection((), None if shared else index, False, banked={path: at(path) for path in views})
 
     def _said(self, output: Any, index: Tensor, shared: bool = False) -> Any:
         """What heads make of the backbone's output; the index has one place that is shared, or one for each row."""

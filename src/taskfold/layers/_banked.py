@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ._sites import Site, SiteState
 
 Shapes = Mapping[str, tuple[int, ...]]
+_MEAN, _VARIANCE = "running_mean", "running_var"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,13 @@ class Banked(ABC):
 
         With `shared` there are fewer of these: each serves equally many rows, which lie side by side.
         """
+
+    def gathered(
+        self, table: Mapping[str, Tensor], index: Tensor, site: Site, x: Tensor, shared: bool = False
+    ) -> Tensor:
+        """The same with rows of a table, `[T, …]`: gathered where they are used, they are in the cache then."""
+        rows = {name: tensors.index_select(0, index) for name, tensors in table.items()}
+        return self.run(rows, site, x, shared)
 
     def widened(self, found: Shapes) -> Shapes:
         """Shapes that hold both: what there is and what a new task brings.
@@ -103,28 +112,51 @@ class BankedFactors(Banked):
 
 
 class BankedNorm(Banked):
-    """Normalisation of its own: statistics, γ and β."""
+    """Normalisation of its own: γ and β, and the statistics of a BatchNorm within them where it has both."""
 
     @classmethod
     def read(cls, module: nn.Module, state: SiteState) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in state.own_tensors().items() if tensor.is_floating_point()}
+        return _served(module, norm_of(module, state))
 
     def neutral(self, module: nn.Module) -> dict[str, Tensor]:
-        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-        return {name: tensors[name] for name in self.shapes}
+        return _served(module, norm_of(module, None))
 
     def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor, shared: bool = False) -> Tensor:
-        module = site.module
         if x.shape[0] != (held := next(iter(rows.values())).shape[0]):  # windows of a row are rows of their own here
             rows = {name: tensor.repeat_interleave(x.shape[0] // held, 0) for name, tensor in rows.items()}
-        if isinstance(module, _BatchNorm):  # a row's channels beside another's, for any subclass that goes by channels
-            wide = {name: tensor.reshape(-1) for name, tensor in rows.items()}
-            y = stand_in(module, wide, training=False).forward(x.reshape(1, -1, *x.shape[2:]))
-            return y.reshape(x.shape)
-        scale = site.traits.scale
-        assert scale is not None
-        y = stand_in(module, scale.neutral({name: tensor[0] for name, tensor in rows.items()})).forward(x)
-        return scale.apply(y, rows.get("weight"), rows.get("bias"))
+        return normalised(site, rows, x)
+
+
+def norm_of(module: nn.Module, state: SiteState | None) -> dict[str, Tensor]:
+    """γ, β and statistics as a task has them; the layer's where it has none of its own."""
+    held: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
+    own = {} if state is None else state.own_tensors()
+    return {name: own.get(name, tensor) for name, tensor in held.items() if tensor.is_floating_point()}
+
+
+def normalised(site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Normalisation in evaluation with tensors of each row, `[B, C]`."""
+    module, scale = site.module, site.traits.scale
+    if isinstance(module, _BatchNorm):  # a row's channels beside another's, for any subclass that goes by channels
+        wide, beside = {name: tensor.reshape(-1) for name, tensor in rows.items()}, x.reshape(1, -1, *x.shape[2:])
+        if _MEAN not in wide:
+            wide |= {_MEAN: torch.zeros_like(wide["weight"]), _VARIANCE: torch.ones_like(wide["weight"])}
+        if type(module).forward is _BatchNorm.forward:
+            tensors = [wide.get(name) for name in (_MEAN, _VARIANCE, "weight", "bias")]
+            return F.batch_norm(beside, *tensors, eps=module.eps).reshape(x.shape)
+        return stand_in(module, wide, training=False).forward(beside).reshape(x.shape)
+    assert scale is not None
+    y = stand_in(module, scale.neutral({name: tensor[0] for name, tensor in rows.items()})).forward(x)
+    return scale.apply(y, rows.get("weight"), rows.get("bias"))
+
+
+def _served(module: nn.Module, whole: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a norm needs to serve: a BatchNorm's statistics go into γ and β, and half of the numbers are left."""
+    if not isinstance(module, _BatchNorm) or not {"weight", "bias", _MEAN, _VARIANCE} <= whole.keys():
+        return whole
+    scale = whole["weight"] * torch.rsqrt(whole[_VARIANCE] + module.eps)
+    # As those of a layer whose mean is 0 and variance 1.
+    return {"weight": scale * (1 + module.eps) ** 0.5, "bias": whole["bias"] - whole[_MEAN] * scale}
 
 
 class BankedWeight(Banked):

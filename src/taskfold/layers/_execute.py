@@ -94,16 +94,18 @@ def _added(y: Tensor, up: Tensor, z: Tensor) -> Tensor:
 
 def reduced(module: nn.Conv2d, factors: Bottleneck, x: Tensor) -> Tensor:
     """The R channels of a convolution's update, `[B, R, H, W]`."""
-    rank = factors.rank
     if factors.spatial is None:
-        return like(module, factors.down, rank).forward(x)
+        return walked(module, x, factors.down)
     if module.kernel_size == (1, 1):
-        return like(module, factors.down[:, :, None, None] * factors.spatial[:, None], rank).forward(x)
+        return walked(module, x, factors.down[:, :, None, None] * factors.spatial[:, None])
     z = F.conv2d(x, factors.down[:, :, None, None])
-    return like(module, factors.spatial[:, None], rank, groups=rank).forward(z)
+    return walked(module, z, factors.spatial[:, None], groups=factors.rank)
 
 
-def like(module: nn.Conv2d, weight: Tensor, out: int, groups: int = 1) -> nn.Conv2d:
+def walked(module: nn.Conv2d, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
     """The layer's own geometry (stride, padding, dilation, a subclass's forward) with another weight."""
-    inp = weight.shape[1] * groups
-    return stand_in(module, {"weight": weight, "bias": None}, groups=groups, in_channels=inp, out_channels=out)
+    if walk := Geometry.of(module):
+        return walk.run(x, weight, groups=groups)
+    out, inp = len(weight), weight.shape[1] * groups
+    twin = stand_in(module, {"weight": weight, "bias": None}, groups=groups, in_channels=inp, out_channels=out)
+    return twin.forward(x)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Bottleneck
-from ._execute import beside, like, may_write, reduced
+from ._execute import beside, may_write, reduced, walked
 from ._kernel import Geometry
 from ._selection import Groups
 from ._update import WeightUpdate, bottlenecks, stacked
@@ -169,7 +169,7 @@ def _grouped(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int, each: i
         return _unfolded(module, weights if each == 1 else weights.repeat_interleave(each, 0), x, groups)
     held, out = weights.shape[:2]
     wide = x.unflatten(0, (-1, each)).transpose(0, 1).flatten(1, 2)
-    z = like(module, weights.flatten(0, 1), held * out, groups=held * groups).forward(wide)
+    z = walked(module, wide, weights.flatten(0, 1), groups=held * groups)
     return z.unflatten(1, (-1, out)).transpose(0, 1).flatten(0, 1)
 
 
@@ -180,6 +180,6 @@ def _unfolded(module: nn.Conv2d, weights: Tensor, x: Tensor, groups: int) -> Ten
     """
     batch, out, kernel, channels = weights.shape[0], weights.shape[1], weights.shape[3:], x.shape[1]
     taps = torch.eye(kernel.numel(), dtype=x.dtype, device=x.device).reshape(-1, 1, *kernel).repeat(channels, 1, 1, 1)
-    seen = like(module, taps, len(taps), groups=channels).forward(x)
+    seen = walked(module, x, taps, groups=channels)
     parts = seen.flatten(2).reshape(batch, groups, -1, seen.shape[2] * seen.shape[3])
     return (weights.reshape(batch, groups, out // groups, -1) @ parts).reshape(batch, out, *seen.shape[2:])

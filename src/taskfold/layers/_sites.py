@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from ..factors import Bottleneck, Ranked
 from ..tasks import Task
-from ._banked import BankedNorm, has_statistics
+from ._banked import has_statistics, norm_of, normalised
 from ._branches import Branched, Branches
 from ._execute import is_grouped, joined, run
 from ._forms import form_at
@@ -267,11 +267,9 @@ class Site:
 
     def _norm_rows(self, states: States, selection: Selection, x: Tensor) -> Tensor:
         """Normalisation in evaluation: the tensors of each row's task."""
-        made = [{} if state is None else BankedNorm.read(self.module, state) for state in states]
-        norm = BankedNorm(self.path, {name: tuple(tensor.shape) for one in made for name, tensor in one.items()})
-        whole = [norm.neutral(self.module) | one for one in made]
-        index = selection.row_index(x, self.path)
-        return norm.run({name: torch.stack([one[name] for one in whole])[index] for name in norm.shapes}, self, x)
+        index, made = selection.row_index(x, self.path), [norm_of(self.module, state) for state in states]
+        rows = {name: torch.stack([one[name] for one in made]).index_select(0, index) for name in made[0]}
+        return normalised(self, rows, x)
 
     def _bound(self, args: tuple, kwargs: dict) -> Arguments:
         """Arguments by their names, as far as the module's forward names them; a single one as it is."""
