@@ -282,6 +282,43 @@ def test_no_more_than_the_sum_of_its_tasks() -> None:
     assert model.bank().nbytes() <= 1.1 * 4 * numbers
 
 
+class Centred(nn.BatchNorm2d):
+    """A BatchNorm that multiplies by 1 + γ, so that its statistics cannot go into γ."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        normed = nn.functional.batch_norm(input, self.running_mean, self.running_var, None, None, False, 0, self.eps)
+        return normed * (1 + self.weight[:, None, None]) + self.bias[:, None, None]
+
+
+class Activated(nn.BatchNorm2d):
+    """With its activation, as in many networks of timm."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).relu()
+
+
+@pytest.mark.parametrize(
+    ("norm", "held"),
+    [
+        (nn.BatchNorm2d(4), 8),
+        (Activated(4), 8),
+        (Centred(4), 16),
+        (nn.BatchNorm2d(4, affine=False), 8),
+    ],
+    ids=["torch", "with activation", "1 + weight", "no weight"],
+)
+def test_statistics_are_held_in_the_weight_where_that_says_the_same(norm: nn.Module, held: int) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), copy.deepcopy(norm), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = tfold.MultiTask(net, tfold.HeadNorm(), num_features=4)
+    for n in range(3):
+        task = model.add_task(f"t{n}", head=2)
+        for tensor in [*task.parameters(), *(b for b in task.buffers() if b.is_floating_point())]:
+            tensor.data.add_(3 * torch.rand_like(tensor))  # far from mean 0 and variance 1
+    bank = model.eval().bank()
+    assert bank.numbers.shape[1] == held
+    agree(bank, model, ["t2", "t0", "t1", "t0"])
+
+
 def test_one_graph_for_every_mixture_and_every_number_of_tasks() -> None:
     model = built(5)
     bank, graphs = model.bank(["t0", "t1", "t2"]), []

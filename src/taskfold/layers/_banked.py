@@ -16,13 +16,12 @@ from ..factors import Bottleneck, zero_pad
 from ._execute import is_grouped
 from ._rows import Rows, beside_rows, biased, weights_per_row
 from ._stand_in import stand_in
-from ._traits import Traits, goes_by_rows
+from ._traits import MEAN, VARIANCE, Traits, absorbed, goes_by_rows
 
 if TYPE_CHECKING:
     from ._sites import Site, SiteState
 
 Shapes = Mapping[str, tuple[int, ...]]
-_MEAN, _VARIANCE = "running_mean", "running_var"
 
 
 @dataclass(frozen=True)
@@ -112,19 +111,32 @@ class BankedFactors(Banked):
 
 
 class BankedNorm(Banked):
-    """Normalisation of its own: γ and β, and the statistics of a BatchNorm within them where it has both."""
+    """Normalisation of its own: γ, β and statistics."""
 
     @classmethod
-    def read(cls, module: nn.Module, state: SiteState) -> dict[str, Tensor]:
-        return _served(module, norm_of(module, state))
+    def read(cls, module: nn.Module, state: SiteState | None) -> dict[str, Tensor]:
+        return norm_of(module, state)
 
     def neutral(self, module: nn.Module) -> dict[str, Tensor]:
-        return _served(module, norm_of(module, None))
+        return self.read(module, None)
 
     def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor, shared: bool = False) -> Tensor:
         if x.shape[0] != (held := next(iter(rows.values())).shape[0]):  # windows of a row are rows of their own here
             rows = {name: tensor.repeat_interleave(x.shape[0] // held, 0) for name, tensor in rows.items()}
         return normalised(site, rows, x)
+
+
+class BankedScale(BankedNorm):
+    """BatchNorm of its own with the statistics in γ and β: half of the numbers."""
+
+    @classmethod
+    def read(cls, module: nn.Module, state: SiteState | None) -> dict[str, Tensor]:
+        return absorbed(module, norm_of(module, state))
+
+    def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor, shared: bool = False) -> Tensor:
+        weight = rows["weight"]
+        plain = {MEAN: torch.zeros_like(weight), VARIANCE: torch.ones_like(weight)}
+        return super().run({**rows, **plain}, site, x, shared)
 
 
 def norm_of(module: nn.Module, state: SiteState | None) -> dict[str, Tensor]:
@@ -139,24 +151,13 @@ def normalised(site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:
     module, scale = site.module, site.traits.scale
     if isinstance(module, _BatchNorm):  # a row's channels beside another's, for any subclass that goes by channels
         wide, beside = {name: tensor.reshape(-1) for name, tensor in rows.items()}, x.reshape(1, -1, *x.shape[2:])
-        if _MEAN not in wide:
-            wide |= {_MEAN: torch.zeros_like(wide["weight"]), _VARIANCE: torch.ones_like(wide["weight"])}
         if type(module).forward is _BatchNorm.forward:
-            tensors = [wide.get(name) for name in (_MEAN, _VARIANCE, "weight", "bias")]
-            return F.batch_norm(beside, *tensors, eps=module.eps).reshape(x.shape)
+            mean, variance, weight, bias = (wide.get(name) for name in (MEAN, VARIANCE, "weight", "bias"))
+            return F.batch_norm(beside, mean, variance, weight, bias, eps=module.eps).reshape(x.shape)
         return stand_in(module, wide, training=False).forward(beside).reshape(x.shape)
     assert scale is not None
     y = stand_in(module, scale.neutral({name: tensor[0] for name, tensor in rows.items()})).forward(x)
     return scale.apply(y, rows.get("weight"), rows.get("bias"))
-
-
-def _served(module: nn.Module, whole: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a norm needs to serve: a BatchNorm's statistics go into γ and β, and half of the numbers are left."""
-    if not isinstance(module, _BatchNorm) or not {"weight", "bias", _MEAN, _VARIANCE} <= whole.keys():
-        return whole
-    scale = whole["weight"] * torch.rsqrt(whole[_VARIANCE] + module.eps)
-    # As those of a layer whose mean is 0 and variance 1.
-    return {"weight": scale * (1 + module.eps) ** 0.5, "bias": whole["bias"] - whole[_MEAN] * scale}
 
 
 class BankedWeight(Banked):
@@ -196,7 +197,7 @@ def kind_of(module: nn.Module, state: SiteState, traits: Traits) -> type[Banked]
         ValueError: it cannot.
     """
     if goes_by_rows(module, traits.scale):
-        return BankedNorm
+        return BankedScale if traits.absorbs else BankedNorm
     if not isinstance(module, (nn.Conv2d, nn.Linear)):
         raise ValueError(
             f"a bank holds updates of convolutions, linear layers and normalisation, not of {type(module).__name__}; "

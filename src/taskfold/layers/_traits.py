@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ._linearity import is_additive
 from ._own import is_norm
 from ._stand_in import stand_in
+
+MEAN, VARIANCE = "running_mean", "running_var"
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,16 @@ class Traits:
     Attributes:
         additive: its forward is linear in its weight, so that an update may run beside it.
         scale: how a normalisation uses its weight and bias; None: it is none, or does otherwise.
+        absorbs: a BatchNorm, whose statistics can go into its weight and bias.
     """
 
     additive: bool
     scale: Scale | None
+    absorbs: bool
 
     @classmethod
     def of(cls, module: nn.Module) -> Traits:
-        return cls(is_additive(module), scale_of(module))
+        return cls(is_additive(module), scale_of(module), _absorbs(module))
 
 
 def goes_by_rows(module: nn.Module, scale: Scale | None) -> bool:
@@ -87,9 +91,41 @@ def scale_of(module: nn.Module) -> Scale | None:
     return None
 
 
-def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...]) -> bool:
+def absorbed(module: nn.Module, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """γ and β `[C]` with the statistics of a BatchNorm in them, as those of one whose mean is 0 and variance 1."""
+    scale = whole["weight"] * torch.rsqrt(whole[VARIANCE] + module.eps)  # type: ignore[operator]
+    return {"weight": scale * (1 + module.eps) ** 0.5, "bias": whole["bias"] - whole[MEAN] * scale}  # type: ignore[operator]
+
+
+def _absorbs(module: nn.Module) -> bool:
+    """Whether it does; one with a forward of its own is tried."""
+    if not isinstance(module, _BatchNorm) or not (module.track_running_stats and module.affine):
+        return False
+    if type(module).forward is _BatchNorm.forward:
+        return True
+    if module.weight.device.type == "meta":
+        return False
+    random = _random()
+    own = {name: random(module.num_features) for name in ("weight", "bias", MEAN)}
+    own[VARIANCE] = random(module.num_features).square()
+    plain = {MEAN: torch.zeros_like(own[MEAN]), VARIANCE: torch.ones_like(own[MEAN])}
+    x = random(2, module.num_features, 3, 3)
+    try:
+        with torch.no_grad():
+            wanted = stand_in(module, own, training=False).forward(x)
+            found = stand_in(module, absorbed(module, own) | plain, training=False).forward(x)
+        return torch.allclose(wanted, found)
+    except Exception:
+        return False  # of inputs of another kind, say
+
+
+def _random() -> Callable[..., Tensor]:
     dice = torch.Generator().manual_seed(0)
-    random: Callable[..., Tensor] = lambda *size: torch.randn(*size, generator=dice, dtype=torch.float64)  # noqa: E731
+    return lambda *size: torch.randn(*size, generator=dice, dtype=torch.float64)
+
+
+def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...]) -> bool:
+    random = _random()
     own = {name: random(*tensor.shape) for name, tensor in module.named_parameters(recurse=False)}
     if own.keys() - {"weight", "bias"}:
         return False
