@@ -91,6 +91,7 @@ CASES = [
     conv("conv-depthwise-multiplier", 3, 6, 3, groups=3),
     conv("conv-depthwise-5x5", 6, 6, 5, padding=2, groups=6),
     conv("conv-depthwise-3x7-stride", 6, 6, (3, 7), stride=(1, 2), padding=(0, 1), groups=6, bias=False),  # type: ignore[arg-type]
+    conv("conv-depthwise-7x7-beyond-the-map", 6, 6, 7, padding=3, groups=6, shape=(3, 2)),
     conv("conv-one-pixel", 4, 6, 3, padding=1, shape=(1, 1)),
     Case("conv-cropped", lambda: Cropped(4, 6, 3, padding=1), (4, 7, 6)),
     Case("timm-same", lambda: Conv2dSame(4, 6, 3, stride=2), (4, 7, 6)),

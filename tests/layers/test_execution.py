@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from math import prod
 from typing import get_args
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from taskfold import FTN, LoRA, MultiTask
 from taskfold.layers import _depthwise, _execute
 from taskfold.layers._forms import Form, Load
+from taskfold.layers._kernel import Geometry
 
 FORMS = get_args(Form)
 every_form = pytest.mark.parametrize("form", FORMS)
@@ -182,6 +184,25 @@ def test_forms_by_layer_and_refused_names() -> None:
             model.execution = wrong  # type: ignore[assignment]
     with pytest.raises(ValueError, match="choose one of auto, factored, merged, materialised"):
         MultiTask(nn.Linear(2, 2), execution="dense")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kernel", [4, 5, 7, 9])
+def test_wide_depthwise_layers_on_maps_of_all_sizes(kernel: int) -> None:
+    """Down to those that some columns of the kernel never meet."""
+    torch.manual_seed(0)
+    met = 0
+    for width, stride, padding in itertools.product(range(1, 10), (1, 2, 3), range(kernel)):
+        if width + 2 * padding < kernel:
+            continue
+        layer = nn.Conv2d(3, 3, kernel, stride, padding, groups=3, bias=False, dtype=torch.float64)
+        x = torch.randn(2, 3, width, width, dtype=torch.float64)
+        y = layer(x)
+        (wanted,) = torch.autograd.grad(y, layer.weight, gy := torch.randn_like(y))
+        walk = Geometry.of(layer)
+        assert walk
+        torch.testing.assert_close(_depthwise.weight_gradient(walk, gy, x, layer.weight), wanted)
+        met += 1
+    assert met > 50
 
 
 @pytest.mark.parametrize("bias", [True, False])

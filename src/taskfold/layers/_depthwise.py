@@ -64,8 +64,11 @@ def weight_gradient(walk: Geometry, gy: Tensor, x: Tensor, weight: Tensor) -> Te
     for first in range(0, width, COLUMNS):
         columns = weight[..., first : first + COLUMNS]
         before = side - first
-        seen = stride * (gy.shape[-1] - 1) + columns.shape[-1]
-        shifted = F.pad(x, (before, seen - x.shape[-1] - before))  # below zero: cut off
+        after = stride * (gy.shape[-1] - 1) + columns.shape[-1] - x.shape[-1] - before
+        if x.shape[-1] + min(before, 0) + min(after, 0) <= 0:  # on a small map: nothing but padding
+            parts.append(torch.zeros_like(columns))
+            continue
+        shifted = F.pad(x, (before, after))  # below zero: cut off
         narrow = Geometry(walk.stride, (rows, 0), walk.dilation)
         parts.append(narrow.gradients(gy, shifted, columns, (False, True), len(weight))[1])
     return torch.cat(parts, -1)
