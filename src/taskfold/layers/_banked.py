@@ -16,7 +16,7 @@ from ..factors import Bottleneck, zero_pad
 from ._execute import is_grouped
 from ._rows import Rows, beside_rows, biased, weights_per_row
 from ._stand_in import stand_in
-from ._traits import MEAN, VARIANCE, Traits, absorbed, goes_by_rows
+from ._traits import MEAN, VARIANCE, Traits, absorbed, goes_by_rows, standard
 
 if TYPE_CHECKING:
     from ._sites import Site, SiteState
@@ -115,7 +115,7 @@ class BankedNorm(Banked):
 
     @classmethod
     def read(cls, module: nn.Module, state: SiteState | None) -> dict[str, Tensor]:
-        return norm_of(module, state)
+        return norm_of(norm_held(module), state)
 
     def neutral(self, module: nn.Module) -> dict[str, Tensor]:
         return self.read(module, None)
@@ -131,19 +131,22 @@ class BankedScale(BankedNorm):
 
     @classmethod
     def read(cls, module: nn.Module, state: SiteState | None) -> dict[str, Tensor]:
-        return absorbed(module, norm_of(module, state))
+        return absorbed(module, super().read(module, state))
 
     def run(self, rows: Mapping[str, Tensor], site: Site, x: Tensor, shared: bool = False) -> Tensor:
-        weight = rows["weight"]
-        plain = {MEAN: torch.zeros_like(weight), VARIANCE: torch.ones_like(weight)}
-        return super().run({**rows, **plain}, site, x, shared)
+        return super().run({**rows, **standard(rows["weight"])}, site, x, shared)
 
 
-def norm_of(module: nn.Module, state: SiteState | None) -> dict[str, Tensor]:
-    """γ, β and statistics as a task has them; the layer's where it has none of its own."""
+def norm_held(module: nn.Module) -> dict[str, Tensor]:
+    """γ, β and statistics of the layer itself."""
     held: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {name: tensor for name, tensor in held.items() if tensor.is_floating_point()}
+
+
+def norm_of(held: Mapping[str, Tensor], state: SiteState | None) -> dict[str, Tensor]:
+    """The same as a task has them; the layer's where it has none of its own."""
     own = {} if state is None else state.own_tensors()
-    return {name: own.get(name, tensor) for name, tensor in held.items() if tensor.is_floating_point()}
+    return {name: own.get(name, tensor) for name, tensor in held.items()}
 
 
 def normalised(site: Site, rows: Mapping[str, Tensor], x: Tensor) -> Tensor:

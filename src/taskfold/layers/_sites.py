@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from ..factors import Bottleneck, Ranked
 from ..tasks import Task
-from ._banked import has_statistics, norm_of, normalised
+from ._banked import has_statistics, norm_held, norm_of, normalised
 from ._branches import Branched, Branches
 from ._execute import is_grouped, joined, run
 from ._forms import form_at
@@ -267,8 +267,9 @@ class Site:
 
     def _norm_rows(self, states: States, selection: Selection, x: Tensor) -> Tensor:
         """Normalisation in evaluation: the tensors of each row's task."""
-        index, made = selection.row_index(x, self.path), [norm_of(self.module, state) for state in states]
-        rows = {name: torch.stack([one[name] for one in made]).index_select(0, index) for name in made[0]}
+        index, held = selection.row_index(x, self.path), norm_held(self.module)
+        made = [norm_of(held, state) for state in states]
+        rows = {name: torch.stack([one[name] for one in made]).index_select(0, index) for name in held}
         return normalised(self, rows, x)
 
     def _bound(self, args: tuple, kwargs: dict) -> Arguments:

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._selection import Groups
 from ._stand_in import stand_in
+from ._traits import MEAN, VARIANCE
 
 OwnTensors = Sequence[Mapping[str, Tensor]]
 """A module's tensors, of each task."""
@@ -20,7 +21,7 @@ def trains_by_rows(module: nn.Module, own: OwnTensors) -> bool:
     """Whether tasks can train side by side: each has statistics of its own, and they move at a fixed pace."""
     if not isinstance(module, _BatchNorm) or not module.track_running_stats or module.momentum is None:
         return False
-    means = {id(tensors.get("running_mean")) for tensors in own if "running_mean" in tensors}
+    means = {id(tensors.get(MEAN)) for tensors in own if MEAN in tensors}
     return len(means) == len(own) and all(tensors.keys() == own[0].keys() for tensors in own)
 
 
@@ -56,7 +57,7 @@ def _side_by_side(module: nn.Module, own: OwnTensors, x: Tensor) -> Tensor:
     state[_SEEN] = torch.zeros_like(own[0][_SEEN])
     seen = x.unflatten(0, (tasks, size)).transpose(0, 1).reshape(size, tasks * shape[0], *shape[1:])
     y = stand_in(module, state, training=True).forward(seen)
-    for name in ("running_mean", "running_var"):
+    for name in (MEAN, VARIANCE):
         torch._foreach_copy_([tensors[name] for tensors in own], list(state[name].chunk(tasks)))
     torch._foreach_add_([tensors[_SEEN] for tensors in own], 1)
     return y.reshape(size, tasks, *shape).transpose(0, 1).reshape(x.shape)

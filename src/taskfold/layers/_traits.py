@@ -92,9 +92,14 @@ def scale_of(module: nn.Module) -> Scale | None:
 
 
 def absorbed(module: nn.Module, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """γ and β `[C]` with the statistics of a BatchNorm in them, as those of one whose mean is 0 and variance 1."""
+    """γ and β `[C]` with the statistics of a BatchNorm in them, as those of one whose own are `standard`."""
     scale = whole["weight"] * torch.rsqrt(whole[VARIANCE] + module.eps)  # type: ignore[operator]
     return {"weight": scale * (1 + module.eps) ** 0.5, "bias": whole["bias"] - whole[MEAN] * scale}  # type: ignore[operator]
+
+
+def standard(like: Tensor) -> dict[str, Tensor]:
+    """Statistics of mean 0 and variance 1."""
+    return {MEAN: torch.zeros_like(like), VARIANCE: torch.ones_like(like)}
 
 
 def _absorbs(module: nn.Module) -> bool:
@@ -108,12 +113,11 @@ def _absorbs(module: nn.Module) -> bool:
     random = _random()
     own = {name: random(module.num_features) for name in ("weight", "bias", MEAN)}
     own[VARIANCE] = random(module.num_features).square()
-    plain = {MEAN: torch.zeros_like(own[MEAN]), VARIANCE: torch.ones_like(own[MEAN])}
     x = random(2, module.num_features, 3, 3)
     try:
         with torch.no_grad():
             wanted = stand_in(module, own, training=False).forward(x)
-            found = stand_in(module, absorbed(module, own) | plain, training=False).forward(x)
+            found = stand_in(module, absorbed(module, own) | standard(own[MEAN]), training=False).forward(x)
         return torch.allclose(wanted, found)
     except Exception:
         return False  # of inputs of another kind, say
