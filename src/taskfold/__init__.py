@@ -1,7 +1,5 @@
 """Taskfold folds many tasks into one frozen network."""
 
-from ._view import TaskView
-from .bank import Bank
 from .counting import count
 from .methods import (
     FTN,
@@ -22,7 +20,7 @@ from .methods import (
     TensorPolyII,
     TLoRA,
 )
-from .model import MultiTask, checkpoint_context
+from .model import Bank, MultiTask, TaskView, checkpoint_context
 from .tasks import Task, TaskFileError, fingerprint
 
 __version__ = "0.1.0"

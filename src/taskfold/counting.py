@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from .layers import STATISTICS, SiteState, inventory_of, kinds_of
+from .factors import STATISTICS
+from .layers import groups_of_inventory, inventory_of
 from .methods import Method
 from .model import MultiTask
-from .routing import DIAGONAL
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Count:
 
     Attributes:
         backbone: the frozen network.
-        per_task: `factors`, `norm` and `head` of one task, and `diagonal` where a method has diagonals.
+        per_task: `factors`, `norm`, `head` of one task, and every other group that it has (`diagonal`, …).
         shared: the model's inventory, once for all tasks.
         routing: the logits of all tasks.
-        adapter_total: T · (factors + norm + diagonal) + shared + routing; heads are not adapters.
+        adapter_total: T · (all groups of a task but its head) + shared + routing; heads are not adapters.
         contracted: of the plain network that one task folds into, its head left out. Over-parameterised methods train
             `adapter_total` numbers and leave this many.
     """
@@ -62,22 +62,15 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
         raise ValueError(f"tasks must be ≥ 1, found {tasks}")
     model = MultiTask(backbone, method)
     own = model.add_task("one", head).counts()
-    kinds, leaves = kinds_of(model["one"]), inventory_of(model["one"])
-    shared = sum(leaf.numel() for key, leaf in leaves.items() if kinds[key] != STATISTICS)
-    routing = tasks * own["routing"]
-    per_task = {kind: own[kind] for kind in ("factors", "norm", "head", DIAGONAL) if kind in own}
-    total = tasks * (sum(per_task.values()) - per_task["head"]) + shared + routing
+    groups, leaves = groups_of_inventory(model["one"]), inventory_of(model["one"])
+    shared = sum(leaf.numel() for key, leaf in leaves.items() if groups[key] != STATISTICS)
+    routing = tasks * own.pop("routing")
+    total = tasks * (sum(own.values()) - own["head"]) + shared + routing
     plain = sum(p.numel() for p in backbone.parameters())
-    contracted = plain + _biases(model)
-    return Count(plain, per_task, shared, routing, total, contracted)
+    return Count(plain, own, shared, routing, total, plain + _added(model))
 
 
-def _biases(model: MultiTask) -> int:
-    """Numbers that folding adds to the architecture."""
-    found = 0
-    for path, state in model["one"].sites._modules.items():
-        if isinstance(state, SiteState) and state.branches is not None:
-            conv = model.backbone.get_submodule(path)
-            assert isinstance(conv, nn.Conv2d)
-            found += conv.out_channels if conv.bias is None else 0
-    return found
+def _added(model: MultiTask) -> int:
+    """Numbers that folding adds to the architecture: biases of layers that had none."""
+    known = dict(model.backbone.named_parameters(remove_duplicate=False)) | dict(model.backbone.named_buffers())
+    return sum(tensor.numel() for key, tensor in model.materialise("one").items() if key not in known)

@@ -13,8 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from .bank import Bank
-from .model import MultiTask
+from .model import Bank, MultiTask
 
 Run = Callable[[Sequence[Tensor]], Tensor]
 TOLERANCE = 1e-3

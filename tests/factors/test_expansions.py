@@ -85,7 +85,7 @@ def test_the_weight_is_the_formula_in_value_and_gradient(case: Case) -> None:
 def test_it_begins_at_the_layer_s_own_weight(case: Case) -> None:
     torch.manual_seed(1)
     weight = torch.randn(case.modes.shape, dtype=torch.float64)
-    leaves = case.expansion.expand(weight, case.modes)
+    leaves = case.expansion.begin(weight, case.modes)
     assert {n: t.shape for n, t in leaves.items()} == {n: t.shape for n, t in drawn(case).items()}
     made = case.expansion.materialise(leaves, case.modes)
     if case.exact:
@@ -100,7 +100,7 @@ def test_it_begins_at_the_layer_s_own_weight(case: Case) -> None:
 @every_case
 def test_a_zero_weight_learns(case: Case) -> None:
     """Exactly zero, and yet some leaf has a gradient."""
-    leaves = case.expansion.expand(torch.zeros(case.modes.shape, dtype=torch.float64), case.modes)
+    leaves = case.expansion.begin(torch.zeros(case.modes.shape, dtype=torch.float64), case.modes)
     made = case.expansion.materialise({n: leaf.requires_grad_() for n, leaf in leaves.items()}, case.modes)
     assert not made.any()
     made.sum().backward()

@@ -1,10 +1,11 @@
 """Pure algebra on tensors: how few numbers make a weight. One file per factorisation; torch only."""
 
-from ._base import TERMS, Bottleneck, Factorisation, Leaf, Modes, zero_pad
+from ._base import TERMS, Bottleneck, Factorisation, Modes, zero_pad
 from ._cp import CP
 from ._entangled import Entangled
 from ._expansion import Expansion
 from ._init import Init
+from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Stored
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._ranked import Rank, Ranked
@@ -12,12 +13,17 @@ from ._svd import SVD
 
 __all__ = [
     "CP",
+    "FACTORS",
+    "HEAD",
+    "NORM",
+    "STATISTICS",
     "SVD",
     "TERMS",
     "Bottleneck",
     "Entangled",
     "Expansion",
     "Factorisation",
+    "Group",
     "Init",
     "Leaf",
     "LinearExpansion",
@@ -25,5 +31,6 @@ __all__ = [
     "Modes",
     "Rank",
     "Ranked",
+    "Stored",
     "zero_pad",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Self
@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ._init import Start
+from ._leaf import Leaf
 
 
 @dataclass(frozen=True)
@@ -42,27 +42,13 @@ TERMS = "terms"
 
 
 @dataclass(frozen=True)
-class Leaf:
-    """One tensor of numbers: its shape, the meaning of each axis, how it starts, what it counts as.
-
-    Axes that sharing rules know: `term` (the terms that are summed), `order` (factors of an entangled product),
-    `out…` and `inp…` (the layer's output and input dimensions).
-    """
-
-    shape: tuple[int, ...]
-    axes: tuple[str, ...]
-    start: Start
-    group: str = "factors"
-
-
-@dataclass(frozen=True)
 class Bottleneck:
     """ΔW = up · spatial · down: every low-rank update as a layer can run it, R channels wide.
 
     Attributes:
         up: `[*, O, R]`.
-        down: `[*, R, I]`, or `[*, R, I, kh, kw]` where the kernel sits in the first step.
-        spatial: `[*, R, kh, kw]` or None: one kernel per rank channel, between the two.
+        down: `[*, R, I]`, or `[*, R, I, *kernel]` where the kernel sits in the first step.
+        spatial: `[*, R, *kernel]` or None: one kernel per rank channel, between the two.
 
     `*` is nothing, or the rows of a batch that each have their own task.
     """
@@ -80,15 +66,16 @@ class Bottleneck:
         """From parts of which some have the leading axes `*` and others serve all of them.
 
         Args:
-            kernel: how many kernel axes `down` ends with.
+            kernel: how many kernel axes `spatial` ends with, or `down` if there is none.
         """
-        down_axes = 2 + kernel
-        if up.dim() == 2 and down.dim() == down_axes and (spatial is None or spatial.dim() == 3):
+        down_axes = 2 + (kernel if spatial is None else 0)
+        if up.dim() == 2 and down.dim() == down_axes and (spatial is None or spatial.dim() == 1 + kernel):
             return cls(up, down, spatial)
         lead = torch.broadcast_shapes(up.shape[:-2], down.shape[: down.dim() - down_axes])
         if spatial is not None:
-            lead = torch.broadcast_shapes(lead, spatial.shape[:-3])
-            spatial = spatial.expand(*lead, *spatial.shape[-3:])
+            axes = 1 + kernel
+            lead = torch.broadcast_shapes(lead, spatial.shape[:-axes])
+            spatial = spatial.expand(*lead, *spatial.shape[-axes:])
         return cls(up.expand(*lead, *up.shape[-2:]), down.expand(*lead, *down.shape[-down_axes:]), spatial)
 
     def unbind(self) -> list[Bottleneck]:
@@ -103,7 +90,8 @@ class Bottleneck:
 
     def dense(self) -> Tensor:
         """The weight `[*, O, I, *kernel]`; two operands at a time, since torch.einsum contracts left to right."""
-        kernel = self.down.shape[self.up.dim() :] if self.spatial is None else self.spatial.shape[-2:]
+        axes = self.up.dim()
+        kernel = self.down.shape[axes:] if self.spatial is None else self.spatial.shape[axes - 1 :]
         weight = self.up @ self._inner()
         return weight.reshape(*weight.shape[:-1], -1, *kernel)
 
@@ -115,7 +103,7 @@ class Bottleneck:
         """Down and kernel, `[*, R, I·k²]`."""
         down = self.down
         if self.spatial is not None:
-            down = down.unsqueeze(-1) * self.spatial.flatten(-2).unsqueeze(-2)
+            down = down.unsqueeze(-1) * self.spatial.flatten(self.up.dim() - 1).unsqueeze(-2)
         return down.flatten(self.up.dim() - 1)
 
     def stack(self, others: list[Bottleneck]) -> Bottleneck:
@@ -136,10 +124,13 @@ class Bottleneck:
         spatial = None if self.spatial is None else self.spatial.squeeze(0)
         return Bottleneck(self.up.squeeze(0), self.down.squeeze(0), spatial)
 
-    def rows(self, index: Tensor) -> Bottleneck:
-        """The bottleneck of each row of a batch, from stacked ones and their index `[B]`."""
-        spatial = None if self.spatial is None else self.spatial[index]
-        return Bottleneck(self.up[index], self.down[index], spatial)
+    def picked(self, entries: Sequence[int]) -> Bottleneck:
+        """Those of some entries along the first axis, in that order."""
+        if list(entries) == list(range(len(self.up))):
+            return self
+        which = torch.tensor(list(entries), device=self.up.device)
+        spatial = None if self.spatial is None else self.spatial.index_select(0, which)
+        return Bottleneck(self.up.index_select(0, which), self.down.index_select(0, which), spatial)
 
 
 def zero_pad(tensor: Tensor, axis: int, size: int) -> Tensor:
@@ -185,6 +176,20 @@ class Factorisation(ABC):
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck | None:
         """The weight as a `Bottleneck`; None if it has no such form and is always materialised."""
         return None
+
+    def whole(self, leaves: Mapping[str, Tensor], weight: Tensor, modes: Modes) -> Tensor:
+        """The weight `[O, I, *kernel]` that a task has, from the layer's own; default: ΔW is added."""
+        return weight + self.materialise(leaves, modes).reshape(weight.shape)
+
+    def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
+        """Where leaves start that depend on the layer's own weight `[O, I, *kernel]`, by name; default: none does."""
+        del weight, modes
+        return {}
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the layer's own weight has no part in a task's: then nothing else needs to hold it."""
+        return False
 
     @property
     def compact(self) -> bool:

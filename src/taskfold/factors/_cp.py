@@ -11,8 +11,9 @@ from functools import reduce
 
 from torch import Tensor
 
-from ._base import TERMS, Bottleneck, Leaf, Modes, khatri_rao
+from ._base import TERMS, Bottleneck, Modes, khatri_rao
 from ._init import Init, starts
+from ._leaf import Leaf
 from ._ranked import Ranked
 
 
@@ -55,7 +56,7 @@ class CP(Ranked):
         up = up if self.scale == 1.0 else up * self.scale
         if TERMS in leaves:
             up = up * leaves[TERMS].unsqueeze(-1)
-        return Bottleneck.aligned(up.mT, down, leaves.get("kernel"))
+        return Bottleneck.aligned(up.mT, down, leaves.get("kernel"), kernel=len(modes.kernel))
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         return self.bottleneck(leaves, modes).dense()

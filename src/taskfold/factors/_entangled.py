@@ -13,8 +13,9 @@ from math import prod
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._base import TERMS, Bottleneck, Leaf, Modes, khatri_rao
+from ._base import TERMS, Bottleneck, Modes, khatri_rao
 from ._init import Init, Start, gaussian, starts
+from ._leaf import Leaf
 from ._ranked import Ranked
 
 

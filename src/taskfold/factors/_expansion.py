@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,5 +16,12 @@ class Expansion(Factorisation):
     """A factorisation that makes the whole weight of a layer, in place of the layer's own and not beside it."""
 
     @abstractmethod
-    def expand(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
+    def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
         """Leaves that make this weight `[O, I, *kernel]`: `materialise` undoes it, as far as the rank allows."""
+
+    def whole(self, leaves: Mapping[str, Tensor], weight: Tensor, modes: Modes) -> Tensor:
+        return self.materialise(leaves, modes).reshape(weight.shape)
+
+    @property
+    def replaces(self) -> bool:
+        return True

@@ -9,9 +9,10 @@ from math import ceil, isfinite, prod
 import torch
 from torch import Tensor
 
-from ._base import Leaf, Modes
+from ._base import Modes
 from ._expansion import Expansion
 from ._init import kaiming
+from ._leaf import Leaf
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class LinearExpansion(Expansion):
         made = (rows.mT @ first.unsqueeze(-3)).mT
         return made.reshape(*made.shape[:-1], *modes.kernel) if modes.kernel else made.squeeze(-1)
 
-    def expand(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
+    def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
         shapes = {name: leaf.shape for name, leaf in self.leaves(modes).items()}
         first, last = _isometry(*shapes["first"], like=weight), _isometry(*shapes["last"][::-1], like=weight).mT
         middle = torch.einsum("ow,oi...,di->wd...", last, weight, first)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ._base import TERMS, Bottleneck, Leaf, Modes
+from ._base import TERMS, Bottleneck, Modes
 from ._init import Init, kaiming, starts
+from ._leaf import Leaf
 from ._ranked import Ranked
 
 

@@ -12,15 +12,18 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ._base import TERMS, Leaf, Modes
+from ._base import TERMS, Modes
 from ._expansion import Expansion
 from ._init import kaiming
+from ._leaf import Leaf
 from ._ranked import Rank, check_rank, rank_at
 
 
 @dataclass(frozen=True)
 class SVD(Expansion):
     """W = U diag(m) V; on a convolution the spatial one, K[o,i,a,b] = Σ_r U[o,b,r] m[r] V[r,i,a].
+
+    A kernel of one axis lies in V, one of three in V (the first) and U (the others).
 
     V is a k×1 convolution to r channels and U a 1×k convolution of what comes out, scaled by m between them. Of a
     grouped convolution I is what one group sees, and V serves all groups. Both start with √σ of the singular values.
@@ -65,12 +68,17 @@ class SVD(Expansion):
             u = u * leaves[TERMS].reshape(*leaves[TERMS].shape[:-1], *(1 for _ in modes.kernel[1:]), 1, -1)
         if not modes.kernel:
             return u @ v
-        weight = u.flatten(-3, -2) @ v.flatten(-2)  # [*, O·k_b, I·k_a]
-        out, inp, (high,), (wide,) = _sizes(modes)
-        return weight.unflatten(-1, (inp, high)).unflatten(-3, (out, wide)).movedim(-3, -1)
+        out, inp, high, wide = _sizes(modes)
+        weight = u.flatten(-2 - len(wide), -2) @ v.flatten(-2)  # [*, O·k_b, I·k_a]
+        weight = weight.unflatten(-1, (inp, *high)).unflatten(-3, (out, *wide))  # [*, O, k_b, I, k_a]
+        return weight.movedim(tuple(range(-2 - len(wide), -2)), tuple(range(-len(wide), 0))) if wide else weight
 
-    def expand(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
-        matrix = weight if not modes.kernel else weight.movedim(-1, 1).flatten(2).flatten(0, 1)
+    def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
+        wide = len(modes.kernel) - 1
+        matrix = weight
+        if modes.kernel:
+            moved = weight.movedim(tuple(range(-wide, 0)), tuple(range(1, 1 + wide))) if wide else weight
+            matrix = moved.flatten(1 + wide).flatten(0, wide)
         u, s, v = torch.linalg.svd(matrix, full_matrices=False)
         shapes = {name: leaf.shape for name, leaf in self.leaves(modes).items()}
         rank, root = shapes["v"][0], s.sqrt()
@@ -81,8 +89,6 @@ class SVD(Expansion):
 
 
 def _sizes(modes: Modes) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
-    """O, I, and the kernel's height and width, empty for a linear layer."""
+    """O, I, the kernel's first size and the others; both empty for a linear layer."""
     out, inp, *kernel = modes.shape
-    if len(kernel) not in (0, 2):
-        raise ValueError(f"a spatial SVD needs a kernel of height and width, found one of {tuple(kernel)}")
     return out, inp, tuple(kernel[:1]), tuple(kernel[1:])

@@ -1,73 +1,95 @@
-"""Where a factor meets a layer: which layers, seen as which tensors, and how they are run."""
+"""What a task does at a layer: recipes make parts, sites run them."""
 
+from ..tasks import Inventory, Leaves
 from ._ahead import ahead
+from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention
-from ._banked import Banked, kind_of, padded
-from ._branches import Branched, Branches
-from ._forms import Execution, Form, check_execution
-from ._own import Everything, Norms, Own, OwnState, Rest
-from ._selection import Groups, Selection, current, selecting
-from ._sites import Composition, Site, SiteState, fit
+from ._branched import ConvolutionBranches
+from ._copied import Copied
+from ._copies import Copies, Everything, Norms, Rest
+from ._factored import Factored, layer_name, updates_of
+from ._part import (
+    LayerParts,
+    Part,
+    Place,
+    When,
+    groups_of_inventory,
+    inventory_of,
+    own_groups,
+    parts_of,
+    statistics_of,
+)
+from ._recipe import Composition, Fitting, Recipe, fit
+from ._selection import Selection, Stack, current, selecting
+from ._sites import Site
 from ._skeleton import set_mode, sites_of, skeleton
 from ._spread import PLAIN, spread, worth_sharing
 from ._stages import stages
-from ._stand_in import stand_in
-from ._standing import STATISTICS, grouped, groups_of_bank, inventory_of, kinds_of, statistics_of
-from ._traits import Traits, goes_by_rows
-from ._update import Update, WeightUpdate, updates_of
+from ._update import Update
 from ._watch import Watch, recomputes
-from ._where import Convolutions, Linears, Patterns, Target, View, Weights, Where, matches, writes_text
+from ._where import (
+    Convolutions,
+    Embeddings,
+    Linears,
+    Recurrents,
+    Target,
+    View,
+    Weights,
+    Where,
+    writes_text,
+)
 
 __all__ = [
     "PLAIN",
-    "STATISTICS",
     "Attention",
-    "Banked",
-    "Branched",
-    "Branches",
     "Composition",
+    "ConvolutionBranches",
     "Convolutions",
+    "Copied",
+    "Copies",
+    "Embeddings",
     "Everything",
-    "Execution",
-    "Form",
-    "Groups",
+    "Factored",
+    "Fitting",
+    "Inventory",
+    "LayerParts",
+    "Leaves",
     "Linears",
     "Norms",
-    "Own",
-    "OwnState",
-    "Patterns",
+    "OfTable",
+    "OfTasks",
+    "Part",
+    "Place",
+    "Recipe",
+    "Recurrents",
     "Rest",
     "Selection",
     "Site",
-    "SiteState",
+    "Stack",
+    "Table",
     "Target",
-    "Traits",
     "Update",
     "View",
     "Watch",
-    "WeightUpdate",
     "Weights",
+    "When",
     "Where",
     "ahead",
-    "check_execution",
     "current",
     "fit",
-    "goes_by_rows",
-    "grouped",
-    "groups_of_bank",
+    "groups_of_inventory",
     "inventory_of",
-    "kind_of",
-    "kinds_of",
-    "matches",
-    "padded",
+    "layer_name",
+    "own_groups",
+    "parts_of",
     "recomputes",
     "selecting",
     "set_mode",
     "sites_of",
     "skeleton",
     "spread",
+    "stack_of",
     "stages",
-    "stand_in",
     "statistics_of",
     "updates_of",
     "worth_sharing",

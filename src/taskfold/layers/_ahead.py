@@ -8,75 +8,86 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..factors import Bottleneck
+from ..kinds import WeightKind
 from ..routing import ALPHA, LOGITS, Routed
 from ..tasks import Task
-from ._sites import Site, SiteState
-from ._update import Place, WeightUpdate
+from ._factored import Factored
+from ._part import LayerParts, Place
+from ._sites import Site
 
-Updates = list[WeightUpdate]
+Updates = list[Factored]
 """Of one layer, one for each task."""
 
 
-def ahead(sites: Iterable[Site], tasks: Sequence[Task]) -> dict[Place, Bottleneck]:
-    """The bottlenecks of linear layers that a routed rule mixes or an entangled tensor makes, by place.
+def ahead(sites: Iterable[Site], tasks: Sequence[Task], training: bool) -> dict[Place, dict[str, Tensor]]:
+    """The tensors of linear layers that a routed rule mixes or an entangled tensor makes, by place.
 
     `[T, …]`, one per task; without that axis for a single task, or where all tasks use the same. Places that are not
     listed (other layers, tasks of different methods, draws for each row) make their own when they run.
     """
     alike: dict[object, dict[Place, Updates]] = {}
     for site in sites:
-        for name, updates in _common(site, tasks).items():
-            first, dtype = updates[0], site.module.weight.dtype
-            shapes = tuple(leaf.shape for leaf in first.own.values())
-            key = (first.factorisation, first.rule, first.view.modes, first.training, dtype, shapes)
+        for name, updates in _common(site, tasks, training).items():
+            first = updates[0]
+            dtype = site.kind.dtype
+            shapes = tuple(leaf.shape for _, leaf in first.own.items())
+            key = (first.factorisation, first.rule, first.view.modes, dtype, shapes)
             alike.setdefault(key, {})[site.path, name] = updates
-    made: dict[Place, Bottleneck] = {}
-    for (factorisation, *_, dtype, _), places in alike.items():  # type: ignore[misc]
+    made: dict[Place, dict[str, Tensor]] = {}
+    for (factorisation, _, _, dtype, _), places in alike.items():  # type: ignore[misc]
         make = _compact if factorisation.compact else _mixed
-        for place, one in zip(places, make(list(places.values()), dtype), strict=True):
-            made[place] = one.squeeze() if len(tasks) == 1 and one.up.dim() == 3 else one
+        for place, one in zip(places, make(list(places.values()), dtype, training), strict=True):
+            mine = one.squeeze() if len(tasks) == 1 and one.up.dim() == 3 else one
+            made[place] = places[place][0].as_tensors(mine)
     return made
 
 
-def _common(site: Site, tasks: Sequence[Task]) -> dict[str, Updates]:
+def _common(site: Site, tasks: Sequence[Task], training: bool) -> dict[str, Updates]:
     """The updates of a layer that can be made ahead: every task has it, and they are alike."""
-    if not (site.traits.additive and isinstance(site.module, nn.Linear)):
+    if not (isinstance(site.kind, WeightKind) and site.kind.last):
         return {}
-    states = [state for task in tasks if isinstance(state := task.sites.get(site.path), SiteState)]
-    if len(states) < len(tasks) or not all(state.beside for state in states):
+    parts = [found for task in tasks if isinstance(found := task.sites.get(site.path), LayerParts)]
+    if len(parts) < len(tasks):
         return {}
+    several = [dict(mine) for mine in parts]
     found: dict[str, Updates] = {}
-    for name, first in states[0].views().items():
-        gains = first.factorisation.compact or isinstance(first.rule, Routed)
-        if not gains or first.rule.draws_per_row(first.training):
+    for name, first in several[0].items():
+        if not isinstance(first, Factored) or not first.alone:
             continue
-        updates = [update for state in states if (update := state.views().get(name)) and first.like(update)]
+        gains = first.factorisation.compact or isinstance(first.rule, Routed)
+        if not gains or first.rule.draws_per_row(training):
+            continue
+        updates = [one for mine in several if isinstance(one := mine.get(name), Factored) and first.alike(one)]
         if len(updates) == len(tasks):
             found[name] = updates
     return found
 
 
-def _compact(places: list[Updates], dtype: torch.dtype) -> list[Bottleneck]:
+def _compact(places: list[Updates], dtype: torch.dtype, training: bool) -> list[Bottleneck]:
     """From few numbers: leaves of all layers side by side, `[L, …]` and `[L, T, …]`, and everything made at once."""
     first = places[0][0]
     banks = [update.bank for update, *_ in places if update.bank is not None]
     bank = {name: torch.stack([one[name] for one in banks]).to(dtype) for name in first.bank or ()}
     own = {name: _side_by_side(places, name) for name in first.own}
-    chosen = first.rule.select(bank, own, first.specs, first.training)
+    chosen = first.rule.select(bank, own, first.specs, training)
     made = first.factorisation.bottleneck({name: leaf.to(dtype) for name, leaf in chosen.items()}, first.view.modes)
     assert made is not None
     return made.unbind()
 
 
-def _mixed(places: list[Updates], dtype: torch.dtype) -> list[Bottleneck]:
+def _mixed(places: list[Updates], dtype: torch.dtype, training: bool) -> list[Bottleneck]:
     """From inventories too large to lay side by side: only the mixing weights at once."""
     rule = places[0][0].rule
     assert isinstance(rule, Routed)
-    weights = rule.mixing(_side_by_side(places, LOGITS), places[0][0].training).unbind()
-    made = [updates[0].bottleneck(dtype, {ALPHA: alpha}) for updates, alpha in zip(places, weights, strict=True)]
+    weights = rule.mixing(_side_by_side(places, LOGITS), training).unbind()
+    made = []
+    for updates, alpha in zip(places, weights, strict=True):
+        first = updates[0]
+        leaves = first.selected(dtype, training, {ALPHA: alpha})
+        made.append(first.factorisation.bottleneck(leaves, first.view.modes))
     return [one for one in made if one is not None]
 
 

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
 from ..factors import Modes
-from ._where import Target, View, Where, own_weight, units
+from ..kinds import LayerKind, Linear, kind_of
+from ._where import Target, View, Where, check_weight, units
 
 PROJECTIONS = ("query", "key", "value", "output")
 
 # Child names of the separate projections (Hugging Face, timm's EVA, diffusers, DistilBERT, T5).
 _SPELLINGS = {
-    "query": ("query", "q_proj", "q", "q_lin", "to_q"),
+    "query": ("query", "q_proj", "q", "q_lin", "to_q", "q_attn"),
     "key": ("key", "k_proj", "k", "k_lin", "to_k"),
     "value": ("value", "v_proj", "v", "v_lin", "to_v"),
-    "output": ("o_proj", "out_proj", "proj", "o", "out_lin", "to_out.0"),
+    "output": ("o_proj", "out_proj", "proj", "o", "out_lin", "to_out.0", "c_proj"),
 }
+_FUSED = ("qkv", "c_attn")
+"""Query, key and value in one layer, in this order (timm, GPT-2)."""
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
 _HEAD_SIZES = ("head_dim", "attention_head_size", "key_value_proj_dim")
 
 
 @dataclass(frozen=True)
 class Attention(Where):
-    """Projections of every attention block: `nn.MultiheadAttention`, timm's fused `qkv`, separate linears.
+    """Projections of every attention block: `nn.MultiheadAttention`, a fused `qkv` (timm) or `c_attn` (GPT-2), or
+    linear layers by themselves.
 
     Query, key and value put the heads on the output side, `weight.view(n, d, d_model)`; the output projection on
     the input side, `weight.view(d_model, n, d)`.
@@ -62,26 +66,29 @@ def _projections(path: str, module: nn.Module, modules: dict[str, nn.Module]) ->
     if isinstance(module, nn.MultiheadAttention):
         yield from ((path, view) for view in _torch_attention(module))
         return
-    children = {name: modules[_join(path, name)] for name in _names(path, module, modules)}
+    children = {name: kind for name in _names(path, modules) if isinstance(kind := _kind(path, name, modules), Linear)}
     size = _head_size(module, children)
     if size is None:
         return
-    fused = children.get("qkv")
-    if isinstance(fused, nn.Linear):
-        width = fused.out_features // 3
-        for n, name in enumerate(PROJECTIONS[:3]):
-            modes = Modes(_heads(path, "qkv", width, size), (fused.in_features,))
-            yield _join(path, "qkv"), View(name, "weight", (n * width, (n + 1) * width), modes)
+    if fused := next((name for name in _FUSED if name in children), None):
+        out, inp = _sizes(children[fused])
+        crosses = "q_attn" in children  # GPT-2 looking at an encoder: keys and values alone are in one layer
+        inside = PROJECTIONS[1:3] if crosses else PROJECTIONS[:3]
+        width = out // len(inside)
+        for n, name in enumerate(inside):
+            modes = Modes(_heads(path, fused, width, size), (inp,))
+            yield _join(path, fused), View(name, "weight", (n * width, (n + 1) * width), modes)
     elif not any(name in children for name in _SPELLINGS["query"]):
         return
     for name, spellings in _SPELLINGS.items():
-        found = next((_join(path, s) for s in spellings if isinstance(children.get(s), nn.Linear)), None)
+        found = next((_join(path, s) for s in spellings if s in children), None)
         if found is None and name == "output":  # BERT: attention.self.query … beside attention.output.dense
             beside = _join(path.rpartition(".")[0], "output.dense")
-            found = beside if isinstance(modules.get(beside), nn.Linear) else None
+            found = beside if beside in modules and isinstance(kind_of(modules[beside]), Linear) else None
         if found is not None:
-            weight = own_weight(modules[found], found)
-            out, inp = weight.shape
+            kind = kind_of(modules[found])
+            check_weight(kind, found, "weight")
+            out, inp = _sizes(kind)
             if name == "output":
                 modes = Modes((out,), _heads(path, found, inp, size))
             else:
@@ -101,17 +108,27 @@ def _torch_attention(module: nn.MultiheadAttention) -> Iterator[View]:
     yield View("output", "out_proj.weight", None, Modes((width,), modes.out))
 
 
-def _names(path: str, module: nn.Module, modules: dict[str, nn.Module]) -> list[str]:
+def _names(path: str, modules: dict[str, nn.Module]) -> list[str]:
     spelled = [s for spellings in _SPELLINGS.values() for s in spellings]
-    return [name for name in ("qkv", *spelled) if _join(path, name) in modules]
+    return [name for name in (*_FUSED, *spelled) if _join(path, name) in modules]
 
 
-def _head_size(module: nn.Module, children: dict[str, nn.Module]) -> int | None:
+def _kind(path: str, name: str, modules: dict[str, nn.Module]) -> LayerKind:
+    return kind_of(modules[_join(path, name)])
+
+
+def _sizes(kind: LayerKind) -> tuple[int, int]:
+    assert isinstance(kind, Linear)
+    out, inp = kind.modes.shape
+    return out, inp
+
+
+def _head_size(module: nn.Module, children: Mapping[str, LayerKind]) -> int | None:
     for name in _HEAD_SIZES:
         if isinstance(size := getattr(module, name, None), int):
             return size
-    widths = [c.out_features for n in _SPELLINGS["query"] if isinstance(c := children.get(n), nn.Linear)]
-    widths += [c.out_features // 3 for c in [children.get("qkv")] if isinstance(c, nn.Linear)]
+    widths = [_sizes(children[name])[0] for name in _SPELLINGS["query"] if name in children]
+    widths += [_sizes(children[name])[0] // 3 for name in _FUSED if name in children]
     for name in _HEADS:
         if widths and isinstance(heads := getattr(module, name, None), int) and heads:
             return widths[0] // heads

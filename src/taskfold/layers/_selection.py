@@ -1,67 +1,68 @@
-"""Which tasks a forward pass is for. Per thread, so that two requests at once never see each other's."""
+"""What a forward pass is for. Per thread, so that two requests at once never see each other's."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from ..factors import Bottleneck
-from ._forms import Execution
+from ..interventions import Execution, Intervention
+from ..kinds import Rows, Tensors
 
 if TYPE_CHECKING:
-    from ..tasks import Task
     from ._sites import Site
     from ._spread import Spread
 
+Stack = list[tuple[Intervention, dict[str, Tensor]]]
+"""What stands at a layer, inside out: interventions and their tensors."""
 
-@dataclass(frozen=True)
-class Groups:
-    """The rows of a batch, task by task.
 
-    Attributes:
-        sizes: rows of each task.
-        order: `[B]`, the rows sorted by task; None: they are already.
-        back: `[B]`, undoes `order`.
-    """
+class Answers(Protocol):
+    """Who answers: tasks of a model, or rows of a bank's table."""
 
-    sizes: tuple[int, ...]
-    order: Tensor | None = None
-    back: Tensor | None = None
+    def touches(self, path: str) -> bool:
+        """Whether somebody changes the layer of that name."""
+        ...
 
-    @property
-    def pays(self) -> bool:
-        """Whether to bring the rows of each task together: there are two or more of each, on average."""
-        return sum(self.sizes) >= 2 * len(self.sizes)
+    def stack(self, site: Site, now: Selection) -> Stack:
+        """What stands at a layer for the one that serves every row."""
+        ...
 
-    @property
-    def alike(self) -> bool:
-        """Equally many rows of each task."""
-        return len(set(self.sizes)) == 1
+    def stacks(self, site: Site, now: Selection) -> Stack | None:
+        """The same for several, tensors `[T, …]` by entry; None: they differ in kind, and run one by one."""
+        ...
 
-    @classmethod
-    def of(cls, rows: list[int], tasks: int, device: torch.device) -> Groups:
-        """From the task of each row."""
-        sizes = tuple(rows.count(n) for n in range(tasks))
-        order = sorted(range(len(rows)), key=rows.__getitem__)
-        if order == list(range(len(rows))):
-            return cls(sizes)
-        sorting = torch.tensor(order, device=device)
-        return cls(sizes, sorting, sorting.argsort())
+    def each(self, site: Site) -> list[Tensors] | None:
+        """The layer's tensors that each entry has instead, to be written to; None: that is not all they do there."""
+        ...
 
-    def scaled(self, factor: int) -> Groups:
-        """For layers that see each row as `factor` consecutive ones (windows, beams)."""
-        if factor == 1:
-            return self
-        sizes = tuple(size * factor for size in self.sizes)
-        if self.order is None:
-            return Groups(sizes)
-        order = (self.order[:, None] * factor + torch.arange(factor, device=self.order.device)).flatten()
-        return Groups(sizes, order, order.argsort())
+    def draws(self, site: Site, now: Selection) -> bool:
+        """Whether tensors at a layer differ from row to row of the batch."""
+        ...
+
+    def drawn(self, site: Site, now: Selection, index: Tensor) -> Stack:
+        """What stands at a layer for each row, tensors `[B, …]`; `index` `[B]` is the entry of each."""
+        ...
+
+    def stands_beside(self, site: Site) -> bool:
+        """Whether all that entries do at a layer stands beside it, in rows of tensors."""
+        ...
+
+    def alone(self, entry: int) -> Answers:
+        """One of several."""
+        ...
+
+    def written(self) -> list[Tensor]:
+        """The tensors that a pass which trains writes to."""
+        ...
+
+    def entries(self) -> int:
+        """How many there are."""
+        ...
 
 
 Sizes = Mapping[str, Collection[int]]
@@ -70,75 +71,56 @@ Sizes = Mapping[str, Collection[int]]
 
 @dataclass(frozen=True)
 class Selection:
-    """The tasks of one forward pass.
+    """One forward pass.
 
     Attributes:
-        tasks: the distinct tasks.
-        rows: `[B]` index into `tasks`, one per row of the batch; None: the single task serves every row.
+        answers: who answers.
+        rows: the entry of each row of the batch; None: there is one, which serves every row.
         training: whether the pass trains (a task's own normalisation then uses batch statistics).
-        groups: how to bring the rows of each task together; None: the single task serves every row.
-        made: bottlenecks that were made ahead, by layer and name of the update there.
-        execution: how layers run their updates.
-        banked: how layers run a batch whose rows come from a bank, by path; None: they do not, and `tasks` says how.
-        spread: every row is for all of the tasks; None: it is for the one that `rows` says.
+        progress: how far the training is, 0 to 1; 1 outside training.
+        context: what methods have made of the input before the pass, by task.
+        execution: how layers run updates beside them.
+        spread: every row is for all of the entries; None: it is for the one that `rows` says.
         sizes: of the first axis that layers see of one row of the batch, as far as they are known.
         noting: layers write these sizes there, and leave tasks alone.
     """
 
-    tasks: tuple[Task, ...]
-    rows: Tensor | None
+    answers: Answers
+    rows: Rows | None
     training: bool
-    groups: Groups | None = None
-    made: Mapping[tuple[str, str], Bottleneck] = field(default_factory=dict)
+    progress: float = 1.0
+    context: Mapping[str, object] = field(default_factory=dict)
     execution: Execution = "auto"
-    banked: Mapping[str, Callable[[Site, Tensor], Tensor]] | None = None
     spread: Spread | None = None
     sizes: Sizes = field(default_factory=dict)
     noting: dict[str, set[int]] | None = None
 
-    def of_one(self, task: Task) -> Selection:
-        """For rows that all have one of the tasks."""
-        return Selection((task,), None, self.training, execution=self.execution)
+    def of_one(self, entry: int) -> Selection:
+        """For rows that all have one of the entries."""
+        return replace(self, answers=self.answers.alone(entry), rows=None, spread=None)
 
-    def of_all(self, rows: int, device: torch.device) -> Selection:
-        """For the rows of all tasks, `[T · rows]`, one task after another."""
-        index = torch.arange(len(self.tasks), device=device).repeat_interleave(rows)
-        return replace(self, rows=index, groups=Groups((rows,) * len(self.tasks)), spread=None)
+    def of_all(self, each: int) -> Selection:
+        """For the rows of all entries, `each` of one after those of another."""
+        return replace(self, rows=Rows.side_by_side(self.answers.entries(), each), spread=None)
 
-    def size(self, x: Tensor) -> int:
-        """Rows of the batch, at a layer whose input is `x`."""
-        return len(x) if self.rows is None else len(self.rows)
-
-    def groups_at(self, x: Tensor) -> Groups | None:
-        """The groups of rows at a layer whose input is `x`."""
-        return self.groups and self.groups.scaled(len(x) // self.size(x))
-
-    def row_index(self, x: Tensor, layer: str) -> Tensor:
-        """The task of each row of a layer's input `x`; windows or beams of one row keep its task.
+    def rows_at(self, first: Tensor, layer: str) -> Rows:
+        """The rows of a layer whose first input is that; windows or beams of one row keep its entry.
 
         Raises:
             ValueError: the layer's first axis is not a multiple of the batch.
         """
-        if self.rows is None:
-            return torch.zeros(len(x), dtype=torch.long, device=x.device)
-        self.check_rows(x, layer)
-        size, batch = len(x), len(self.rows)
-        return self.rows if size == batch else self.rows.repeat_interleave(size // batch)
-
-    def check_rows(self, x: Tensor, layer: str) -> None:
-        """Whether a layer sees the rows of a mixed batch, or equally many windows or beams of each.
-
-        Raises:
-            ValueError: the first axis of its input is something else.
-        """
-        if self.rows is None or torch.compiler.is_compiling():
-            return
-        size, batch = len(x), len(self.rows)
-        if size % batch or size // batch not in self.sizes.get(layer, {size // batch}):
-            raise ValueError(
-                f"layer {layer!r} got {size} rows for a mixed batch of {batch}: its first axis must be the batch "
-                "(or a multiple of it); run such a network one task at a time, or leave the layer out with targets"
-            )
+        rows, size = self.rows, len(first)
+        assert rows is not None
+        if size == rows.size and layer not in self.sizes:
+            return rows
+        if not torch.compiler.is_compiling():
+            batch = rows.size
+            if size % batch or size // batch not in self.sizes.get(layer, (size // batch,)):
+                raise ValueError(
+                    f"layer {layer!r} got {size} rows for a mixed batch of {batch}: its first axis must be the batch "
+                    "(or a multiple of it); run such a network one task at a time, or leave the layer out with targets"
+                )
+        return rows.at(size)
 
 
 class _Current(threading.local):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from torch import nn
 
-from ._own import is_norm
+from ..kinds import is_norm, kind_of
 from ._sites import Site
-from ._traits import Traits
 
 
-def skeleton(network: nn.Module, paths: Collection[str], known: Mapping[str, Traits] | None = None) -> nn.Module:
+def skeleton(network: nn.Module, paths: Collection[str]) -> nn.Module:
     """The network again, module by module, over the same tensors; `paths` become sites.
 
-    The network itself is not touched: its modules, names, hooks and modes stay as they are. `known`: what has been
-    found out about its layers; the others are tried.
+    The network itself is not touched: its modules, names, hooks and modes stay as they are.
 
     Raises:
         TypeError: the network holds something that cannot be copied, or a patched layer is to be adapted.
@@ -31,7 +29,7 @@ def skeleton(network: nn.Module, paths: Collection[str], known: Mapping[str, Tra
         ) from error
     for path, module in list(twin.named_modules()):
         if path in paths:
-            module.__dict__["forward"] = Site(path, module, (known or {}).get(path))
+            module.__dict__["forward"] = Site(path, module, kind_of(network.get_submodule(path)).at(module))
         # Their fused paths read the children's weights without calling them.
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from ..kinds import WeightKind, kind_of
+
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 PLAIN = (NoneType, bool, int, float, str, torch.dtype, torch.device)
 _TENSOR = object()
@@ -40,7 +42,7 @@ def worth_sharing(network: nn.Module, changed: Sequence[Container[str]]) -> bool
     for name, module in network.named_modules():
         if before is None and any(name in one for one in changed):
             before = layers
-        layers += isinstance(module, (nn.Conv2d, nn.Linear))
+        layers += isinstance(kind_of(module), WeightKind)
     return before is None or before >= SHARED * layers
 
 

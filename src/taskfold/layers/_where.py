@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..factors import Modes
+from ..kinds import UNITS, LayerKind, Patterns, Recurrent, WeightKind, kind_of, matches
+from ..kinds import Convolution as ConvolutionKind
+from ..kinds import Embedding as EmbeddingKind
+from ..kinds import Linear as LinearKind
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class View:
     Attributes:
         name: `weight`, or the projection (`query`, `value`, …).
         parameter: the module's parameter, dotted if a child's (`out_proj.weight`).
-        rows: first and one-past-last row of the parameter; None: all.
+        rows: first and one-past-last output channel of the parameter; None: all.
         modes: the tensor it is seen as.
     """
 
@@ -39,27 +43,6 @@ class Target:
     views: tuple[View, ...]
 
 
-Patterns = str | Sequence[str]
-"""Shell patterns over layer names (`layer3.*`); one that begins with `!` leaves layers out."""
-
-
-def matches(path: str, patterns: Patterns) -> bool:
-    """Whether a layer name is selected: by some pattern, and left out by none.
-
-    Example:
-        >>> matches("layer4.0.conv1", ["layer*", "!layer4.*"])
-        False
-    """
-    every = [patterns] if isinstance(patterns, str) else list(patterns)
-    wanted = [p for p in every if not p.startswith("!")] or ["*"]
-    unwanted = [p[1:] for p in every if p.startswith("!")]
-    return any(fnmatchcase(path, p) for p in wanted) and not any(fnmatchcase(path, p) for p in unwanted)
-
-
-UNITS = (nn.MultiheadAttention,)
-"""Modules that read their children's weights without calling them: treated as one."""
-
-
 def units(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Every module and its name; those inside a unit left out."""
     inside: tuple[str, ...] = ()
@@ -71,19 +54,27 @@ def units(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             inside += (f"{path}.",)
 
 
-def own_weight(module: nn.Module, path: str, name: str = "weight") -> Tensor:
-    """A parameter that is really there, not computed by a parametrisation.
+def check_weight(kind: LayerKind, path: str, name: str) -> None:
+    """A layer's tensor is a plain one that is really there, not computed by a parametrisation, and no packed bytes.
 
     Raises:
-        TypeError: the weight is not a plain parameter.
+        TypeError: it is not.
     """
-    weight = module._parameters.get(name)
+    if isinstance(kind, WeightKind) and kind.packed:
+        return
+    owner, _, last = name.rpartition(".")
+    module = kind.module.get_submodule(owner)
+    weight = module._parameters.get(last)
     if weight is None or isinstance(weight, nn.UninitializedParameter):
         raise TypeError(
             f"layer {path!r} ({type(module).__name__}) has no plain parameter {name!r}; run one batch through lazy "
             "layers and remove parametrisations (torch.nn.utils.parametrize.remove_parametrizations) first"
         )
-    return weight
+    if not weight.is_floating_point():
+        raise TypeError(
+            f"layer {path!r} ({kind.words}, {type(module).__name__}) has a {name!r} of {weight.dtype}, and an update "
+            "needs a floating-point one; load the backbone unquantised, or leave the layer out with targets"
+        )
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,10 @@ class Where(ABC):
         if chosen:
             return chosen
         if not found:
-            raise ValueError(f"{type(network).__name__} has no {self.what}; choose a method for its kind of layers")
+            raise ValueError(
+                f"{type(network).__name__} has no {self.what}; it has {_kinds_in(network)}: choose a method, or layers, "
+                "for one of these kinds"
+            )
         names = ", ".join(target.path for target in found[:8]) + (", …" if len(found) > 8 else "")
         raise ValueError(
             f"targets={self.targets!r} selects none of the {len(found)} {self.what.removesuffix(' to adapt')}: {names}"
@@ -122,63 +116,104 @@ class Where(ABC):
 
 
 @dataclass(frozen=True)
-class Convolutions(Where):
-    """Every `nn.Conv2d` and subclass, as k² × C_in/groups × C_out.
+class OfKind(Where):
+    """Every layer of some kinds, by the whole weight; a language model's output layer is left out."""
+
+    kinds: ClassVar[tuple[type[LayerKind], ...]]
+
+    def candidates(self, network: nn.Module) -> list[Target]:
+        output = output_layer(network)
+        found = ((path, kind_of(module)) for path, module in units(network) if module is not output)
+        return [_whole(path, kind) for path, kind in found if isinstance(kind, self.kinds)]
+
+
+@dataclass(frozen=True)
+class Convolutions(OfKind):
+    """Every convolution over one, two or three axes, transposed ones too, as kernel × C_in/groups × C_out.
 
     Args:
         stem: also the first one. Left out by default: only so do the paper's parameter counts come out.
     """
 
-    what: ClassVar[str] = "convolutions (Conv2d) to adapt"
+    what: ClassVar[str] = "convolutions to adapt"
+    kinds = (ConvolutionKind,)
     stem: bool = False
 
     def candidates(self, network: nn.Module) -> list[Target]:
-        found = [(path, module) for path, module in units(network) if isinstance(module, nn.Conv2d)]
-        return [_whole(path, module) for path, module in (found if self.stem else found[1:])]
+        found = super().candidates(network)
+        return found if self.stem else found[1:]
 
 
 @dataclass(frozen=True)
-class Linears(Where):
-    """Every `nn.Linear` and subclass, as d_out × d_in; a language model's output layer is left out."""
+class Linears(OfKind):
+    """Every linear layer, as d_out × d_in; a language model's output layer is left out."""
 
     what: ClassVar[str] = "linear layers to adapt"
-
-    def candidates(self, network: nn.Module) -> list[Target]:
-        output = _output_layer(network)
-        found = [(path, module) for path, module in units(network) if isinstance(module, nn.Linear)]
-        return [_whole(path, module) for path, module in found if module is not output]
+    kinds = (LinearKind,)
 
 
 @dataclass(frozen=True)
-class Weights(Where):
-    """Every convolution, the first one too, and every linear layer but a language model's output layer."""
+class Embeddings(OfKind):
+    """Every embedding, as dimensions × words."""
 
-    what: ClassVar[str] = "convolutions (Conv2d) or linear layers to adapt"
+    what: ClassVar[str] = "embeddings to adapt"
+    kinds = (EmbeddingKind,)
+
+
+@dataclass(frozen=True)
+class Recurrents(Where):
+    """The weights of every recurrent layer, as d_out × d_in."""
+
+    what: ClassVar[str] = "recurrent layers to adapt"
 
     def candidates(self, network: nn.Module) -> list[Target]:
-        output = _output_layer(network)
-        kinds = (nn.Conv2d, nn.Linear)
-        found = [(path, module) for path, module in units(network) if isinstance(module, kinds)]
-        return [_whole(path, module) for path, module in found if module is not output]
+        found = ((path, kind_of(module)) for path, module in units(network))
+        return [_of_recurrent(path, kind) for path, kind in found if isinstance(kind, Recurrent)]
+
+
+@dataclass(frozen=True)
+class Weights(OfKind):
+    """Every convolution, the first one too, and every linear layer but a language model's output layer."""
+
+    what: ClassVar[str] = "convolutions or linear layers to adapt"
+    kinds = (ConvolutionKind, LinearKind)
 
 
 def writes_text(network: nn.Module) -> bool:
     """Whether a network ends in a layer over a vocabulary (Hugging Face language models say so)."""
-    return _output_layer(network) is not None
+    return output_layer(network) is not None
 
 
-def _output_layer(network: nn.Module) -> object | None:
+def output_layer(network: nn.Module) -> object | None:
+    """A language model's layer over its vocabulary; None: there is none."""
     ask = getattr(network, "get_output_embeddings", None)
     return ask() if callable(ask) else None
 
 
-def _whole(path: str, module: nn.Module) -> Target:
-    out, inp, *kernel = own_weight(module, path).shape
-    groups = module.groups if isinstance(module, nn.Conv2d) else 1
-    return Target(path, (View("weight", "weight", None, Modes((out,), (inp,), tuple(kernel), groups)),))
+def _whole(path: str, kind: LayerKind) -> Target:
+    assert isinstance(kind, WeightKind)
+    check_weight(kind, path, "weight")
+    return Target(path, (View("weight", "weight", None, kind.modes),))
 
 
-def part(weight: Tensor, view: View) -> Tensor:
+def _of_recurrent(path: str, kind: Recurrent) -> Target:
+    views = []
+    for name, weight in kind.tensors().items():
+        if weight.dim() == 2:
+            check_weight(kind, path, name)
+            out, inp = weight.shape
+            views.append(View(name, name, None, Modes((out,), (inp,))))
+    return Target(path, tuple(views))
+
+
+def _kinds_in(network: nn.Module) -> str:
+    """The layers with tensors of their own, by kind, in words."""
+    found = (kind_of(module) for _, module in units(network) if module._parameters)
+    counts = Counter(kind.words for kind in found)
+    return ", ".join(f"{count} × {words}" for words, count in counts.most_common()) or "no layers with parameters"
+
+
+def part_of(weight: Tensor, view: View) -> Tensor:
     """What of the whole weight a view shows."""
     return weight if view.rows is None else weight[view.rows[0] : view.rows[1]]
 
@@ -189,11 +224,3 @@ def in_place(weight: Tensor, view: View, made: Tensor) -> Tensor:
         return made.reshape(weight.shape)
     start, stop = view.rows
     return torch.cat([weight[:start], made.reshape(stop - start, -1), weight[stop:]])
-
-
-def as_update(weight: Tensor, view: View, delta: Tensor) -> Tensor:
-    """`delta` of a view as an addend to the whole weight."""
-    if view.rows is None:
-        return delta.reshape(weight.shape)
-    start, stop = view.rows
-    return torch.nn.functional.pad(delta, (0, 0, start, weight.shape[0] - stop))

@@ -9,11 +9,23 @@ from typing import Literal, get_args
 from torch import nn
 
 from ..factors import Factorisation
-from ..layers import Attention, Composition, Convolutions, Linears, Norms, Patterns, Update, Where, writes_text
+from ..kinds import Patterns
+from ..layers import (
+    Attention,
+    Composition,
+    Convolutions,
+    Embeddings,
+    Linears,
+    Norms,
+    Recurrents,
+    Update,
+    Where,
+    writes_text,
+)
 from ..routing import Sharing
 from ._base import Method
 
-Layers = Literal["auto", "attention", "linear", "convolution", "all"]
+Layers = Literal["auto", "attention", "linear", "convolution", "embedding", "recurrent", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +34,9 @@ class Adapter(Method):
 
     Args:
         layers: `attention` (query and value), `linear` (all but a language model's output layer), `convolution` (all
-            but the stem), `all` (linear and convolution), or `auto`: linear for networks that write text, else
-            attention if there is any, else convolutions, else linear.
+            but the stem), `embedding`, `recurrent` (the weights of LSTM, GRU and RNN), `all` (linear and convolution),
+            or `auto`: linear for networks that write text, else attention if there is any, else convolutions, else
+            linear.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
         norm: own normalisation.
     """
@@ -45,7 +58,7 @@ class Adapter(Method):
     def compose(self, network: nn.Module) -> Composition:
         factorisation, rule = self.parts
         updates = tuple(Update(factorisation, where, rule) for where in self._where(network))
-        return Composition(updates, (Norms(),) if self.norm else ())
+        return Composition((*updates, Norms()) if self.norm else updates)
 
     def _where(self, network: nn.Module) -> list[Where]:
         kinds: dict[str, Where] = {
@@ -53,6 +66,9 @@ class Adapter(Method):
             "convolution": Convolutions(self.targets),
             "linear": Linears(self.targets),
         }
+        others: dict[str, Where] = {"embedding": Embeddings(self.targets), "recurrent": Recurrents(self.targets)}
+        if self.layers in others:
+            return [others[self.layers]]
         if self.layers in kinds or writes_text(network):
             return [kinds["linear" if self.layers in ("auto", "all") else self.layers]]
         present = {name: where for name, where in kinds.items() if where.candidates(network)}

@@ -16,4 +16,4 @@ class FineTuning(Method):
     name: ClassVar[str] = "fine-tuning"
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition(own=(Everything(),))
+        return Composition((Everything(),))

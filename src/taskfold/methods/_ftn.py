@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ..factors import CP, Init, Rank
-from ..layers import Composition, Convolutions, Norms, Patterns, Update
+from ..kinds import Patterns
+from ..layers import Composition, Convolutions, Norms, Update
 from ..routing import sharing
 from ._base import Method
 
@@ -19,7 +20,8 @@ class FTN(Method):
     Garg et al., "Parameter-efficient Multi-Task and Multi-Domain Learning using Factorized Tensor Networks", III.A.
 
     Args:
-        rank: R ≥ 1, or `{layer pattern: rank}`; R (C_in/groups + C_out + k²) numbers per layer and task.
+        rank: R ≥ 1, or `{layer pattern: rank}`; R (C_in/groups + C_out + k²) numbers per layer
+            and task (k or k³ on convolutions over one or three axes).
         alpha: the update is scaled by alpha / rank; None: by 1.
         init: `zero` starts exactly at the backbone; `xavier` is the paper's; `normal` is N(0, 0.05).
         targets: shell patterns over layer names; `!pattern` leaves layers out.
@@ -52,4 +54,4 @@ class FTN(Method):
         return (Update(factorisation, Convolutions(self.targets, self.stem), sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition(self.parts, (Norms(),) if self.norm else ())
+        return Composition((*self.parts, Norms()) if self.norm else self.parts)

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ..factors import CP, Init, Rank
-from ..layers import Attention, Composition, Norms, Patterns, Update
+from ..kinds import Patterns
+from ..layers import Attention, Composition, Norms, Update
 from ..routing import sharing
 from ._base import Method
 
@@ -38,7 +39,7 @@ class FTNQueryValue(Method):
         return (Update(factorisation, Attention(self.targets, self.projections), sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition(self.parts, (Norms(),) if self.norm else ())
+        return Composition((*self.parts, Norms()) if self.norm else self.parts)
 
 
 @dataclass(frozen=True)

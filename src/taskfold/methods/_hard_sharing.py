@@ -28,4 +28,4 @@ class HardSharing(Method):
     name: ClassVar[str] = "hard-sharing"
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition(own=(Rest(),))
+        return Composition((Rest(),))

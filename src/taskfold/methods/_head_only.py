@@ -26,4 +26,4 @@ class HeadNorm(Method):
     name: ClassVar[str] = "head-norm"
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition(own=(Norms(),))
+        return Composition((Norms(),))

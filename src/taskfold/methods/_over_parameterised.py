@@ -6,7 +6,8 @@ from typing import ClassVar
 from torch import nn
 
 from ..factors import SVD, LinearExpansion, Rank
-from ..layers import Branched, Composition, Patterns, Rest, Update, Weights
+from ..kinds import Patterns
+from ..layers import Composition, ConvolutionBranches, Rest, Update, Weights
 from ..routing import Diagonal, Shared
 from ._base import Method
 
@@ -47,7 +48,7 @@ class OverParameterised(Method):
         return (Update(SVD(self.rank), Weights(self.targets), Diagonal(self.diagonals)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition(self.parts, (Rest(statistics="own"),))
+        return Composition((*self.parts, Rest(statistics="own")))
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class ExpandNet(Method):
         return (Update(LinearExpansion(self.rate), Weights(self.targets), Shared()),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition(self.parts, (Rest(),))
+        return Composition((*self.parts, Rest()))
 
 
 @dataclass(frozen=True)
@@ -95,4 +96,4 @@ class RepVGG(Method):
     name: ClassVar[str] = "repvgg"
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition(own=(Rest(),), branched=(Branched(self.targets),))
+        return Composition((ConvolutionBranches(self.targets), Rest()))

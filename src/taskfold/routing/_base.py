@@ -39,10 +39,6 @@ class Sharing(ABC):
     def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
         """The leaves that a task uses; those of several tasks, `[T, …]`, if `own` is stacked so."""
 
-    def scope(self, layer: str) -> str:
-        """Layers of the same scope have the same logits."""
-        return layer
-
     def draws_per_row(self, training: bool) -> bool:
         """Whether each row of a batch gets a selection of its own."""
         return False

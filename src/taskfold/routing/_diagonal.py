@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 import torch
 
-from ..factors import TERMS, Leaf
+from ..factors import TERMS, Group, Leaf
 from ._base import Leaves, Sharing, Tensors
 from ._routed import whole
 from ._tensor_poly import count_terms
 
 DIAGONAL = "diagonal"
-"""Name and group of a task's diagonals among its own leaves."""
+"""Name of a task's diagonals among its own leaves."""
+
+_GROUP = Group(DIAGONAL, 1e-2)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Diagonal(Sharing):
 
     def own(self, leaves: Leaves) -> dict[str, Leaf]:
         shape = (self.diagonals, count_terms(self.name, leaves, least=1))
-        return {DIAGONAL: Leaf(shape, ("group", "term"), torch.nn.init.ones_, DIAGONAL)}
+        return {DIAGONAL: Leaf(shape, ("group", "term"), torch.nn.init.ones_, _GROUP)}
 
     def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
         return {**inventory, TERMS: own[DIAGONAL].prod(-2)}

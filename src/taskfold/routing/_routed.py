@@ -8,11 +8,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..factors import Leaf
+from ..factors import Group, Leaf
 from ._base import Sharing, Tensors
 
 LOGITS = "routing"
-"""Name and group of a task's logits among its own leaves."""
+"""Name of a task's logits among its own leaves."""
+
+_GROUP = Group(LOGITS, 0.1)
 
 ALPHA = "alpha"
 """Name of mixing weights that are ready, in place of the logits."""
@@ -48,7 +50,8 @@ class Routed(Sharing):
     def logits(self, *shape: int) -> dict[str, Leaf]:
         """A task's logits, the experts last."""
         axes = (*("group" for _ in shape[:-1]), "expert")
-        return {LOGITS: Leaf(shape, axes, _even if self.allocation == "random" else _uniform, LOGITS)}
+        start = _even if self.allocation == "random" else _uniform
+        return {LOGITS: Leaf(shape, axes, start, _GROUP, self.granularity)}
 
     def alpha(self, own: Tensors, training: bool) -> Tensor:
         """The mixing weights of one task, or `[T, …]`: those that are ready, or made of the logits."""
@@ -68,13 +71,6 @@ class Routed(Sharing):
 
     def draws_per_row(self, training: bool) -> bool:
         return training and self.allocation == "random"
-
-    def scope(self, layer: str) -> str:
-        if self.granularity == "model":
-            return ""
-        words = layer.split(".")
-        numbers = [at for at, word in enumerate(words, 1) if word.isdecimal()] if self.granularity == "block" else []
-        return ".".join(words[: numbers[0]]) if numbers else layer
 
 
 def whole(name: str, value: object, least: int) -> None:

@@ -4,6 +4,7 @@ from ._features import Features, feature_width, pooled
 from ._file import FORMAT_VERSION, Contents, TaskFileError, read, read_header, write, write_atomically
 from ._fingerprint import digest, fingerprint
 from ._head import build_head
+from ._leaves import Inventory, Leaves, check_inventory, make
 from ._named import Named
 from ._task import Info, Task, check_name
 
@@ -12,14 +13,18 @@ __all__ = [
     "Contents",
     "Features",
     "Info",
+    "Inventory",
+    "Leaves",
     "Named",
     "Task",
     "TaskFileError",
     "build_head",
+    "check_inventory",
     "check_name",
     "digest",
     "feature_width",
     "fingerprint",
+    "make",
     "pooled",
     "read",
     "read_header",

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ._fingerprint import digest
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _KEY = "taskfold"
 _FIELDS = {
-    "task": {"format_version", "task", "method", "head", "info", "backbone", "digest"},
-    "inventory": {"format_version", "backbone", "digest"},
+    "task": {"kind", "format_version", "task", "method", "head", "info", "groups", "backbone", "digest"},
+    "inventory": {"kind", "format_version", "groups", "backbone", "digest"},
 }
 
 
@@ -101,11 +101,16 @@ def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
     version = header.get("format_version") if isinstance(header, dict) else None
     if not isinstance(version, int) or version < 1:
         raise TaskFileError(f"{path} is damaged: format_version is {version!r}; save the task again")
+    if version < FORMAT_VERSION:
+        raise TaskFileError(
+            f"{path} has format {version}, of before the first release; this version of taskfold reads format "
+            f"{FORMAT_VERSION}: train the task again"
+        )
     if version > FORMAT_VERSION:
         raise TaskFileError(
             f"{path} has format {version}, this version of taskfold reads up to {FORMAT_VERSION}; upgrade taskfold"
         )
-    found = header.setdefault("kind", "task")  # format 1 had no other
+    found = header.get("kind")
     if found != kind:
         raise TaskFileError(f"{path} holds {_a(found)}, not {_a(kind)}; {_LOADERS.get(found, 'upgrade taskfold')}")
     if missing := _FIELDS[kind] - set(header):
@@ -116,8 +121,9 @@ def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
 _LOADERS = {"task": "load it with model.load_task", "inventory": "load it with model.load_inventory"}
 
 
-def _a(kind: str) -> str:
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+def _a(kind: object) -> str:
+    word = kind if isinstance(kind, str) and kind else "thing of no known kind"
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def read(path: Path, kind: str = "task") -> Contents:
@@ -132,8 +138,6 @@ def read(path: Path, kind: str = "task") -> Contents:
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
         raise TaskFileError(f"{path} is truncated or damaged ({error}); save the task again") from None
-    if header["format_version"] == 1:
-        header.pop("kind")
     found = digest(tensors, _canonical(header))
     if found != header["digest"]:
         raise TaskFileError(f"{path} is damaged: its contents do not match its digest; save or copy the task again")

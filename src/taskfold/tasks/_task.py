@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
+from ..factors import HEAD, Group
+from ._leaves import Leaves
 from ._named import Named
 
 
@@ -73,32 +76,42 @@ class Task(nn.Module):
         self.info = info
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """The task's own parameters by kind: `factors`, `routing`, `norm`, `head`. Tied ones are listed once."""
-        groups: dict[str, list[nn.Parameter]] = {"factors": [], "routing": [], "norm": [], "head": []}
+        """The task's own parameters by what they count as: `factors`, `routing`, `norm`, `head`, …; tied ones once.
+
+        Raises:
+            ValueError: the task holds parameters that are neither a layer's nor the head's.
+        """
+        groups: dict[str, list[nn.Parameter]] = {name: [] for name in ("factors", "routing", "norm", "head")}
         seen: set[int] = set()
-        for owner in self.modules():
-            for name, parameter in owner._parameters.items():
-                if parameter is None or id(parameter) in seen:
-                    continue
-                kind = _kind(self, owner, name)
+        for group, parameter in self._grouped():
+            if id(parameter) not in seen:
                 seen.add(id(parameter))
-                groups.setdefault(kind, []).append(parameter)
+                groups.setdefault(group.name, []).append(parameter)
+        if odd := [name for name, parameter in self.named_parameters() if id(parameter) not in seen]:
+            raise ValueError(
+                f"task {self.name!r} holds parameters that belong to no layer and not to its head: {odd[0]}; what a "
+                "task trains beside its layers is its head: put the module there"
+            )
         return groups
 
+    def rates(self) -> dict[str, float]:
+        """The default learning rate of each group of the task's parameters."""
+        return {group.name: group.lr for group, _ in self._grouped()}
+
+    def _grouped(self) -> Iterator[tuple[Group, nn.Parameter]]:
+        for module in self.sites.modules():
+            if isinstance(module, Leaves):
+                for name, parameter in module._parameters.items():
+                    if parameter is not None:
+                        yield module.groups[name], parameter
+        for parameter in () if self.head is None else self.head.parameters():
+            yield HEAD, parameter
+
     def counts(self) -> dict[str, int]:
-        """How many numbers of each kind the task holds; running statistics not counted."""
+        """How many numbers of each group the task holds; running statistics not counted."""
         return {kind: sum(p.numel() for p in parameters) for kind, parameters in self.groups().items()}
 
     def nbytes(self) -> int:
         """Bytes of all that the task holds, running statistics and head included."""
         tensors: dict[int, Tensor] = {id(t): t for t in [*self.parameters(), *self.buffers()]}
         return sum(t.numel() * t.element_size() for t in tensors.values())
-
-
-def _kind(task: Task, owner: nn.Module, name: str) -> str:
-    """Owners of adapter state say what it counts as; all else is the head's."""
-    group = owner.__dict__.get("group")
-    if isinstance(group, str):
-        return group
-    groups = owner.__dict__.get("groups")
-    return groups[name] if isinstance(groups, dict) else "head"

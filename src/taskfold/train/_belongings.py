@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ..layers import inventory_of, kinds_of, statistics_of
+from ..layers import groups_of_inventory, inventory_of, statistics_of
 from ..model import MultiTask
 from ..tasks import Task
 from ._passes import still
@@ -135,7 +135,7 @@ def _groups(tasks: Mapping[str, Task], shared: Mapping[str, nn.Parameter]) -> di
     for task in tasks.values():
         for kind, own in task.groups().items():
             found.setdefault(kind, {}).update({id(p): p for p in own if p.requires_grad})
-    kinds = {key: kind for task in tasks.values() for key, kind in kinds_of(task).items()}
+    kinds = {key: group.name for task in tasks.values() for key, group in groups_of_inventory(task).items()}
     for key, leaf in shared.items():
         found.setdefault(kinds[key], {})[id(leaf)] = leaf
     return {kind: list(own.values()) for kind, own in found.items() if own}

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from .._transfer import begun
 from ..evaluate._run import check_data
+from ..model._transfer import begun
 from ..tasks import fingerprint
 from ..tasks._fingerprint import digest
 from ._folder import Folder

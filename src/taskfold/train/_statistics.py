@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import SiteState, set_mode
+from ..layers import Copied, parts_of, set_mode
 from ..model import MultiTask
 
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
@@ -18,8 +18,8 @@ RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 def statistics(model: MultiTask, name: str) -> dict[str, dict[str, Tensor]]:
     """The running statistics that are the task's, alone or with others, by layer; no layers: all are the backbone's."""
     found: dict[str, dict[str, Tensor]] = {}
-    for path, site in model[name].sites.named_children():
-        own = site.own_tensors() if isinstance(site, SiteState) else {}
+    for (path, _), part in parts_of(model[name]):
+        own = part.held() if isinstance(part, Copied) else {}
         if all(key in own for key in RUNNING):
             found[path] = {key: own[key] for key in RUNNING}
     return found

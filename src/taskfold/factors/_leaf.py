@@ -1,0 +1,59 @@
+"""One tensor of numbers that a factorisation or a sharing rule asks for, and what it counts as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ._init import Start
+
+Scope = Literal["layer", "block", "model"]
+Stored = Literal["values", "bits"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A kind of a task's numbers: they are counted, trained and listed together.
+
+    Attributes:
+        name: what settings, counts, files and reports call it.
+        lr: default learning rate; 0: the group holds running statistics, which are not trained.
+    """
+
+    name: str
+    lr: float
+
+    @property
+    def trained(self) -> bool:
+        return self.lr > 0
+
+
+FACTORS = Group("factors", 1e-2)
+NORM = Group("norm", 5e-3)
+HEAD = Group("head", 5e-3)
+STATISTICS = Group("statistics", 0.0)
+"""Running means and variances: no parameters, never trained."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One tensor of numbers: its shape, the meaning of each axis, how it starts, what it counts as.
+
+    Axes that sharing rules know: `term` (the terms that are summed), `order` (factors of an entangled product),
+    `out…` and `inp…` (the layer's output and input dimensions).
+
+    Attributes:
+        shape: sizes.
+        axes: the meaning of each.
+        start: fills the tensor.
+        group: what it counts as.
+        scope: layers that have it in common: each its own (`layer`), those of a `block`, or all of the `model`.
+        stored: how files keep it: its `values`, or `bits` (see `Factorisation.to_bits`).
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    start: Start
+    group: Group = FACTORS
+    scope: Scope = "layer"
+    stored: Stored = "values"

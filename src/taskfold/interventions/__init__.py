@@ -1,0 +1,26 @@
+"""What a task's tensors do at a layer: one file for each. Nobody else asks what the tensors are."""
+
+from ._base import Call, Intervention, Layer, Shapes, padded, stacked
+from ._beside import Beside
+from ._branches import Branches, branches_of, merged
+from ._change import Change
+from ._forms import Execution, Form, Load, check_execution, form_at
+
+__all__ = [
+    "Beside",
+    "Branches",
+    "Call",
+    "Change",
+    "Execution",
+    "Form",
+    "Intervention",
+    "Layer",
+    "Load",
+    "Shapes",
+    "branches_of",
+    "check_execution",
+    "form_at",
+    "merged",
+    "padded",
+    "stacked",
+]

@@ -1,0 +1,106 @@
+"""RepVGG (Ding et al. 2021): a convolution as three normalised branches in training, and one convolution afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..kinds import LayerKind, Tensors, stand_in
+from ._base import Call, Layer
+from ._change import Change
+
+EPSILON, MOMENTUM = 1e-5, 0.1
+PARTS = ("gamma", "beta", "mean", "var")
+
+
+@dataclass(frozen=True)
+class Branches(Change):
+    """k×k, 1×1 and identity, each followed by BatchNorm, and their sum.
+
+    In training the tensors are the branches' (`kernel/weight`, `kernel/gamma`, …): each branch runs by itself and is
+    normalised over the batch. In evaluation they are `weight` and `bias` of one convolution: the sum of the kernels,
+    each times γ/σ of its channel, with the sum of β − γμ/σ as bias. Section 3.3 of the paper.
+    """
+
+    name: ClassVar[str] = "branches"
+
+    def run(self, tensors: Tensors, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
+        if "weight" in tensors:
+            return super().run(tensors, call, layer, args, kwargs)
+        conv: nn.Conv2d = layer.kind.module  # type: ignore[assignment]
+        (x,) = (*args, *kwargs.values())
+        total = None
+        for name in names_of(tensors):
+            y = _branch(conv, name, tensors, x)
+            gamma, beta, mean, var = (tensors[f"{name}/{part}"] for part in PARTS)
+            y = F.batch_norm(y, mean, var, gamma.to(y.dtype), beta.to(y.dtype), True, MOMENTUM, EPSILON)
+            total = y if total is None else total + y
+        return total
+
+    def bound(self, tensors: Tensors, call: Call, layer: Layer) -> Call:
+        if "weight" in tensors:
+            return super().bound(tensors, call, layer)
+        return lambda *args, **kwargs: self.run(tensors, call, layer, args, kwargs)
+
+    def goes_by_rows(self, kind: LayerKind, names: frozenset[str], training: bool) -> bool:
+        return "weight" in names and super().goes_by_rows(kind, names, training)
+
+
+def merged(conv: nn.Conv2d, tensors: Tensors) -> dict[str, Tensor]:
+    """`weight` and `bias` of the one convolution."""
+    dtype = conv.weight.dtype
+    weight, bias = torch.zeros_like(conv.weight), torch.zeros(len(conv.weight), dtype=dtype).to(conv.weight.device)
+    for name in names_of(tensors):
+        gamma, beta, mean, var = (tensors[f"{name}/{part}"] for part in PARTS)
+        scale = gamma * (var + EPSILON).rsqrt()
+        weight = weight + (_kernel(conv, name, tensors) * scale[:, None, None, None]).to(dtype)
+        bias = bias + (beta - mean * scale).to(dtype)
+    return {"weight": weight, "bias": bias}
+
+
+def names_of(tensors: Tensors) -> list[str]:
+    """The branches that there are."""
+    return list(dict.fromkeys(name.partition("/")[0] for name in tensors))
+
+
+def branches_of(conv: nn.Conv2d) -> tuple[str, ...]:
+    """The branches of a convolution; the identity where the output has the input's size and channels."""
+    keeps = centred(conv) and conv.stride == (1, 1) and conv.in_channels == conv.out_channels
+    return ("kernel", "point", "identity") if keeps else ("kernel", "point")
+
+
+def centred(conv: nn.Conv2d) -> bool:
+    """Whether the kernel's middle runs over the input's pixels, from the first on."""
+    plain = type(conv).forward is nn.Conv2d.forward and conv.padding_mode == "zeros"
+    middle = tuple(d * (k // 2) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+    return plain and (conv.padding == middle or (conv.padding == "same" and conv.stride == (1, 1)))
+
+
+def _branch(conv: nn.Conv2d, name: str, tensors: Tensors, x: Tensor) -> Tensor:
+    if name == "identity":
+        return x
+    weight = tensors[f"{name}/weight"].to(x.dtype)
+    if name == "point" and centred(conv):
+        return F.conv2d(x, weight, None, conv.stride, 0, 1, conv.groups)
+    whole = _widened(weight, conv) if name == "point" else weight
+    return stand_in(conv, {"weight": whole, "bias": None}).forward(x)
+
+
+def _kernel(conv: nn.Conv2d, name: str, tensors: Tensors) -> Tensor:
+    if name == "kernel":
+        return tensors["kernel/weight"]
+    if name == "point":
+        return _widened(tensors["point/weight"], conv)
+    inputs = conv.weight.shape[1]
+    seen = torch.arange(len(conv.weight)) % inputs
+    return _widened(F.one_hot(seen, inputs)[:, :, None, None].to(conv.weight), conv)
+
+
+def _widened(weight: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A 1×1 kernel as the middle of a larger one."""
+    high, wide = (k // 2 for k in conv.kernel_size)
+    return F.pad(weight, (wide, wide, high, high))

@@ -1,0 +1,53 @@
+"""What a layer is: one file for each kind. A kind knows its tensors, and how to run with others."""
+
+from ._attention import UNITS, Attention
+from ._base import LayerKind, Tensors, WeightKind, may_write, traced
+from ._batch_norm import MEAN, SEEN, VARIANCE, BatchNorm
+from ._convolution import Convolution, TransposedConvolution
+from ._embedding import Embedding
+from ._find import KINDS, kind_of
+from ._geometry import Geometry, differentiable
+from ._linear import Linear, TransformersConv1D
+from ._norm import Norm, is_norm
+from ._patterns import Patterns, matches
+from ._quantised import Quantised
+from ._recurrent import Recurrent
+from ._rows import Groups, Rows, by_entry
+from ._stand_in import stand_in
+from ._thin import outer, plus_, thin
+
+__all__ = [
+    "KINDS",
+    "MEAN",
+    "SEEN",
+    "UNITS",
+    "VARIANCE",
+    "Attention",
+    "BatchNorm",
+    "Convolution",
+    "Embedding",
+    "Geometry",
+    "Groups",
+    "LayerKind",
+    "Linear",
+    "Norm",
+    "Patterns",
+    "Quantised",
+    "Recurrent",
+    "Rows",
+    "Tensors",
+    "TransformersConv1D",
+    "TransposedConvolution",
+    "WeightKind",
+    "by_entry",
+    "differentiable",
+    "is_norm",
+    "kind_of",
+    "matches",
+    "may_write",
+    "outer",
+    "plus_",
+    "stand_in",
+    "thin",
+    "traced",
+]

@@ -1,0 +1,17 @@
+"""Any other module: tasks may have its tensors."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ._base import LayerKind
+
+
+class AnyLayer(LayerKind):
+    """A module of no kind that is known: its own forward runs with a task's tensors."""
+
+    words = "module"
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return True

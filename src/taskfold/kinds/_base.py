@@ -1,0 +1,235 @@
+"""What a layer is, to a task: its tensors, and how it runs with others."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import Bottleneck, Modes
+from ._geometry import Geometry
+from ._rows import Rows, by_entry
+from ._stand_in import stand_in
+from ._thin import plus, plus_
+
+Tensors = Mapping[str, Tensor]
+NONE: Tensors = {}
+
+
+class LayerKind(ABC):
+    """A module, seen as a layer of some kind.
+
+    Args:
+        module: the layer; it is not changed.
+    """
+
+    words: ClassVar[str]
+    """The kind, in words."""
+    normalises: ClassVar[bool] = False
+    """Whether it is a normalisation: its buffers are its tensors too."""
+    whole: ClassVar[frozenset[str]] = frozenset()
+    """Names of arguments that serve all rows of a batch."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = self.source = module
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, module: nn.Module) -> bool:
+        """Whether a module is of this kind."""
+
+    def at(self, module: nn.Module) -> Self:
+        """The same for a twin of the module; what was found out by trying the `source` holds for it."""
+        twin = copy.copy(self)
+        twin.module = module
+        return twin
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The layer's own parameters by name, and a normalisation's buffers."""
+        found: dict[str, Tensor] = dict(self.module.named_parameters(recurse=False))
+        return found | dict(self.module.named_buffers(recurse=False)) if self.normalises else found
+
+    @property
+    def device(self) -> torch.device:
+        """Of the layer's tensors."""
+        held = next((t for t in (*self.module.parameters(), *self.module.buffers())), None)
+        return torch.device("cpu") if held is None else held.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the layer's tensors."""
+        held = next((t for t in self.tensors().values() if t.is_floating_point()), None)
+        return torch.get_default_dtype() if held is None else held.dtype
+
+    def plain(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer as it is."""
+        return type(self.module).forward(self.module, *args, **kwargs)
+
+    def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
+        """The layer's own forward with tensors in place of its own."""
+        if not tensors:
+            return self.plain(*args, **kwargs)
+        return stand_in(self.module, tensors, training=training).forward(*args, **kwargs)
+
+    def check_rows(self, kwargs: dict, layer: str) -> None:
+        """Whether the rows of a batch can be taken apart.
+
+        Raises:
+            ValueError: they can't.
+        """
+
+    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+        """Whether `run_rows` takes tensors of these names; otherwise the rows of each entry run by themselves."""
+        del names, training
+        return False
+
+    def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
+        """The layer where each row of the batch has tensors of its own, `[T, …]` by entry."""
+        raise NotImplementedError
+
+    def trained_rows(self, each: Sequence[Tensors], rows: Rows, x: Tensor, layer: str) -> Tensor | None:
+        """A pass that trains and writes to the tensors that each entry has; None: it runs like any other."""
+        del each, rows, x, layer
+        return None
+
+    def by_entry(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
+        """The same, the rows of each entry by themselves."""
+
+        def one(entry: int, mine: tuple, named: dict) -> object:
+            return self.run(mine, named, {name: tensor[entry] for name, tensor in tensors.items()}, training)
+
+        return by_entry(rows.groups(layer), rows.size, (args, kwargs), one)
+
+    def served(self, tensors: Tensors) -> dict[str, Tensor]:
+        """The fewest tensors that say the same in evaluation."""
+        return dict(tensors)
+
+
+class WeightKind(LayerKind):
+    """A layer with a weight, seen as `[O, I, *kernel]`: output channels × input channels × kernel."""
+
+    packed: ClassVar[bool] = False
+    """Whether the weight is no plain tensor: it can't be read, and an update can only stand beside the layer."""
+    last: ClassVar[bool] = True
+    """Whether channels are the last axis of input and output, or the second."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The parameter as the module has it."""
+        return self.module._parameters["weight"]  # type: ignore[return-value]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weight.dtype
+
+    @property
+    def bias(self) -> Tensor | None:
+        return getattr(self.module, "bias", None)
+
+    @property
+    @abstractmethod
+    def modes(self) -> Modes:
+        """The weight as factorisations see it."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether the layer's forward is linear in its weight, and plain enough for an update to run beside it."""
+        return True
+
+    @property
+    def additive(self) -> bool:
+        """Whether an update of low rank may run beside the layer, R channels wide."""
+        return self.linear and self.modes.groups == 1
+
+    geometry: Geometry | None = None
+    """How it walks, for layers that run torch's own forward; None: another step can't stand for it."""
+
+    def seen(self, weight: Tensor) -> Tensor:
+        """A weight as the module has it → `[*, O, I, *kernel]`."""
+        return weight
+
+    def laid_out(self, weight: Tensor) -> Tensor:
+        """`[*, O, I, *kernel]` → as the module has it."""
+        return weight
+
+    @abstractmethod
+    def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+        """The layer's geometry (stride, padding, dilation, a subclass's forward) with a weight `[O, I, *kernel]`."""
+
+    @abstractmethod
+    def example(self, normal: Callable[..., Tensor]) -> Tensor:
+        """A small input; `normal(*sizes)` draws numbers."""
+
+    def positions(self, x: Tensor) -> int:
+        """At how many positions the weight is applied to an input, the batch included."""
+        return x.numel() // x.shape[-1]
+
+    # An update beside the layer
+
+    def reduced(self, x: Tensor, factors: Bottleneck) -> Tensor:
+        """The R channels of an update."""
+        return self.walk(x, factors.down)
+
+    def plus(self, y: Tensor, up: Tensor, z: Tensor) -> Tensor:
+        """`y + up z`; under autocast a layer's output and its channels may be of two types."""
+        into = plus_ if may_write() else plus
+        up, z = up.to(y.dtype), z.to(y.dtype)
+        if not self.last:
+            return into(y, up, z)
+        return into(y.reshape(-1, y.shape[-1]), up, z.reshape(-1, z.shape[-1])).reshape(y.shape)
+
+    def beside(self, factors: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
+        """`y = layer(x)` with ΔW x added."""
+        return self.plus(y, factors.up, self.reduced(x, factors))
+
+    @abstractmethod
+    def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
+        """The same where each row has factors of its own, `[T, …]` by entry."""
+
+    # A weight for each row
+
+    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+        return self.linear and names <= {"weight", "bias"}
+
+    def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
+        weight, bias = tensors.get("weight"), tensors.get("bias")
+        # One grouped convolution for all rows is faster than one for each entry.
+        if weight is not None and self.modes.groups == 1 and (groups := rows.known) and groups.pays:
+            return self.by_entry(args, kwargs, tensors, rows, training, layer)
+        if weight is None:
+            y = self.run(args, kwargs, {"bias": None} if bias is not None else NONE)  # type: ignore[dict-item]
+        else:
+            (x,) = (*args, *kwargs.values())
+            y = self.rows_of_weights(rows.gather(self.seen(weight)), x, rows.each)
+            if bias is None and self.bias is not None:
+                y = y + self._channels(self.bias[None], y)
+        return y if bias is None else y + self._channels(rows.of_each(bias), y)
+
+    @abstractmethod
+    def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
+        """`[n, O, I, *kernel]` weights on a batch of `n · each` rows, without bias."""
+
+    def _channels(self, vector: Tensor, y: Tensor) -> Tensor:
+        """`[n, C]` in the place of channels."""
+        ones = [1] * (y.dim() - 2)
+        return vector.reshape(len(vector), *ones, -1) if self.last else vector.reshape(len(vector), -1, *ones)
+
+
+def may_write() -> bool:
+    """Whether a product may be added into a layer's output, which nobody else has seen."""
+    return not (torch.is_grad_enabled() or traced())
+
+
+def traced() -> bool:
+    """Whether somebody takes the step apart: a compiler, or a transform of torch.func."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def baddbmm(y: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """`y + left @ right`, into y if nobody else has seen it."""
+    add = Tensor.baddbmm_ if may_write() else torch.baddbmm
+    return add(y, left.to(y.dtype), right.to(y.dtype))

@@ -1,0 +1,146 @@
+"""BatchNorm: in evaluation a scale and a shift of channels, in training statistics of the rows of each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ._base import NONE, LayerKind, Tensors
+from ._rows import Rows
+from ._stand_in import stand_in
+from ._tried import once, random
+
+MEAN, VARIANCE, SEEN = "running_mean", "running_var", "num_batches_tracked"
+SCALE, SHIFT = "scale", "shift"
+"""γ and β with the statistics in them, as a bank holds them."""
+
+
+class BatchNorm(LayerKind):
+    """`nn.BatchNorm1d`, `2d`, `3d`, `SyncBatchNorm` and subclasses that go by channels.
+
+    It trains on the batch where a task has running statistics of its own; otherwise it keeps the backbone's.
+    """
+
+    words = "BatchNorm"
+    normalises = True
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return isinstance(module, _BatchNorm)
+
+    def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
+        return super().run(args, kwargs, tensors, training and MEAN in tensors)
+
+    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+        tracks = self.module.track_running_stats
+        return bool(tracks) and not (training and MEAN in names)
+
+    def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
+        (x,) = (*args, *kwargs.values())
+        if SCALE in tensors:
+            mine = {"weight": tensors[SCALE], "bias": tensors[SHIFT]} | _standard(tensors[SCALE])
+        else:
+            held = {name: tensor for name, tensor in self.tensors().items() if name != SEEN}
+            mine = {name: tensors.get(name, tensor.expand(1, -1)) for name, tensor in held.items()}
+        # A row's channels beside another's, for any subclass that goes by channels.
+        wide = {name: self._beside(tensor, rows) for name, tensor in mine.items()}
+        beside = x.reshape(1, -1, *x.shape[2:])
+        if type(self.module).forward is _BatchNorm.forward:
+            mean, variance, weight, bias = (wide.get(name) for name in (MEAN, VARIANCE, "weight", "bias"))
+            return F.batch_norm(beside, mean, variance, weight, bias, eps=self.module.eps).reshape(x.shape)  # type: ignore[arg-type]
+        return stand_in(self.module, wide, training=False).forward(beside).reshape(x.shape)
+
+    def _beside(self, tensor: Tensor, rows: Rows) -> Tensor:
+        """`[T, C]`, or `[1, C]` for all alike → `[rows · C]`."""
+        alike = len(tensor) == 1 and tensor.stride(0) == 0
+        return (tensor.expand(rows.size, -1) if alike else rows.of_each(tensor)).reshape(-1)
+
+    # Serving
+
+    def served(self, tensors: Tensors) -> dict[str, Tensor]:
+        if not self.absorbs:
+            return dict(tensors)
+        return _absorbed(self.module, self.tensors() | dict(tensors))
+
+    @property
+    def absorbs(self) -> bool:
+        """Whether its statistics can go into its weight and bias; one with a forward of its own is tried."""
+        return bool(once(self.source, "absorbs", lambda: _absorbs(self.module)))
+
+    # Training
+
+    def trained_rows(self, each: Sequence[Tensors], rows: Rows, x: Tensor, layer: str) -> Tensor | None:
+        """Tasks train side by side, one call for all that have equally many rows; running statistics are written.
+
+        That is if each has statistics of its own, and they move at a fixed pace.
+        """
+        if not self.module.track_running_stats or self.module.momentum is None:
+            return None
+        means = {id(mine[MEAN]) for mine in each if MEAN in mine}
+        if len(means) < len(each) or any(mine.keys() != each[0].keys() for mine in each):
+            return None
+        groups = rows.groups(layer)
+        tensors = [each[entry] for entry in groups.entries]
+        mixed = groups.sorted(x)
+        begins = [sum(groups.sizes[:n]) for n in range(len(groups.sizes) + 1)]
+        places: list[int] = []
+        parts = []
+        for size in sorted({*groups.sizes}):
+            tasks = [n for n, found in enumerate(groups.sizes) if found == size]
+            mine = [row for n in tasks for row in range(begins[n], begins[n + 1])]
+            places += mine
+            part = mixed if groups.alike else mixed[torch.tensor(mine, device=x.device)]
+            parts.append(_side_by_side(self.module, [tensors[n] for n in tasks], part))
+        y = parts[0]
+        if len(parts) > 1:
+            y = torch.cat(parts)[torch.tensor(places, device=x.device).argsort()]
+        return groups.unsorted(y)
+
+
+def _side_by_side(module: nn.Module, own: Sequence[Tensors], x: Tensor) -> Tensor:
+    """Rows of T tasks, one task after another: the channels of one beside those of the next."""
+    tasks, size, shape = len(own), len(x) // len(own), x.shape[1:]
+    state = {name: torch.cat([tensors[name] for tensors in own]) for name, like in own[0].items() if like.dim()}
+    state[SEEN] = torch.zeros_like(own[0][SEEN])
+    seen = x.unflatten(0, (tasks, size)).transpose(0, 1).reshape(size, tasks * shape[0], *shape[1:])
+    y = stand_in(module, state, training=True).forward(seen)
+    for name in (MEAN, VARIANCE):
+        torch._foreach_copy_([tensors[name] for tensors in own], list(state[name].chunk(tasks)))
+    torch._foreach_add_([tensors[SEEN] for tensors in own], 1)
+    return y.reshape(size, tasks, *shape).transpose(0, 1).reshape(x.shape)
+
+
+def _absorbed(module: nn.Module, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """γ and β `[C]` with the statistics in them, as those of a layer whose own statistics are 0 and 1."""
+    scale = whole["weight"] * torch.rsqrt(whole[VARIANCE] + module.eps)  # type: ignore[operator]
+    return {SCALE: scale * (1 + module.eps) ** 0.5, SHIFT: whole["bias"] - whole[MEAN] * scale}  # type: ignore[operator]
+
+
+def _standard(like: Tensor) -> dict[str, Tensor]:
+    return {MEAN: torch.zeros_like(like), VARIANCE: torch.ones_like(like)}
+
+
+def _absorbs(module: nn.Module) -> bool:
+    if not (module.track_running_stats and module.affine):
+        return False
+    if type(module).forward is _BatchNorm.forward:
+        return True
+    if module.weight.device.type == "meta":  # type: ignore[union-attr]
+        return False
+    normal, size = random(), module.num_features
+    own = {name: normal(size) for name in ("weight", "bias", MEAN)}
+    own[VARIANCE] = normal(size).square()
+    x = normal(2, size, 3, 3)
+    try:
+        with torch.no_grad():
+            wanted = stand_in(module, own, training=False).forward(x)
+            found = _absorbed(module, own)
+            state = {"weight": found[SCALE], "bias": found[SHIFT]} | _standard(own[MEAN])
+            return torch.allclose(wanted, stand_in(module, state, training=False).forward(x))
+    except Exception:
+        return False  # of inputs of another kind, say

@@ -1,0 +1,74 @@
+"""Depthwise convolutions with wide kernels, whose weight's gradient is found a few columns at a time.
+
+On the CPU the library beneath has a fast step for kernels of up to three columns; for five it takes five to ten times
+as long as for twice three.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._geometry import Geometry, Grads, differentiable
+
+COLUMNS = 3
+
+
+def is_wide(module: nn.Module, x: Tensor) -> bool:
+    """Whether a layer, on that input, is one of these."""
+    if not isinstance(module, nn.Conv2d) or not module.in_channels == module.out_channels == module.groups:
+        return False
+    wide = module.kernel_size[1] > COLUMNS and module.dilation == (1, 1) and Geometry.of(module) is not None
+    plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return wide and plain and not torch.is_autocast_enabled("cpu")
+
+
+def depthwise(module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The layer with another weight, which trains."""
+    walk = Geometry.of(module)
+    assert walk is not None
+    return _Depthwise.apply(x, weight, bias, walk)  # type: ignore[return-value]
+
+
+class _Depthwise(torch.autograd.Function):
+    """(x, W, bias) → y."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, walk: Geometry) -> Tensor:
+        ctx.walk = walk
+        ctx.save_for_backward(x, weight, bias)
+        return walk.run(x, weight, bias, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> Grads:  # type: ignore[override]
+        inputs = list(ctx.saved_tensors)
+        x, weight, _ = inputs
+        walk, wanted = ctx.walk, ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # a gradient of this gradient will be asked for
+            return *differentiable(gy, inputs, wanted, partial(walk.run, groups=len(weight))), None
+        gx = walk.gradients(gy, x, weight, (True, False), len(weight))[0] if wanted[0] else None
+        gw = weight_gradient(walk, gy, x, weight) if wanted[1] else None
+        return gx, gw, gy.sum((0, 2, 3)) if wanted[2] else None, None
+
+
+def weight_gradient(walk: Geometry, gy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """`[C, 1, k, k]` from the output's gradient: each few columns see the input from where they begin."""
+    assert walk.stride is not None
+    assert walk.padding is not None
+    stride, (rows, side), width = walk.stride[1], walk.padding, weight.shape[-1]
+    parts = []
+    for first in range(0, width, COLUMNS):
+        columns = weight[..., first : first + COLUMNS]
+        before = side - first
+        after = stride * (gy.shape[-1] - 1) + columns.shape[-1] - x.shape[-1] - before
+        if x.shape[-1] + min(before, 0) + min(after, 0) <= 0:  # on a small map: nothing but padding
+            parts.append(torch.zeros_like(columns))
+            continue
+        shifted = F.pad(x, (before, after))  # below zero: cut off
+        narrow = Geometry(walk.stride, (rows, 0), walk.dilation)
+        parts.append(narrow.gradients(gy, shifted, columns, (False, True), len(weight))[1])
+    return torch.cat(parts, -1)

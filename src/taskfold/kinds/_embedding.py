@@ -1,0 +1,77 @@
+"""Tables that are looked up: an embedding is linear in its weight, with words as input channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..factors import Bottleneck, Modes
+from ._base import WeightKind, baddbmm
+from ._rows import Rows
+from ._stand_in import stand_in
+from ._tried import tried
+
+
+class Embedding(WeightKind):
+    """`nn.Embedding` and subclasses, seen as a weight `[dimensions, words]` on one-hot inputs."""
+
+    words = "embedding"
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return isinstance(module, nn.Embedding)
+
+    @property
+    def modes(self) -> Modes:
+        words, size = self.weight.shape
+        return Modes((size,), (words,))
+
+    @property
+    def linear(self) -> bool:
+        return type(self.module).forward is nn.Embedding.forward or tried(self)
+
+    def example(self, normal: Callable[..., Tensor]) -> Tensor:
+        return torch.arange(min(self.modes.inp[0], 8))[None]
+
+    def seen(self, weight: Tensor) -> Tensor:
+        return weight.mT
+
+    def laid_out(self, weight: Tensor) -> Tensor:
+        return weight.mT
+
+    def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+        module: nn.Embedding = self.module  # type: ignore[assignment]
+        if type(module).forward is nn.Embedding.forward:
+            return F.embedding(x, weight.mT, module.padding_idx, scale_grad_by_freq=module.scale_grad_by_freq)
+        return stand_in(module, {"weight": weight.mT}).forward(x)
+
+    def positions(self, x: Tensor) -> int:
+        return x.numel()
+
+    def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
+        z = self._looked_up(factors.down, rows, x)
+        up = rows.gather(factors.up).mT
+        z = z.reshape(len(up), -1, z.shape[-1])
+        return baddbmm(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape)
+
+    def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
+        return self._looked_up(weights, Rows.side_by_side(len(weights), each), x)
+
+    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+        return type(self.module).forward is nn.Embedding.forward and super().goes_by_rows(names, training)
+
+    @property
+    def additive(self) -> bool:
+        return type(self.module).forward is nn.Embedding.forward
+
+    def _looked_up(self, tables: Tensor, rows: Rows, x: Tensor) -> Tensor:
+        """`[T, C, words]` tables, read at each row's own: nothing is copied but what is read."""
+        index = rows.entry_of_each(x.device).reshape(-1, *[1] * (x.dim() - 1))
+        made = tables[index, :, x]
+        padding: int | None = self.module.padding_idx  # type: ignore[assignment]
+        if padding is not None and made.requires_grad:  # torch gives the padding's row no gradient
+            made = torch.where((x == padding).unsqueeze(-1), made.detach(), made)
+        return made

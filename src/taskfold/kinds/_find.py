@@ -1,0 +1,41 @@
+"""The kind of a module."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ._any import AnyLayer
+from ._attention import Attention
+from ._base import LayerKind
+from ._batch_norm import BatchNorm
+from ._convolution import Convolution, TransposedConvolution
+from ._embedding import Embedding
+from ._linear import Linear, TransformersConv1D
+from ._norm import Norm
+from ._quantised import Quantised
+from ._recurrent import Recurrent
+
+KINDS: tuple[type[LayerKind], ...] = (
+    Attention,
+    Recurrent,
+    Quantised,
+    Linear,
+    TransformersConv1D,
+    Convolution,
+    TransposedConvolution,
+    Embedding,
+    BatchNorm,
+    Norm,
+    AnyLayer,
+)
+"""The first that fits is the one."""
+
+
+def kind_of(module: nn.Module) -> LayerKind:
+    """What a module is, as a layer.
+
+    Example:
+        >>> kind_of(nn.Conv1d(2, 3, 5)).words
+        'convolution'
+    """
+    return next(kind for kind in KINDS if kind.fits(module))(module)

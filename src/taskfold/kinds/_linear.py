@@ -1,0 +1,104 @@
+"""Linear layers: torch's, and transformers' `Conv1D`, whose weight lies the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..factors import Bottleneck, Modes
+from ._base import WeightKind, baddbmm
+from ._geometry import Geometry
+from ._rows import Groups, Rows
+from ._tried import tried
+
+
+class Linear(WeightKind):
+    """`nn.Linear` and subclasses: y = x Wᵀ + b."""
+
+    words = "linear layer"
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return isinstance(module, nn.Linear)
+
+    @property
+    def modes(self) -> Modes:
+        out, inp = self.seen(self.weight).shape
+        return Modes((out,), (inp,))
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self.geometry = Geometry() if self.plainly(module) else None
+
+    @staticmethod
+    def plainly(module: nn.Module) -> bool:
+        """Whether it runs the forward that its kind is known by."""
+        return type(module).forward is nn.Linear.forward
+
+    @property
+    def linear(self) -> bool:
+        return self.plainly(self.module) or tried(self)
+
+    def example(self, normal: Callable[..., Tensor]) -> Tensor:
+        return normal(1, self.modes.inp[0])
+
+    def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+        return F.linear(x, weight)
+
+    # Rows
+
+    def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
+        if (groups := rows.known) and groups.pays:
+            mine = Bottleneck(factors.up, factors.down).picked(groups.entries)
+            return self._equal_groups(mine, groups, x, y) if groups.alike else self._groups(mine, groups, x, y)
+        down, up = rows.gather(factors.down), rows.gather(factors.up)
+        return _add(y, torch.bmm(self._flat(x, len(down)), down.mT), up.mT)
+
+    def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
+        made = torch.bmm(self._flat(x, len(weights)), weights.mT)
+        return made.reshape(*x.shape[:-1], -1)
+
+    def _flat(self, x: Tensor, blocks: int) -> Tensor:
+        return x.reshape(blocks, -1, x.shape[-1])
+
+    def _groups(self, factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
+        """Each entry's factors on its own rows: no factor is ever copied for a row."""
+        parts = zip(factors.unbind(), groups.split(x), strict=True)
+        delta = torch.cat([F.linear(self.walk(part, one.down), one.up) for one, part in parts])
+        return y + groups.unsorted(delta.to(y.dtype))
+
+    def _equal_groups(self, factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
+        """Entries with equally many rows: one batched product for all of them."""
+        z = torch.bmm(groups.sorted(x).reshape(len(groups.sizes), -1, x.shape[-1]), factors.down.mT)
+        if groups.back is None:
+            return _add(y, z, factors.up.mT)
+        delta = torch.bmm(z, factors.up.mT).reshape(*x.shape[:-1], -1)
+        return y + groups.unsorted(delta.to(y.dtype))
+
+
+class TransformersConv1D(Linear):
+    """transformers' `Conv1D` (GPT-2): y = x W + b, W `[I, O]`."""
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        weight, width = module._parameters.get("weight"), getattr(module, "nf", None)
+        named = any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+        return named and weight is not None and weight.dim() == 2 and weight.shape[1] == width
+
+    @staticmethod
+    def plainly(module: nn.Module) -> bool:
+        return type(module).__name__ == "Conv1D"
+
+    def seen(self, weight: Tensor) -> Tensor:
+        return weight.mT
+
+    def laid_out(self, weight: Tensor) -> Tensor:
+        return weight.mT
+
+
+def _add(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
+    """`y + z @ up` in one step; `z` `[*, n, r]` and `up` `[*, r, O]`, where * and n together are the rows of y."""
+    return baddbmm(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape)

@@ -1,0 +1,124 @@
+"""Layers that normalise and then scale and shift their channels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from ._base import LayerKind, Tensors
+from ._rows import Rows
+from ._stand_in import stand_in
+from ._tried import once, random
+
+_NAME = re.compile(r"(Batch|Layer|Group|Instance|RMS|Sync\w*)_?Norm|Norm(2d|Act\w*)?$")
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module normalises: torch's own, or a leaf called so with parameters (timm, Hugging Face)."""
+    if isinstance(module, _NORMS):
+        return True
+    return bool(module._parameters) and _NAME.search(type(module).__name__) is not None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A normalisation multiplies one axis by its weight and adds its bias, and that is all they do.
+
+    Attributes:
+        axis: the one of the channels, 1 or -1.
+        unit: the weight that leaves numbers as they are: 1, or 0 where the layer multiplies by 1 + weight (Gemma).
+    """
+
+    axis: int
+    unit: float
+
+    def neutral(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Tensors that leave numbers as they are, in the place of a layer's own."""
+        return {
+            name: torch.full_like(tensor, self.unit) if name == "weight" else torch.zeros_like(tensor)
+            for name, tensor in tensors.items()
+        }
+
+    def apply(self, normalised: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Rows `[B, …]` scaled and shifted by tensors of their own, `[B, C]`."""
+        axis = normalised.dim() - 1 if self.axis == -1 else self.axis
+        shape = [normalised.shape[0], *(size if n == axis else 1 for n, size in enumerate(normalised.shape[1:], 1))]
+        if weight is not None:
+            weight = (weight if self.unit == 1 else weight + (1 - self.unit)).reshape(shape)
+        if bias is None:
+            return normalised if weight is None else normalised * weight
+        bias = bias.reshape(shape)
+        return normalised + bias if weight is None else torch.addcmul(bias, normalised, weight)
+
+
+class Norm(LayerKind):
+    """A normalisation without running statistics: LayerNorm, GroupNorm, RMSNorm and what is called so."""
+
+    words = "normalisation"
+    normalises = True
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return is_norm(module)
+
+    @property
+    def scale(self) -> Scale | None:
+        """How it uses its weight and bias; None: otherwise than as a scale of one axis."""
+        return once(self.source, "scale", lambda: scale_of(self.module))  # type: ignore[return-value]
+
+    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+        return self.scale is not None and names <= {"weight", "bias"}
+
+    def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
+        scale = self.scale
+        assert scale is not None
+        own = self.tensors()
+        y = self.run(args, kwargs, scale.neutral(own))
+        mine = {
+            name: rows.of_each(tensors[name]) if name in tensors else one.expand(rows.size, -1)
+            for name, one in own.items()
+        }
+        return scale.apply(y, mine.get("weight"), mine.get("bias"))
+
+
+def scale_of(module: nn.Module) -> Scale | None:
+    """How a normalisation scales; those with a forward of their own are tried on small inputs, in double precision."""
+    weight = getattr(module, "weight", None)
+    if not is_norm(module) or isinstance(module, _BatchNorm) or weight is None or weight.dim() != 1:
+        return None
+    forward = type(module).forward
+    if forward is nn.GroupNorm.forward:
+        return Scale(1, 1.0)
+    if forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
+        return Scale(-1, 1.0)
+    if weight.device.type == "meta":
+        return None
+    channels = len(weight)
+    for axis, shape in ((-1, (2, 3, channels)), (1, (2, channels, 3, 3))):
+        for unit in (1.0, 0.0):
+            if _holds(module, scale := Scale(axis, unit), shape):
+                return scale
+    return None
+
+
+def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...]) -> bool:
+    normal = random()
+    own = {name: normal(*tensor.shape) for name, tensor in module.named_parameters(recurse=False)}
+    if own.keys() - {"weight", "bias"}:
+        return False
+    x, rows = normal(*shape), {name: tensor.expand(shape[0], -1) for name, tensor in own.items()}
+    try:
+        with torch.no_grad():
+            wanted = stand_in(module, own).forward(x)
+            found = scale.apply(stand_in(module, scale.neutral(own)).forward(x), rows.get("weight"), rows.get("bias"))
+        # Some normalise in single precision, whatever they are given.
+        return wanted.shape == x.shape and torch.allclose(wanted.double(), found.double(), rtol=1e-4, atol=1e-4)
+    except Exception:
+        # Whatever such a forward can't do with other tensors, running each task by itself does not ask of it.
+        return False

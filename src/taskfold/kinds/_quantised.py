@@ -1,0 +1,59 @@
+"""Linear layers whose weight is packed: an update can stand beside them, and nothing else can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import Modes
+from ._linear import Linear
+
+
+class Quantised(Linear):
+    """A linear layer with a weight of 4 or 8 bits, or a tensor subclass: torch's dynamic int8, bitsandbytes, torchao."""
+
+    words = "quantised linear layer"
+    packed = True
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        sizes = (getattr(module, "in_features", None), getattr(module, "out_features", None))
+        if not all(isinstance(size, int) for size in sizes):
+            return False
+        weight = module._parameters.get("weight")
+        if weight is None:  # torch's own: a method unpacks it
+            return callable(getattr(module, "weight", None)) and "quantized" in type(module).__module__
+        packed = not weight.is_floating_point() or tuple(weight.shape) != sizes[::-1]
+        return isinstance(module, nn.Linear) and (packed or type(weight) not in (nn.Parameter, Tensor))
+
+    @property
+    def modes(self) -> Modes:
+        return Modes((self.module.out_features,), (self.module.in_features,))  # type: ignore[arg-type]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return getattr(self.module, "compute_dtype", None) or torch.get_default_dtype()
+
+    @property
+    def linear(self) -> bool:
+        return True
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing that a task could have its own of but a bias."""
+        bias = self.module._parameters.get("bias")
+        return {} if bias is None else {"bias": bias}
+
+    @staticmethod
+    def plainly(module: nn.Module) -> bool:
+        return False
+
+    def example(self, normal: Callable[..., Tensor]) -> Tensor:
+        return normal(1, self.module.in_features)
+
+    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+        return False
+
+    def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+        return super().walk(x.to(weight.dtype), weight)

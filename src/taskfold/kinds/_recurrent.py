@@ -1,0 +1,41 @@
+"""Recurrent layers: LSTM, GRU, RNN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ._base import NONE, LayerKind, Tensors
+from ._stand_in import stand_in
+
+
+class Recurrent(LayerKind):
+    """`nn.LSTM`, `nn.GRU`, `nn.RNN`: tasks have weights of their own; an update goes into the whole weight."""
+
+    words = "recurrent layer"
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return isinstance(module, nn.RNNBase)
+
+    def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
+        if not tensors:
+            return self.plain(*args, **kwargs)
+        module: nn.RNNBase = self.module  # type: ignore[assignment]
+        # Torch's own forward reads its weights from a list.
+        flat = [tensors.get(name, module._parameters[name]) for name in module._flat_weights_names]
+        return stand_in(module, tensors, training=training, _flat_weights=flat).forward(*args, **kwargs)
+
+    def check_rows(self, kwargs: dict, layer: str) -> None:
+        if not self.module.batch_first:
+            raise ValueError(
+                f"layer {layer!r} cannot serve a mixed batch: it needs batch_first=True; build it so, or run one task "
+                "at a time"
+            )
+        state = [value for value in kwargs.values() if not isinstance(value, Tensor)]
+        if any(value is not None for value in state):
+            raise ValueError(
+                f"layer {layer!r} cannot serve a mixed batch: it was given a state or a packed sequence, whose rows "
+                "are not its first axis; run one task at a time"
+            )

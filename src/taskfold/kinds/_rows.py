@@ -1,0 +1,193 @@
+"""Which rows of a batch have which of several tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The rows of a batch, brought together by the entry that they have.
+
+    Attributes:
+        entries: the entries that occur, in order.
+        sizes: rows of each.
+        order: `[B]`, the rows sorted by entry; None: they are already.
+        back: `[B]`, undoes `order`.
+    """
+
+    entries: tuple[int, ...]
+    sizes: tuple[int, ...]
+    order: Tensor | None = None
+    back: Tensor | None = None
+
+    @property
+    def pays(self) -> bool:
+        """Whether to bring rows together: there are two or more of each entry, on average."""
+        return sum(self.sizes) >= 2 * len(self.sizes)
+
+    @property
+    def alike(self) -> bool:
+        """Equally many rows of each entry."""
+        return len(set(self.sizes)) == 1
+
+    @classmethod
+    def of(cls, places: Sequence[int], device: torch.device) -> Groups:
+        """From the entry of each row."""
+        order = sorted(range(len(places)), key=places.__getitem__)
+        counts: dict[int, int] = {}
+        for row in order:
+            counts[places[row]] = counts.get(places[row], 0) + 1
+        entries, sizes = tuple(counts), tuple(counts.values())
+        if order == list(range(len(places))):
+            return cls(entries, sizes)
+        back = [0] * len(order)
+        for place, row in enumerate(order):
+            back[row] = place
+        return cls(entries, sizes, torch.tensor(order, device=device), torch.tensor(back, device=device))
+
+    def scaled(self, factor: int) -> Groups:
+        """For layers that see each row as `factor` consecutive ones (windows, beams)."""
+        if factor == 1:
+            return self
+        sizes = tuple(size * factor for size in self.sizes)
+        if self.order is None or self.back is None:
+            return Groups(self.entries, sizes)
+        step = torch.arange(factor, device=self.order.device)
+        order, back = ((rows[:, None] * factor + step).flatten() for rows in (self.order, self.back))
+        return Groups(self.entries, sizes, order, back)
+
+    def sorted(self, tensor: Tensor) -> Tensor:
+        """Rows of a tensor, sorted by entry."""
+        return tensor if self.order is None else tensor.index_select(0, self.order)
+
+    def unsorted(self, tensor: Tensor) -> Tensor:
+        """The rows as they were."""
+        return tensor if self.back is None else tensor.index_select(0, self.back)
+
+    def split(self, tensor: Tensor) -> Sequence[Tensor]:
+        """The rows of each entry."""
+        return self.sorted(tensor).split(self.sizes)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The entry of each row: tensors are `[T, …]`, one for each entry, and a batch has `size` rows.
+
+    Attributes:
+        size: rows of the batch.
+        index: `[size / each]` the entry of each block of rows; None: block n has entry n.
+        each: consecutive rows of a block.
+        places: the same as numbers, where the caller knows them; None: only the device does.
+    """
+
+    size: int
+    index: Tensor | None
+    each: int = 1
+    places: tuple[int, ...] | None = None
+    _scaled: dict[int, Rows] = field(default_factory=dict, repr=False, compare=False)
+    _groups: list[Groups] = field(default_factory=list, repr=False, compare=False)
+
+    @classmethod
+    def side_by_side(cls, entries: int, each: int) -> Rows:
+        """Equally many rows of each entry, one entry after another."""
+        return cls(entries * each, None, each, tuple(range(entries)))
+
+    def at(self, size: int) -> Rows:
+        """For a layer that sees `size` rows, equally many consecutive ones of each."""
+        if size == self.size:
+            return self
+        found = self._scaled.get(size)
+        if found is None:
+            found = replace(self, size=size, each=self.each * size // self.size, _scaled={}, _groups=[])
+            if not torch.compiler.is_compiling():
+                self._scaled[size] = found
+        return found
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """`[T, …]` → `[size / each, …]`, of each block."""
+        return tensor if self.index is None else tensor.index_select(0, self.index)
+
+    def of_each(self, tensor: Tensor) -> Tensor:
+        """`[T, …]` → `[size, …]`, of each row."""
+        made = self.gather(tensor)
+        return made if self.each == 1 else made.repeat_interleave(self.each, 0)
+
+    def entry_of_each(self, device: torch.device) -> Tensor:
+        """`[size]`, the entry of each row."""
+        index = torch.arange(self.size // self.each, device=device) if self.index is None else self.index
+        return index if self.each == 1 else index.repeat_interleave(self.each)
+
+    @property
+    def known(self) -> Groups | None:
+        """The groups, where the caller knows them; the device is not asked."""
+        found = self._groups[0] if self._groups else None
+        if found is None and self.places is not None:
+            found = self._grouped(self.places)
+        return found
+
+    def groups(self, layer: str) -> Groups:
+        """The groups; asks the device once for a pass, if the caller does not know them.
+
+        Raises:
+            ValueError: somebody traces the pass, so that the rows are not known.
+        """
+        if (found := self.known) is not None:
+            return found
+        if torch.compiler.is_compiling() or self.index is None:
+            raise ValueError(
+                f"layer {layer!r} runs the rows of each task by themselves, and a traced graph does not know which "
+                "they are; leave such layers out with targets, or do not trace the mixed batch"
+            )
+        return self._grouped(tuple(self.index.tolist()))
+
+    def _grouped(self, places: tuple[int, ...]) -> Groups:
+        device = torch.device("cpu") if self.index is None else self.index.device
+        found = Groups.of(places, device).scaled(self.each)
+        if not torch.compiler.is_compiling():
+            self._groups.append(found)
+        return found
+
+
+def taker(rows: Tensor | slice, size: int) -> Callable[[object], object]:
+    """Takes these rows of whatever tensor has so many."""
+
+    def take(value: object) -> object:
+        return value[rows] if isinstance(value, Tensor) and value.dim() and len(value) == size else value
+
+    return take
+
+
+def by_entry(
+    groups: Groups, size: int, inputs: tuple[tuple, dict], run: Callable[[int, tuple, dict], object]
+) -> object:
+    """Any function, any number of batched arguments: the rows of each entry by themselves.
+
+    Args:
+        groups: the rows.
+        size: of the batch; tensors with another first axis serve all rows.
+        inputs: positional and named arguments.
+        run: (entry, its positional, its named arguments) → tensors with as many rows, nested as one likes.
+    """
+    parts = [run(entry, *mine) for entry, mine in _parts(groups, size, inputs)]
+
+    def joined(*tensors: object) -> object:
+        if not isinstance(tensors[0], Tensor):
+            return tensors[0]
+        return groups.unsorted(torch.cat(tensors))  # type: ignore[arg-type]
+
+    return tree_map(joined, *parts)
+
+
+def _parts(groups: Groups, size: int, inputs: tuple[tuple, dict]) -> Iterator[tuple[int, tuple[tuple, dict]]]:
+    if groups.order is not None:
+        inputs = tree_map(taker(groups.order, size), inputs)
+    begin = 0
+    for entry, count in zip(groups.entries, groups.sizes, strict=True):
+        yield entry, tree_map(taker(slice(begin, begin + count), size), inputs)
+        begin += count

@@ -1,0 +1,70 @@
+"""Products of activations with R channels: in both memory layouts, and nothing copied.
+
+Activations are rows `[N, C]`, or maps `[B, C, …]` of one to three axes with channels first or last in memory.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def thin(a: Tensor, x: Tensor) -> Tensor:
+    """`a` `[R, C]` at each position of x."""
+    if x.dim() == 2:
+        return F.linear(x, a)
+    if _channels_last(x):
+        return _back(F.linear(_rows(x), a), x)
+    return torch.bmm(a.expand(x.shape[0], -1, -1), _positions(x)).reshape(x.shape[0], -1, *x.shape[2:])
+
+
+def outer(z: Tensor, x: Tensor) -> Tensor:
+    """Σ over positions of z xᵀ, `[R, C]`: the gradient of `a` in `thin(a, x)`."""
+    if x.dim() == 2:
+        return z.mT @ x
+    if _channels_last(x):
+        return _rows(z).mT @ _rows(x)
+    return torch.bmm(_positions(z), _positions(x).mT).sum(0)  # a third faster than x zᵀ
+
+
+def plus(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
+    """`y + a z` in one step; `a` `[C, R]`."""
+    if y.dim() == 2:
+        return torch.addmm(y, z, a.mT)
+    if _channels_last(y):
+        return _back(torch.addmm(_rows(y), _rows(z), a.mT), y)
+    return torch.baddbmm(_positions(y), a.expand(y.shape[0], -1, -1), _positions(z)).reshape(y.shape)
+
+
+def plus_(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
+    """The same into y, which nobody else has seen: fresh memory costs more than the product."""
+    if y.dim() == 2:
+        return y.addmm_(z, a.mT)
+    if _channels_last(y):
+        if not y.movedim(1, -1).is_contiguous():  # a crop has gaps
+            y = y.movedim(1, -1).contiguous().movedim(-1, 1)
+        y.movedim(1, -1).view(-1, y.shape[1]).addmm_(_rows(z), a.mT)
+        return y
+    y = y.contiguous()
+    y.view(*y.shape[:2], -1).baddbmm_(a.expand(y.shape[0], -1, -1), _positions(z))
+    return y
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.stride(1) == 1 and not x.is_contiguous()
+
+
+def _rows(x: Tensor) -> Tensor:
+    """`[N, C]`, the positions of all maps."""
+    return x.movedim(1, -1).reshape(-1, x.shape[1])
+
+
+def _back(rows: Tensor, x: Tensor) -> Tensor:
+    """`[N, C]` as maps of x's sizes, channels last in memory."""
+    return rows.reshape(x.shape[0], *x.shape[2:], -1).movedim(-1, 1)
+
+
+def _positions(x: Tensor) -> Tensor:
+    """`[B, C, positions]`; reshape, since batches of gradients know no flatten."""
+    return x.reshape(*x.shape[:2], -1)

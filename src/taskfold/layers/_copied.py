@@ -1,0 +1,60 @@
+"""Parts that are copies of a layer's tensors: a task's own, or what tasks have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import STATISTICS, Group
+from ..interventions import Change
+from ..kinds import SEEN, LayerKind, Tensors
+from ..tasks import Leaves
+from ._part import Part, When
+
+
+class Copied(Part):
+    """Tensors that a task has instead of the backbone's.
+
+    Args:
+        own: the task's copies.
+        inventory: key in the model's inventory, and the copies there that all tasks use.
+    """
+
+    def __init__(self, own: Leaves, inventory: tuple[str, Leaves] | None = None) -> None:
+        super().__init__(Change(), own, inventory)
+
+    def held(self) -> dict[str, Tensor]:
+        """The tensors themselves, common ones too."""
+        return self.own.held() if self.inventory is None else {**self.inventory[1].held(), **self.own.held()}
+
+    def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
+        return self.held()
+
+    def alike(self, other: Part) -> bool:
+        return isinstance(other, Copied) and self.held().keys() == other.held().keys()
+
+    @classmethod
+    def several(
+        cls, parts: Sequence[Self | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
+    ) -> dict[str, Tensor] | None:
+        first = parts[0]
+        if first is None or not all(part is not None and first.alike(part) for part in parts):
+            return super().several(parts, kind, when, made)
+        each = [part.held() for part in parts if part is not None]
+        return {name: torch.stack([mine[name] for mine in each]) for name in each[0] if name != SEEN}
+
+
+def group_of(tensor: Tensor, group: Group) -> Group:
+    """What a copy counts as: buffers are running statistics."""
+    return group if isinstance(tensor, nn.Parameter) else STATISTICS
+
+
+def copy_of(tensor: Tensor) -> Tensor:
+    """A tensor of its own; a parameter of a parameter."""
+    copied = tensor.detach().clone()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(copied, requires_grad=torch.is_floating_point(copied))
+    return copied

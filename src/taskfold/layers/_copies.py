@@ -1,0 +1,123 @@
+"""The recipes of copies: tensors that a task has instead of the backbone's, or that tasks have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from ..factors import FACTORS, NORM, Group
+from ..kinds import LayerKind
+from ..tasks import Leaves, check_inventory
+from ._copied import Copied, copy_of, group_of
+from ._part import Part
+from ._recipe import Fitting, Recipe
+from ._where import units
+
+
+@dataclass(frozen=True)
+class Copies(Recipe):
+    """Copies that are the task's alone. Tied parameters stay tied."""
+
+    copies = True
+    what: ClassVar[str]
+    """What is copied, in words."""
+
+    @abstractmethod
+    def wanted(self, kind: LayerKind) -> dict[str, Group]:
+        """The names of a layer's tensors that are copied, and what they count as."""
+
+    def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
+        copied: dict[int, Tensor] = {}
+        found = 0
+        for path, _ in units(at.network):
+            kind = at.kind(path)
+            own, made = kind.tensors(), at.made.get(path, frozenset())
+            groups = {name: group for name, group in self.wanted(kind).items() if name not in made}
+            if not groups:
+                continue
+            found += 1
+            tensors = {name: copied.setdefault(id(own[name]), copy_of(own[name])) for name in groups}
+            yield path, "own", Copied(Leaves(tensors, groups))
+        if not found:
+            raise ValueError(
+                f"{type(at.network).__name__} has no {self.what} that a task could own; "
+                "choose norm=False, or a method without own normalisation"
+            )
+
+
+@dataclass(frozen=True)
+class Norms(Copies):
+    """Own normalisation: γ and β, and running mean and variance where the layer has them."""
+
+    what: ClassVar[str] = "norms"
+
+    def wanted(self, kind: LayerKind) -> dict[str, Group]:
+        return groups_of(kind) if kind.normalises else {}
+
+
+@dataclass(frozen=True)
+class Everything(Copies):
+    """A full copy of all parameters: what fine-tuning keeps per task."""
+
+    what: ClassVar[str] = "tensors"
+
+    def wanted(self, kind: LayerKind) -> dict[str, Group]:
+        return groups_of(kind)
+
+
+def groups_of(kind: LayerKind) -> dict[str, Group]:
+    """What each tensor of a layer counts as."""
+    group = NORM if kind.normalises else FACTORS
+    return {name: group_of(tensor, group) for name, tensor in kind.tensors().items()}
+
+
+@dataclass(frozen=True)
+class Rest(Recipe):
+    """Everything that is not made otherwise, trained by all tasks together: it lies in the model's inventory.
+
+    Args:
+        statistics: whose the running mean and variance of normalisation are: `common`, where all tasks see the same
+            features; else each task's `own`.
+
+    Raises:
+        ValueError: the setting is not one of these.
+    """
+
+    copies = True
+    statistics: Literal["common", "own"] = "common"
+
+    def __post_init__(self) -> None:
+        if self.statistics not in ("common", "own"):
+            raise ValueError(f"statistics={self.statistics!r} is not known; choose 'common' or 'own'")
+
+    def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
+        leaves: dict[int, nn.Parameter] = {}
+        for path, _ in units(at.network):
+            kind, made = at.kind(path), at.made.get(path, frozenset())
+            tensors = {name: tensor for name, tensor in kind.tensors().items() if name not in made}
+            groups = groups_of(kind)
+            mine = self.statistics == "own"
+            own = {name: copy_of(t) for name, t in tensors.items() if mine and not isinstance(t, nn.Parameter)}
+            common, inventory = {name: tensor for name, tensor in tensors.items() if name not in own}, None
+            if common:
+                key = f"{at.prefix}/{path}/rest"
+                if key not in at.inventory:
+                    at.inventory[key] = _common(common, groups, leaves)
+                sizes = {name: tuple(tensor.shape) for name, tensor in common.items()}
+                check_inventory(key, at.inventory[key], sizes, whole=True)
+                inventory = key, at.inventory[key]
+            if own or inventory:
+                yield path, "own", Copied(Leaves(own, groups), inventory)
+
+
+def _common(tensors: Mapping[str, Tensor], groups: Mapping[str, Group], leaves: dict[int, nn.Parameter]) -> Leaves:
+    """Copies in the inventory: parameters all, running statistics without gradient."""
+    for tensor in tensors.values():
+        leaves.setdefault(id(tensor), nn.Parameter(tensor.detach().clone(), requires_grad=False))
+    return Leaves(
+        {name: leaves[id(tensor)] for name, tensor in tensors.items()}, {name: groups[name] for name in tensors}
+    )

@@ -1,0 +1,156 @@
+"""A part that is made by a factorisation: ΔW of one view of a weight, or the weight itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..factors import Bottleneck, Factorisation
+from ..interventions import Beside, Intervention
+from ..kinds import LayerKind, Tensors
+from ..routing import Sharing
+from ..tasks import Leaves, Task
+from ._part import Part, When, parts_of, stacked_own
+from ._where import View, in_place, part_of
+
+
+class Factored(Part):
+    """What one task adds to one view of one weight, or has there instead of it.
+
+    Args:
+        intervention: `Beside` if it runs beside the layer, R channels wide; `Change` if it makes the whole weight.
+        factorisation: how leaves become a weight.
+        rule: whose the leaves are.
+        view: of the layer's weight.
+        own: the task's leaves.
+        inventory: key in the model's inventory, and the leaves there.
+        rows: O of the whole weight.
+    """
+
+    def __init__(
+        self,
+        intervention: Intervention,
+        factorisation: Factorisation,
+        rule: Sharing,
+        view: View,
+        own: Leaves,
+        inventory: tuple[str, Leaves] | None,
+        rows: int,
+    ) -> None:
+        super().__init__(intervention, own, inventory)
+        self.factorisation, self.rule, self.view, self.rows = factorisation, rule, view, rows
+        self.specs = factorisation.leaves(view.modes)
+        self.forked: Leaves | None = None
+
+    @property
+    def bank(self) -> Leaves | None:
+        """The inventory that it mixes: the model's, or the task's own copy."""
+        return self.forked if self.inventory is None else self.inventory[1]
+
+    def fork(self) -> None:
+        """Take a copy of the inventory and use that: what the task then learns moves no other task."""
+        if self.inventory is not None:
+            (_, leaves), self.inventory = self.inventory, None
+            self.forked = copy.deepcopy(leaves)
+
+    @property
+    def replaces(self) -> frozenset[str]:
+        whole = self.factorisation.replaces and self.view.rows is None
+        return frozenset({self.view.parameter}) if whole else frozenset()
+
+    @property
+    def alone(self) -> bool:
+        return isinstance(self.intervention, Beside)
+
+    def draws_per_row(self, when: When) -> bool:
+        return self.rule.draws_per_row(when.training)
+
+    def alike(self, other: Part) -> bool:
+        return (
+            isinstance(other, Factored)
+            and self.intervention == other.intervention
+            and self.factorisation == other.factorisation
+            and self.rule == other.rule
+            and self.view == other.view
+            and self.bank is other.bank
+        )
+
+    def selected(
+        self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """The leaves that the task uses; of several tasks, `[T, …]`, if `own` holds theirs stacked."""
+        bank = {} if self.bank is None else {name: leaf.to(dtype) for name, leaf in self.bank.items()}
+        mine = dict(self.own.items()) if own is None else own
+        chosen = self.rule.select(bank, mine, self.specs, training)
+        return {name: leaf.to(dtype) for name, leaf in chosen.items()}
+
+    def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
+        leaves = self.selected(kind.dtype, when.training)
+        if isinstance(self.intervention, Beside):
+            return self.as_tensors(self._bottleneck(leaves))
+        name = self.view.parameter
+        weight = kind.seen(changed[name] if name in changed else kind.module.get_parameter(name))
+        own = part_of(weight, self.view)
+        made = self.factorisation.whole(leaves, own.reshape(self.view.modes.shape), self.view.modes)
+        return {name: kind.laid_out(in_place(weight, self.view, made))}
+
+    def _bottleneck(self, leaves: Mapping[str, Tensor]) -> Bottleneck:
+        found = self.factorisation.bottleneck(leaves, self.view.modes)
+        assert found is not None
+        return found
+
+    def as_tensors(self, factors: Bottleneck) -> dict[str, Tensor]:
+        """A bottleneck as `Beside` takes it: zero where the view shows nothing of the weight."""
+        up = factors.up
+        if self.view.rows is not None:
+            start, stop = self.view.rows
+            up = F.pad(up, (0, 0, start, self.rows - stop))
+        found = {"up": up, "down": factors.down}
+        return found if factors.spatial is None else {**found, "spatial": factors.spatial}
+
+    @classmethod
+    def several(
+        cls, parts: Sequence[Self | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
+    ) -> dict[str, Tensor] | None:
+        first = parts[0]
+        alike = first is not None and all(part is not None and (part is first or first.alike(part)) for part in parts)
+        if made is not None or not alike or first is None or not first.alone:
+            return super().several(parts, kind, when, made)
+        own = stacked_own([part for part in parts if part is not None])
+        return first.as_tensors(first._bottleneck(first.selected(kind.dtype, when.training, own)))
+
+    @classmethod
+    def drawn(cls, parts: Sequence[Self | None], index: Tensor, kind: LayerKind, when: When) -> dict[str, Tensor]:
+        """The tensors of each row of a batch, `[B, …]`, drawn for each.
+
+        Raises:
+            ValueError: tasks are of several methods.
+        """
+        first, alike = parts[0], [part for part in parts if part is not None]
+        if first is None or len(alike) != len(parts) or not all(first.alike(other) for other in alike):
+            raise ValueError(
+                "allocation='random' draws for every row and needs all tasks of a batch to be of the same method; "
+                "train them with one method, or in batches of their own"
+            )
+        own = {name: tensor[index] for name, tensor in stacked_own(alike).items()}
+        return first.as_tensors(first._bottleneck(first.selected(kind.dtype, when.training, own)))
+
+    def common(self) -> object | None:
+        found = super().common()
+        return None if found is None or self.forked is not None else (found, self.factorisation, self.rule)
+
+
+def layer_name(path: str, view: View) -> str:
+    """A layer's name for people: with the projection, where a weight is seen as several."""
+    return path if view.name == "weight" else f"{path}:{view.name}"
+
+
+def updates_of(task: Task) -> dict[str, Factored]:
+    """The factorised parts of a task, by layer name."""
+    found = ((path, part) for (path, _), part in parts_of(task) if isinstance(part, Factored))
+    return {layer_name(path, part.view): part for path, part in found}

@@ -1,0 +1,167 @@
+"""A part of a task: what one intervention of its does at one layer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import STATISTICS, Group
+from ..interventions import Intervention, stacked
+from ..kinds import LayerKind, Tensors
+from ..tasks import Leaves, Task
+
+Place = tuple[str, str]
+"""A layer's path, and the name of a part there."""
+
+
+class When(Protocol):
+    """A forward pass, as far as tensors depend on it."""
+
+    @property
+    def training(self) -> bool:
+        """Whether the pass trains."""
+        ...
+
+    @property
+    def progress(self) -> float:
+        """How far the training is, 0 to 1; 1 outside training."""
+        ...
+
+
+class Part(nn.Module):
+    """One intervention of a task at one layer, and the leaves that its tensors are made of.
+
+    Args:
+        intervention: what the tensors do.
+        own: the task's leaves.
+        inventory: key in the model's inventory, and the leaves there; None: all is the task's own.
+    """
+
+    def __init__(self, intervention: Intervention, own: Leaves, inventory: tuple[str, Leaves] | None = None) -> None:
+        super().__init__()
+        self.intervention = intervention
+        self.own = own
+        # In a tuple, and not registered: the model holds it.
+        self.inventory = inventory
+
+    @abstractmethod
+    def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
+        """What the intervention takes, with gradient.
+
+        Args:
+            kind: the layer.
+            changed: the layer's tensors that parts inside this one have changed.
+            when: the pass.
+        """
+
+    @property
+    def replaces(self) -> frozenset[str]:
+        """The layer's tensors that have no part in the task's: nothing else needs to hold them."""
+        return frozenset()
+
+    @property
+    def alone(self) -> bool:
+        """Whether its tensors do not depend on what stands inside."""
+        return True
+
+    def draws_per_row(self, when: When) -> bool:
+        """Whether its tensors differ from row to row of a batch."""
+        return False
+
+    def alike(self, other: Part) -> bool:
+        """Whether the other differs in nothing but the numbers of its own leaves."""
+        return False
+
+    @classmethod
+    def several(
+        cls, parts: Sequence[Self | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
+    ) -> dict[str, Tensor] | None:
+        """The tensors of several tasks, `[T, …]`; None: they can't stand together.
+
+        Args:
+            parts: of each task, all of this class; None: a task leaves the layer alone.
+            kind: the layer.
+            when: the pass.
+            made: the tensors, if they were made ahead.
+        """
+        if made is not None:
+            return dict(made)
+        first = next(part for part in parts if part is not None)
+        each: list[Tensors | None] = [part and part.tensors(kind, {}, when) for part in parts]
+        return stacked(first.intervention, kind, each)
+
+    def common(self) -> object | None:
+        """What is equal for tasks that do the same here; None: the task has something of its own."""
+        if len(self.own) or self.inventory is None:
+            return None
+        return type(self), self.inventory[0]
+
+    def leaves(self) -> Iterator[tuple[str, Tensor, Group]]:
+        """The task's own tensors, and what each counts as."""
+        for name, tensor in self.own.items():
+            yield name, tensor, self.own.groups[name]
+
+
+class LayerParts(nn.Module):
+    """Everything that one task does at one layer: parts, inside out, by name."""
+
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        super().__init__()
+        self._modules.update(parts)
+
+    def __iter__(self) -> Iterator[tuple[str, Part]]:
+        return iter(self._modules.items())  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def common(self) -> object | None:
+        """What is equal for tasks that do the same here; None: the task has something of its own."""
+        found = [(name, part.common()) for name, part in self]
+        return None if any(one is None for _, one in found) else tuple(found)
+
+
+def parts_of(task: Task) -> Iterator[tuple[Place, Part]]:
+    """All parts of a task, by place."""
+    for path, parts in task.sites._modules.items():
+        assert isinstance(parts, LayerParts)
+        for name, part in parts:
+            yield (path, name), part
+
+
+def inventory_of(task: Task) -> dict[str, nn.Parameter]:
+    """The shared leaves that a task uses, as `<inventory key>:<leaf>`; empty if all it has is its own."""
+    return {f"{key}:{name}": leaf for key, held in _inventories(task) for name, leaf in held.items()}
+
+
+def groups_of_inventory(task: Task) -> dict[str, Group]:
+    """What each of them counts as; running statistics are no parameters."""
+    return {f"{key}:{name}": group for key, held in _inventories(task) for name, group in held.groups.items()}
+
+
+def statistics_of(task: Task) -> dict[str, nn.Parameter]:
+    """Those of them that are running statistics."""
+    groups = groups_of_inventory(task)
+    return {key: leaf for key, leaf in inventory_of(task).items() if groups[key] == STATISTICS}
+
+
+def own_groups(task: Task) -> dict[str, Group]:
+    """What each of the task's own tensors counts as, by its name in `task.state_dict()`; the head's are left out."""
+    return {
+        f"sites.{path}.{name}.own.{leaf}": group
+        for (path, name), part in parts_of(task)
+        for leaf, _, group in part.leaves()
+    }
+
+
+def _inventories(task: Task) -> Iterator[tuple[str, Leaves]]:
+    return (part.inventory for _, part in parts_of(task) if part.inventory is not None)
+
+
+def stacked_own(parts: Sequence[Part]) -> dict[str, Tensor]:
+    """Own leaves of parts that are alike, `[T, …]`."""
+    return {name: torch.stack([part.own[name] for part in parts]) for name in parts[0].own}

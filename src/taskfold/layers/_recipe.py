@@ -1,0 +1,149 @@
+"""What a method is made of: recipes, each of which makes parts at the layers that it finds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import nn
+
+from ..factors import Leaf
+from ..kinds import LayerKind, kind_of
+from ..routing import Sharing
+from ..tasks import Inventory, Leaves
+from ._part import LayerParts, Part
+from ._stages import frozen
+
+
+@dataclass
+class Fitting:
+    """A method meeting a network.
+
+    Attributes:
+        network: the backbone.
+        inventory: what tasks share, which recipes add to.
+        prefix: of the keys there.
+        made: by layer, the names of tensors that parts make without the layer's own.
+        tied: the task's leaves that several layers have in common.
+    """
+
+    network: nn.Module
+    inventory: Inventory
+    prefix: str
+    made: dict[str, frozenset[str]] = field(default_factory=dict)
+    tied: dict[object, nn.Parameter] = field(default_factory=dict)
+    _kinds: dict[str, LayerKind] = field(default_factory=dict)
+
+    def kind(self, path: str) -> LayerKind:
+        """What the layer of that name is."""
+        if path not in self._kinds:
+            self._kinds[path] = kind_of(self.network.get_submodule(path))
+        return self._kinds[path]
+
+    def tie(self, own: Leaves, specs: dict[str, Leaf], rule: Sharing, layer: str) -> None:
+        """Leaves of a wider scope than the layer become the ones that other layers have; the first brings them.
+
+        Raises:
+            ValueError: layers that share a leaf want other sizes.
+        """
+        for name, leaf in specs.items():
+            if leaf.scope == "layer":
+                continue
+            mine = own[name]
+            found = self.tied.setdefault((rule, name, scope_of(leaf.scope, layer)), mine)
+            if found.shape != mine.shape:
+                what = "logits" if name == "routing" else f"leaf {name!r}"
+                raise ValueError(
+                    f"layer {layer!r} routes {tuple(mine.shape)} and shares its {what} with layers that route "
+                    f"{tuple(found.shape)}; give all layers the same rank, or choose granularity='layer'"
+                )
+            own._parameters[name] = found
+
+
+class Recipe(ABC):
+    """One kind of part at the layers of a network."""
+
+    copies: ClassVar[bool] = False
+    """Whether it copies what no other part makes; then it comes to the network last."""
+
+    @abstractmethod
+    def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
+        """A new task's parts: the layer, the part's name there, and the part.
+
+        Raises:
+            ValueError: nothing is selected, or what is selected can't be had; names the layer and says why.
+        """
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A method, taken apart: recipes, inside out; copies of a layer's tensors stand inside all others."""
+
+    recipes: tuple[Recipe, ...] = ()
+
+
+def fit(
+    composition: Composition, network: nn.Module, inventory: Inventory, prefix: str, frozen_stages: int = 0
+) -> dict[str, LayerParts]:
+    """The parts of a new task at every layer of `network` that the method touches, past the first stages.
+
+    Raises:
+        ValueError: some part of the method finds nothing, or all of it lies in those stages, or there are fewer.
+    """
+    before, known = frozen(network, frozen_stages), set(inventory)
+    every = _fitted(composition, network, inventory, prefix)
+    sites = {path: parts for path, parts in every.items() if path not in before}
+    if every and not sites:
+        raise ValueError(f"frozen_stages={frozen_stages} leaves nothing to adapt in {type(network).__name__}; lower it")
+    held = {part.inventory[0] for parts in sites.values() for _, part in parts if part.inventory is not None}
+    for key in set(inventory) - known - held:
+        del inventory[key]
+    check_once(network, sites)
+    return sites
+
+
+def _fitted(composition: Composition, network: nn.Module, inventory: Inventory, prefix: str) -> dict[str, LayerParts]:
+    at = Fitting(network, inventory, prefix)
+    found: dict[int, list[tuple[str, str, Part]]] = {}
+    for copies in (False, True):
+        for n, recipe in enumerate(composition.recipes):
+            if recipe.copies == copies:
+                at.prefix = f"{prefix}.{n}"
+                found[n] = list(recipe.fit(at))
+        for parts in found.values():
+            for path, _, part in parts:
+                at.made[path] = at.made.get(path, frozenset()) | part.replaces
+    sites: dict[str, dict[str, Part]] = {}
+    for n in sorted(found, key=lambda n: not composition.recipes[n].copies):  # copies stand inside everything else
+        for path, name, part in found[n]:
+            sites.setdefault(path, {})[f"{n}:{name}"] = part
+    return {path: LayerParts(parts) for path, parts in sites.items()}
+
+
+def check_once(network: nn.Module, sites: dict[str, LayerParts]) -> None:
+    """Adapted modules stand in one place of the network.
+
+    Raises:
+        ValueError: one stands in several, so that its name does not say which layer a task adapts.
+    """
+    places: dict[int, list[str]] = {}
+    for path, module in network.named_modules(remove_duplicate=False):
+        places.setdefault(id(module), []).append(path)
+    for path in sites:
+        if len(several := places[id(network.get_submodule(path))]) > 1:
+            raise ValueError(
+                f"layer {path!r} is one module in several places of the network ({', '.join(several[:4])}), and a task "
+                f"can't adapt one of them; leave it out with targets=('*', '!{path}'), or give each place a module of "
+                "its own (copy.deepcopy)"
+            )
+
+
+def scope_of(scope: str, layer: str) -> str:
+    """The name of what layers have in common: a block is a layer's name up to its first number."""
+    if scope == "model":
+        return ""
+    words = layer.split(".")
+    numbers = [at for at, word in enumerate(words, 1) if word.isdecimal()]
+    return ".".join(words[: numbers[0]]) if numbers else layer

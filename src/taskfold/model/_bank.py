@@ -1,0 +1,335 @@
+"""A bank: many tasks as rows of one table of numbers, any mixture of them in one batch."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from weakref import ReferenceType, ref
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from ..kinds import LayerKind, Rows, kind_of
+from ..layers import LayerParts, OfTable, Selection, Stack, stack_of, worth_sharing
+from ..tasks import Features, Task, pooled
+from ._heads import Heads
+from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_rows, rows_of
+from ._runner import SERVING, Runner
+from ._table import Table
+
+
+class Bank(nn.Module):
+    """Tasks of one backbone, ready to be served: one row of numbers for each, and no modules.
+
+    A batch in which every row has its own task costs one gather and one forward pass, whatever the mixture; nothing
+    loops over tasks, so that one compiled or exported graph serves every mixture. A task in the bank is a copy as it
+    was; it does not train there.
+
+    Threads may ask while others add and remove tasks: a forward pass sees the bank as it was before a change or as it is
+    after it, and never between. A change that fails leaves the bank as it was.
+
+    Args:
+        backbone: the network that the tasks were made for; it is not changed.
+        features: as for `MultiTask`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import taskfold as tfold
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> model = tfold.MultiTask(net, tfold.FTN(rank=2, norm=False), num_features=8).eval()
+        >>> for name, outputs in {"flowers": 5, "cars": 7}.items():
+        ...     _ = model.add_task(name, head=outputs)
+        >>> bank = model.bank()
+        >>> x = torch.randn(3, 3, 16, 16)
+        >>> bank(x, bank.index(["cars", "flowers", "cars"])).shape  # to the larger head's size
+        torch.Size([3, 7])
+        >>> [tuple(y.shape) for y in bank(x, task=["cars", "flowers", "cars"])]
+        [(7,), (5,), (7,)]
+    """
+
+    table: Table
+
+    def __init__(self, backbone: nn.Module, *, features: Features | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.features: Features = features or pooled
+        self._runner = Runner(backbone)
+        self._runner.train(False)
+        self._kinds: dict[str, LayerKind] = {}
+        self._beside = True
+        like = next(backbone.parameters(), torch.zeros(()))
+        self.table = Table(like.new_zeros(0, 0), Heads.none(like))
+        self._changing = threading.RLock()
+        self._older: list[tuple[int, ReferenceType[Table]]] = []
+        self.eval()
+
+    # Tasks
+
+    @torch.no_grad()
+    def add(self, task: Task, name: str | None = None) -> None:
+        """Take a copy of a task.
+
+        Args:
+            task: made for this backbone.
+            name: another than its own.
+
+        Raises:
+            ValueError: the name is taken, the task does something that a bank cannot hold, or its head is neither
+                linear nor absent as the others' are.
+        """
+        name = name or task.name
+        with self._changing:
+            if name in self:
+                raise ValueError(f"task {name!r} is in the bank already; remove it first, or give another name")
+            self.table.heads.check(task.head, name)
+            stacks = self._read(task, name)
+            self._runner.adapt(stacks)
+            self._publish(self.table.added(name, stacks, task.head, self._kinds, self._oldest()))
+
+    def remove(self, name: str) -> None:
+        """Forget a task; its place is for the next one, once no forward pass can read it any more.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        with self._changing:
+            _places(self.table, [name])
+            self._publish(self.table.removed(name))
+
+    def _publish(self, table: Table) -> None:
+        """From now on forward passes see that table: one assignment, before which everything that can fail is done."""
+        self._older = [(version, older) for version, older in self._older if older() is not None]
+        self._older.append((self.table.version, ref(self.table)))
+        self.table = table
+
+    def _oldest(self) -> int:
+        """The version of the oldest table that somebody may be reading."""
+        return min((version for version, older in self._older if older() is not None), default=self.table.version)
+
+    def __len__(self) -> int:
+        return len(self.table.places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.table.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.table.places)
+
+    def index(self, names: Iterable[str]) -> Tensor:
+        """The rows of tasks, `[B]`, as `forward` takes them; it is refused once one of the tasks is gone.
+
+        Raises:
+            ValueError: a task is not known, or the list is empty.
+        """
+        table, wanted = self.table, list(names)
+        index = torch.tensor(_places(table, wanted), device=table.numbers.device)
+        index.__dict__["tasks"] = {name: table.born[name] for name in wanted}
+        index.__dict__["places"] = tuple(table.places[name] for name in wanted)
+        return index
+
+    def nbytes(self) -> int:
+        """Bytes of all tasks together, idle places included; the backbone's are not."""
+        return self.table.nbytes()
+
+    # Running
+
+    def forward(
+        self,
+        *args: Any,
+        task: Sequence[str] | None = None,
+        index: Tensor | None = None,
+        broadcast: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Run a batch.
+
+        Args:
+            args, kwargs: the backbone's inputs, batch first; an index may be the last.
+            task: names, one per row; with `broadcast` each once.
+            index: instead of names the rows `[B]` of `bank.index(names)`, for compiled and exported graphs.
+            broadcast: tasks each see the whole batch, which passes once through the layers that no task in the bank
+                changes, if they are a good part of the network.
+
+        Returns:
+            For names what `MultiTask` returns: the output of each row, with `broadcast` those of each task by name.
+            For an index `[B, outputs]`, outputs being those of the largest head, where a smaller one has -inf; without
+            heads the backbone's output; with `broadcast` a list of these, one for each row of the index.
+
+        Raises:
+            TypeError: the names are no list, or the index is no tensor of whole numbers `[B]`.
+            ValueError: a task is not known or gone, one is named twice, or there are not as many as the batch has rows.
+        """
+        table = self.table  # one table for the whole pass, whatever comes after it
+        if task is None:
+            inputs, rows = (args, index) if index is not None else (args[:-1], args[-1] if args else None)
+            return self._of_index(table, _index(table, rows), inputs, kwargs, broadcast)
+        if index is not None:
+            raise TypeError("task and index both say whose rows these are; give one of them")
+        names = names_of_all(task) if broadcast else names_of_rows(task)
+        places = _places(table, names)
+        rows = torch.tensor(places, device=table.numbers.device)
+        made = self._of_index(table, rows, args, kwargs, broadcast, tuple(places))
+        if table.heads.used:
+            made = table.heads.trimmed(made, places)
+        if broadcast:
+            return dict(zip(names, made, strict=True))
+        return Outputs.of_rows(names, made) if table.heads.used else made
+
+    def _of_index(
+        self,
+        table: Table,
+        index: Tensor,
+        inputs: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        broadcast: bool,
+        places: tuple[int, ...] | None = None,
+    ) -> Any:
+        if broadcast:
+            return self._broadcast(table, index, inputs, kwargs)
+        if not torch.compiler.is_compiling():
+            batched(inputs, kwargs, len(index))
+            places = places or index.__dict__.get("places")
+        rows = Rows(len(index), index, places=places)
+        return self._said(table, self._runner.run(_selection(table, rows), inputs, kwargs), index)
+
+    def _broadcast(self, table: Table, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        if not len(index):
+            raise ValueError("index is empty; give the row of at least one task")
+        beside = self._beside and not worth_sharing(self.backbone, [table.layout])
+        if beside:
+            with suppress(Exception):  # layers that see no rows, say; if the input is at fault, what follows says so
+                return self._side_by_side(table, index, inputs, kwargs)
+        together = Selection(OfTable(table.columns(table.numbers.index_select(0, index)), len(index)), None, False)
+        found = self._runner.run_each(together, [table.layout], inputs, kwargs)
+        if beside:
+            self._beside = False  # that failed, and this did not
+        return [self._said(table, one, each, shared=True) for one, each in zip(found, index.split(1), strict=True)]
+
+    def _side_by_side(self, table: Table, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """As a mixed batch in which every row is there for each task."""
+        rows, tasks = rows_of(inputs, kwargs), len(index)
+
+        def repeated(leaf: Any) -> Any:
+            return torch.cat([leaf] * tasks) if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == rows else leaf
+
+        def part(leaf: Any, n: int) -> Any:
+            of_rows = isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == tasks * rows
+            return leaf[n * rows : (n + 1) * rows] if of_rows else leaf
+
+        args, named = tree_map(repeated, (inputs, kwargs))
+        made = self._of_index(table, index.repeat_interleave(rows), args, named, broadcast=False)
+        return [tree_map(partial(part, n=n), made) for n in range(tasks)]
+
+    def generate(self, *args: Any, task: Sequence[str], **kwargs: Any) -> Any:
+        """The backbone's own `generate` (Hugging Face language models), one task per row.
+
+        Args:
+            args, kwargs: as the backbone's `generate` takes them, beams included.
+            task: names, one per row of the input.
+
+        Raises:
+            TypeError: the backbone has no `generate`, or the names are no list.
+            ValueError: a task is not known, or there are not as many names as rows.
+        """
+        check_generates(self.backbone)
+        table, names = self.table, names_of_rows(task)
+        index = torch.tensor(_places(table, names), device=table.numbers.device)
+        batched(args, kwargs, len(index))
+        # Gathered once for the whole text, and not for each of its words.
+        columns = table.columns(table.numbers.index_select(0, index))
+        rows = Rows(len(index), None, places=tuple(range(len(index))))
+        selection = Selection(OfTable(columns, len(index)), rows, False)
+        return self._runner.run(selection, args, kwargs, "generate")
+
+    def train(self, mode: bool = True) -> Bank:
+        """A bank only serves.
+
+        Raises:
+            RuntimeError: it is to train.
+        """
+        if mode:
+            raise RuntimeError("a bank serves and does not train; train tasks in a MultiTask and add them again")
+        self.training = False  # and not the backbone's, which is somebody else's
+        return self
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Bank:
+        super()._apply(fn, recurse)
+        self._runner.renew()
+        return self
+
+    def _said(self, table: Table, output: Any, index: Tensor, shared: bool = False) -> Any:
+        """What heads make of the backbone's output; the index has one place that is shared, or one for each row."""
+        if not table.heads.used:
+            return output
+        features = self.features(output)
+        return table.heads(features, index.expand(len(features)) if shared else index)
+
+    def _read(self, task: Task, name: str) -> dict[str, Stack]:
+        """What a task has at each layer, in evaluation, as rows hold it."""
+        found: dict[str, Stack] = {}
+        for path, parts in task.sites._modules.items():
+            assert isinstance(parts, LayerParts)
+            try:
+                kind = self._kinds.get(path) or kind_of(self.backbone.get_submodule(path))
+            except AttributeError:
+                raise ValueError(f"task {name!r} was made for another backbone: there is no layer {path!r}") from None
+            self._kinds[path] = kind
+            stack = stack_of(parts, kind, SERVING)
+            if not all(one.fits(kind, tensors) for one, tensors in stack):
+                raise ValueError(f"task {name!r} was made for another backbone: its layer {path!r} has other sizes")
+            found[path] = [(one, one.served(kind, tensors)) for one, tensors in stack]
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_changing", "_older")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._changing, self._older = threading.RLock(), []
+
+
+def _selection(table: Table, rows: Rows) -> Selection:
+    return Selection(OfTable(table.columns(), len(table.numbers)), rows, False)
+
+
+def _places(table: Table, names: Sequence[str]) -> list[int]:
+    """The places of tasks.
+
+    Raises:
+        ValueError: a task is not known, or there are none.
+    """
+    if not names:
+        raise ValueError("the list of tasks is empty; give one name per row")
+    for name in names:
+        if name not in table.places:
+            near = difflib.get_close_matches(str(name), list(table.places), 1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"task {name!r} is not in the bank, which has {len(table.places)}{hint}")
+    return [table.places[name] for name in names]
+
+
+def _index(table: Table, index: object) -> Tensor:
+    """An index, checked: the tasks that it was made for are still there.
+
+    Raises:
+        TypeError: it is no tensor of whole numbers `[B]`.
+        ValueError: one of its rows holds no task, or another one since.
+    """
+    if not isinstance(index, Tensor) or index.dim() != 1 or index.is_floating_point():
+        given = f"a tensor {tuple(index.shape)} of {index.dtype}" if isinstance(index, Tensor) else repr(index)
+        raise TypeError(f"index must be a tensor of rows such as bank.index(names) gives, found {given}")
+    if torch.compiler.is_compiling():
+        return index
+    known: dict[str, int] = index.__dict__.get("tasks", {})
+    for name, born in known.items():
+        if table.born.get(name) != born:
+            raise ValueError(f"index was made for task {name!r}, which is gone since; make it anew: bank.index(names)")
+    if not known and index.device.type == "cpu" and (odd := set(index.tolist()) - set(table.places.values())):
+        raise ValueError(f"index has row {min(odd)}, which holds no task; rows come from bank.index(names)")
+    return index

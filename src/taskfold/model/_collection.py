@@ -1,0 +1,273 @@
+"""One frozen backbone and the tasks made for it: how they come, go and are kept."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import fit, inventory_of
+from ..methods import Method
+from ..tasks import Features, Info, Leaves, Named, Task, build_head, check_name, feature_width, pooled
+from ._runner import Runner
+from ._saving import Stored, read_inventory, save, save_inventory
+from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
+
+
+class TaskCollection(nn.Module):
+    """Tasks of one backbone, and what they share. `MultiTask` runs them."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        method: Method | None = None,
+        *,
+        features: Features | None = None,
+        num_features: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(backbone, nn.Module):
+            raise TypeError(f"backbone must be an nn.Module, found {type(backbone).__name__}")
+        if method is not None and not isinstance(method, Method):
+            raise TypeError(f"method must be a Method such as taskfold.FTN(rank=8), found {method!r}")
+        self.backbone = backbone.requires_grad_(False)
+        self.method = method
+        self.features: Features = features or pooled
+        self.num_features = num_features
+        self.tasks: Named[Task] = Named()
+        self.inventory: Named[Leaves] = Named()
+        self._runner = Runner(backbone)
+
+    # Tasks
+
+    def add_task(
+        self,
+        name: str,
+        head: int | nn.Module | None = None,
+        *,
+        method: Method | None = None,
+        labels: Sequence[str] = (),
+        preprocessing: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Task:
+        """Add a task; every other task stays bit for bit what it was.
+
+        Args:
+            name: 1 to 100 printable characters, no dots or slashes.
+            head: number of outputs, any module on the features, or None: the backbone's own output.
+            method: instead of the model's.
+            labels: class names, one per output if `head` is a number.
+            preprocessing: JSON to keep with the task.
+            settings: changes to the method's settings for this task (`rank=20`).
+
+        Raises:
+            ValueError: the name is taken or not allowed, a setting does not exist, the method finds nothing to adapt
+                here, or labels and head disagree.
+        """
+        if check_name(name) in self.tasks:
+            raise ValueError(f"task {name!r} exists already; remove it first, or choose another name")
+        chosen = method or self.method
+        if chosen is None:
+            raise ValueError(f"task {name!r} has no method: give one here, or to MultiTask")
+        if isinstance(head, int) and labels and len(labels) != head:
+            raise ValueError(f"task {name!r} has {head} outputs and {len(labels)} labels; they must be as many")
+        chosen = chosen.with_settings(**settings)
+        like = next(self.backbone.parameters(), torch.zeros(()))
+        made = build_head(head, lambda: self.num_features or feature_width(self.backbone), like)
+        composition = chosen.compose(self.backbone)
+        inventory = {key: self.inventory[key] for key in self.inventory}
+        sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)
+        task = Task(name, chosen.as_json(), dict(sites), made, Info(tuple(labels), dict(preprocessing or {})))
+        task.train(self.training)
+        self._runner.adapt(sites)
+        for key, bank in inventory.items():
+            self.inventory[key] = bank
+        self.tasks[name] = task
+        return task
+
+    def transfer_task(
+        self,
+        name: str,
+        head: int | nn.Module | None = None,
+        *,
+        mode: Mode = "z",
+        begin: Begin = "mean",
+        **settings: Any,
+    ) -> Task:
+        """Add a task that learns from an inventory which other tasks were trained on; none of them moves.
+
+        TensorPoly (Su et al.), section 4.3; the control `random-mu` is `mu` on an inventory trained with
+        `allocation="random"`. Under `mu` nothing of the routing is drawn: the task's allocation is `sigmoid`, whatever
+        the method's.
+
+        Args:
+            name, head, settings: as for `add_task`.
+            mode: what learns beside the head: `z`, the routing alone; `all`, routing and factors; `mu`, the factors
+                under a fixed routing. Factors then are the task's own copy of the inventory.
+            begin: routing at the start: the `mean` of the tasks on the inventory, or `even`.
+
+        Raises:
+            ValueError: a setting is not known, the model holds no such inventory, the method is not routed, there are
+                no tasks to take the mean of, or the routing is to learn with `allocation="random"`, which learns none.
+        """
+        check(mode, begin)
+        known = set(self.inventory)
+        task = self.add_task(name, head, **settings)
+        try:
+            if missing := [key for key in self.inventory if key not in known]:
+                raise ValueError(
+                    f"task {name!r} would stand on an inventory that nothing was trained on ({missing[0]}, …); train "
+                    "tasks together first, or load their inventory: model.load_inventory(…)"
+                )
+            transferred(task, [self[other] for other in self.tasks if other != name], mode, begin)
+        except Exception:
+            self._withdraw(name, known)
+            raise
+        return task
+
+    def _withdraw(self, name: str, known: set[str]) -> None:
+        """Undo adding a task."""
+        self.remove_task(name)
+        self._forget(set(self.inventory) - known)
+
+    def _forget(self, keys: set[str]) -> None:
+        for key in keys:
+            del self.inventory[key]
+
+    def routing(self, name: str) -> dict[str, Tensor]:
+        """A task's mixing weights α `[groups, experts]` by layer; groups are MHR's splits or TensorPoly-II's orders.
+
+        Empty for a task that routes nothing.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        return routing_of(self[name])
+
+    def experts(self, name: str, layer: str) -> Tensor:
+        """Each expert of a layer that a task routes as one flat row, `[experts, numbers]`.
+
+        Raises:
+            ValueError: there is no such task, or it routes no such layer.
+        """
+        return experts_of(self[name], layer)
+
+    def __getitem__(self, name: str) -> Task:
+        """The task of that name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if name in self.tasks:
+            return self.tasks[name]
+        near = difflib.get_close_matches(str(name), list(self.tasks), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"task {name!r} is not known; tasks: {', '.join(self.tasks) or 'none yet'}{hint}")
+
+    def remove_task(self, name: str) -> Task:
+        """Take a task out and return it.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        task = self[name]
+        del self.tasks[name]
+        return task
+
+    def drop_inventory(self) -> int:
+        """Forget what tasks shared that have been removed since, so that new ones start afresh; return its numbers."""
+        held = {name.rpartition(":")[0] for task in self.tasks for name in inventory_of(self.tasks[task])}
+        unused = {key: self.inventory[key] for key in self.inventory if key not in held}
+        for key in unused:
+            del self.inventory[key]
+        return sum(leaf.numel() for bank in unused.values() for leaf in bank.values())
+
+    def rename_task(self, old: str, new: str) -> None:
+        """Give a task another name.
+
+        Raises:
+            ValueError: there is no such task, or the new name is taken or not allowed.
+        """
+        task = self[old]
+        if check_name(new) in self.tasks and new != old:
+            raise ValueError(f"task {new!r} exists already; remove it first, or choose another name")
+        del self.tasks[old]
+        task.name = new
+        self.tasks[new] = task
+
+    # Files
+
+    def save_task(self, name: str, path: str | Path, *, standalone: bool = False) -> Path:
+        """Write a task to one safetensors file, atomically; return its path.
+
+        Args:
+            name: the task.
+            path: the file.
+            standalone: with the inventory that the task stands on. Otherwise the file holds what is the task's own and
+                names the inventory, which `save_inventory` writes.
+
+        Raises:
+            ValueError: there is no such task.
+            FileNotFoundError: the folder does not exist.
+        """
+        return save(self[name], self.backbone, Path(path), standalone)
+
+    def save_inventory(self, path: str | Path) -> Path:
+        """Write what tasks share to one safetensors file, atomically; return its path.
+
+        Raises:
+            ValueError: the model shares nothing.
+            FileNotFoundError: the folder does not exist.
+        """
+        return save_inventory(self.inventory, self.backbone, Path(path))
+
+    def load_inventory(self, path: str | Path) -> None:
+        """Take the inventory from a file of `save_inventory`. On any error the model stays as it was.
+
+        Raises:
+            TaskFileError: no inventory file, damaged, newer, of another backbone, or the model's inventory is another.
+        """
+        for key, bank in read_inventory(Path(path), self.backbone, self.inventory).items():
+            self.inventory[key] = bank
+
+    def load_task(self, path: str | Path, *, name: str | None = None, head: nn.Module | None = None) -> Task:
+        """Add a task from its file. On any error the model stays as it was.
+
+        Args:
+            path: a file of `save_task`.
+            name: another name for it.
+            head: the module to load the head into, if it was not a plain linear layer.
+
+        Raises:
+            TaskFileError: no task file, damaged, newer, of another backbone, of shapes that do not fit, or standing on
+                an inventory that the model does not hold.
+            ValueError: the name is taken, or a head must be given.
+        """
+        stored = Stored.read(Path(path), self.backbone)
+        chosen: str = check_name(name or stored.name)
+        if chosen in self.tasks:
+            raise ValueError(f"task {chosen!r} exists already; load it under another name: load_task(…, name=…)")
+        known, made = set(self.inventory), stored.head(head)
+        try:
+            task = self.add_task(chosen, made, method=stored.method())
+        except ValueError as error:
+            raise stored.unfit(error, self.inventory) from None
+        try:
+            stored.fill(task, known)
+        except Exception:
+            self._withdraw(chosen, known)
+            raise
+        if not inventory_of(task):  # it stands on its own copy
+            self._forget(set(self.inventory) - known)
+        return task
+
+    # Inside
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self._runner.renew()
+        return self

@@ -1,0 +1,136 @@
+"""Linear heads of different sizes in one table, a row for each output. A table is never changed: others are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+GROWTH = 1.1
+"""A table that is full becomes so many times larger: adding stays cheap, and no more than a tenth is idle."""
+
+
+class Heads(nn.Module):
+    """Heads by place: `start` and `size` of each, and their weights and biases one after another.
+
+    Args:
+        weight, bias: of all outputs, `[N, F]` and `[N]`; those past `end` are idle.
+        start, size: of each place, `[P]`.
+        used: whether tasks have heads; None: there was no task yet.
+        end: outputs that are or were in use.
+        idle: of these, outputs of heads that are gone.
+        widest: outputs of the largest head.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    start: Tensor
+    size: Tensor
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        start: Tensor,
+        size: Tensor,
+        used: bool | None = None,
+        end: int = 0,
+        idle: int = 0,
+        widest: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, table in (("weight", weight), ("bias", bias), ("start", start), ("size", size)):
+            self.register_buffer(name, table, persistent=False)
+        self.used, self.end, self.idle, self.widest = used, end, idle, widest
+
+    @classmethod
+    def none(cls, like: Tensor) -> Heads:
+        """Without any head."""
+        whole = torch.zeros(0, dtype=torch.long, device=like.device)
+        return cls(like.new_zeros(0), like.new_zeros(0), whole, whole.clone())
+
+    def tables(self) -> tuple[Tensor, ...]:
+        return self.weight, self.bias, self.start, self.size
+
+    def check(self, head: nn.Module | None, name: str) -> None:
+        """A head of a kind that can be held beside the others.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        if head is not None and type(head) is not nn.Linear:
+            raise ValueError(
+                f"task {name!r} has a head of {type(head).__name__}; a bank holds linear heads, or none. Run such a "
+                "task in a MultiTask, or put the head behind the bank"
+            )
+        if self.used is not None and self.used != (head is not None):
+            raise ValueError(f"task {name!r}: all tasks of a bank have a head, or none has")
+        if isinstance(head, nn.Linear) and self.used and head.in_features != self.weight.shape[1]:
+            raise ValueError(f"task {name!r} has a head on {head.in_features} features, not {self.weight.shape[1]}")
+
+    def added(self, place: int, head: nn.Module | None) -> Heads:
+        """With a head at a place whose head is gone, or at the next one; outputs go where none are in use."""
+        if not isinstance(head, nn.Linear):
+            return Heads(*self.tables(), used=False)
+        weight, bias = self.weight, self.bias
+        if not self.used:
+            weight, bias = head.weight.new_zeros(0, head.in_features), head.weight.new_zeros(0)
+        start, size = (room(table.to(head.weight.device), place + 1, copy=True) for table in (self.start, self.size))
+        outputs, gone = head.out_features, int(size[place])
+        begin, end, idle = int(start[place]), self.end, self.idle - gone
+        if gone != outputs:
+            begin, end, idle = self.end, self.end + outputs, self.idle
+        weight, bias = room(weight, end), room(bias, end)
+        weight[begin : begin + outputs] = head.weight
+        bias[begin : begin + outputs] = 0 if head.bias is None else head.bias
+        start[place], size[place] = begin, outputs
+        return Heads(weight, bias, start, size, True, end, idle, max(self.widest, outputs))
+
+    def without(self, place: int, kept: Iterable[int]) -> Heads:
+        """Without the head at a place; outputs move together, into new tables, where half are idle.
+
+        Args:
+            place: of the head.
+            kept: the places of all other heads.
+        """
+        if not self.used:
+            return self
+        sizes, starts = self.size.tolist(), self.start.tolist()
+        idle, others = self.idle + sizes[place], list(kept)
+        widest = max((sizes[n] for n in others), default=0)
+        if 2 * idle <= self.end:
+            return Heads(*self.tables(), True, self.end, idle, widest)
+        rows = [row for n in others for row in range(starts[n], starts[n] + sizes[n])]
+        which = torch.tensor(rows, dtype=torch.long, device=self.weight.device)
+        start, size = [0] * len(sizes), [0] * len(sizes)
+        begin = 0
+        for n in others:
+            start[n], size[n] = begin, sizes[n]
+            begin += sizes[n]
+        moved = (torch.tensor(numbers, dtype=torch.long, device=self.start.device) for numbers in (start, size))
+        return Heads(self.weight[which], self.bias[which], *moved, True, begin, 0, widest)
+
+    def forward(self, features: Tensor, index: Tensor) -> Tensor:
+        """`[B, F]` → `[B, widest]`; -inf where a row's head has no such output."""
+        outputs = torch.arange(self.widest, device=index.device)
+        missing = outputs >= self.size.index_select(0, index)[:, None]
+        places = (self.start.index_select(0, index)[:, None] + outputs).masked_fill(missing, 0)
+        weight = self.weight.index_select(0, places.flatten()).reshape(*places.shape, -1)
+        bias = self.bias.index_select(0, places.flatten()).reshape(places.shape)
+        made = torch.baddbmm(bias[:, :, None], weight, features.to(weight.dtype)[:, :, None])[:, :, 0]
+        return made.masked_fill(missing, -torch.inf)
+
+    def trimmed(self, made: Iterable[Tensor], places: list[int]) -> list[Tensor]:
+        """Each output without what its head has not."""
+        sizes = self.size.tolist()
+        return [one[..., : sizes[place]] for one, place in zip(made, places, strict=True)]
+
+
+def room(table: Tensor, size: int, copy: bool = False) -> Tensor:
+    """A table with at least so many rows; `copy`: of its own, even if it has them."""
+    if len(table) >= size:
+        return table.clone() if copy else table
+    larger = table.new_zeros(max(size, int(size * GROWTH)), *table.shape[1:])
+    larger[: len(table)] = table
+    return larger

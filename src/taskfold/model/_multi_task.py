@@ -1,0 +1,250 @@
+"""MultiTask: one frozen backbone, many tasks."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..interventions import Execution, check_execution
+from ..kinds import Rows, kind_of
+from ..layers import LayerParts, OfTasks, Selection, current, selecting, stack_of
+from ..methods import Method
+from ..tasks import Features, Task, pooled
+from ._bank import Bank
+from ._collection import TaskCollection
+from ._folding import folded, without_batchnorm
+from ._outputs import batched, check_generates, names_of_all, names_of_rows, of_one_network, output_of, outputs_of_rows
+from ._runner import SERVING
+from ._view import Apply, TaskView
+
+
+class MultiTask(TaskCollection):
+    """One frozen backbone, many tasks.
+
+    The backbone is never written: not its weights, not its running statistics, not in training mode either. Its
+    parameters are set not to require gradients. A task holds its own update, normalisation and head.
+
+    Args:
+        backbone: any module; its output (or what `features` makes of it) is what heads stand on.
+        method: how tasks adapt it, unless `add_task` says otherwise.
+        features: output of the backbone → `[B, F]` features for the heads. Default: a tensor as it is, a Hugging
+            Face output's `pooler_output`.
+        num_features: F, for `head=<number>`; default: what the backbone says (timm, Hugging Face).
+        execution: how layers run their updates: `auto` (whatever is the cheapest for the layer and the batch),
+            `factored`, `merged` or `materialised`, or `{layer pattern: one of these}`. The value is the same.
+
+    Raises:
+        TypeError: the backbone is no module, or the method no method.
+        ValueError: an execution that is not known.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import taskfold as tfold
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> model = tfold.MultiTask(net, tfold.FTN(rank=2, norm=False), num_features=8)
+        >>> _ = model.add_task("flowers", head=5)
+        >>> _ = model.add_task("cars", head=7, rank=4)
+        >>> x = torch.randn(3, 3, 16, 16)
+        >>> model(x, task="flowers").shape
+        torch.Size([3, 5])
+        >>> [tuple(y.shape) for y in model(x, task=["cars", "flowers", "cars"])]
+        [(7,), (5,), (7,)]
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        method: Method | None = None,
+        *,
+        features: Features | None = None,
+        num_features: int | None = None,
+        execution: Execution = "auto",
+    ) -> None:
+        super().__init__(backbone, method, features=features, num_features=num_features)
+        self.execution = execution
+
+    @property
+    def execution(self) -> Execution:
+        """How layers run their updates; may be set at any time."""
+        return self._runner.execution
+
+    @execution.setter
+    def execution(self, execution: Execution) -> None:
+        check_execution(execution)
+        self._runner.execution = execution
+
+    @property
+    def progress(self) -> float:
+        """How far the training is, 0 to 1, which temperatures and warm-ups follow; 1 outside training."""
+        return self._runner.progress
+
+    @progress.setter
+    def progress(self, progress: float) -> None:
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress must be between 0 and 1, found {progress!r}")
+        self._runner.progress = progress
+
+    # Running
+
+    def forward(self, *args: Any, task: str | Sequence[str], broadcast: bool = False, **kwargs: Any) -> Any:
+        """Run one task, one task per row of the batch, or several tasks on every row.
+
+        Args:
+            args, kwargs: the backbone's inputs, batch first.
+            task: a name; or a list of names, one per row.
+            broadcast: the list names tasks that each see the whole batch. It passes once through the layers that all
+                of them leave alone, up to the first one that some task changes; tasks whose backbones are the same
+                (common weights, own heads) need one pass between them.
+
+        Returns:
+            For a name the task's output, `[B, outputs]`. For a list: a list with the output of each row (heads may
+            differ in size), or the backbone's output if none of the tasks has a head. With `broadcast` a dict, the
+            output of each task by name.
+
+        Raises:
+            ValueError: a task is not known, there are not as many names as rows, or one is named twice.
+            TypeError: `broadcast` without a list.
+        """
+        if broadcast:
+            return self._broadcast(names_of_all(task), args, kwargs)
+        names, selection = self._selected(task, args, kwargs)
+        output, tasks = self._runner.run(selection, args, kwargs), self._tasks(selection)
+        if all(one.head is None for one in tasks):
+            return output
+        features = self.features(output)
+        if isinstance(task, str):
+            return output_of(tasks[0], features)
+        rows = selection.rows or Rows.side_by_side(1, len(names))
+        return outputs_of_rows(names, tasks, rows, features)
+
+    def _broadcast(self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        outputs: dict[str, Any] = {}
+        groups = list(of_one_network([self[name] for name in names]))
+        tasks = [group[0] for group in groups]
+        together = Selection(OfTasks(tasks), None, self.training)
+        found = self._runner.run_each(together, [task.sites for task in tasks], args, kwargs)
+        for group, output in zip(groups, found, strict=True):
+            features = output if all(task.head is None for task in group) else self.features(output)
+            outputs |= {task.name: output if task.head is None else output_of(task, features) for task in group}
+        return {name: outputs[name] for name in names}
+
+    def generate(self, *args: Any, task: str | Sequence[str], **kwargs: Any) -> Any:
+        """The backbone's own `generate` (Hugging Face language models) for one task, or one task per row.
+
+        Args:
+            args, kwargs: as the backbone's `generate` takes them, beams included.
+            task: a name; or a list of names, one per row of the input.
+
+        Raises:
+            TypeError: the backbone has no `generate`.
+            ValueError: as for `forward`.
+        """
+        check_generates(self.backbone)
+        return self._runner.run(self._selected(task, args, kwargs)[1], args, kwargs, "generate")
+
+    def _selected(
+        self, task: str | Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Sequence[str], Selection]:
+        """The task of each row, and the pass for them; a single task serves every row."""
+        if isinstance(task, str):
+            return (), Selection(OfTasks((self[task],)), None, self.training)
+        names = names_of_rows(task)
+        first = batched(args, kwargs, len(names))
+        distinct = {name: n for n, name in enumerate(dict.fromkeys(names))}
+        answers = OfTasks([self[name] for name in distinct])
+        if len(distinct) == 1:
+            return names, Selection(answers, None, self.training)
+        places = tuple(distinct[name] for name in names)
+        index = torch.tensor(places, device=first.device)
+        return names, Selection(answers, Rows(len(places), index, places=places), self.training)
+
+    def _tasks(self, selection: Selection) -> Sequence[Task]:
+        assert isinstance(selection.answers, OfTasks)
+        return selection.answers.tasks
+
+    def for_task(self, name: str) -> TaskView:
+        """One task as a module by itself: `view(x)` is `model(x, task=name)`; its parameters are the task's own."""
+        return TaskView(self, self[name])
+
+    def bank(self, names: Iterable[str] | None = None) -> Bank:
+        """A bank of these tasks (default: all), to serve them in any mixture; they stay here too.
+
+        Raises:
+            ValueError: a task is not known, or cannot be held in a bank.
+        """
+        bank = Bank(self.backbone, features=self.features)
+        for name in self.tasks if names is None else names:
+            bank.add(self[name])
+        return bank
+
+    def train(self, mode: bool = True) -> MultiTask:
+        """Training or evaluation mode of the tasks, and of dropout in the backbone; its BatchNorm never trains."""
+        self.training = mode
+        self.tasks.train(mode)
+        self._runner.train(mode)
+        return self
+
+    # Folding
+
+    @torch.no_grad()
+    def materialise(self, name: str) -> dict[str, Tensor]:
+        """The backbone's tensors as a task has them in evaluation, by name; those it leaves alone are not listed.
+
+        Raises:
+            ValueError: there is no such task, or something that it does at a layer is no change of tensors.
+        """
+        changed: dict[str, Tensor] = {}
+        for path, parts in self[name].sites._modules.items():
+            assert isinstance(parts, LayerParts)
+            kind = kind_of(self.backbone.get_submodule(path))
+            tensors: dict[str, Tensor] = {}
+            for intervention, mine in stack_of(parts, kind, SERVING):
+                try:
+                    tensors |= intervention.folded(kind, mine, {**kind.tensors(), **tensors})
+                except ValueError as error:
+                    raise ValueError(f"task {name!r}, layer {path!r}: {error}") from None
+            changed |= {f"{path}.{key}" if path else key: tensor for key, tensor in tensors.items()}
+        return changed
+
+    @torch.no_grad()
+    def fold(self, name: str, *, head: bool = True, fuse_batchnorm: bool = False) -> nn.Module:
+        """A task as a plain network without Taskfold: the backbone's own architecture, and the task's head.
+
+        Layers that share a weight hold one each where the task makes them differ.
+
+        Args:
+            name: the task.
+            head: with the head (an `nn.Sequential` of backbone and head), if the task has one.
+            fuse_batchnorm: for serving alone: BatchNorm becomes part of the convolution before it.
+
+        Raises:
+            ValueError: there is no such task; or BatchNorm is to be fused, and the network's order of layers cannot be
+                traced, or it has none.
+        """
+        task = self[name]
+        plain = folded(self.backbone, self.materialise(name))
+        if fuse_batchnorm:
+            without_batchnorm(plain.eval())
+        plain.requires_grad_(True).train(self.training)
+        if task.head is None or not head:
+            return plain
+        parts: OrderedDict[str, nn.Module] = OrderedDict(backbone=plain)
+        if self.features is not pooled or hasattr(plain, "config"):
+            parts["features"] = Apply(self.features)
+        parts["head"] = copy.deepcopy(task.head)
+        return nn.Sequential(parts).train(self.training)
+
+
+def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For `torch.utils.checkpoint(…, use_reentrant=False, context_fn=checkpoint_context)`.
+
+    Keeps the task of the forward pass for its recomputation in the backward pass.
+    """
+    return nullcontext(), selecting(current())

@@ -1,0 +1,187 @@
+"""From what the backbone put out to what tasks say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from ..kinds import Groups, Rows
+from ..layers import LayerParts
+from ..tasks import Task
+
+
+class Outputs(list[Any]):
+    """The output of each row of a mixed batch, in the batch's order; tasks' outputs may differ in size.
+
+    Args:
+        names: the task of each row.
+        by_task: the rows of each task, in the batch's order.
+    """
+
+    def __init__(self, names: Sequence[str], by_task: Mapping[str, Any]) -> None:
+        rows = {name: iter(made) for name, made in by_task.items()}
+        super().__init__(next(rows[name]) for name in names)
+        self.names, self._by_task = tuple(names), dict(by_task)
+
+    @classmethod
+    def of_rows(cls, names: Sequence[str], rows: Sequence[Tensor]) -> Outputs:
+        """From the output of each row."""
+        parts: dict[str, list[Tensor]] = {}
+        for name, row in zip(names, rows, strict=True):
+            parts.setdefault(name, []).append(row)
+        return cls(names, {name: torch.stack(mine) for name, mine in parts.items()})
+
+    def of(self, name: str) -> Any:
+        """The rows of one task, `[n, …]`.
+
+        Raises:
+            ValueError: no row of the batch is of that task.
+        """
+        if name not in self._by_task:
+            raise ValueError(f"task {name!r} has no row in this batch, which is of {', '.join(self._by_task)}")
+        return self._by_task[name]
+
+
+def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Tensor:
+    """The first input with so many rows: beside the batch there may be tensors that serve all of it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    if not tensors:
+        raise ValueError("the input holds no tensor, so that its rows cannot be counted; give the batch as tensors")
+    found = next((tensor for tensor in tensors if tensor.dim() and len(tensor) == rows), None)
+    if found is None:
+        raise ValueError(f"task lists {rows} names for a batch of {len(tensors[0])} rows; give one per row")
+    return found
+
+
+def rows_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    """Rows of a batch, by its first tensor."""
+    return next((len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim()), 1)
+
+
+def check_generates(backbone: nn.Module) -> None:
+    """A backbone that writes text.
+
+    Raises:
+        TypeError: it does not.
+    """
+    if not callable(getattr(backbone, "generate", None)):
+        raise TypeError(f"{type(backbone).__name__} has no generate(); load a language model with its output layer")
+
+
+def output_of(task: Task, features: Any) -> Any:
+    """The head's output, or without one the features themselves."""
+    return features if task.head is None else task.head(features)
+
+
+def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, features: Any) -> Outputs:
+    """The output of each row from its own task's head.
+
+    Args:
+        names: the task of each row.
+        tasks: the distinct ones, by entry.
+        rows: the entry of each row.
+        features: tensors `[B, …]`, nested as the heads take them.
+    """
+    groups = rows.groups("head")
+    by_rows = tree_map(lambda part: groups.sorted(part) if isinstance(part, Tensor) else part, features)
+    mine = [tasks[entry] for entry in groups.entries]
+    heads = [task.head for task in mine]
+    if isinstance(by_rows, Tensor) and by_rows.dim() == 2 and not groups.pays and _linear(heads):
+        made = _at_once(heads, groups, by_rows)
+    else:
+        made, begin = [], 0
+        for task, size in zip(mine, groups.sizes, strict=True):
+            made.append(output_of(task, tree_map(_slice(begin, begin + size), by_rows)))
+            begin += size
+    return Outputs(names, {task.name: one for task, one in zip(mine, made, strict=True)})
+
+
+def _linear(heads: Sequence[nn.Module | None]) -> bool:
+    return all(type(head) is nn.Linear and not _hooked(head) for head in heads)
+
+
+def _hooked(head: nn.Module) -> bool:
+    return bool(head._forward_hooks or head._forward_pre_hooks or head._backward_hooks or head._backward_pre_hooks)
+
+
+def _at_once(heads: Sequence[Any], groups: Groups, features: Tensor) -> list[Tensor]:
+    """Linear heads of few rows each: one batched product; narrower heads are padded."""
+    widest = max(head.out_features for head in heads)
+    weight = torch.stack([_padded(head.weight, widest) for head in heads])
+    none = weight.new_zeros(widest)
+    bias = torch.stack([none if head.bias is None else _padded(head.bias, widest) for head in heads])
+    if len(heads) < len(features):
+        entry = torch.arange(len(heads)).repeat_interleave(torch.tensor(groups.sizes)).to(features.device)
+        weight, bias = weight.index_select(0, entry), bias.index_select(0, entry)
+    made = torch.baddbmm(bias[:, :, None], weight, features[:, :, None])[:, :, 0]
+    return [one[:, : head.out_features] for one, head in zip(made.split(groups.sizes), heads, strict=True)]
+
+
+def _padded(tensor: Tensor, size: int) -> Tensor:
+    missing = size - len(tensor)
+    return tensor if not missing else torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])])
+
+
+def _slice(begin: int, end: int) -> Any:
+    return lambda part: part[begin:end] if isinstance(part, Tensor) else part
+
+
+def of_one_network(tasks: Sequence[Task]) -> Iterator[tuple[Task, ...]]:
+    """Tasks in groups whose backbones are the same, to the last number: one pass serves all of a group."""
+    groups: dict[object, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(_network(task), []).append(task)
+    return (tuple(group) for group in groups.values())
+
+
+def _network(task: Task) -> object:
+    found: list[object] = []
+    for path, parts in task.sites._modules.items():
+        assert isinstance(parts, LayerParts)
+        common = parts.common()
+        if common is None:
+            return id(task)
+        found.append((path, common))
+    return tuple(found)
+
+
+def names_of_all(task: object) -> list[str]:
+    """The names of `broadcast=True`, each once.
+
+    Raises:
+        TypeError: not a list of names.
+        ValueError: the list is empty, or has a name twice.
+    """
+    names = _names(task, "with broadcast=True task must be a list of names")
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"with broadcast=True task must list at least one name and none twice, found {names}")
+    return names
+
+
+def names_of_rows(task: object) -> list[str]:
+    """The names of a mixed batch, one per row.
+
+    Raises:
+        TypeError: not a list of names.
+        ValueError: the list is empty.
+    """
+    names = _names(task, "task must be a list of names, one per row")
+    if not names:
+        raise ValueError("task is an empty list; give one name per row")
+    return names
+
+
+def _names(task: object, rule: str) -> list[str]:
+    if isinstance(task, str) or not isinstance(task, Sequence):
+        raise TypeError(f"{rule}, found {task!r:.100}")
+    if odd := [name for name in task if not isinstance(name, str)]:
+        raise TypeError(f"{rule}, found {odd[0]!r:.100} in it")
+    return list(task)

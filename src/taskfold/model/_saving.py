@@ -1,0 +1,214 @@
+"""A task to its file and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import Group
+from ..layers import inventory_of, own_groups
+from ..methods import Method, build
+from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, fingerprint, read, write
+from ._transfer import begun, remember, set_mode
+
+_SHARED = "inventory:"
+
+
+def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
+    """Write a task: what is its own, and the inventory it stands on by name, or with it."""
+    shared = inventory_of(task)
+    header = {
+        "task": task.name,
+        "method": task.method,
+        "head": _head_spec(task.head),
+        "info": task.info.as_json(),
+        "transfer": task.transfer,
+        "begun": begun(task),
+        "inventory": {"fingerprint": digest(dict(shared)), "standalone": standalone} if shared else None,
+        "groups": {name: group.name for name, group in own_groups(task).items()},
+        "backbone": _backbone(backbone),
+    }
+    tensors = _own(task)
+    if standalone:
+        tensors |= {f"{_SHARED}{key}": leaf.detach() for key, leaf in shared.items()}
+    write(path, header, tensors)
+    return path
+
+
+def save_inventory(inventory: Named[Leaves], backbone: nn.Module, path: Path) -> Path:
+    """Write all that tasks share."""
+    tensors: dict[str, Tensor] = {
+        f"{key}:{name}": leaf.detach() for key in inventory for name, leaf in inventory[key].items()
+    }
+    if not tensors:
+        raise ValueError("the model shares nothing between tasks; an inventory comes with a shared or routed method")
+    groups = {
+        f"{key}:{name}": {"name": group.name, "lr": group.lr}
+        for key in inventory
+        for name, group in inventory[key].groups.items()
+    }
+    write(path, {"kind": "inventory", "backbone": _backbone(backbone), "groups": groups}, tensors)
+    return path
+
+
+def read_inventory(path: Path, backbone: nn.Module, held: Named[Leaves]) -> dict[str, Leaves]:
+    """The banks of an inventory file that a model does not hold yet.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TaskFileError: it cannot be used here; says why.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no inventory file {str(path)!r}" + (": it is a folder" * path.is_dir()))
+    contents = read(path, "inventory")
+    _check_backbone(path, contents, backbone)
+    like = next(backbone.parameters())
+    tensors: dict[str, dict[str, nn.Parameter]] = {}
+    groups: dict[str, Any] = contents.header["groups"]
+    for key, tensor in contents.tensors.items():
+        bank, _, name = key.rpartition(":")
+        # A copy: what a file gives is not aligned, and some kernels then round otherwise.
+        leaf = nn.Parameter(tensor.clone().to(like.device), requires_grad=False)
+        tensors.setdefault(bank, {})[name] = leaf
+    banks: dict[str, Leaves] = {}
+    for key, mine in tensors.items():
+        if key not in held:
+            banks[key] = Leaves(mine, {name: Group(**groups[f"{key}:{name}"]) for name in mine})
+        elif set(held[key]) != set(mine) or not all(_same(held[key][n], one.detach().cpu()) for n, one in mine.items()):
+            raise TaskFileError(
+                f"{path} holds another inventory than this model ({key!r} differs); use a model of its own"
+            )
+    return banks
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A task file that has been read, checked and found to belong to the backbone."""
+
+    path: Path
+    contents: Contents
+
+    @classmethod
+    def read(cls, path: Path, backbone: nn.Module) -> Stored:
+        contents = read(path)
+        _check_backbone(path, contents, backbone)
+        return cls(path, contents)
+
+    @property
+    def name(self) -> str:
+        return self.contents.header["task"]
+
+    def method(self) -> Method:
+        made = self.contents.header["method"]
+        return build(made["name"], made["settings"])
+
+    def head(self, given: nn.Module | None) -> int | nn.Module | None:
+        spec = self.contents.header["head"]
+        if spec is None or spec["kind"] == "linear":
+            return spec and spec["outputs"]
+        if given is None:
+            raise ValueError(
+                f"{self.path} has a head of the user's own; give the module to load it into: load_task(…, head=…)"
+            )
+        return given
+
+    def unfit(self, error: ValueError, held: Named[Leaves]) -> TaskFileError:
+        """What is to be said where a model cannot have a task of the stored method."""
+        header = self.contents.header
+        stated = (header.get("inventory") or {}).get("fingerprint")
+        if not any(key.startswith(f"{header['method']['name']}.") for key in held):
+            return TaskFileError(f"{self.path} does not fit this model: {error}")
+        stands = f"stands on another inventory (fingerprint {stated[:12]}…)" if stated else "has factors of other sizes"
+        sizes = str(error).partition(": tasks that share")[0]
+        return TaskFileError(f"{self.path} {stands} than this model's ({sizes}); load it into a model with its own")
+
+    def fill(self, task: Task, known: set[str]) -> None:
+        """The stored numbers into a task of the same method; shared factors that the model knew must be equal.
+
+        What the task brings has the types that it had when it was saved.
+        """
+        header, tensors = self.contents.header, self.contents.tensors
+        if header.get("transfer"):
+            set_mode(task, header["transfer"])
+            remember(task, header.get("begun"))
+        shared: dict[str, Tensor] = {**inventory_of(task)}
+        wanted = _own(task)
+        if any(key.startswith(_SHARED) for key in tensors):
+            wanted |= {f"{_SHARED}{key}": leaf for key, leaf in shared.items()}
+        elif shared:
+            self._check_inventory(shared, known)
+        for key in sorted(wanted.keys() ^ tensors.keys()):
+            where = "lacks" if key in wanted else "has an unknown"
+            raise TaskFileError(f"{self.path} {where} tensor {key!r}; it does not fit its own method or the given head")
+        for key, tensor in tensors.items():
+            if tensor.shape != wanted[key].shape:
+                raise TaskFileError(
+                    f"{self.path}: {key!r} has shape {list(tensor.shape)}, "
+                    f"this backbone and head need {list(wanted[key].shape)}"
+                )
+            standing = key.startswith(_SHARED) and _bank(key.removeprefix(_SHARED)) in known
+            if standing and not _same(wanted[key], tensor):
+                raise TaskFileError(
+                    f"{self.path} stands on other shared factors than this model's ({key!r} differs); "
+                    "load it into a model of its own"
+                )
+        for key, tensor in tensors.items():
+            live = wanted[key]
+            if live.dtype != tensor.dtype:
+                live.data = torch.empty_like(live, dtype=tensor.dtype)
+            live.data.copy_(tensor)
+        info = header["info"]
+        task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"])
+
+    def _check_inventory(self, shared: dict[str, Tensor], known: set[str]) -> None:
+        stated = (self.contents.header.get("inventory") or {}).get("fingerprint", "")
+        if {_bank(key) for key in shared} - known:
+            raise TaskFileError(
+                f"{self.path} stands on an inventory (fingerprint {stated[:12]}…) that this model does not hold; "
+                "load its file first: model.load_inventory(…)"
+            )
+        if (mine := digest(shared)) != stated:
+            raise TaskFileError(
+                f"{self.path} stands on another inventory (fingerprint {stated[:12]}…) than this model's "
+                f"({mine[:12]}…); load it into a model with its own"
+            )
+
+
+def _bank(key: str) -> str:
+    return key.rpartition(":")[0]
+
+
+def _own(task: Task) -> dict[str, Tensor]:
+    """A task's own tensors by name; one that several layers share (routing per block) under its first name."""
+    named = task.state_dict(keep_vars=True)
+    first = {id(tensor): name for name, tensor in reversed(named.items())}
+    return {name: tensor for name, tensor in named.items() if first[id(tensor)] == name}
+
+
+def _same(held: Tensor, stored: Tensor) -> bool:
+    return held.dtype == stored.dtype and torch.equal(held.detach().cpu(), stored)
+
+
+def _backbone(backbone: nn.Module) -> dict[str, str]:
+    return {"class": type(backbone).__name__, "fingerprint": fingerprint(backbone)}
+
+
+def _check_backbone(path: Path, contents: Contents, backbone: nn.Module) -> None:
+    theirs, mine = contents.header["backbone"], fingerprint(backbone)
+    if theirs["fingerprint"] != mine:
+        raise TaskFileError(
+            f"{path} belongs to another backbone ({theirs['class']}, fingerprint {theirs['fingerprint'][:12]}…; "
+            f"this one is {type(backbone).__name__}, {mine[:12]}…); load the backbone it was trained on"
+        )
+
+
+def _head_spec(head: nn.Module | None) -> dict[str, Any] | None:
+    if head is None:
+        return None
+    if type(head) is nn.Linear and head.bias is not None:
+        return {"kind": "linear", "outputs": head.out_features}
+    return {"kind": "module"}

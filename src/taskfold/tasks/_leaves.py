@@ -1,0 +1,108 @@
+"""Tensors of a task, or of the model's inventory, each with what it counts as."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, Mapping, MutableMapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import Group, Leaf
+from ..factors import Stored as StoredAs
+
+
+class Leaves(nn.Module):
+    """Tensors by name: parameters, and buffers for running statistics of a task's own.
+
+    Args:
+        tensors: by name; dots become slashes.
+        groups: what each counts as.
+        stored: how files keep those that are not kept as their values.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], groups: Mapping[str, Group], stored: Mapping[str, StoredAs] | None = None
+    ) -> None:
+        super().__init__()
+        self.groups = {_slashed(name): group for name, group in groups.items()}
+        self.stored = {_slashed(name): how for name, how in (stored or {}).items() if how != "values"}
+        for name, tensor in tensors.items():
+            # Straight into the tables: the names of a unit's children have dots.
+            if isinstance(tensor, nn.Parameter):
+                trains = groups[name].trained and tensor.is_floating_point()
+                self._parameters[_slashed(name)] = tensor.requires_grad_(trains)
+            else:
+                self._buffers[_slashed(name)] = tensor
+
+    def held(self) -> dict[str, Tensor]:
+        """All tensors, by the names that they were given."""
+        return {_dotted(name): tensor for name, tensor in self.items()}
+
+    def items(self) -> ItemsView[str, Any]:
+        """All tensors, by name with slashes."""
+        return {**self._parameters, **self._buffers}.items()
+
+    def __getitem__(self, name: str) -> nn.Parameter:
+        tensor = self._parameters.get(name)
+        return self._buffers[name] if tensor is None else tensor  # type: ignore[return-value]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._parameters, *self._buffers])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters or name in self._buffers
+
+    def __len__(self) -> int:
+        return len(self._parameters) + len(self._buffers)
+
+
+Inventory = MutableMapping[str, Leaves]
+"""What tasks have in common, by key: `<method>/<layer>/<part>`."""
+
+
+def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor]) -> Leaves:
+    """Parameters for leaves; at least float32, since small steps are lost in half precision.
+
+    Args:
+        leaves: by name.
+        like: of that device and precision.
+        values: to start at; others start as their leaf says.
+    """
+    floats = like.dtype if like.is_floating_point() else torch.float32
+    dtype = torch.promote_types(floats, torch.float32)
+    made: dict[str, Tensor] = {}
+    for name, leaf in leaves.items():
+        parameter = nn.Parameter(torch.empty(leaf.shape, dtype=dtype, device=like.device))
+        if name in values:
+            parameter.data.copy_(values[name])
+        else:
+            leaf.start(parameter.data)
+        made[name] = parameter
+    groups = {name: leaf.group for name, leaf in leaves.items()}
+    return Leaves(made, groups, {name: leaf.stored for name, leaf in leaves.items()})
+
+
+def check_inventory(key: str, found: Leaves, wanted: Mapping[str, tuple[int, ...]], whole: bool = False) -> None:
+    """A task that joins wants leaves of the sizes that there are; `whole`: and no others may be there.
+
+    Raises:
+        ValueError: it does not.
+    """
+    there = {name: tuple(leaf.shape) for name, leaf in found.held().items()}
+    odd = [name for name, shape in wanted.items() if there.get(name) != shape]
+    odd += [name for name in there if whole and name not in wanted]
+    if odd:
+        raise ValueError(
+            f"the model's inventory {key!r} holds {there}, but this task wants {odd[0]!r} of shape "
+            f"{wanted.get(odd[0], 'none')}: tasks that share an inventory share its sizes; leave rank, skills, splits, "
+            "tensor_rank, order and targets as they are, or use a private method"
+        )
+
+
+def _slashed(name: str) -> str:
+    return name.replace(".", "/")
+
+
+def _dotted(name: str) -> str:
+    return name.replace("/", ".")
