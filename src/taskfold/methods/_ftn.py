@@ -11,6 +11,8 @@ from ..layers import Composition, Convolutions, Norms, Patterns, Update
 from ..routing import sharing
 from ._base import Method
 
+__all__ = ["FTN"]
+
 
 @dataclass(frozen=True)
 class FTN(Method):

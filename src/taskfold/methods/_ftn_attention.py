@@ -11,6 +11,8 @@ from ..layers import Attention, Composition, Norms, Patterns, Update
 from ..routing import sharing
 from ._base import Method
 
+__all__ = ["FTNOutput", "FTNQueryValue"]
+
 
 @dataclass(frozen=True)
 class FTNQueryValue(Method):

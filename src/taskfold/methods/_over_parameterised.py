@@ -10,6 +10,8 @@ from ..layers import Branched, Composition, Patterns, Rest, Update, Weights
 from ..routing import Diagonal, Shared
 from ._base import Method
 
+__all__ = ["ExpandNet", "OverParameterised", "RepVGG"]
+
 
 @dataclass(frozen=True)
 class OverParameterised(Method):
