@@ -22,7 +22,7 @@ TONES: dict[str, tuple[str, str]] = {
     "other-3": ("#656b00", "#ccd04e"),
 }
 # The references of most pages look the same on each; every other name finds its place by the rules below.
-FAMILIES = {"ftn": "o", "fine-tuning": "D", "lora": "s", "head-only": "v", "head-norm": "^"}
+FAMILIES = {"ftn": "o", "fine-tuning": "D", "lora": "s", "head-norm": "^", "head-only": "v"}
 OTHERS = ("other-1", "other-2", "other-3")
 MARKERS = ("P", "X", "h", "p", "*", "d", "<", ">")
 DASHES = ("-", "--", ":", "-.")
@@ -98,7 +98,7 @@ def _tones(families: Iterable[str]) -> dict[str, str]:
     spare = [name for name in FAMILIES if name not in found]
     used: list[str] = []
     for name in sorted(set(families) - found.keys()):
-        choices = _turned(OTHERS, name) + _turned(spare, name)
+        choices = _turned(OTHERS, name) + spare  # grey, the references' last, comes last
         found[name] = min(choices, key=used.count)
         used.append(found[name])
     return found
@@ -117,5 +117,5 @@ def _markers(methods: Iterable[str]) -> dict[str, str]:
 
 def _turned(choices: Sequence[str], name: str) -> list[str]:
     """The choices from the one on that the name's checksum says; the same in every process."""
-    start = zlib.crc32(name.encode()) % max(len(choices), 1)
+    start = zlib.crc32(name.encode()) % len(choices)
     return [*choices[start:], *choices[:start]]
