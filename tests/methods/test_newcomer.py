@@ -100,12 +100,11 @@ class Again(_thin.Thin):
 
 assert type(methods.build("thin")) is _thin.Thin
 assert methods.names().count("ftn") == 1
-try:
+with pytest.raises(ValueError, match="^method name 'ftn' is FTN's; give __main__.Again another$"):
     methods.build("ftn")
-except ValueError as error:
-    assert str(error) == "method name 'ftn' is FTN's; give __main__.Again another", error
-else:
-    raise AssertionError
+with pytest.raises(ValueError, match="^method name 'ftn' of Again is FTN's already; change one of them$"):
+    register({"Again": Again})
+assert register(vars(methods)) == [name for name in methods.__all__ if name not in ("Method", "build", "names")]
 """
 
 

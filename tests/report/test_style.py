@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from taskfold.methods import names
-from taskfold.report._style import DASHES, FAMILIES, MARKERS, OTHERS, TONES, family, marks
+from taskfold.report._style import DASHES, FAMILIES, MARKERS, OTHERS, TONES, family, marks, method_of
 from taskfold.report._svg import RC, to_svg
 
 COINED = [f"{first}-{second}" for first in ("bitfit", "ssf", "mask", "prompt", "ftn", "gate") for second in "abcde"]
@@ -63,6 +63,12 @@ def test_a_method_alone_beside_the_references_always_looks_the_same(name: str) -
     beside = marks([(each, each) for each in page])[name]
     assert (alone.tone, alone.marker) == (beside.tone, beside.marker)
     assert alone.marker in {*MARKERS, *FAMILIES.values()}
+
+
+def test_labels_of_a_method_look_like_the_method() -> None:
+    for name in names():
+        for label in (name, name.replace("-", " "), f"{name}, order 2", f"{name.upper()} R=4", f"{name}: mu"):
+            assert method_of(label) == name
 
 
 def test_known_marks_stay() -> None:

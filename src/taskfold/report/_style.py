@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ..methods import names
+
 # Name -> (light, dark). Figures are drawn in the light tone; the page swaps it for a variable of that name.
 # The hues follow Okabe and Ito's colour-blind-safe set, darkened or lightened to stay readable as text.
 TONES: dict[str, tuple[str, str]] = {
@@ -58,12 +60,12 @@ def family(method: str) -> str:
 def method_of(label: str) -> str:
     """The method that a label names, where nothing else tells.
 
-    >>> method_of("LoRA shared"), method_of("TensorPoly-I R=8"), method_of("fine-tuning"), method_of("head only")
-    ('lora', 'tensorpoly-i', 'fine-tuning', 'head-only')
+    >>> method_of("LoRA shared"), method_of("TensorPoly-I, order 2"), method_of("hard sharing"), method_of("FTN R=8")
+    ('lora', 'tensorpoly-i', 'hard-sharing', 'ftn')
     """
-    words = label.lower().split() or [""]
+    words = [word.rstrip(",:;") for word in label.lower().split()] or [""]
     whole = "-".join(words[:2])
-    return whole if whole in FAMILIES else words[0]
+    return whole if whole in names() else words[0]
 
 
 def marks(labels: Sequence[tuple[str, str]]) -> dict[str, Mark]:
