@@ -91,7 +91,9 @@ assert row in methods_index.table(methods_index.pages())
 
 OUTSIDE = """
 import _thin
+import pytest
 from taskfold import methods
+from taskfold.methods._base import register
 
 
 class Again(_thin.Thin):
