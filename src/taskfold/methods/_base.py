@@ -78,9 +78,8 @@ def register(namespace: Mapping[str, object]) -> list[str]:
     named = {key: kind for key, kind in found.items() if "name" in kind.__dict__}
     for kind in named.values():
         if _REGISTRY.setdefault(kind.name, kind) is not kind:
-            raise ValueError(
-                f"method name {kind.name!r} is taken by {_REGISTRY[kind.name].__name__}; change one of them"
-            )
+            other = _REGISTRY[kind.name].__name__
+            raise ValueError(f"method name {kind.name!r} of {kind.__name__} is {other}'s already; change one of them")
     return sorted(named)
 
 
