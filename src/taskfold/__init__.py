@@ -1,54 +1,29 @@
 """Taskfold folds many tasks into one frozen network."""
 
-from .counting import count
-from .methods import (
-    FTN,
-    MHR,
-    ExpandNet,
-    FineTuning,
-    FTNOutput,
-    FTNQueryValue,
-    HardSharing,
-    HeadNorm,
-    HeadOnly,
-    LoRA,
-    Method,
-    OverParameterised,
-    Poly,
-    RepVGG,
-    TensorPolyI,
-    TensorPolyII,
-    TLoRA,
-)
-from .model import Bank, MultiTask, TaskView, checkpoint_context
-from .tasks import Task, TaskFileError, fingerprint
+from typing import TYPE_CHECKING
+
+from . import methods as _methods
+from .counting import count as count
+from .methods import *
+from .model import Bank as Bank
+from .model import MultiTask as MultiTask
+from .model import TaskView as TaskView
+from .model import checkpoint_context as checkpoint_context
+from .tasks import Task as Task
+from .tasks import TaskFileError as TaskFileError
+from .tasks import fingerprint as fingerprint
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "FTN",
-    "MHR",
-    "Bank",
-    "ExpandNet",
-    "FTNOutput",
-    "FTNQueryValue",
-    "FineTuning",
-    "HardSharing",
-    "HeadNorm",
-    "HeadOnly",
-    "LoRA",
-    "Method",
-    "MultiTask",
-    "OverParameterised",
-    "Poly",
-    "RepVGG",
-    "TLoRA",
-    "Task",
-    "TaskFileError",
-    "TaskView",
-    "TensorPolyI",
-    "TensorPolyII",
-    "checkpoint_context",
-    "count",
-    "fingerprint",
-]
+if not TYPE_CHECKING:  # as in `methods`, whose names are all here too
+    __all__ = [
+        "Bank",
+        "MultiTask",
+        "Task",
+        "TaskFileError",
+        "TaskView",
+        "checkpoint_context",
+        "count",
+        "fingerprint",
+    ]
+    __all__ += _methods.__all__

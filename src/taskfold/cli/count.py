@@ -11,6 +11,7 @@ from torch import nn
 from .. import counting
 from ..config import build_method, parse_settings
 from ..config._backbones import LoadedNetwork, parse_backbone
+from ..methods import names
 from ._output import emit, show
 
 
@@ -19,7 +20,7 @@ def count(
         str,
         typer.Option(help="timm:NAME, torchvision:NAME, hf:NAME, module:function, or '{network: segnet, width: 16}'."),
     ],
-    method: Annotated[str, typer.Option(help="ftn, ftn-qv, ftn-output, lora, …")] = "ftn",
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(names())}.")] = "ftn",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
     ] = None,

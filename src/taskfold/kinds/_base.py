@@ -81,6 +81,7 @@ class LayerKind(ABC):
         Raises:
             ValueError: they can't.
         """
+        del kwargs, layer
 
     def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
         """Whether `run_rows` takes tensors of these names; otherwise the rows of each entry run by themselves."""

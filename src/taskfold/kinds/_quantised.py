@@ -12,7 +12,7 @@ from ._linear import Linear
 
 
 class Quantised(Linear):
-    """A linear layer with a weight of 4 or 8 bits, or a tensor subclass: torch's dynamic int8, bitsandbytes, torchao."""
+    """A linear layer with a weight of 4 or 8 bits: torch's dynamic int8, bitsandbytes, torchao's tensor subclasses."""
 
     words = "quantised linear layer"
     packed = True

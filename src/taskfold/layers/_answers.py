@@ -118,13 +118,7 @@ class OfTable:
 
     def alone(self, entry: int) -> OfTable:
         return OfTable(
-            {
-                path: [
-                    (one, {name: held[entry : entry + 1] for name, held in tensors.items()}) for one, tensors in stack
-                ]
-                for path, stack in self.table.items()
-            },
-            1,
+            {path: [(one, _row(held, entry)) for one, held in stack] for path, stack in self.table.items()}, 1
         )
 
     def written(self) -> list[Tensor]:
@@ -208,3 +202,7 @@ def _columns(each: Sequence[LayerParts | None]) -> list[Column] | None:
             column.append(mine)
         columns.append((name, column))
     return columns
+
+
+def _row(tensors: Tensors, entry: int) -> Tensors:
+    return {name: held[entry : entry + 1] for name, held in tensors.items()}

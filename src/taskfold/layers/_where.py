@@ -106,8 +106,8 @@ class Where(ABC):
             return chosen
         if not found:
             raise ValueError(
-                f"{type(network).__name__} has no {self.what}; it has {_kinds_in(network)}: choose a method, or layers, "
-                "for one of these kinds"
+                f"{type(network).__name__} has no {self.what}; it has {_kinds_in(network)}: choose a method for one of "
+                "these kinds"
             )
         names = ", ".join(target.path for target in found[:8]) + (", …" if len(found) > 8 else "")
         raise ValueError(

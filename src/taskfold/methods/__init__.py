@@ -1,34 +1,20 @@
 """The named compositions. A new method is one file here and one line below."""
 
-from ._base import Method, build, names
-from ._fine_tuning import FineTuning
-from ._ftn import FTN
-from ._ftn_attention import FTNOutput, FTNQueryValue
-from ._hard_sharing import HardSharing
-from ._head_only import HeadNorm, HeadOnly
-from ._lora import LoRA, TLoRA
-from ._over_parameterised import ExpandNet, OverParameterised, RepVGG
-from ._poly import MHR, Poly
-from ._tensor_poly import TensorPolyI, TensorPolyII
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "FTN",
-    "MHR",
-    "ExpandNet",
-    "FTNOutput",
-    "FTNQueryValue",
-    "FineTuning",
-    "HardSharing",
-    "HeadNorm",
-    "HeadOnly",
-    "LoRA",
-    "Method",
-    "OverParameterised",
-    "Poly",
-    "RepVGG",
-    "TLoRA",
-    "TensorPolyI",
-    "TensorPolyII",
-    "build",
-    "names",
-]
+from ._base import Method as Method
+from ._base import build as build
+from ._base import names as names
+from ._base import register as _register
+from ._fine_tuning import *
+from ._ftn import *
+from ._ftn_attention import *
+from ._hard_sharing import *
+from ._head_only import *
+from ._lora import *
+from ._over_parameterised import *
+from ._poly import *
+from ._tensor_poly import *
+
+if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
+    __all__ = ["Method", "build", "names", *_register(globals())]

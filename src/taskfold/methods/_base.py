@@ -68,22 +68,50 @@ def _is_patterns(value: object) -> bool:
     return bool(each) and all(isinstance(one, str) for one in each)
 
 
+_REGISTRY: dict[str, type[Method]] = {}
+"""The package's own methods, by name."""
+
+
+def register(namespace: Mapping[str, object]) -> list[str]:
+    """Make the methods of a namespace known by name; what they are called there, sorted."""
+    found = {key: kind for key, kind in namespace.items() if isinstance(kind, type) and issubclass(kind, Method)}
+    named = {key: kind for key, kind in found.items() if "name" in kind.__dict__}
+    for kind in named.values():
+        if _REGISTRY.setdefault(kind.name, kind) is not kind:
+            other = _REGISTRY[kind.name].__name__
+            raise ValueError(f"method name {kind.name!r} of {kind.__name__} is {other}'s already; change one of them")
+    return sorted(named)
+
+
 def names() -> list[str]:
-    """The names of all methods."""
-    return sorted(_by_name())
+    """The names of all methods, sorted: the package's, and those defined elsewhere as subclasses with a `name`.
+
+    Example:
+        >>> "ftn" in names()
+        True
+    """
+    return sorted(_REGISTRY.keys() | _elsewhere())
 
 
 def build(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     """A method from its name and settings.
 
+    Args:
+        name: one of `names()`.
+        settings: the method's own, those that differ from its defaults; lists become tuples.
+
     Raises:
-        ValueError: no such method or setting.
+        ValueError: no such method or setting, or a method defined elsewhere has taken the name of one of the package's.
 
     Example:
         >>> build("ftn", {"rank": 4}).as_json()["settings"]["rank"]
         4
     """
-    known = _by_name()
+    elsewhere = _elsewhere()
+    if name in _REGISTRY and name in elsewhere:
+        where = f"{elsewhere[name].__module__}.{elsewhere[name].__qualname__}"
+        raise ValueError(f"method name {name!r} is {_REGISTRY[name].__name__}'s; give {where} another")
+    known = elsewhere | _REGISTRY
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -92,10 +120,11 @@ def build(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     return known[name]().with_settings(**plain)
 
 
-def _by_name() -> dict[str, type[Method]]:
+def _elsewhere() -> dict[str, type[Method]]:
+    """Methods that users define, by name; a later definition replaces an earlier one, as in a notebook."""
     found: dict[str, type[Method]] = {}
     kinds: list[type[Method]] = [Method]
     while kinds:
         kinds += (below := kinds.pop().__subclasses__())
         found |= {kind.name: kind for kind in below if "name" in kind.__dict__}
-    return found
+    return {name: kind for name, kind in found.items() if not kind.__module__.startswith(f"{__package__}.")}

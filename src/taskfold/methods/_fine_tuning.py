@@ -8,6 +8,8 @@ from torch import nn
 from ..layers import Composition, Everything
 from ._base import Method
 
+__all__ = ["FineTuning"]
+
 
 @dataclass(frozen=True)
 class FineTuning(Method):

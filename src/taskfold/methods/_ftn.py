@@ -12,6 +12,8 @@ from ..layers import Composition, Convolutions, Norms, Update
 from ..routing import sharing
 from ._base import Method
 
+__all__ = ["FTN"]
+
 
 @dataclass(frozen=True)
 class FTN(Method):

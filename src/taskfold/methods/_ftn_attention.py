@@ -12,6 +12,8 @@ from ..layers import Attention, Composition, Norms, Update
 from ..routing import sharing
 from ._base import Method
 
+__all__ = ["FTNOutput", "FTNQueryValue"]
+
 
 @dataclass(frozen=True)
 class FTNQueryValue(Method):

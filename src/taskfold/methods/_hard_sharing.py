@@ -8,6 +8,8 @@ from torch import nn
 from ..layers import Composition, Rest
 from ._base import Method
 
+__all__ = ["HardSharing"]
+
 
 @dataclass(frozen=True)
 class HardSharing(Method):

@@ -8,6 +8,8 @@ from torch import nn
 from ..layers import Composition, Norms
 from ._base import Method
 
+__all__ = ["HeadNorm", "HeadOnly"]
+
 
 @dataclass(frozen=True)
 class HeadOnly(Method):

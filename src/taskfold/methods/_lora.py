@@ -8,6 +8,8 @@ from ..factors import Entangled, Init, LowRank, Rank
 from ..routing import Sharing, sharing
 from ._adapter import Adapter
 
+__all__ = ["LoRA", "TLoRA"]
+
 
 @dataclass(frozen=True)
 class LoRA(Adapter):

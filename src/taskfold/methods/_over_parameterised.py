@@ -11,6 +11,8 @@ from ..layers import Composition, ConvolutionBranches, Rest, Update, Weights
 from ..routing import Diagonal, Shared
 from ._base import Method
 
+__all__ = ["ExpandNet", "OverParameterised", "RepVGG"]
+
 
 @dataclass(frozen=True)
 class OverParameterised(Method):

@@ -7,6 +7,8 @@ from ..factors import Init, LowRank, Rank
 from ..routing import Allocation, Granularity, MultiHeadRouting, PolyRouting, Sharing
 from ._adapter import Adapter
 
+__all__ = ["MHR", "Poly"]
+
 
 @dataclass(frozen=True)
 class Poly(Adapter):

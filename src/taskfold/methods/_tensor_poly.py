@@ -7,6 +7,8 @@ from ..factors import Entangled, Init, Rank
 from ..routing import Allocation, Granularity, OrderRouting, Routed, Sharing, TermRouting
 from ._adapter import Adapter
 
+__all__ = ["TensorPolyI", "TensorPolyII"]
+
 
 @dataclass(frozen=True)
 class TensorPolyI(Adapter):

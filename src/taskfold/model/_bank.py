@@ -30,8 +30,8 @@ class Bank(nn.Module):
     loops over tasks, so that one compiled or exported graph serves every mixture. A task in the bank is a copy as it
     was; it does not train there.
 
-    Threads may ask while others add and remove tasks: a forward pass sees the bank as it was before a change or as it is
-    after it, and never between. A change that fails leaves the bank as it was.
+    Threads may ask while others add and remove tasks: a forward pass sees the bank as it was before a change or as it
+    is after it, and never between. A change that fails leaves the bank as it was.
 
     Args:
         backbone: the network that the tasks were made for; it is not changed.

@@ -155,7 +155,7 @@ def _row(layout: Layout, stacks: Mapping[str, Stack], kinds: Mapping[str, LayerK
     """A task's row: where it does nothing, what leaves the layer alone."""
     parts: list[Tensor] = []
     for path, stack in layout.items():
-        mine = {one: tensors for one, tensors in stacks.get(path, ())}
+        mine = dict(stacks.get(path, ()))
         for one, shapes in stack:
             tensors = mine.get(one, {})
             if tensors.keys() != shapes.keys():

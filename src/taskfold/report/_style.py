@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from ..methods import names
 
 # Name -> (light, dark). Figures are drawn in the light tone; the page swaps it for a variable of that name.
 # The hues follow Okabe and Ito's colour-blind-safe set, darkened or lightened to stay readable as text.
@@ -20,10 +23,10 @@ TONES: dict[str, tuple[str, str]] = {
     "other-2": ("#6a3d9a", "#b79bea"),
     "other-3": ("#656b00", "#ccd04e"),
 }
-FAMILIES = ("ftn", "fine-tuning", "lora", "head-only", "head-norm")
+# The references of most pages look the same on each; every other name finds its place by the rules below.
+FAMILIES = {"ftn": "o", "fine-tuning": "D", "lora": "s", "head-norm": "^", "head-only": "v"}
 OTHERS = ("other-1", "other-2", "other-3")
-MARKERS = {"ftn": "o", "fine-tuning": "D", "lora": "s", "head-only": "v", "head-norm": "^"}
-OTHER_MARKERS = ("P", "X", "h")
+MARKERS = ("P", "X", "h", "p", "*", "d", "<", ">")
 DASHES = ("-", "--", ":", "-.")
 
 INK, MUTED, GRID = (TONES[name][0] for name in ("ink", "muted", "grid"))
@@ -44,16 +47,6 @@ class Mark:
         return TONES[self.tone][0]
 
 
-def display(method: str) -> str:
-    """A method's name as written in text.
-
-    >>> display("ftn-qv"), display("lora"), display("poly")
-    ('FTN-qv', 'LoRA', 'poly')
-    """
-    first, dash, rest = method.partition("-")
-    return {"ftn": "FTN", "lora": "LoRA"}.get(first, first) + dash + rest
-
-
 def family(method: str) -> str:
     """The family that shares a colour: a known one, or the first word of the method's name.
 
@@ -67,29 +60,64 @@ def family(method: str) -> str:
 def method_of(label: str) -> str:
     """The method that a label names, where nothing else tells.
 
-    >>> method_of("LoRA shared"), method_of("TensorPoly-I R=8"), method_of("fine-tuning"), method_of("head only")
-    ('lora', 'tensorpoly-i', 'fine-tuning', 'head-only')
+    >>> method_of("LoRA shared"), method_of("TensorPoly-I, order 2"), method_of("hard sharing"), method_of("FTN R=8")
+    ('lora', 'tensorpoly-i', 'hard-sharing', 'ftn')
     """
-    words = label.lower().split() or [""]
+    words = [word.rstrip(",:;") for word in label.lower().split()] or [""]
     whole = "-".join(words[:2])
-    return whole if whole in FAMILIES else words[0]
+    return whole if whole in names() else words[0]
 
 
 def marks(labels: Sequence[tuple[str, str]]) -> dict[str, Mark]:
     """A mark for each (label, method), smallest method first; within a family later labels are stronger.
 
-    Unknown families share the tones of their own, then those of known families that are not there.
+    A family has one tone, a method one marker, and no two methods have both in common. References have their own;
+    another name finds its first choice by its checksum, and the next one where that is taken on this page. Families
+    share tones only where there are more of them than tones. Labels of one tone differ in dash while dashes last.
     """
     members: dict[str, list[str]] = {}
+    methods: dict[str, set[str]] = {}
     for label, method in labels:
         members.setdefault(family(method), []).append(label)
-    unknown = [name for name in members if name not in FAMILIES]
-    free = [*zip(OTHERS, OTHER_MARKERS, strict=True)]
-    free += [(name, MARKERS[name]) for name in FAMILIES if name not in members]
-    result = {}
+        methods.setdefault(family(method), set()).add(method)
+    tones = _tones(members)
+    markers: dict[str, str] = {}
+    for tone in set(tones.values()):
+        markers |= _markers(method for name in members if tones[name] == tone for method in methods[name])
+    of, lines, result = dict(labels), dict.fromkeys(tones.values(), 0), {}
     for name, group in members.items():
-        tone, marker = free[unknown.index(name) % len(free)] if name in unknown else (name, MARKERS[name])
         for position, label in enumerate(group):
             behind = len(group) - 1 - position
-            result[label] = Mark(tone, marker, DASHES[min(behind, len(DASHES) - 1)], max(0.5, 1 - 0.2 * behind))
+            dash = DASHES[min(lines[tones[name]] + behind, len(DASHES) - 1)]
+            result[label] = Mark(tones[name], markers[of[label]], dash, max(0.5, 1 - 0.2 * behind))
+        lines[tones[name]] += len(group)
     return result
+
+
+def _tones(families: Iterable[str]) -> dict[str, str]:
+    """Each family's tone, whatever their order."""
+    found = {name: name for name in families if name in FAMILIES}
+    spare = [name for name in FAMILIES if name not in found]
+    used: list[str] = []
+    for name in sorted(set(families) - found.keys()):
+        choices = _turned(OTHERS, name) + spare  # grey, the references' last, comes last
+        found[name] = min(choices, key=used.count)
+        used.append(found[name])
+    return found
+
+
+def _markers(methods: Iterable[str]) -> dict[str, str]:
+    """Markers for the methods of one tone, all different, whatever their order."""
+    ordered = sorted(set(methods))
+    found = {method: FAMILIES[method] for method in ordered if method in FAMILIES}
+    for method in ordered:
+        choices = [*_turned(MARKERS, method), *FAMILIES.values()]
+        free = [marker for marker in choices if marker not in found.values()]
+        found.setdefault(method, free[0] if free else f"${len(found)}$")  # a number, where no shape is left
+    return found
+
+
+def _turned(choices: Sequence[str], name: str) -> list[str]:
+    """The choices from the one on that the name's checksum says; the same in every process."""
+    start = zlib.crc32(name.encode()) % len(choices)
+    return [*choices[start:], *choices[:start]]

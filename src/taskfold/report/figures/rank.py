@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from .._marks import page_marks
-from .._style import MUTED, display, family
+from .._style import MUTED, family
 from .._summary import Row, rows
 from .._svg import WIDTH, styled
 from ..schema import Results
@@ -30,7 +30,7 @@ def figure(results: Results) -> Figure | None:
     steps = [row for _, row in ladder]
     references = [row for row in table if row not in steps]
     tone = page_marks(results)
-    color, name = tone[steps[-1].label].color, display(steps[0].method)
+    color, name = tone[steps[-1].label].color, _name(steps)
     total, last = len(results.tasks), ladder[-1][0]
     labels: list[Label] = []
     height = max(3.8, 0.19 * (total + len(references)) + 1)
@@ -77,6 +77,13 @@ def _ladder(table: list[Row]) -> list[tuple[float, Row]]:
         return []
     chosen = max(by_method, key=lambda method: (family(method) == "ftn", len(by_method[method])))
     return sorted(by_method[chosen].items())
+
+
+def _name(steps: list[Row]) -> str:
+    """What the labels of all ranks have in common, such as FTN of FTN R=1 and FTN R=4."""
+    words = steps[0].label.split()
+    shared = [word for word in words if "=" not in word and all(word in row.label.split() for row in steps)]
+    return " ".join(shared) or steps[0].method
 
 
 def _partial(tasks: int, total: int) -> str:
