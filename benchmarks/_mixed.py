@@ -32,7 +32,7 @@ def timm(network: str, tasks: int, size: int) -> dict[str, Step]:
     return {
         PLAIN: served(plain, x),
         "bank": served(lambda x: bank(x, index), x),
-        "bank, by names": served(lambda x: bank.outputs(x, task=names), x),
+        "bank, by names": served(lambda x: bank(x, task=names), x),
         "MultiTask": served(lambda x: model(x, task=names), x),
         "PEFT, LoRA alone is the task's": served(lambda x: peft(x, adapter_names=names), x),
     }

@@ -36,7 +36,7 @@ def built(count: int = 3, method: tfold.Method | None = None, head: bool = True)
 def agree(bank: tfold.Bank, model: tfold.MultiTask, names: list[str]) -> None:
     x = torch.randn(len(names), 3, 8, 8)
     with torch.no_grad():
-        for n, found in enumerate(bank.outputs(x, task=names)):
+        for n, found in enumerate(bank(x, task=names)):
             torch.testing.assert_close(found, model(x, task=names[n])[n], rtol=1e-4, atol=1e-5)
 
 
@@ -76,18 +76,18 @@ def test_places_are_used_again() -> None:
 def test_a_bank_is_a_copy() -> None:
     model = built()
     bank, x = model.bank(), torch.randn(2, 3, 8, 8)
-    before = bank.outputs(x, task=["t0", "t1"])
+    before = bank(x, task=["t0", "t1"])
     for parameter in model["t0"].parameters():
         parameter.data.zero_()
     model.remove_task("t1")
-    assert all(map(torch.equal, bank.outputs(x, task=["t0", "t1"]), before))
+    assert all(map(torch.equal, bank(x, task=["t0", "t1"]), before))
 
 
 def test_without_heads_the_backbones_output() -> None:
     model = built(head=False)
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
-        torch.testing.assert_close(model.bank().outputs(x, task=["t2", "t0"]), model(x, task=["t2", "t0"]))
+        torch.testing.assert_close(model.bank()(x, task=["t2", "t0"]), model(x, task=["t2", "t0"]))
 
 
 @pytest.mark.parametrize("head", [True, False], ids=["heads", "no heads"])
@@ -98,7 +98,7 @@ def test_every_row_for_several_tasks(rows: int, late: bool, head: bool) -> None:
     bank, x, passes = model.bank(), torch.randn(rows, 3, 8, 8), list[int]()
     bank.backbone[0].register_forward_hook(lambda *_: passes.append(1))  # type: ignore[operator,union-attr]
     with torch.no_grad():
-        found = bank.outputs(x, task=["t3", "t0", "t1"], broadcast=True)
+        found = bank(x, task=["t3", "t0", "t1"], broadcast=True)
         assert list(found) == ["t3", "t0", "t1"]
         assert len(passes) == 1
         for name, output in found.items():
@@ -111,7 +111,7 @@ def test_what_no_task_in_the_bank_changes_is_computed_once() -> None:
 
     def work(names: list[str]) -> int:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            bank.outputs(x, task=names, broadcast=True)
+            bank(x, task=names, broadcast=True)
         return counter.get_total_flops()
 
     first = 2 * 2 * 6 * 6 * 9 * (3 * 4 + 4 * 6)  # two images through two convolutions of 3 × 3 kernels to 6 × 6
@@ -121,12 +121,12 @@ def test_what_no_task_in_the_bank_changes_is_computed_once() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
-        (lambda bank, x: bank.outputs(x, task=[]), ValueError, "task is an empty list"),
-        (lambda bank, x: bank.outputs(x, task=[], broadcast=True), ValueError, "at least one name"),
-        (lambda bank, x: bank.outputs(x, task=["t0", "t0"], broadcast=True), ValueError, "none twice"),
-        (lambda bank, x: bank.outputs(x, task="t0"), TypeError, "list of names, one per row, found 't0'"),
-        (lambda bank, x: bank.outputs(x, task="t0", broadcast=True), TypeError, "must be a list of names, found 't0'"),
-        (lambda bank, x: bank.outputs(x, task=["t0", "t1"]), ValueError, "lists 2 names for a batch of 4 rows"),
+        (lambda bank, x: bank(x, task=[]), ValueError, "task is an empty list"),
+        (lambda bank, x: bank(x, task=[], broadcast=True), ValueError, "at least one name"),
+        (lambda bank, x: bank(x, task=["t0", "t0"], broadcast=True), ValueError, "none twice"),
+        (lambda bank, x: bank(x, task="t0"), TypeError, "list of names, one per row, found 't0'"),
+        (lambda bank, x: bank(x, task="t0", broadcast=True), TypeError, "must be a list of names, found 't0'"),
+        (lambda bank, x: bank(x, task=["t0", "t1"]), ValueError, "lists 2 names for a batch of 4 rows"),
         (lambda bank, x: bank.generate(x, task=["t0"] * 4), TypeError, "Sequential has no generate()"),
     ],
 )
@@ -138,10 +138,10 @@ def test_lists_that_do_not_fit_are_refused(call: Callable[..., object], error: t
 def test_bad_input_is_reported_and_forgotten() -> None:
     bank, x = built(3, tfold.FTN(rank=1, stem=True)).bank(), torch.randn(2, 5, 8, 8)
     with pytest.raises(RuntimeError, match="to have 3 channels, but got 5 channels"):
-        bank.outputs(x, task=["t0", "t1"], broadcast=True)
+        bank(x, task=["t0", "t1"], broadcast=True)
     passes: list[int] = []
     bank.backbone[0].register_forward_hook(lambda *_: passes.append(1))  # type: ignore[operator,union-attr]
-    bank.outputs(x[:, :3], task=["t0", "t1"], broadcast=True)
+    bank(x[:, :3], task=["t0", "t1"], broadcast=True)
     assert len(passes) == 1
 
 
@@ -167,12 +167,12 @@ def test_layers_that_see_no_rows_are_refused(places: int) -> None:
             run(torch.randn(4, 6), task=list("abba"))
     x, bank = torch.randn(4, 6), model.bank()
     for _ in range(2):
-        for name, found in bank.outputs(x, task=["b", "a"], broadcast=True).items():
+        for name, found in bank(x, task=["b", "a"], broadcast=True).items():
             torch.testing.assert_close(found, model(x, task=name))
     alone = tfold.MultiTask(Table(places), tfold.LoRA(rank=1, targets="out", init="normal")).eval()
     for name in "ab":
         alone.add_task(name)
-    for n, row in enumerate(alone.bank().outputs(x, task=list("abba"))):
+    for n, row in enumerate(alone.bank()(x, task=list("abba"))):
         torch.testing.assert_close(row, alone(x, task="abba"[n])[n])
 
 
@@ -192,7 +192,7 @@ def test_an_index_that_does_not_fit_is_refused(index: object, error: type[Except
 def test_moves_as_a_module_does() -> None:
     model = built()
     bank = model.bank()
-    single = bank.outputs(x := torch.randn(2, 3, 8, 8), task=["t0", "t2"])
+    single = bank(x := torch.randn(2, 3, 8, 8), task=["t0", "t2"])
     double = bank.double().outputs(x.double(), task=["t0", "t2"])
     assert double[0].dtype == torch.float64
     torch.testing.assert_close([one.float() for one in double], single)
@@ -206,7 +206,7 @@ def test_the_backbone_keeps_its_mode() -> None:
     bank, x = model.bank().eval(), torch.randn(2, 3, 8, 8)
     assert all(module.training for module in model.backbone.modules())
     with torch.no_grad():
-        torch.testing.assert_close(bank.outputs(x, task=["t0", "t0"]), list(model(x, task="t0")))
+        torch.testing.assert_close(bank(x, task=["t0", "t0"]), list(model(x, task="t0")))
 
 
 def test_windows_of_a_row_have_its_task() -> None:
@@ -227,7 +227,7 @@ def test_windows_of_a_row_have_its_task() -> None:
             nn.init.normal_(parameter)
     bank, x = model.bank(), torch.randn(3, 5, 6)
     with torch.no_grad():
-        for n, found in enumerate(bank.outputs(x, task=["b", "a", "b"])):
+        for n, found in enumerate(bank(x, task=["b", "a", "b"])):
             torch.testing.assert_close(found, model(x, task="bab"[n])[n])
 
 

@@ -144,7 +144,6 @@ def test_diagonals_weigh_the_terms(case: Case, diagonals: int) -> None:
         (lambda: LinearExpansion(rate=0.5), "rate must be a number ≥ 1, found 0.5"),
         (lambda: LinearExpansion(rate=float("nan")), "rate must be a number ≥ 1, found nan"),
         (lambda: LinearExpansion().leaves(Modes((4,), (1,), (3, 3), groups=4)), "of 4 groups cannot be expanded"),
-        (lambda: SVD().leaves(Modes((4,), (1,), (3,))), "needs a kernel of height and width"),
         (lambda: Diagonal(0), "diagonals must be a whole number ≥ 1, found 0"),
         (lambda: Update(SVD(), Convolutions(), PolyRouting()), "sharing='poly' mixes factors"),
     ],

@@ -57,13 +57,6 @@ def test_rows_are_the_weights_one_by_one(case: Case) -> None:
     leaves = made(case.factorisation, case.modes, rows=3)
     each = [case.oracle({k: v[n] for k, v in leaves.items()}) for n in range(3)]
     torch.testing.assert_close(case.factorisation.materialise(leaves, case.modes), torch.stack(each))
-    small = replace(case.factorisation, rank=1)
-    smaller = small.bottleneck(made(small, case.modes), case.modes)
-    bottleneck = case.factorisation.bottleneck(made(case.factorisation, case.modes), case.modes)
-    assert smaller is not None and bottleneck is not None
-    rows = smaller.stack([bottleneck]).rows(torch.tensor([1, 0, 1]))
-    wanted = [bottleneck.dense(), smaller.dense(), bottleneck.dense()]
-    torch.testing.assert_close(rows.dense(), torch.stack(wanted))
 
 
 @every_case

@@ -10,8 +10,10 @@ from timm.layers.attention import Attention as TimmAttention
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.std_conv import ScaledStdConv2d
 from torch import nn
+from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Config
+from transformers.pytorch_utils import Conv1D
 
-from taskfold.layers import Attention, Convolutions, Linears, Where
+from taskfold.layers import Attention, Convolutions, Embeddings, Linears, Recurrents, Where
 
 PROJECTIONS = ("query", "key", "value", "output")
 
@@ -61,6 +63,41 @@ class Windows(nn.Module):
         return self.inner(x.reshape(-1, *x.shape[2:])).reshape(*x.shape[:-1], 5)
 
 
+class Words(nn.Module):
+    """An embedding of the numbers that an input has, rounded to words; the gradient of the input is 0."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 5, **settings)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.table((x.detach() * 3).round().long() % 9) + 0 * x.unsqueeze(-1)
+
+
+class GPT(nn.Module):
+    """GPT-2's attention, whose linear layers are transformers' own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        config = GPT2Config(n_embd=8, n_head=2, n_positions=8, attn_pdrop=0.0, resid_pdrop=0.0)
+        config._attn_implementation = "sdpa"
+        self.attention = GPT2Attention(config, layer_idx=0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x)[0]
+
+
+class Reader(nn.Module):
+    """A recurrent layer without its state."""
+
+    def __init__(self, kind: type[nn.RNNBase], **settings: object) -> None:
+        super().__init__()
+        self.reader = kind(5, 4, batch_first=True, **settings)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.reader(x)[0]
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
@@ -72,8 +109,16 @@ class Case:
     """Whether an update may run beside the layer."""
 
 
-def conv(name: str, *args: int, shape: tuple[int, int] = (7, 6), **settings: object) -> Case:
+def conv(name: str, *args: int, shape: tuple[int, ...] = (7, 6), **settings: object) -> Case:
     return Case(name, lambda: nn.Conv2d(*args, **settings), (args[0], *shape))  # type: ignore[arg-type]
+
+
+SIZES = {1: (9,), 2: (7, 6), 3: (5, 4, 6)}
+
+
+def of_axes(kind: type[nn.Module], axes: int, name: str, *args: int, **settings: object) -> Case:
+    """A convolution, transposed or not, over so many axes."""
+    return Case(f"{name}-{axes}d", lambda: kind(*args, **settings), (args[0], *SIZES[axes]))
 
 
 attention = Attention(projections=PROJECTIONS)
@@ -101,6 +146,38 @@ CASES = [
     Case("linear-tokens", lambda: nn.Linear(7, 5, bias=False), (3, 7), Linears()),
     Case("linear-images", lambda: nn.Linear(7, 5), (3, 2, 7), Linears()),
     Case("linear-windows", Windows, (4, 3, 6), Linears()),
+    *(
+        of_axes(kind, axes, name, *args, **settings)  # type: ignore[arg-type]
+        for axes, kind in ((1, nn.Conv1d), (3, nn.Conv3d))
+        for name, args, settings in (
+            ("conv", (4, 6, 3), {"padding": 1}),
+            ("conv-point", (4, 6, 1), {"stride": 2}),
+            ("conv-stride-dilation", (4, 6, 2), {"stride": 2, "padding": 1, "dilation": 2, "bias": False}),
+            ("conv-same-string", (4, 6, 3), {"padding": "same"}),
+            ("conv-circular", (4, 6, 3), {"padding": 1, "padding_mode": "circular"}),
+            ("conv-groups", (4, 6, 3), {"groups": 2}),
+            ("conv-depthwise", (6, 6, 3), {"groups": 6, "padding": 1}),
+        )
+    ),
+    *(
+        of_axes(kind, axes, name, *args, **settings)  # type: ignore[arg-type]
+        for axes, kind in ((1, nn.ConvTranspose1d), (2, nn.ConvTranspose2d), (3, nn.ConvTranspose3d))
+        for name, args, settings in (
+            ("transposed", (4, 6, 3), {}),
+            ("transposed-stride", (4, 6, 2), {"stride": 2, "bias": False}),
+            ("transposed-output-padding", (4, 6, 3), {"stride": 2, "padding": 1, "output_padding": 1, "dilation": 2}),
+            ("transposed-groups", (4, 6, 3), {"groups": 2}),
+            ("transposed-point", (4, 6, 1), {}),
+        )
+    ),
+    Case("transformers-conv1d", lambda: Conv1D(5, 7), (3, 7), Linears()),
+    Case("gpt2-attention", GPT, (5, 8), attention),
+    Case("gpt2-linears", GPT, (5, 8), Linears()),
+    Case("embedding", Words, (4,), Embeddings()),
+    Case("embedding-padding", lambda: Words(padding_idx=2), (4,), Embeddings()),
+    Case("lstm", lambda: Reader(nn.LSTM), (3, 5), Recurrents(), additive=False),
+    Case("gru", lambda: Reader(nn.GRU, bidirectional=True, num_layers=2), (3, 5), Recurrents(), additive=False),
+    Case("rnn", lambda: Reader(nn.RNN), (3, 5), Recurrents(), additive=False),
     Case("torch-attention", TorchAttention, (5, 8), attention, additive=False),
     Case("torch-attention-kv", lambda: TorchAttention(kdim=16, vdim=8), (5, 8), attention, additive=False),
     Case("timm-attention", lambda: TimmAttention(8, num_heads=2, qkv_bias=True), (5, 8), attention),

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from taskfold import FTN, LoRA, MultiTask
-from taskfold.layers import _depthwise, _execute
-from taskfold.layers._forms import Form, Load
-from taskfold.layers._kernel import Geometry
+from taskfold.interventions import Form, Load
+from taskfold.kinds import Geometry, _convolution, _depthwise
 
 FORMS = get_args(Form)
 every_form = pytest.mark.parametrize("form", FORMS)
@@ -231,5 +230,5 @@ def test_wide_depthwise_layers_are_torch_s_own(monkeypatch: pytest.MonkeyPatch, 
 
     ours = found()
     assert steps
-    monkeypatch.setattr(_execute, "is_wide", lambda *_: False)
+    monkeypatch.setattr(_convolution, "is_wide", lambda *_: False)
     torch.testing.assert_close(ours, found())

@@ -11,12 +11,12 @@ from torch.func import functional_call
 import taskfold as tfold
 from taskfold import MultiTask
 from taskfold.factors import SVD, Expansion, LinearExpansion
-from taskfold.layers import Rest, Update
-from taskfold.layers._branches import EPSILON
+from taskfold.interventions._branches import EPSILON
+from taskfold.layers import Rest, Update, updates_of
 from taskfold.routing import Diagonal, Private, Shared, Sharing
 
 from .cases import CASES, Case
-from .test_laws import OneUpdate
+from .test_laws import OneUpdate, dense_of
 
 EXPANSIONS: dict[str, tuple[Expansion, Sharing]] = {
     "svd": (SVD(), Diagonal()),
@@ -68,11 +68,7 @@ def test_it_begins_exactly_and_runs_as_the_dense_weight_does(case: Case, expansi
         torch.testing.assert_close(model(x, task="task0"), network(x), rtol=1e-5, atol=1e-5)  # made in float32
     for parameter in learned(model):
         nn.init.normal_(parameter, std=0.5)
-    dense = {}
-    for path, state in model["task0"].sites._modules.items():
-        for key, tensor in state.tensors(network.get_submodule(path)).items():  # type: ignore[union-attr,operator]
-            dense[f"{path}.{key}"] = tensor
-    found, oracle = model(x, task="task0"), functional_call(network, dense, (x,))
+    found, oracle = model(x, task="task0"), functional_call(network, dense_of(model, "task0"), (x,))
     torch.testing.assert_close(found, oracle)
     wanted = [x, *learned(model)]
     torch.testing.assert_close(torch.autograd.grad(toward(found), wanted), torch.autograd.grad(toward(oracle), wanted))
@@ -108,7 +104,7 @@ def layer(geometry: dict, method: tfold.Method, **settings: int) -> tuple[nn.Con
 @every_geometry
 def test_the_svd_is_a_column_and_a_row_convolution_scaled_between(geometry: dict) -> None:
     conv, model = layer(geometry, tfold.OverParameterised(rank=5))
-    update = model["a"].sites["0"].updates["0:weight"]
+    update = updates_of(model["a"])["0"]
     nn.init.normal_(m := update.own["diagonal"])
     u, v = (model.inventory["over-parameterised.0/0/weight"][name] for name in ("u", "v"))
     x = torch.randn(2, 4, 11, 12, dtype=torch.float64, requires_grad=True)
@@ -121,7 +117,7 @@ def test_the_svd_is_a_column_and_a_row_convolution_scaled_between(geometry: dict
 
     (stride, padding, dilation), bias = map(two, ("stride", "padding", "dilation")), conv.bias
     if bias is not None:
-        bias = model.inventory["over-parameterised/0/rest"]["bias"]
+        bias = model.inventory["over-parameterised.1/0/rest"]["bias"]
     between = F.conv2d(x, v[..., None], None, (stride[0], 1), (padding[0], 0), (dilation[0], 1))
     scaled = between * m[0, :, None, None]
     wanted = F.conv2d(scaled, u.permute(0, 2, 1)[:, :, None], bias, (1, stride[1]), (0, padding[1]), (1, dilation[1]))
@@ -137,7 +133,7 @@ def test_an_expandnet_is_three_convolutions(geometry: dict) -> None:
     bank = model.inventory["expandnet.0/0/weight"]
     first, middle, last = (bank[name] for name in ("first", "middle", "last"))
     x = torch.randn(2, 4, 11, 12, dtype=torch.float64, requires_grad=True)
-    bias = None if conv.bias is None else model.inventory["expandnet/0/rest"]["bias"]
+    bias = None if conv.bias is None else model.inventory["expandnet.1/0/rest"]["bias"]
     inner = F.conv2d(F.conv2d(x, first[:, :, None, None]), middle, None, conv.stride, conv.padding, conv.dilation)
     wanted, found = F.conv2d(inner, last[:, :, None, None], bias), model(x, task="a")
     torch.testing.assert_close(found, wanted)
@@ -168,7 +164,7 @@ def test_repvgg_is_its_branches_in_training_and_one_convolution_after(geometry: 
     x = torch.randn(5, 4, 11, 12, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(model.eval()(x, task="a"), conv(x), rtol=1e-6, atol=1e-6)  # made in float32
 
-    bank = model.inventory["repvgg/0/branches"]
+    bank = model.inventory["repvgg.0/0/branches"]
     names = ("kernel", "point", "identity") if "identity/gamma" in bank else ("kernel", "point")
     assert ("identity" in names) == (conv.stride == (1, 1) and conv.out_channels == 4)
     modules: dict[str, nn.Sequential] = {}
@@ -217,8 +213,8 @@ def test_layers_that_are_left_out_are_common_as_they_are() -> None:
     model.add_task("a")
     assert {key: sorted(model.inventory[key]) for key in model.inventory} == {
         "over-parameterised.0/0/weight": ["u", "v"],
-        "over-parameterised/0/rest": ["bias"],
-        "over-parameterised/2/rest": ["bias", "weight"],
+        "over-parameterised.1/0/rest": ["bias"],
+        "over-parameterised.1/2/rest": ["bias", "weight"],
     }
     with pytest.raises(ValueError, match="tasks that share an inventory share its sizes"):
         model.add_task("b", targets="*")
@@ -237,7 +233,7 @@ def test_statistics_are_common_or_a_task_s_own() -> None:
         assert any(moved) == common
         assert bool(list(model["a"].buffers())) == (not common)
         if not common:
-            means = [model[name].state_dict()["sites.1.own.running_mean"] for name in "ab"]
+            means = [model[name].state_dict()["sites.1.1:own.own.running_mean"] for name in "ab"]
             assert means[0].any() and not means[1].any()
     with pytest.raises(ValueError, match="statistics='each' is not known"):
         Rest(statistics="each")  # type: ignore[arg-type]

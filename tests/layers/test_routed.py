@@ -9,11 +9,12 @@ from torch.func import functional_call
 
 from taskfold import MultiTask
 from taskfold.factors import CP, Entangled, Factorisation, LowRank
-from taskfold.layers import Execution, Linears, Update
+from taskfold.interventions import Execution
+from taskfold.layers import Linears, Update
 from taskfold.routing import LOGITS, MultiHeadRouting, OrderRouting, PolyRouting, Shared, Sharing, TermRouting
 
 from .cases import CASES, Case
-from .test_laws import FORMS, OneUpdate
+from .test_laws import FORMS, OneUpdate, dense_of
 
 UPDATES: dict[str, tuple[Factorisation, Sharing]] = {
     "lora-shared": (LowRank(rank=2), Shared()),
@@ -66,12 +67,7 @@ def test_runs_as_the_dense_weight_does(case: Case, update: tuple[Factorisation, 
     network, model = built(case, update)
     model.execution = form
     x = torch.randn(2, *case.shape, dtype=torch.float64, requires_grad=True)
-    dense = {
-        f"{path}.{key}": tensor
-        for path, state in model["a"].sites._modules.items()
-        for key, tensor in state.tensors(network.get_submodule(path)).items()  # type: ignore[union-attr,operator]
-    }
-    oracle = functional_call(network, dense, (x,))
+    oracle = functional_call(network, dense_of(model, "a"), (x,))
     assert not torch.allclose(oracle, network(x)), "the update must do something"
     found = model(x, task="a")
     torch.testing.assert_close(found, oracle)

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import taskfold.bank
 import timm
 import torch
 from torch import Tensor, nn
 
 import taskfold as tfold
-import taskfold.bank
 from taskfold import MultiTask, _runner
 from taskfold.layers import STATISTICS, Traits, goes_by_rows, inventory_of, kinds_of, statistics_of
 from taskfold.methods import names
@@ -227,12 +227,12 @@ def test_a_bank_is_the_tasks_one_by_one(case: Case, network: str, monkeypatch: p
     bank = model.bank()
     x, rows = images(), ["b", "a", "a", "b"]
     with torch.no_grad():
-        for n, found in enumerate(bank.outputs(x, task=rows)):
+        for n, found in enumerate(bank(x, task=rows)):
             torch.testing.assert_close(found, model(x, task=rows[n])[n], rtol=1e-4, atol=1e-4)
         for one_pass in (True, False):  # that parts; of all rows for each task
             for place in (_runner, taskfold.bank):
                 monkeypatch.setattr(place, "worth_sharing", lambda *_, so=one_pass: so)
-            for name, found in bank.outputs(x, task=["b", "a"], broadcast=True).items():
+            for name, found in bank(x, task=["b", "a"], broadcast=True).items():
                 torch.testing.assert_close(found, model(x, task=name), rtol=1e-4, atol=1e-4)
 
 

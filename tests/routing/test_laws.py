@@ -13,7 +13,6 @@ from taskfold.routing import (
     OrderRouting,
     PolyRouting,
     Private,
-    Routed,
     Shared,
     Sharing,
     TermRouting,
@@ -152,18 +151,3 @@ def test_rules_by_name() -> None:
     known = {"private": Private, "shared": Shared, "poly": PolyRouting, "mhr": MultiHeadRouting}
     known |= {"tensorpoly-i": TermRouting, "tensorpoly-ii": OrderRouting}
     assert {name: type(sharing(name)) for name in known} == known
-
-
-@pytest.mark.parametrize(
-    ("granularity", "layer", "scope"),
-    [
-        ("layer", "encoder.block.3.layer.0.q", "encoder.block.3.layer.0.q"),
-        ("block", "encoder.block.3.layer.0.q", "encoder.block.3"),
-        ("block", "layer1.0.conv1", "layer1.0"),
-        ("block", "0.1", "0"),
-        ("block", "fc", "fc"),
-        ("model", "fc", ""),
-    ],
-)
-def test_scopes(granularity: str, layer: str, scope: str) -> None:
-    assert Routed.scope(PolyRouting(granularity=granularity), layer) == scope  # type: ignore[arg-type]

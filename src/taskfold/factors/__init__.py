@@ -5,7 +5,7 @@ from ._cp import CP
 from ._entangled import Entangled
 from ._expansion import Expansion
 from ._init import Init
-from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Stored
+from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope, Stored
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._ranked import Rank, Ranked
@@ -31,6 +31,7 @@ __all__ = [
     "Modes",
     "Rank",
     "Ranked",
+    "Scope",
     "Stored",
     "zero_pad",
 ]

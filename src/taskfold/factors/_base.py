@@ -83,11 +83,6 @@ class Bottleneck:
         spatial = [None] * len(self.up) if self.spatial is None else self.spatial.unbind()
         return [Bottleneck(*one) for one in zip(self.up.unbind(), self.down.unbind(), spatial, strict=True)]
 
-    def zeros(self) -> Bottleneck:
-        """One of the same shape that adds nothing."""
-        spatial = None if self.spatial is None else torch.zeros_like(self.spatial)
-        return Bottleneck(torch.zeros_like(self.up), torch.zeros_like(self.down), spatial)
-
     def dense(self) -> Tensor:
         """The weight `[*, O, I, *kernel]`; two operands at a time, since torch.einsum contracts left to right."""
         axes = self.up.dim()
@@ -105,19 +100,6 @@ class Bottleneck:
         if self.spatial is not None:
             down = down.unsqueeze(-1) * self.spatial.flatten(self.up.dim() - 1).unsqueeze(-2)
         return down.flatten(self.up.dim() - 1)
-
-    def stack(self, others: list[Bottleneck]) -> Bottleneck:
-        """Self and others along a new first axis, smaller ranks padded with zeros."""
-        rows = [self, *others]
-        rank = max(row.rank for row in rows)
-        spatial = None
-        if self.spatial is not None:
-            spatial = torch.stack([zero_pad(row.spatial, 0, rank) for row in rows if row.spatial is not None])
-        return Bottleneck(
-            torch.stack([zero_pad(row.up, 1, rank) for row in rows]),
-            torch.stack([zero_pad(row.down, 0, rank) for row in rows]),
-            spatial,
-        )
 
     def squeeze(self) -> Bottleneck:
         """Without a first axis of one."""

@@ -33,6 +33,8 @@ class LayerKind(ABC):
     """Whether it is a normalisation: its buffers are its tensors too."""
     whole: ClassVar[frozenset[str]] = frozenset()
     """Names of arguments that serve all rows of a batch."""
+    axes: ClassVar[tuple[int, ...]] = (0,)
+    """Of the rows in each of its outputs; the last one holds for all that follow."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = self.source = module
@@ -64,6 +66,14 @@ class LayerKind(ABC):
         """Of the layer's tensors."""
         held = next((t for t in self.tensors().values() if t.is_floating_point()), None)
         return torch.get_default_dtype() if held is None else held.dtype
+
+    def seen(self, weight: Tensor) -> Tensor:
+        """A weight as the module has it → as factorisations see it, `[*, O, I, *kernel]`."""
+        return weight
+
+    def laid_out(self, weight: Tensor) -> Tensor:
+        """`[*, O, I, *kernel]` → as the module has it."""
+        return weight
 
     def plain(self, *args: Any, **kwargs: Any) -> Any:
         """The layer as it is."""
@@ -103,7 +113,7 @@ class LayerKind(ABC):
         def one(entry: int, mine: tuple, named: dict) -> object:
             return self.run(mine, named, {name: tensor[entry] for name, tensor in tensors.items()}, training)
 
-        return by_entry(rows.groups(layer), rows.size, (args, kwargs), one)
+        return by_entry(rows.groups(layer), rows.size, (args, kwargs), one, self.axes)
 
     def served(self, tensors: Tensors) -> dict[str, Tensor]:
         """The fewest tensors that say the same in evaluation."""
@@ -148,14 +158,6 @@ class WeightKind(LayerKind):
 
     geometry: Geometry | None = None
     """How it walks, for layers that run torch's own forward; None: another step can't stand for it."""
-
-    def seen(self, weight: Tensor) -> Tensor:
-        """A weight as the module has it → `[*, O, I, *kernel]`."""
-        return weight
-
-    def laid_out(self, weight: Tensor) -> Tensor:
-        """`[*, O, I, *kernel]` → as the module has it."""
-        return weight
 
     @abstractmethod
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:

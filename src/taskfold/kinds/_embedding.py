@@ -45,20 +45,28 @@ class Embedding(WeightKind):
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         module: nn.Embedding = self.module  # type: ignore[assignment]
         if type(module).forward is nn.Embedding.forward:
-            return F.embedding(x, weight.mT, module.padding_idx, scale_grad_by_freq=module.scale_grad_by_freq)
+            return F.embedding(x, weight.mT, scale_grad_by_freq=module.scale_grad_by_freq)
         return stand_in(module, {"weight": weight.mT}).forward(x)
 
     def positions(self, x: Tensor) -> int:
         return x.numel()
 
+    def beside(self, factors: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
+        return self._padded(x, super().beside(factors, x, y))
+
     def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
         z = self._looked_up(factors.down, rows, x)
         up = rows.gather(factors.up).mT
         z = z.reshape(len(up), -1, z.shape[-1])
-        return baddbmm(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape)
+        return self._padded(x, baddbmm(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape))
+
+    def _padded(self, x: Tensor, y: Tensor) -> Tensor:
+        """Torch gives the padding's word no gradient."""
+        padding: int | None = self.module.padding_idx  # type: ignore[assignment]
+        return y if padding is None or not y.requires_grad else torch.where((x == padding)[..., None], y.detach(), y)
 
     def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
-        return self._looked_up(weights, Rows.side_by_side(len(weights), each), x)
+        return self._padded(x, self._looked_up(weights, Rows.side_by_side(len(weights), each), x))
 
     def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
         return type(self.module).forward is nn.Embedding.forward and super().goes_by_rows(names, training)
@@ -70,8 +78,4 @@ class Embedding(WeightKind):
     def _looked_up(self, tables: Tensor, rows: Rows, x: Tensor) -> Tensor:
         """`[T, C, words]` tables, read at each row's own: nothing is copied but what is read."""
         index = rows.entry_of_each(x.device).reshape(-1, *[1] * (x.dim() - 1))
-        made = tables[index, :, x]
-        padding: int | None = self.module.padding_idx  # type: ignore[assignment]
-        if padding is not None and made.requires_grad:  # torch gives the padding's row no gradient
-            made = torch.where((x == padding).unsqueeze(-1), made.detach(), made)
-        return made
+        return tables[index, :, x]

@@ -14,6 +14,7 @@ class Recurrent(LayerKind):
     """`nn.LSTM`, `nn.GRU`, `nn.RNN`: tasks have weights of their own; an update goes into the whole weight."""
 
     words = "recurrent layer"
+    axes = (0, 1)
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,11 @@ def taker(rows: Tensor | slice, size: int) -> Callable[[object], object]:
 
 
 def by_entry(
-    groups: Groups, size: int, inputs: tuple[tuple, dict], run: Callable[[int, tuple, dict], object]
+    groups: Groups,
+    size: int,
+    inputs: tuple[tuple, dict],
+    run: Callable[[int, tuple, dict], object],
+    axes: tuple[int, ...] = (0,),
 ) -> object:
     """Any function, any number of batched arguments: the rows of each entry by themselves.
 
@@ -173,15 +177,18 @@ def by_entry(
         size: of the batch; tensors with another first axis serve all rows.
         inputs: positional and named arguments.
         run: (entry, its positional, its named arguments) → tensors with as many rows, nested as one likes.
+        axes: of the rows in each of these tensors; the last one holds for all that follow.
     """
-    parts = [run(entry, *mine) for entry, mine in _parts(groups, size, inputs)]
-
-    def joined(*tensors: object) -> object:
-        if not isinstance(tensors[0], Tensor):
-            return tensors[0]
-        return groups.unsorted(torch.cat(tensors))  # type: ignore[arg-type]
-
-    return tree_map(joined, *parts)
+    made = [tree_flatten(run(entry, *mine)) for entry, mine in _parts(groups, size, inputs)]
+    leaves: list[object] = []
+    for n, parts in enumerate(zip(*(found for found, _ in made), strict=True)):
+        if not isinstance(parts[0], Tensor):
+            leaves.append(parts[0])
+            continue
+        axis = axes[min(n, len(axes) - 1)]
+        whole = torch.cat(parts, axis)
+        leaves.append(whole if groups.back is None else whole.index_select(axis, groups.back))
+    return tree_unflatten(leaves, made[0][1])
 
 
 def _parts(groups: Groups, size: int, inputs: tuple[tuple, dict]) -> Iterator[tuple[int, tuple[tuple, dict]]]:

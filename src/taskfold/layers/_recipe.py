@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from ..factors import Leaf
+from ..factors import Leaf, Scope
 from ..kinds import LayerKind, kind_of
 from ..routing import Sharing
 from ..tasks import Inventory, Leaves
@@ -140,10 +140,17 @@ def check_once(network: nn.Module, sites: dict[str, LayerParts]) -> None:
             )
 
 
-def scope_of(scope: str, layer: str) -> str:
-    """The name of what layers have in common: a block is a layer's name up to its first number."""
+def scope_of(scope: Scope, layer: str) -> str:
+    """The name of what layers have in common: a block is a layer's name up to its first number.
+
+    Example:
+        >>> [scope_of(scope, "encoder.block.3.layer.0.q") for scope in ("layer", "block", "model")]
+        ['encoder.block.3.layer.0.q', 'encoder.block.3', '']
+        >>> scope_of("block", "layer1.0.conv1"), scope_of("block", "fc")
+        ('layer1.0', 'fc')
+    """
     if scope == "model":
         return ""
     words = layer.split(".")
-    numbers = [at for at, word in enumerate(words, 1) if word.isdecimal()]
+    numbers = [at for at, word in enumerate(words, 1) if word.isdecimal()] if scope == "block" else []
     return ".".join(words[: numbers[0]]) if numbers else layer

@@ -45,7 +45,7 @@ class Site:
         if not now.answers.touches(self.path):
             return self.kind.plain(*args, **kwargs)
         if now.spread is not None:
-            return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs))
+            return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
         if now.rows is not None:
             return self._by_rows(now, now.rows_at(_first(args, kwargs), self.path), args, kwargs)
         if now.training and now.answers.draws(self, now):
@@ -120,7 +120,7 @@ class Site:
                 stack = alone.answers.stack(self, alone) if alone.answers.touches(self.path) else []
                 return self._one(alone, stack, mine, {**named, **whole})
 
-        return by_entry(rows.groups(self.path), rows.size, (args, batched), one)
+        return by_entry(rows.groups(self.path), rows.size, (args, batched), one, self.kind.axes)
 
     def _bound(self, args: tuple, kwargs: dict) -> Arguments:
         """Arguments by their names, as far as the module's forward names them; a single one as it is."""

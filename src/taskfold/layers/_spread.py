@@ -91,13 +91,20 @@ class Spread:
     def __init__(self, which: Tensor) -> None:
         self.which, self.runs, self.differs = which, True, False
 
-    def call(self, function: Callable[[int, Arguments, Arguments | None], Any], arguments: Arguments) -> Any:
+    def call(
+        self,
+        function: Callable[[int, Arguments, Arguments | None], Any],
+        arguments: Arguments,
+        rows: tuple[int, ...] = (0,),
+    ) -> Any:
         """Call a function that knows about tasks with the rows of all of them, one task after another.
 
         Args:
             function: gets the number of tasks, the arguments of all tasks (`[B, …]` becomes `[T·B, …]`), and those of
                 a single one where tasks do not differ yet. Tensors with a first axis of another size than the first
                 one's serve all rows, and stay.
+            arguments: of the function.
+            rows: their axis in each output; the last one holds for all that follow.
 
         Raises:
             NotSharedError: the pass is over: a checkpoint recomputes this part of it.
@@ -116,7 +123,9 @@ class Spread:
             single = None if any(axis is not None for axis in axes) else _filled(others, form, tensors)
             output, shape = tree_flatten(function(tasks, _filled(others, form, wide), single))
             rest[:] = _without_tensors(output), shape
-            return tuple(leaf.unflatten(0, (tasks, -1)) for leaf in output if isinstance(leaf, Tensor))
+            made = [leaf for leaf in output if isinstance(leaf, Tensor)]
+            placed = [(leaf, rows[min(n, len(rows) - 1)]) for n, leaf in enumerate(made)]
+            return tuple(leaf.unflatten(axis, (tasks, -1)).movedim(axis, 0) for leaf, axis in placed)
 
         made = _OfAllTasks.apply(run, self.which, *(leaf for leaf in leaves if isinstance(leaf, Tensor)))
         kept, shape = rest
