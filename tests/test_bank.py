@@ -57,6 +57,18 @@ def test_a_later_task_may_do_more_than_the_first() -> None:
     agree(bank, model, ["t0", "more", "bare", "t0"])
 
 
+def test_tasks_of_several_methods_stand_in_one_table() -> None:
+    """Whole weights beside low-rank updates: a row holds both, and what a task does not use leaves the layer alone."""
+    model = built(2)
+    bank = model.bank()
+    for name, method in (("tuned", tfold.FineTuning()), ("norm", tfold.HeadNorm())):
+        task = model.add_task(name, head=3, method=method)
+        for parameter in task.parameters():
+            parameter.data.add_(0.2 * torch.rand_like(parameter))
+        bank.add(task)
+    agree(bank, model, ["t0", "tuned", "t1", "norm", "tuned"])
+
+
 def test_places_are_used_again() -> None:
     model = built(6)
     bank = model.bank()
@@ -162,7 +174,7 @@ def test_layers_that_see_no_rows_are_refused(places: int) -> None:
     model = tfold.MultiTask(Table(places), tfold.LoRA(rank=1, init="normal")).eval()
     for name in "ab":
         model.add_task(name)
-    for run in (model, model.bank().outputs):
+    for run in (model, model.bank()):
         with pytest.raises(ValueError, match=f"layer 'table' got {places} rows for a mixed batch of 4"):
             run(torch.randn(4, 6), task=list("abba"))
     x, bank = torch.randn(4, 6), model.bank()
@@ -193,10 +205,10 @@ def test_moves_as_a_module_does() -> None:
     model = built()
     bank = model.bank()
     single = bank(x := torch.randn(2, 3, 8, 8), task=["t0", "t2"])
-    double = bank.double().outputs(x.double(), task=["t0", "t2"])
+    double = bank.double()(x.double(), task=["t0", "t2"])
     assert double[0].dtype == torch.float64
     torch.testing.assert_close([one.float() for one in double], single)
-    copied = copy.deepcopy(bank).outputs(x.double(), task=["t0", "t2"])
+    copied = copy.deepcopy(bank)(x.double(), task=["t0", "t2"])
     assert all(map(torch.equal, copied, double))
 
 
@@ -242,13 +254,16 @@ def test_tasks_of_another_backbone_are_refused() -> None:
     assert len(bank) == 3
 
 
-def test_standardised_layers_are_refused() -> None:
+def test_standardised_layers_run_task_by_task() -> None:
+    """Their forward makes another weight as it runs: no weight of each row can stand for it."""
     from timm.layers.std_conv import ScaledStdConv2d
 
-    model = tfold.MultiTask(nn.Sequential(nn.Conv2d(3, 4, 3), ScaledStdConv2d(4, 6, 1)), tfold.FTN(rank=1, norm=False))
-    model.add_task("a")
-    with pytest.raises(ValueError, match="not of ScaledStdConv2d, which makes another of it as it runs"):
-        model.bank()
+    torch.manual_seed(0)
+    method = tfold.FTN(rank=1, norm=False, init="normal")
+    model = tfold.MultiTask(nn.Sequential(nn.Conv2d(3, 4, 3), ScaledStdConv2d(4, 6, 1)), method).eval()
+    for n in range(3):
+        model.add_task(f"t{n}")
+    agree(model.bank(), model, ["t2", "t0", "t0", "t1"])
 
 
 class Operators(TorchDispatchMode):
@@ -315,7 +330,7 @@ def test_statistics_are_held_in_the_weight_where_that_says_the_same(norm: nn.Mod
         for tensor in [*task.parameters(), *(b for b in task.buffers() if b.is_floating_point())]:
             tensor.data.add_(3 * torch.rand_like(tensor))  # far from mean 0 and variance 1
     bank = model.eval().bank()
-    assert bank.numbers.shape[1] == held
+    assert bank.table.numbers.shape[1] == held
     agree(bank, model, ["t2", "t0", "t1", "t0"])
 
 
@@ -386,8 +401,8 @@ def test_what_a_bank_refuses() -> None:
         with pytest.raises(ValueError, match=text):
             bank.add(model["odd"])
         model.remove_task("odd")
-    model.add_task("tuned", head=2, method=tfold.FineTuning())
+    model.add_task("wide", head=2, method=tfold.LoRA(rank=1, layers="convolution"))
     with pytest.raises(ValueError, match="give tasks of this method a bank of their own"):
-        bank.add(model["tuned"])
+        bank.add(model["wide"])
     assert all(torch.equal(before[name], tensor) for name, tensor in bank.named_buffers())
     assert len(bank) == 3

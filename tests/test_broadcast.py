@@ -9,8 +9,9 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import taskfold as tfold
-from taskfold import MultiTask, _runner
+from taskfold import MultiTask
 from taskfold.methods import Method
+from taskfold.model import _runner
 
 
 def network() -> nn.Sequential:
@@ -127,7 +128,7 @@ def test_a_network_that_looks_at_its_numbers_runs_task_after_task() -> None:
     x = torch.randn(4, 3, 6, 6)
     with pytest.warns(UserWarning, match="Stubborn runs tasks one after another, since one pass cannot serve several"):
         every = model(x, task=["a", "b"], broadcast=True)
-    assert model["a"].sites["1"].own.tensors()["num_batches_tracked"] == 1  # the attempt left no trace
+    assert dict(model["a"].named_buffers())["sites.1.1:own.own.num_batches_tracked"] == 1  # the attempt left no trace
     for name, output in every.items():
         torch.testing.assert_close(output, model(x, task=name))
     model(x, task=["a", "b"], broadcast=True)  # known now: no warning
@@ -248,7 +249,7 @@ def test_common_statistics_move_once_per_batch() -> None:
     model = built(tfold.HardSharing()).train()
     x = torch.randn(5, 3, 6, 6)
     model(x, task=list("abc"), broadcast=True)
-    assert model.inventory["hard-sharing/1/rest"]["num_batches_tracked"] == 1
+    assert model.inventory["hard-sharing.0/1/rest"]["num_batches_tracked"] == 1
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import taskfold.bank
 import timm
 import torch
 from torch import Tensor, nn
 
 import taskfold as tfold
-from taskfold import MultiTask, _runner
-from taskfold.layers import STATISTICS, Traits, goes_by_rows, inventory_of, kinds_of, statistics_of
+from taskfold import MultiTask
+from taskfold.factors import STATISTICS
+from taskfold.layers import groups_of_inventory, inventory_of, statistics_of
 from taskfold.methods import names
+from taskfold.model import _bank, _runner
 
 from .cases import ATTENTION, CASES, EVERY, NETWORKS, Case
 
@@ -39,7 +40,7 @@ def built(case: Case, network: str, *tasks: str) -> MultiTask:
 def stir(model: MultiTask, name: str) -> None:
     """Move a task away from its start, running statistics and the inventory too."""
     with torch.no_grad():
-        kinds, statistics = kinds_of(model[name]), dict(model[name].named_buffers())
+        kinds, statistics = groups_of_inventory(model[name]), dict(model[name].named_buffers())
         for key, shared in inventory_of(model[name]).items():
             if kinds[key] == STATISTICS:
                 statistics[key] = shared
@@ -207,30 +208,16 @@ def test_several_tasks_at_once_are_the_tasks_one_by_one(
                 torch.testing.assert_close(made[key], tensor, rtol=1e-4, atol=1e-5)
 
 
-def _no_bank(model: MultiTask) -> str | None:
-    """Why a bank does not hold these tasks: they do something at a module of another kind."""
-    kinds = (nn.Conv2d, nn.Linear)
-    for path in model["a"].sites:
-        module = model.backbone.get_submodule(path)
-        if not (goes_by_rows(module, Traits.of(module).scale) or isinstance(module, kinds)):
-            with pytest.raises(ValueError, match=f"not of {type(module).__name__}"):
-                model.bank()
-            return f"refused: {type(module).__name__}"
-    return None
-
-
 @everywhere
 def test_a_bank_is_the_tasks_one_by_one(case: Case, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = built(case, network, "a", "b")
-    if refused := _no_bank(model):
-        pytest.skip(refused)
     bank = model.bank()
     x, rows = images(), ["b", "a", "a", "b"]
     with torch.no_grad():
         for n, found in enumerate(bank(x, task=rows)):
             torch.testing.assert_close(found, model(x, task=rows[n])[n], rtol=1e-4, atol=1e-4)
         for one_pass in (True, False):  # that parts; of all rows for each task
-            for place in (_runner, taskfold.bank):
+            for place in (_runner, _bank):
                 monkeypatch.setattr(place, "worth_sharing", lambda *_, so=one_pass: so)
             for name, found in bank(x, task=["b", "a"], broadcast=True).items():
                 torch.testing.assert_close(found, model(x, task=name), rtol=1e-4, atol=1e-4)

@@ -99,7 +99,7 @@ def test_foreign_safetensors(tmp_path: Path) -> None:
 
 def test_newer_format(path: Path) -> None:
     with_header(path, format_version=99)
-    refused(path, "has format 99, this version of taskfold reads up to 2; upgrade")
+    refused(path, "has format 99, this version of taskfold reads up to 3; upgrade")
 
 
 def with_header(path: Path, **changes: object) -> None:

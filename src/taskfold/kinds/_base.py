@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
 from ._geometry import Geometry
-from ._rows import Rows, by_entry
+from ._rows import Groups, Rows, by_entry
 from ._stand_in import stand_in
 from ._thin import plus, plus_
 
@@ -46,6 +47,8 @@ class LayerKind(ABC):
 
     def at(self, module: nn.Module) -> Self:
         """The same for a twin of the module; what was found out by trying the `source` holds for it."""
+        for name in ("linear", "scale", "absorbs"):  # now: a compiler must not meet the trial
+            getattr(self, name, None)
         twin = copy.copy(self)
         twin.module = module
         return twin
@@ -146,7 +149,7 @@ class WeightKind(LayerKind):
     def modes(self) -> Modes:
         """The weight as factorisations see it."""
 
-    @property
+    @cached_property
     def linear(self) -> bool:
         """Whether the layer's forward is linear in its weight, and plain enough for an update to run beside it."""
         return True
@@ -193,6 +196,11 @@ class WeightKind(LayerKind):
     def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
         """The same where each row has factors of its own, `[T, …]` by entry."""
 
+    def beside_groups(self, factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
+        """Each entry's factors on its own rows: no factor is ever copied for a row."""
+        parts = zip(factors.picked(groups.entries).unbind(), groups.split(x), groups.split(y), strict=True)
+        return groups.unsorted(torch.cat([self.beside(*part) for part in parts]))
+
     # A weight for each row
 
     def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
@@ -201,7 +209,7 @@ class WeightKind(LayerKind):
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
         weight, bias = tensors.get("weight"), tensors.get("bias")
         # One grouped convolution for all rows is faster than one for each entry.
-        if weight is not None and self.modes.groups == 1 and (groups := rows.known) and groups.pays:
+        if weight is not None and self.modes.groups == 1 and rows.paying:
             return self.by_entry(args, kwargs, tensors, rows, training, layer)
         if weight is None:
             y = self.run(args, kwargs, {"bias": None} if bias is not None else NONE)  # type: ignore[dict-item]
@@ -219,7 +227,8 @@ class WeightKind(LayerKind):
     def _channels(self, vector: Tensor, y: Tensor) -> Tensor:
         """`[n, C]` in the place of channels."""
         ones = [1] * (y.dim() - 2)
-        return vector.reshape(len(vector), *ones, -1) if self.last else vector.reshape(len(vector), -1, *ones)
+        rows = vector.shape[0]
+        return vector.reshape(rows, *ones, -1) if self.last else vector.reshape(rows, -1, *ones)
 
 
 def may_write() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -34,6 +35,9 @@ class BatchNorm(LayerKind):
         return isinstance(module, _BatchNorm)
 
     def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
+        if SCALE in tensors:
+            tensors = {"weight": tensors[SCALE], "bias": tensors[SHIFT]} | _standard(tensors[SCALE])
+            training = False
         return super().run(args, kwargs, tensors, training and MEAN in tensors)
 
     def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
@@ -67,7 +71,7 @@ class BatchNorm(LayerKind):
             return dict(tensors)
         return _absorbed(self.module, self.tensors() | dict(tensors))
 
-    @property
+    @cached_property
     def absorbs(self) -> bool:
         """Whether its statistics can go into its weight and bias; one with a forward of its own is tried."""
         return bool(once(self.source, "absorbs", lambda: _absorbs(self.module)))

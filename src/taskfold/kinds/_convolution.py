@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from math import prod
 
 import torch
@@ -34,7 +35,7 @@ class Convolution(WeightKind):
         out, inp, *kernel = self.seen(self.weight).shape
         return Modes((out,), (inp,), tuple(kernel), self.module.groups)  # type: ignore[arg-type]
 
-    @property
+    @cached_property
     def linear(self) -> bool:
         return plain_class(self.module) is not None or tried(self)
 
@@ -54,7 +55,7 @@ class Convolution(WeightKind):
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         if walk := self.geometry:
             return walk.run(x, weight, groups=groups)
-        out, inp = len(weight), weight.shape[1] * groups
+        out, inp = weight.shape[0], weight.shape[1] * groups
         twin = stand_in(self.module, {"weight": weight, "bias": None}, groups=groups, in_channels=inp, out_channels=out)
         return twin.forward(x)
 
@@ -80,10 +81,8 @@ class Convolution(WeightKind):
     # Rows
 
     def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
-        if (groups := rows.known) and groups.pays:
-            parts = zip(factors.picked(groups.entries).unbind(), groups.split(x), strict=True)
-            delta = torch.cat([thin(one.up, self.reduced(part, one)) for one, part in parts])
-            return y + groups.unsorted(delta.to(y.dtype))
+        if groups := rows.paying:
+            return self.beside_groups(factors, groups, x, y)
         up, down, spatial = rows.of_each(factors.up), rows.of_each(factors.down), factors.spatial
         z = self._reduced_rows(down, None if spatial is None else rows.of_each(spatial), x)
         return baddbmm(y.flatten(2), up, z.flatten(2)).reshape(y.shape)
@@ -135,7 +134,7 @@ class TransposedConvolution(Convolution):
     def fits(cls, module: nn.Module) -> bool:
         return isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
 
-    @property
+    @cached_property
     def linear(self) -> bool:
         return _PLAIN.get(type(self.module).forward) is not None or tried(self)
 
@@ -149,7 +148,7 @@ class TransposedConvolution(Convolution):
         own, module = _turned(weight, groups, weight.dim() - 2), self.module
         if run := _PLAIN.get(type(module).forward):
             return run(x, own, None, module.stride, module.padding, module.output_padding, groups, module.dilation)
-        out, inp = len(weight), weight.shape[1] * groups
+        out, inp = weight.shape[0], weight.shape[1] * groups
         twin = stand_in(module, {"weight": own, "bias": None}, groups=groups, in_channels=inp, out_channels=out)
         return twin.forward(x)
 

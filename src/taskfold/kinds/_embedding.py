@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class Embedding(WeightKind):
         words, size = self.weight.shape
         return Modes((size,), (words,))
 
-    @property
+    @cached_property
     def linear(self) -> bool:
         return type(self.module).forward is nn.Embedding.forward or tried(self)
 
@@ -57,7 +58,7 @@ class Embedding(WeightKind):
     def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
         z = self._looked_up(factors.down, rows, x)
         up = rows.gather(factors.up).mT
-        z = z.reshape(len(up), -1, z.shape[-1])
+        z = z.reshape(up.shape[0], -1, z.shape[-1])
         return self._padded(x, baddbmm(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape))
 
     def _padded(self, x: Tensor, y: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ class Embedding(WeightKind):
         return y if padding is None or not y.requires_grad else torch.where((x == padding)[..., None], y.detach(), y)
 
     def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
-        return self._padded(x, self._looked_up(weights, Rows.side_by_side(len(weights), each), x))
+        return self._padded(x, self._looked_up(weights, Rows(x.shape[0], None, each), x))
 
     def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
         return type(self.module).forward is nn.Embedding.forward and super().goes_by_rows(names, training)

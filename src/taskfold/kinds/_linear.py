@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,7 @@ class Linear(WeightKind):
         """Whether it runs the forward that its kind is known by."""
         return type(module).forward is nn.Linear.forward
 
-    @property
+    @cached_property
     def linear(self) -> bool:
         return self.plainly(self.module) or tried(self)
 
@@ -51,27 +52,22 @@ class Linear(WeightKind):
     # Rows
 
     def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
-        if (groups := rows.known) and groups.pays:
-            mine = Bottleneck(factors.up, factors.down).picked(groups.entries)
-            return self._equal_groups(mine, groups, x, y) if groups.alike else self._groups(mine, groups, x, y)
+        if groups := rows.paying:
+            beside = self._equal_groups if groups.alike else self.beside_groups
+            return beside(factors, groups, x, y)
         down, up = rows.gather(factors.down), rows.gather(factors.up)
-        return _add(y, torch.bmm(self._flat(x, len(down)), down.mT), up.mT)
+        return _add(y, torch.bmm(self._flat(x, down.shape[0]), down.mT), up.mT)
 
     def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
-        made = torch.bmm(self._flat(x, len(weights)), weights.mT)
+        made = torch.bmm(self._flat(x, weights.shape[0]), weights.mT)
         return made.reshape(*x.shape[:-1], -1)
 
     def _flat(self, x: Tensor, blocks: int) -> Tensor:
         return x.reshape(blocks, -1, x.shape[-1])
 
-    def _groups(self, factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
-        """Each entry's factors on its own rows: no factor is ever copied for a row."""
-        parts = zip(factors.unbind(), groups.split(x), strict=True)
-        delta = torch.cat([F.linear(self.walk(part, one.down), one.up) for one, part in parts])
-        return y + groups.unsorted(delta.to(y.dtype))
-
     def _equal_groups(self, factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
         """Entries with equally many rows: one batched product for all of them."""
+        factors = factors.picked(groups.entries)
         z = torch.bmm(groups.sorted(x).reshape(len(groups.sizes), -1, x.shape[-1]), factors.down.mT)
         if groups.back is None:
             return _add(y, z, factors.up.mT)

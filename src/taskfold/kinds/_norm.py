@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ class Norm(LayerKind):
     def fits(cls, module: nn.Module) -> bool:
         return is_norm(module)
 
-    @property
+    @cached_property
     def scale(self) -> Scale | None:
         """How it uses its weight and bias; None: otherwise than as a scale of one axis."""
         return once(self.source, "scale", lambda: scale_of(self.module))  # type: ignore[return-value]

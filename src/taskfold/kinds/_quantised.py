@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Quantised(Linear):
     def dtype(self) -> torch.dtype:
         return getattr(self.module, "compute_dtype", None) or torch.get_default_dtype()
 
-    @property
+    @cached_property
     def linear(self) -> bool:
         return True
 

@@ -84,12 +84,14 @@ class Rows:
         index: `[size / each]` the entry of each block of rows; None: block n has entry n.
         each: consecutive rows of a block.
         places: the same as numbers, where the caller knows them; None: only the device does.
+        gathers: each row runs the same steps whatever the others are: rows of one entry are not brought together.
     """
 
     size: int
     index: Tensor | None
     each: int = 1
     places: tuple[int, ...] | None = None
+    gathers: bool = False
     _scaled: dict[int, Rows] = field(default_factory=dict, repr=False, compare=False)
     _groups: list[Groups] = field(default_factory=list, repr=False, compare=False)
 
@@ -130,6 +132,12 @@ class Rows:
         if found is None and self.places is not None:
             found = self._grouped(self.places)
         return found
+
+    @property
+    def paying(self) -> Groups | None:
+        """The groups, if to bring their rows together is faster than to gather tensors for each row."""
+        groups = None if self.gathers else self.known
+        return groups if groups is not None and groups.pays else None
 
     def groups(self, layer: str) -> Groups:
         """The groups; asks the device once for a pass, if the caller does not know them.

@@ -36,6 +36,8 @@ def stand_in(module: M, state: Mapping[str, Tensor | None], **attributes: object
     children: dict[str, dict[str, Tensor | None]] = {}
     for name, tensor in state.items():
         child, _, rest = name.partition(".")
+        if not rest and name not in module._parameters and name not in module._buffers:
+            raise ValueError(f"{type(module).__name__} has no tensor {name!r} that another could take the place of")
         if rest:
             children.setdefault(child, {})[rest] = tensor
         else:

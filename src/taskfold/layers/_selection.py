@@ -109,7 +109,7 @@ class Selection:
         Raises:
             ValueError: the layer's first axis is not a multiple of the batch.
         """
-        rows, size = self.rows, len(first)
+        rows, size = self.rows, first.shape[0]
         assert rows is not None
         if size == rows.size and layer not in self.sizes:
             return rows

@@ -49,7 +49,7 @@ class Site:
         if now.rows is not None:
             return self._by_rows(now, now.rows_at(_first(args, kwargs), self.path), args, kwargs)
         if now.training and now.answers.draws(self, now):
-            return self._by_rows(now, Rows.side_by_side(1, len(_first(args, kwargs))), args, kwargs)
+            return self._by_rows(now, Rows.side_by_side(1, _first(args, kwargs).shape[0]), args, kwargs)
         return self._one(now, now.answers.stack(self, now), args, kwargs)
 
     def _layer(self, now: Selection) -> Layer:
@@ -98,7 +98,7 @@ class Site:
     def _of_all(self, now: Selection, tasks: int, every: Arguments, single: Arguments | None) -> Any:
         """Rows of all tasks; `single`: the same rows once, where tasks do not differ yet."""
         args, kwargs = every
-        with selecting(alone := now.of_all(len(_first(args, kwargs)) // tasks)):
+        with selecting(alone := now.of_all(_first(args, kwargs).shape[0] // tasks)):
             assert alone.rows is not None
             if single is None or not now.answers.stands_beside(self) or (now.training and now.answers.draws(self, now)):
                 return self._by_rows(alone, alone.rows, args, kwargs)

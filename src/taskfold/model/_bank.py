@@ -195,7 +195,7 @@ class Bank(nn.Module):
         if not torch.compiler.is_compiling():
             batched(inputs, kwargs, len(index))
             places = places or index.__dict__.get("places")
-        rows = Rows(len(index), index, places=places)
+        rows = Rows(index.shape[0], index, places=places, gathers=True)
         return self._said(table, self._runner.run(_selection(table, rows), inputs, kwargs), index)
 
     def _broadcast(self, table: Table, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
@@ -243,7 +243,7 @@ class Bank(nn.Module):
         batched(args, kwargs, len(index))
         # Gathered once for the whole text, and not for each of its words.
         columns = table.columns(table.numbers.index_select(0, index))
-        rows = Rows(len(index), None, places=tuple(range(len(index))))
+        rows = Rows(len(index), None, places=tuple(range(len(index))), gathers=True)
         selection = Selection(OfTable(columns, len(index)), rows, False)
         return self._runner.run(selection, args, kwargs, "generate")
 
@@ -268,7 +268,7 @@ class Bank(nn.Module):
         if not table.heads.used:
             return output
         features = self.features(output)
-        return table.heads(features, index.expand(len(features)) if shared else index)
+        return table.heads(features, index.expand(features.shape[0]) if shared else index)
 
     def _read(self, task: Task, name: str) -> dict[str, Stack]:
         """What a task has at each layer, in evaluation, as rows hold it."""

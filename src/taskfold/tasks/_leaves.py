@@ -43,6 +43,10 @@ class Leaves(nn.Module):
         """All tensors, by name with slashes."""
         return {**self._parameters, **self._buffers}.items()
 
+    def values(self) -> list[Tensor]:
+        """All tensors."""
+        return [tensor for _, tensor in self.items()]
+
     def __getitem__(self, name: str) -> nn.Parameter:
         tensor = self._parameters.get(name)
         return self._buffers[name] if tensor is None else tensor  # type: ignore[return-value]
