@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from ..factors import STATISTICS
 from ..routing import LOGITS
 from ..tasks import Contents, TaskFileError, digest, read, read_header
 
-KINDS = ("factors", "routing", "norm", "running statistics", "head", "shared")
+ALWAYS = ("factors", "routing", "norm", "running statistics", "head", "shared")
+"""Groups that every card counts, before those that a method brings."""
 
 
 def card(path: Path, tensors: bool = False) -> dict[str, Any]:
@@ -32,15 +32,15 @@ def card(path: Path, tensors: bool = False) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     kind = _kind_of_file(path) or "task"  # if it is neither, that is said when it is read
     contents = read(path, kind)
-    kinds = {name: "shared" if kind == "inventory" else kind_of(name, contents.tensors) for name in contents.tensors}
+    kinds = {name: "shared" if kind == "inventory" else _group_of(name, contents) for name in contents.tensors}
     found: dict[str, Any] = {
         "kind": kind,
         "file": str(path),
         "format_version": contents.header["format_version"],
         **(_inventory(path, contents) if kind == "inventory" else _task(contents)),
         "backbone": contents.header["backbone"],
-        "parameters": dict.fromkeys(KINDS, 0),
-        "bytes": dict.fromkeys(KINDS, 0),
+        "parameters": dict.fromkeys([*ALWAYS, *kinds.values()], 0),
+        "bytes": dict.fromkeys([*ALWAYS, *kinds.values()], 0),
         "file_bytes": path.stat().st_size,
     }
     for name, tensor in contents.tensors.items():
@@ -54,21 +54,12 @@ def card(path: Path, tensors: bool = False) -> dict[str, Any]:
     return found
 
 
-def kind_of(name: str, tensors: Mapping[str, Tensor]) -> str:
-    """What a tensor counts as, by its name: see `Task.groups`."""
+def _group_of(name: str, contents: Contents) -> str:
+    """What a tensor counts as: what the file says of the task's own, the head's otherwise."""
     if name.startswith("inventory:"):
         return "shared"
-    if not name.startswith("sites."):
-        return "head"
-    leaf = name.rpartition(".")[2]
-    if ".updates." in name:
-        return "routing" if leaf == LOGITS else "factors"
-    if leaf.startswith("running_") or leaf == "num_batches_tracked":
-        return "running statistics"
-    # Normalisation holds vectors only; what is copied beside a matrix is a layer fine-tuned as a whole.
-    site = name.partition(".own.")[0]
-    whole = any(tensor.dim() > 1 for other, tensor in tensors.items() if other.startswith(f"{site}.own."))
-    return "factors" if whole else "norm"
+    group = contents.header["groups"].get(name, "head")
+    return "running statistics" if group == STATISTICS.name else group
 
 
 def _kind_of_file(path: Path) -> str | None:

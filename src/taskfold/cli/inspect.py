@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config._kinds import words_of
-from ._cards import KINDS, card
+from ._cards import card
 from ._output import emit, fail, say, show
 
 _LABELS = 12
@@ -46,7 +46,7 @@ def _table(found: Mapping[str, Any]) -> Group:
     for key, value in facts.items():
         card.add_row(Text(key, style="bold"), Text(value or "–"))
     sizes = Table("", "numbers", "bytes", box=box.SIMPLE)
-    for kind in KINDS:
+    for kind in found["parameters"]:
         if found["parameters"][kind]:
             sizes.add_row(kind, f"{found['parameters'][kind]:,}", f"{found['bytes'][kind]:,}")
     for column in sizes.columns[1:]:

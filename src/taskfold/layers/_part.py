@@ -152,9 +152,11 @@ def statistics_of(task: Task) -> dict[str, nn.Parameter]:
 def own_groups(task: Task) -> dict[str, Group]:
     """What each of the task's own tensors counts as, by its name in `task.state_dict()`; the head's are left out."""
     return {
-        f"sites.{path}.{name}.own.{leaf}": group
-        for (path, name), part in parts_of(task)
-        for leaf, _, group in part.leaves()
+        f"{path}.{name}": group
+        for path, module in task.named_modules()
+        if isinstance(module, Leaves)
+        for name, group in module.groups.items()
+        if name in module
     }
 
 

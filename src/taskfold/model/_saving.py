@@ -29,7 +29,7 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
         "transfer": task.transfer,
         "begun": begun(task),
         "inventory": {"fingerprint": digest(dict(shared)), "standalone": standalone} if shared else None,
-        "groups": {name: group.name for name, group in own_groups(task).items()},
+        "groups": {name: group.name for name, group in sorted(own_groups(task).items())},
         "backbone": _backbone(backbone),
     }
     tensors = _own(task)
