@@ -44,6 +44,7 @@ class Runner:
         self.paths: frozenset[str] = frozenset()
         self.training = True
         self.execution: Execution = "auto"
+        self.progress = 1.0
         self.forget()
 
     def adapt(self, paths: Collection[str]) -> None:

@@ -77,6 +77,23 @@ class MultiTask(TaskCollection):
         check_execution(execution)
         self._runner.execution = execution
 
+    @property
+    def progress(self) -> float:
+        """How far the training is, from 0 to 1; 1 outside of training, and whenever a task is evaluated.
+
+        Training sets it before every step, for temperatures and warm-ups inside a forward pass.
+
+        Raises:
+            ValueError: it is set to a number outside that range.
+        """
+        return self._runner.progress
+
+    @progress.setter
+    def progress(self, progress: float) -> None:
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress must be from 0 to 1, found {progress}")
+        self._runner.progress = progress
+
     # Running
 
     def forward(self, *args: Any, task: str | Sequence[str], broadcast: bool = False, **kwargs: Any) -> Any:

@@ -73,7 +73,9 @@ def test_joint_training_is_what_one_process_does(balance: str | None, folder: Pa
     """Up to rounding: nothing here depends on which rows a process sees."""
     files = [folder / f"joint-{balance}-{rank}.safetensors" for rank in (0, 1)]
     assert files[0].read_bytes() == files[1].read_bytes()
-    settings = joint.QUICK.model_copy(update={"batch_size": 4, "factors": DECAY, "head": DECAY, "select_by": "loss"})
+    settings = joint.QUICK.model_copy(
+        update={"batch_size": 4, "optimizers": {"factors": DECAY, "head": DECAY}, "select_by": "loss"}
+    )
     model = joint.team()
     result = train_together(model, joint.sets(), settings.model_copy(update={"balance": balance}))
     found = json.loads((folder / f"joint-{balance}-0.json").read_text())
@@ -104,8 +106,8 @@ def test_samples_that_serve_all_tasks_train_as_in_one_process(name: str, folder:
     files = [folder / f"same-{name}-{rank}.safetensors" for rank in (0, 1)]
     assert files[0].read_bytes() == files[1].read_bytes()
     found = [json.loads((folder / f"same-{name}-{rank}.json").read_text()) for rank in (0, 1)]
-    kinds = {"factors": DECAY, "head": DECAY, "routing": DECAY}
-    settings = joint.QUICK.model_copy(update={"batch_size": 4, "select_by": "loss", **kinds, **SAME_IMAGES[name]})
+    changes = {"optimizers": dict.fromkeys(("factors", "head", "routing"), DECAY), **SAME_IMAGES[name]}
+    settings = joint.QUICK.model_copy(update={"batch_size": 4, "select_by": "loss", **changes})
     model = joint.team(POLY)
     own = {"objective": images.losses, "collate": images.collate}
     result = train_together(model, images.images(32), settings, **own)

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from safetensors.torch import save_file
 
 from taskfold import Poly
+from taskfold.methods import Phase, Turn
 from taskfold.train import OptimizerSettings, train_task, train_together
 
 from . import images, joint
@@ -22,7 +23,9 @@ DECAY = OptimizerSettings(optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=0
 
 def together(folder: Path, rank: int) -> None:
     """Steps of two samples for each process, so that most steps lack a task in one process or in both."""
-    settings = joint.QUICK.model_copy(update={"batch_size": 4, "factors": DECAY, "head": DECAY, "select_by": "loss"})
+    settings = joint.QUICK.model_copy(
+        update={"batch_size": 4, "optimizers": {"factors": DECAY, "head": DECAY}, "select_by": "loss"}
+    )
     for balance in (None, "upgrad"):
         model, watching = joint.team(seed=rank), joint.Watching()
         with_balance = settings.model_copy(update={"balance": balance})
@@ -34,17 +37,21 @@ def together(folder: Path, rank: int) -> None:
 
 
 POLY = Poly(rank=2, skills=3)
+ROUTING = Turn(("routing",), own_loss=True)
+ITERATIVE = (Phase(turns=(ROUTING,), epochs=1), Phase(turns=(ROUTING, Turn())))
 SAME_IMAGES = {
-    "uncertainty": {"weighting": "uncertainty", "uncertainty": DECAY, "alternate": ("routing",), "alone_epochs": 1},
+    "uncertainty": {"weighting": "uncertainty", "uncertainty": DECAY, "phases": ITERATIVE},
     "balance": {"balance": "upgrad"},
 }
 
 
 def same_images(folder: Path, rank: int) -> None:
     """Samples that serve all tasks, with few targets: most steps lack one in a process or in both."""
-    kinds = {"factors": DECAY, "head": DECAY, "routing": DECAY}
+    optimizers = {"factors": DECAY, "head": DECAY, "routing": DECAY}
     for name, changes in SAME_IMAGES.items():
-        settings = joint.QUICK.model_copy(update={"batch_size": 4, "select_by": "loss", **kinds, **changes})
+        settings = joint.QUICK.model_copy(
+            update={"batch_size": 4, "select_by": "loss", "optimizers": optimizers, **changes}
+        )
         model, watched = joint.team(POLY, seed=rank), images.Watched()
         own = {"objective": watched, "collate": images.collate}
         result = train_together(model, images.images(32), settings, folder=folder / f"same-{name}", **own)

@@ -1,6 +1,6 @@
 """The named compositions. A new method is one file here and one line below."""
 
-from ._base import Method, build, names
+from ._base import Method, build, method_of, names
 from ._fine_tuning import FineTuning
 from ._ftn import FTN
 from ._ftn_attention import FTNOutput, FTNQueryValue
@@ -8,6 +8,7 @@ from ._hard_sharing import HardSharing
 from ._head_only import HeadNorm, HeadOnly
 from ._lora import LoRA, TLoRA
 from ._over_parameterised import ExpandNet, OverParameterised, RepVGG
+from ._phases import Phase, Turn, check_phases, lengths
 from ._poly import MHR, Poly
 from ._tensor_poly import TensorPolyI, TensorPolyII
 
@@ -24,11 +25,16 @@ __all__ = [
     "LoRA",
     "Method",
     "OverParameterised",
+    "Phase",
     "Poly",
     "RepVGG",
     "TLoRA",
     "TensorPolyI",
     "TensorPolyII",
+    "Turn",
     "build",
+    "check_phases",
+    "lengths",
+    "method_of",
     "names",
 ]

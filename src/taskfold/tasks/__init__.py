@@ -5,7 +5,7 @@ from ._file import FORMAT_VERSION, Contents, TaskFileError, read, read_header, w
 from ._fingerprint import digest, fingerprint
 from ._head import build_head
 from ._named import Named
-from ._task import Info, Task, check_name
+from ._task import Info, Task, check_name, default_rate
 
 __all__ = [
     "FORMAT_VERSION",
@@ -17,6 +17,7 @@ __all__ = [
     "TaskFileError",
     "build_head",
     "check_name",
+    "default_rate",
     "digest",
     "feature_width",
     "fingerprint",

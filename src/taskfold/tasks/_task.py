@@ -7,6 +7,14 @@ from torch import Tensor, nn
 
 from ._named import Named
 
+_RATES = {"factors": 1e-2, "routing": 0.1, "diagonal": 1e-2, "norm": 5e-3, "head": 5e-3}
+_OTHER_RATE = 1e-2
+
+
+def default_rate(group: str) -> float:
+    """The learning rate that a group of parameters has with Adam where nobody says otherwise."""
+    return _RATES.get(group, _OTHER_RATE)
+
 
 def check_name(name: object) -> str:
     """A task's name: text of 1 to 100 printable characters without dots or slashes.
@@ -84,6 +92,10 @@ class Task(nn.Module):
                 seen.add(id(parameter))
                 groups.setdefault(kind, []).append(parameter)
         return groups
+
+    def rates(self) -> dict[str, float]:
+        """The default learning rate, for Adam, of each group that the task has parameters of."""
+        return {group: default_rate(group) for group, parameters in self.groups().items() if parameters}
 
     def counts(self) -> dict[str, int]:
         """How many numbers of each kind the task holds; running statistics not counted."""
