@@ -75,7 +75,7 @@ def test_a_run_of_other_settings_or_data_is_refused_and_kept(trained: Path, tmp_
 def test_an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bits(
     trained: Path, tmp_path: Path, run: Run
 ) -> None:
-    train = {"epochs": 20, "batch_size": 8, "factors": {"lr": 0.02}, "head": {"lr": 0.05}}
+    train = {"epochs": 20, "batch_size": 8, "optimizers": {"factors": {"lr": 0.02}, "head": {"lr": 0.05}}}
     config = project.write(tmp_path, train={**train, "checkpoint_every": 0.1, "log_every": 1})
     log = tmp_path / "runs" / "train" / "warm" / "log.jsonl"
     line = [sys.executable, "-m", "taskfold.cli", "train", str(config)]

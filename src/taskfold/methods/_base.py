@@ -79,7 +79,8 @@ class Method(ABC):
             task: one that this method made.
             batches: the task's training batches in a fixed order, without augmentation where the training was given
                 plain data. They begin anew each time that they are iterated over.
-            score: batch → `[n]`, the losses of the task's n samples in it, with gradients, in evaluation mode.
+            score: batch → `[n]`, the losses of those n ≥ 0 samples that have a target for the task, with gradients, in
+                evaluation mode.
         """
 
     def with_settings(self, **settings: Any) -> Self:

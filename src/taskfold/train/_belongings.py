@@ -90,7 +90,8 @@ class Belongings:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Bring a snapshot back, into the same tensors."""
         for name, tensor in self.live().items():
-            tensor.copy_(state[name])
+            if name in state:  # or somebody has registered it since, and the training ends with an error
+                tensor.copy_(state[name])
 
     @contextmanager
     def holding(self) -> Iterator[None]:

@@ -45,10 +45,13 @@ class Batches:
             yield owners, send_to_device(inputs, self.job.device, non_blocking=True)
 
     def score(self, batch: Any) -> Tensor:
-        """`[n]`, with gradients, of those samples that have a target for the task."""
+        """`[n]`, with gradients, of those samples that have a target for the task; of none, `[0]` with zeros."""
         owners, inputs = batch
         with torch.enable_grad(), self.job.accelerator.autocast():
-            return self.job.objective.losses(self.job.model, inputs, owners, [self.number]).values
+            values = self.job.objective.losses(self.job.model, inputs, owners, [self.number]).values
+            if len(values):
+                return values
+            return torch.stack([0.0 * leaf.sum() for leaf in self.job.moves.parameters]).sum().expand(0)
 
 
 class Preparation:
