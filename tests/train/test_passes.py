@@ -285,6 +285,12 @@ def test_a_task_that_no_phase_trains_is_refused() -> None:
         train_together(model, both, JointSettings(phases=(Phase(("head", "routing")),)))
 
 
+def test_an_optimiser_of_a_group_that_no_phase_trains_is_refused() -> None:
+    changes = {"optimizers": {"factors": SGD}, "phases": (Phase(("head",)),)}
+    with pytest.raises(ValueError, match="optimizers lists 'factors', and no phase trains parameters of that group"):
+        train_together(team(PRIVATE), sets(), QUICK.model_copy(update=changes))
+
+
 def test_patience_ends_no_training_before_its_last_phase() -> None:
     still = {"head": OptimizerSettings(lr=1e-30)}
     changes = {"epochs": 9, "patience": 2, "optimizers": still, "phases": [{"groups": ["head"], "epochs": 4}, {}]}

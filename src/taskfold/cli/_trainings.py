@@ -19,7 +19,7 @@ from ._ready import Ready, Shown, Tested
 from ._same_data import claim
 from ._story import Story, points
 
-R = TypeVar("R", bound=Result)
+R = TypeVar("R")
 
 
 def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> Story | None:

@@ -133,9 +133,14 @@ def method_of(task: Task) -> Method:
     """The method that made a task, with its settings.
 
     Raises:
-        ValueError: no such method or setting.
+        ValueError: no such method or setting: its class has not been imported, or is another by now.
     """
-    return build(task.method["name"], task.method["settings"])
+    try:
+        return build(task.method["name"], task.method["settings"])
+    except ValueError as error:
+        raise ValueError(
+            f"the method that made task {task.name!r} cannot be built: {error}; import the module that defines it"
+        ) from None
 
 
 def _by_name() -> dict[str, type[Method]]:

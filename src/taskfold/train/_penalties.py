@@ -20,7 +20,7 @@ class Penalties:
     """
 
     def __init__(self, job: Job) -> None:
-        self.job = job
+        self.job, self.nothing = job, torch.zeros(len(job.names), 2, device=job.device)
         self.numbers = [n for n, name in enumerate(job.names) if type(job.methods[name]).penalty is not Method.penalty]
 
     def of(self, tasks: Collection[int], progress: float) -> dict[int, Tensor]:
@@ -53,10 +53,11 @@ class Penalties:
 
     def report(self, penalties: dict[int, Tensor]) -> Tensor:
         """`[T, 2]`: the penalty of each task and 1, or zeros where it has none; of the first process alone."""
-        rows = torch.zeros(len(self.job.names), 2, device=self.job.device)
-        if self.job.accelerator.is_main_process:
-            for number, penalty in penalties.items():
-                rows[number, 0], rows[number, 1] = penalty.detach(), 1.0
+        if not penalties or not self.job.accelerator.is_main_process:
+            return self.nothing
+        rows = self.nothing.clone()
+        for number, penalty in penalties.items():
+            rows[number, 0], rows[number, 1] = penalty.detach(), 1.0
         return rows
 
     def _present(self, tasks: Collection[int]) -> frozenset[int]:

@@ -63,6 +63,11 @@ def regimes(
             f"task {list(moves.tasks)[min(forgotten)]!r}: no phase trains any of its parameters; name one of their "
             "groups in a phase, or leave the task out"
         )
+    if unmoved := settings.optimizers.keys() - bound.trained:
+        raise ValueError(
+            f"optimizers lists {min(unmoved)!r}, and no phase trains parameters of that group; leave it out, or name "
+            "the group in a phase"
+        )
     weighted = [turn for phase in phases for turn in phase.passes if not turn.own_loss]
     if not weighted and (joint.balance is not None or joint.weighting != "fixed" or joint.task_weights):
         raise ValueError(
@@ -83,6 +88,7 @@ class _Binding:
     def __init__(self, settings: JointSettings, moves: Belongings, accelerator: Accelerator, single: bool) -> None:
         self.settings, self.moves, self.accelerator, self.single = settings, moves, accelerator, single
         self.weights = _weights(settings, list(moves.tasks))
+        self.trained: set[str] = set()
         self.known: dict[tuple[frozenset[str], bool, str], Regime] = {}
 
     def regime(self, turn: Turn, turns: Sequence[Turn]) -> Regime:
@@ -96,6 +102,7 @@ class _Binding:
                 f"phases leave nothing for the turn {REST!r}: there is nothing but {_listed(moves)}; leave it out, or "
                 "name fewer groups"
             )
+        self.trained |= groups
         name = "+".join(turn.groups) or (REST if named else "" if self.single else ALL)
         key = groups, turn.own_loss, name
         if key not in self.known:
