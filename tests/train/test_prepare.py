@@ -138,3 +138,39 @@ def test_an_interrupted_prepare_leaves_the_task_as_it_was() -> None:
     assert everything(model) == before
     assert (model.training, model.progress) == (False, 1.0)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@dataclass(frozen=True)
+class Shifting(LoRA):
+    """A pass of selection that writes into buffers, and looks at nothing."""
+
+    name: ClassVar[str] = "toy-shifting"
+
+    def prepare(self, task: Task, batches: Iterable[Any], score: Callable[[Any], Tensor]) -> None:
+        for buffer in task.buffers():
+            if buffer.is_floating_point():
+                buffer.add_(3.0)
+
+
+def test_what_prepare_writes_into_buffers_is_part_of_the_state(tmp_path: Path) -> None:
+    method, settings = Shifting(rank=2, norm=True), Settings(epochs=1, batch_size=5, reestimate_norm=False, log_every=1)
+    data = points("a", 20), points("a", 7)
+    whole, other = team(method, norm=True), team(method, norm=True, seed=3)
+    train_task(whole, "a", *data, settings)
+
+    def interrupted(model: MultiTask, batch: Any, tasks: Sequence[str]) -> Tensor:
+        if model.training:
+            raise KeyboardInterrupt
+        return classification().loss(model, batch, tasks)
+
+    by_loss = settings.model_copy(update={"select_by": "loss"})
+    with pytest.raises(KeyboardInterrupt):
+        train_task(team(method, norm=True), "a", *data, by_loss, objective=interrupted, folder=tmp_path)
+    later = train_task(other, "a", *data, by_loss, folder=tmp_path)
+    assert later.resumed
+    assert [line["event"] for line in lines(tmp_path)].count("prepare") == 1
+    own = {key: value for key, value in everything(whole).items() if key.startswith("tasks.a.")}
+    assert own.items() <= everything(other).items()
+    means = [buffer for key, buffer in other["a"].named_buffers() if key.endswith("running_mean")]
+    assert means
+    assert all((mean > 1.0).all() for mean in means)
