@@ -8,7 +8,7 @@ from ._hard_sharing import HardSharing
 from ._head_only import HeadNorm, HeadOnly
 from ._lora import LoRA, TLoRA
 from ._over_parameterised import ExpandNet, OverParameterised, RepVGG
-from ._phases import Phase, Turn, check_phases, lengths
+from ._phases import Phase, Turn, check_phases, epochs_of
 from ._poly import MHR, Poly
 from ._tensor_poly import TensorPolyI, TensorPolyII
 
@@ -34,7 +34,7 @@ __all__ = [
     "Turn",
     "build",
     "check_phases",
-    "lengths",
+    "epochs_of",
     "method_of",
     "names",
 ]

@@ -71,14 +71,14 @@ class Phase:
         return self.turns or (Turn(self.groups),)
 
 
-def lengths(phases: Sequence[Phase], epochs: int) -> list[int]:
+def epochs_of(phases: Sequence[Phase], epochs: int) -> list[int]:
     """How many epochs each phase lasts, of so many in all.
 
     Raises:
         ValueError: the phases do not make so many epochs, or several leave their number of epochs open.
 
     Example:
-        >>> lengths([Phase(epochs=3), Phase()], 10)
+        >>> epochs_of([Phase(epochs=3), Phase()], 10)
         [3, 7]
     """
     check_phases(phases)

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from torch import Tensor
 
-from ..methods import Phase, lengths
+from ..methods import Phase, epochs_of
 from ._gradients import Gradients
 
 
@@ -81,7 +81,7 @@ class Plan:
     ) -> None:
         self.regimes, self.batches = [list(own) for own in regimes], batches
         each = [len(own) * batches for own in regimes]
-        lasting = lengths(phases, epochs if max_steps is None else _epochs(phases, each, max_steps))
+        lasting = epochs_of(phases, epochs if max_steps is None else _epochs(phases, each, max_steps))
         self._epochs = [0, *accumulate(lasting)]
         self._steps = [0, *accumulate(n * steps for n, steps in zip(lasting, each, strict=True))]
         self.steps = self._steps[-1] if max_steps is None else max_steps

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ..methods import Phase, check_phases, lengths
+from ..methods import Phase, check_phases, epochs_of
 
 DEFAULT_MOMENTUM = 0.9
 
@@ -125,7 +125,7 @@ class Settings(BaseModel):
     def _phases_fit(self) -> Settings:
         check_phases(self.phases or ())
         if self.phases is not None and self.max_steps is None:
-            lengths(self.phases, self.epochs)
+            epochs_of(self.phases, self.epochs)
         return self
 
     @classmethod
