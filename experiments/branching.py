@@ -27,7 +27,7 @@ from taskfold.data import ImageTensors, Preprocessing
 from taskfold.demo import Entry, plan
 from taskfold.evaluate import evaluate
 from taskfold.tasks import write_atomically
-from taskfold.train import train_task
+from taskfold.train import group_rates, train_task
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs" / "branching"
@@ -54,7 +54,8 @@ def trained(stages: int, seed: int) -> dict[str, Any]:
         torch.manual_seed(seed)
         model = MultiTask(backbone.network, method(stages))
         task = model.add_task(name, head=len(data.labels))
-        train_task(model, name, train, val, Entry("FTN R=16", method(stages)).settings(demo, seed=seed))
+        settings = Entry("FTN R=16", method(stages)).settings(demo, seed=seed)
+        train_task(model, name, train, val, settings.only(group_rates(model, [name])))
         found["accuracy"][name] = evaluate(model, name, test).accuracy
         found["parameters"] = task.counts()["factors"] + task.counts()["norm"]
     return found

@@ -17,7 +17,7 @@ import torch
 from taskfold import MultiTask, backbones
 from taskfold.data import ImageTensors, Preprocessing
 from taskfold.demo import plan
-from taskfold.train import train_task
+from taskfold.train import group_rates, train_task
 
 OUT = Path(__file__).parent / "results" / "learning_rates.json"
 RATES = {"FTN R=16": (5e-3, 1e-2, 2e-2), "FTN R=1": (1e-2, 2e-2, 4e-2), "LoRA r=4": (5e-3, 1e-2, 2e-2)}
@@ -36,7 +36,8 @@ for name in TASKS:
             torch.manual_seed(0)
             model = MultiTask(backbone.network, entry.method)
             model.add_task(name, head=len(data.labels))
-            result = train_task(model, name, train, val, replace(entry, lr=lr).settings(demo, seed=0))
+            settings = replace(entry, lr=lr).settings(demo, seed=0).only(group_rates(model, [name]))
+            result = train_task(model, name, train, val, settings)
             accuracy = result.best["val_accuracy"]
             found.append(
                 {"task": name, "method": entry.label, "lr": lr, "val_accuracy": accuracy, "val_images": len(val)}

@@ -28,7 +28,7 @@ from taskfold import backbones
 from taskfold.tasks import write_atomically
 from taskfold.text import Example, few_shot
 from taskfold.text.sources import topic_task
-from taskfold.train import JointSettings, OptimizerSettings, TaskSet, train_together
+from taskfold.train import JointSettings, OptimizerSettings, TaskSet, group_rates, train_together
 
 WORDS, SHOTS, SEEDS = 5, 16, (0, 1, 2)
 TOPICS = ("business", "entertainment", "politics", "sports", "tech")
@@ -72,15 +72,18 @@ def fit(model: tfold.MultiTask, data: Mapping[str, Parts], steps: int, lr: float
         batch_size=32,
         sampling="uniform",
         seed=seed,
-        factors=OptimizerSettings(lr=lr),
-        routing=OptimizerSettings(lr=0.3),
-        head=OptimizerSettings(lr=1e-2),
+        optimizers={
+            "factors": OptimizerSettings(lr=lr),
+            "routing": OptimizerSettings(lr=0.3),
+            "head": OptimizerSettings(lr=1e-2),
+        },
         schedule="linear",
         warmup=0.06,
         clip_norm=1.0,
         select_by="loss",
     )
     sets = {name: TaskSet(list(parts["train"]), list(parts["val"])) for name, parts in data.items()}  # type: ignore[arg-type]
+    settings = settings.only(group_rates(model, list(sets)))  # not every way has a routing, or factors of its own
     train_together(model, sets, settings, objective=objective, collate=collate, label=label)
 
 

@@ -52,7 +52,7 @@ def write(folder: Path, **changes: Any) -> Path:
     document = {
         "backbone": "net.py:build",
         "method": {"name": "ftn", "rank": 2},
-        "train": {"epochs": 20, "batch_size": 8, "factors": {"lr": 0.02}, "head": {"lr": 0.05}},
+        "train": {"epochs": 20, "batch_size": 8, "optimizers": {"factors": {"lr": 0.02}, "head": {"lr": 0.05}}},
         "image_size": 8,
         "output": "runs",
         "tasks": [

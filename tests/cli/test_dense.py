@@ -155,7 +155,8 @@ def test_images_without_a_target_are_not_for_that_task(tmp_path: Path, run: Run)
 def test_methods_that_train_more_than_they_leave(method: str, tmp_path: Path, run: Run) -> None:
     settings = {**TOGETHER, "weighting": "uncertainty"}
     if method == "over-parameterised":
-        settings |= {"alternate": ["diagonal"], "alone_epochs": 1}
+        diagonals = {"groups": ["diagonal"], "own_loss": True}
+        settings |= {"phases": [{"turns": [diagonals], "epochs": 1}, {"turns": [diagonals, {}]}]}
     config = together(tmp_path, method=method, together=settings)
     result = run("train", config)
     assert result.exit_code == 0, result.stderr

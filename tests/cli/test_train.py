@@ -39,6 +39,32 @@ def test_what_a_run_leaves_behind(trained: Path) -> None:
     assert header["info"]["preprocessing"]["size"] == 8
 
 
+def test_optimisers_of_all_tasks_need_to_be_of_one_of_them_and_those_of_a_task_its_own(
+    tmp_path: Path, run: Run
+) -> None:
+    tasks: list[dict[str, Any]] = [
+        {"name": "warm", "source": source("data/warm")},
+        {"name": "all", "source": source("data/all"), "method": "head-only"},
+    ]
+    train: dict[str, Any] = {"epochs": 1, "batch_size": 8, "optimizers": {"factors": {"lr": 0.02}}}
+    result = run("train", project.write(tmp_path, train=train, tasks=tasks))
+    assert result.exit_code == 0, result.stderr
+    logs = [(tmp_path / "runs" / "train" / name / "log.jsonl").read_text().splitlines() for name in ("warm", "all")]
+    rates = [next(line["lr"] for line in map(json.loads, log) if line["event"] == "epoch") for log in logs]
+    assert [{*one} for one in rates] == [{"factors", "norm", "head"}, {"head"}]
+    wrong = {**train, "optimizers": {"factor": {"lr": 0.02}}}
+    result = run("train", project.write(tmp_path, train=wrong, tasks=tasks, output="other"))
+    assert result.exit_code == 1
+    assert "train.optimizers.factor: no parameters of that group are trained; there are: factors, head" in result.stderr
+    tasks[1]["train"] = {"optimizers": {"factors": {"lr": 0.01}}}
+    result = run("train", project.write(tmp_path, train=train, tasks=tasks, output="other"))
+    assert result.exit_code == 1
+    assert (
+        "tasks[1].train.optimizers.factors: no parameters of that group are trained; there are: head" in result.stderr
+    )
+    assert not (tmp_path / "other" / "train").exists()
+
+
 def test_a_finished_run_is_not_trained_again(trained: Path, tmp_path: Path, run: Run) -> None:
     shutil.copytree(trained, tmp_path / "copy")
     before = digests(tmp_path / "copy")
@@ -75,7 +101,7 @@ def test_a_run_of_other_settings_or_data_is_refused_and_kept(trained: Path, tmp_
 def test_an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bits(
     trained: Path, tmp_path: Path, run: Run
 ) -> None:
-    train = {"epochs": 20, "batch_size": 8, "factors": {"lr": 0.02}, "head": {"lr": 0.05}}
+    train = {"epochs": 20, "batch_size": 8, "optimizers": {"factors": {"lr": 0.02}, "head": {"lr": 0.05}}}
     config = project.write(tmp_path, train={**train, "checkpoint_every": 0.1, "log_every": 1})
     log = tmp_path / "runs" / "train" / "warm" / "log.jsonl"
     line = [sys.executable, "-m", "taskfold.cli", "train", str(config)]

@@ -215,7 +215,8 @@ def test_images_too(tmp_path: Path, run: Run) -> None:
     assert result.exit_code == 0, result.stderr
     [routing] = read_results(tmp_path / "runs" / "results.json").routing
     assert [layer.layer for layer in routing.layers] == ["second"]  # the first reads colours
-    changes = {"mode": "z", "shots": 6, "train": train(epochs=3), "tasks": [{**tasks[1], "name": "few"}]}
+    few = train(epochs=3, optimizers={"head": {"lr": 0.1}})
+    changes = {"mode": "z", "shots": 6, "train": few, "tasks": [{**tasks[1], "name": "few"}]}
     result = run("transfer", texts.transfer(tmp_path, **changes))
     assert result.exit_code == 0, result.stderr
     file = tmp_path / "few" / "tasks" / "few.safetensors"
@@ -227,7 +228,8 @@ def test_images_too(tmp_path: Path, run: Run) -> None:
 
 
 def train(**more: Any) -> dict[str, Any]:
-    return {"epochs": 10, "batch_size": 6, "factors": {"lr": 0.02}, "head": {"lr": 0.1}, **more}
+    optimizers = {"factors": {"lr": 0.02}, "head": {"lr": 0.1}}
+    return {"epochs": 10, "batch_size": 6, "optimizers": optimizers, **more}
 
 
 NAMED = """

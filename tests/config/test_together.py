@@ -42,8 +42,8 @@ def problems(folder: Path, text: str) -> str:
             JointSettings(sampling="temperature", temperature=2, cap=50, task_weights={"dutch": 2}),
         ),
         (
-            "together: {routing: {lr: 0.2}}\ntrain: {routing: {lr: 1, optimizer: sgd}}",
-            JointSettings.model_validate({"routing": {"lr": 0.2, "optimizer": "sgd"}}),
+            "together: {optimizers: {routing: {lr: 0.2}}}\ntrain: {optimizers: {routing: {lr: 1, optimizer: sgd}}}",
+            JointSettings.model_validate({"optimizers": {"routing": {"lr": 0.2, "optimizer": "sgd"}}}),
         ),
     ],
 )

@@ -75,7 +75,10 @@ def test_plans() -> None:
     assert [one.label for one in dense_plan("frozen").contenders][-4:] == [f"FTN R={rank}" for rank in (1, 10, 20, 30)]
     assert len(dense_plan("full", compare="all").contenders) > len(dense_plan("full").contenders)
     iterative = dense_contenders()["over-parameterised"].settings(dense_plan(), 0)
-    assert (iterative.alternate, iterative.epochs - iterative.alone_epochs) == (("diagonal",), dense_plan().epochs)
+    assert iterative.phases is not None
+    warm_up, both = iterative.phases
+    assert [turn.groups for turn in both.passes] == [("diagonal",), ()]
+    assert (warm_up.passes, iterative.epochs - (warm_up.epochs or 0)) == (both.passes[:1], dense_plan().epochs)
     with pytest.raises(ValueError, match="size='large' is not known; choose one of demo, full, frozen, quick"):
         dense_plan("large")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="seeds must hold at least one"):

@@ -124,8 +124,8 @@ def test_training_moves_the_task_and_nothing_else(make: Make) -> None:
 
 def test_two_images_are_learnt_by_heart() -> None:
     model, two = halves(small(frozen_norm=False), tfold.FTN(rank=4)), [sample(0), sample(1)]
-    rate = OptimizerSettings(lr=4e-3)
-    settings = Settings(max_steps=50, steps_per_epoch=50, batch_size=2, factors=rate, norm=rate, head=rate)
+    rates = dict.fromkeys(("factors", "norm", "head"), OptimizerSettings(lr=4e-3))
+    settings = Settings(max_steps=50, steps_per_epoch=50, batch_size=2, optimizers=rates)
     kept = {"objective": OBJECTIVE, "measure": OBJECTIVE.measure, "collate": InstanceBatch.of, "quiet": True}
     before = OBJECTIVE.measure(model.eval(), InstanceBatch.of(two), ["shapes"] * 2)
     train_task(model, "shapes", two, two, settings, **kept)  # type: ignore[arg-type]

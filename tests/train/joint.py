@@ -19,7 +19,12 @@ PRIVATE = LoRA(rank=2, init="normal")
 SGD = OptimizerSettings(optimizer="sgd", lr=0.1, momentum=0.0)
 QUICK = JointSettings(epochs=3, batch_size=8, log_every=2, checkpoint_every=0)
 ONE_STEP = JointSettings(
-    max_steps=1, batch_size=37, schedule="constant", warmup=0, select_by="loss", factors=SGD, head=SGD
+    max_steps=1,
+    batch_size=37,
+    schedule="constant",
+    warmup=0,
+    select_by="loss",
+    optimizers={"factors": SGD, "head": SGD},
 )
 
 

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from taskfold import FTN, HardSharing, MultiTask, OverParameterised
 from taskfold.dense import DenseSample, DenseTogether, Depth, Protocol, Segmentation
+from taskfold.methods import Phase, Turn
 from taskfold.train import JointSettings, TaskSet, train_together
 
 PROTOCOL = Protocol({"seg": Segmentation(2), "depth": Depth()}, {"depth": 2.0})
@@ -60,11 +61,13 @@ def test_losses_are_those_of_the_images_that_have_a_target(method: FTN | HardSha
         DenseTogether(PROTOCOL)(model, batch, ["normals"])
 
 
+DIAGONALS = Turn(("diagonal",), own_loss=True)
+ITERATIVE = (Phase(turns=(DIAGONALS,), epochs=1), Phase(turns=(DIAGONALS, Turn())))
 METHODS = {
     "ftn": (FTN(rank=2), {}),
     "hard sharing": (HardSharing(), {"weighting": "uncertainty"}),
     "balanced": (HardSharing(), {"balance": "upgrad"}),
-    "iterative": (OverParameterised(), {"alternate": ("diagonal",), "alone_epochs": 1}),
+    "iterative": (OverParameterised(), {"phases": ITERATIVE}),
 }
 
 

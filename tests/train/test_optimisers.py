@@ -26,7 +26,8 @@ def trained(scale: float | None, overflow: bool = False) -> tuple[list[Tensor], 
     torch.manual_seed(0)
     groups = {"factors": [nn.Parameter(torch.randn(4))], "head": [nn.Parameter(torch.randn(4))]}
     accelerator: Any = Scaled(scale)
-    optimisers = Optimisers(groups, Settings(warmup=0, clip_norm=0.5), accelerator, steps=6)
+    chosen = {"factors": OptimizerSettings(lr=1e-2), "head": OptimizerSettings(lr=5e-3)}
+    optimisers = Optimisers(groups, chosen, Settings(warmup=0, clip_norm=0.5), accelerator, steps=6)
     for step in range(6):
         loss = (groups["factors"][0] * groups["head"][0]).square().sum()
         if overflow and step == 3:

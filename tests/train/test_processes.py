@@ -17,7 +17,7 @@ from taskfold.train import train_task, train_together
 
 from . import images, joint
 from .cases import QUICK, Noisy, data, make
-from .two_processes import DECAY, POLY, SAME_IMAGES
+from .two_processes import DECAY, SAME_IMAGES, same_images_settings
 
 ROOT = Path(__file__).parents[2]
 # `accelerate launch --cpu` starts a single process unless it has mpirun; torchrun is what it calls for several GPUs.
@@ -73,7 +73,9 @@ def test_joint_training_is_what_one_process_does(balance: str | None, folder: Pa
     """Up to rounding: nothing here depends on which rows a process sees."""
     files = [folder / f"joint-{balance}-{rank}.safetensors" for rank in (0, 1)]
     assert files[0].read_bytes() == files[1].read_bytes()
-    settings = joint.QUICK.model_copy(update={"batch_size": 4, "factors": DECAY, "head": DECAY, "select_by": "loss"})
+    settings = joint.QUICK.model_copy(
+        update={"batch_size": 4, "optimizers": {"factors": DECAY, "head": DECAY}, "select_by": "loss"}
+    )
     model = joint.team()
     result = train_together(model, joint.sets(), settings.model_copy(update={"balance": balance}))
     found = json.loads((folder / f"joint-{balance}-0.json").read_text())
@@ -104,9 +106,7 @@ def test_samples_that_serve_all_tasks_train_as_in_one_process(name: str, folder:
     files = [folder / f"same-{name}-{rank}.safetensors" for rank in (0, 1)]
     assert files[0].read_bytes() == files[1].read_bytes()
     found = [json.loads((folder / f"same-{name}-{rank}.json").read_text()) for rank in (0, 1)]
-    kinds = {"factors": DECAY, "head": DECAY, "routing": DECAY}
-    settings = joint.QUICK.model_copy(update={"batch_size": 4, "select_by": "loss", **kinds, **SAME_IMAGES[name]})
-    model = joint.team(POLY)
+    settings, model = same_images_settings(name), joint.team(SAME_IMAGES[name][0])
     own = {"objective": images.losses, "collate": images.collate}
     result = train_together(model, images.images(32), settings, **own)
     for point, other, theirs in zip(found[0]["curve"], found[1]["curve"], result.curve, strict=True):
@@ -115,6 +115,7 @@ def test_samples_that_serve_all_tasks_train_as_in_one_process(name: str, folder:
         assert ("weights" in point) == (name == "uncertainty")
         for task, one in theirs["tasks"].items():
             assert point["tasks"][task] == pytest.approx(one, rel=1e-3)
+            assert ("penalty" in one) == ("penalty" in name)
     for key, tensor in load_file(files[0]).items():
         torch.testing.assert_close(tensor, model.state_dict()[key], rtol=1e-2, atol=1e-4)
     apart = 0

@@ -16,13 +16,14 @@ from torch.utils.data import Dataset, TensorDataset
 
 from taskfold import HardSharing, LoRA, Method, MultiTask, OverParameterised, Poly
 from taskfold.evaluate import evaluate
-from taskfold.train import CheckpointError, JointSettings, OptimizerSettings, TaskSet, train_together
+from taskfold.train import CheckpointError, JointSettings, OptimizerSettings, TaskSet, group_rates, train_together
 
 from .images import NAMES, Images, Watched, collate, images, losses
-from .joint import ONE_STEP, PRIVATE, QUICK, SHARED, everything, sets, team
+from .joint import ONE_STEP, PRIVATE, QUICK, SGD, SHARED, everything, sets, team
 
 ADAMW = OptimizerSettings(optimizer="adamw", lr=0.05, weight_decay=0.1)
 MOMENTUM = OptimizerSettings(optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=0.1)
+MIXED = {"factors": ADAMW, "head": MOMENTUM}
 BY_LOSS = QUICK.model_copy(update={"select_by": "loss"})
 
 
@@ -46,8 +47,9 @@ def summed(model: MultiTask, data: Images, task: str) -> tuple[Tensor, int]:
 def test_a_step_is_along_the_gradient_of_all_losses_over_the_samples_of_the_batch(method: Method) -> None:
     weights = {"a": 0.5, "c": 3.0}
     model, oracle = team(method), team(method)
-    settings = ONE_STEP.model_copy(update={"batch_size": 30, "task_weights": weights, "routing": ONE_STEP.head})
-    train(model, settings=settings)
+    settings = ONE_STEP.model_copy(update={"batch_size": 30, "task_weights": weights})
+    optimizers = dict.fromkeys(group_rates(model, NAMES), SGD)
+    train(model, settings=settings.model_copy(update={"optimizers": optimizers}))
     oracle.train()
     total = sum(weights.get(task, 1.0) * summed(oracle, Images(30), task)[0] for task in NAMES) / 30
     total.backward()  # type: ignore[union-attr]
@@ -64,8 +66,8 @@ def test_nothing_moves_of_a_task_that_no_sample_of_the_batch_has_a_target_for(
     method: Method, optimiser: OptimizerSettings
 ) -> None:
     model, watched = team(method, norm=method.norm), Watched()
-    kinds = {"factors": optimiser, "head": optimiser, "norm": optimiser}
-    settings = quick(batch_size=2, epochs=2, schedule="constant", reestimate_norm=False, **kinds)
+    optimizers = dict.fromkeys(group_rates(model, NAMES), optimiser)
+    settings = quick(batch_size=2, epochs=2, schedule="constant", reestimate_norm=False, optimizers=optimizers)
     train(model, settings=settings, objective=watched)
     for before, after, moved in zip(watched.names, watched.names[1:], watched.moved(), strict=False):
         for name in NAMES:
@@ -87,7 +89,7 @@ def test_a_batch_without_any_target_moves_nothing(changes: dict[str, Any]) -> No
     watched = Watched()
     data = {NAMES: TaskSet(Blank(40), Images(20))}
     lengths = {"batch_size": 2, "max_steps": 20, "steps_per_epoch": 1}
-    settings = quick(factors=ADAMW, head=MOMENTUM, clip_norm=1.0, schedule="constant", **lengths, **changes)
+    settings = quick(optimizers=MIXED, clip_norm=1.0, schedule="constant", **lengths, **changes)
     result = train(team(), data, settings, objective=watched)
     blank = [not names for names in watched.names]
     assert sum(blank) > 3
@@ -107,7 +109,7 @@ def test_losses_of_no_sample_are_no_losses() -> None:
         return none | watched(model, batch, tasks)
 
     watched = Watched()
-    settings = quick(batch_size=2, epochs=1, factors=ADAMW, head=MOMENTUM, schedule="constant")
+    settings = quick(batch_size=2, epochs=1, optimizers=MIXED, schedule="constant")
     train(team(PRIVATE), settings=settings, objective=hollow)
     for names, moved in zip(watched.names, watched.moved(), strict=False):
         assert {key.split(".")[1] for key in moved} == names
@@ -128,7 +130,7 @@ def test_training_losses_are_means_over_targets_and_what_a_step_minimises() -> N
     rate = OptimizerSettings(optimizer="sgd", lr=1e-12, momentum=0.0)
     model = team()
     weights = {"a": 1.0, "b": 2.0, "c": 0.5}
-    settings = quick(epochs=1, factors=rate, head=rate, batch_size=10, task_weights=weights)
+    settings = quick(epochs=1, optimizers={"factors": rate, "head": rate}, batch_size=10, task_weights=weights)
     point = train(model, settings=settings).curve[0]
     found = {name: summed(model, Images(30), name) for name in NAMES}
     for name, (total, number) in found.items():

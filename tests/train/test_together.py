@@ -21,6 +21,7 @@ from taskfold.train import (
     JointSettings,
     OptimizerSettings,
     TaskSet,
+    group_rates,
     train_task,
     train_together,
 )
@@ -52,9 +53,9 @@ def quick(**changes: Any) -> JointSettings:
 @pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
 def test_a_step_moves_nothing_of_tasks_that_are_not_in_its_batch(method: Method, optimiser: OptimizerSettings) -> None:
     model, watching = team(method, norm=method.norm), Watching()
-    kinds = {"factors": optimiser, "norm": optimiser, "head": optimiser, "routing": optimiser}
+    optimizers = dict.fromkeys(group_rates(model, list(SIZES)), optimiser)
     steps = {"batch_size": 2, "max_steps": 24, "steps_per_epoch": 24, "sampling": "uniform", "schedule": "constant"}
-    settings = quick(**kinds, **steps, clip_norm=1.0, select_by="loss", reestimate_norm=False)
+    settings = quick(optimizers=optimizers, **steps, clip_norm=1.0, select_by="loss", reestimate_norm=False)
     train_together(model, sets(), settings, objective=watching)
     absent = dict.fromkeys(SIZES, 0)
     for names, moved in watching.moved():
@@ -102,8 +103,8 @@ def test_it_learns_and_ends_with_the_weights_that_validation_prefers() -> None:
     model, sizes = team(), {"a": 80, "b": 40, "c": 60}
     data = {name: TaskSet(points(name, size), points(name, 30, 1)) for name, size in sizes.items()}
     before = [evaluate(model, name, one.val).loss for name, one in data.items()]
-    fast = {"factors": OptimizerSettings(lr=2e-2), "head": OptimizerSettings(lr=2e-2)}
-    result = train_together(model, data, quick(epochs=8, select_by="loss", **fast))
+    fast = dict.fromkeys(("factors", "head"), OptimizerSettings(lr=2e-2))
+    result = train_together(model, data, quick(epochs=8, select_by="loss", optimizers=fast))
     for name, one in data.items():
         found = evaluate(model, name, one.val)
         assert found.loss == pytest.approx(result.tasks[name]["val_loss"], rel=1e-5)
@@ -139,7 +140,7 @@ def test_only_the_listed_tasks_and_what_they_share_move() -> None:
     model = team()
     model.add_task("apart", 2, method=PRIVATE)
     before = everything(model)
-    train_together(model, sets(), quick(epochs=1, factors=OPTIMISERS["adamw"]))
+    train_together(model, sets(), quick(epochs=1, optimizers={"factors": OPTIMISERS["adamw"]}))
     after = everything(model)
     assert {key.split(".")[0] for key in before if before[key] != after[key]} == {"tasks", "inventory"}
     assert all(before[key] == after[key] for key in before if key.startswith(("tasks.apart.", "backbone.")))
@@ -234,7 +235,7 @@ def test_any_samples_with_an_objective_of_ones_own() -> None:
         return {"loss": objective(model, batch, tasks), "accuracy": right.all(1)}
 
     data: dict[str, TaskSet] = {name: TaskSet(found, found) for name, found in texts.items()}  # type: ignore[arg-type]
-    settings = quick(batch_size=3, factors=OptimizerSettings(lr=0.1), epochs=8)
+    settings = quick(batch_size=3, optimizers={"factors": OptimizerSettings(lr=0.1)}, epochs=8)
     result = train_together(
         model, data, settings.model_copy(update={"select_by": "loss"}), objective=objective, collate=collate
     )

@@ -50,7 +50,7 @@ def test_only_the_tasks_own_moves(method: Method) -> None:
 
 def test_it_learns_and_holds_the_weights_that_validation_prefers() -> None:
     model = make("a")
-    settings = Settings(epochs=6, batch_size=8, head=OptimizerSettings(lr=2e-2), select_by="loss")
+    settings = Settings(epochs=6, batch_size=8, optimizers={"head": OptimizerSettings(lr=2e-2)}, select_by="loss")
     result = train_task(model, "a", data(96), data(60, 1), settings)
     assert result.curve[-1]["train_loss"] < 0.8 * result.curve[0]["train_loss"]
     assert [point["epoch"] for point in result.curve] == [1, 2, 3, 4, 5, 6]
@@ -81,13 +81,12 @@ def test_the_same_seed_gives_the_same_bits_whatever_ran_before() -> None:
     assert runs[0] != runs[3]
 
 
-def test_each_kind_of_parameters_has_its_own_rate(tmp_path: Path) -> None:
+def test_each_group_of_parameters_has_its_own_rate(tmp_path: Path) -> None:
     model = make("a")
     sgd = OptimizerSettings(optimizer="sgd", lr=8e-3)
     rates = {"factors": 5e-3, "norm": 8e-3, "head": 8e-3}
-    settings = quick(
-        factors=OptimizerSettings(lr=5e-3), norm=sgd, head=sgd, schedule="linear", warmup=0.25, log_every=1, epochs=4
-    )
+    optimizers = {"factors": OptimizerSettings(lr=5e-3), "norm": sgd, "head": sgd}
+    settings = quick(optimizers=optimizers, schedule="linear", warmup=0.25, log_every=1, epochs=4)
     train_task(model, "a", data(24), data(9, 1), settings, folder=tmp_path)
     steps = [line for line in lines(tmp_path) if line["event"] == "step"]
     scale = [1 / 3, 2 / 3, 1, *(1 - n / 9 for n in range(9))]
@@ -101,8 +100,9 @@ def test_a_smaller_clip_norm_takes_smaller_steps() -> None:
     for clip in (None, 1e-3):
         model = make("a", method=HeadOnly())
         before = model["a"].head.weight.clone()  # type: ignore[union-attr, operator]
-        head = OptimizerSettings(optimizer="sgd", lr=0.1)
-        train_task(model, "a", data(16), data(9, 1), quick(head=head, clip_norm=clip, epochs=1, schedule="constant"))
+        head = {"head": OptimizerSettings(optimizer="sgd", lr=0.1)}
+        settings = quick(optimizers=head, clip_norm=clip, epochs=1, schedule="constant")
+        train_task(model, "a", data(16), data(9, 1), settings)
         moved.append((model["a"].head.weight - before).norm().item())  # type: ignore[union-attr, operator]
     # Two steps along at most 1e-3 each, with momentum 0.9.
     assert moved[1] <= 0.1 * 1e-3 * (1 + 1.9) + 1e-6
@@ -111,8 +111,8 @@ def test_a_smaller_clip_norm_takes_smaller_steps() -> None:
 
 def test_it_stops_early_and_keeps_the_best() -> None:
     model = make("a", method=HeadOnly())
-    still = OptimizerSettings(lr=1e-30)
-    result = train_task(model, "a", data(16), data(9, 1), quick(epochs=9, patience=2, head=still))
+    still = {"head": OptimizerSettings(lr=1e-30)}
+    result = train_task(model, "a", data(16), data(9, 1), quick(epochs=9, patience=2, optimizers=still))
     assert result.stopped == "early"
     assert (result.best_epoch, len(result.curve)) == (1, 3)
 

@@ -10,13 +10,20 @@ import torch
 
 from taskfold import LoRA, Method, MultiTask, Poly
 from taskfold.layers import inventory_of
-from taskfold.train import CheckpointError, OptimizerSettings, train_task, train_together
+from taskfold.train import (
+    CheckpointError,
+    JointSettings,
+    OptimizerSettings,
+    group_rates,
+    train_task,
+    train_together,
+)
 
 from .joint import QUICK, everything, points, sets, team
 
 METHOD = Poly(rank=2, skills=3, init="normal")
 FAST = OptimizerSettings(lr=0.05, optimizer="adamw", weight_decay=0.1)
-SETTINGS = QUICK.model_copy(update={"factors": FAST, "head": FAST, "epochs": 2})
+SETTINGS = QUICK.model_copy(update={"optimizers": {"factors": FAST, "head": FAST}, "epochs": 2})
 MOVED = {"z": {"routing", "head"}, "all": {"routing", "factors", "head"}, "mu": {"factors", "head"}}
 
 
@@ -27,13 +34,17 @@ def grown(mode: str, begin: str = "mean", seed: int = 0) -> MultiTask:
     return model
 
 
+def fast(model: MultiTask) -> JointSettings:
+    return SETTINGS.only(group_rates(model, ["new"]))
+
+
 @pytest.mark.parametrize("mode", MOVED)
 def test_only_what_the_mode_says_moves(mode: str) -> None:
     model = grown(mode)
     before, x = everything(model), points("a", 4).tensors[0]
     said = model.eval()(x, task="b")
     groups = {kind: [p.detach().clone() for p in own] for kind, own in model["new"].groups().items()}
-    train_task(model, "new", points("a", 20), points("a", 7, 1), SETTINGS)
+    train_task(model, "new", points("a", 20), points("a", 7, 1), fast(model))
     after = everything(model)
     assert {key for key in before if before[key] != after[key]} <= {k for k in before if k.startswith("tasks.new.")}
     pairs = {kind: zip(groups[kind], own, strict=True) for kind, own in model["new"].groups().items()}
@@ -53,7 +64,7 @@ def test_the_inventory_gathers_no_gradient_and_is_as_it_was() -> None:
         return model(batch, task="new")[:, 0]
 
     data = points("a", 20).tensors[0]
-    settings = SETTINGS.model_copy(update={"select_by": "loss"})
+    settings = fast(model).model_copy(update={"select_by": "loss"})
     train_task(model, "new", data, data, settings, objective=objective, collate=torch.stack)  # type: ignore[arg-type]
     assert len(seen) > 6
     assert not any(seen)
@@ -61,11 +72,11 @@ def test_the_inventory_gathers_no_gradient_and_is_as_it_was() -> None:
 
 
 def test_a_run_on_another_inventory_is_another_run(tmp_path: Path) -> None:
-    train_task(grown("z"), "new", points("a", 20), points("a", 7, 1), SETTINGS, folder=tmp_path)
-    other = grown("z")
+    model, other = grown("z"), grown("z")
+    train_task(model, "new", points("a", 20), points("a", 7, 1), fast(model), folder=tmp_path)
     next(iter(inventory_of(other["new"]).values())).data[0] += 1
     with pytest.raises(CheckpointError, match="inventory was"):
-        train_task(other, "new", points("a", 20), points("a", 7, 1), SETTINGS, folder=tmp_path)
+        train_task(other, "new", points("a", 20), points("a", 7, 1), fast(other), folder=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -80,15 +91,15 @@ def test_a_run_that_began_elsewhere_is_another_run(
     mode: str, other: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     model = grown(mode)
-    result = train_task(model, "new", points("a", 20), points("a", 7, 1), SETTINGS, folder=tmp_path)
+    result = train_task(model, "new", points("a", 20), points("a", 7, 1), fast(model), folder=tmp_path)
     with pytest.raises(CheckpointError, match=message):
-        train_task(grown(mode, **other), "new", points("a", 20), points("a", 7, 1), SETTINGS, folder=tmp_path)
+        train_task(grown(mode, **other), "new", points("a", 20), points("a", 7, 1), fast(model), folder=tmp_path)
     # What was learned since does not matter, here or in a file.
-    again = train_task(model, "new", points("a", 20), points("a", 7, 1), SETTINGS, folder=tmp_path)
+    again = train_task(model, "new", points("a", 20), points("a", 7, 1), fast(model), folder=tmp_path)
     file = model.save_task("new", tmp_path / "new.safetensors", standalone=True)
     loaded = MultiTask(model.backbone, num_features=6)
     loaded.load_task(file)
-    later = train_task(loaded, "new", points("a", 20), points("a", 7, 1), SETTINGS, folder=tmp_path)
+    later = train_task(loaded, "new", points("a", 20), points("a", 7, 1), fast(loaded), folder=tmp_path)
     assert result.curve == again.curve == later.curve
 
 
@@ -98,7 +109,7 @@ def test_gradients_of_a_loop_of_ones_own_move_nothing() -> None:
         model = grown("z")
         for parameter in model.parameters() if left else ():
             parameter.grad = torch.full_like(parameter, 1e3)
-        train_task(model, "new", points("a", 20), points("a", 7, 1), SETTINGS)
+        train_task(model, "new", points("a", 20), points("a", 7, 1), fast(model))
         leaves = list(inventory_of(model["new"]).values())
         assert all(leaf.grad is None for leaf in leaves)
         model.remove_task("new")
@@ -140,6 +151,6 @@ def test_transferred_tasks_train_together_too() -> None:
     model.transfer_task("newer", 2, mode="z")
     before = everything(model)
     data = sets()["a"]
-    train_together(model, {"new": data, "newer": data}, SETTINGS)
+    train_together(model, {"new": data, "newer": data}, fast(model))
     after = everything(model)
     assert {key.split(".")[1] for key in before if before[key] != after[key]} == {"new", "newer"}

@@ -87,7 +87,12 @@ def test_a_harder_task_comes_to_weigh_less() -> None:
     still = OptimizerSettings(optimizer="sgd", lr=1e-12, momentum=0.0)
     learned = OptimizerSettings(optimizer="sgd", lr=1.0, momentum=0.0)
     settings = TWO_STEPS.model_copy(
-        update={"max_steps": 60, "batch_size": 30, "factors": still, "head": still, "uncertainty": learned}
+        update={
+            "max_steps": 60,
+            "batch_size": 30,
+            "optimizers": {"factors": still, "head": still},
+            "uncertainty": learned,
+        }
     )
     model = team()
     result = train_together(model, images(), settings, objective=losses, collate=collate)

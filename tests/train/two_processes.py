@@ -6,23 +6,28 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
-from taskfold import Poly
-from taskfold.train import OptimizerSettings, train_task, train_together
+from taskfold import Method, Poly
+from taskfold.methods import Phase, Turn
+from taskfold.train import JointSettings, OptimizerSettings, group_rates, train_task, train_together
 
 from . import images, joint
 from .cases import QUICK, Noisy, data, make
+from .toys import Largest, Sparse
 
 DECAY = OptimizerSettings(optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=0.1)
 
 
 def together(folder: Path, rank: int) -> None:
     """Steps of two samples for each process, so that most steps lack a task in one process or in both."""
-    settings = joint.QUICK.model_copy(update={"batch_size": 4, "factors": DECAY, "head": DECAY, "select_by": "loss"})
+    settings = joint.QUICK.model_copy(
+        update={"batch_size": 4, "optimizers": {"factors": DECAY, "head": DECAY}, "select_by": "loss"}
+    )
     for balance in (None, "upgrad"):
         model, watching = joint.team(seed=rank), joint.Watching()
         with_balance = settings.model_copy(update={"balance": balance})
@@ -34,18 +39,31 @@ def together(folder: Path, rank: int) -> None:
 
 
 POLY = Poly(rank=2, skills=3)
-SAME_IMAGES = {
-    "uncertainty": {"weighting": "uncertainty", "uncertainty": DECAY, "alternate": ("routing",), "alone_epochs": 1},
-    "balance": {"balance": "upgrad"},
+ROUTING = Turn(("routing",), own_loss=True)
+ITERATIVE = (Phase(turns=(ROUTING,), epochs=1), Phase(turns=(ROUTING, Turn())))
+SPARSE = Sparse(rank=2, init="normal", sharing="shared", strength=0.02)
+SAME_IMAGES: dict[str, tuple[Method, dict[str, Any]]] = {
+    "uncertainty": (POLY, {"weighting": "uncertainty", "uncertainty": DECAY, "phases": ITERATIVE}),
+    "balance": (POLY, {"balance": "upgrad"}),
+    "penalty": (SPARSE, {}),
+    "penalty-balance": (SPARSE, {"balance": "upgrad"}),
+    "prepare": (Largest(rank=2, init="normal", sharing="shared"), {}),
 }
+
+
+def same_images_settings(name: str) -> JointSettings:
+    """Optimisers with momentum and decay for every group that the method has."""
+    method, changes = SAME_IMAGES[name]
+    optimizers = dict.fromkeys(group_rates(joint.team(method), joint.SIZES), DECAY)  # type: ignore[arg-type]
+    changes = {"batch_size": 4, "select_by": "loss", "optimizers": optimizers, **changes}
+    return joint.QUICK.model_copy(update=changes)
 
 
 def same_images(folder: Path, rank: int) -> None:
     """Samples that serve all tasks, with few targets: most steps lack one in a process or in both."""
-    kinds = {"factors": DECAY, "head": DECAY, "routing": DECAY}
-    for name, changes in SAME_IMAGES.items():
-        settings = joint.QUICK.model_copy(update={"batch_size": 4, "select_by": "loss", **kinds, **changes})
-        model, watched = joint.team(POLY, seed=rank), images.Watched()
+    for name, (method, _) in SAME_IMAGES.items():
+        settings = same_images_settings(name)
+        model, watched = joint.team(method, seed=rank), images.Watched()
         own = {"objective": watched, "collate": images.collate}
         result = train_together(model, images.images(32), settings, folder=folder / f"same-{name}", **own)
         found = [[sorted(here), sorted(moved)] for here, moved in zip(watched.names, watched.moved(), strict=False)]

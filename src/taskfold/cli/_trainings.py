@@ -11,6 +11,7 @@ from ..config.run import Config, TaskConfig
 from ..model import MultiTask
 from ..report import record, routing_record
 from ..train import JointResult, Result, train_task, train_together
+from ._optimisers import fitted
 from ._origin import Origin
 from ._output import UserError, say
 from ._prepare import Opened
@@ -18,7 +19,7 @@ from ._ready import Ready, Shown, Tested
 from ._same_data import claim
 from ._story import Story, points
 
-R = TypeVar("R", bound=Result)
+R = TypeVar("R")
 
 
 def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> Story | None:
@@ -26,7 +27,8 @@ def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) ->
     model, main = opened.model, is_main_process()
     story = Story(plan, "train", opened.loaded, tasks)
     labels = record.labels_of({task.name: task.method for task in plan.tasks})
-    for number, (task, settings) in enumerate(zip(tasks, plan.tasks, strict=True), 1):
+    parts = retold(lambda: fitted(plan, model))
+    for number, (task, settings) in enumerate(zip(tasks, parts, strict=True), 1):
         result = train_alone(plan, model, task, settings, f"{task.name} ({number}/{len(tasks)})", fresh)
         tested = test(model, task)
         if not main:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -101,7 +102,7 @@ def _sentence(problem: Any, model: type[BaseModel]) -> str:
         return f"has too few values, found {value!r}"
     if kind == "missing":
         return "is missing"
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return unknown(problem["loc"][-1], _keys(model, problem["loc"][:-1]), "key")
     if kind == "union_tag_invalid":
         known = [tag.strip("' ") for tag in problem["ctx"]["expected_tags"].split(",")]
@@ -166,8 +167,14 @@ def _keys(kind: Any, path: Sequence[object]) -> list[str]:
         members = get_args(kind)
         tagged = [member for member in members if path and _tag(member) == path[0]]
         return _keys(tagged[0], path[1:]) if tagged else [key for member in members for key in _keys(member, path)]
+    if get_origin(kind) is dict:
+        return _keys(get_args(kind)[1], path[1:]) if path else []
     if get_origin(kind) in (list, tuple):
         return _keys(get_args(kind)[0], path[1:])
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        fields = [field.name for field in dataclasses.fields(kind)]
+        return _keys(hints[str(path[0])], path[1:]) if path and path[0] in fields else [] if path else fields
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return []
     if not path:

@@ -80,7 +80,7 @@ def _over(below: Any, above: Any, deep: bool = False) -> Any:
         return {} if below is None else below
     if not isinstance(above, dict) or not isinstance(below, dict):
         return above
-    inner = {key: _over(below[key], above[key]) for key in below.keys() & above.keys() if deep}
+    inner = {key: _over(below[key], above[key], deep) for key in below.keys() & above.keys() if deep}
     return {**below, **above, **inner}
 
 

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ..methods import FTN, ExpandNet, FineTuning, HardSharing, HeadNorm, HeadOnly, Method, OverParameterised, RepVGG
+from ..methods import (
+    FTN,
+    ExpandNet,
+    FineTuning,
+    HardSharing,
+    HeadNorm,
+    HeadOnly,
+    Method,
+    OverParameterised,
+    Phase,
+    RepVGG,
+    Turn,
+)
 from ..train import JointSettings, OptimizerSettings
 from ._plan import Compare, check_choices
 
@@ -22,8 +34,8 @@ class DenseContender:
         method: the method.
         lr: learning rate of what tasks have in common, or of a task's own factors; of normalisation and heads too.
         diagonal: learning rate of the diagonals.
-        alternate: kinds of parameters that train in a pass of their own, first in each epoch.
-        alone_epochs: epochs at the start in which only these train.
+        warm_up: epochs of iterative training, before all others, in which only the diagonals train; in each of the
+            others they train first, and then everything else. None: everything trains at once.
         apart: every task is trained by itself, since tasks have nothing in common.
         frozen: the task whose single-task network is the frozen backbone; None: a network with random weights.
         weighting, balance: of the tasks' losses and gradients.
@@ -33,8 +45,7 @@ class DenseContender:
     method: Method
     lr: float = 3e-3
     diagonal: float = 1e-2
-    alternate: tuple[str, ...] = ()
-    alone_epochs: int = 0
+    warm_up: int | None = None
     apart: bool = False
     frozen: str | None = None
     weighting: Literal["fixed", "uncertainty"] = "fixed"
@@ -44,15 +55,14 @@ class DenseContender:
         """How it is trained; the same number of epochs for all methods."""
         rate = OptimizerSettings(lr=self.lr)
         return JointSettings(
-            epochs=plan.epochs + self.alone_epochs,
+            epochs=plan.epochs + (self.warm_up or 0),
             batch_size=plan.batch_size,
             seed=seed,
-            factors=rate,
-            norm=rate,
-            head=rate,
-            diagonal=OptimizerSettings(lr=self.diagonal),
-            alternate=self.alternate,
-            alone_epochs=self.alone_epochs,
+            optimizers={
+                **dict.fromkeys(("factors", "norm", "head"), rate),
+                "diagonal": OptimizerSettings(lr=self.diagonal),
+            },
+            phases=None if self.warm_up is None else iterative(self.warm_up),
             weighting=self.weighting,
             balance=self.balance,
             schedule="cosine",
@@ -87,7 +97,13 @@ class DensePlan:
     shown: int = 5
 
 
-ITERATIVE: Mapping[str, Any] = {"alternate": ("diagonal",), "alone_epochs": 1, "diagonal": 3e-2}
+def iterative(warm_up: int) -> tuple[Phase, ...]:
+    """In every epoch first the diagonals, each task by its own loss, then all else; in the first epochs these alone."""
+    diagonals = Turn(("diagonal",), own_loss=True)
+    return Phase(turns=(diagonals,), epochs=warm_up), Phase(turns=(diagonals, Turn()))
+
+
+ITERATIVE: Mapping[str, Any] = {"warm_up": 1, "diagonal": 3e-2}
 DEFAULT = (SINGLE, "multi-task", "over-parameterised", "FTN R=10")
 Size = Literal["demo", "full", "frozen", "quick"]
 

@@ -83,7 +83,7 @@ def gains(bench: DenseBench, records: Sequence[Record]) -> Document:
         "On the test rooms, ±(M − M_single) / M_single of mIoU, root mean square error of depth and mean angle of "
         "normals. Single-task networks have the same architecture, epochs and seed."
     )
-    if any(one.alone_epochs for one in bench.plan.contenders):
+    if any(one.warm_up for one in bench.plan.contenders):
         note += " Before its epochs, iterative training has one in which only the diagonals train."
     return {"single": SINGLE, "tasks": list(bench.kinds), "rows": rows, "note": note}
 

@@ -28,7 +28,7 @@ from ..dense import (
 from ..dense.rooms import CLASSES, rooms
 from ..model import MultiTask
 from ..tasks import write_atomically
-from ..train import TaskSet, train_together
+from ..train import TaskSet, group_rates, train_together
 from ._dense_plan import SINGLE, DenseContender, DensePlan
 from ._records import Record
 
@@ -127,7 +127,7 @@ class DenseBench:
         result = train_together(
             model,
             {tuple(tasks): TaskSet(train, val, DenseTensors(data.train))},
-            contender.settings(self.plan, seed),
+            contender.settings(self.plan, seed).only(group_rates(model, tasks)),
             objective=self.objective,
             measure=self.objective.measure,
             collate=self.protocol.only(tasks).collate,

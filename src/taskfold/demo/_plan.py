@@ -30,16 +30,13 @@ class Entry:
     lr: float = 1e-2
 
     def settings(self, plan: Plan, seed: int) -> Settings:
-        """How it is trained; the head and normalisation alike for all methods."""
+        """How it is trained; the head and normalisation alike for all methods, which do not all have these groups."""
         small = OptimizerSettings(lr=2e-3)
-        factors = OptimizerSettings(lr=self.lr)
         return Settings(
             epochs=plan.epochs,
             batch_size=plan.batch_size,
             seed=seed,
-            factors=factors,
-            norm=small,
-            head=small,
+            optimizers={"factors": OptimizerSettings(lr=self.lr), "norm": small, "head": small},
             warmup=0.1,
         )
 

@@ -20,7 +20,7 @@ from ..methods import LoRA
 from ..model import MultiTask
 from ..report import routing_record
 from ..text import Collator, Example, Objective, exact_match, few_shot, generate, rank_classify
-from ..train import TaskSet, train_together
+from ..train import TaskSet, group_rates, train_together
 from ._records import Record
 from ._routing_data import Bundles, Words, bundled, collating
 from ._routing_plan import LM, Contender, RoutingPlan, Stage, Way
@@ -237,7 +237,7 @@ class Bench:
         result = train_together(
             model,
             tasks,
-            stage.settings(seed, *rates),
+            stage.settings(seed, *rates).only(group_rates(model, list(tasks))),
             objective=bundled(objective),
             collate=collating(collator),
             quiet=self.quiet,

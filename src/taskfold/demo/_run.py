@@ -17,7 +17,7 @@ from ..evaluate import evaluate, predict
 from ..model import MultiTask
 from ..report import record, summary_table, write_report
 from ..tasks import fingerprint, write_atomically
-from ..train import train_task
+from ..train import group_rates, train_task
 from ._mixed import in_fresh_process
 from ._plan import Entry, Plan
 
@@ -143,7 +143,7 @@ class _Demo:
                 name,
                 splits["train"],
                 splits["val"],
-                entry.settings(self.plan, seed),
+                entry.settings(self.plan, seed).only(group_rates(model, [name])),
                 label=f"{entry.label} · {name}",
             )
         except ValueError as error:

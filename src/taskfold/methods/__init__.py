@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ._base import Method as Method
 from ._base import build as build
+from ._base import method_of as method_of
 from ._base import names as names
 from ._base import register as _register
 from ._fine_tuning import *
@@ -13,8 +14,13 @@ from ._hard_sharing import *
 from ._head_only import *
 from ._lora import *
 from ._over_parameterised import *
+from ._phases import Phase as Phase
+from ._phases import Turn as Turn
+from ._phases import check_phases as check_phases
+from ._phases import epochs_of as epochs_of
 from ._poly import *
 from ._tensor_poly import *
 
 if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
-    __all__ = ["Method", "build", "names", *_register(globals())]
+    __all__ = ["Method", "Phase", "Turn", "build", "check_phases", "epochs_of", "method_of", "names"]
+    __all__ += _register(globals())

@@ -1,16 +1,18 @@
-"""What a method is: settings, and the composition they make on a network."""
+"""What a method is: settings, the composition they make on a network, and what it adds to a training."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..layers import Composition
+from ..tasks import Task
+from ._phases import Phase
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,41 @@ class Method(ABC):
     @abstractmethod
     def compose(self, network: nn.Module) -> Composition:
         """The parts of this method on that network."""
+
+    # Hooks: what a method may add to a training. Nothing by default.
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Which groups train when; empty: all in every epoch. The `phases` of a training's settings overrule."""
+        return ()
+
+    def penalty(self, task: Task, progress: float) -> Tensor | None:
+        """What a training adds to the loss of a task, once per step in which the task has samples in the batch.
+
+        Args:
+            task: one that this method made; the penalty reads its parameters, buffers and inventory.
+            progress: steps done over all steps, from 0 to less than 1; 1 when the final weights are judged.
+
+        Returns:
+            A scalar `[]` with gradient, or None.
+        """
+        return None
+
+    def prepare(  # noqa: B027  a hook, not an omission
+        self, task: Task, batches: Iterable[Any], score: Callable[[Any], Tensor]
+    ) -> None:
+        """A pass over the training data before the first step, to choose or start what trains.
+
+        What it writes, in place, into the task's parameters, buffers and trained inventory is kept. It may register
+        nothing new, and write to nothing else.
+
+        Args:
+            task: one that this method made.
+            batches: the task's training batches in a fixed order, without augmentation where the training was given
+                plain data. They begin anew each time that they are iterated over.
+            score: batch → `[n]`, the losses of those n ≥ 0 samples that have a target for the task, with gradients, in
+                evaluation mode.
+        """
 
     def with_settings(self, **settings: Any) -> Self:
         """The same method with some settings changed.
@@ -118,6 +155,20 @@ def build(name: str, settings: Mapping[str, Any] | None = None) -> Method:
         raise ValueError(f"method {name!r} is not known; choose one of {', '.join(sorted(known))}{hint}")
     plain = {key: tuple(v) if isinstance(v, list) else v for key, v in (settings or {}).items()}
     return known[name]().with_settings(**plain)
+
+
+def method_of(task: Task) -> Method:
+    """The method that made a task, with its settings.
+
+    Raises:
+        ValueError: no such method or setting: its class has not been imported, or is another by now.
+    """
+    try:
+        return build(task.method["name"], task.method["settings"])
+    except ValueError as error:
+        raise ValueError(
+            f"the method that made task {task.name!r} cannot be built: {error}; import the module that defines it"
+        ) from None
 
 
 def _elsewhere() -> dict[str, type[Method]]:

@@ -82,13 +82,19 @@ class MultiTask(TaskCollection):
 
     @property
     def progress(self) -> float:
-        """How far the training is, 0 to 1, which temperatures and warm-ups follow; 1 outside training."""
+        """How far the training is, from 0 to 1; 1 outside of training, and whenever a task is evaluated.
+
+        Training sets it before every step, for temperatures and warm-ups inside a forward pass.
+
+        Raises:
+            ValueError: it is set to a number outside that range.
+        """
         return self._runner.progress
 
     @progress.setter
     def progress(self, progress: float) -> None:
         if not 0 <= progress <= 1:
-            raise ValueError(f"progress must be between 0 and 1, found {progress!r}")
+            raise ValueError(f"progress must be from 0 to 1, found {progress}")
         self._runner.progress = progress
 
     # Running

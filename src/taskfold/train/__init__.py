@@ -3,6 +3,7 @@
 try:
     from ._checkpoint import CheckpointError
     from ._joint_settings import JointSettings
+    from ._rates import group_rates
     from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
     from ._state import DivergedError, JointResult, Result
     from ._together import train_together
@@ -27,6 +28,7 @@ __all__ = [
     "Result",
     "Settings",
     "TaskSet",
+    "group_rates",
     "train_task",
     "train_together",
 ]

@@ -13,8 +13,7 @@ from ..layers import groups_of_inventory, inventory_of, statistics_of
 from ..model import MultiTask
 from ..tasks import Task
 from ._passes import still
-from ._uncertainty import started
-from .settings import Settings
+from ._uncertainty import UNCERTAINTY, started
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Belongings:
 
     Attributes:
         tasks: by name.
-        groups: everything that trains, by kind.
+        groups: everything of them that trains, by group.
         shared: of that, the leaves of the inventory, as `inventory_of` names them.
         fixed: leaves of the inventory that the tasks stand on as they are.
         running: leaves of the inventory that are running statistics, which move without being trained.
@@ -39,12 +38,18 @@ class Belongings:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Everything that trains."""
+        """Everything of the tasks that trains."""
         return self.of(self.groups)
 
-    def of(self, kinds: Collection[str]) -> list[nn.Parameter]:
-        """What trains of these kinds."""
-        return [parameter for kind, own in self.groups.items() if kind in kinds for parameter in own]
+    @property
+    def optimised(self) -> dict[str, list[nn.Parameter]]:
+        """Everything that has an optimiser: the groups, and the learned weights of losses where there are any."""
+        logs = list(self.uncertainty.values())
+        return {**self.groups, **({UNCERTAINTY: logs} if logs else {})}
+
+    def of(self, groups: Collection[str]) -> list[nn.Parameter]:
+        """What trains of these groups."""
+        return [parameter for group, own in self.groups.items() if group in groups for parameter in own]
 
     def idle(self, parameters: Sequence[nn.Parameter]) -> frozenset[int]:
         """Numbers of the tasks that stand on none of these."""
@@ -65,7 +70,7 @@ class Belongings:
     def with_uncertainty(self, device: torch.device) -> Belongings:
         """The same, and a variance for each task."""
         logs = dict(zip(self.tasks, started(len(self.tasks), device), strict=True))
-        return replace(self, groups={**self.groups, "uncertainty": list(logs.values())}, uncertainty=logs)
+        return replace(self, uncertainty=logs)
 
     def live(self) -> dict[str, Tensor]:
         """All that a training can change, by name: the tensors themselves."""
@@ -85,7 +90,8 @@ class Belongings:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Bring a snapshot back, into the same tensors."""
         for name, tensor in self.live().items():
-            tensor.copy_(state[name])
+            if name in state:  # or somebody has registered it since, and the training ends with an error
+                tensor.copy_(state[name])
 
     @contextmanager
     def holding(self) -> Iterator[None]:
@@ -125,20 +131,18 @@ def belongings(model: MultiTask, names: Sequence[str]) -> Belongings:
             raise ValueError(
                 f"task {name!r} has no trainable parameter; give it a head, or a method that adapts something"
             )
-    if unknown := groups.keys() - Settings.model_fields.keys():
-        raise ValueError(f"tasks have parameters of the kind {min(unknown)!r}, for which Settings has no optimiser")
     return Belongings(tasks, groups, shared, fixed, running)
 
 
 def _groups(tasks: Mapping[str, Task], shared: Mapping[str, nn.Parameter]) -> dict[str, list[nn.Parameter]]:
     found: dict[str, dict[int, nn.Parameter]] = {}
     for task in tasks.values():
-        for kind, own in task.groups().items():
-            found.setdefault(kind, {}).update({id(p): p for p in own if p.requires_grad})
-    kinds = {key: group.name for task in tasks.values() for key, group in groups_of_inventory(task).items()}
+        for group, own in task.groups().items():
+            found.setdefault(group, {}).update({id(p): p for p in own if p.requires_grad})
+    groups = {key: group.name for task in tasks.values() for key, group in groups_of_inventory(task).items()}
     for key, leaf in shared.items():
-        found.setdefault(kinds[key], {})[id(leaf)] = leaf
-    return {kind: list(own.values()) for kind, own in found.items() if own}
+        found.setdefault(groups[key], {})[id(leaf)] = leaf
+    return {group: list(own.values()) for group, own in found.items() if own}
 
 
 def _check_apart(model: MultiTask, tasks: Mapping[str, Task]) -> None:

@@ -14,7 +14,7 @@ from ..tasks._fingerprint import digest
 from ._differences import differences
 from ._pack import pack, unpack
 
-VERSION = 2
+VERSION = 3
 _KEY = "taskfold-training"
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -23,12 +23,25 @@ class Losses:
         index: `[N]`, the number of the task that each is of.
         samples: in the whole batch, over all processes.
         live: they rest on something that trains in this pass; there are none that do not, or none at all, otherwise.
+        penalties: `[]` by number of the task: this process's part of what the task's method adds to its loss, in every
+            process for each task that has losses in some process.
     """
 
     values: Tensor
     index: Tensor
     samples: int
     live: bool = True
+    penalties: Mapping[int, Tensor] = field(default_factory=dict)
+
+    def weighted(self, values: Tensor, weights: Tensor) -> Tensor | None:
+        """The weighted losses `[N]` over the samples, and the weighted penalties, added up; None: nothing trains."""
+        terms = [values.sum() / self.samples] if self.live else []
+        return added([*terms, *(weights[n] * one for n, one in self.penalties.items() if one.requires_grad)])
+
+
+def added(terms: Sequence[Tensor]) -> Tensor | None:
+    """The sum of these; None: there are none."""
+    return sum(terms[1:], terms[0]) if terms else None
 
 
 class Gradients(Protocol):
@@ -46,6 +59,8 @@ class Gradients(Protocol):
 @dataclass(frozen=True)
 class Plain:
     """Gradients of the sum of all losses, each weighted by its task, over the number of samples in the batch.
+
+    The penalty of each task's method is added, weighted likewise.
 
     Attributes:
         parameters: all that trains.
@@ -67,8 +82,9 @@ class Plain:
 
     def __call__(self, losses: Losses) -> None:
         """Set `.grad`."""
-        if losses.live:
-            self.accelerator.backward((losses.values * self.weights[losses.index]).sum() / losses.samples)
+        loss = losses.weighted(losses.values * self.weights[losses.index], self.weights)
+        if loss is not None:
+            self.accelerator.backward(loss)
         set_gradients(self.accelerator, self.parameters, [parameter.grad for parameter in self.parameters])
 
 
@@ -76,8 +92,8 @@ class Plain:
 class Balanced:
     """A direction for what tasks share that an aggregator makes of one gradient per task.
 
-    The rows of the Jacobian are the gradients of each task's mean loss, times its weight. What belongs to a task alone
-    has its plain gradient. Costs one backward pass per task in the batch, and one more.
+    The rows of the Jacobian are the gradients of each task's mean loss and of its method's penalty, times its weight.
+    What belongs to a task alone has its plain gradient. Costs one backward pass per task in the batch, and one more.
 
     Attributes:
         aggregate: Jacobian `[tasks in the batch, shared numbers]` → direction `[shared numbers]`.
@@ -115,14 +131,12 @@ class Balanced:
         )
         counts = total(self.accelerator, here).tolist()
         rows = [
-            self._row((weighted * (losses.index == number)).sum() / count, bool(mine) and losses.live)
+            self._row(losses, weighted, number, mine, count)
             for number, (mine, count) in enumerate(zip(here.tolist(), counts, strict=True))
             if count
         ]
-        own: Sequence[Tensor | None] = [None] * len(self.own)
-        if losses.live:
-            own = _gradients(weighted.sum() / losses.samples, self.own, retain=False)
-        set_gradients(self.accelerator, self.own, own)
+        whole = losses.weighted(weighted, self.weights)
+        set_gradients(self.accelerator, self.own, _gradients(whole, self.own, retain=False))
         used = [n for n in range(len(self.shared)) if any(row[n] is not None for row in rows)]
         if not used:
             return
@@ -133,9 +147,12 @@ class Balanced:
         for n, part in zip(used, parts, strict=True):
             self.shared[n].grad = part.reshape(self.shared[n].shape).clone()
 
-    def _row(self, loss: Tensor, mine: bool) -> list[Tensor | None]:
-        here = _gradients(loss, self.shared, retain=True) if mine else [None] * len(self.shared)
-        return total_gradients(self.accelerator, self.shared, here)
+    def _row(self, losses: Losses, weighted: Tensor, number: int, mine: float, count: float) -> list[Tensor | None]:
+        """Of one task, which has `mine` losses in this process and `count` in all of them."""
+        terms = [(weighted * (losses.index == number)).sum() / count] if mine and losses.live else []
+        if (penalty := losses.penalties.get(number)) is not None and penalty.requires_grad:
+            terms.append(self.weights[number] * penalty)
+        return total_gradients(self.accelerator, self.shared, _gradients(added(terms), self.shared, retain=True))
 
     def _direction(self, jacobian: Tensor) -> Tensor:
         if not bool(torch.isfinite(jacobian).all()):
@@ -145,9 +162,9 @@ class Balanced:
         return made if self.accelerator.num_processes == 1 else broadcast(made)  # type: ignore[return-value]
 
 
-def _gradients(loss: Tensor, parameters: Sequence[Tensor], *, retain: bool) -> list[Tensor | None]:
-    if not parameters:
-        return []
+def _gradients(loss: Tensor | None, parameters: Sequence[Tensor], *, retain: bool) -> list[Tensor | None]:
+    if not parameters or loss is None:
+        return [None] * len(parameters)
     return list(torch.autograd.grad(loss, list(parameters), retain_graph=retain, allow_unused=True))
 
 

@@ -10,15 +10,20 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
+from ..methods import Method, Phase, method_of
 from ..model import MultiTask
 from ._belongings import Belongings
 from ._data import Apart
+from ._joint_settings import JointSettings
 from ._mixture import Mixture
 from ._objective import Objective
-from ._passes import Turn
+from ._passes import Plan, Regime
+from ._rates import optimisers_of
+from ._regimes import phases_of, regimes
 from ._sampler import Batches
 from ._seams import TaskSet
-from .settings import Settings
+from ._uncertainty import UNCERTAINTY
+from .settings import OptimizerSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -30,20 +35,48 @@ class Job:
         sets: the data, by the names of the tasks that they are of.
         moves: what it may change.
         objective: how samples become batches, losses and measures.
-        turns: what the passes over the data train that make an epoch.
+        methods: of each task, in order: their hooks are asked.
+        optimisers: of each group of parameters, and of the learned weights of losses.
+        phases, regimes: which groups train when; and of each phase, what its turns train, and how.
         mixture: how much of each data set an epoch has.
-        alone: epochs at the start of the first turn alone.
     """
 
     model: MultiTask
     sets: Mapping[tuple[str, ...], TaskSet]
     moves: Belongings
     objective: Objective
-    turns: Sequence[Turn]
+    methods: Mapping[str, Method]
+    optimisers: Mapping[str, OptimizerSettings]
+    phases: Sequence[Phase]
+    regimes: Sequence[Sequence[Regime]]
     mixture: Mixture
     settings: Settings
     accelerator: Accelerator
-    alone: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        model: MultiTask,
+        sets: Mapping[tuple[str, ...], TaskSet],
+        moves: Belongings,
+        objective: Objective,
+        mixture: Mixture,
+        settings: Settings,
+        accelerator: Accelerator,
+    ) -> Job:
+        """With what settings and the tasks' methods say of optimisers and phases.
+
+        Raises:
+            ValueError: they name tasks or groups that there are not, leave nothing to do, or do not fit each other.
+            ImportError: `balance` needs TorchJD, which is not installed.
+        """
+        methods = {name: method_of(task) for name, task in moves.tasks.items()}
+        optimisers = optimisers_of(settings, moves)
+        if isinstance(settings, JointSettings) and settings.weighting == "uncertainty":
+            moves, optimisers[UNCERTAINTY] = moves.with_uncertainty(accelerator.device), settings.uncertainty
+        phases = phases_of(settings, methods)
+        bound = regimes(settings, phases, moves, accelerator)
+        return cls(model, sets, moves, objective, methods, optimisers, phases, bound, mixture, settings, accelerator)
 
     @property
     def names(self) -> list[str]:
@@ -65,6 +98,14 @@ class Job:
     def plain(self) -> Mixture:
         """The training inputs without augmentation, of all data sets."""
         return Mixture.of(tuple(len(one.unaugmented) for one in self.sets.values()))  # type: ignore[arg-type]
+
+    def plan(self, batches: int) -> Plan:
+        """All passes over the data, of so many batches each.
+
+        Raises:
+            ValueError: phases and settings do not fit each other.
+        """
+        return Plan(self.phases, self.regimes, batches, self.settings.epochs, self.settings.max_steps)
 
     def batches(self, mixture: Mixture) -> Batches:
         """This process's batches of such a mixture."""

@@ -34,7 +34,6 @@ class JointSettings(Settings):
     balance: Balance | None = Field(
         default=None, description="How conflicting gradients of what tasks share are combined (TorchJD); null: added."
     )
-
     weighting: Literal["fixed", "uncertainty"] = Field(
         default="fixed",
         description="uncertainty: beside task_weights, ½·exp(−s) for each task, s learned (Kendall et al., 2018).",
@@ -42,27 +41,6 @@ class JointSettings(Settings):
     uncertainty: OptimizerSettings = Field(
         default=OptimizerSettings(lr=1e-2), description="For s, of weighting='uncertainty'."
     )
-    alternate: tuple[str, ...] = Field(
-        default=(),
-        description="Kinds of parameters that train by themselves first in each epoch, all others in a second pass.",
-    )
-    alone_epochs: int = Field(default=0, ge=0, description="Epochs at the start in which only these train.")
-
-    @model_validator(mode="after")
-    def _passes(self) -> JointSettings:
-        if len({*self.alternate}) != len(self.alternate):
-            raise ValueError(f"alternate={self.alternate} names a kind twice; name each once")
-        if self.alone_epochs and not self.alternate:
-            raise ValueError(
-                f"alone_epochs={self.alone_epochs} needs kinds of parameters that train alone: give "
-                "alternate=('diagonal',), or leave alone_epochs out"
-            )
-        if self.alone_epochs and self.max_steps is None and self.alone_epochs >= self.epochs:
-            raise ValueError(
-                f"alone_epochs={self.alone_epochs} leaves no epoch for anything but {'+'.join(self.alternate)}; it "
-                f"must be less than epochs={self.epochs}, which counts them too"
-            )
-        return self
 
     @model_validator(mode="after")
     def _weighting(self) -> JointSettings:
@@ -88,11 +66,6 @@ class JointSettings(Settings):
         if self.balance is not None and self.precision == "fp16":
             raise ValueError(f"balance={self.balance!r} does not go with precision='fp16'; use 'bf16' or 'no'")
         return self
-
-    @classmethod
-    def later(cls) -> frozenset[str]:
-        """Settings that came later than others: left as they are, a run from before goes on."""
-        return super().later() | {"weighting", "uncertainty", "alternate", "alone_epochs"}
 
     @property
     def exponent_temperature(self) -> float:

@@ -16,7 +16,8 @@ from ._anew import Anew
 from ._folder import Folder
 from ._job import Job
 from ._optimisers import Optimisers
-from ._passes import Pass, Plan
+from ._passes import Pass
+from ._prepare import Preparation
 from ._processes import send, total
 from ._progress import Bar
 from ._state import DivergedError, State, better
@@ -35,9 +36,12 @@ class Loop:
         self.steps = Steps(job)
         self.batches = self.steps.batches
         self.anew = Anew(job, self.steps.loader, self.steps.switch, self.validation)
-        self.plan = Plan(job.turns, job.alone, len(self.batches), self.settings.epochs, self.settings.max_steps)
-        self.optimisers = Optimisers(job.moves.groups, self.settings, job.accelerator, self.plan.steps)
-        self.state, self.best = State(seen=[[0.0, 0.0] for _ in job.names]), job.moves.snapshot()
+        self.preparation = Preparation(job)
+        self.plan = job.plan(len(self.batches))
+        groups, chosen = job.moves.optimised, job.optimisers
+        self.optimisers = Optimisers(groups, chosen, self.settings, job.accelerator, self.plan.steps)
+        self.state, self.best = State(), job.moves.snapshot()
+        self._begin()
         self.offset = 0
         self.pending: list[Tensor] = []
         self.saved = self.mark = 0.0
@@ -55,9 +59,10 @@ class Loop:
         self.saved = self.mark = time.monotonic()
         value = self.settings.norm_momentum
         try:
-            if not self.state.step:
+            if not self.state.step and not self.state.prepared:
                 self._save()  # before the log, so that a log always has its checkpoint
             self.folder.open_log(self.offset)
+            self._prepare()
             with ExitStack() as stack:
                 for name in self.job.names if value is not None else ():
                     stack.enter_context(momentum(self.job.model, name, value))
@@ -76,11 +81,22 @@ class Loop:
             self.optimisers.clear()
             self.folder.log.close()
 
+    def _prepare(self) -> None:
+        """Let the methods look at data that want to; a run that is killed meanwhile begins with the same task again."""
+        for number in list(self.preparation.batches)[self.state.prepared :]:
+            said = self.preparation.run(number)
+            self.state.prepared += 1
+            self.best = self.job.moves.snapshot()
+            self._pass_time()
+            self.folder.log.write("prepare", **said, seconds=self.state.seconds)
+            self._save()
+        self.preparation.batches.clear()
+
     def _train(self, one: Pass, bar: Bar) -> None:
         state = self.state
         if state.batch == one.steps:
             return
-        with self.steps.of(one, state.batch, state.step, self.optimisers) as steps:
+        with self.steps.of(one, state.batch, state.step, self.plan.steps, self.optimisers) as steps:
             for seen in steps:
                 self.pending.append(seen)
                 state.batch += 1
@@ -90,22 +106,27 @@ class Loop:
 
     def _turn(self, one: Pass) -> None:
         """From a pass to the next of its epoch."""
-        self.state.first = self._trained(one)
+        self.state.passes.append({"pass": one.regime.name, **self._trained(one)})
         self._begin()
         self.state.place += 1
 
     def _begin(self) -> None:
         """Before a pass: nothing seen yet."""
-        self.state.batch, self.state.losses = 0, 0.0
-        self.state.seen = [[0.0, 0.0] for _ in self.job.names]
+        self.state.batch, self.state.losses, self.state.penalties = 0, 0.0, 0.0
+        self.state.seen = [[0.0] * 4 for _ in self.job.names]
 
     def _trained(self, one: Pass) -> dict[str, Any]:
-        """The losses of a pass that has ended."""
-        tasks = {
-            name: {"train_loss": loss / count if count else None}
-            for name, (loss, count) in zip(self.job.names, self.state.seen, strict=True)
-        }
-        return {"train_loss": self.state.losses / one.steps, "tasks": tasks}
+        """The losses and penalties of a pass that has ended."""
+        state = self.state
+        tasks: dict[str, dict[str, Any]] = {}
+        for name, (loss, count, penalty, penalties) in zip(self.job.names, state.seen, strict=True):
+            tasks[name] = {"train_loss": loss / count if count else None}
+            if penalties:
+                tasks[name]["penalty"] = penalty / penalties
+        whole = {"train_loss": state.losses / one.steps}
+        if any("penalty" in found for found in tasks.values()):
+            whole["penalty"] = state.penalties / one.steps
+        return {**whole, "tasks": tasks}
 
     def _take_stock(self, one: Pass, bar: Bar) -> None:
         """Bring the losses since the last time to the CPU; log, bar, and perhaps a checkpoint."""
@@ -115,33 +136,39 @@ class Loop:
         due = self.job.accelerator.is_main_process and time.monotonic() - self.saved >= self.settings.checkpoint_every
         report = torch.cat([*[p.flatten() for p in self.pending], torch.tensor([float(due)], device=self.job.device)])
         *flat, due = total(self.job.accelerator, report).tolist()
-        seen = torch.tensor(flat, dtype=torch.float64).reshape(-1, tasks, 2).tolist()
+        seen = torch.tensor(flat, dtype=torch.float64).reshape(-1, tasks, 4).tolist()
         self.pending.clear()
         loss = math.nan
         for back, step in enumerate(seen):
             ago = len(seen) - back
             self._check_finite(step, state.step - ago)
-            weighted = sum(weight * sums for weight, (sums, _) in zip(one.turn.weights, step, strict=True))
-            loss = weighted / self.batches.total(state.batch - ago)
+            weighed = list(zip(one.regime.weights, step, strict=True))
+            loss = sum(weight * sums for weight, (sums, *_) in weighed) / self.batches.total(state.batch - ago)
             state.losses += loss
+            state.penalties += sum(weight * penalty for weight, (_, _, penalty, _) in weighed)
             state.seen = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(state.seen, step, strict=True)]
         self._pass_time(training=True)
         rate = (one.place * self.batches.mixture.total + self.batches.samples(state.batch)) / max(state.training, 1e-9)
-        bar.show(state.step, state.epoch, state.losses / state.batch, rate, one.turn.name)
-        rates, which = self.optimisers.rates(state.step - 1), {"pass": one.turn.name} if one.turn.name else {}
-        self.folder.log.write("step", epoch=state.epoch + 1, **which, step=state.step, loss=loss, lr=rates)
+        name = one.regime.name
+        bar.show(state.step, state.epoch, state.losses / state.batch, rate, name)
+        line: dict[str, Any] = {"epoch": state.epoch + 1, **({"pass": name} if name else {})}
+        line |= {"step": state.step, "loss": loss}
+        if added := {n: row[2] for n, row in zip(self.job.names, seen[-1], strict=True) if row[3]}:
+            line["penalty"] = added
+        self.folder.log.write("step", **line, lr=self.optimisers.rates(state.step - 1))
         if due:
             self._save()
             self._pass_time()
 
     def _check_finite(self, seen: list[list[float]], step: int) -> None:
-        for name, (loss, _) in zip(self.job.names, seen, strict=True):
-            if not math.isfinite(loss):
-                rates = ", ".join(f"{kind} {rate:.3g}" for kind, rate in self.optimisers.rates(step).items())
-                self.folder.log.write("diverged", task=name, epoch=self.state.epoch + 1, step=step + 1, loss=loss)
+        for name, (loss, _, penalty, _) in zip(self.job.names, seen, strict=True):
+            what, value = ("loss", loss) if not math.isfinite(loss) else ("penalty", penalty)
+            if not math.isfinite(value):
+                rates = ", ".join(f"{group} {rate:.3g}" for group, rate in self.optimisers.rates(step).items())
+                self.folder.log.write("diverged", task=name, epoch=self.state.epoch + 1, step=step + 1, **{what: value})
                 kept = f"; the checkpoint of an earlier step is in {self.folder.path}" if self.folder.path else ""
                 raise DivergedError(
-                    f"task {name!r}: the loss is {loss} at step {step + 1} (learning rates: {rates}); lower the "
+                    f"task {name!r}: the {what} is {value} at step {step + 1} (learning rates: {rates}); lower the "
                     "learning rates, lengthen warmup or set clip_norm, and check the inputs for values that are not "
                     f"finite. The best weights so far are in place{kept}"
                 )
@@ -157,16 +184,16 @@ class Loop:
         point = {
             "epoch": state.epoch + 1,
             "step": state.step,
-            "train_loss": trained["train_loss"],
+            **{key: value for key, value in trained.items() if key != "tasks"},
             **found,
             "lr": self.optimisers.rates(state.step - 1),
             "seconds": state.seconds,
             "samples_per_second": samples / max(state.training, 1e-9),
             "tasks": {name: trained["tasks"][name] | tasks[name] for name in tasks},
         }
-        if state.first:
-            point["first"] = state.first
-        if weights := self.plan.turns[-1].gradients.learned():
+        if state.passes:
+            point["passes"] = state.passes
+        if weights := self.plan.learned():
             point["weights"] = dict(zip(self.job.names, weights, strict=True))
         state.curve.append(point)
         bar.note(f"val {found[f'val_{settings.select_by}']:.3f}")
@@ -174,9 +201,9 @@ class Loop:
         if better(found, state.best, settings.select_by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
             self.best = self.job.moves.snapshot()
-        elif state.epoch >= self.job.alone:  # patience is with what is being trained, not with its warm-up
+        elif self.plan.in_last_phase(state.epoch):  # patience ends a training, and never before its last phase
             state.waited += 1
-        state.epoch, state.place, state.training, state.first = state.epoch + 1, 0, 0.0, {}
+        state.epoch, state.place, state.training, state.passes = state.epoch + 1, 0, 0.0, []
         self._begin()
         if state.epoch == self.plan.epochs:
             state.stopped = "finished"
@@ -204,11 +231,19 @@ class Loop:
         self.job.moves.restore(self.best)
         tasks = self.anew.settle(state.best["tasks"], log)
         anew = any(found["reestimated"] for found in tasks.values())
-        state.best = {**means(tasks), "reestimated": anew, "tasks": tasks}
+        state.best = {**means(tasks), "reestimated": anew, **self._penalised(tasks)}
         state.done = True
         self._pass_time()
         log.write("end", stopped=state.stopped, best_epoch=state.best_epoch, **state.best, seconds=state.seconds)
         self._save()
+
+    def _penalised(self, tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """What was found of each task, with the penalties of the weights as they are; and their weighted sum."""
+        penalties = self.steps.penalties.every()
+        weights = dict(zip(self.job.names, self.plan.regimes[-1][-1].weights, strict=True))
+        whole = {"penalty": sum(weights[name] * one for name, one in penalties.items())} if penalties else {}
+        own = {name: {"penalty": one} for name, one in penalties.items()}
+        return {**whole, "tasks": {name: found | own.get(name, {}) for name, found in tasks.items()}}
 
     def _pass_time(self, training: bool = False) -> None:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""One optimiser per kind of parameters, under one schedule."""
+"""One optimiser per group of parameters, under one schedule."""
 
 from __future__ import annotations
 
@@ -32,67 +32,70 @@ class Optimisers:
     """The optimisers of all groups of parameters that train.
 
     Args:
-        groups: parameters by kind, none empty.
-        settings: with an `OptimizerSettings` per kind.
+        groups: parameters by group, none empty.
+        chosen: the optimiser of each group.
+        settings: of the schedule, and of clipping.
         accelerator: prepared for the settings' precision.
         steps: of the whole training.
     """
 
     def __init__(
-        self, groups: Mapping[str, list[nn.Parameter]], settings: Settings, accelerator: Accelerator, steps: int
+        self,
+        groups: Mapping[str, list[nn.Parameter]],
+        chosen: Mapping[str, OptimizerSettings],
+        settings: Settings,
+        accelerator: Accelerator,
+        steps: int,
     ) -> None:
         self.settings, self.accelerator, self.steps = settings, accelerator, steps
         self.parameters = [p for parameters in groups.values() for p in parameters]
-        self._tops: dict[str, float] = {}
-        self._by_kind: dict[str, torch.optim.Optimizer] = {}
-        for kind, parameters in groups.items():
-            chosen: OptimizerSettings = getattr(settings, kind)
-            self._tops[kind], self._by_kind[kind] = chosen.lr, chosen.build(parameters)
+        self._tops = {group: chosen[group].lr for group in groups}
+        self._by_group = {group: chosen[group].build(parameters) for group, parameters in groups.items()}
 
     def rates(self, step: int) -> dict[str, float]:
-        """The learning rate of each kind at a step."""
+        """The learning rate of each group at a step."""
         scale = factor(self.settings, step, self.steps)
-        return {kind: top * scale for kind, top in self._tops.items()}
+        return {group: top * scale for group, top in self._tops.items()}
 
     def step(self, step: int) -> None:
         """One step along the gradients. What has none keeps its bits: no momentum, no decay moves it."""
-        for kind, rate in self.rates(step).items():
-            for group in self._by_kind[kind].param_groups:
-                group["lr"] = rate
+        for group, rate in self.rates(step).items():
+            for part in self._by_group[group].param_groups:
+                part["lr"] = rate
         if self.accelerator.scaler is not None:
             self._step_scaled(self.accelerator.scaler)
             return
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
-        for optimiser in self._by_kind.values():
+        for optimiser in self._by_group.values():
             optimiser.step()
 
     def _step_scaled(self, scaler: torch.amp.GradScaler) -> None:
         if all(parameter.grad is None for parameter in self.parameters):
             return  # a batch without a target; the scaler has nothing to judge by
         # Accelerate's wrapper updates the scale after each optimiser: once too often for the second.
-        for optimiser in self._by_kind.values():
+        for optimiser in self._by_group.values():
             scaler.unscale_(optimiser)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm or math.inf)
         if torch.isfinite(norm):
-            for optimiser in self._by_kind.values():
+            for optimiser in self._by_group.values():
                 optimiser.step()
         scaler.update()
 
     def clear(self) -> None:
         """Forget the gradients."""
-        for optimiser in self._by_kind.values():
+        for optimiser in self._by_group.values():
             optimiser.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
         scaler = self.accelerator.scaler
-        states = {kind: optimiser.state_dict() for kind, optimiser in self._by_kind.items()}
+        states = {group: optimiser.state_dict() for group, optimiser in self._by_group.items()}
         return {"optimisers": states, "scaler": scaler.state_dict() if scaler is not None else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        for kind, optimiser in self._by_kind.items():
-            optimiser.load_state_dict(state["optimisers"][kind])
+        for group, optimiser in self._by_group.items():
+            optimiser.load_state_dict(state["optimisers"][group])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -156,10 +158,15 @@ def task_identity(job: Job, name: str, sizes: Sizes) -> dict[str, Any]:
 
 def _surroundings(job: Job) -> dict[str, Any]:
     fixed, settings = digest(dict(job.moves.fixed)) if job.moves.fixed else None, job.settings
-    fields = type(settings).model_fields
-    as_before = {key for key in settings.later() if getattr(settings, key) == fields[key].default}
+    resolved = {
+        "optimizers",
+        "phases",
+        "uncertainty",
+    }  # said by the settings or, where they do not, by tasks and methods
     return {
-        "settings": settings.model_dump(mode="json", exclude={*settings.unseen(), *as_before}),
+        "settings": settings.model_dump(mode="json", exclude={*settings.unseen(), *resolved}),
+        "optimizers": {group: chosen.model_dump(mode="json") for group, chosen in job.optimisers.items()},
+        "phases": [json.loads(json.dumps(asdict(phase))) for phase in job.phases],
         "shared": {key: list(leaf.shape) for key, leaf in {**job.moves.shared, **job.moves.running}.items()},
         "inventory": fixed,
         "backbone": fingerprint(job.model.backbone),

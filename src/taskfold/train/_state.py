@@ -17,10 +17,12 @@ class Result:
 
     Attributes:
         curve: per epoch `epoch` (from 1), `step` (steps so far), `train_loss`, `val_loss`, `val_accuracy` (0 to 1),
-            `lr` (by kind of parameters), `seconds` (so far), `samples_per_second` (of training).
+            `lr` (by group of parameters), `seconds` (so far), `samples_per_second` (of training). `penalty`, if the
+            method has one: what it added to the loss, mean over the steps; `train_loss` is without it. Where an epoch
+            has several passes over the data, these are of its last one, and `passes` has the others', in order.
         best_epoch: the selected one, from 1.
-        best: `val_accuracy` and `val_loss` of the weights and statistics that the model holds, and whether
-            `reestimated` statistics were kept.
+        best: `val_accuracy` and `val_loss` of the weights and statistics that the model holds, whether `reestimated`
+            statistics were kept, and the `penalty` of these weights, if the method has one.
         seconds: of training and validation, all interrupted parts together.
         stopped: `finished` all epochs, or `early` for want of improvement.
         resumed: an earlier run in the folder was continued, or had finished already.
@@ -45,9 +47,9 @@ class JointResult(Result):
     Attributes:
         curve: as in `Result`, where `val_loss` and whatever else was measured are means over tasks, each counted
             alike; and `tasks`, by name: `train_loss` (mean over its samples;
-            None if the epoch had none), `val_loss` and the rest. With two passes in an epoch these losses are of its
-            last one, and `first` has the other's `train_loss`, and by task. With learned weights also `weights`,
-            by task, as they are at the epoch's end.
+            None if the epoch had none), `val_loss` and the rest, and `penalty` (mean over the steps that had the task
+            in their batch). The `penalty` beside them is the sum over tasks, each times its weight. With learned
+            weights also `weights`, by task, as they are at the epoch's end.
         best: likewise; `tasks` says what was measured of each, and whether its `reestimated` statistics were kept.
     """
 
@@ -62,11 +64,12 @@ class State:
     """Where a training stands; JSON all through.
 
     Attributes:
+        prepared: of the tasks whose methods look at data before the first step, how many have been through.
         epoch, place, batch: the batch to be trained on next, in which pass of the epoch; all from 0.
         step: steps done.
-        losses: sum of this pass's losses so far.
-        seen: of each task, the sum of this pass's losses and their number.
-        first: losses of the epoch's first pass, where there is another.
+        losses, penalties: sums of this pass's losses and penalties so far.
+        seen: of each task, the sum of this pass's losses and their number, and that of its penalties.
+        passes: losses of the epoch's earlier passes.
         seconds: so far; `training` of this epoch.
         waited: epochs without improvement.
         curve, best, best_epoch: as in `JointResult`.
@@ -74,13 +77,15 @@ class State:
         done: the model's tasks are final.
     """
 
+    prepared: int = 0
     epoch: int = 0
     place: int = 0
     batch: int = 0
     step: int = 0
     losses: float = 0.0
+    penalties: float = 0.0
     seen: list[list[float]] = field(default_factory=list)
-    first: dict[str, Any] = field(default_factory=dict)
+    passes: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     training: float = 0.0
     waited: int = 0
@@ -103,7 +108,8 @@ class State:
 
 
 def _without_tasks(found: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if key != "tasks"}
+    passes = {"passes": [_without_tasks(one) for one in found["passes"]]} if "passes" in found else {}
+    return {key: value for key, value in found.items() if key != "tasks"} | passes
 
 
 def better(found: dict[str, Any], best: dict[str, Any], by: str) -> bool:

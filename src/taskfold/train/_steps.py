@@ -16,6 +16,7 @@ from ._job import Job
 from ._objective import Rows
 from ._optimisers import Optimisers
 from ._passes import Pass, still
+from ._penalties import Penalties
 from ._sampler import Switch
 from ._seeds import reseed
 
@@ -24,42 +25,49 @@ class Steps:
     """The training data, and what becomes of them."""
 
     def __init__(self, job: Job) -> None:
-        self.job = job
+        self.job, self.penalties = job, Penalties(job)
         self.batches, self.switch = job.batches(job.mixture), Switch([])
         joined = Joined([one.train for one in job.sets.values()])
         self.loader = job.loader(Keyed(joined, job.settings.seed), self.switch)
 
     @contextmanager
-    def of(self, one: Pass, batch: int, step: int, optimisers: Optimisers) -> Iterator[Iterator[Tensor]]:
+    def of(self, one: Pass, batch: int, step: int, steps: int, optimisers: Optimisers) -> Iterator[Iterator[Tensor]]:
         """The steps of a pass from this batch on, made as they are asked for; what does not train in it is still.
 
         Args:
             one: the pass.
             batch: of the pass, from 0.
-            step: of the whole training.
+            step: of the whole training, which has so many `steps`.
             optimisers: of all that trains.
 
         Yields:
-            For each step `[T, 2]`: the sum of this process's losses and their number, by task.
+            For each step `[T, 4]`, by task: the sum of this process's losses and their number; the penalty of its
+            method, and 1 where there is one, of the first process.
         """
         self.batches.go_to(one.number, batch, one.steps)
         self.switch.source = self.batches
         self.job.model.train(True)
         optimisers.clear()
-        with still(one.turn.still):
-            yield self._steps(one, batch, step, optimisers)
+        try:
+            with still(one.regime.still):
+                yield self._steps(one, batch, step, steps, optimisers)
+        finally:
+            self.job.model.progress = 1.0
 
-    def _steps(self, one: Pass, batch: int, step: int, optimisers: Optimisers) -> Iterator[Tensor]:
+    def _steps(self, one: Pass, batch: int, step: int, steps: int, optimisers: Optimisers) -> Iterator[Tensor]:
         job = self.job
         for ahead, (owners, inputs) in enumerate(self.loader):
             reseed(job.settings.seed, "step", step + ahead, job.accelerator.process_index)
             optimisers.clear()
+            job.model.progress = (step + ahead) / steps
             rows = self._losses(owners, inputs)
-            live = not rows.tasks <= one.turn.idle
-            one.turn.gradients(Losses(rows.values, rows.index, self.batches.total(batch + ahead), live))
+            penalties = self.penalties.of(rows.tasks, job.model.progress)
+            live, share = not rows.tasks <= one.regime.idle, self.penalties.share(penalties)
+            one.regime.gradients(Losses(rows.values, rows.index, self.batches.total(batch + ahead), live, share))
             optimisers.step(step + ahead)
             seen = torch.stack([rows.values.detach(), torch.ones_like(rows.values)], 1).float()
-            yield torch.zeros(len(job.names), 2, device=seen.device).index_add_(0, rows.index, seen)
+            sums = torch.zeros(len(job.names), 2, device=seen.device).index_add_(0, rows.index, seen)
+            yield torch.cat([sums, self.penalties.report(penalties)], 1)
 
     def _losses(self, owners: Sequence[int], batch: Any) -> Rows:
         job = self.job

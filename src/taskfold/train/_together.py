@@ -16,7 +16,6 @@ from ._processes import start
 from ._run import check_smoothing, own_seams, run, seams_per_task, sizes_of, task_identity
 from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
 from ._state import JointResult
-from ._turns import turns
 
 
 def train_together(
@@ -101,10 +100,7 @@ def train_together(
     mixture = Mixture.of(counts, settings.exponent_temperature, settings.cap, per_epoch)
     accelerator = start(settings.precision)
     model.to(accelerator.device)
-    if settings.weighting == "uncertainty":
-        moves = moves.with_uncertainty(accelerator.device)
-    passes = turns(settings, moves, accelerator)
-    job = Job(model, data, moves, way, passes, mixture, settings, accelerator, settings.alone_epochs)
+    job = Job.of(model, data, moves, way, mixture, settings, accelerator)
     of_each = {name: found for key, found in sizes.items() for name in key}
     state, resumed = run(
         job,

@@ -20,7 +20,6 @@ from ._processes import start
 from ._run import check_smoothing, own_seams, run, sizes_of, task_identity
 from ._seams import Collate, LossPerSample, Measure, TaskSet
 from ._state import Result
-from ._turns import single
 from .settings import Settings
 
 
@@ -76,10 +75,9 @@ def train_task(
         DivergedError: the loss became infinite or NaN.
     """
     settings = settings or Settings()
-    if isinstance(settings, JointSettings) and (settings.alternate or settings.weighting != "fixed"):
+    if isinstance(settings, JointSettings) and settings.weighting != "fixed":
         raise ValueError(
-            f"alternate={settings.alternate}, weighting={settings.weighting!r} are of train_together, which takes one "
-            "task too; leave them out here"
+            f"weighting={settings.weighting!r} is of train_together, which takes one task too; leave it out here"
         )
     moves = _alone(model, name)
     check_smoothing(settings, loss, objective)
@@ -92,8 +90,7 @@ def train_task(
     model.to(accelerator.device)
     per_epoch = settings.steps_per_epoch and settings.steps_per_epoch * settings.batch_size
     mixture = Mixture.of((sizes["train"],), total=per_epoch)
-    turns = single(moves, accelerator)
-    job = Job(model, {(name,): one}, moves, PerSample(seams, [name]), turns, mixture, settings, accelerator)
+    job = Job.of(model, {(name,): one}, moves, PerSample(seams, [name]), mixture, settings, accelerator)
     state, resumed = run(
         job,
         lambda: {"task": name, **task_identity(job, name, sizes)},

@@ -12,13 +12,17 @@ from torch import Tensor, nn
 from ._gradients import Losses, set_gradients
 from ._processes import total
 
+UNCERTAINTY = "uncertainty"
+"""What the learned weights are called, where groups of parameters are named."""
+
 
 @dataclass(frozen=True)
 class Uncertainty:
     """Gradients of Σ_t ½·exp(−s_t)·L_t + ½·s_t, over the tasks t in the batch (Kendall et al., 2018).
 
-    L_t is the sum of the task's losses over the number of samples in the batch, times its fixed weight; s_t, the
-    logarithm of a variance, is learned along. A task that is not in the batch has no part in it.
+    L_t is the sum of the task's losses over the number of samples in the batch, and the penalty of its method, times
+    its fixed weight; s_t, the logarithm of a variance, is learned along. A task that is not in the batch has no part
+    in it.
 
     Attributes:
         parameters: all else that trains.
@@ -40,7 +44,10 @@ class Uncertainty:
         ones = torch.ones_like(losses.values.detach(), dtype=self.weights.dtype)
         here = torch.zeros_like(self.weights).index_add_(0, losses.index, ones)
         there = [count > 0 for count in total(self.accelerator, here).tolist()]
-        loss = (losses.values * self._factors()[losses.index]).sum() / losses.samples
+        factors = self._factors()
+        loss = (losses.values * factors[losses.index]).sum() / losses.samples
+        for number, penalty in losses.penalties.items():
+            loss = loss + factors[number] * penalty
         for log, present in zip(self.logs, there, strict=True):
             if present:  # in every process, whose gradients are added: each has its part
                 loss = loss + 0.5 * log / self.accelerator.num_processes

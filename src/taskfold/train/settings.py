@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
+from typing import Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ..methods import Phase, check_phases, epochs_of
 
 DEFAULT_MOMENTUM = 0.9
 
 
 class OptimizerSettings(BaseModel):
-    """The optimiser of one kind of parameters.
+    """The optimiser of one group of parameters.
 
     Example:
         >>> OptimizerSettings(optimizer="sgd", lr=8e-3).momentum is None  # then 0.9
@@ -54,13 +57,14 @@ class OptimizerSettings(BaseModel):
 class Settings(BaseModel):
     """How a task is trained. Unknown keys are refused.
 
-    The default rates suit factorised updates; a full copy of the network (`FineTuning`) wants factors at 1e-3 or 2e-3.
+    A group of parameters (`factors`, `routing`, `norm`, `head`, …) that `optimizers` does not list trains with Adam at
+    the rate that its tasks name (`Task.rates()`). These rates suit factorised updates; a full copy of the network
+    (`FineTuning`) wants factors at 1e-3 or 2e-3.
 
     Example:
+        >>> sgd = OptimizerSettings(optimizer="sgd", lr=8e-3)
         >>> paper = Settings(  # Garg et al., factorised tensor networks
-        ...     factors=OptimizerSettings(lr=5e-3),
-        ...     norm=OptimizerSettings(optimizer="sgd", lr=8e-3),
-        ...     head=OptimizerSettings(optimizer="sgd", lr=8e-3),
+        ...     optimizers={"factors": OptimizerSettings(lr=5e-3), "norm": sgd, "head": sgd},
         ... )
     """
 
@@ -73,11 +77,12 @@ class Settings(BaseModel):
     max_steps: int | None = Field(default=None, ge=1, description="Steps in all, instead of `epochs`.")
     batch_size: int = Field(default=32, ge=2, description="Inputs per step, over all processes together.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of the data's order, of augmentation and of dropout.")
-    factors: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-2), description="For the weight updates.")
-    routing: OptimizerSettings = Field(default=OptimizerSettings(lr=0.1), description="For the routing's logits.")
-    diagonal: OptimizerSettings = Field(default=OptimizerSettings(lr=1e-2), description="For a task's diagonals.")
-    norm: OptimizerSettings = Field(default=OptimizerSettings(lr=5e-3), description="For γ and β.")
-    head: OptimizerSettings = Field(default=OptimizerSettings(lr=5e-3), description="For the head.")
+    optimizers: dict[str, OptimizerSettings] = Field(
+        default={}, description="By group of parameters; a group that is not listed has Adam at the task's rate."
+    )
+    phases: tuple[Phase, ...] | None = Field(
+        default=None, min_length=1, description="Which groups train when; null: what the tasks' method says."
+    )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="Of the learning rates, per step."
     )
@@ -116,12 +121,26 @@ class Settings(BaseModel):
             raise ValueError("fp16 needs a GPU and there is none; use 'bf16' or 'no'")
         return precision
 
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Settings:
+        check_phases(self.phases or ())
+        if self.phases is not None and self.max_steps is None:
+            epochs_of(self.phases, self.epochs)
+        return self
+
     @classmethod
     def unseen(cls) -> frozenset[str]:
         """The settings that no result depends on."""
         return frozenset({"workers", "checkpoint_every", "log_every"})
 
-    @classmethod
-    def later(cls) -> frozenset[str]:
-        """Settings that came later than others: left as they are, a run from before goes on."""
-        return frozenset({"diagonal"})
+    def only(self, groups: Collection[str]) -> Self:
+        """The same without the optimisers of any other groups: for tasks that do not have all that are listed.
+
+        Example:
+            >>> slow = OptimizerSettings(lr=1e-4)
+            >>> settings = Settings(optimizers={"factors": slow, "head": slow})
+            >>> [*settings.only({"head", "norm"}).optimizers]
+            ['head']
+        """
+        kept = {group: one for group, one in self.optimizers.items() if group in groups}
+        return self.model_copy(update={"optimizers": kept})

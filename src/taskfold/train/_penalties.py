@@ -1,0 +1,81 @@
+"""What methods add to the losses of their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from ..methods import Method
+from ._job import Job
+from ._processes import total
+
+
+class Penalties:
+    """The penalties of those tasks whose methods have one.
+
+    Args:
+        job: the training.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.nothing = job, torch.zeros(len(job.names), 2, device=job.device)
+        self.numbers = [n for n, name in enumerate(job.names) if type(job.methods[name]).penalty is not Method.penalty]
+
+    def of(self, tasks: Collection[int], progress: float) -> dict[int, Tensor]:
+        """`[]` in float32 at least, by number of the task, of those tasks in a batch that have one.
+
+        Args:
+            tasks: numbers of the tasks that have losses in this process's share of the batch; every process adds the
+                penalty of each task that has losses in any of them.
+            progress: of the training.
+
+        Raises:
+            ValueError: a penalty is no scalar.
+        """
+        if not self.numbers:
+            return {}
+        present = self._present(tasks)
+        found = {n: self._penalty(n, progress) for n in self.numbers if n in present}
+        return {n: penalty for n, penalty in found.items() if penalty is not None}
+
+    def every(self) -> dict[str, float]:
+        """The penalties of all tasks as they are when the training is over."""
+        with torch.no_grad():
+            found = self.of(range(len(self.job.names)), 1.0)
+        return {self.job.names[n]: float(penalty) for n, penalty in found.items()}
+
+    def share(self, penalties: dict[int, Tensor]) -> dict[int, Tensor]:
+        """This process's part of them: gradients are added over the processes."""
+        processes = self.job.accelerator.num_processes
+        return penalties if processes == 1 else {n: penalty / processes for n, penalty in penalties.items()}
+
+    def report(self, penalties: dict[int, Tensor]) -> Tensor:
+        """`[T, 2]`: the penalty of each task and 1, or zeros where it has none; of the first process alone."""
+        if not penalties or not self.job.accelerator.is_main_process:
+            return self.nothing
+        rows = self.nothing.clone()
+        for number, penalty in penalties.items():
+            rows[number, 0], rows[number, 1] = penalty.detach(), 1.0
+        return rows
+
+    def _present(self, tasks: Collection[int]) -> frozenset[int]:
+        if self.job.accelerator.num_processes == 1:
+            return frozenset(tasks)
+        here = torch.tensor([float(n in tasks) for n in range(len(self.job.names))], device=self.job.device)
+        return frozenset(n for n, count in enumerate(total(self.job.accelerator, here).tolist()) if count)
+
+    def _penalty(self, number: int, progress: float) -> Tensor | None:
+        name = self.job.names[number]
+        method = self.job.methods[name]
+        penalty = method.penalty(self.job.moves.tasks[name], progress)
+        if penalty is None:
+            return None
+        if not isinstance(penalty, Tensor) or penalty.shape != () or not penalty.is_floating_point():
+            found = list(penalty.shape) if isinstance(penalty, Tensor) else type(penalty).__name__
+            raise ValueError(
+                f"penalty of method {method.name!r} must be None or a scalar tensor of floating point, [], found "
+                f"{found} for task {name!r}"
+            )
+        return penalty.to(self.job.device, torch.promote_types(penalty.dtype, torch.float32))

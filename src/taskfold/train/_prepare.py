@@ -1,0 +1,111 @@
+"""What methods look at before the first step: training data, in a fixed order, and the losses of their samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from accelerate.utils import send_to_device
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..methods import Method
+from ._data import Joined, Keyed
+from ._job import Job
+from ._processes import send
+from ._sampler import Key, Switch
+from ._seeds import mixed, reseed
+
+
+class Batches:
+    """The training data of one task: every sample once, in an order that the seed draws, from the start each time.
+
+    Args:
+        job: the training.
+        number: of the task.
+    """
+
+    def __init__(self, job: Job, number: int) -> None:
+        self.job, self.number, self.drawn = job, number, 0
+        joined = Joined([one.unaugmented for one in job.sets.values()])
+        place = next(place for place, numbers in enumerate(job.members) if number in numbers)
+        first, last = (int(offset) for offset in joined.offsets[place : place + 2])
+        generator = torch.Generator().manual_seed(mixed(job.settings.seed, "prepare", place))
+        order = (first + torch.randperm(last - first, generator=generator)).tolist()
+        size = job.settings.batch_size
+        keys: list[list[Key]] = [[(0, n) for n in order[at : at + size]] for at in range(0, len(order), size)]
+        self.loader: DataLoader[Any] = job.loader(Keyed(joined, job.settings.seed), Switch(keys))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Batches, on the training's device: what `score` takes."""
+        for batch, (owners, inputs) in enumerate(self.loader):
+            reseed(self.job.settings.seed, "prepare", self.number, batch)
+            self.drawn += 1
+            yield owners, send_to_device(inputs, self.job.device, non_blocking=True)
+
+    def score(self, batch: Any) -> Tensor:
+        """`[n]`, with gradients, of those samples that have a target for the task; of none, `[0]` with zeros."""
+        owners, inputs = batch
+        with torch.enable_grad(), self.job.accelerator.autocast():
+            values = self.job.objective.losses(self.job.model, inputs, owners, [self.number]).values
+            if len(values):
+                return values
+            return torch.stack([0.0 * leaf.sum() for leaf in self.job.moves.parameters]).sum().expand(0)
+
+
+class Preparation:
+    """The tasks whose methods look at data before the training."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        asked = [n for n, name in enumerate(job.names) if type(job.methods[name]).prepare is not Method.prepare]
+        self.batches = {number: Batches(job, number) for number in asked}
+
+    def run(self, number: int) -> dict[str, Any]:
+        """Let the method of one task look, once; what it has written is the first process's in all of them.
+
+        Returns:
+            What the log should say.
+
+        Raises:
+            ValueError: it has registered something new, or written to something that this training does not move.
+        """
+        job, name = self.job, self.job.names[number]
+        method, moves = job.methods[name], job.moves
+        batches = self.batches.pop(number)
+        before, elsewhere = _shapes(moves.live()), self._elsewhere()
+        versions = {key: tensor._version for key, tensor in elsewhere.items()}
+        job.model.train(False)
+        job.model.progress = 0.0
+        reseed(job.settings.seed, "prepare", number)
+        try:
+            method.prepare(moves.tasks[name], batches, batches.score)
+        finally:
+            job.model.progress = 1.0
+            for tensor in (*moves.live().values(), *elsewhere.values()):
+                tensor.grad = None
+        if (after := _shapes(moves.live())) != before:
+            changed = min(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+            raise ValueError(
+                f"prepare of method {method.name!r} must leave the task's tensors as many and as large as they are, "
+                f"and has changed {changed!r}; make what it needs when the task is added"
+            )
+        if written := [key for key, tensor in elsewhere.items() if tensor._version != versions[key]]:
+            raise ValueError(
+                f"prepare of method {method.name!r} has written to {written[0]!r}, which the training of task {name!r} "
+                "does not move and a checkpoint would not hold; write to the task's parameters and buffers"
+            )
+        send(job.accelerator, moves.live().values())
+        return {"task": name, "method": method.name, "batches": batches.drawn}
+
+    def _elsewhere(self) -> dict[str, Tensor]:
+        """All of the model that the training does not move, by name."""
+        moved = {id(tensor) for tensor in self.job.moves.live().values()}
+        model = self.job.model
+        named = [*model.named_parameters(), *model.named_buffers()]
+        return {key: tensor for key, tensor in named if id(tensor) not in moved}
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}

@@ -1,0 +1,72 @@
+"""Which optimiser each group of parameters has: the settings' or, at the rate that tasks name, Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..layers import groups_of_inventory
+from ..model import MultiTask
+from ..tasks import Task
+from ._belongings import Belongings, belongings
+from ._uncertainty import UNCERTAINTY
+from .settings import OptimizerSettings, Settings
+
+
+def group_rates(model: MultiTask, names: Sequence[str]) -> dict[str, float]:
+    """The groups of parameters that training these tasks moves, each with its default learning rate.
+
+    Groups of the tasks' own parameters, and of the inventory that trains along with them. `Settings.only` leaves the
+    optimisers of all other groups out.
+
+    Raises:
+        ValueError: as for the training itself; or tasks name different rates for a group.
+
+    Example:
+        >>> import torch, taskfold as tfold
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU())
+        >>> model = tfold.MultiTask(net, tfold.Poly(rank=2), num_features=8)
+        >>> _ = model.add_task("one", head=2)
+        >>> group_rates(model, ["one"])
+        {'factors': 0.01, 'head': 0.005, 'routing': 0.1}
+    """
+    moves = belongings(model, names)
+    return {group: _rate(moves, group) for group in sorted(moves.groups)}
+
+
+def optimisers_of(settings: Settings, moves: Belongings) -> dict[str, OptimizerSettings]:
+    """The optimiser of each group that trains.
+
+    Raises:
+        ValueError: one is listed for a group that there is not; or tasks name different rates for a group that is not
+            listed.
+    """
+    for group in settings.optimizers:
+        if group not in moves.groups:
+            raise ValueError(
+                f"optimizers lists {group!r}, and no task of this training trains parameters of that group; there are: "
+                f"{', '.join(sorted(moves.groups))}"
+            )
+    if UNCERTAINTY in moves.groups:
+        raise ValueError(
+            f"tasks have parameters of a group {UNCERTAINTY!r}, and so are the learned weights of losses called; the "
+            "method must give the group another name"
+        )
+    listed = settings.optimizers
+    return {group: listed.get(group) or OptimizerSettings(lr=_rate(moves, group)) for group in moves.groups}
+
+
+def _rate(moves: Belongings, group: str) -> float:
+    named = {name: rates[group] for name, task in moves.tasks.items() if group in (rates := _rates(task))}
+    if len({*named.values()}) > 1:
+        said = ", ".join(f"{rate:g} by {name!r}" for name, rate in named.items())
+        raise ValueError(
+            f"tasks name different default learning rates for the group {group!r} ({said}), which has one optimiser; "
+            "list it in optimizers"
+        )
+    return next(iter(named.values()))
+
+
+def _rates(task: Task) -> dict[str, float]:
+    """Of the task's own groups, and of those that it shares."""
+    shared = {group.name: group.lr for group in groups_of_inventory(task).values() if group.trained}
+    return {**shared, **task.rates()}

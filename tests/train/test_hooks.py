@@ -1,0 +1,92 @@
+"""Phases of a method against a loop written out by hand; progress; and how a task's method is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from taskfold import MultiTask
+from taskfold.methods import Phase, method_of
+from taskfold.train import (
+    JointSettings,
+    TaskSet,
+    train_together,
+)
+from taskfold.train._classification import classification
+
+from .by_hand import STEADY, Recording, lines, step_by_hand, watch
+from .joint import PRIVATE, QUICK, everything, points, sets, team
+from .toys import InTurn, Sparse
+
+SPARSE = Sparse(rank=2, init="normal")
+
+
+def test_progress_goes_from_nought_to_one_and_is_one_outside() -> None:
+    model = team(PRIVATE)
+    assert model.progress == 1.0
+    seen = Recording(model)
+    settings = QUICK.model_copy(update={"select_by": "loss"})
+    train_together(model, sets(), settings, objective=seen)
+    assert seen.progress == [step / 15 for step in range(15)]
+    assert {*seen.outside} == {1.0}
+    assert model.progress == 1.0
+
+    def broken(model: MultiTask, batch: Any, tasks: Sequence[str]) -> Tensor:
+        if model.progress > 0.5:
+            raise KeyboardInterrupt
+        return classification().loss(model, batch, tasks)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_together(model, sets(), settings, objective=broken)
+    assert model.progress == 1.0
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="progress must be from 0 to 1"):
+            model.progress = wrong
+
+
+def test_the_phases_of_a_method_are_trained_in_order_and_settings_overrule(tmp_path: Path) -> None:
+    method = InTurn(rank=2, init="normal")
+    model, twin = team(method), team(method)
+    seen = Recording(model)
+    settings = JointSettings(**{**STEADY, "epochs": 4, "batch_size": 10})  # type: ignore[arg-type]
+    train_together(model, {"a": sets()["a"]}, settings, objective=seen, folder=tmp_path)
+    groups = twin["a"].groups()
+    phases = [groups["factors"], groups["head"], groups["head"], [*groups["factors"], *groups["head"]]]
+    mine: list[bytes] = []
+    watch(twin, mine)
+    for step, (batch, tasks) in enumerate(seen.batches):
+        trained = {id(parameter) for parameter in phases[step // 2]}
+        for parameter in twin["a"].parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        step_by_hand(twin, classification().loss(twin.train(), batch, tasks).sum() / 10)
+    assert sorted(seen.gradients) == sorted(mine)
+    assert everything(model) == everything(twin)
+    said = [line["pass"] for line in lines(tmp_path) if line["event"] == "step"]
+    assert said == ["factors"] * 2 + ["head"] * 4 + ["all"] * 2
+    other = team(method)
+    train_together(other, {"a": sets()["a"]}, settings.model_copy(update={"phases": (Phase(),)}))
+    plain = team(PRIVATE)
+    train_together(plain, {"a": sets()["a"]}, settings)
+    assert everything(other) == everything(plain)
+
+
+def test_methods_that_name_different_phases_need_to_be_told() -> None:
+    model = team(InTurn(rank=2, init="normal"))
+    model.add_task("plain", 2, method=PRIVATE)
+    both = sets() | {"plain": TaskSet(points("a", 20), points("a", 7, 1))}
+    with pytest.raises(ValueError, match=r"tasks 'a' \(toy-in-turn\) and 'plain' \(lora\) name different phases"):
+        train_together(model, both, QUICK.model_copy(update={"epochs": 5}))
+    train_together(model, both, QUICK.model_copy(update={"phases": (Phase(("head",), epochs=1), Phase())}))
+    with pytest.raises(ValueError, match="phases say 3 epochs and leave one phase open, and epochs=3"):
+        train_together(team(InTurn(rank=2)), sets(), QUICK)
+
+
+def test_a_tasks_method_is_found_with_its_settings() -> None:
+    model = team(SPARSE)
+    task = model.add_task("weak", 2, strength=0.5, targets=["1", "3"])
+    assert method_of(task) == Sparse(rank=2, init="normal", strength=0.5, targets=("1", "3"))
+    assert method_of(model["a"]) == SPARSE
