@@ -20,6 +20,7 @@ from ._part import (
     statistics_of,
 )
 from ._recipe import Composition, Fitting, Recipe, fit
+from ._ruled import Direct, Ruled, leaves_of
 from ._selection import Selection, Stack, current, selecting
 from ._sites import Site
 from ._skeleton import set_mode, sites_of, skeleton
@@ -47,6 +48,7 @@ __all__ = [
     "Convolutions",
     "Copied",
     "Copies",
+    "Direct",
     "Embeddings",
     "Everything",
     "Factored",
@@ -63,6 +65,7 @@ __all__ = [
     "Recipe",
     "Recurrents",
     "Rest",
+    "Ruled",
     "Selection",
     "Site",
     "Stack",
@@ -80,6 +83,7 @@ __all__ = [
     "groups_of_inventory",
     "inventory_of",
     "layer_name",
+    "leaves_of",
     "own_groups",
     "parts_of",
     "recomputes",

@@ -86,7 +86,7 @@ class OfTasks:
         for name, parts in columns or [("", [None])]:
             first = parts[0]
             if isinstance(first, Factored) and first.draws_per_row(now):
-                tensors = first.drawn(parts, index, site.kind, now)  # type: ignore[arg-type]
+                tensors = first.drawn(parts, index, site.kind, now)
             elif first is not None:
                 several = type(first).several(parts, site.kind, now, self.made.get((site.path, name))) or {}
                 tensors = {name: tensor.index_select(0, index) for name, tensor in several.items()}

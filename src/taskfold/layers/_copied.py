@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +37,12 @@ class Copied(Part):
 
     @classmethod
     def several(
-        cls, parts: Sequence[Self | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
+        cls, parts: Sequence[Part | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
     ) -> dict[str, Tensor] | None:
-        first = parts[0]
-        if first is None or not all(part is not None and first.alike(part) for part in parts):
+        copied = [part for part in parts if isinstance(part, Copied)]
+        if len(copied) < len(parts) or not all(copied[0].alike(part) for part in copied):
             return super().several(parts, kind, when, made)
-        each = [part.held() for part in parts if part is not None]
+        each = [part.held() for part in copied]
         return {name: torch.stack([mine[name] for mine in each]) for name in each[0] if name != SEEN}
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from typing import Self
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,10 +13,11 @@ from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, Task
 from ._part import Part, When, parts_of, stacked_own
+from ._ruled import Ruled
 from ._where import View, in_place, part_of
 
 
-class Factored(Part):
+class Factored(Ruled):
     """What one task adds to one view of one weight, or has there instead of it.
 
     Args:
@@ -42,21 +40,8 @@ class Factored(Part):
         inventory: tuple[str, Leaves] | None,
         rows: int,
     ) -> None:
-        super().__init__(intervention, own, inventory)
-        self.factorisation, self.rule, self.view, self.rows = factorisation, rule, view, rows
-        self.specs = factorisation.leaves(view.modes)
-        self.forked: Leaves | None = None
-
-    @property
-    def bank(self) -> Leaves | None:
-        """The inventory that it mixes: the model's, or the task's own copy."""
-        return self.forked if self.inventory is None else self.inventory[1]
-
-    def fork(self) -> None:
-        """Take a copy of the inventory and use that: what the task then learns moves no other task."""
-        if self.inventory is not None:
-            (_, leaves), self.inventory = self.inventory, None
-            self.forked = copy.deepcopy(leaves)
+        super().__init__(intervention, factorisation.leaves(view.modes), rule, own, inventory)
+        self.factorisation, self.view, self.rows = factorisation, view, rows
 
     @property
     def replaces(self) -> frozenset[str]:
@@ -67,27 +52,13 @@ class Factored(Part):
     def alone(self) -> bool:
         return isinstance(self.intervention, Beside)
 
-    def draws_per_row(self, when: When) -> bool:
-        return self.rule.draws_per_row(when.training)
-
     def alike(self, other: Part) -> bool:
         return (
             isinstance(other, Factored)
-            and self.intervention == other.intervention
+            and super().alike(other)
             and self.factorisation == other.factorisation
-            and self.rule == other.rule
             and self.view == other.view
-            and self.bank is other.bank
         )
-
-    def selected(
-        self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None
-    ) -> dict[str, Tensor]:
-        """The leaves that the task uses; of several tasks, `[T, …]`, if `own` holds theirs stacked."""
-        bank = {} if self.bank is None else {name: leaf.to(dtype) for name, leaf in self.bank.items()}
-        mine = dict(self.own.items()) if own is None else own
-        chosen = self.rule.select(bank, mine, self.specs, training)
-        return {name: leaf.to(dtype) for name, leaf in chosen.items()}
 
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
         leaves = self.selected(kind.dtype, when.training)
@@ -115,24 +86,28 @@ class Factored(Part):
 
     @classmethod
     def several(
-        cls, parts: Sequence[Self | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
+        cls, parts: Sequence[Part | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
     ) -> dict[str, Tensor] | None:
         first = parts[0]
         alike = first is not None and all(part is not None and (part is first or first.alike(part)) for part in parts)
-        if made is not None or not alike or first is None or not first.alone:
+        if made is not None or not alike or not isinstance(first, Factored) or not first.alone:
             return super().several(parts, kind, when, made)
         own = stacked_own([part for part in parts if part is not None])
         return first.as_tensors(first._bottleneck(first.selected(kind.dtype, when.training, own)))
 
     @classmethod
-    def drawn(cls, parts: Sequence[Self | None], index: Tensor, kind: LayerKind, when: When) -> dict[str, Tensor]:
+    def drawn(cls, parts: Sequence[Part | None], index: Tensor, kind: LayerKind, when: When) -> dict[str, Tensor]:
         """The tensors of each row of a batch, `[B, …]`, drawn for each.
 
         Raises:
             ValueError: tasks are of several methods.
         """
         first, alike = parts[0], [part for part in parts if part is not None]
-        if first is None or len(alike) != len(parts) or not all(first.alike(other) for other in alike):
+        if (
+            not isinstance(first, Factored)
+            or len(alike) != len(parts)
+            or not all(first.alike(other) for other in alike)
+        ):
             raise ValueError(
                 "allocation='random' draws for every row and needs all tasks of a batch to be of the same method; "
                 "train them with one method, or in batches of their own"
@@ -142,7 +117,7 @@ class Factored(Part):
 
     def common(self) -> object | None:
         found = super().common()
-        return None if found is None or self.forked is not None else (found, self.factorisation, self.rule)
+        return None if found is None else (found, self.factorisation)
 
 
 def layer_name(path: str, view: View) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, Self
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class Part(nn.Module):
 
     @classmethod
     def several(
-        cls, parts: Sequence[Self | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
+        cls, parts: Sequence[Part | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
     ) -> dict[str, Tensor] | None:
         """The tensors of several tasks, `[T, …]`; None: they can't stand together.
 

@@ -12,10 +12,10 @@ from ..factors import Factorisation
 from ..interventions import Beside, Change, Intervention
 from ..kinds import LayerKind, WeightKind
 from ..routing import Private, Sharing
-from ..tasks import check_inventory, make
 from ._factored import Factored, layer_name
 from ._part import Part
 from ._recipe import Fitting, Recipe
+from ._ruled import leaves_of
 from ._where import View, Where, part_of
 
 
@@ -53,24 +53,13 @@ class Update(Recipe):
     def _part(self, factorisation: Factorisation, path: str, view: View, at: Fitting) -> Part:
         kind, layer, key = at.kind(path), layer_name(path, view), f"{at.prefix}/{path}/{view.name}"
         try:
-            intervention = _intervention(factorisation, kind)
-            leaves = factorisation.leaves(view.modes)
-            shared, mine = self.sharing.inventory(leaves), self.sharing.own(leaves)
-            if any(leaf.scope != "layer" for leaf in shared.values()):
-                raise ValueError("layers have leaves in common, which tasks then can't share; use sharing='private'")
+            intervention, leaves = _intervention(factorisation, kind), factorisation.leaves(view.modes)
         except ValueError as error:
             raise ValueError(f"layer {layer!r}: {error}") from None
         weight = _weight(kind, view)
         like = torch.empty(0, dtype=kind.dtype, device=kind.device) if weight is None else weight
-        known = bool(shared) and key in at.inventory
-        values = {} if weight is None or known else _begun(factorisation, view, weight)
-        own, inventory = make(mine, like, values), None
-        if shared:
-            if not known:
-                at.inventory[key] = make(shared, like, values)
-            check_inventory(key, at.inventory[key], {name: leaf.shape for name, leaf in shared.items()})
-            inventory = key, at.inventory[key]
-        at.tie(own, mine, self.sharing, layer)
+        values = {} if weight is None else _begun(factorisation, view, weight)
+        own, inventory = leaves_of(at, key, leaves, self.sharing, like, values, layer)
         rows = kind.modes.shape[0] if isinstance(kind, WeightKind) else 0
         return Factored(intervention, factorisation, self.sharing, view, own, inventory, rows)
 

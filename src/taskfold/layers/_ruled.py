@@ -1,0 +1,140 @@
+"""Parts whose leaves are shared as a rule says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..factors import Leaf
+from ..interventions import Intervention
+from ..kinds import LayerKind, Tensors
+from ..routing import Sharing
+from ..tasks import Leaves, check_inventory, make
+from ._part import Part, When, stacked_own
+from ._recipe import Fitting
+
+
+class Ruled(Part):
+    """Leaves that a sharing rule splits between the model's inventory and the task.
+
+    Args:
+        intervention: what the tensors do.
+        specs: the leaves that the tensors are made of, by name.
+        rule: whose they are.
+        own: the task's leaves.
+        inventory: key in the model's inventory, and the leaves there.
+    """
+
+    def __init__(
+        self,
+        intervention: Intervention,
+        specs: Mapping[str, Leaf],
+        rule: Sharing,
+        own: Leaves,
+        inventory: tuple[str, Leaves] | None,
+    ) -> None:
+        super().__init__(intervention, own, inventory)
+        self.specs, self.rule = dict(specs), rule
+        self.forked: Leaves | None = None
+
+    @property
+    def bank(self) -> Leaves | None:
+        """The inventory that it mixes: the model's, or the task's own copy."""
+        return self.forked if self.inventory is None else self.inventory[1]
+
+    def fork(self) -> None:
+        """Take a copy of the inventory and use that: what the task then learns moves no other task."""
+        if self.inventory is not None:
+            leaves, self.inventory = self.inventory[1], None
+            self.forked = copy.deepcopy(leaves)
+
+    def draws_per_row(self, when: When) -> bool:
+        return self.rule.draws_per_row(when.training)
+
+    def alike(self, other: Part) -> bool:
+        return (
+            isinstance(other, Ruled)
+            and self.intervention == other.intervention
+            and self.rule == other.rule
+            and self.bank is other.bank
+        )
+
+    def selected(
+        self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """The leaves that the task uses; of several tasks, `[T, …]`, if `own` holds theirs stacked."""
+        bank = {} if self.bank is None else {name: leaf.to(dtype) for name, leaf in self.bank.items()}
+        mine = dict(self.own.items()) if own is None else own
+        chosen = self.rule.select(bank, mine, self.specs, training)
+        return {name: leaf.to(dtype) for name, leaf in chosen.items()}
+
+    def common(self) -> object | None:
+        found = super().common()
+        return None if found is None or self.forked is not None else (found, self.rule)
+
+
+class Direct(Ruled):
+    """Leaves that are the intervention's tensors themselves: scales and shifts, the matrices of a bottleneck."""
+
+    def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
+        return self.selected(kind.dtype, when.training)
+
+    def alike(self, other: Part) -> bool:
+        shapes = {name: leaf.shape for name, leaf in self.specs.items()}
+        return super().alike(other) and {name: leaf.shape for name, leaf in other.specs.items()} == shapes  # type: ignore[attr-defined]
+
+    @classmethod
+    def several(
+        cls, parts: Sequence[Part | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
+    ) -> dict[str, Tensor] | None:
+        first = parts[0]
+        alike = isinstance(first, Direct) and all(part is not None and first.alike(part) for part in parts)
+        if not alike or not isinstance(first, Direct):
+            return super().several(parts, kind, when, made)
+        own = stacked_own([part for part in parts if part is not None])
+        chosen = first.selected(kind.dtype, when.training, own)
+        return {name: tensor.expand(len(parts), *first.specs[name].shape) for name, tensor in chosen.items()}
+
+
+def leaves_of(
+    at: Fitting,
+    key: str,
+    specs: Mapping[str, Leaf],
+    rule: Sharing,
+    like: Tensor,
+    values: Mapping[str, Tensor],
+    layer: str,
+) -> tuple[Leaves, tuple[str, Leaves] | None]:
+    """A new task's own leaves, and what it uses of the inventory, which is made there at first.
+
+    Args:
+        at: the method meeting the network.
+        key: of the inventory.
+        specs: the leaves that the part's tensors are made of.
+        rule: whose they are.
+        like: of that device and precision.
+        values: where leaves start that depend on the layer.
+        layer: its name, for people.
+
+    Raises:
+        ValueError: the rule can't share such leaves, or the inventory holds others.
+    """
+    try:
+        shared, mine = rule.inventory(specs), rule.own(specs)
+        if any(leaf.scope != "layer" for leaf in shared.values()):
+            raise ValueError("layers have leaves in common, which tasks then can't share; use sharing='private'")
+    except ValueError as error:
+        raise ValueError(f"layer {layer!r}: {error}") from None
+    known = bool(shared) and key in at.inventory
+    begun = {} if known else values
+    own, inventory = make(mine, like, begun), None
+    if shared:
+        if not known:
+            at.inventory[key] = make(shared, like, begun)
+        check_inventory(key, at.inventory[key], {name: leaf.shape for name, leaf in shared.items()})
+        inventory = key, at.inventory[key]
+    at.tie(own, mine, rule, layer)
+    return own, inventory
