@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from timm.layers.attention import Attention as TimmAttention
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.std_conv import ScaledStdConv2d
+from timm.models.vision_transformer import Attention as TimmAttention
 from torch import nn
 
 from taskfold.layers import Attention, Convolutions, Linears, Where

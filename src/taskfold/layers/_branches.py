@@ -37,7 +37,7 @@ class Branches(Standing):
         for name in self.names:
             y = self._branch(conv, name, x)
             mean, var, gamma, beta = (self._leaf(f"{name}/{part}") for part in ("mean", "var", "gamma", "beta"))
-            y = F.batch_norm(y, mean, var, gamma.to(y.dtype), beta.to(y.dtype), True, MOMENTUM, EPSILON)
+            y = F.batch_norm(y, mean, var, gamma, beta, True, MOMENTUM, EPSILON)
             total = y if total is None else total + y
         assert total is not None
         return total
