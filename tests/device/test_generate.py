@@ -40,7 +40,7 @@ def built(method: tfold.Method) -> tfold.MultiTask:
         model.add_task(name)
     with torch.no_grad():
         for parameter in (*model.tasks.parameters(), *model.inventory.parameters()):
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(torch.randn_like(parameter))
     return model.double().eval()
 
 

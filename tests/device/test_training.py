@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
 
 import taskfold as tfold
 
-from .cases import CASES, HEADS, METHODS, NETWORKS, ROWS, Transformer, built, images
+from .cases import CASES, METHODS, NETWORKS, ROWS, Transformer, built, images
 
 everywhere = pytest.mark.parametrize(("method", "network"), CASES)
 CLASS_OF_ROW = torch.tensor([2, 0, 1, 2, 3])
