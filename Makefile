@@ -59,7 +59,9 @@ test-python:
 # Tests that trace with a cheap backend, with the one that generates code; it needs a C++ compiler.
 test-inductor: $(READY)
 	@c++ --version >/dev/null || { echo "make test-inductor: inductor needs a C++ compiler, and there is no c++" >&2; exit 1; }
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python $(PYTEST) --compile-with inductor tests $(ARGS)
+	cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; \
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TORCHINDUCTOR_COMPILE_THREADS=1 TORCHINDUCTOR_CACHE_DIR=$$cache \
+	  $(BIN)/python $(PYTEST) --compile-with inductor tests $(ARGS)
 
 # The laws and the benchmark on a CUDA card, in at most eight minutes: gpu.json and gpu.md.
 gpu:
