@@ -121,7 +121,7 @@ def _program(module: nn.Module, examples: list[Tensor]) -> torch.export.Exported
     shapes = tuple({0: batch} for _ in examples)
     collects = any(one.kind is one.VAR_POSITIONAL for one in signature(module.forward).parameters.values())
     dynamic = {"args": shapes} if collects else shapes
-    return torch.export.export(module, tuple(examples), dynamic_shapes=dynamic, strict=False)  # strict by default in 2.7
+    return torch.export.export(module, tuple(examples), dynamic_shapes=dynamic, strict=False)
 
 
 def _write_program(module: nn.Module, examples: list[Tensor], path: Path, names: list[str]) -> None:
