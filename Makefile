@@ -9,7 +9,17 @@ ARGS  ?=
 
 export PYTHON VENV
 
+# The environments of the matrix: what each holds, and the part of the suite that runs in it.
+LIBRARY := vision,datasets,text,dense,train,balance,report,export,cli
+CORE    := tests/factors tests/routing tests/layers tests/methods tests/tasks tests/device tests/test_*.py
+# Rooms that need an extra; the examples in docstrings of all others run without one.
+NEED_EXTRAS := backbones cli config data demo dense report text train
+WITHOUT_EXTRAS := tests/factors tests/routing tests/tasks tests/device tests/test_extras.py tests/test_broadcast.py \
+  tests/test_routed_model.py tests/test_transfer.py src $(NEED_EXTRAS:%=--ignore src/taskfold/%)
+PYTEST := -m pytest -p no:cacheprovider
+
 .PHONY: help demo test lint format docs bench bench-routed data clean
+.PHONY: test-lowest test-minimal test-python test-inductor gpu
 
 help:
 	@echo "make demo    the main job on real data, in minutes (options: make demo ARGS='--compare all')"
@@ -17,6 +27,7 @@ help:
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
 	@echo "make docs    the documentation, in docs/_build              make clean    remove what was built"
 	@echo "make bench   speed and memory beside PEFT, LyCORIS and adapters, in bench.json too (ARGS=--quick, ARGS=--full)"
+	@echo "make test-lowest  test-minimal  test-python  test-inductor  gpu    the matrix: CONTRIBUTING.md says what each shows"
 	@echo "make bench-routed    a training step of each routed method on T5, beside LoRA and PEFT's"
 
 demo: $(READY)
@@ -25,6 +36,36 @@ demo: $(READY)
 # One thread for each of the two workers; an example page is one story, so a file stays in one worker.
 test: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# The lowest versions that pyproject.toml admits, each at once.
+test-lowest: .venv-lowest/.ready
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-lowest/bin/python $(PYTEST) -n 2 --dist loadfile \
+	  $(CORE) tests/train tests/text $(ARGS)
+
+.venv-lowest/.ready: pyproject.toml scripts/lowest
+	@scripts/setup-lowest .venv-lowest $(LIBRARY),test
+
+# torch, numpy, safetensors and pytest: no extra at all.
+test-minimal: .venv-minimal/.ready
+	OMP_NUM_THREADS=1 .venv-minimal/bin/python $(PYTEST) $(WITHOUT_EXTRAS) $(ARGS)
+
+.venv-minimal/.ready: pyproject.toml constraints.txt
+	@VENV=.venv-minimal EXTRAS= MORE=pytest scripts/setup
+
+# make test-python PYTHON=python3.12: the suite under another interpreter, in an environment named after its version.
+test-python:
+	@scripts/test-python $(LIBRARY),dev $(ARGS)
+
+# Tests that trace with a cheap backend, with the one that generates code; it needs a C++ compiler.
+test-inductor: $(READY)
+	@c++ --version >/dev/null || { echo "make test-inductor: inductor needs a C++ compiler, and there is no c++" >&2; exit 1; }
+	cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; \
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TORCHINDUCTOR_COMPILE_THREADS=1 TORCHINDUCTOR_CACHE_DIR=$$cache \
+	  $(BIN)/python $(PYTEST) --compile-with inductor tests $(ARGS)
+
+# The laws and the benchmark on a CUDA card, in at most eight minutes: gpu.json and gpu.md.
+gpu:
+	@scripts/gpu $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -58,4 +99,4 @@ $(READY): pyproject.toml constraints.txt
 	@scripts/setup
 
 clean:
-	rm -rf $(VENV) $(BENCH) .cache docs/_build .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH) .venv-* .cache docs/_build .pytest_cache .ruff_cache .import_linter_cache

@@ -1,17 +1,79 @@
-"""Runs the Python blocks of the Markdown pages, each page as one story, in a folder of its own; checks YAML blocks."""
+"""Options of the test suite, and the Python blocks of the Markdown pages where sybil is installed.
+
+--device cuda              the device that tests/device runs on
+--compile-with inductor    only the tests that compile, with that backend in place of the cheaper ones they name
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import tempfile
+from collections.abc import Callable
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sybil import Example, Sybil
-from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
+import pytest
+import torch
 
 collect_ignore = ["docs/conf.py"]
+PAGES = find_spec("sybil") is not None
+CHEAP = ("eager", "aot_eager")
+"""Backends of torch.compile that trace and generate no code."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="the device that tests/device runs on: cpu, cuda, cuda:1")
+    parser.addoption("--compile-with", metavar="BACKEND", help="only the tests that compile, with this backend")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if torch.device(config.getoption("--device")).type == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError(
+            f"--device {config.getoption('--device')}: torch {torch.__version__} finds no CUDA here"
+        )
+    backend, known = config.getoption("--compile-with"), torch._dynamo.list_backends(exclude_tags=())
+    if backend is not None and backend not in known:
+        raise pytest.UsageError(f"--compile-with {backend}: no backend of torch.compile; known: {', '.join(known)}")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    lines = [f"torch {torch.__version__}, device {config.getoption('--device')}"]
+    if config.getoption("--compile-with"):
+        lines.append(f"{' and '.join(CHEAP)} are replaced by {config.getoption('--compile-with')}; no other tests run")
+    if not PAGES:
+        lines.append("sybil is not installed: the examples of the Markdown pages do not run")
+    return lines
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--compile-with"):
+        config.hook.pytest_deselected(items=[item for item in items if not _compiles(item)])
+        items[:] = [item for item in items if _compiles(item)]
+
+
+def _compiles(item: pytest.Item) -> bool:
+    """Whether the test itself names a backend that can be replaced."""
+    source = inspect.getsource(item.function) if isinstance(item, pytest.Function) else ""
+    return "torch.compile(" in source and any(f'backend="{name}"' in source for name in CHEAP)
+
+
+@pytest.fixture(autouse=True)
+def _compiled_with(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the backend of `--compile-with` to whoever names a cheap one; a test's own callable stays."""
+    asked: str | None = request.config.getoption("--compile-with")
+    if asked is None:
+        return
+    compile_: Callable[..., Any] = torch.compile
+
+    @functools.wraps(compile_)
+    def replaced(*args: Any, backend: Any = "inductor", **kwargs: Any) -> Any:
+        return compile_(*args, backend=asked if backend in CHEAP else backend, **kwargs)
+
+    monkeypatch.setattr(torch, "compile", replaced)
 
 
 def _enter(namespace: dict[str, Any]) -> None:
@@ -25,20 +87,24 @@ def _leave(namespace: dict[str, Any]) -> None:
     namespace["_folder"].cleanup()
 
 
-def _configuration(example: Example) -> None:
+def _configuration(example: Any) -> None:
     from taskfold.config.run import load_any  # noqa: PLC0415 - not for runs without pages
 
     Path("config.yaml").write_text(example.parsed, encoding="utf-8")
     load_any("config.yaml")
 
 
-pytest_collect_file = Sybil(
-    parsers=[
-        PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | NORMALIZE_WHITESPACE),
-        CodeBlockParser(language="yaml", evaluator=_configuration),
-        SkipParser(),
-    ],
-    patterns=["README.md", "docs/*.md", "docs/methods/*.md"],
-    setup=_enter,
-    teardown=_leave,
-).pytest()
+if PAGES:
+    from sybil import Sybil
+    from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+    pytest_collect_file = Sybil(
+        parsers=[
+            PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | NORMALIZE_WHITESPACE),
+            CodeBlockParser(language="yaml", evaluator=_configuration),
+            SkipParser(),
+        ],
+        patterns=["README.md", "docs/*.md", "docs/methods/*.md"],
+        setup=_enter,
+        teardown=_leave,
+    ).pytest()

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from _peers import CLASSES, backbone, lora_config, own, peft_loras
+from _peers import CLASSES, HERE, backbone, lora_config, own, peft_loras
+from _timing import wait
 from _vision import Step
 
 import taskfold as tfold
@@ -26,13 +27,15 @@ def imports() -> dict[str, Step]:
 
         return run
 
-    return {f"import {name}": step(name) for name in ("torch", "taskfold", "peft")}
+    return {f"import {name}": step(name) for name in ("torch", "taskfold", *HERE & {"peft"})}
 
 
-def switching(rounds: int) -> tuple[Taken, Taken]:
+def switching(rounds: int, device: str) -> tuple[Taken, Taken]:
     """Of 64 tasks, from one to the next: the switch by itself, and with a pass of one row of 64²."""
     names = [f"task{n}" for n in range(TASKS)]
-    model, peft, x = _tasks(TASKS), peft_loras(NETWORK, names), torch.randn(1, 3, 64, 64)
+    with torch.device(device):
+        model, x = _tasks(TASKS), torch.randn(1, 3, 64, 64)
+        peft = peft_loras(NETWORK, names) if "peft" in HERE else None
     bank = model.bank()
 
     def switched(name: str) -> None:
@@ -42,12 +45,13 @@ def switching(rounds: int) -> tuple[Taken, Taken]:
         switched(name)
         peft(x)
 
-    alone = {"bank.index": lambda name: bank.index([name]), "PEFT set_adapter": switched}
-    whole = {
+    alone: dict[str, Callable[[str], object]] = {"bank.index": lambda name: bank.index([name])}
+    whole: dict[str, Callable[[str], object]] = {
         "MultiTask": lambda name: model(x, task=name),
         "bank": lambda name: bank(x, bank.index([name])),
-        "PEFT": passed,
     }
+    if peft is not None:
+        alone["PEFT set_adapter"], whole["PEFT"] = switched, passed
     with torch.inference_mode():
         return _turns(alone, names, rounds), _turns(whole, names, rounds)
 
@@ -60,23 +64,30 @@ def _turns(calls: dict[str, Callable[[str], object]], names: list[str], rounds: 
             start = time.perf_counter()
             for name in names:
                 call(name)
+            wait()
             taken[kind].append((time.perf_counter() - start) / len(names))
     return {kind: times[1:] for kind, times in taken.items()}
 
 
-def adding(before: int, rounds: int) -> Taken:
+def adding(before: int, rounds: int, device: str) -> Taken:
     """One more, where there are some: with us normalisation and head too."""
-    model, peft, config = _tasks(before), peft_loras(NETWORK, [f"task{n}" for n in range(before)]), lora_config(NETWORK)
-    taken: Taken = {"MultiTask": [], "PEFT": []}
+    with torch.device(device):
+        model = _tasks(before)
+    calls: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "MultiTask": (lambda: model.add_task("new", head=CLASSES), lambda: model.remove_task("new"))
+    }
+    if "peft" in HERE:
+        with torch.device(device):
+            peft, config = peft_loras(NETWORK, [f"task{n}" for n in range(before)]), lora_config(NETWORK)
+        calls["PEFT"] = lambda: peft.add_adapter("new", config), lambda: peft.delete_adapter("new")
+    taken: Taken = {kind: [] for kind in calls}
     for _ in range(rounds + 1):
-        start = time.perf_counter()
-        model.add_task("new", head=CLASSES)
-        between = time.perf_counter()
-        peft.add_adapter("new", config)
-        taken["PEFT"].append(time.perf_counter() - between)
-        taken["MultiTask"].append(between - start)
-        model.remove_task("new")
-        peft.delete_adapter("new")
+        for kind, (add, remove) in calls.items():
+            start = time.perf_counter()
+            add()
+            wait()
+            taken[kind].append(time.perf_counter() - start)
+            remove()
     return {kind: times[1:] for kind, times in taken.items()}
 
 
@@ -87,9 +98,10 @@ def _tasks(number: int) -> tfold.MultiTask:
     return model
 
 
-def growing(tasks: int) -> dict[str, float]:
+def growing(tasks: int, device: str) -> dict[str, float]:
     """Adding tasks to a model and to a bank, what a bank holds, and finding a row in it."""
-    model = _tasks(0)
+    with torch.device(device):
+        model = _tasks(0)
     bank = tfold.Bank(model.backbone)
     seconds: list[float] = []
     numbers = 0
@@ -97,6 +109,7 @@ def growing(tasks: int) -> dict[str, float]:
         start = time.perf_counter()
         task = model.add_task(f"task{n}", head=CLASSES)
         bank.add(task)
+        wait()
         seconds.append(time.perf_counter() - start)
         numbers += sum(t.numel() for t in [*task.parameters(), *task.buffers()] if t.is_floating_point())
         model.remove_task(f"task{n}")

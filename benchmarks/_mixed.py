@@ -7,15 +7,18 @@ import logging
 import torch
 from _networks import SIZES, Load
 from _networks import network as t5
-from _peers import CLASSES, RANK, Plain, backbone, own, peft_loras
+from _peers import CLASSES, HERE, RANK, Plain, backbone, own, peft_loras
 from _vision import PLAIN, Step, served
-from adapters import LoRAConfig, ViTAdapterModel
-from adapters.composition import BatchSplit
-from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import ViTConfig, ViTModel
 
 import taskfold as tfold
+
+if "adapters" in HERE:
+    from adapters import LoRAConfig, ViTAdapterModel
+    from adapters.composition import BatchSplit
+if "peft" in HERE:
+    from peft import LoraConfig, get_peft_model
 
 VIT = ViTConfig(hidden_size=192, num_hidden_layers=12, num_attention_heads=3, intermediate_size=768)
 logging.getLogger("adapters").setLevel(logging.ERROR)
@@ -28,14 +31,17 @@ def timm(network: str, tasks: int, size: int) -> dict[str, Step]:
     for n, name in enumerate(names):
         model.add_task(name, head=CLASSES + n)
     bank, x, plain = model.bank(), torch.randn(tasks, 3, size, size), Plain(network).eval()
-    index, peft = bank.index(names), peft_loras(network, names)
-    return {
+    index = bank.index(names)
+    found = {
         PLAIN: served(plain, x),
         "bank": served(lambda x: bank(x, index), x),
         "bank, by names": served(lambda x: bank(x, task=names), x),
         "MultiTask": served(lambda x: model(x, task=names), x),
-        "PEFT, LoRA alone is the task's": served(lambda x: peft(x, adapter_names=names), x),
     }
+    if "peft" in HERE:
+        peft = peft_loras(network, names)
+        found["PEFT, LoRA alone is the task's"] = served(lambda x: peft(x, adapter_names=names), x)
+    return found
 
 
 def hugging_face(tasks: int, size: int) -> dict[str, Step]:

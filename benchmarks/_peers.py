@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
+from importlib.util import find_spec
 
 import timm
 import torch
-from lycoris import LycorisNetwork
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 import taskfold as tfold
+
+HERE = frozenset(name for name in ("peft", "lycoris", "adapters") if find_spec(name))
+"""The peers that are installed; the others are left out of every table."""
+if "peft" in HERE:
+    from peft import LoraConfig, PeftModel, get_peft_model
+if "lycoris" in HERE:
+    from lycoris import LycorisNetwork
 
 CLASSES, RANK = 10, 8
 logging.getLogger("LyCORIS").setLevel(logging.WARNING)

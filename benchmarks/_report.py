@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,24 @@ class Document:
 
 
 def machine(*packages: str) -> dict[str, Any]:
+    """What ran: the card too, if torch finds one."""
+    card = {"card": torch.cuda.get_device_name(), "cuda": torch.version.cuda} if torch.cuda.is_available() else {}
     return {
+        **card,
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", *packages)},
+        **{name: _version(name) for name in ("torch", *packages)},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def show(title: str, table: dict[str, dict[str, float]]) -> None:
@@ -70,8 +80,15 @@ def show(title: str, table: dict[str, dict[str, float]]) -> None:
 
 
 def peak_of(run: Callable[[], None]) -> float:
-    """MB that two steps add to what the process has; Linux, with glibc."""
+    """MB that two steps add to what the card holds, or, without a card, the process (Linux, with glibc)."""
     gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        run()
+        run()
+        return (torch.cuda.max_memory_allocated() - held) / 2**20
     ctypes.CDLL(None).malloc_trim(0)  # what building the network left free would be used again, and not be seen
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     before = _status("VmRSS")

@@ -6,7 +6,15 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+import torch
+
 Step = Callable[[], None]
+
+
+def wait() -> None:
+    """Until the card, if this process uses one, has done what it was asked."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def rounds(steps: Mapping[str, Step], count: int, seconds: float) -> dict[str, list[float]]:
@@ -21,6 +29,7 @@ def rounds(steps: Mapping[str, Step], count: int, seconds: float) -> dict[str, l
     for _ in range(2):
         for name in names:
             steps[name]()
+    wait()
     taken: dict[str, list[float]] = {name: [] for name in names}
     begin = time.perf_counter()
     for n in range(count):
@@ -30,6 +39,7 @@ def rounds(steps: Mapping[str, Step], count: int, seconds: float) -> dict[str, l
         for name in names[turn:] + names[:turn]:
             start = time.perf_counter()
             steps[name]()
+            wait()
             taken[name].append(time.perf_counter() - start)
     return taken
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from _peers import CLASSES, RANK, Plain, backbone, is_transformer, lycoris, own, peft_lora, sites
+from _peers import CLASSES, HERE, RANK, Plain, backbone, is_transformer, lycoris, own, peft_lora, sites
 from torch import Tensor, nn
 
 import taskfold as tfold
@@ -34,8 +34,9 @@ def trained(network: str) -> dict[str, Callable[[], nn.Module]]:
         ours: lambda: _ours(network, "auto"),
         f"{ours}, {paper}": lambda: _ours(network, "materialised"),
         f"{ours}, all factored": lambda: _ours(network, "factored"),
-        f"PEFT LoRA r={RANK}": lambda: peft_lora(network),
     }
+    if "peft" in HERE:
+        methods[f"PEFT LoRA r={RANK}"] = lambda: peft_lora(network)
     return methods if is_transformer(network) else methods | _lycoris(network) | _ungrouped(network)
 
 
@@ -50,6 +51,8 @@ def _ungrouped(network: str) -> dict[str, Callable[[], nn.Module]]:
 
 
 def _lycoris(network: str) -> dict[str, Callable[[], nn.Module]]:
+    if "lycoris" not in HERE:
+        return {}
     return {
         f"LyCORIS Tucker r={RANK}": lambda: lycoris(network, bypass=False),
         f"LyCORIS Tucker r={RANK}, bypass": lambda: lycoris(network, bypass=True),
@@ -73,7 +76,9 @@ def training(network: str, rows: int, size: int, name: str) -> Step:
 def inference(network: str, rows: int, size: int) -> dict[str, Step]:
     """One task: as it is, in one form everywhere, folded; the peers of the same rank, not merged."""
     plain, x, ours = Plain(network).eval(), torch.randn(rows, 3, size, size), _named(network)
-    models = {PLAIN: plain, f"PEFT LoRA r={RANK}": peft_lora(network).eval()}
+    models: dict[str, nn.Module] = {PLAIN: plain}
+    if "peft" in HERE:
+        models[f"PEFT LoRA r={RANK}"] = peft_lora(network).eval()
     if not is_transformer(network):
         models |= {name: build().eval() for name, build in (_lycoris(network) | _ungrouped(network)).items()}
     for form in ("auto", "factored", "merged"):

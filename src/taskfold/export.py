@@ -119,7 +119,8 @@ def _program(module: nn.Module, examples: list[Tensor]) -> torch.export.Exported
     batch = torch.export.Dim("batch", min=1, max=MOST)
     shapes = tuple({0: batch} for _ in examples)
     collects = any(one.kind is one.VAR_POSITIONAL for one in signature(module.forward).parameters.values())
-    return torch.export.export(module, tuple(examples), dynamic_shapes={"args": shapes} if collects else shapes)
+    dynamic = {"args": shapes} if collects else shapes
+    return torch.export.export(module, tuple(examples), dynamic_shapes=dynamic, strict=False)
 
 
 def _write_program(module: nn.Module, examples: list[Tensor], path: Path, names: list[str]) -> None:

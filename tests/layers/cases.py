@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from timm.layers.attention import Attention as TimmAttention
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.std_conv import ScaledStdConv2d
+from timm.models.vision_transformer import Attention as TimmAttention
 from torch import nn
 from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Config
 from transformers.pytorch_utils import Conv1D

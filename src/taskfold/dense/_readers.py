@@ -111,7 +111,7 @@ class Mat:
     key: str
 
     def __call__(self, path: Path) -> NDArray[Any]:
-        io = require("scipy.io", "scipy")
+        io = require("scipy.io", '"taskfold[dense]"')
         if not path.is_file():
             raise MissingDataError(f"no file at {path}: restore it")
         try:

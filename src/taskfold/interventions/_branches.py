@@ -37,7 +37,7 @@ class Branches(Change):
         for name in names_of(tensors):
             y = _branch(conv, name, tensors, x)
             gamma, beta, mean, var = (tensors[f"{name}/{part}"] for part in PARTS)
-            y = F.batch_norm(y, mean, var, gamma.to(y.dtype), beta.to(y.dtype), True, MOMENTUM, EPSILON)
+            y = F.batch_norm(y, mean, var, gamma, beta, True, MOMENTUM, EPSILON)
             total = y if total is None else total + y
         return total
 

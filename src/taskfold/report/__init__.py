@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ._routing_record import routing_record
-from ._source import ResultsError, read_results
-from ._terminal import summary_table
-from .schema import Results
+try:
+    from ._routing_record import routing_record
+    from ._source import ResultsError, read_results
+    from ._terminal import summary_table
+    from .schema import Results
+except ModuleNotFoundError as error:
+    if error.name not in {"pydantic", "rich"}:
+        raise
+    raise ImportError(f'taskfold.report needs {error.name}: pip install "taskfold[report]"') from error
 
 __all__ = ["Results", "ResultsError", "read_results", "routing_record", "summary_table", "write_report"]
 

@@ -92,7 +92,7 @@ def test_a_bad_image_is_named_by_its_row(datasets: Any, tmp_path: Path) -> None:
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingExtraError, match="pip install datasets"):
+    with pytest.raises(MissingExtraError, match=r"pip install .taskfold\[datasets\]"):
         HuggingFace(dataset="cifar10").load()
 
 

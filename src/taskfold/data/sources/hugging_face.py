@@ -52,7 +52,7 @@ class HuggingFace(Source):
 
     def _splits(self) -> dict[str, Any]:
         """The tables by our names of the splits."""
-        datasets = require("datasets", "datasets")
+        datasets = require("datasets", '"taskfold[datasets]"')
         path = Path(self.dataset).expanduser()
         if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
             content = datasets.load_from_disk(str(path))
@@ -81,7 +81,7 @@ class HuggingFace(Source):
         return tuple(map(str, index)), index.__getitem__
 
     def _set(self, split: str, rows: Any, targets: list[int]) -> ImageSet:
-        datasets = require("datasets", "datasets")
+        datasets = require("datasets", '"taskfold[datasets]"')
         images = rows.cast_column(self.image, datasets.Image()).select_columns([self.image])
         name = Path(self.dataset).name
         return ImageSet(targets, HubImages(images, self.image), [f"{name}/{split}/{i}" for i in range(len(rows))])

@@ -31,7 +31,7 @@ class InstanceScores:
     """
 
     def __init__(self, masks: bool = True) -> None:
-        require("pycocotools.mask", "pycocotools")
+        require("pycocotools.mask", '"taskfold[dense]"')
         self._kinds = ("bbox", "segm") if masks else ("bbox",)
         self._metric = MeanAveragePrecision(iou_type=self._kinds, backend="pycocotools")
         self._metric.warn_on_many_detections = False

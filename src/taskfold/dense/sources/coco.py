@@ -74,7 +74,7 @@ class CocoInstances(Dataset[InstanceSample]):
     """
 
     def __init__(self, annotations: Path | str, images: Path | str, empty: bool = True) -> None:
-        require("pycocotools.mask", "pycocotools")
+        require("pycocotools.mask", '"taskfold[dense]"')
         path, self.folder = Path(annotations).expanduser(), folder(Path(images), "images")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -125,7 +125,7 @@ class CocoInstances(Dataset[InstanceSample]):
         )
 
     def _mask(self, mark: Mapping[str, Any], height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        coding, found = require("pycocotools.mask", "pycocotools"), mark["segmentation"]
+        coding, found = require("pycocotools.mask", '"taskfold[dense]"'), mark["segmentation"]
         try:
             if isinstance(found, list):  # polygons
                 run_lengths = coding.merge(coding.frPyObjects(found, height, width))
