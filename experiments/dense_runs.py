@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from claims import claimed
+from taskfold_demos.jobs import DenseBench, DenseContender, DensePlan
 
-from taskfold.demo import DenseBench, DenseContender, DensePlan
 from taskfold.tasks import write_atomically
 
 RUNS = Path(__file__).parent / "runs"

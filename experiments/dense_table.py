@@ -14,8 +14,8 @@ from pathlib import Path
 
 from dense_runs import RUNS, bench, records
 from rich.console import Console
+from taskfold_demos.jobs import dense_document, dense_plan
 
-from taskfold.demo import dense_document, dense_plan
 from taskfold.report import read_results, summary_table, write_report
 from taskfold.report.figures import gains
 from taskfold.tasks import write_atomically

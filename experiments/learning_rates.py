@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from taskfold_demos.jobs import plan
 
 from taskfold import MultiTask, backbones
 from taskfold.data import ImageTensors, Preprocessing
-from taskfold.demo import plan
 from taskfold.train import train_task
 
 OUT = Path(__file__).parent / "results" / "learning_rates.json"

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from claims import claimed
+from taskfold_demos.jobs import Bench, Contender, RoutingPlan, routing_plan, words_of
 
 from taskfold import backbones
-from taskfold.demo import Bench, Contender, RoutingPlan, routing_plan, words_of
 from taskfold.tasks import write_atomically
 
 HERE = Path(__file__).parent

@@ -12,9 +12,9 @@ import json
 from matplotlib.figure import Figure
 from rich.console import Console
 from routing_runs import FOLDER, HERE, PLAN, records
+from taskfold_demos.jobs import contenders, routing_document
 
 from taskfold import backbones
-from taskfold.demo import contenders, routing_document
 from taskfold.report import read_results, summary_table, write_report
 from taskfold.report.figures import clusters, comparison, studies
 from taskfold.tasks import write_atomically

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from routing_runs import PLAN, bench, run
+from taskfold_demos.jobs import Way, contenders
 
 from taskfold import TensorPolyI
-from taskfold.demo import Way, contenders
 from taskfold.text import Objective
 
 SIZES = [(R, 2) for R in (2, 4, 16)] + [(8, N) for N in (1, 3, 4)]

@@ -12,7 +12,7 @@ import typer
 from .. import MultiTask, Task
 from .._saving import read_inventory
 from ..backbones import LoadedBackbone
-from ..config._backbones import BackboneConfig, NetworkConfig, parse_backbone
+from ..config import BackboneConfig, NetworkConfig, parse_backbone
 from ..tasks import Named, TaskFileError, read_header
 from ._images import ImageTask
 from ._origin import inventory_for, origin_of

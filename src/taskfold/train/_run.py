@@ -13,9 +13,8 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from .._transfer import begun
-from ..evaluate._run import check_data
-from ..tasks import fingerprint
-from ..tasks._fingerprint import digest
+from ..evaluate import check_data
+from ..tasks import digest, fingerprint
 from ._folder import Folder
 from ._job import Job
 from ._loop import Loop
