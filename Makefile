@@ -54,7 +54,7 @@ $(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/constraints.txt
 data: $(READY)
 	@scripts/fashion-mnist $(VENV)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml demos/pyproject.toml constraints.txt
 	@scripts/setup
 
 clean:
