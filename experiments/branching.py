@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from claims import claimed
 from matplotlib.figure import Figure
-from taskfold_demos.jobs import Entry, plan
 
 from taskfold import FTN, MultiTask, backbones
 from taskfold.data import ImageTensors, Preprocessing
 from taskfold.evaluate import evaluate
 from taskfold.tasks import write_atomically
 from taskfold.train import train_task
+from taskfold_demos.jobs import Entry, plan
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs" / "branching"

@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 
 from dense_runs import bench, run
+
 from taskfold_demos.jobs import dense_plan
 
 parser = argparse.ArgumentParser()

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from claims import claimed
 from dense_runs import RUNS, bench, say
-from taskfold_demos.jobs import dense_plan
 
 from taskfold.tasks import write_atomically
+from taskfold_demos.jobs import dense_plan
 
 Rates = tuple[float, ...]
 SWEPT: dict[str, dict[str, tuple[Rates, Rates]]] = {

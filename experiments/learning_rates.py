@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from taskfold_demos.jobs import plan
 
 from taskfold import MultiTask, backbones
 from taskfold.data import ImageTensors, Preprocessing
 from taskfold.train import train_task
+from taskfold_demos.jobs import plan
 
 OUT = Path(__file__).parent / "results" / "learning_rates.json"
 RATES = {"FTN R=16": (5e-3, 1e-2, 2e-2), "FTN R=1": (1e-2, 2e-2, 4e-2), "LoRA r=4": (5e-3, 1e-2, 2e-2)}

@@ -25,11 +25,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from taskfold_demos import lemmas
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from taskfold.tasks import write_atomically
+from taskfold_demos import lemmas
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "demos/src/taskfold_demos/lemma_t5"

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 
 from routing_runs import baselines, bench, run
+
 from taskfold_demos.jobs import contenders
 
 parser = argparse.ArgumentParser()

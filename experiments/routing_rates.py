@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from routing_runs import HERE, bench, claimed, say
-from taskfold_demos.jobs import Bench, Contender, contenders
 
 from taskfold.tasks import write_atomically
+from taskfold_demos.jobs import Bench, Contender, contenders
 
 FOLDER = HERE / "runs" / "routing-rates"
 TOGETHER = {

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from claims import claimed
-from taskfold_demos.jobs import Bench, Contender, RoutingPlan, routing_plan, words_of
 
 from taskfold import backbones
 from taskfold.tasks import write_atomically
+from taskfold_demos.jobs import Bench, Contender, RoutingPlan, routing_plan, words_of
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "runs" / "routing"

@@ -7,11 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from taskfold_demos import command
 from typer.testing import CliRunner, Result
 
 import taskfold
 from taskfold.cli import app
+from taskfold_demos import command
 
 
 def asked(*arguments: object) -> Result:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from taskfold_demos.lemma_t5 import FOLDER
 
 from taskfold.backbones import load
+from taskfold_demos.lemma_t5 import FOLDER
 
 transformers = pytest.importorskip("transformers")
 

@@ -5,6 +5,7 @@
 | `taskfold.commands` | subcommands of `taskfold` | a function that typer can run |
 | `taskfold.backbones` | `NAME` in `packaged:NAME` | a `taskfold.backbones.Scheme` |
 | `taskfold.sources` | the `kind` of a source | a subclass of `Source`, `TextSource` or `DenseSource` |
+| `taskfold.report` | free | a subclass of `taskfold.report.additions.Addition` |
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, get_args
 
 COMMANDS, BACKBONES, SOURCES = "taskfold.commands", "taskfold.backbones", "taskfold.sources"
+REPORT = "taskfold.report"
 
 Base = TypeVar("Base")
 
@@ -26,7 +28,7 @@ def registered(group: str) -> dict[str, EntryPoint]:
     """The entry points of a group by name; nothing is imported.
 
     Args:
-        group: `taskfold.commands`, `taskfold.backbones` or `taskfold.sources`.
+        group: one of those above.
 
     Raises:
         PluginError: two packages register one name.

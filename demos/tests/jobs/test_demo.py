@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from taskfold_demos.jobs import plan, run_demo
 
 from taskfold.report import read_results
 from taskfold.tasks import read_header
+from taskfold_demos.jobs import plan, run_demo
 
 
 def test_the_quick_demo_does_every_step(tmp_path: Path) -> None:

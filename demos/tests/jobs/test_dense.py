@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from taskfold_demos.jobs import SINGLE, DenseBench, dense_contenders, dense_document, dense_plan, run_dense_demo
 
 from taskfold.report import read_results
 from taskfold.tasks import read_header
+from taskfold_demos.jobs import SINGLE, DenseBench, dense_contenders, dense_document, dense_plan, run_dense_demo
 
 pytest.importorskip("pybullet")
 

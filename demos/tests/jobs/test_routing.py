@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from taskfold_demos import lemmas
-from taskfold_demos.jobs import Bench, contenders, routing_document, routing_plan, run_routing_demo, words_of
 
 from taskfold import backbones
 from taskfold.report import read_results
 from taskfold.tasks import read_header
+from taskfold_demos import lemmas
+from taskfold_demos.jobs import Bench, contenders, routing_document, routing_plan, run_routing_demo, words_of
 
 pytest.importorskip("simplemma")
 

@@ -14,6 +14,7 @@ if importlib.util.find_spec("pybullet") is None:
 from pathlib import Path
 
 import pybullet_data
+
 from taskfold_demos.rooms import CLASSES, Renderer
 from taskfold_demos.rooms._mesh import Mesh, box, cylinder, joined, quad
 from taskfold_demos.rooms._normals import linear_depth, normals

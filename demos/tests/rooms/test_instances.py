@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from taskfold_demos.rooms import CLASSES, THINGS, RoomInstances, rooms
 
 from taskfold.data import DataError, MissingDataError
+from taskfold_demos.rooms import CLASSES, THINGS, RoomInstances, rooms
 
 BED, CHAIR, TV, WALL = (CLASSES.index(name) for name in ("bed", "chair", "tv", "wall"))
 

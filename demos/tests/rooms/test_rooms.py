@@ -17,11 +17,10 @@ import pytest
 if importlib.util.find_spec("pybullet") is None:
     pytest.skip("pybullet is not installed", allow_module_level=True)
 
-from taskfold_demos.rooms import CLASSES, IGNORE, Renderer, View, _dataset, room, rooms
-from taskfold_demos.rooms._scene import draw_scene
-
 from taskfold.data import DataError, MissingExtraError
 from taskfold.dense.sources.nyuv2 import NYUv2
+from taskfold_demos.rooms import CLASSES, IGNORE, Renderer, View, _dataset, room, rooms
+from taskfold_demos.rooms._scene import draw_scene
 
 KINDS = ("image", "label", "depth", "normal", "instance")
 TINY: dict[str, Any] = {"train": 2, "val": 1, "test": 1, "size": (32, 64), "quiet": True}

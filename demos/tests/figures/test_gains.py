@@ -12,17 +12,45 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from rich.console import Console
+from tests.report import dense as builder
+from tests.report.dense import ALL, FAILED, METHODS, TASKS
+from tests.report.page import read_page
 
 from taskfold.dense import delta_m
 from taskfold.report import Results, ResultsError, read_results, summary_table
 from taskfold.report._headline import headline
-from taskfold.report.figures import gains
-
-from .dense import ALL, TASKS, dense
-from .page import read_page
+from taskfold_demos.figures import gains
 
 Document = dict[str, Any]
 SEEDS = ({"a": 2.0, "b": -1.0}, {"a": 4.0, "b": 0.0}, {"a": 6.0, "b": 7.0})
+
+
+def gained(seeds: int = 3) -> dict[str, Any]:
+    """Gains of every method; one failed in all seeds, one in some."""
+    random = np.random.default_rng(0)
+    rows = []
+    for place, method in enumerate(ALL):
+        runs: list[dict[str, Any]] = [
+            {
+                "seed": seed,
+                "gains": {
+                    task: 0.0 if not place else round(4 - 2.5 * place + 2 * index + float(random.normal(0, 1.2)), 3)
+                    for index, task in enumerate(TASKS)
+                },
+            }
+            for seed in range(seeds)
+        ]
+        if method == "ExpandNet":
+            runs[1] = {"seed": 1, "failed": "loss is not finite at step 120"}
+        if method == FAILED:
+            runs = [{"seed": seed, "failed": "out of memory"} for seed in range(seeds)]
+        rows.append({"label": method, "runs": runs})
+    return {"single": METHODS[0], "tasks": list(TASKS), "rows": rows}
+
+
+def dense(images: int) -> Document:
+    """The whole document."""
+    return builder.dense(images) | {"gains": [gained()]}
 
 
 def row(label: str, *runs: Any) -> Document:
@@ -38,7 +66,7 @@ def document(*rows: Document, **changes: Any) -> Document:
 
 
 def drawn(results: Results) -> Figure:
-    figure = gains.figure(results, results.gains[0])
+    figure = gains.figure(results, results.gains[0])  # type: ignore[attr-defined]
     assert figure is not None
     return figure
 
@@ -156,7 +184,7 @@ def test_many_tasks_make_further_rows_of_panels(tasks: int, panels: int) -> None
 @pytest.mark.parametrize("width", [60, 80, 140])
 def test_the_terminal_shows_delta_m_and_the_main_scores(width: int) -> None:
     file = io.StringIO()
-    results = dense(images=1)
+    results = dense(1)
     Console(file=file, width=width).print(summary_table(results))
     text = file.getvalue()
     assert max(map(len, text.splitlines())) <= width
@@ -170,7 +198,7 @@ def test_the_terminal_shows_delta_m_and_the_main_scores(width: int) -> None:
 
 
 def test_a_page_of_dense_prediction_is_complete(tmp_path: Path) -> None:
-    page = read_page(dense(images=1), tmp_path)
+    page = read_page(dense(1), tmp_path)
     assert set(page.ids) >= {"gains-0", "comparison-0", "scenes-0", "tasks", "environment"}
     assert not {"table", "runs", "samples"} & set(page.ids)
     assert all(name in page.text for name in (*ALL, *TASKS, "In numbers", "best of its column"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._summary import Stat
-from .schema import Comparison, ComparisonColumn, ComparisonRow, GainRow, Gains, Measure
+from taskfold.report.drawing import Stat
+from taskfold.report.schema import Comparison, ComparisonColumn, ComparisonRow, Measure
+
+from ._gains import GainRow, Gains
 
 DELTA = "Δm"
 

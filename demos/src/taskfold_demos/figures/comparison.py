@@ -6,11 +6,9 @@ import textwrap
 
 from matplotlib.figure import Figure
 
-from .._format import count, shorten
-from .._marks import METHODS, page_marks
-from .._style import MUTED
-from .._svg import WIDTH, styled
-from ..schema import Comparison, ComparisonRow, Results
+from taskfold.report import Results
+from taskfold.report.drawing import METHODS, MUTED, WIDTH, count, page_marks, shorten, styled
+from taskfold.report.schema import Comparison, ComparisonRow
 
 CAPTION = "Dots and bars: mean and one standard deviation over seeds, where there are several. Right: {}."
 

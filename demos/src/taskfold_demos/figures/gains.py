@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .._format import MINUS, shorten, signed
-from .._gains_table import DELTA, stat
-from .._marks import page_marks
-from .._style import INK, Mark
-from .._svg import WIDTH, styled
-from ..schema import GainRow, Gains, Results
+from taskfold.report import Results
+from taskfold.report.drawing import INK, MINUS, WIDTH, Mark, page_marks, shorten, signed, styled
+
+from ._gains import GainRow, Gains
+from ._gains_table import DELTA, stat
 
 BESIDE = 4  # panels of tasks that fit beside Δm; more make further rows of panels
 NAME = 20  # characters in a line of a method's name

@@ -6,12 +6,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from .._marks import page_marks
-from .._style import MUTED, display, family
-from .._summary import Row, rows
-from .._svg import WIDTH, styled
-from ..schema import Results
-from ._labels import Label, beside, log_ticks
+from taskfold.report import Results
+from taskfold.report.drawing import (
+    MUTED,
+    WIDTH,
+    Label,
+    Row,
+    beside,
+    display,
+    family,
+    log_ticks,
+    page_marks,
+    rows,
+    styled,
+)
 
 CAPTION = (
     "Thin lines are single tasks, the thick line is their mean with one standard deviation over seeds where "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ._format import signed
+from taskfold.report.drawing import Stat, signed
+
+from ._gains import Gains
 from ._gains_table import DELTA, stat
-from ._summary import Stat
-from .schema import Gains
 
 
 def gainer(gains: Gains) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from ._parts import Name, Part, Text
+from taskfold.report.schema import Name, Part, Text
 
 
 class GainRun(Part):

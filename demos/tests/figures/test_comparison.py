@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from taskfold.report.figures import comparison
 from taskfold.report.schema import Comparison, Results
+from taskfold_demos.figures import comparison
 
 COLUMNS = [
     {"title": "exact match, 32 examples", "kind": "percent"},
