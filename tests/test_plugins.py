@@ -55,7 +55,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, name, raising=False)
     entries = [entry("tiny", BACKBONES, f"{name}:tiny"), entry("proverbs", SOURCES, f"{name}:Proverbs")]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [one for one in entries if one.group == group])
+    monkeypatch.setattr(plugins, "_installed", lambda group: [one for one in entries if one.group == group])
     return name
 
 
@@ -84,14 +84,14 @@ def test_a_source_of_another_package_is_called_by_its_kind(added: str, tmp_path:
 
 def test_two_packages_cannot_have_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
     both = [entry("a", SOURCES, "one:A"), entry("a", SOURCES, "two:A")]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: both)
+    monkeypatch.setattr(plugins, "_installed", lambda group: both)
     with pytest.raises(PluginError, match="one:A and two:A both register 'a'; uninstall one of them"):
         registered(SOURCES)
 
 
 @pytest.mark.parametrize("value", ["nowhere_at_all:A", "json:nothing"])
 def test_an_entry_that_cannot_be_loaded_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry("a", group, value)])
+    monkeypatch.setattr(plugins, "_installed", lambda group: [entry("a", group, value)])
     with pytest.raises(PluginError, match=f"taskfold.sources: 'a' of {value} cannot be loaded"):
         kinds_of(TextSource)
     with pytest.raises(PluginError, match=r"taskfold\.backbones: 'a' of"):
