@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import pkgutil
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -72,14 +73,16 @@ def test_demonstrations_import_public_names_of_the_library() -> None:
 
 
 @pytest.mark.parametrize("folder", ["experiments", "benchmarks"])
-def test_scripts_import_public_names(folder: str) -> None:
-    found = [
-        f"{path.name} line {line}: {there}"
+def test_scripts_import_public_names_that_are_there(folder: str) -> None:
+    found = {
+        there: f"{path.name} line {line}"
         for path in sorted((ROOT / folder).glob("*.py"))
         for line, there in imported(f"{folder}.{path.stem}", ast.parse(path.read_text(encoding="utf-8")))
-        if there.startswith("taskfold") and private(there)
-    ]
-    assert not found
+        if there.startswith("taskfold")
+    }
+    assert not [f"{place}: {there}" for there, place in found.items() if private(there)]
+    for there in found:
+        pkgutil.resolve_name(there)
 
 
 def test_the_walk_finds_what_it_looks_for(tmp_path: Path) -> None:
