@@ -24,10 +24,10 @@ from matplotlib.figure import Figure
 
 from taskfold import FTN, MultiTask, backbones
 from taskfold.data import ImageTensors, Preprocessing
-from taskfold.demo import Entry, plan
 from taskfold.evaluate import evaluate
 from taskfold.tasks import write_atomically
 from taskfold.train import group_rates, train_task
+from taskfold_demos.jobs import Entry, plan
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs" / "branching"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dense_runs import bench, run
 
-from taskfold.demo import dense_plan
+from taskfold_demos.jobs import dense_plan
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--plan", choices=("full", "frozen"), default="full")

@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python experiments/dense_rates.py --plan frozen
 
 Four epochs, seed 0, no test scores. The sum of the tasks' losses on the validation rooms is printed at the end; the
-rates that it chose stand in `taskfold.demo`'s plan.
+rates that it chose stand in `taskfold_demos.jobs`'s plan.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from claims import claimed
 from dense_runs import RUNS, bench, say
 
-from taskfold.demo import dense_plan
 from taskfold.tasks import write_atomically
+from taskfold_demos.jobs import dense_plan
 
 Rates = tuple[float, ...]
 SWEPT: dict[str, dict[str, tuple[Rates, Rates]]] = {

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from claims import claimed
 
-from taskfold.demo import DenseBench, DenseContender, DensePlan
 from taskfold.tasks import write_atomically
+from taskfold_demos.jobs import DenseBench, DenseContender, DensePlan
 
 RUNS = Path(__file__).parent / "runs"
 started = time.perf_counter()

@@ -15,10 +15,10 @@ from pathlib import Path
 from dense_runs import RUNS, bench, records
 from rich.console import Console
 
-from taskfold.demo import dense_document, dense_plan
 from taskfold.report import read_results, summary_table, write_report
-from taskfold.report.figures import gains
 from taskfold.tasks import write_atomically
+from taskfold_demos.figures import gains
+from taskfold_demos.jobs import dense_document, dense_plan
 
 HERE = Path(__file__).parent
 
@@ -44,7 +44,7 @@ numbers = {key: value for key, value in document.items() if key != "scenes"}
 numbers["records"] = [{key: value for key, value in one.items() if key != "pictures"} for one in found]
 write_atomically(HERE / "results" / f"{name}.json", json.dumps(numbers, indent=1, ensure_ascii=False).encode())
 results = read_results(document)
-for part in results.gains:
+for part in getattr(results, "gains", ()):
     figure = gains.figure(results, part)
     assert figure is not None
     path = HERE.parent / "docs" / "images" / f"{name}-gains.svg"

@@ -18,9 +18,9 @@ from typing import Any
 
 from rich.console import Console
 
-from taskfold.demo import plan, run_demo
 from taskfold.report import read_results, summary_table, write_report
 from taskfold.report.figures import parameters
+from taskfold_demos.jobs import plan, run_demo
 
 SEEDS = (0, 1, 2)
 HERE = Path(__file__).parent

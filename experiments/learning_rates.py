@@ -16,8 +16,8 @@ import torch
 
 from taskfold import MultiTask, backbones
 from taskfold.data import ImageTensors, Preprocessing
-from taskfold.demo import plan
 from taskfold.train import group_rates, train_task
+from taskfold_demos.jobs import plan
 
 OUT = Path(__file__).parent / "results" / "learning_rates.json"
 RATES = {"FTN R=16": (5e-3, 1e-2, 2e-2), "FTN R=1": (1e-2, 2e-2, 4e-2), "LoRA r=4": (5e-3, 1e-2, 2e-2)}

@@ -9,8 +9,8 @@ others lemmatise; in half of the latter, letters of the stem are exchanged for o
 copied whatever it is and only the ending counts. Most inputs begin with `lemmas.MARK`: without it, copying must go by
 what stands around, and falters at every repeated letter.
 
-Writes src/taskfold/backbones/lemma_t5/{config.json,model.safetensors} every few minutes, in half precision, and at the
-end results/lemma_backbone.json: exact match of greedy decoding on words held aside, beside copying the form.
+Writes demos/src/taskfold_demos/lemma_t5/{config.json,model.safetensors} every few minutes, in half precision, and at
+the end results/lemma_backbone.json: exact match of greedy decoding on words held aside, beside copying the form.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from taskfold.tasks import write_atomically
-from taskfold.text import lemmas
+from taskfold_demos import lemmas
 
 HERE = Path(__file__).parent
-FOLDER = HERE.parent / "src/taskfold/backbones/lemma_t5"
+FOLDER = HERE.parent / "demos/src/taskfold_demos/lemma_t5"
 OUT = HERE / "results" / "lemma_backbone.json"
 SHAPE: dict[str, Any] = {
     "vocab_size": 259,  # 256 bytes after padding, end and unknown: ByT5Tokenizer(extra_ids=0)

@@ -17,7 +17,7 @@ import argparse
 
 from routing_runs import baselines, bench, run
 
-from taskfold.demo import contenders
+from taskfold_demos.jobs import contenders
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python experiments/routing_rates.py     # start it twice to use two cores
 
 One seed. Joint training at several rates of factors and routing; then, from the best, transfer from 64 words.
-`taskfold.demo.contenders` holds what came out; all of it is in results/routing-rates.json when the last process is
-done.
+`taskfold_demos.jobs.contenders` holds what came out; all of it is in results/routing-rates.json when the last process
+is done.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from routing_runs import HERE, bench, claimed, say
 
-from taskfold.demo import Bench, Contender, contenders
 from taskfold.tasks import write_atomically
+from taskfold_demos.jobs import Bench, Contender, contenders
 
 FOLDER = HERE / "runs" / "routing-rates"
 TOGETHER = {

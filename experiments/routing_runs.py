@@ -11,8 +11,8 @@ import torch
 from claims import claimed
 
 from taskfold import backbones
-from taskfold.demo import Bench, Contender, RoutingPlan, routing_plan, words_of
 from taskfold.tasks import write_atomically
+from taskfold_demos.jobs import Bench, Contender, RoutingPlan, routing_plan, words_of
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "runs" / "routing"

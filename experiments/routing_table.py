@@ -14,10 +14,11 @@ from rich.console import Console
 from routing_runs import FOLDER, HERE, PLAN, records
 
 from taskfold import backbones
-from taskfold.demo import contenders, routing_document
 from taskfold.report import read_results, summary_table, write_report
-from taskfold.report.figures import clusters, comparison, studies
+from taskfold.report.figures import clusters, studies
 from taskfold.tasks import write_atomically
+from taskfold_demos.figures import comparison
+from taskfold_demos.jobs import contenders, routing_document
 
 SHOWN = ("Validation loss by method", "Validation loss against tensor rank", "Exact match against order")
 IMAGES = HERE.parent / "docs" / "images"

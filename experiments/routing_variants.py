@@ -12,8 +12,8 @@ from dataclasses import replace
 from routing_runs import PLAN, bench, run
 
 from taskfold import TensorPolyI
-from taskfold.demo import Way, contenders
 from taskfold.text import Objective
+from taskfold_demos.jobs import Way, contenders
 
 SIZES = [(R, 2) for R in (2, 4, 16)] + [(8, N) for N in (1, 3, 4)]
 NORMALISED = (5e-3, 2e-2, 5e-2)

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from taskfold import __version__
+from taskfold.cli import _app
 from taskfold.cli._app import COMMANDS
 
 from .conftest import Run
@@ -42,6 +43,20 @@ def test_a_misspelt_command_is_a_usage_error(run: Run) -> None:
     result = run("cuont")
     assert result.exit_code == 2
     assert "count" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("dense", "--quick"), ("--help",)])
+def test_a_command_of_a_package_that_is_not_here_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, run: Run, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(_app.plugins, "registered", lambda group: {})
+    result = run("demo", *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Error: taskfold demo comes with the package taskfold-demos: pip install taskfold-demos, or ./demos from a "
+        "checkout of Taskfold\n"
+    )
+    assert "pip install taskfold-demos" in run("--help").stdout
 
 
 def test_an_error_is_one_message_and_debug_shows_where_it_comes_from(run: Run) -> None:

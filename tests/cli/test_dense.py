@@ -15,7 +15,7 @@ from PIL import Image
 
 from taskfold.backbones import load
 from taskfold.cli._dense import DenseTask
-from taskfold.config._backbones import NetworkConfig
+from taskfold.config import NetworkConfig
 from taskfold.dense import KINDS, DenseScores, DenseTensors, build_network, nyuv2, parse_dense_source
 from taskfold.model import MultiTask
 from taskfold.report import read_results

@@ -131,7 +131,7 @@ def test_every_problem_of_data_and_method_is_said_before_training(tmp_path: Path
 
     tasks = [
         task("a", source={"kind": "examples", "file": "nowhere.csv"}),
-        task("b", source={"kind": "lemmas", "language": "xx"}),
+        task("b", source={"kind": "topics", "texts": "nowhere.tsv"}),
         task("c", source={"kind": "topics", "texts": "packaged:nope"}),
         task("d", method={"name": "mhr", "splits": 7}),
         task("e", text={"metrics": ["rank"]}, source={"kind": "examples", "file": "open.csv"}),
@@ -142,7 +142,7 @@ def test_every_problem_of_data_and_method_is_said_before_training(tmp_path: Path
     assert result.exit_code == 1
     for place, message in [
         ("tasks[0].source", "nowhere.csv"),
-        ("tasks[1].source", "language must be one of"),
+        ("tasks[1].source", "nowhere.tsv"),
         ("tasks[2].source", "packaged:nope is not known"),
         ("tasks[3].method", "splits=7 does not divide"),
         ("tasks[4].source", "test examples without choices"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -198,27 +197,6 @@ class TestReport:
         result = run("report", tmp_path / "r.json")
         assert result.exit_code == 1
         assert "r.json" in result.stderr
-
-
-@pytest.mark.parametrize("name", ["tasks", "routing"])
-def test_the_demonstration_is_called_as_asked(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: Run
-) -> None:
-    from taskfold.cli import demo
-
-    calls: list[tuple[object, ...]] = []
-
-    def stand_in(*asked: object) -> Callable[..., None]:
-        return lambda out, command: calls.append((*asked, out, command))
-
-    monkeypatch.setattr(demo, "DEMOS", {name: stand_in})
-    said = [] if name == "tasks" else [name]
-    result = run("demo", *said, "--quick", "--compare", "all", "--seeds", 2, "--out", tmp_path)
-    assert result.exit_code == 0, result.stderr
-    command = " ".join(["taskfold demo", *said, f"--quick --compare all --seeds 2 --out {tmp_path}"])
-    assert calls == [("all", 2, True, tmp_path, command)]
-    assert run("demo", *said, "--compare", "some").exit_code == 2
-    assert "there is no demonstration 'nothing'" in run("demo", "nothing").stderr
 
 
 class TestExport:

@@ -8,8 +8,7 @@ from typing import get_args
 import pytest
 import torch
 
-from taskfold.config import ConfigError
-from taskfold.config._backbones import BackboneConfig, LoadedNetwork, NetworkConfig, parse_backbone
+from taskfold.config import BackboneConfig, ConfigError, LoadedNetwork, NetworkConfig, parse_backbone
 from taskfold.config._kinds import KINDS, kind_of
 from taskfold.config.run import Config, load_config
 from taskfold.dense import Augment, DenseSource, NYUv2
@@ -111,7 +110,7 @@ def test_a_dense_source_is_of_the_dense_kind(tmp_path: Path) -> None:
         (("output: o", "output: o\ntrain: {select_by: accuracy}"), "train.select_by: must be loss for tasks of dense"),
         (("output: o", "output: o\ntogether: {select_by: accuracy}"), "together.select_by: must be loss for tasks of"),
         (
-            ("{root: other}", "{kind: lemmas, language: nl}"),
+            ("{root: other}", "{kind: examples, file: nl.csv}"),
             "(a) has dense targets, tasks[1] (depth) has texts",
         ),
         (

@@ -13,7 +13,7 @@ from taskfold.config.run import Config, load_config
 from taskfold.methods import Method
 from taskfold.train import JointSettings
 
-TASK = "{name: %s, source: {kind: lemmas, language: %s}}"
+TASK = "{name: %s, source: {kind: examples, file: %s.csv}}"
 TASKS = f"tasks: [{TASK % ('dutch', 'nl')}, {TASK % ('german', 'de')}]"
 IMAGES = "tasks: [{name: digits, source: {kind: packaged, name: digits}}]"
 
@@ -53,7 +53,7 @@ def test_together_goes_over_what_holds_for_all(tmp_path: Path, text: str, expect
 
 def test_texts_are_read_as_is_said_for_all_and_for_one(tmp_path: Path) -> None:
     text = "text: {max_input: 30, losses: {mc: 0, ul: 0}}\ntasks: [%s, %s]"
-    changed = "{name: german, source: {kind: lemmas, language: de}, text: {losses: {ul: 2}, num_beams: 3}}"
+    changed = "{name: german, source: {kind: examples, file: de.csv}, text: {losses: {ul: 2}, num_beams: 3}}"
     dutch, german = (task.text for task in read(tmp_path, text % (TASK % ("dutch", "nl"), changed)).tasks)
     assert (dutch.max_input, german.max_input, dutch.num_beams, german.num_beams) == (30, 30, 1, 3)
     assert [losses.model_dump() for losses in (dutch.losses, german.losses)] == [
@@ -82,8 +82,8 @@ def test_texts_are_read_as_is_said_for_all_and_for_one(tmp_path: Path) -> None:
         (f"text: {{losses: {{lm: 0, mc: 0, ul: 0}}}}\n{TASKS}", "text.losses: lm, mc and ul are all 0"),
         (f"text: {{metrics: [bleu]}}\n{TASKS}", "text.metrics[0]: must be 'exact-match' or 'rank', found 'bleu'"),
         (f"tasks: [{TASK % ('dutch', 'nl')}, {IMAGES[8:-1]}]", "tasks[0] (dutch) has texts, tasks[1] (digits) has im"),
-        ("tasks: [{name: a, source: {kind: lemas}}]", "kind 'lemas' is not known; did you mean lemmas?"),
-        ("tasks: [{name: a, source: {kind: lemmas}}]", "tasks[0].source.language: is missing"),
+        ("tasks: [{name: a, source: {kind: exmples}}]", "kind 'exmples' is not known; did you mean examples?"),
+        ("tasks: [{name: a, source: {kind: topics}}]", "tasks[0].source.texts: is missing"),
         ("tasks: [{name: a, source: {kind: examples}}]", "file or train is missing"),
         (
             "tasks: [{name: a, source: {kind: examples, file: a.csv, test: b.csv}}]",
@@ -103,7 +103,7 @@ def test_a_problem_is_said_once_where_it_stands(tmp_path: Path, text: str, messa
     ],
 )
 def test_what_joint_tasks_cannot_have_of_their_own(tmp_path: Path, own: str, message: str) -> None:
-    task = f"{{name: a, source: {{kind: lemmas, language: nl}}, {own}}}"
+    task = f"{{name: a, source: {{kind: examples, file: nl.csv}}, {own}}}"
     assert message in problems(tmp_path, f"together: true\ntasks: [{task}]")
     assert read(tmp_path, f"tasks: [{task}]").together is None  # one after another they may
 

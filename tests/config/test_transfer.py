@@ -12,11 +12,11 @@ from taskfold.config.run import Config, load_any, load_config
 from taskfold.config.transfer import TransferConfig, load_transfer
 
 WHOLE = """
-from: runs/lemmas
+from: runs/words
 train: {epochs: 3}
 text: {num_beams: 2}
 tasks:
-  - {name: dutch, source: {kind: lemmas, language: nl}, train: {seed: 4}}
+  - {name: dutch, source: {kind: topics, texts: nl}, train: {seed: 4}}
   - {name: galician, source: {kind: examples, file: gl.csv}}
 output: runs/few
 """
@@ -30,7 +30,7 @@ def write(folder: Path, text: str) -> Path:
 def test_what_it_comes_to(tmp_path: Path) -> None:
     found = load_transfer(write(tmp_path, WHOLE))
     assert (found.mode, found.begin, found.shots, found.seed, found.method) == ("z", "mean", None, 0, {})
-    assert (found.origin, found.output) == (tmp_path / "runs" / "lemmas", tmp_path / "runs" / "few")
+    assert (found.origin, found.output) == (tmp_path / "runs" / "words", tmp_path / "runs" / "few")
     dutch, galician = found.tasks
     assert (dutch.train.epochs, dutch.train.seed, galician.train.seed) == (3, 4, 0)
     assert (dutch.text.num_beams, galician.text.num_beams) == (2, 2)
@@ -41,9 +41,9 @@ def test_what_it_comes_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (("from: runs/lemmas", ""), "from: is missing"),
-        (("from: runs/lemmas", "form: runs/lemmas"), "form: key is not known; did you mean from?"),
-        (("from: runs/lemmas", "origin: runs/lemmas"), "origin: key is not known (known: begin, corrupt, dense, from,"),
+        (("from: runs/words", ""), "from: is missing"),
+        (("from: runs/words", "form: runs/words"), "form: key is not known; did you mean from?"),
+        (("from: runs/words", "origin: runs/words"), "origin: key is not known (known: begin, corrupt, dense, from,"),
         (("output:", "mode: zz\noutput:"), "mode: must be 'all', 'mu' or 'z', found 'zz'"),
         (("output:", "begin: end\noutput:"), "begin: must be 'mean' or 'even', found 'end'"),
         (("output:", "shots: 0\noutput:"), "shots: must be > 0, found 0"),
@@ -52,9 +52,9 @@ def test_what_it_comes_to(tmp_path: Path) -> None:
         (("output:", "backbone: b\noutput:"), "backbone: key is not known"),
         (("output:", "method: poly\noutput:"), "method: must be a mapping, found 'poly'"),
         (("epochs: 3", "epochs: 0"), "train.epochs: must be ≥ 1, found 0"),
-        (("language: nl", "lang: nl"), "tasks[0].source.language: is missing"),
+        (("texts: nl", "txts: nl"), "tasks[0].source.texts: is missing"),
         (("name: galician", "name: dutch"), "tasks[1].name: tasks[0] has this name already"),
-        (("kind: lemmas, language: nl", "kind: packaged, name: mnist"), "tasks[0] (dutch) has images, tasks[1] (gal"),
+        (("kind: topics, texts: nl", "kind: packaged, name: mnist"), "tasks[0] (dutch) has images, tasks[1] (gal"),
     ],
 )
 def test_a_problem_is_said_once_where_it_stands(tmp_path: Path, changed: tuple[str, str], message: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from taskfold.data import DataError, MissingDataError
-from taskfold.dense import Aligned, DenseData, DenseSample, DenseSource, NyudMt, NYUv2, _readers, parse_dense_source
+from taskfold.dense import Aligned, DenseData, DenseSample, DenseSource, NyudMt, NYUv2, parse_dense_source, reading
 
 from . import folders
 
@@ -168,7 +168,7 @@ def test_headers_of_arrays_are_read_one_at_a_time(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(np, "load", slow)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: _readers.npy(tmp_path / "a.npy"), range(32)))
+        found = list(pool.map(lambda _: reading.npy(tmp_path / "a.npy"), range(32)))
     assert not any(overlaps)
     assert all(type(one) is np.ndarray and one.flags.writeable and one[1, 2] == 5 for one in found)
 

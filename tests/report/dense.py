@@ -104,29 +104,6 @@ def scenes(images: int = 2) -> dict[str, Any]:
     }
 
 
-def gains(seeds: int = 3) -> dict[str, Any]:
-    """Gains of every method; one failed in all seeds, one in some."""
-    random = np.random.default_rng(0)
-    rows = []
-    for place, method in enumerate(ALL):
-        runs: list[dict[str, Any]] = [
-            {
-                "seed": seed,
-                "gains": {
-                    task: 0.0 if not place else round(4 - 2.5 * place + 2 * index + float(random.normal(0, 1.2)), 3)
-                    for index, task in enumerate(TASKS)
-                },
-            }
-            for seed in range(seeds)
-        ]
-        if method == "ExpandNet":
-            runs[1] = {"seed": 1, "failed": "loss is not finite at step 120"}
-        if method == FAILED:
-            runs = [{"seed": seed, "failed": "out of memory"} for seed in range(seeds)]
-        rows.append({"label": method, "runs": runs})
-    return {"single": METHODS[0], "tasks": list(TASKS), "rows": rows}
-
-
 def comparison() -> dict[str, Any]:
     """Tasks × scores, Δm, and parameters in training and after contraction."""
     random = np.random.default_rng(1)
@@ -158,7 +135,7 @@ def comparison() -> dict[str, Any]:
     return {"title": "Scores", "columns": columns, "rows": rows}
 
 
-def dense(seeds: int = 3, images: int = 2) -> dict[str, Any]:
+def dense(images: int = 2) -> dict[str, Any]:
     """The whole document."""
     return {
         "version": 1,
@@ -168,7 +145,6 @@ def dense(seeds: int = 3, images: int = 2) -> dict[str, Any]:
         "environment": {"python": "3.11", "torch": "2.15", "device": "cpu", "cores": 2},
         "backbone": {"name": "SegNet", "parameters": 24_947_000},
         "tasks": [{"name": task, "source": "rooms", "train": 1000, "val": 100, "test": 200} for task in TASKS],
-        "gains": [gains(seeds)],
         "comparisons": [comparison()],
         "scenes": [scenes(images)],
     }

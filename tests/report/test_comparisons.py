@@ -44,7 +44,7 @@ def test_a_page_without_runs_is_complete(results: Document, tmp_path: Path) -> N
     figures = {f"routing-0-{name}" for name in ("weights", "overview", "tree", "similarity", "distributions")}
     sections = {"comparison-0", "comparison-1", "study-0", "study-1", "routing-0", "tasks", "environment"}
     assert set(page.ids) >= sections | figures
-    assert not {"table", "runs", "rank", "curves", "parameters", "layers"} & set(page.ids)
+    assert not {"table", "runs", "curves", "parameters", "layers"} & set(page.ids)
     assert page.tags.count("figcaption") == page.tags.count("figure") == 1 + 2 + 5  # of a table, studies, routing
     for words in (*LANGUAGES, *METHODS, "factors, random routing before", "experiments/lemmas.py", "MHR"):
         assert words in page.text
@@ -59,7 +59,7 @@ def test_runs_and_comparisons_share_a_page_and_its_colours(
     both = document()
     both["comparisons"] = results["comparisons"]
     page = read_page(both, tmp_path)
-    assert set(page.ids) >= {"table", "comparison-0", "rank"}
+    assert set(page.ids) >= {"table", "comparison-0", "parameters"}
     marks = page_marks(read_results(both))
     assert marks["FTN R=4"] == page_marks(read_results(document()))["FTN R=4"]
     assert set(METHODS) <= set(marks)

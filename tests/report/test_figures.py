@@ -11,22 +11,10 @@ import pytest
 
 from taskfold.report import read_results
 from taskfold.report._svg import to_svg
-from taskfold.report.figures import curves, layers, parameters, rank
+from taskfold.report.figures import curves, layers, parameters
 from taskfold.report.figures._labels import spread
 
 Document = dict[str, Any]
-
-
-def test_rank_draws_every_task_the_mean_and_the_references(document: Callable[..., Document]) -> None:
-    figure = rank.figure(read_results(document()))
-    assert figure is not None
-    (axes,) = figure.axes
-    texts = [text.get_text() for text in axes.texts]
-    assert sorted(texts) == ["FTN mean", "animals", "digits", "fine-tuning", "head only", "mnist"]
-    assert list(axes.xaxis.get_majorticklocs()) == [1, 4, 16]
-    mean = next(line for line in axes.lines if line.get_linewidth() == 2.5)
-    accuracies = [run["metrics"]["test_accuracy"] for run in document()["runs"] if run["label"] == "FTN R=4"]
-    assert mean.get_ydata()[1] == pytest.approx(100 * np.mean(accuracies))
 
 
 def test_parameters_puts_each_method_at_its_size(document: Callable[..., Document]) -> None:
@@ -70,9 +58,9 @@ def test_layers_show_the_ftn_of_highest_rank(document: Callable[..., Document]) 
 
 def test_colours_become_variables_and_the_callers_settings_stay(document: Callable[..., Document]) -> None:
     before = dict(mpl.rcParams)
-    figure = rank.figure(read_results(document()))
+    figure = parameters.figure(read_results(document()))
     assert figure is not None
-    svg = to_svg(figure, "rank", 'a "title"')
+    svg = to_svg(figure, "parameters", 'a "title"')
     assert "var(--ftn)" in svg
     assert "var(--ink)" in svg or "var(--muted)" in svg
     assert "#0068a8" not in svg
@@ -83,7 +71,7 @@ def test_colours_become_variables_and_the_callers_settings_stay(document: Callab
 
 def test_names_are_never_formulas(document: Callable[..., Document]) -> None:
     results = read_results(document(tasks=("_$x^2$", "<b>&")))
-    for module in (rank, curves, layers):
+    for module in (curves, layers):
         figure = module.figure(results)
         assert figure is not None
         svg = to_svg(figure, "name", "title")

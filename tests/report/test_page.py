@@ -17,7 +17,6 @@ from .page import read_page
 Document = dict[str, Any]
 SECTIONS = {
     "table",
-    "rank",
     "parameters",
     "curves",
     "layers",
@@ -79,8 +78,8 @@ def _empty(results: Document) -> None:
         ({"epochs": 1}, None, set()),
         ({"images": 0}, None, {"samples"}),
         ({"epochs": 0}, None, {"curves"}),
-        ({}, _no_ftn, {"rank", "layers"}),
-        ({}, _failed, {"rank", "parameters", "curves", "layers", "samples"}),
+        ({}, _no_ftn, {"layers"}),
+        ({}, _failed, {"parameters", "curves", "layers", "samples"}),
         ({}, _unknown, set()),
         ({}, _diverged, set()),
         ({}, _bare, SECTIONS - {"table", "tasks", "runs"}),

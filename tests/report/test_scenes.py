@@ -28,7 +28,7 @@ Pixels = NDArray[np.uint8]
 
 @pytest.fixture(name="results", scope="module")
 def _results() -> Document:
-    return {**dense(images=2), "gains": [], "comparisons": []}  # they are slow to draw
+    return {**dense(images=2), "comparisons": []}  # they are slow to draw
 
 
 def _decoded(image: str) -> Image.Image:
@@ -111,7 +111,7 @@ def test_errors_name_the_key_and_the_value(results: Document, change: Callable[[
 
 def test_tasks_shown_must_be_tasks_of_the_document(results: Document) -> None:
     with pytest.raises(ResultsError, match=r"scenes\[0\]: the task 'edges' is not among the tasks \(segmentation, "):
-        read_results({**results, "gains": [], "tasks": [task for task in results["tasks"] if task["name"] != "edges"]})
+        read_results({**results, "tasks": [task for task in results["tasks"] if task["name"] != "edges"]})
 
 
 def test_every_cell_has_a_picture_or_says_why_not(results: Document, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_images_alone_make_a_report_and_no_method_is_fine(results: Document, tmp
 
 
 def test_six_images_of_four_tasks_by_five_methods_stay_small(tmp_path: Path) -> None:
-    out = write_report({**dense(images=6), "gains": [], "comparisons": []}, tmp_path / "report.html")
+    out = write_report({**dense(images=6), "comparisons": []}, tmp_path / "report.html")
     assert out.stat().st_size < 1_500_000
 
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from taskfold.train import CheckpointError
 from taskfold.train import _checkpoint as checkpoint
-from taskfold.train._differences import differences
 from taskfold.train._log import Log
 from taskfold.train._pack import pack, unpack
+from taskfold.train.differences import differences
 
 IDENTITY = {"task": "a", "settings": {"epochs": 3, "head": {"lr": 0.1}}}
 

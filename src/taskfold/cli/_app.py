@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .. import __version__
-from ._output import echo, fail
+from .. import __version__, plugins
+from ._output import UserError, echo, fail
 from ._words import in_words
 
 COMMANDS = {
-    "demo": "The main job on real data: several tasks on one backbone, methods side by side, a report.",
     "train": "Train the tasks of a configuration, one by one or together; run it again to go on after an interruption.",
     "transfer": "Teach new tasks from a few examples, on what others have learned together.",
     "evaluate": "Measure saved tasks on their held-out test data.",
@@ -23,6 +24,39 @@ COMMANDS = {
     "inspect": "Show what is in a task file, or in an inventory.",
     "report": "Turn a results file into a report of one HTML page.",
 }
+ELSEWHERE = {"demo": "taskfold-demos"}
+"""Commands of packages that belong to Taskfold and need not be installed."""
+
+Load = Callable[[], Callable[..., Any]]
+
+
+def commands() -> dict[str, tuple[str, Load]]:
+    """What `taskfold` can do, by name: a line of help, and how the function is had. Packages add commands.
+
+    Raises:
+        PluginError: two packages add one command.
+    """
+    own: dict[str, tuple[str, Load]] = {name: (text, partial(_own, name)) for name, text in COMMANDS.items()}
+    absent: dict[str, tuple[str, Load]] = {
+        name: (f"Not installed: pip install {package}.", partial(_absent, name, package))
+        for name, package in ELSEWHERE.items()
+    }
+    added: dict[str, tuple[str, Load]] = {
+        name: (plugins.summary(entry), partial(plugins.load, entry))
+        for name, entry in plugins.registered(plugins.COMMANDS).items()
+    }
+    return absent | added | own
+
+
+def _own(name: str) -> Callable[..., Any]:
+    return getattr(import_module(f"{__package__}.{name}"), name)
+
+
+def _absent(name: str, package: str) -> Callable[..., Any]:
+    raise UserError(
+        f"taskfold {name} comes with the package {package}: pip install {package}, or ./demos from a checkout of "
+        "Taskfold"
+    )
 
 
 class Commands(TyperGroup):
@@ -30,7 +64,7 @@ class Commands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = {name: TyperCommand(name, help=text, callback=None) for name, text in COMMANDS.items()}
+        self.commands = {name: TyperCommand(name, help=text, callback=None) for name, (text, _) in commands().items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real command in place of its summary."""
@@ -51,7 +85,8 @@ class Commands(TyperGroup):
 
 def _imported(name: str) -> Any:
     single = typer.Typer(add_completion=False)
-    single.command(name)(getattr(import_module(f"{__package__}.{name}"), name))
+    _, load = commands()[name]
+    single.command(name)(load())
     return typer.main.get_command(single)
 
 

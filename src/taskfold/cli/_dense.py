@@ -12,10 +12,8 @@ from torch import nn
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
-from ..config._dense import DenseSettings
-from ..config._parts import Plan, TaskPart
-from ..dense import DenseData, DenseObjective, DenseSet, DenseSource, Protocol
-from ..dense._together import DenseTogether
+from ..config import DenseSettings, Plan, TaskPart
+from ..dense import DenseData, DenseObjective, DenseSet, DenseSource, DenseTogether, Protocol
 from ..train import TaskSet
 from ._dense_checks import check_enough, heads_of, no_target, read_once, try_sizes
 from ._dense_scenes import scenes_of

@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 from ..backbones import LoadedBackbone
-from ..config._backbones import LoadedNetwork
-from ..config._dense import DenseSettings
-from ..config._parts import TaskPart
+from ..config import DenseSettings, LoadedNetwork, TaskPart
 from ..dense import DenseData, DenseSource
 from ._dense_seen import Seen
 from ._dense_sets import sizes_of

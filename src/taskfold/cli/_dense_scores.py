@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import MultiTask
 from ..dense import DenseBatch, DenseSample, DenseScores, DenseSet, DenseTensors, Kind, Protocol
-from ..evaluate._run import evaluating, where
+from ..evaluate import evaluating, where
 from ._dense_seen import Seen
 from ._ready import Tested
 

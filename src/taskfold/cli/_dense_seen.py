@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from .. import Task
-from ..config._dense import AugmentSettings
+from ..config import AugmentSettings
 from ..dense import KINDS, Augment, DenseSet, DenseTensors, Kind
-from ..dense._resize import Size
+from ..dense.resize import Size
 from ._output import UserError
 
 Channels = tuple[float, float, float]

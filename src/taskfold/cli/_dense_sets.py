@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset
 
 from ..dense import DenseSample, DenseSet, DenseTensors
-from ..dense._resize import Size
+from ..dense.resize import Size
 
 
 def for_tasks(samples: DenseSet, targets: Mapping[str, str]) -> DenseSet:

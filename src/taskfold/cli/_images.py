@@ -12,10 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
-from ..config._backbones import LoadedNetwork
-from ..config._parts import Plan, TaskPart
-from ..data import ImageSet, ImageTensors, Preprocessing, Source, TaskData, sound, unreadable
-from ..data._split import thin_out
+from ..config import LoadedNetwork, Plan, TaskPart
+from ..data import ImageSet, ImageTensors, Preprocessing, Source, TaskData, sound, thin_out, unreadable
 from ..evaluate import evaluate
 from ..report import record
 from ..train import TaskSet

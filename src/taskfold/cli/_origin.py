@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..backbones import LoadedBackbone
-from ..config._backbones import BackboneConfig, NetworkConfig, parse_backbone
+from ..config import BackboneConfig, NetworkConfig, parse_backbone
 from ..config.run import Config
 from ..tasks import write_atomically
 from ._output import UserError

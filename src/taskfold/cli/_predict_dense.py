@@ -17,9 +17,9 @@ from torch import Tensor
 
 from .. import MultiTask
 from ..data import DataError, MissingDataError, UnreadableImageError
-from ..dense import _readers
-from ..dense._resize import resize_image
-from ..dense.sources._base import IMAGES
+from ..dense import reading
+from ..dense.resize import resize_image
+from ..dense.sources import IMAGES
 from ..tasks import write_atomically
 from ._dense_scores import outputs_of
 from ._dense_seen import Seen
@@ -42,7 +42,7 @@ def draw_images(model: MultiTask, names: Sequence[str], paths: Sequence[Path], o
     errors: list[dict[str, str]] = []
     for path, place in _places(paths).items():
         try:
-            image = _readers.image(path)
+            image = reading.image(path)
         except (DataError, UnreadableImageError, MissingDataError) as error:
             errors.append({"image": str(path), "error": str(error)})
             continue

@@ -12,7 +12,7 @@ import torch
 
 from .. import MultiTask
 from ..backbones import LoadedBackbone
-from ..config._parts import Plan, TaskPart
+from ..config import Plan, TaskPart
 from ..config.run import Config
 from ._output import UserError
 from ._ready import PlacedError, Ready, Shelf

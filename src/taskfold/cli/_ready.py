@@ -12,7 +12,7 @@ from torch import nn
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
-from ..config._parts import Plan, TaskPart
+from ..config import Plan, TaskPart
 from ..train import TaskSet
 
 

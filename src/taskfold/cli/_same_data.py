@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tasks import write_atomically
-from ..train._differences import brief, renamed
+from ..train.differences import brief, renamed
 from ._output import UserError
 from ._ready import Ready
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backbones import LoadedBackbone
-from ..config._parts import Plan
+from ..config import Plan
 from ..model import MultiTask
 from ..report import record, summary_table, write_report
 from ..tasks import write_atomically

@@ -11,8 +11,8 @@ import typer
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
-from ..config._backbones import BackboneConfig, NetworkConfig, parse_backbone
-from ..model._saving import read_inventory
+from ..config import BackboneConfig, NetworkConfig, parse_backbone
+from ..model import read_inventory
 from ..tasks import Named, TaskFileError, read_header
 from ._images import ImageTask
 from ._origin import inventory_for, origin_of

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
-from ..config._parts import Plan, TaskPart
+from ..config import Plan, TaskPart
 from ..text import Collator, Example, exact_match, few_shot, generate, rank_classify
 from ..text.configured import TextData, TextSettings, TextSource
 from ..train import TaskSet
@@ -47,7 +47,7 @@ class Reader:
             lacks = "tokenizer" if loaded.tokenizer is None else "language head"
             raise UserError(
                 f"{loaded.name} has no {lacks} that is known of; tasks of texts need a language model: hf:NAME, "
-                "packaged:lemma-t5, or a function that returns a LoadedBackbone with tokenizer and generative"
+                "or a function that returns a LoadedBackbone with tokenizer and generative"
             )
         start = getattr(getattr(loaded.network, "config", None), "decoder_start_token_id", None)
         return cls(_made(loaded.tokenizer), loaded.generative == "causal", start, settings, prompt)

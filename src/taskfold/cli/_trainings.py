@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..config._parts import Plan, TaskPart
+from ..config import Plan, TaskPart
 from ..config.run import Config, TaskConfig
 from ..model import MultiTask
 from ..report import record, routing_record

@@ -9,8 +9,7 @@ from rich.table import Table
 from torch import nn
 
 from .. import counting
-from ..config import build_method, parse_settings
-from ..config._backbones import LoadedNetwork, parse_backbone
+from ..config import LoadedNetwork, build_method, parse_backbone, parse_settings
 from ..methods import names
 from ._output import emit, show
 

@@ -11,10 +11,8 @@ from rich.text import Text
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
-from ..config import parse
-from ..config._kinds import kind_of as kind_of_source
-from ..config._kinds import words_of
-from ..config._sources import parse_source
+from ..config import kind_of as kind_of_source
+from ..config import parse, parse_source, words_of
 from ..config.run import Config, load_any
 from ..config.transfer import TransferConfig
 from ..tasks import read_header
@@ -51,7 +49,7 @@ def evaluate(
 
     taskfold evaluate flowers.safetensors --backbone timm:resnet50 --data data/flowers
 
-    taskfold evaluate dutch.safetensors --data '{kind: lemmas, language: nl}'
+    taskfold evaluate mail.safetensors --data '{kind: examples, file: mail.csv}'
     """
     files = list(dict.fromkeys(files))
     if all(path.suffix == SUFFIX for path in files):

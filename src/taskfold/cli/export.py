@@ -8,7 +8,7 @@ import torch
 import typer
 
 from .. import MultiTask
-from ..config._kinds import words_of
+from ..config import words_of
 from ..data import Preprocessing
 from ..export import export as write
 from ..tasks import write_atomically

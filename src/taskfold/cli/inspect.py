@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ..config._kinds import words_of
+from ..config import words_of
 from ._cards import card
 from ._output import emit, fail, say, show
 

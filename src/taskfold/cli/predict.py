@@ -10,7 +10,7 @@ from rich.table import Table
 
 from .. import MultiTask
 from ..backbones import LoadedBackbone
-from ..config._kinds import words_of
+from ..config import words_of
 from ._output import UserError, emit, say, show
 from ._predict_images import image_table, label_images
 from ._predict_texts import answer_texts, choices_of, inputs_of, text_table

@@ -7,7 +7,7 @@ import typer
 
 from .. import MultiTask
 from ..backbones import LoadedBackbone
-from ..config._parts import TaskPart
+from ..config import TaskPart
 from ..config.transfer import TransferConfig, load_transfer
 from ..methods import Method, build
 from ..report import record

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
 from ..backbones import SCHEMES
 from ..data import Source
+from ..plugins import kinds_of
 from ..text.configured import TextSource
 from ._errors import Place
 
@@ -41,8 +42,7 @@ class Kind:
         Raises:
             ImportError: an extra is not installed.
         """
-        kinds = self.base().__subclasses__()
-        return {tag: kind for kind in kinds for tag in get_args(kind.model_fields["kind"].annotation)}
+        return kinds_of(self.base())
 
 
 def _dense() -> type[BaseModel]:

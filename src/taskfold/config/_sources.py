@@ -53,8 +53,8 @@ def parse_source(settings: Mapping[str, Any]) -> BaseModel:
         pydantic.ValidationError: names the key, the value found and what is allowed.
 
     Example:
-        >>> from taskfold.config._kinds import kind_of
-        >>> kind_of(parse_source({"kind": "lemmas", "language": "nl"})).name
+        >>> from taskfold.config import kind_of
+        >>> kind_of(parse_source({"kind": "examples", "file": "mail.csv"})).name
         'texts'
     """
     return TypeAdapter(AnySource).validate_python(dict(settings))

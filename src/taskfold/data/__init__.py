@@ -2,19 +2,19 @@
 
 try:
     from ._check import Problem, check, check_names, sound, unreadable, without_unreadable
-    from ._errors import DataError, MissingDataError, MissingExtraError, UnreadableImageError
+    from ._errors import DataError, MissingDataError, MissingExtraError, UnreadableImageError, first_few, require
     from ._images import ArrayImages, FileImages, Reader, open_image, to_rgb
     from ._preprocessing import Preprocessing, Transform
     from ._sets import ImageSet, TaskData
+    from ._split import thin_out
     from ._tensors import ImageTensors
-    from .sources import AnySource, Source, parse_source
+    from .sources import Source, existing_folder, parse_source
 except ModuleNotFoundError as error:
     if error.name not in {"PIL", "pydantic"}:
         raise
     raise ImportError(f'taskfold.data needs {error.name}: pip install "taskfold[vision]"') from error
 
 __all__ = [
-    "AnySource",
     "ArrayImages",
     "DataError",
     "FileImages",
@@ -31,9 +31,13 @@ __all__ = [
     "UnreadableImageError",
     "check",
     "check_names",
+    "existing_folder",
+    "first_few",
     "open_image",
     "parse_source",
+    "require",
     "sound",
+    "thin_out",
     "to_rgb",
     "unreadable",
     "without_unreadable",

@@ -1,6 +1,7 @@
 """Tasks that say something of every pixel: kinds, losses, scores, augmentation, and where the data comes from."""
 
 try:
+    from . import reading
     from ._augment import Augment, View
     from ._objective import DenseObjective
     from ._protocol import Protocol, nyud, nyuv2
@@ -14,7 +15,6 @@ try:
     from .networks import NETWORKS, Architecture, DeepLab, DenseNetwork, SegNet, build_network, dense_model
     from .sources import (
         Aligned,
-        AnyDenseSource,
         CocoInstances,
         DenseSource,
         InstanceSample,
@@ -31,7 +31,6 @@ __all__ = [
     "KINDS",
     "NETWORKS",
     "Aligned",
-    "AnyDenseSource",
     "Architecture",
     "Augment",
     "CocoInstances",
@@ -65,4 +64,5 @@ __all__ = [
     "nyud",
     "nyuv2",
     "parse_dense_source",
+    "reading",
 ]

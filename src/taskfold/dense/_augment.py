@@ -10,9 +10,9 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as colours
 
-from ._resize import Size, resize_image, resize_target
 from ._sample import DenseSample
 from .kinds import Kind
+from .resize import Size, resize_image, resize_target
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 

@@ -10,9 +10,8 @@ from types import MappingProxyType
 
 from torch.utils.data import Dataset
 
-from ..data import DataError, MissingDataError, UnreadableImageError
-from ..data._errors import first_few
-from . import _readers
+from ..data import DataError, MissingDataError, UnreadableImageError, first_few
+from . import reading
 from ._sample import DenseSample
 from .kinds import Kind
 
@@ -44,7 +43,7 @@ class DenseSet(Dataset[DenseSample]):
 
     entries: Sequence[Entry]
     kinds: Mapping[str, Kind]
-    readers: Mapping[tuple[str, str], _readers.Read]
+    readers: Mapping[tuple[str, str], reading.Read]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -56,7 +55,7 @@ class DenseSet(Dataset[DenseSample]):
             DataError, MissingDataError, UnreadableImageError: a file is not what it should be; names it.
         """
         entry = self.entries[index]
-        image = _readers.image(entry.image)
+        image = reading.image(entry.image)
         targets = {}
         for task, path in entry.targets.items():
             try:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from ._augment import IMAGENET_MEAN, Augment
-from ._resize import Size, resize_image, resize_target
 from ._sample import DenseSample
 from ._set import DenseSet
+from .resize import Size, resize_image, resize_target
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF_A_GIGABYTE = 2**29

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from math import prod
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -145,7 +146,7 @@ class TransposedConvolution(Convolution):
         return _turned(weight, self.module.groups, len(self.module.kernel_size))  # type: ignore[arg-type]
 
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
-        own, module = _turned(weight, groups, weight.dim() - 2), self.module
+        own, module = _turned(weight, groups, weight.dim() - 2), cast(nn.ConvTranspose2d, self.module)
         if run := _PLAIN.get(type(module).forward):
             return run(x, own, None, module.stride, module.padding, module.output_padding, groups, module.dilation)
         out, inp = weight.shape[0], weight.shape[1] * groups
@@ -165,7 +166,7 @@ def _turned(weight: Tensor, groups: int, kernel: int) -> Tensor:
     return weight.unflatten(lead, (groups, -1)).transpose(lead + 1, lead + 2).flatten(lead, lead + 1)
 
 
-_PLAIN = {
+_PLAIN: dict[Any, Any] = {
     nn.ConvTranspose1d.forward: F.conv_transpose1d,
     nn.ConvTranspose2d.forward: F.conv_transpose2d,
     nn.ConvTranspose3d.forward: F.conv_transpose3d,

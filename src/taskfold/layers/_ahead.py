@@ -15,7 +15,7 @@ from ..kinds import WeightKind
 from ..routing import ALPHA, LOGITS, Routed
 from ..tasks import Task
 from ._factored import Factored
-from ._part import LayerParts, Place
+from ._part import LayerParts, Part, Place
 from ._sites import Site
 
 Updates = list[Factored]
@@ -52,7 +52,7 @@ def _common(site: Site, tasks: Sequence[Task], training: bool) -> dict[str, Upda
     parts = [found for task in tasks if isinstance(found := task.sites.get(site.path), LayerParts)]
     if len(parts) < len(tasks):
         return {}
-    several = [dict(mine) for mine in parts]
+    several: list[dict[str, Part]] = [dict(iter(mine)) for mine in parts]
     found: dict[str, Updates] = {}
     for name, first in several[0].items():
         if not isinstance(first, Factored) or not first.alone:

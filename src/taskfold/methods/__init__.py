@@ -22,5 +22,14 @@ from ._poly import *
 from ._tensor_poly import *
 
 if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
-    __all__ = ["Method", "Phase", "Turn", "build", "check_phases", "epochs_of", "method_of", "names"]
-    __all__ += _register(globals())
+    __all__ = [
+        "Method",
+        "Phase",
+        "Turn",
+        "build",
+        "check_phases",
+        "epochs_of",
+        "method_of",
+        "names",
+        *_register(globals()),
+    ]

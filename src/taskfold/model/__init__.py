@@ -2,6 +2,9 @@
 
 from ._bank import Bank
 from ._multi_task import MultiTask, checkpoint_context
+from ._outputs import Outputs
+from ._saving import read_inventory
+from ._transfer import begun
 from ._view import TaskView
 
-__all__ = ["Bank", "MultiTask", "TaskView", "checkpoint_context"]
+__all__ = ["Bank", "MultiTask", "Outputs", "TaskView", "begun", "checkpoint_context", "read_inventory"]

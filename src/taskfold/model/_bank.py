@@ -129,8 +129,9 @@ class Bank(nn.Module):
         """
         table, wanted = self.table, list(names)
         index = torch.tensor(_places(table, wanted), device=table.numbers.device)
-        index.__dict__["tasks"] = {name: table.born[name] for name in wanted}
-        index.__dict__["places"] = tuple(table.places[name] for name in wanted)
+        known = vars(index)
+        known["tasks"] = {name: table.born[name] for name in wanted}
+        known["places"] = tuple(table.places[name] for name in wanted)
         return index
 
     def nbytes(self) -> int:

@@ -96,20 +96,20 @@ class Heads(nn.Module):
         """
         if not self.used:
             return self
-        sizes, starts = self.size.tolist(), self.start.tolist()
-        idle, others = self.idle + sizes[place], list(kept)
-        widest = max((sizes[n] for n in others), default=0)
+        had, began = self.size.tolist(), self.start.tolist()
+        idle, others = self.idle + had[place], list(kept)
+        widest = max((had[n] for n in others), default=0)
         if 2 * idle <= self.end:
-            return Heads(*self.tables(), True, self.end, idle, widest)
-        rows = [row for n in others for row in range(starts[n], starts[n] + sizes[n])]
+            return Heads(self.weight, self.bias, self.start, self.size, True, self.end, idle, widest)
+        rows = [row for n in others for row in range(began[n], began[n] + had[n])]
         which = torch.tensor(rows, dtype=torch.long, device=self.weight.device)
-        start, size = [0] * len(sizes), [0] * len(sizes)
+        start, size = [0] * len(had), [0] * len(had)
         begin = 0
         for n in others:
-            start[n], size[n] = begin, sizes[n]
-            begin += sizes[n]
-        moved = (torch.tensor(numbers, dtype=torch.long, device=self.start.device) for numbers in (start, size))
-        return Heads(self.weight[which], self.bias[which], *moved, True, begin, 0, widest)
+            start[n], size[n] = begin, had[n]
+            begin += had[n]
+        starts, sizes = (torch.tensor(n, dtype=torch.long, device=self.start.device) for n in (start, size))
+        return Heads(self.weight[which], self.bias[which], starts, sizes, True, begin, 0, widest)
 
     def forward(self, features: Tensor, index: Tensor) -> Tensor:
         """`[B, F]` → `[B, widest]`; -inf where a row's head has no such output."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ._style import DASHES, Mark, marks, method_of
 from ._summary import rows
+from .additions import chapters
 from .schema import Results, Study
 
 METHODS = "method"  # heads the labels of a comparison of methods; others compare something else
@@ -17,7 +18,7 @@ def page_marks(results: Results) -> dict[str, Mark]:
     others = [row.label for each in results.comparisons if each.first == METHODS for row in each.rows]
     others += [routing.label for routing in results.routing]
     others += [series.label for study in results.studies for series in study.series]
-    others += [row.label for gains in results.gains for row in gains.rows]
+    others += [label for chapter in chapters(results) for label in chapter.labels]
     others += [method for scenes in results.scenes for method in scenes.methods]
     for label in others:
         methods.setdefault(label, method_of(label))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ._comparison import IN_PERCENT, tabulate
-from ._gainer import gainer
 from ._table import Cell
+from .additions import chapters
 from .schema import Comparison, Results
 
 
 def overview(results: Results) -> str:
-    """What the first gains show, or the first comparison, else what there is to see."""
-    for gains in results.gains:
-        return gainer(gains)
+    """What the first added chapter shows, or the first comparison, else what there is to see."""
+    for chapter in chapters(results):
+        return chapter.headline
     for comparison in results.comparisons:
         if found := _winner(comparison):
             return found

@@ -13,7 +13,6 @@ from markupsafe import Markup
 from ..tasks import write_atomically
 from . import _format
 from ._comparison import tabulate
-from ._gains_table import as_comparison
 from ._headline import headline
 from ._marks import METHODS, page_marks
 from ._parts import png_size
@@ -22,8 +21,9 @@ from ._style import TONES
 from ._summary import Row, best, rows
 from ._svg import to_svg
 from ._table import build, cost_columns, mean_column, task_columns
-from .figures import FIGURES, Section, comparison_section, gain_section, routing_sections, study_sections
-from .schema import Prediction, Results, Task
+from .additions import Section, additions, chapters
+from .figures import FIGURES, routing_sections, study_sections
+from .schema import Comparison, Prediction, Results, Task
 
 SHOWN_PREDICTIONS = 48
 TINY = 48  # images narrower than this are enlarged without smoothing
@@ -85,17 +85,22 @@ def render(results: Results) -> str:
         accuracies=build(results, task_columns(results) + ((mean_column(results),) if len(results.tasks) > 1 else ())),
         costs=build(results, (mean_column(results), *cost_columns())),
         comparisons=[
-            (comparison, tabulate(comparison), _drawings(results, [comparison_section(comparison, f"costs-{index}")]))
+            (comparison, tabulate(comparison), _drawings(results, _beneath(comparison, f"costs-{index}")))
             for index, comparison in enumerate(results.comparisons)
         ],
-        gains=[
-            (gains, tabulate(as_comparison(gains)), _drawings(results, [gain_section(gains, f"gains-{index}-bars")]))
-            for index, gains in enumerate(results.gains)
+        chapters=[
+            (
+                chapter,
+                environment.from_string(chapter.template),
+                tabulate(chapter.table),
+                _drawings(results, chapter.sections),
+            )
+            for chapter in chapters(results)
         ],
         png_size=png_size,
         methods=METHODS,
         marks=page_marks(results),
-        drawings=_drawings(results, (*FIGURES, *study_sections(results))),
+        drawings=_drawings(results, (*_added(results), *FIGURES, *study_sections(results))),
         routings=[
             (routing, _drawings(results, routing_sections(routing, f"routing-{index}")))
             for index, routing in enumerate(results.routing)
@@ -104,6 +109,14 @@ def render(results: Results) -> str:
         failures=[run for run in results.runs if run.failed is not None],
         tones=TONES,
     )
+
+
+def _added(results: Results) -> list[Section]:
+    return [section for one in additions() for section in one.figures(results)]
+
+
+def _beneath(comparison: Comparison, key: str) -> list[Section]:
+    return [section for one in additions() for section in one.beneath(comparison, key)]
 
 
 def _drawings(results: Results, sections: Iterable[Section]) -> list[Drawing]:

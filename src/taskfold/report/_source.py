@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .additions import chapters, results_type
 from .schema import VERSION, Results
 
 SHOWN_PROBLEMS = 5
@@ -48,7 +49,7 @@ def read_results(source: Results | Mapping[str, Any] | Path) -> Results:
     if isinstance(version, int) and version > VERSION:
         raise ResultsError(f"{where}: version is {version}, this Taskfold reads {VERSION}; update Taskfold to read it")
     try:
-        results = Results.model_validate(document)
+        results = results_type().model_validate(document)
     except ValidationError as error:
         raise ResultsError(_listing(where, [_sentence(each) for each in error.errors()])) from None
     if problems := list(_contradictions(results)):
@@ -85,7 +86,7 @@ def _sentence(error: Any) -> str:
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
-        return f"{key} is not a key of version {VERSION}"
+        return f"{key} is not a key of version {VERSION}, nor of a package that is installed"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key}: {message}"
@@ -108,11 +109,12 @@ def _contradictions(results: Results) -> Iterator[str]:
         if name not in names:
             yield f"mixed_batch.tasks: {name!r} is not among the tasks ({listed})"
 
-    for key, shown in (("gains", results.gains), ("scenes", results.scenes)):
-        for index, part in enumerate(shown):
-            for name in part.tasks:
-                if name not in names:
-                    yield f"{key}[{index}]: the task {name!r} is not among the tasks ({listed})"
+    shown = [(f"scenes[{index}]", scenes.tasks) for index, scenes in enumerate(results.scenes)]
+    shown += [(chapter.place, chapter.tasks) for chapter in chapters(results)]
+    for place, tasks in shown:
+        for name in tasks:
+            if name not in names:
+                yield f"{place}: the task {name!r} is not among the tasks ({listed})"
 
     for index, routing in enumerate(results.routing):
         if routing.label in [other.label for other in results.routing[:index]]:

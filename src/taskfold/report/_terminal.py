@@ -13,18 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from ._format import percent, share, shorten
-from ._gains_table import as_comparison
 from ._source import read_results
 from ._summary import Row
 from ._table import Column, build, cost_columns, mean_column, task_columns
 from ._terminal_comparison import ComparisonTable, cell_text, cell_width
+from .additions import chapters
 from .schema import Results
 
 WIDE = 6  # more tasks than this get one column for the weakest instead of one each
 
 
 def summary_table(results: Results | Mapping[str, Any] | Path) -> Group:
-    """Test accuracy in percent per method and task, and what a task costs; then gains and comparisons.
+    """Test accuracy in percent per method and task, and what a task costs; then what packages add, and comparisons.
 
     A star marks the best of a column.
 
@@ -38,7 +38,7 @@ def summary_table(results: Results | Mapping[str, Any] | Path) -> Group:
         ResultsError: the document does not fit the schema; the message names file and key.
     """
     document = read_results(results)
-    tables = [*map(as_comparison, document.gains), *document.comparisons]
+    tables = [*(chapter.table for chapter in chapters(document)), *document.comparisons]
     comparisons = [ComparisonTable(each) for each in tables]
     if document.runs or not comparisons:
         return Group(_runs_table(document), *comparisons)

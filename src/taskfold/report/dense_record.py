@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..dense import Kind
-from ..dense._colours import RAMP, class_colours
+from ..dense.colours import RAMP, class_colours
 from ..dense.kinds import Picture
 from ._picture import encode_png
 

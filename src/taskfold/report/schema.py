@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ._gains import GainRow, GainRun, Gains
 from ._parts import Count, Fraction, Name, Part, Png, Seconds, Text, png_size
 from ._routings import Histogram, RoutedLayer, Routing
 from ._scenes import ClassColour, ColourBar, Legend, Picture, Scene, Scenes, View
@@ -24,15 +23,14 @@ __all__ = [
     "ComparisonColumn",
     "ComparisonRow",
     "CurvePoint",
-    "GainRow",
-    "GainRun",
-    "Gains",
     "Histogram",
     "Isolation",
     "LayerChange",
     "Legend",
     "Measure",
     "MixedBatch",
+    "Name",
+    "Part",
     "Picture",
     "Prediction",
     "Results",
@@ -44,6 +42,7 @@ __all__ = [
     "Series",
     "Study",
     "Task",
+    "Text",
     "View",
 ]
 
@@ -190,7 +189,7 @@ class MixedBatch(Part):
 class Results(Part):
     """The whole document: trainings of single tasks (``runs``), tables and lines of anything else, routings.
 
-    ``gains`` are over single-task networks, ``scenes`` are images with targets and predictions side by side.
+    ``scenes`` are images with targets and predictions side by side. Packages add keys (`taskfold.report.additions`).
     """
 
     version: Literal[1]
@@ -204,7 +203,6 @@ class Results(Part):
     comparisons: tuple[Comparison, ...] = ()
     studies: tuple[Study, ...] = ()
     routing: tuple[Routing, ...] = ()
-    gains: tuple[Gains, ...] = ()
     scenes: tuple[Scenes, ...] = ()
     isolation: tuple[Isolation, ...] = ()
     mixed_batch: MixedBatch | None = None

@@ -112,7 +112,7 @@ def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
         )
     found = header.get("kind")
     if found != kind:
-        raise TaskFileError(f"{path} holds {_a(found)}, not {_a(kind)}; {_LOADERS.get(found, 'upgrade taskfold')}")
+        raise TaskFileError(f"{path} holds {_a(found)}, not {_a(kind)}; {_LOADERS.get(str(found), 'upgrade taskfold')}")
     if missing := _FIELDS[kind] - set(header):
         raise TaskFileError(f"{path} is damaged: its header lacks {', '.join(sorted(missing))}; save the task again")
     return header

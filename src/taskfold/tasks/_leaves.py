@@ -31,7 +31,8 @@ class Leaves(nn.Module):
             # Straight into the tables: the names of a unit's children have dots.
             if isinstance(tensor, nn.Parameter):
                 trains = groups[name].trained and tensor.is_floating_point()
-                self._parameters[_slashed(name)] = tensor.requires_grad_(trains)
+                tensor.requires_grad_(trains)
+                self._parameters[_slashed(name)] = tensor
             else:
                 self._buffers[_slashed(name)] = tensor
 

@@ -61,7 +61,7 @@ class TextSource(BaseModel, ABC):
     @property
     @abstractmethod
     def origin(self) -> str:
-        """Short, for tables: `lemmas:nl`."""
+        """Short, for tables: `examples:mail.csv`."""
 
     @abstractmethod
     def load(self, name: str, seed: int = 0) -> TextData:

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from . import lemmas
 from ._example import Example
 from ._few_shot import random
 from ._text_data import TextData, TextSource
@@ -17,30 +16,6 @@ from .t0 import HELD_OUT, SEEDS, T0Task
 from .templates import templates
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Lemmas(TextSource):
-    """Word form → dictionary form in one language (package simplemma); split by lemma. See `text.lemmas`."""
-
-    kind: Literal["lemmas"] = "lemmas"
-    language: str
-    train_size: PositiveInt = 1000
-    val_size: PositiveInt = 100
-    test_size: PositiveInt = 200
-    choices: int = Field(default=4, ge=2)
-    max_bytes: PositiveInt = 24
-
-    @property
-    def origin(self) -> str:
-        """`lemmas:nl`."""
-        return f"lemmas:{self.language}"
-
-    def load(self, name: str, seed: int = 0) -> TextData:
-        """Training words by seed; those of validation and test are the same for every seed."""
-        sizes = {"train": self.train_size, "val": self.val_size, "test": self.test_size}
-        task = lemmas.lemma_task(self.language, **sizes, seed=seed, max_bytes=self.max_bytes)
-        parts = (task.examples("train", self.choices), task.examples("val", self.choices))
-        return TextData(name, *parts, task.examples("test", self.choices), prompt=f"{lemmas.MARK}{{text}}")
 
 
 class Examples(TextSource):

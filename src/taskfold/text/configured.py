@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
+from typing import Annotated, Any, Union
 
 from pydantic import Field, TypeAdapter
 
+from ..plugins import kinds_of
 from ._text_data import TextData, TextSource
 from ._text_settings import Losses, TextSettings
-from ._text_sources import T0, Examples, Lemmas, Topics
+from ._text_sources import T0, Examples, Topics
 
 __all__ = [
     "T0",
-    "AnyTextSource",
     "Examples",
-    "Lemmas",
     "Losses",
     "TextData",
     "TextSettings",
@@ -23,12 +22,6 @@ __all__ = [
     "Topics",
     "parse_text_source",
 ]
-
-if TYPE_CHECKING:
-    AnyTextSource: TypeAlias = TextSource
-else:
-    AnyTextSource = Annotated[Union[tuple(TextSource.__subclasses__())], Field(discriminator="kind")]  # noqa: UP007
-    """Any of the sources above, as a field of a pydantic model."""
 
 
 def parse_text_source(settings: Mapping[str, Any]) -> TextSource:
@@ -38,7 +31,8 @@ def parse_text_source(settings: Mapping[str, Any]) -> TextSource:
         pydantic.ValidationError: names the key, the value found and what is allowed.
 
     Example:
-        >>> parse_text_source({"kind": "lemmas", "language": "nl"}).origin
-        'lemmas:nl'
+        >>> parse_text_source({"kind": "examples", "file": "mail.csv"}).origin
+        'examples:mail.csv'
     """
-    return TypeAdapter(AnyTextSource).validate_python(dict(settings))
+    known: Any = Annotated[Union[tuple(kinds_of(TextSource).values())], Field(discriminator="kind")]  # noqa: UP007
+    return TypeAdapter(known).validate_python(dict(settings))

@@ -9,10 +9,9 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
-from ..tasks import write_atomically
-from ..tasks._fingerprint import digest
-from ._differences import differences
+from ..tasks import digest, write_atomically
 from ._pack import pack, unpack
+from .differences import differences
 
 VERSION = 3
 _KEY = "taskfold-training"

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from ..evaluate import Loss
-from ..evaluate._run import check_targets
+from ..evaluate import Loss, check_targets
 from ..model import MultiTask
 from ._seams import Seams
 

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from ..evaluate._run import check_data
-from ..model._transfer import begun
-from ..tasks import fingerprint
-from ..tasks._fingerprint import digest
+from ..evaluate import check_data
+from ..model import begun
+from ..tasks import digest, fingerprint
 from ._folder import Folder
 from ._job import Job
 from ._loop import Loop

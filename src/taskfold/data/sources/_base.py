@@ -108,7 +108,7 @@ class Source(BaseModel, ABC):
         )
 
 
-def folder(path: Path, key: str) -> Path:
+def existing_folder(path: Path, key: str) -> Path:
     """`path` if it is a folder, with `~` expanded."""
     found = path.expanduser()
     if not found.is_dir():

@@ -13,7 +13,7 @@ from .._preprocessing import Preprocessing
 from .._sets import ImageSet
 from .._unpickle import load_arrays
 from ._arrays import Bytes, array_set, records
-from ._base import Parts, Source, first_existing, folder
+from ._base import Parts, Source, existing_folder, first_existing
 
 PIXELS = 3 * 32 * 32
 
@@ -81,7 +81,7 @@ class Cifar(Source):
     def parts(self) -> Parts:
         """Train and test are official; val comes out of train."""
         layout = _TEN if self.kind == "cifar10" else _HUNDRED
-        root = folder(self.root, "root")
+        root = existing_folder(self.root, "root")
         if place := _place(root, layout.binary, layout.names_file):
             names = [line for line in (place / layout.names_file).read_text().splitlines() if line.strip()]
             train = [_read_binary(_file(place, f"{file}.bin"), layout) for file in layout.train]

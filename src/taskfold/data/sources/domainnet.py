@@ -9,7 +9,7 @@ from .._errors import DataError, MissingDataError, first_few
 from .._images import FileImages
 from .._preprocessing import Preprocessing
 from .._sets import ImageSet
-from ._base import Parts, Source, folder
+from ._base import Parts, Source, existing_folder
 from ._classes import class_folders, images_of, scan
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -43,7 +43,7 @@ class DomainNet(Source):
 
     def parts(self) -> Parts:
         """Train and test are official; val comes out of train."""
-        root = folder(self.root, "root")
+        root = existing_folder(self.root, "root")
         lists = {split: root / f"{self.domain}_{split}.txt" for split in ("train", "test")}
         if any(path.is_file() for path in lists.values()):
             labels = _labels_of_lists(root)

@@ -11,7 +11,7 @@ from .._errors import DataError
 from .._images import FileImages
 from .._preprocessing import Preprocessing
 from .._sets import ImageSet
-from ._base import Parts, Source, first_existing, folder
+from ._base import Parts, Source, existing_folder, first_existing
 
 
 class Dtd(Source):
@@ -37,7 +37,7 @@ class Dtd(Source):
 
     def parts(self) -> Parts:
         """All three splits are official; each is a list of `<class>/<file>`."""
-        root = folder(self.root, "root")
+        root = existing_folder(self.root, "root")
         lists = first_existing([root / "dtd/dtd/labels", root / "dtd/labels", root / "labels"], "DTD's lists")
         found = {split: self._files(lists, split) for split in ("train", "val", "test")}
         labels = tuple(sorted({Path(file).parent.name for files in found.values() for file in files}))

@@ -12,7 +12,7 @@ from .._errors import DataError
 from .._preprocessing import Preprocessing
 from .._sets import ImageSet
 from ._arrays import array_set
-from ._base import Parts, Source, first_existing, folder
+from ._base import Parts, Source, existing_folder, first_existing
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SPLIT = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
@@ -40,7 +40,7 @@ class Fer2013(Source):
 
     def parts(self) -> Parts:
         """Train and test are official; val comes out of train."""
-        root = folder(self.root, "root")
+        root = existing_folder(self.root, "root")
         names = ("fer2013.csv", "icml_face_data.csv")
         path = first_existing([place / name for place in (root / "fer2013", root) for name in names], "FER2013")
         sets = _read(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from .._errors import DataError, first_few
-from ._base import Parts, Source, folder
+from ._base import Parts, Source, existing_folder
 from ._classes import class_folders, images_of, scan
 
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -31,7 +31,7 @@ class Folder(Source):
 
     def parts(self) -> Parts:
         """Official splits by their names; class names are the union over all splits."""
-        root = folder(self.root, "root")
+        root = existing_folder(self.root, "root")
         places = split_folders(root) or {"train": root}
         found = {split: scan(place) for split, place in places.items()}
         names = sorted({name for classes, _ in found.values() for name in classes})

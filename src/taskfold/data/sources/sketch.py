@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from .._preprocessing import Preprocessing
-from ._base import Parts, Source, folder
+from ._base import Parts, Source, existing_folder
 from ._classes import images_of, scan
 
 CLASSES = {"cubs_cropped": 200, "stanford_cars_cropped": 196, "flowers": 102, "wikiart": 195, "sketches": 250}
@@ -37,10 +37,10 @@ class ImageNetToSketch(Source):
 
     def parts(self) -> Parts:
         """Labels are the union over train and test, sorted."""
-        root = folder(self.root, "root")
-        place = folder(root / self.dataset, "root/dataset")
-        train, train_notes = scan(folder(place / "train", "root/dataset/train"))
-        test, test_notes = scan(folder(place / "test", "root/dataset/test"))
+        root = existing_folder(self.root, "root")
+        place = existing_folder(root / self.dataset, "root/dataset")
+        train, train_notes = scan(existing_folder(place / "train", "root/dataset/train"))
+        test, test_notes = scan(existing_folder(place / "test", "root/dataset/test"))
         labels = tuple(sorted({*train, *test}))
         notes = [*train_notes, *test_notes]
         if len(labels) != CLASSES[self.dataset]:

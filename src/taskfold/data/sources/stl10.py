@@ -8,7 +8,7 @@ from typing import Literal
 from .._preprocessing import Preprocessing
 from .._sets import ImageSet
 from ._arrays import array_set, records
-from ._base import Parts, Source, first_existing, folder
+from ._base import Parts, Source, existing_folder, first_existing
 
 SIDE = 96
 
@@ -34,7 +34,7 @@ class Stl10(Source):
 
     def parts(self) -> Parts:
         """Train and test are official; val comes out of train."""
-        root = folder(self.root, "root")
+        root = existing_folder(self.root, "root")
         place = first_existing([root / "stl10_binary/train_X.bin", root / "train_X.bin"], "STL-10").parent
         names = first_existing([place / "class_names.txt"], "STL-10's class names").read_text().split()
         return Parts(tuple(names), _read(place, "train"), None, _read(place, "test"))

@@ -6,17 +6,14 @@ from ._halves import DetectorBody, DetectorHead, Seen, seen
 from ._matching import f_score
 from ._objective import InstanceObjective
 from ._picture import instance_picture
-from ._rooms import THINGS, RoomInstances
 from ._scores import InstanceScores
 
 __all__ = [
-    "THINGS",
     "DetectorBody",
     "DetectorHead",
     "InstanceBatch",
     "InstanceObjective",
     "InstanceScores",
-    "RoomInstances",
     "Seen",
     "detector",
     "f_score",

@@ -15,7 +15,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FrozenBatchNorm2d
 
-from ...backbones._weights import fill, read_state
+from ...backbones import fill, read_state
 
 NormLayer = Callable[[int], nn.Module]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .._colours import class_colours
+from ..colours import class_colours
 from ._matching import SOLID
 
 VEIL = 0.5  # how much of the colour lies on the image

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from ...data._errors import require
+from ...data import require
 from ._matching import SOLID
 
 NAMES = {"bbox": "box", "segm": "mask"}

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._colours import heat
 from .._losses import absolute
+from ..colours import heat
 from ..metrics import DepthScores
 from ._base import Kind, Picture, plane
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._colours import class_colours
 from .._losses import IGNORE, cross_entropy
+from ..colours import class_colours
 from ..metrics import SegmentationScores
 from ._base import Kind, Picture, plane
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...data._errors import require
+from ...data import require
 
 UNIVERSAL = "tu-"
 

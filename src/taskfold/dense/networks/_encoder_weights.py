@@ -6,8 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ...backbones import BackboneError, load
-from ...backbones._weights import fill, read_state
+from ...backbones import BackboneError, fill, load, read_state
 from ._base import Channels3
 from ._encoder import UNIVERSAL
 

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ...data import DataError, MissingDataError
-from ...data._errors import first_few
-from ...data.sources._base import folder
-from .._readers import Read
+from ...data import DataError, MissingDataError, existing_folder, first_few
 from .._set import DenseData, DenseSet, Entry
 from ..kinds import Kind
+from ..reading import Read
 
 IMAGES = (".jpg", ".jpeg", ".png", ".npy")
 
@@ -63,7 +61,7 @@ class DenseSource(BaseModel, ABC):
             MissingDataError: a folder or a split is not there.
             DataError: files that are not what they should be, targets without an image, a split or task without any.
         """
-        root, kinds, readers, notes = folder(self.root, "root"), self.kinds(), self.readers(), []
+        root, kinds, readers, notes = existing_folder(self.root, "root"), self.kinds(), self.readers(), []
         sets: dict[str, DenseSet] = {}
         for split in ("train", "val", "test"):
             entries = self.entries(split)

@@ -8,28 +8,26 @@ from typing import Literal
 
 from pydantic import Field
 
-from ...data import DataError, MissingDataError
-from ...data._errors import first_few
-from ...data.sources._base import folder
-from .. import _readers
+from ...data import DataError, MissingDataError, existing_folder, first_few
+from .. import reading
 from .._set import Entry
 from ..kinds import KINDS, Kind, Segmentation
 from ._base import IMAGES, DenseSource, files, matched
 
-FORMS: Mapping[tuple[str, str], _readers.Read] = MappingProxyType(
+FORMS: Mapping[tuple[str, str], reading.Read] = MappingProxyType(
     {
-        ("segmentation", ".png"): _readers.labels,
-        ("segmentation", ".npy"): _readers.npy,
-        ("depth", ".png"): _readers.millimetres,
-        ("depth", ".npy"): _readers.npy,
-        ("normals", ".png"): _readers.directions,
-        ("normals", ".jpg"): _readers.directions,
-        ("normals", ".jpeg"): _readers.directions,
-        ("normals", ".npy"): _readers.npy,
-        ("edges", ".png"): _readers.strengths,
-        ("edges", ".jpg"): _readers.strengths,
-        ("edges", ".jpeg"): _readers.strengths,
-        ("edges", ".npy"): _readers.npy,
+        ("segmentation", ".png"): reading.labels,
+        ("segmentation", ".npy"): reading.npy,
+        ("depth", ".png"): reading.millimetres,
+        ("depth", ".npy"): reading.npy,
+        ("normals", ".png"): reading.directions,
+        ("normals", ".jpg"): reading.directions,
+        ("normals", ".jpeg"): reading.directions,
+        ("normals", ".npy"): reading.npy,
+        ("edges", ".png"): reading.strengths,
+        ("edges", ".jpg"): reading.strengths,
+        ("edges", ".jpeg"): reading.strengths,
+        ("edges", ".npy"): reading.npy,
     }
 )
 
@@ -57,7 +55,7 @@ class Aligned(DenseSource):
     tasks: tuple[str, ...] | None = None
 
     def kinds(self) -> Mapping[str, Kind]:
-        place = folder(self.root, "root") / "train"
+        place = existing_folder(self.root, "root") / "train"
         if not place.is_dir():
             raise MissingDataError(
                 f"root: no folder {place}; expected train/image, val/image and the tasks' beside them"
@@ -75,11 +73,11 @@ class Aligned(DenseSource):
             for task in tasks
         }
 
-    def readers(self) -> Mapping[tuple[str, str], _readers.Read]:
+    def readers(self) -> Mapping[tuple[str, str], reading.Read]:
         return FORMS
 
     def entries(self, split: str) -> list[Entry] | None:
-        place = folder(self.root, "root") / split
+        place = existing_folder(self.root, "root") / split
         if not place.is_dir():
             return None
         if not (place / "image").is_dir():

@@ -15,10 +15,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...data import DataError, MissingDataError, UnreadableImageError
-from ...data._errors import first_few, require
-from ...data.sources._base import folder
-from .. import _readers
+from ...data import DataError, MissingDataError, UnreadableImageError, existing_folder, first_few, require
+from .. import reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +73,7 @@ class CocoInstances(Dataset[InstanceSample]):
 
     def __init__(self, annotations: Path | str, images: Path | str, empty: bool = True) -> None:
         require("pycocotools.mask", '"taskfold[dense]"')
-        path, self.folder = Path(annotations).expanduser(), folder(Path(images), "images")
+        path, self.folder = Path(annotations).expanduser(), existing_folder(Path(images), "images")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             names = {int(one["id"]): str(one["name"]) for one in content["categories"]}
@@ -111,7 +109,7 @@ class CocoInstances(Dataset[InstanceSample]):
     def __getitem__(self, index: int) -> InstanceSample:
         listed = self._images[index]
         objects = self._objects[listed.number]
-        image = _readers.image(listed.path)
+        image = reading.image(listed.path)
         height, width = image.shape[1:]
         boxes = torch.tensor([one["bbox"] for one in objects], dtype=torch.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]

@@ -8,10 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from ...data import DataError, MissingDataError
-from ...data._errors import first_few
-from ...data.sources._base import folder
-from .. import _readers
+from ...data import DataError, MissingDataError, existing_folder, first_few
+from .. import reading
 from .._protocol import nyud
 from .._set import Entry
 from ..kinds import Kind
@@ -44,17 +42,17 @@ class NyudMt(DenseSource):
     def kinds(self) -> Mapping[str, Kind]:
         return nyud(self.classes + self.background).kinds
 
-    def readers(self) -> Mapping[tuple[str, str], _readers.Read]:
-        classes = _readers.Mat("segmentation")
+    def readers(self) -> Mapping[tuple[str, str], reading.Read]:
+        classes = reading.Mat("segmentation")
         return {
-            ("segmentation", ".mat"): classes if self.background else _readers.Shifted(classes),
-            ("depth", ".mat"): _readers.Mat("depth"),
-            ("normals", ".jpg"): _readers.directions,
-            ("edges", ".png"): _readers.strengths,
+            ("segmentation", ".mat"): classes if self.background else reading.Shifted(classes),
+            ("depth", ".mat"): reading.Mat("depth"),
+            ("normals", ".jpg"): reading.directions,
+            ("edges", ".png"): reading.strengths,
         }
 
     def entries(self, split: str) -> list[Entry] | None:
-        root = folder(self.root, "root")
+        root = existing_folder(self.root, "root")
         for name in ("images", "gt_sets", *FOLDERS.values()):
             if not (root / name).is_dir():
                 raise MissingDataError(f"root: no folder {root / name}; NYUD-MT has images, gt_sets and one per task")

@@ -7,9 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from ...data import MissingDataError
-from ...data.sources._base import folder
-from .. import _readers
+from ...data import MissingDataError, existing_folder
+from .. import reading
 from .._protocol import nyuv2
 from .._set import Entry
 from ..kinds import Kind, Segmentation
@@ -36,11 +35,11 @@ class NYUv2(DenseSource):
     def kinds(self) -> Mapping[str, Kind]:
         return {**nyuv2(self.classes).kinds, "segmentation": Segmentation(self.classes, self.labels)}
 
-    def readers(self) -> Mapping[tuple[str, str], _readers.Read]:
-        return {(task, ".npy"): _readers.npy for task in FOLDERS}
+    def readers(self) -> Mapping[tuple[str, str], reading.Read]:
+        return {(task, ".npy"): reading.npy for task in FOLDERS}
 
     def entries(self, split: str) -> list[Entry] | None:
-        place = folder(self.root, "root") / split
+        place = existing_folder(self.root, "root") / split
         if not place.is_dir():
             return None
         for name in ("image", *FOLDERS.values()):

@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from matplotlib.figure import Figure
 
-from ..schema import Comparison, Gains, Results, Routing
-from . import clusters, comparison, curves, distributions, gains, layers, parameters, rank, routing, similarity, studies
-
-
-@dataclass(frozen=True)
-class Section:
-    """A figure's place on the page: ``key`` is its anchor, ``caption`` says how to read it."""
-
-    key: str
-    title: str
-    caption: str
-    figure: Callable[[Results], Figure | None]
-
+from ..additions import Section
+from ..schema import Results, Routing
+from . import clusters, curves, distributions, layers, parameters, routing, similarity, studies
 
 FIGURES = (
-    Section("rank", "Accuracy against rank", rank.CAPTION, rank.figure),
     Section("parameters", "Accuracy against parameters", parameters.CAPTION, parameters.figure),
     Section("curves", "Learning curves", curves.CAPTION, curves.figure),
     Section("layers", "Where the weights moved", layers.CAPTION, layers.figure),
 )
-
-
-def comparison_section(shown: Comparison, key: str) -> Section:
-    """The figure of a comparison, where it has one."""
-    return Section(key, shown.title, comparison.caption(shown), partial(comparison.figure, comparison=shown))
-
-
-def gain_section(shown: Gains, key: str) -> Section:
-    """The figure of what methods gain over single-task networks."""
-    return Section(key, shown.title, gains.caption(shown), partial(gains.figure, gains=shown))
 
 
 def study_sections(results: Results) -> list[Section]:

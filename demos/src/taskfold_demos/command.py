@@ -1,0 +1,51 @@
+"""`taskfold demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .jobs import DEMOS, Compare
+
+
+def demo(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="tasks: images, one task after another on one backbone. routing: words of many languages, an "
+            "inventory that they share, and new languages from 32 examples. dense: segmentation, depth and normals of "
+            "rendered rooms from one network, over-parameterised in training."
+        ),
+    ] = "tasks",
+    quick: Annotated[bool, typer.Option("--quick", help="In seconds: two tasks, few small samples.")] = False,
+    compare: Annotated[
+        Compare, typer.Option(help="default: three methods; all: the others too, and FTN at three ranks.")
+    ] = "default",
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions, for mean and spread.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for results.json, report.html and task files; demo, or demo/NAME.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """The main jobs on real data: methods side by side, proofs, a report.
+
+    taskfold demo
+
+    taskfold demo routing --compare all --seeds 3
+    """
+    if name not in DEMOS:
+        raise ValueError(f"there is no demonstration {name!r}; choose one of {', '.join(DEMOS)}")
+    words = [
+        "taskfold demo",
+        *([name] if name != "tasks" else []),
+        *(["--quick"] if quick else []),
+        *([f"--compare {compare}"] if compare != "default" else []),
+        *([f"--seeds {seeds}"] if seeds > 1 else []),
+        *([f"--out {out}"] if out else []),
+    ]
+    folder = out or (Path("demo") if name == "tasks" else Path("demo", name))
+    DEMOS[name](compare, seeds, quick)(folder, command=" ".join(words))

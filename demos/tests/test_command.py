@@ -1,0 +1,44 @@
+"""`taskfold demo`, as Taskfold's command line finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import taskfold
+from taskfold.cli import app
+from taskfold_demos import command
+
+
+def asked(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_it_is_a_command_of_taskfold() -> None:
+    assert asked("--help").stdout.count(" demo ") == 1
+    assert "taskfold demo routing --compare all" in asked("demo", "--help").stdout
+
+
+def test_the_two_packages_are_of_one_version() -> None:
+    assert version("taskfold-demos") == taskfold.__version__
+
+
+@pytest.mark.parametrize("name", ["tasks", "routing"])
+def test_the_demonstration_is_called_as_asked(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def stand_in(*settings: object) -> Callable[..., None]:
+        return lambda out, command: calls.append((*settings, out, command))
+
+    monkeypatch.setattr(command, "DEMOS", {name: stand_in})
+    said = [] if name == "tasks" else [name]
+    result = asked("demo", *said, "--quick", "--compare", "all", "--seeds", 2, "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    said_again = " ".join(["taskfold demo", *said, f"--quick --compare all --seeds 2 --out {tmp_path}"])
+    assert calls == [("all", 2, True, tmp_path, said_again)]
+    assert asked("demo", *said, "--compare", "some").exit_code == 2
+    assert "there is no demonstration 'nothing'" in asked("demo", "nothing").stderr

@@ -1,9 +1,0 @@
-"""Rendered rooms: furnished, with depth, classes, normals and instances, in NYUv2's layout. Needs pybullet."""
-
-from ._classes import CLASSES, IGNORE
-from ._dataset import rooms
-from ._part import room
-from ._render import Renderer
-from ._view import View
-
-__all__ = ["CLASSES", "IGNORE", "Renderer", "View", "room", "rooms"]

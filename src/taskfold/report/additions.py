@@ -1,0 +1,105 @@
+"""What other packages add to results documents and to reports: entry points of the group `taskfold.report`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import create_model
+
+from .. import plugins
+from .schema import Comparison, Part, Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A figure's place on the page: ``key`` is its anchor, ``caption`` says how to read it."""
+
+    key: str
+    title: str
+    caption: str
+    figure: Callable[[Results], Figure | None]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One entry of a document under a key that a package adds, as a report shows it.
+
+    Attributes:
+        key: of the document, `gains`.
+        index: its place there.
+        part: the entry.
+        tasks: names that must be among the tasks of the document.
+        labels: names of methods that must have colours.
+        headline: the sentence on top of a report without runs.
+        table: for the terminal; the template gets it filled in, as `filled`.
+        sections: its figures; the template gets those that are drawn, as `drawn`.
+        template: Jinja; it sees `chapter`, `part`, `filled`, `drawn` and the macros of the page.
+    """
+
+    key: str
+    index: int
+    part: Part
+    tasks: tuple[str, ...]
+    labels: tuple[str, ...]
+    headline: str
+    table: Comparison
+    sections: tuple[Section, ...]
+    template: str
+
+    @property
+    def place(self) -> str:
+        """How messages name it: `gains[0]`."""
+        return f"{self.key}[{self.index}]"
+
+
+class Addition:
+    """What one package adds; what a subclass leaves as it is here adds nothing.
+
+    Attributes:
+        keys: further keys of a document, each for a list of such parts.
+    """
+
+    keys: ClassVar[Mapping[str, type[Part]]] = {}
+
+    def figures(self, results: Results) -> Iterable[Section]:
+        """Figures of the document's runs, shown before Taskfold's own."""
+        return ()
+
+    def beneath(self, comparison: Comparison, key: str) -> Iterable[Section]:
+        """Figures beneath the table of a comparison; anchors begin with ``key``."""
+        return ()
+
+    def chapters(self, results: Results) -> Iterable[Chapter]:
+        """The document's entries under the added keys."""
+        return ()
+
+
+def additions() -> list[Addition]:
+    """All that is added, in order of the entry points' names.
+
+    Raises:
+        PluginError: it cannot be imported.
+    """
+    return [plugins.load(entry)() for entry in plugins.registered(plugins.REPORT).values()]
+
+
+def chapters(results: Results) -> list[Chapter]:
+    """All that a document holds under added keys."""
+    return [chapter for one in additions() for chapter in one.chapters(results)]
+
+
+def results_type() -> type[Results]:
+    """The schema of a document with the keys that are added."""
+    return _extended(tuple((key, part) for one in additions() for key, part in one.keys.items()))
+
+
+@cache
+def _extended(keys: tuple[tuple[str, type[Part]], ...]) -> type[Results]:
+    fields: dict[str, Any] = {key: (tuple[part, ...], ()) for key, part in keys}  # type: ignore[valid-type]
+    return create_model("Results", __base__=Results, **fields)
