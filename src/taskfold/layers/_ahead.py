@@ -49,10 +49,10 @@ def _common(site: Site, tasks: Sequence[Task], training: bool) -> dict[str, Upda
     """The updates of a layer that can be made ahead: every task has it, and they are alike."""
     if not (isinstance(site.kind, WeightKind) and site.kind.last):
         return {}
-    parts = [found for task in tasks if isinstance(found := task.sites.get(site.path), LayerParts)]
+    parts = [mine for task in tasks if isinstance(mine := task.sites.get(site.path), LayerParts)]
     if len(parts) < len(tasks):
         return {}
-    several: list[dict[str, Part]] = [dict(iter(mine)) for mine in parts]
+    several: list[dict[str, Part]] = [dict(mine) for mine in parts]
     found: dict[str, Updates] = {}
     for name, first in several[0].items():
         if not isinstance(first, Factored) or not first.alone:
