@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 
 from torch import Tensor
 
@@ -51,8 +50,11 @@ class CP(Ranked):
         }
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck:
-        up = reduce(khatri_rao, (leaves[f"out{n}"] for n in range(len(modes.out))))
-        down = reduce(khatri_rao, (leaves[f"inp{n}"] for n in range(len(modes.inp))))
+        up, down = leaves["out0"], leaves["inp0"]
+        for n in range(1, len(modes.out)):
+            up = khatri_rao(up, leaves[f"out{n}"])
+        for n in range(1, len(modes.inp)):
+            down = khatri_rao(down, leaves[f"inp{n}"])
         up = up if self.scale == 1.0 else up * self.scale
         if TERMS in leaves:
             up = up * leaves[TERMS].unsqueeze(-1)

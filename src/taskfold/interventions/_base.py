@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -68,7 +68,7 @@ class Intervention(ABC):
         """What stands inside the next one."""
         return lambda *args, **kwargs: self.run(tensors, call, layer, args, kwargs)
 
-    def goes_by_rows(self, kind: LayerKind, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
         """Whether `rows` runs a whole batch; otherwise the rows of each task run by themselves."""
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -42,16 +43,16 @@ class Beside(Intervention):
             return updated(walk, x, kind.seen(weight), bias, factors, merged=form == "merged")
         return kind.beside(factors, x, call(*args, **kwargs))
 
-    def goes_by_rows(self, kind: LayerKind, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
         return True
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
-        kind, factors = _weight(layer.kind), _factors(tensors)
+        factors = Bottleneck(tensors["up"], tensors["down"], tensors.get("spatial"))
         x: Tensor = args[0] if args else next(iter(kwargs.values()))
         y = call(*args, **kwargs)
         if factors.up.dim() == 2:  # of all rows
-            return kind.beside(factors, x, y)
-        return kind.beside_rows(factors, rows, x, y)
+            return layer.kind.beside(factors, x, y)  # type: ignore[attr-defined]
+        return layer.kind.beside_rows(factors, rows, x, y)  # type: ignore[attr-defined]
 
     def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
         if not _weight(kind).last or "spatial" in inner or "spatial" in outer:

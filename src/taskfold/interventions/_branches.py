@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,7 +47,7 @@ class Branches(Change):
             return super().bound(tensors, call, layer)
         return lambda *args, **kwargs: self.run(tensors, call, layer, args, kwargs)
 
-    def goes_by_rows(self, kind: LayerKind, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
         return "weight" in names and super().goes_by_rows(kind, names, training)
 
 
@@ -63,8 +64,8 @@ def merged(conv: nn.Conv2d, tensors: Tensors) -> dict[str, Tensor]:
 
 
 def names_of(tensors: Tensors) -> list[str]:
-    """The branches that there are."""
-    return list(dict.fromkeys(name.partition("/")[0] for name in tensors))
+    """The branches that there are, always in the same order: a sum rounds as it is summed."""
+    return [name for name in ("kernel", "point", "identity") if f"{name}/gamma" in tensors]
 
 
 def branches_of(conv: nn.Conv2d) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ class Change(Intervention):
             raise TypeError(f"layer {layer.path!r}: tensors of a layer are changed inside everything else")
         return replace(call, tensors={**call.tensors, **tensors})
 
-    def goes_by_rows(self, kind: LayerKind, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
         return kind.goes_by_rows(names, training)
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -96,7 +96,7 @@ class LayerKind(ABC):
         """
         del kwargs, layer
 
-    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         """Whether `run_rows` takes tensors of these names; otherwise the rows of each entry run by themselves."""
         del names, training
         return False
@@ -203,7 +203,7 @@ class WeightKind(LayerKind):
 
     # A weight for each row
 
-    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         return self.linear and names <= {"weight", "bias"}
 
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
@@ -243,5 +243,7 @@ def traced() -> bool:
 
 def baddbmm(y: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """`y + left @ right`, into y if nobody else has seen it."""
-    add = Tensor.baddbmm_ if may_write() else torch.baddbmm
-    return add(y, left.to(y.dtype), right.to(y.dtype))
+    left, right = left.to(y.dtype), right.to(y.dtype)
+    if torch.is_grad_enabled() or traced():
+        return torch.baddbmm(y, left, right)
+    return y.baddbmm_(left, right)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any
 
@@ -40,29 +40,30 @@ class BatchNorm(LayerKind):
             training = False
         return super().run(args, kwargs, tensors, training and MEAN in tensors)
 
-    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         tracks = self.module.track_running_stats
         return bool(tracks) and not (training and MEAN in names)
 
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
         (x,) = (*args, *kwargs.values())
-        if SCALE in tensors:
-            mine = {"weight": tensors[SCALE], "bias": tensors[SHIFT]} | _standard(tensors[SCALE])
-        else:
-            held = {name: tensor for name, tensor in self.tensors().items() if name != SEEN}
-            mine = {name: tensors.get(name, tensor.expand(1, -1)) for name, tensor in held.items()}
+        module, size = self.module, rows.size
         # A row's channels beside another's, for any subclass that goes by channels.
-        wide = {name: self._beside(tensor, rows) for name, tensor in mine.items()}
+        if SCALE in tensors:
+            weight, bias = rows.of_each(tensors[SCALE]).reshape(-1), rows.of_each(tensors[SHIFT]).reshape(-1)
+            wide: dict[str, Tensor] = {"weight": weight, "bias": bias, **_standard(weight)}
+        else:
+            wide = {}
+            for name in (MEAN, VARIANCE, "weight", "bias"):
+                own = module._buffers.get(name) if name in module._buffers else module._parameters.get(name)
+                if own is not None:
+                    mine = tensors.get(name)
+                    every = own.expand(size, -1) if mine is None else rows.of_each(mine)
+                    wide[name] = every.reshape(-1)
         beside = x.reshape(1, -1, *x.shape[2:])
-        if type(self.module).forward is _BatchNorm.forward:
-            mean, variance, weight, bias = (wide.get(name) for name in (MEAN, VARIANCE, "weight", "bias"))
-            return F.batch_norm(beside, mean, variance, weight, bias, eps=self.module.eps).reshape(x.shape)  # type: ignore[arg-type]
-        return stand_in(self.module, wide, training=False).forward(beside).reshape(x.shape)
-
-    def _beside(self, tensor: Tensor, rows: Rows) -> Tensor:
-        """`[T, C]`, or `[1, C]` for all alike → `[rows · C]`."""
-        alike = len(tensor) == 1 and tensor.stride(0) == 0
-        return (tensor.expand(rows.size, -1) if alike else rows.of_each(tensor)).reshape(-1)
+        if type(module).forward is _BatchNorm.forward:
+            mean, variance, weight, bias = wide.get(MEAN), wide.get(VARIANCE), wide.get("weight"), wide.get("bias")
+            return F.batch_norm(beside, mean, variance, weight, bias, eps=module.eps).reshape(x.shape)  # type: ignore[arg-type]
+        return stand_in(module, wide, training=False).forward(beside).reshape(x.shape)
 
     # Serving
 

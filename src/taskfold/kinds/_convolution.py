@@ -43,11 +43,8 @@ class Convolution(WeightKind):
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
         self.geometry = Geometry.of(module)
-
-    @property
-    def points(self) -> bool:
+        self.points = set(module.kernel_size) == {1}  # type: ignore[arg-type]
         """Whether the kernel has one position."""
-        return set(self.module.kernel_size) == {1}  # type: ignore[arg-type]
 
     def example(self, normal: Callable[..., Tensor]) -> Tensor:
         sizes = zip(self.module.dilation, self.module.kernel_size, strict=True)  # type: ignore[call-overload]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import cached_property
 
 import torch
@@ -69,7 +69,7 @@ class Embedding(WeightKind):
     def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
         return self._padded(x, self._looked_up(weights, Rows(x.shape[0], None, each), x))
 
-    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         return type(self.module).forward is nn.Embedding.forward and super().goes_by_rows(names, training)
 
     @property

@@ -39,9 +39,8 @@ class Geometry:
         return self.stride is not None
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
-        if not self.walks:
+        if self.stride is None:
             return F.linear(x, weight, bias)
-        assert self.stride is not None
         run = FUNCTIONS[len(self.stride)]
         return run(x, weight, bias, self.stride, self.padding, self.dilation, groups)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,7 +74,7 @@ class Norm(LayerKind):
         """How it uses its weight and bias; None: otherwise than as a scale of one axis."""
         return once(self.source, "scale", lambda: scale_of(self.module))  # type: ignore[return-value]
 
-    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         return self.scale is not None and names <= {"weight", "bias"}
 
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:

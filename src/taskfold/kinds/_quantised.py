@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import cached_property
 
 import torch
@@ -53,7 +53,7 @@ class Quantised(Linear):
     def example(self, normal: Callable[..., Tensor]) -> Tensor:
         return normal(1, self.module.in_features)
 
-    def goes_by_rows(self, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         return False
 
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:

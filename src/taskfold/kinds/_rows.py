@@ -117,7 +117,7 @@ class Rows:
 
     def of_each(self, tensor: Tensor) -> Tensor:
         """`[T, …]` → `[size, …]`, of each row."""
-        made = self.gather(tensor)
+        made = tensor if self.index is None else tensor.index_select(0, self.index)
         return made if self.each == 1 else made.repeat_interleave(self.each, 0)
 
     def entry_of_each(self, device: torch.device) -> Tensor:
@@ -136,8 +136,10 @@ class Rows:
     @property
     def paying(self) -> Groups | None:
         """The groups, if to bring their rows together is faster than to gather tensors for each row."""
-        groups = None if self.gathers else self.known
-        return groups if groups is not None and groups.pays else None
+        if self.gathers:
+            return None
+        groups = self._groups[0] if self._groups else self.known
+        return groups if groups is not None and sum(groups.sizes) >= 2 * len(groups.sizes) else None
 
     def groups(self, layer: str) -> Groups:
         """The groups; asks the device once for a pass, if the caller does not know them.

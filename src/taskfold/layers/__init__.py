@@ -5,6 +5,7 @@ from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention
 from ._branched import ConvolutionBranches
+from ._columns import Plan
 from ._copied import Copied
 from ._copies import Copies, Everything, Norms, Rest
 from ._factored import Factored, layer_name, updates_of
@@ -62,6 +63,7 @@ __all__ = [
     "OfTasks",
     "Part",
     "Place",
+    "Plan",
     "Recipe",
     "Recurrents",
     "Rest",

@@ -30,6 +30,8 @@ def ahead(sites: Iterable[Site], tasks: Sequence[Task], training: bool) -> dict[
     """
     alike: dict[object, dict[Place, Updates]] = {}
     for site in sites:
+        if not (isinstance(site.kind, WeightKind) and site.kind.last):
+            continue
         for name, updates in _common(site, tasks, training).items():
             first = updates[0]
             dtype = site.kind.dtype
@@ -47,8 +49,6 @@ def ahead(sites: Iterable[Site], tasks: Sequence[Task], training: bool) -> dict[
 
 def _common(site: Site, tasks: Sequence[Task], training: bool) -> dict[str, Updates]:
     """The updates of a layer that can be made ahead: every task has it, and they are alike."""
-    if not (isinstance(site.kind, WeightKind) and site.kind.last):
-        return {}
     parts = [mine for task in tasks if isinstance(mine := task.sites.get(site.path), LayerParts)]
     if len(parts) < len(tasks):
         return {}

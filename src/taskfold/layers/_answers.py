@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..interventions import Beside, Intervention, stacked
 from ..kinds import LayerKind, Tensors
+from ._columns import Plan, side_by_side
 from ._copied import Copied
 from ._factored import Factored
-from ._part import LayerParts, Part, Place, When, statistics_of
+from ._part import LayerParts, Place, When, statistics_of
 
 if TYPE_CHECKING:
     from ..tasks import Task
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 Table = Mapping[str, Sequence[tuple[Intervention, Tensors]]]
 """By layer, what stands there and the table's columns, `[T, …]`."""
-Column = tuple[str, list[Part | None]]
-"""A part's name, and the part of each task; None: a task leaves the layer alone."""
 
 
 class OfTasks:
@@ -30,11 +29,16 @@ class OfTasks:
     Args:
         tasks: one, or the distinct ones of a mixed batch.
         made: tensors that were made ahead, by place; `[T, …]` for several tasks.
+        plan: what they have at layers, side by side; None: it is found anew.
     """
 
-    def __init__(self, tasks: Sequence[Task], made: Mapping[Place, Tensors] | None = None) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], made: Mapping[Place, Tensors] | None = None, plan: Plan | None = None
+    ) -> None:
         self.tasks, self.made = tuple(tasks), made or {}
         self.sites: list[Mapping[str, LayerParts]] = [task.sites._modules for task in tasks]  # type: ignore[misc]
+        self.plan = Plan(self.sites) if plan is None else plan
+        self.paths: Collection[str] = self.plan.paths
 
     def entries(self) -> int:
         return len(self.tasks)
@@ -45,26 +49,26 @@ class OfTasks:
     def written(self) -> list[Tensor]:
         return [tensor for task in self.tasks for tensor in (*task.buffers(), *statistics_of(task).values())]
 
-    def touches(self, path: str) -> bool:
-        return any(path in held for held in self.sites)
-
     def stack(self, site: Site, now: Selection) -> Stack:
         parts = self.sites[0].get(site.path)
         return [] if parts is None else stack_of(parts, site.kind, now, self.made, site.path)
 
     def stacks(self, site: Site, now: Selection) -> Stack | None:
-        each = [held.get(site.path) for held in self.sites]
-        columns = _columns(each)
-        if columns is None or not all(part is None or part.alone for _, parts in columns for part in parts):
-            stacks = [None if parts is None else stack_of(parts, site.kind, now, {}, site.path) for parts in each]
+        columns = self.plan.at(site.path)
+        if columns is None:
+            each = [held.get(site.path) for held in self.sites]
+            stacks = [None if parts is None else stack_of(parts, site.kind, now) for parts in each]
             return stack_together(stacks, site.kind)
         found: Stack = []
-        for name, parts in columns:
-            first = next(part for part in parts if part is not None)
-            several = type(first).several(parts, site.kind, now, self.made.get((site.path, name)))
-            if several is None:
+        for name, intervention, column in columns:
+            made = self.made.get((site.path, name))
+            tensors = column.tensors(site.kind, now) if made is None else dict(made)
+            if tensors is None:
                 return None
-            add(found, site.kind, first.intervention, several)
+            if found:
+                add(found, site.kind, intervention, tensors)
+            else:
+                found.append((intervention, tensors))
         return found
 
     def each(self, site: Site) -> list[Tensors] | None:
@@ -81,25 +85,22 @@ class OfTasks:
         return any(part.draws_per_row(now) for held in self.sites for _, part in held.get(site.path, ()))
 
     def drawn(self, site: Site, now: Selection, index: Tensor) -> Stack:
-        columns = _columns([held.get(site.path) for held in self.sites])
+        columns = side_by_side([held.get(site.path) for held in self.sites])
         found: Stack = []
         for name, parts in columns or [("", [None])]:
             first = parts[0]
-            if isinstance(first, Factored) and first.draws_per_row(now):
-                tensors = first.drawn(parts, index, site.kind, now)
-            elif first is not None:
-                several = type(first).several(parts, site.kind, now, self.made.get((site.path, name))) or {}
-                tensors = {name: tensor.index_select(0, index) for name, tensor in several.items()}
+            if first is None or (isinstance(first, Factored) and first.draws_per_row(now)):
+                tensors = Factored.drawn(parts, index, site.kind, now)
             else:
-                tensors = Factored.drawn([None], index, site.kind, now)
+                known = self.made.get((site.path, name)) or type(first).together(parts).tensors(site.kind, now) or {}
+                tensors = {name: tensor.index_select(0, index) for name, tensor in known.items()}
             assert first is not None
             add(found, site.kind, first.intervention, tensors)
         return found
 
     def stands_beside(self, site: Site) -> bool:
-        columns = _columns([held.get(site.path) for held in self.sites])
-        parts = [part for _, several in columns or () for part in several if part is not None]
-        return bool(parts) and all(isinstance(part.intervention, Beside) for part in parts)
+        columns = self.plan.at(site.path)
+        return bool(columns) and all(isinstance(one, Beside) for _, one, _ in columns or ())
 
 
 class OfTable:
@@ -112,6 +113,7 @@ class OfTable:
 
     def __init__(self, table: Table, count: int) -> None:
         self.table, self.count = table, count
+        self.paths: Collection[str] = table.keys()
 
     def entries(self) -> int:
         return self.count
@@ -123,9 +125,6 @@ class OfTable:
 
     def written(self) -> list[Tensor]:
         return []
-
-    def touches(self, path: str) -> bool:
-        return path in self.table
 
     def stack(self, site: Site, now: Selection) -> Stack:
         return [(one, {name: held[0] for name, held in tensors.items()}) for one, tensors in self.table[site.path]]
@@ -184,24 +183,6 @@ def stack_together(stacks: Sequence[Stack | None], kind: LayerKind) -> Stack | N
             return None
         found.append((one, tensors))
     return found
-
-
-def _columns(each: Sequence[LayerParts | None]) -> list[Column] | None:
-    """The parts of several tasks side by side, with the first one's names; None: they differ in kind."""
-    lists = [None if parts is None else list(parts) for parts in each]
-    first = next(parts for parts in lists if parts is not None)
-    columns: list[Column] = []
-    for n, (name, part) in enumerate(first):
-        column: list[Part | None] = []
-        for parts in lists:
-            mine = None
-            if parts is not None:
-                mine = parts[n][1] if len(parts) == len(first) else None
-                if mine is None or type(mine) is not type(part) or mine.intervention != part.intervention:
-                    return None
-            column.append(mine)
-        columns.append((name, column))
-    return columns
 
 
 def _row(tensors: Tensors, entry: int) -> Tensors:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ..factors import STATISTICS, Group
 from ..interventions import Change
 from ..kinds import SEEN, LayerKind, Tensors
-from ..tasks import Leaves
+from ..tasks import Leaves, slashed
+from ._columns import Column, Each, Held
 from ._part import Part, When
 
 
@@ -36,14 +37,17 @@ class Copied(Part):
         return isinstance(other, Copied) and self.held().keys() == other.held().keys()
 
     @classmethod
-    def several(
-        cls, parts: Sequence[Part | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
-    ) -> dict[str, Tensor] | None:
+    def together(cls, parts: Sequence[Part | None]) -> Column:
         copied = [part for part in parts if isinstance(part, Copied)]
         if len(copied) < len(parts) or not all(copied[0].alike(part) for part in copied):
-            return super().several(parts, kind, when, made)
-        each = [part.held() for part in copied]
-        return {name: torch.stack([mine[name] for mine in each]) for name in each[0] if name != SEEN}
+            return Each(parts)
+        names = [name for name in copied[0].held() if name != SEEN]
+        return Held({name: (slashed(name), [part._table(slashed(name)) for part in copied]) for name in names})
+
+    def _table(self, name: str) -> Mapping[str, Tensor | None]:
+        if name in self.own or self.inventory is None:
+            return self.own.table(name)
+        return self.inventory[1].table(name)
 
 
 def group_of(tensor: Tensor, group: Group) -> Group:

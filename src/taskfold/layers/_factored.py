@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,7 +13,8 @@ from ..interventions import Beside, Intervention
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, Task
-from ._part import Part, When, parts_of, stacked_own
+from ._columns import Column, Each, Tables, stack_of_tables
+from ._part import Part, When, own_tables, parts_of
 from ._ruled import Ruled
 from ._where import View, in_place, part_of
 
@@ -85,15 +87,12 @@ class Factored(Ruled):
         return found if factors.spatial is None else {**found, "spatial": factors.spatial}
 
     @classmethod
-    def several(
-        cls, parts: Sequence[Part | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
-    ) -> dict[str, Tensor] | None:
+    def together(cls, parts: Sequence[Part | None]) -> Column:
         first = parts[0]
-        alike = first is not None and all(part is not None and (part is first or first.alike(part)) for part in parts)
-        if made is not None or not alike or not isinstance(first, Factored) or not first.alone:
-            return super().several(parts, kind, when, made)
-        own = stacked_own([part for part in parts if part is not None])
-        return first.as_tensors(first._bottleneck(first.selected(kind.dtype, when.training, own)))
+        alike = [part for part in parts if part is not None and first is not None and first.alike(part)]
+        if not isinstance(first, Factored) or len(alike) < len(parts) or not first.alone:
+            return Each(parts)
+        return FactoredColumn(first, own_tables(alike))
 
     @classmethod
     def drawn(cls, parts: Sequence[Part | None], index: Tensor, kind: LayerKind, when: When) -> dict[str, Tensor]:
@@ -112,12 +111,29 @@ class Factored(Ruled):
                 "allocation='random' draws for every row and needs all tasks of a batch to be of the same method; "
                 "train them with one method, or in batches of their own"
             )
-        own = {name: tensor[index] for name, tensor in stacked_own(alike).items()}
+        own = {name: tensor[index] for name, tensor in stack_of_tables(own_tables(alike)).items()}
         return first.as_tensors(first._bottleneck(first.selected(kind.dtype, when.training, own)))
 
     def common(self) -> object | None:
         found = super().common()
         return None if found is None else (found, self.factorisation)
+
+
+@dataclass(frozen=True)
+class FactoredColumn:
+    """Parts that are alike: made together, a bank of theirs mixed once.
+
+    Attributes:
+        first: of the first task.
+        own: where the own leaves of each task lie.
+    """
+
+    first: Factored
+    own: list[tuple[str, Tables]]
+
+    def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
+        own = stack_of_tables(self.own)
+        return self.first.as_tensors(self.first._bottleneck(self.first.selected(kind.dtype, when.training, own)))
 
 
 def layer_name(path: str, view: View) -> str:

@@ -6,13 +6,13 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from ..factors import STATISTICS, Group
-from ..interventions import Intervention, stacked
+from ..interventions import Intervention
 from ..kinds import LayerKind, Tensors
 from ..tasks import Leaves, Task
+from ._columns import Column, Each, Tables
 
 Place = tuple[str, str]
 """A layer's path, and the name of a part there."""
@@ -77,22 +77,13 @@ class Part(nn.Module):
         return False
 
     @classmethod
-    def several(
-        cls, parts: Sequence[Part | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
-    ) -> dict[str, Tensor] | None:
-        """The tensors of several tasks, `[T, …]`; None: they can't stand together.
+    def together(cls, parts: Sequence[Part | None]) -> Column:
+        """How the tensors of several tasks come to stand together.
 
         Args:
             parts: of each task, all of this class; None: a task leaves the layer alone.
-            kind: the layer.
-            when: the pass.
-            made: the tensors, if they were made ahead.
         """
-        if made is not None:
-            return dict(made)
-        first = next(part for part in parts if part is not None)
-        each: list[Tensors | None] = [part and part.tensors(kind, {}, when) for part in parts]
-        return stacked(first.intervention, kind, each)
+        return Each(parts)
 
     def common(self) -> object | None:
         """What is equal for tasks that do the same here; None: the task has something of its own."""
@@ -164,6 +155,6 @@ def _inventories(task: Task) -> Iterator[tuple[str, Leaves]]:
     return (part.inventory for _, part in parts_of(task) if part.inventory is not None)
 
 
-def stacked_own(parts: Sequence[Part]) -> dict[str, Tensor]:
-    """Own leaves of parts that are alike, `[T, …]`."""
-    return {name: torch.stack([part.own[name] for part in parts]) for name in parts[0].own}
+def own_tables(parts: Sequence[Part]) -> list[tuple[str, Tables]]:
+    """Where the own leaves of parts that are alike lie: the key of each, and every task's table."""
+    return [(name, [part.own.table(name) for part in parts]) for name in parts[0].own]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from ..interventions import Intervention
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, check_inventory, make
-from ._part import Part, When, stacked_own
+from ._columns import Column, Each, Tables, stack_of_tables
+from ._part import Part, When, own_tables
 from ._recipe import Fitting
 
 
@@ -87,16 +89,32 @@ class Direct(Ruled):
         return super().alike(other) and {name: leaf.shape for name, leaf in other.specs.items()} == shapes  # type: ignore[attr-defined]
 
     @classmethod
-    def several(
-        cls, parts: Sequence[Part | None], kind: LayerKind, when: When, made: Mapping[str, Tensor] | None
-    ) -> dict[str, Tensor] | None:
+    def together(cls, parts: Sequence[Part | None]) -> Column:
         first = parts[0]
-        alike = isinstance(first, Direct) and all(part is not None and first.alike(part) for part in parts)
-        if not alike or not isinstance(first, Direct):
-            return super().several(parts, kind, when, made)
-        own = stacked_own([part for part in parts if part is not None])
-        chosen = first.selected(kind.dtype, when.training, own)
-        return {name: tensor.expand(len(parts), *first.specs[name].shape) for name, tensor in chosen.items()}
+        alike = [part for part in parts if part is not None and first is not None and first.alike(part)]
+        if not isinstance(first, Direct) or len(alike) < len(parts):
+            return Each(parts)
+        return DirectColumn(first, own_tables(alike), len(parts))
+
+
+@dataclass(frozen=True)
+class DirectColumn:
+    """Parts that are alike.
+
+    Attributes:
+        first: of the first task.
+        own: where the own leaves of each task lie.
+        count: of the tasks.
+    """
+
+    first: Direct
+    own: list[tuple[str, Tables]]
+    count: int
+
+    def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
+        own = stack_of_tables(self.own)
+        chosen = self.first.selected(kind.dtype, when.training, own)
+        return {name: tensor.expand(self.count, *self.first.specs[name].shape) for name, tensor in chosen.items()}
 
 
 def leaves_of(

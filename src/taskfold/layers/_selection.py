@@ -24,9 +24,8 @@ Stack = list[tuple[Intervention, dict[str, Tensor]]]
 class Answers(Protocol):
     """Who answers: tasks of a model, or rows of a bank's table."""
 
-    def touches(self, path: str) -> bool:
-        """Whether somebody changes the layer of that name."""
-        ...
+    paths: Collection[str]
+    """The names of the layers that somebody changes."""
 
     def stack(self, site: Site, now: Selection) -> Stack:
         """What stands at a layer for the one that serves every row."""
@@ -111,8 +110,6 @@ class Selection:
         """
         rows, size = self.rows, first.shape[0]
         assert rows is not None
-        if size == rows.size and layer not in self.sizes:
-            return rows
         if not torch.compiler.is_compiling():
             batch = rows.size
             if size % batch or size // batch not in self.sizes.get(layer, (size // batch,)):

@@ -34,6 +34,7 @@ class Site:
                 "adapter cannot see; load the backbone without it"
             )
         self.path, self.module, self.kind = path, module, kind
+        self.layers = Layer(kind, path, {}, False), Layer(kind, path, {}, True)
         self.ran = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -42,25 +43,28 @@ class Site:
         if now.noting is not None:
             now.noting.setdefault(self.path, set()).add(len(_first(args, kwargs)))
             return self.kind.plain(*args, **kwargs)
-        if not now.answers.touches(self.path):
+        if self.path not in now.answers.paths:
             return self.kind.plain(*args, **kwargs)
         if now.spread is not None:
             return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
         if now.rows is not None:
-            return self._by_rows(now, now.rows_at(_first(args, kwargs), self.path), args, kwargs)
+            rows, known = now.rows, now.sizes.get(self.path)
+            first = args[0] if args and isinstance(args[0], Tensor) else _first(args, kwargs)
+            if first.shape[0] != rows.size or (known is not None and 1 not in known):
+                rows = now.rows_at(first, self.path)
+            return self._by_rows(now, rows, args, kwargs)
         if now.training and now.answers.draws(self, now):
             return self._by_rows(now, Rows.side_by_side(1, _first(args, kwargs).shape[0]), args, kwargs)
         return self._one(now, now.answers.stack(self, now), args, kwargs)
 
     def _layer(self, now: Selection) -> Layer:
-        form = None if now.execution == "auto" else form_at(now.execution, self.path)
-        return Layer(self.kind, self.path, {}, now.training, form)
+        return Layer(self.kind, self.path, {}, now.training, form_at(now.execution, self.path))
 
     def _one(self, now: Selection, stack: Stack, args: tuple, kwargs: dict) -> Any:
         """Every row for the same task."""
         if not stack:
             return self.kind.plain(*args, **kwargs)
-        layer = self._layer(now)
+        layer = self.layers[now.training] if now.execution == "auto" else self._layer(now)
         call: Call = layer
         for intervention, tensors in stack[:-1]:
             call = intervention.bound(tensors, call, layer)
@@ -78,22 +82,23 @@ class Site:
                 if trained is not None:
                     return trained
         stack = now.answers.stacks(self, now)
-        if stack is None or not all(self._goes(now, *one) for one in stack):
+        if stack is None:
             return self._split(now, rows, args, kwargs)
+        for intervention, tensors in stack:
+            if not intervention.goes_by_rows(self.kind, tensors.keys(), now.training):
+                return self._split(now, rows, args, kwargs)
         return self._rows(now, stack, rows, args, kwargs)
-
-    def _goes(self, now: Selection, intervention: Intervention, tensors: Tensors) -> bool:
-        return intervention.goes_by_rows(self.kind, frozenset(tensors), now.training)
 
     def _rows(
         self, now: Selection, stack: Stack, rows: Rows, args: tuple, kwargs: dict, alike: Tensor | None = None
     ) -> Any:
         """All rows at once; `alike`: the layer's plain output, if it is known."""
-        layer = self._layer(now)
+        layer = self.layers[now.training] if now.execution == "auto" else self._layer(now)
         call: Call = self.kind.plain if alike is None else lambda *_, **__: alike
-        for intervention, tensors in stack:
+        for intervention, tensors in stack[:-1]:
             call = partial(_of_rows, intervention, tensors, rows, call, layer)
-        return call(*args, **kwargs)
+        intervention, tensors = stack[-1]
+        return intervention.rows(tensors, rows, call, layer, args, kwargs)
 
     def _of_all(self, now: Selection, tasks: int, every: Arguments, single: Arguments | None) -> Any:
         """Rows of all tasks; `single`: the same rows once, where tasks do not differ yet."""
@@ -117,7 +122,7 @@ class Site:
 
         def one(entry: int, mine: tuple, named: dict) -> Any:
             with selecting(alone := now.of_one(entry)):
-                stack = alone.answers.stack(self, alone) if alone.answers.touches(self.path) else []
+                stack = alone.answers.stack(self, alone) if self.path in alone.answers.paths else []
                 return self._one(alone, stack, mine, {**named, **whole})
 
         return by_entry(rows.groups(self.path), rows.size, (args, batched), one, self.kind.axes)

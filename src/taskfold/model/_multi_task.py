@@ -122,7 +122,7 @@ class MultiTask(TaskCollection):
             return self._broadcast(names_of_all(task), args, kwargs)
         names, selection = self._selected(task, args, kwargs)
         output, tasks = self._runner.run(selection, args, kwargs), self._tasks(selection)
-        if all(one.head is None for one in tasks):
+        if not [one for one in tasks if one.head is not None]:
             return output
         features = self.features(output)
         if isinstance(task, str):
@@ -134,7 +134,7 @@ class MultiTask(TaskCollection):
         outputs: dict[str, Any] = {}
         groups = list(of_one_network([self[name] for name in names]))
         tasks = [group[0] for group in groups]
-        together = Selection(OfTasks(tasks), None, self.training)
+        together = Selection(self._runner.answers(tasks), None, self.training)
         found = self._runner.run_each(together, [task.sites for task in tasks], args, kwargs)
         for group, output in zip(groups, found, strict=True):
             features = output if all(task.head is None for task in group) else self.features(output)
@@ -160,14 +160,16 @@ class MultiTask(TaskCollection):
     ) -> tuple[Sequence[str], Selection]:
         """The task of each row, and the pass for them; a single task serves every row."""
         if isinstance(task, str):
-            return (), Selection(OfTasks((self[task],)), None, self.training)
+            return (), Selection(self._runner.answers((self[task],)), None, self.training)
         names = names_of_rows(task)
         first = batched(args, kwargs, len(names))
         distinct = {name: n for n, name in enumerate(dict.fromkeys(names))}
-        answers = OfTasks([self[name] for name in distinct])
+        held = self.tasks._modules
+        tasks = [held[name] if name in held else self[name] for name in distinct]
+        answers = self._runner.answers(tasks)  # type: ignore[arg-type]
         if len(distinct) == 1:
             return names, Selection(answers, None, self.training)
-        places = tuple(distinct[name] for name in names)
+        places = tuple(map(distinct.__getitem__, names))
         index = torch.tensor(places, device=first.device)
         return names, Selection(answers, Rows(len(places), index, places=places), self.training)
 

@@ -24,7 +24,7 @@ class Outputs(list[Any]):
 
     def __init__(self, names: Sequence[str], by_task: Mapping[str, Any]) -> None:
         rows = {name: iter(made) for name, made in by_task.items()}
-        super().__init__(next(rows[name]) for name in names)
+        super().__init__([next(rows[name]) for name in names])
         self.names, self._by_task = tuple(names), dict(by_task)
 
     @classmethod
@@ -105,24 +105,28 @@ def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, fea
 
 
 def _linear(heads: Sequence[nn.Module | None]) -> bool:
-    return all(type(head) is nn.Linear and not _hooked(head) for head in heads)
-
-
-def _hooked(head: nn.Module) -> bool:
-    return bool(head._forward_hooks or head._forward_pre_hooks or head._backward_hooks or head._backward_pre_hooks)
+    """Whether all are torch's linear layers, and nobody listens to them."""
+    for head in heads:
+        if type(head) is not nn.Linear or head._forward_hooks or head._forward_pre_hooks or head._backward_hooks:
+            return False
+    return True
 
 
 def _at_once(heads: Sequence[Any], groups: Groups, features: Tensor) -> list[Tensor]:
     """Linear heads of few rows each: one batched product; narrower heads are padded."""
-    widest = max(head.out_features for head in heads)
-    weight = torch.stack([_padded(head.weight, widest) for head in heads])
-    none = weight.new_zeros(widest)
-    bias = torch.stack([none if head.bias is None else _padded(head.bias, widest) for head in heads])
+    outputs = [head.out_features for head in heads]
+    widest = max(outputs)
+    weights, biases = [head.weight for head in heads], [head.bias for head in heads]
+    none = weights[0].new_zeros(widest)
+    if min(outputs) < widest:
+        weights = [_padded(weight, widest) for weight in weights]
+        biases = [None if bias is None else _padded(bias, widest) for bias in biases]
+    weight, bias = torch.stack(weights), torch.stack([none if bias is None else bias for bias in biases])
     if len(heads) < len(features):
         entry = torch.arange(len(heads)).repeat_interleave(torch.tensor(groups.sizes)).to(features.device)
         weight, bias = weight.index_select(0, entry), bias.index_select(0, entry)
     made = torch.baddbmm(bias[:, :, None], weight, features[:, :, None])[:, :, 0]
-    return [one[:, : head.out_features] for one, head in zip(made.split(groups.sizes), heads, strict=True)]
+    return [one[:, :size] for one, size in zip(made.split(groups.sizes), outputs, strict=True)]
 
 
 def _padded(tensor: Tensor, size: int) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from ..interventions import Execution
 from ..layers import (
     PLAIN,
     OfTasks,
+    Plan,
     Selection,
     Site,
     Watch,
@@ -41,6 +43,8 @@ class Pass:
     progress: float = 1.0
 
 
+PLANS = 64
+"""Sets of tasks whose structure is kept."""
 SERVING = Pass(training=False)
 """Evaluation."""
 
@@ -90,6 +94,7 @@ class Runner:
         self.checked: set[str] = set()
         self.sizes: dict[object, dict[str, set[int]]] = {}
         """By form of the input, the first axes that layers see of one row; empty: one row can't be run."""
+        self.plans: dict[tuple[int, ...], tuple[list[ReferenceType[Task]], Plan]] = {}
         self.shares: dict[bool, bool] = {}
         """Whether one pass can serve several tasks that differ, in training and not, as far as it is known."""
 
@@ -129,7 +134,8 @@ class Runner:
         answers = selection.answers
         if not compiling and isinstance(answers, OfTasks):  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
-                answers = OfTasks(answers.tasks, ahead(self.sites, answers.tasks, selection.training))
+                made = ahead(self.sites, answers.tasks, selection.training)
+            answers = OfTasks(answers.tasks, made, answers.plan)
         sizes: Sizes = {}
         if not compiling and method == "__call__" and selection.rows is not None:
             sizes = self._sizes(selection.rows.size, args, kwargs)
@@ -142,6 +148,20 @@ class Runner:
                     self.checked.add(task.name)
                     _report_unused(network, task)
         return output
+
+    def answers(self, tasks: Sequence[Task]) -> OfTasks:
+        """Tasks that a pass is for; what they have at layers side by side is found once for a set of tasks."""
+        if torch.compiler.is_compiling():
+            return OfTasks(tasks)
+        key = tuple(map(id, tasks))
+        known = self.plans.get(key)
+        if known is not None and [held() for held in known[0]] == [*tasks]:
+            return OfTasks(tasks, plan=known[1])
+        while len(self.plans) >= PLANS:
+            self.plans.pop(next(iter(self.plans)), None)
+        made = OfTasks(tasks)
+        self.plans[key] = [ref(task) for task in tasks], made.plan
+        return made
 
     def _sizes(self, rows: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sizes:
         """The first axes that layers see of one row of a batch of this form; asked once for each form."""

@@ -4,7 +4,7 @@ from ._features import Features, feature_width, pooled
 from ._file import FORMAT_VERSION, Contents, TaskFileError, read, read_header, write, write_atomically
 from ._fingerprint import digest, fingerprint
 from ._head import build_head
-from ._leaves import Inventory, Leaves, check_inventory, make
+from ._leaves import Inventory, Leaves, check_inventory, make, slashed
 from ._named import Named
 from ._task import Info, Task, check_name
 
@@ -28,6 +28,7 @@ __all__ = [
     "pooled",
     "read",
     "read_header",
+    "slashed",
     "write",
     "write_atomically",
 ]

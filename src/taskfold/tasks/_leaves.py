@@ -25,20 +25,20 @@ class Leaves(nn.Module):
         self, tensors: Mapping[str, Tensor], groups: Mapping[str, Group], stored: Mapping[str, StoredAs] | None = None
     ) -> None:
         super().__init__()
-        self.groups = {_slashed(name): group for name, group in groups.items()}
-        self.stored = {_slashed(name): how for name, how in (stored or {}).items() if how != "values"}
+        self.groups = {slashed(name): group for name, group in groups.items()}
+        self.stored = {slashed(name): how for name, how in (stored or {}).items() if how != "values"}
         for name, tensor in tensors.items():
             # Straight into the tables: the names of a unit's children have dots.
             if isinstance(tensor, nn.Parameter):
                 trains = groups[name].trained and tensor.is_floating_point()
                 tensor.requires_grad_(trains)
-                self._parameters[_slashed(name)] = tensor
+                self._parameters[slashed(name)] = tensor
             else:
-                self._buffers[_slashed(name)] = tensor
+                self._buffers[slashed(name)] = tensor
 
     def held(self) -> dict[str, Tensor]:
         """All tensors, by the names that they were given."""
-        return {_dotted(name): tensor for name, tensor in self.items()}
+        return {dotted(name): tensor for name, tensor in self.items()}
 
     def items(self) -> ItemsView[str, Any]:
         """All tensors, by name with slashes."""
@@ -47,6 +47,10 @@ class Leaves(nn.Module):
     def values(self) -> list[Tensor]:
         """All tensors."""
         return [tensor for _, tensor in self.items()]
+
+    def table(self, name: str) -> Mapping[str, Tensor | None]:
+        """Where a tensor lies: parameters, or buffers."""
+        return self._parameters if name in self._parameters else self._buffers
 
     def __getitem__(self, name: str) -> nn.Parameter:
         tensor = self._parameters.get(name)
@@ -105,9 +109,11 @@ def check_inventory(key: str, found: Leaves, wanted: Mapping[str, tuple[int, ...
         )
 
 
-def _slashed(name: str) -> str:
+def slashed(name: str) -> str:
+    """A name without dots, as modules hold it."""
     return name.replace(".", "/")
 
 
-def _dotted(name: str) -> str:
+def dotted(name: str) -> str:
+    """The name as it was."""
     return name.replace("/", ".")

@@ -1,0 +1,118 @@
+"""How the tensors of several tasks at a layer come to stand together: found once for a set of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..interventions import Intervention, stacked
+from ..kinds import LayerKind, Tensors
+
+if TYPE_CHECKING:
+    from ._part import LayerParts, Part, When
+
+Tables = Sequence[Mapping[str, Any]]
+"""Where each task's tensors lie: looked up anew in every pass, since somebody may have put others there."""
+
+
+class Column(Protocol):
+    """One part of several tasks."""
+
+    def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
+        """The tensors `[T, …]`; None: they can't stand together."""
+        ...
+
+
+@dataclass(frozen=True)
+class Each:
+    """Parts that make their tensors one by one.
+
+    Attributes:
+        parts: of each task; None: it leaves the layer alone.
+    """
+
+    parts: Sequence[Part | None]
+
+    def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
+        first = next(part for part in self.parts if part is not None)
+        each: list[Tensors | None] = [part and part.tensors(kind, {}, when) for part in self.parts]
+        return stacked(first.intervention, kind, each)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Parts whose tensors are held as they are.
+
+    Attributes:
+        tables: of each tensor, by name: the key there, and the table of each task.
+    """
+
+    tables: Mapping[str, tuple[str, Tables]]
+
+    def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
+        found: dict[str, Tensor] = {}
+        for name, (key, tables) in self.tables.items():
+            found[name] = torch.stack([*map(itemgetter(key), tables)])
+        return found
+
+
+def stack_of_tables(own: Sequence[tuple[str, Tables]]) -> dict[str, Tensor]:
+    """The tensors of each task, `[T, …]`, by the key that they have in every table."""
+    found: dict[str, Tensor] = {}
+    for key, tables in own:
+        found[key] = torch.stack([*map(itemgetter(key), tables)])
+    return found
+
+
+class Plan:
+    """What several tasks have at layers, side by side.
+
+    Args:
+        tasks: their parts by layer.
+    """
+
+    def __init__(self, tasks: Sequence[Mapping[str, LayerParts]]) -> None:
+        self.tasks = tasks
+        self.paths = frozenset().union(*tasks)
+        self._found: dict[str, list[tuple[str, Intervention, Column]] | None] = {}
+
+    def at(self, path: str) -> list[tuple[str, Intervention, Column]] | None:
+        """The parts at a layer: name, intervention and column of each, inside out; None: they differ in kind."""
+        if torch.compiler.is_compiling():
+            return self._columns(path)
+        if path not in self._found:
+            self._found[path] = self._columns(path)
+        return self._found[path]
+
+    def _columns(self, path: str) -> list[tuple[str, Intervention, Column]] | None:
+        columns = side_by_side([held.get(path) for held in self.tasks])
+        if columns is None or not all(part is None or part.alone for _, parts in columns for part in parts):
+            return None
+        found = []
+        for name, parts in columns:
+            first = next(part for part in parts if part is not None)
+            found.append((name, first.intervention, type(first).together(parts)))
+        return found
+
+
+def side_by_side(each: Sequence[LayerParts | None]) -> list[tuple[str, list[Part | None]]] | None:
+    """The parts of several tasks at a layer, with the first one's names; None: they differ in kind."""
+    lists = [None if parts is None else list(parts) for parts in each]
+    first = next(parts for parts in lists if parts is not None)
+    columns: list[tuple[str, list[Part | None]]] = []
+    for n, (name, part) in enumerate(first):
+        column: list[Part | None] = []
+        for parts in lists:
+            mine = None
+            if parts is not None:
+                mine = parts[n][1] if len(parts) == len(first) else None
+                if mine is None or type(mine) is not type(part) or mine.intervention != part.intervention:
+                    return None
+            column.append(mine)
+        columns.append((name, column))
+    return columns
