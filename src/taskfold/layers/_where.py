@@ -65,10 +65,10 @@ def check_weight(kind: LayerKind, path: str, name: str) -> None:
     owner, _, last = name.rpartition(".")
     module = kind.module.get_submodule(owner)
     weight = module._parameters.get(last)
-    if weight is None or isinstance(weight, nn.UninitializedParameter):
+    if weight is None:
         raise TypeError(
-            f"layer {path!r} ({type(module).__name__}) has no plain parameter {name!r}; run one batch through lazy "
-            "layers and remove parametrisations (torch.nn.utils.parametrize.remove_parametrizations) first"
+            f"layer {path!r} ({type(module).__name__}) has no plain parameter {name!r}; remove "
+            "parametrisations (torch.nn.utils.parametrize.remove_parametrizations) first"
         )
     if not weight.is_floating_point():
         raise TypeError(

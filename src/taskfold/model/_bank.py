@@ -63,7 +63,7 @@ class Bank(nn.Module):
         self._runner.train(False)
         self._kinds: dict[str, LayerKind] = {}
         self._beside = True
-        like = next(backbone.parameters(), torch.zeros(()))
+        like = next((p for p in backbone.parameters() if p.is_floating_point()), torch.zeros(()))
         self.table = Table(like.new_zeros(0, 0), Heads.none(like))
         self._changing = threading.RLock()
         self._older: list[tuple[int, ReferenceType[Table]]] = []

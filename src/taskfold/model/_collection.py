@@ -34,6 +34,13 @@ class TaskCollection(nn.Module):
             raise TypeError(f"backbone must be an nn.Module, found {type(backbone).__name__}")
         if method is not None and not isinstance(method, Method):
             raise TypeError(f"method must be a Method such as taskfold.FTN(rank=8), found {method!r}")
+        for name, parameter in backbone.named_parameters():
+            if isinstance(parameter, nn.UninitializedParameter):
+                layer = name.rpartition(".")[0]
+                raise TypeError(
+                    f"layer {layer!r} ({type(backbone.get_submodule(layer)).__name__}) has no weights yet; run one batch "
+                    "through the backbone first"
+                )
         self.backbone = backbone.requires_grad_(False)
         self.method = method
         self.features: Features = features or pooled
