@@ -212,3 +212,60 @@ def test_methods_mix_on_one_backbone(model: MultiTask) -> None:
     for n, name in enumerate(["tuned", "plain", "cars", "flowers"]):
         torch.testing.assert_close(mixed[n], model(x, task=name)[n], rtol=1e-4, atol=1e-5)
     assert torch.equal(model(x, task="plain"), model["plain"].head(model.backbone.eval()(x)))  # type: ignore[misc]
+
+
+def test_outputs_of_a_mixed_batch_come_by_row_and_by_task(model: MultiTask) -> None:
+    names = ["cars", "flowers", "cars", "cars"]
+    for run in (model, model.bank()):
+        outputs = run(x, task=names)
+        assert isinstance(outputs, list)
+        assert outputs.of("cars").shape == (3, 5)
+        assert torch.equal(outputs.of("cars"), torch.stack([outputs[0], outputs[2], outputs[3]]))
+        torch.testing.assert_close(outputs.of("flowers")[0], model(x, task="flowers")[1])
+        with pytest.raises(ValueError, match="task 'trains' has no row in this batch, which is of"):
+            outputs.of("trains")
+
+
+def test_what_is_neither_a_layer_s_nor_the_head_s_is_refused(model: MultiTask) -> None:
+    """It would count and train as a head that it is not."""
+    model["cars"].extra = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"task 'cars' holds parameters .* not to its head: extra.weight"):
+        model["cars"].groups()
+
+
+def test_rates_come_with_the_groups(model: MultiTask) -> None:
+    assert model["cars"].rates() == {"factors": 1e-2, "norm": 5e-3, "head": 5e-3}
+    routed = MultiTask(network(), tfold.TensorPolyI(rank=2, tensor_rank=2, layers="convolution"), num_features=8)
+    assert routed.add_task("a", head=2).rates() == {"routing": 0.1, "head": 5e-3}
+
+
+def test_the_structure_is_copied_once_for_a_form_of_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one row alone can't be run, and where an argument is no tensor."""
+    from taskfold.model import _runner
+
+    class Pairs(nn.Module):
+        """Looks at rows two by two."""
+
+        num_features = 4
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(6, 4)
+
+        def forward(self, x: torch.Tensor, options: object = None) -> torch.Tensor:
+            if len(x) < 2:
+                raise ValueError("pairs of rows only")
+            return self.inner(x)
+
+    model = MultiTask(Pairs(), tfold.LoRA(rank=1, init="normal")).eval()
+    for name in "ab":
+        model.add_task(name, head=2)
+    copies: list[object] = []
+    make = _runner.skeleton
+    monkeypatch.setattr(_runner, "skeleton", lambda *args: copies.append(args) or make(*args))
+    rows = torch.randn(4, 6)
+    for options in (None, object()):
+        for _ in range(3):
+            for n, output in enumerate(model(rows, options, task=list("abab"))):
+                torch.testing.assert_close(output, model(rows, options, task="abab"[n])[n])
+    assert len(copies) <= 1

@@ -165,6 +165,20 @@ class TestInspect:
         assert cards[0]["parameters"]["shared"] == 8 + 8 + 9
         assert cards[1]["parameters"]["factors"] == model["b"].counts()["factors"]
 
+    def test_every_group_that_a_method_has_is_counted(self, trained: Path, tmp_path: Path, run: Run) -> None:
+        import taskfold as tfold
+
+        network = load(f"{trained}/net.py:build").network
+        task = MultiTask(network, tfold.OverParameterised()).add_task("a", head=2)
+        model = MultiTask(network)
+        model.add_task("a", head=2, method=tfold.OverParameterised())
+        [card] = json.loads(run("inspect", model.save_task("a", tmp_path / "a.safetensors"), "--json").stdout)
+        counts = {kind: number for kind, number in task.counts().items() if number}
+        assert counts["diagonal"] == card["parameters"]["diagonal"]
+        assert {kind: card["parameters"][kind] for kind in counts} == counts
+        per_task = tfold.count(network, tfold.OverParameterised(), head=2).per_task
+        assert {kind: number for kind, number in per_task.items() if number} == counts
+
     def test_a_damaged_file_is_said_and_the_others_shown(self, files: list[Path], tmp_path: Path, run: Run) -> None:
         data = bytearray(files[0].read_bytes())
         data[-1] ^= 1
