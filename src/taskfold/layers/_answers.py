@@ -17,7 +17,6 @@ from ._part import LayerParts, Place, When, statistics_of
 if TYPE_CHECKING:
     from ..tasks import Task
     from ._selection import Selection, Stack
-    from ._sites import Site
 
 Table = Mapping[str, Sequence[tuple[Intervention, Tensors]]]
 """By layer, what stands there and the table's columns, `[T, …]`."""
@@ -49,57 +48,57 @@ class OfTasks:
     def written(self) -> list[Tensor]:
         return [tensor for task in self.tasks for tensor in (*task.buffers(), *statistics_of(task).values())]
 
-    def stack(self, site: Site, now: Selection) -> Stack:
-        parts = self.sites[0].get(site.path)
-        return [] if parts is None else stack_of(parts, site.kind, now, self.made, site.path)
+    def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
+        parts = self.sites[0].get(path)
+        return [] if parts is None else stack_of(parts, kind, now, self.made, path)
 
-    def stacks(self, site: Site, now: Selection) -> Stack | None:
-        columns = self.plan.at(site.path)
+    def stacks(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
+        columns = self.plan.at(path)
         if columns is None:
-            each = [held.get(site.path) for held in self.sites]
-            stacks = [None if parts is None else stack_of(parts, site.kind, now) for parts in each]
-            return stack_together(stacks, site.kind)
+            each = [held.get(path) for held in self.sites]
+            stacks = [None if parts is None else stack_of(parts, kind, now) for parts in each]
+            return stack_together(stacks, kind)
         found: Stack = []
         for name, intervention, column in columns:
-            made = self.made.get((site.path, name))
-            tensors = column.tensors(site.kind, now) if made is None else dict(made)
+            made = self.made.get((path, name))
+            tensors = column.tensors(kind, now) if made is None else dict(made)
             if tensors is None:
                 return None
             if found:
-                add(found, site.kind, intervention, tensors)
+                add(found, kind, intervention, tensors)
             else:
                 found.append((intervention, tensors))
         return found
 
-    def each(self, site: Site) -> list[Tensors] | None:
+    def each(self, path: str) -> list[Tensors] | None:
         found: list[Tensors] = []
         for held in self.sites:
-            parts = held.get(site.path)
+            parts = held.get(path)
             alone = next(iter(parts), None) if parts is not None and len(parts) == 1 else None
             if alone is None or not isinstance(alone[1], Copied):
                 return None
             found.append(alone[1].held())
         return found
 
-    def draws(self, site: Site, now: Selection) -> bool:
-        return any(part.draws_per_row(now) for held in self.sites for _, part in held.get(site.path, ()))
+    def draws(self, path: str, kind: LayerKind, now: Selection) -> bool:
+        return any(part.draws_per_row(now) for held in self.sites for _, part in held.get(path, ()))
 
-    def drawn(self, site: Site, now: Selection, index: Tensor) -> Stack:
-        columns = side_by_side([held.get(site.path) for held in self.sites])
+    def drawn(self, path: str, kind: LayerKind, now: Selection, index: Tensor) -> Stack:
+        columns = side_by_side([held.get(path) for held in self.sites])
         found: Stack = []
         for name, parts in columns or [("", [None])]:
             first = parts[0]
             if first is None or (isinstance(first, Factored) and first.draws_per_row(now)):
-                tensors = Factored.drawn(parts, index, site.kind, now)
+                tensors = Factored.drawn(parts, index, kind, now)
             else:
-                known = self.made.get((site.path, name)) or type(first).together(parts).tensors(site.kind, now) or {}
+                known = self.made.get((path, name)) or type(first).together(parts).tensors(kind, now) or {}
                 tensors = {name: tensor.index_select(0, index) for name, tensor in known.items()}
             assert first is not None
-            add(found, site.kind, first.intervention, tensors)
+            add(found, kind, first.intervention, tensors)
         return found
 
-    def stands_beside(self, site: Site) -> bool:
-        columns = self.plan.at(site.path)
+    def stands_beside(self, path: str) -> bool:
+        columns = self.plan.at(path)
         return bool(columns) and all(isinstance(one, Beside) for _, one, _ in columns or ())
 
 
@@ -126,23 +125,23 @@ class OfTable:
     def written(self) -> list[Tensor]:
         return []
 
-    def stack(self, site: Site, now: Selection) -> Stack:
-        return [(one, {name: held[0] for name, held in tensors.items()}) for one, tensors in self.table[site.path]]
+    def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
+        return [(one, {name: held[0] for name, held in tensors.items()}) for one, tensors in self.table[path]]
 
-    def stacks(self, site: Site, now: Selection) -> Stack | None:
-        return [(one, dict(tensors)) for one, tensors in self.table[site.path]]
+    def stacks(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
+        return [(one, dict(tensors)) for one, tensors in self.table[path]]
 
-    def each(self, site: Site) -> list[Tensors] | None:
+    def each(self, path: str) -> list[Tensors] | None:
         return None
 
-    def draws(self, site: Site, now: Selection) -> bool:
+    def draws(self, path: str, kind: LayerKind, now: Selection) -> bool:
         return False
 
-    def drawn(self, site: Site, now: Selection, index: Tensor) -> Stack:
+    def drawn(self, path: str, kind: LayerKind, now: Selection, index: Tensor) -> Stack:
         raise NotImplementedError("a bank draws nothing")
 
-    def stands_beside(self, site: Site) -> bool:
-        return all(isinstance(one, Beside) for one, _ in self.table[site.path])
+    def stands_beside(self, path: str) -> bool:
+        return all(isinstance(one, Beside) for one, _ in self.table[path])
 
 
 def add(stack: Stack, kind: LayerKind, intervention: Intervention, tensors: dict[str, Tensor]) -> None:

@@ -5,43 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..interventions import Intervention, stacked
-from ..kinds import LayerKind, Tensors
-
-if TYPE_CHECKING:
-    from ._part import LayerParts, Part, When
+from ..interventions import Intervention
+from ..kinds import LayerKind
+from ._part import Column, LayerParts, Part, When
 
 Tables = Sequence[Mapping[str, Any]]
 """Where each task's tensors lie: looked up anew in every pass, since somebody may have put others there."""
-
-
-class Column(Protocol):
-    """One part of several tasks."""
-
-    def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
-        """The tensors `[T, …]`; None: they can't stand together."""
-        ...
-
-
-@dataclass(frozen=True)
-class Each:
-    """Parts that make their tensors one by one.
-
-    Attributes:
-        parts: of each task; None: it leaves the layer alone.
-    """
-
-    parts: Sequence[Part | None]
-
-    def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
-        first = next(part for part in self.parts if part is not None)
-        each: list[Tensors | None] = [part and part.tensors(kind, {}, when) for part in self.parts]
-        return stacked(first.intervention, kind, each)
 
 
 @dataclass(frozen=True)
@@ -67,6 +41,11 @@ def stack_of_tables(own: Sequence[tuple[str, Tables]]) -> dict[str, Tensor]:
     for key, tables in own:
         found[key] = torch.stack([*map(itemgetter(key), tables)])
     return found
+
+
+def own_tables(parts: Sequence[Part]) -> list[tuple[str, Tables]]:
+    """Where the own leaves of parts that are alike lie: the key of each, and every task's table."""
+    return [(name, [part.own.table(name) for part in parts]) for name in parts[0].own]
 
 
 class Plan:

@@ -11,8 +11,8 @@ from ..factors import STATISTICS, Group
 from ..interventions import Change
 from ..kinds import SEEN, LayerKind, Tensors
 from ..tasks import Leaves, slashed
-from ._columns import Column, Each, Held
-from ._part import Part, When
+from ._columns import Held
+from ._part import Column, Each, Part, When
 
 
 class Copied(Part):

@@ -13,8 +13,8 @@ from ..interventions import Beside, Intervention
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, Task
-from ._columns import Column, Each, Tables, stack_of_tables
-from ._part import Part, When, own_tables, parts_of
+from ._columns import Tables, own_tables, stack_of_tables
+from ._part import Column, Each, Part, When, parts_of
 from ._ruled import Ruled
 from ._where import View, in_place, part_of
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from ..factors import STATISTICS, Group
-from ..interventions import Intervention
+from ..interventions import Intervention, stacked
 from ..kinds import LayerKind, Tensors
 from ..tasks import Leaves, Task
-from ._columns import Column, Each, Tables
 
 Place = tuple[str, str]
 """A layer's path, and the name of a part there."""
@@ -30,6 +30,30 @@ class When(Protocol):
     def progress(self) -> float:
         """How far the training is, 0 to 1; 1 outside training."""
         ...
+
+
+class Column(Protocol):
+    """One part of several tasks."""
+
+    def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
+        """The tensors `[T, …]`; None: they can't stand together."""
+        ...
+
+
+@dataclass(frozen=True)
+class Each:
+    """Parts that make their tensors one by one.
+
+    Attributes:
+        parts: of each task; None: it leaves the layer alone.
+    """
+
+    parts: Sequence[Part | None]
+
+    def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
+        first = next(part for part in self.parts if part is not None)
+        each: list[Tensors | None] = [part and part.tensors(kind, {}, when) for part in self.parts]
+        return stacked(first.intervention, kind, each)
 
 
 class Part(nn.Module):
@@ -153,8 +177,3 @@ def own_groups(task: Task) -> dict[str, Group]:
 
 def _inventories(task: Task) -> Iterator[tuple[str, Leaves]]:
     return (part.inventory for _, part in parts_of(task) if part.inventory is not None)
-
-
-def own_tables(parts: Sequence[Part]) -> list[tuple[str, Tables]]:
-    """Where the own leaves of parts that are alike lie: the key of each, and every task's table."""
-    return [(name, [part.own.table(name) for part in parts]) for name in parts[0].own]

@@ -14,8 +14,8 @@ from ..interventions import Intervention
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, check_inventory, make
-from ._columns import Column, Each, Tables, stack_of_tables
-from ._part import Part, When, own_tables
+from ._columns import Tables, own_tables, stack_of_tables
+from ._part import Column, Each, Part, When
 from ._recipe import Fitting
 
 

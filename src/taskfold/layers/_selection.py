@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ..interventions import Execution, Intervention
-from ..kinds import Rows, Tensors
+from ..kinds import LayerKind, Rows, Tensors
 
 if TYPE_CHECKING:
-    from ._sites import Site
     from ._spread import Spread
 
 Stack = list[tuple[Intervention, dict[str, Tensor]]]
@@ -27,27 +26,27 @@ class Answers(Protocol):
     paths: Collection[str]
     """The names of the layers that somebody changes."""
 
-    def stack(self, site: Site, now: Selection) -> Stack:
+    def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
         """What stands at a layer for the one that serves every row."""
         ...
 
-    def stacks(self, site: Site, now: Selection) -> Stack | None:
+    def stacks(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
         """The same for several, tensors `[T, …]` by entry; None: they differ in kind, and run one by one."""
         ...
 
-    def each(self, site: Site) -> list[Tensors] | None:
+    def each(self, path: str) -> list[Tensors] | None:
         """The layer's tensors that each entry has instead, to be written to; None: that is not all they do there."""
         ...
 
-    def draws(self, site: Site, now: Selection) -> bool:
+    def draws(self, path: str, kind: LayerKind, now: Selection) -> bool:
         """Whether tensors at a layer differ from row to row of the batch."""
         ...
 
-    def drawn(self, site: Site, now: Selection, index: Tensor) -> Stack:
+    def drawn(self, path: str, kind: LayerKind, now: Selection, index: Tensor) -> Stack:
         """What stands at a layer for each row, tensors `[B, …]`; `index` `[B]` is the entry of each."""
         ...
 
-    def stands_beside(self, site: Site) -> bool:
+    def stands_beside(self, path: str) -> bool:
         """Whether all that entries do at a layer stands beside it, in rows of tensors."""
         ...
 

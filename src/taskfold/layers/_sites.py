@@ -53,9 +53,9 @@ class Site:
             if first.shape[0] != rows.size or (known is not None and 1 not in known):
                 rows = now.rows_at(first, self.path)
             return self._by_rows(now, rows, args, kwargs)
-        if now.training and now.answers.draws(self, now):
+        if now.training and now.answers.draws(self.path, self.kind, now):
             return self._by_rows(now, Rows.side_by_side(1, _first(args, kwargs).shape[0]), args, kwargs)
-        return self._one(now, now.answers.stack(self, now), args, kwargs)
+        return self._one(now, now.answers.stack(self.path, self.kind, now), args, kwargs)
 
     def _layer(self, now: Selection) -> Layer:
         return Layer(self.kind, self.path, {}, now.training, form_at(now.execution, self.path))
@@ -74,14 +74,16 @@ class Site:
     def _by_rows(self, now: Selection, rows: Rows, args: tuple, kwargs: dict) -> Any:
         """A batch whose rows each have their own task."""
         if now.training:
-            if now.answers.draws(self, now):
+            if now.answers.draws(self.path, self.kind, now):
                 index = rows.entry_of_each(_first(args, kwargs).device)
-                return self._rows(now, now.answers.drawn(self, now, index), Rows(rows.size, None), args, kwargs)
-            if (each := now.answers.each(self)) is not None:
+                return self._rows(
+                    now, now.answers.drawn(self.path, self.kind, now, index), Rows(rows.size, None), args, kwargs
+                )
+            if (each := now.answers.each(self.path)) is not None:
                 trained = self.kind.trained_rows(each, rows, _first(args, kwargs), self.path)
                 if trained is not None:
                     return trained
-        stack = now.answers.stacks(self, now)
+        stack = now.answers.stacks(self.path, self.kind, now)
         if stack is None:
             return self._split(now, rows, args, kwargs)
         for intervention, tensors in stack:
@@ -105,9 +107,13 @@ class Site:
         args, kwargs = every
         with selecting(alone := now.of_all(_first(args, kwargs).shape[0] // tasks)):
             assert alone.rows is not None
-            if single is None or not now.answers.stands_beside(self) or (now.training and now.answers.draws(self, now)):
+            if (
+                single is None
+                or not now.answers.stands_beside(self.path)
+                or (now.training and now.answers.draws(self.path, self.kind, now))
+            ):
                 return self._by_rows(alone, alone.rows, args, kwargs)
-            stack = now.answers.stacks(self, now)
+            stack = now.answers.stacks(self.path, self.kind, now)
             assert stack is not None
             y: Tensor = self.kind.plain(*single[0], **single[1])
             # Memory of its own: what is added is added in place.
@@ -122,7 +128,7 @@ class Site:
 
         def one(entry: int, mine: tuple, named: dict) -> Any:
             with selecting(alone := now.of_one(entry)):
-                stack = alone.answers.stack(self, alone) if self.path in alone.answers.paths else []
+                stack = alone.answers.stack(self.path, self.kind, alone) if self.path in alone.answers.paths else []
                 return self._one(alone, stack, mine, {**named, **whole})
 
         return by_entry(rows.groups(self.path), rows.size, (args, batched), one, self.kind.axes)

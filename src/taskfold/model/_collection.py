@@ -37,10 +37,8 @@ class TaskCollection(nn.Module):
         for name, parameter in backbone.named_parameters():
             if isinstance(parameter, nn.UninitializedParameter):
                 layer = name.rpartition(".")[0]
-                raise TypeError(
-                    f"layer {layer!r} ({type(backbone.get_submodule(layer)).__name__}) has no weights yet; run one batch "
-                    "through the backbone first"
-                )
+                kind = type(backbone.get_submodule(layer)).__name__
+                raise TypeError(f"layer {layer!r} ({kind}) has no weights yet; run one batch through the backbone first")
         self.backbone = backbone.requires_grad_(False)
         self.method = method
         self.features: Features = features or pooled
