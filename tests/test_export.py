@@ -12,7 +12,11 @@ from torch import nn
 
 import taskfold as tfold
 from taskfold.export import export
+from taskfold.factors import CP
+from taskfold.layers import Update
 
+from .layers.cases import CASES
+from .layers.test_laws import OneUpdate
 from .test_bank import built
 
 suffixes = pytest.mark.parametrize("suffix", ["onnx", "pt2"])
@@ -31,6 +35,42 @@ def test_a_bank_with_the_index_as_an_input(suffix: str, method: tfold.Method | N
     bank = built(3, method).bank()
     given = [torch.randn(3, 3, 8, 8), bank.index(["t0", "t2", "t1"])]
     assert export(bank, given, tmp_path / f"bank.{suffix}") < 1e-5
+
+
+KINDS = [
+    "conv-stride-dilation-1d",
+    "conv-groups-1d",
+    "conv-3d",
+    "transposed-stride-2d",
+    "transposed-output-padding-1d",
+    "transposed-groups-2d",
+    "transformers-conv1d",
+    "linear-tokens",
+]
+
+
+@suffixes
+@pytest.mark.parametrize("name", KINDS)
+def test_a_bank_of_every_layer_kind(name: str, suffix: str, tmp_path: Path) -> None:
+    case = next(case for case in CASES if case.name == name)
+    torch.manual_seed(0)
+    model = tfold.MultiTask(nn.Sequential(case.build())).eval()
+    for n in range(3):
+        model.add_task(f"t{n}", method=OneUpdate(Update(CP(rank=1 + n, init="normal"), case.where)))
+    bank = model.bank()
+    given = [torch.randn(3, *case.shape), bank.index(["t0", "t2", "t1"])]
+    assert export(bank, given, tmp_path / f"bank.{suffix}") < 1e-5
+
+
+def test_layers_that_run_task_by_task_are_no_graph(tmp_path: Path) -> None:
+    case = next(case for case in CASES if case.name == "torch-attention")
+    model = tfold.MultiTask(nn.Sequential(case.build())).eval()
+    for n in range(2):
+        model.add_task(f"t{n}", method=OneUpdate(Update(CP(rank=1), case.where)))
+    bank = model.bank()
+    with pytest.raises(Exception, match="layer '0.attention' runs the rows of each task by themselves"):
+        export(bank, [torch.randn(2, *case.shape), bank.index(["t0", "t1"])], tmp_path / "bank.pt2")
+    assert not list(tmp_path.iterdir())
 
 
 def test_onnxruntime_runs_any_mixture(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_an_update_stands_beside_packed_weights() -> None:
             torch.testing.assert_close(mixed[row], model(x, task=name)[row])
     model(x, task="a").sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in model["a"].parameters())
-    with pytest.raises(ValueError, match=r"task 'a', layer '0': a quantised linear layer \(Packed\) has packed numbers"):
+    with pytest.raises(ValueError, match=r"task 'a', layer '0': a quantised linear layer \(Packed\) has packed"):
         model.fold("a")
     with pytest.raises(ValueError, match="layer '0': a quantised linear layer"):
         tfold.MultiTask(network, tfold.OverParameterised()).add_task("c")
@@ -106,7 +106,7 @@ def test_a_module_in_several_places_is_refused() -> None:
     inner = nn.Linear(4, 4)
     network = nn.ModuleDict({"first": inner, "second": nn.Linear(4, 4), "third": inner})
     model = tfold.MultiTask(network, tfold.LoRA(rank=1, layers="linear"))
-    with pytest.raises(ValueError, match=r"layer 'first' is one module in several places of the network \(first, third\)"):
+    with pytest.raises(ValueError, match=r"layer 'first' is one module in several places .* \(first, third\)"):
         model.add_task("a")
     assert list(model.add_task("b", targets="second").sites) == ["second"]
 
@@ -114,7 +114,7 @@ def test_a_module_in_several_places_is_refused() -> None:
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (nn.LazyLinear(3), r"layer '0' \(LazyLinear\) has no weights yet; run one batch"),
+        (nn.LazyLinear(3), r"layer '0' \(LazyLinear\) has no weights yet; run a batch"),
         (weight_norm(nn.Linear(4, 3)), "remove parametrisations"),
     ],
     ids=["lazy", "parametrised"],

@@ -38,7 +38,7 @@ class TaskCollection(nn.Module):
             if isinstance(parameter, nn.UninitializedParameter):
                 layer = name.rpartition(".")[0]
                 kind = type(backbone.get_submodule(layer)).__name__
-                raise TypeError(f"layer {layer!r} ({kind}) has no weights yet; run one batch through the backbone first")
+                raise TypeError(f"layer {layer!r} ({kind}) has no weights yet; run a batch through the backbone first")
         self.backbone = backbone.requires_grad_(False)
         self.method = method
         self.features: Features = features or pooled
