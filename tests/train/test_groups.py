@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from taskfold import MultiTask, Task
+from taskfold import LoRA, MultiTask, Task
+from taskfold.factors import Group, Leaf, LowRank, Modes
+from taskfold.routing import Sharing, sharing
 from taskfold.train import (
     Settings,
     group_rates,
@@ -20,24 +23,29 @@ from .by_hand import lines
 from .joint import PRIVATE, QUICK, SGD, points, sets, team
 
 
-class Scaled(nn.Module):
-    """A head with a scale, which is of a group of its own."""
+@dataclass(frozen=True)
+class Split(LowRank):
+    """Low rank, one of whose two matrices is of a group of its own."""
 
-    group = "scale"
+    def leaves(self, modes: Modes) -> dict[str, Leaf]:
+        leaves = super().leaves(modes)
+        return {**leaves, "up": replace(leaves["up"], group=Group("scale", 1e-2))}
 
-    def __init__(self, rate: float = 1.0) -> None:
-        super().__init__()
-        self.__dict__["group"] = "scale"
-        self.scale = nn.Parameter(torch.ones(6))
-        self.linear = nn.Linear(6, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.scale * x)
+@dataclass(frozen=True)
+class SplitLoRA(LoRA):
+    """LoRA whose groups are told apart by leaf."""
+
+    name: ClassVar[str] = "split-lora"
+
+    def update(self) -> tuple[LowRank, Sharing]:
+        return Split(self.rank), sharing("private")
 
 
 def test_a_group_that_nobody_knows_trains_at_its_tasks_rate_and_may_be_listed(tmp_path: Path) -> None:
-    model = MultiTask(nn.Sequential(nn.Flatten(), nn.Linear(12, 6)), PRIVATE, num_features=6)
-    model.add_task("a", Scaled())
+    method = SplitLoRA(rank=2, layers="linear")
+    model = MultiTask(nn.Sequential(nn.Flatten(), nn.Linear(12, 6)), method, num_features=6)
+    model.add_task("a", head=2)
     assert model["a"].rates() == {"factors": 1e-2, "head": 5e-3, "scale": 1e-2}
     assert group_rates(model, ["a"]) == model["a"].rates()
     settings = Settings(epochs=2, batch_size=8, log_every=1, warmup=0, schedule="constant")
