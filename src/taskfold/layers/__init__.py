@@ -1,6 +1,7 @@
 """What a task does at a layer: recipes make parts, sites run them."""
 
 from ..tasks import Inventory, Leaves
+from ._adapters import AdapterInit, Adapters
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention
@@ -8,6 +9,7 @@ from ._branched import ConvolutionBranches
 from ._copied import Copied
 from ._copies import Copies, Everything, Norms, Rest
 from ._factored import Factored, layer_name, updates_of
+from ._feed_forward import FeedForwards
 from ._part import (
     LayerParts,
     Part,
@@ -42,6 +44,8 @@ from ._where import (
 
 __all__ = [
     "PLAIN",
+    "AdapterInit",
+    "Adapters",
     "Attention",
     "Composition",
     "ConvolutionBranches",
@@ -52,6 +56,7 @@ __all__ = [
     "Embeddings",
     "Everything",
     "Factored",
+    "FeedForwards",
     "Fitting",
     "Inventory",
     "LayerParts",
