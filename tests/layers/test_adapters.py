@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -88,7 +88,7 @@ def test_feed_forward_blocks_are_found(build: Callable[[], nn.Module], wanted: l
 class One(Method):
     """A method made of one recipe, for these tests."""
 
-    recipe: Recipe = Adapters(Linears())
+    recipe: Recipe = field(default_factory=lambda: Adapters(Linears()))
 
     def compose(self, network: nn.Module) -> Composition:
         return Composition((self.recipe,))
@@ -203,7 +203,7 @@ def test_what_is_refused() -> None:
     refused(conv, Adapters(Convolutions(stem=True), Adapter(beside=True)), said)
     block = nn.TransformerEncoderLayer(8, 2, 16)
     nn.utils.parametrizations.weight_norm(block.linear2)
-    with pytest.raises(TypeError, match="layer 'linear2' .* has no plain parameter 'weight'"):
+    with pytest.raises(TypeError, match=r"layer 'linear2' .* has no plain parameter 'weight'"):
         tfold.MultiTask(block).add_task("a", method=One(Adapters(FeedForwards())))
     for settings, said in (
         ({"width": 0}, "width must be a number of channels, 1 or more, found 0"),

@@ -107,7 +107,7 @@ class Adapter(Intervention):
             blocks = groups.sorted(x).reshape(len(groups.sizes), -1, x.shape[-1])
         elif _last(kind):
             own = [rows.gather(tensor) for tensor in cast]
-            blocks = x.reshape(len(own[0]), -1, x.shape[-1])
+            blocks = x.reshape(own[0].shape[0], -1, x.shape[-1])  # a len would fix it in a traced graph
         else:
             own = [rows.of_each(tensor) for tensor in cast]
             blocks = x.flatten(2)
