@@ -15,6 +15,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 import taskfold as tfold
 from taskfold.export import export
 from taskfold.layers import parts_of
+from taskfold.report.record import layer_changes
 
 from .cases import ATTENTION
 from .test_promises import images
@@ -168,3 +169,11 @@ def test_a_bank_is_exported(suffix: str, tmp_path: Path) -> None:
     bank = model.bank()
     given = [torch.randn(2, 3, 4, 4), bank.index(["b", "a"])]
     assert export(bank, given, tmp_path / f"bank.{suffix}") < 1e-5
+
+
+def test_a_report_lists_no_weights_that_an_adapter_moves() -> None:
+    model = tfold.MultiTask(nn.TransformerEncoderLayer(6, 2, 8), tfold.BottleneckAdapter(2))
+    model.add_task("adapter")
+    model.add_task("copy", method=tfold.FineTuning())
+    assert layer_changes(model, "adapter") == []
+    assert len(layer_changes(model, "copy")) == 4
