@@ -62,3 +62,31 @@ def test_where_it_cannot(network: nn.Module, text: str) -> None:
     model.add_task("a")
     with pytest.raises(ValueError, match=text):
         model.fold("a", fuse_batchnorm=True)
+
+
+class Packed(nn.Linear):
+    """A linear layer with numbers of 8 bits."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.weight = nn.Parameter((self.weight.detach() * 64).to(torch.int8), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.weight.to(x.dtype) / 64, self.bias)
+
+
+def test_a_task_says_whether_it_folds() -> None:
+    """Numbers that are packed take no update: counts say so, and `fold` refuses."""
+    network = nn.Sequential(nn.Linear(3, 4), Packed(4, 2))
+    model = tfold.MultiTask(network, tfold.LoRA(rank=1))
+    model.add_task("all")
+    model.add_task("first", targets="0")
+    assert [model.foldable(name) for name in model.tasks] == [False, True]
+    with pytest.raises(ValueError, match=r"^task 'all', layer '1': a quantised linear layer .* can't be folded"):
+        model.fold("all")
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(model.fold("first")(x), model(x, task="first"))
+    assert tfold.count(network, tfold.LoRA(rank=1)).contracted is None
+    assert tfold.count(network, tfold.LoRA(rank=1, targets="0")).contracted == 3 * 4 + 4 + 4 * 2 + 2
+    with pytest.raises(ValueError, match="'none'"):
+        model.foldable("none")

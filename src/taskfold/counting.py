@@ -23,8 +23,8 @@ class Count:
         shared: the model's inventory, once for all tasks.
         routing: the logits of all tasks.
         adapter_total: T · (all groups of a task but its head) + shared + routing; heads are not adapters.
-        contracted: of the plain network that one task folds into, its head left out. Over-parameterised methods train
-            `adapter_total` numbers and leave this many.
+        contracted: of the plain network that one task folds into, its head left out; None: the method's tasks do not
+            fold. Over-parameterised methods train `adapter_total` numbers and leave this many.
     """
 
     backbone: int
@@ -32,7 +32,7 @@ class Count:
     shared: int
     routing: int
     adapter_total: int
-    contracted: int
+    contracted: int | None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,7 +67,8 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
     routing = tasks * own.pop("routing")
     total = tasks * (sum(own.values()) - own["head"]) + shared + routing
     plain = sum(p.numel() for p in backbone.parameters())
-    return Count(plain, own, shared, routing, total, plain + _added(model))
+    contracted = plain + _added(model) if model.foldable("one") else None
+    return Count(plain, own, shared, routing, total, contracted)
 
 
 def _added(model: MultiTask) -> int:

@@ -58,6 +58,23 @@ def test_a_t5_of_three_billion(
     assert found["per_task"]["norm"] == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "total"),
+    [
+        ([], 12_934_144),  # T-Few's
+        (["places=houlsby"], 31_960_576),
+        (["places=houlsby", "targets=['*', '!*EncDecAttention*']"], 25_618_432),
+    ],
+)
+def test_adapters_of_a_t5_of_three_billion(run: Run, settings: list[str], total: int) -> None:
+    pairs = [word for setting in settings for word in ("--set", setting)]
+    found = json.loads(run("count", "--model", "hf:t5-xl", "--method", "adapter", *pairs, "--json").stdout)
+    assert (found["adapter_total"], found["per_task"]["norm"], found["contracted"]) == (total, 249_856, None)
+    table = run("count", "--model", "hf:t5-xl", "--method", "adapter", *pairs).stdout
+    assert f"{total:,}" in table
+    assert "folded" not in table
+
+
 def test_five_tasks_with_their_backbone(run: Run) -> None:
     result = run("count", "--model", "timm:resnet50", "--set", "rank=50", "--tasks", 5, "--json")
     found = json.loads(result.stdout)

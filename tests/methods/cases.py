@@ -125,6 +125,13 @@ CASES = [
     Case(tfold.TensorPolyI(rank=4, tensor_rank=3), ("timm-vit", "torchvision-vit", "resnet18"), {}),
     Case(tfold.TensorPolyI(rank=2, tensor_rank=2, granularity="block", norm=True), ("timm-vit",), {}),
     Case(tfold.TensorPolyII(rank=4, tensor_rank=3, order=3), ("timm-vit", "efficientnet-lite0"), {}),
+    Case(tfold.BottleneckAdapter(width=4), ATT, {"vit_base_patch32_224": 12 * (4 * 1537 + 768) + 25 * 1536}),
+    Case(
+        tfold.BottleneckAdapter(width=3, places="houlsby", activation="gelu", scale=0.5, init="authors", norm=False),
+        ATT,
+        {"vit_base_patch32_224": 24 * (3 * 1537 + 768)},
+    ),
+    Case(tfold.BottleneckAdapter(width=3, places="attention", sharing="shared"), ("timm-vit", "torch-encoder"), {}),
     Case(tfold.HeadOnly(), ALL, {"resnet50": 0}),
     Case(tfold.HeadNorm(), ALL, {"resnet18": 9600, "resnet34": 17024, "resnet50": 53120}),
     Case(tfold.HardSharing(), ALL, {"resnet18": 11176512}),

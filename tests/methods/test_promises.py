@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 import taskfold as tfold
 from taskfold import MultiTask
 from taskfold.factors import STATISTICS
-from taskfold.layers import groups_of_inventory, inventory_of, statistics_of
+from taskfold.kinds import kind_of
+from taskfold.layers import groups_of_inventory, inventory_of, parts_of, statistics_of
 from taskfold.methods import build, names
 from taskfold.model import _bank, _runner
 
@@ -120,8 +122,20 @@ def test_every_number_of_a_task_learns(case: Case, network: str) -> None:
 @everywhere
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_fold_is_the_task(case: Case, network: str) -> None:
-    """Promise 3."""
+    """Promise 3; what an intervention says has no plain layer is refused by name."""
     model = built(case, network, "a")
+    each = [
+        (path, part.intervention.folds(kind_of(model.backbone.get_submodule(path))))
+        for (path, _), part in parts_of(model["a"])
+    ]
+    if not all(folds for _, folds in each):
+        first = next(path for path, folds in each if not folds)
+        with pytest.raises(ValueError, match=rf"^task 'a', layer '{re.escape(first)}': "):
+            model.fold("a")
+        assert not model.foldable("a")
+        assert tfold.count(model.backbone, case.method).contracted is None
+        return
+    assert model.foldable("a")
     folded = model.fold("a").eval()
     assert type(folded.backbone) is type(model.backbone)
     added = folded.backbone.state_dict().keys() - model.backbone.state_dict().keys()

@@ -53,7 +53,8 @@ def _table(found: counting.Count, title: str, tasks: int) -> Table:
     rows |= {f"per task: {kind}": number for kind, number in found.per_task.items()}
     rows |= {"shared by all": found.shared, "routing, all tasks": found.routing}
     rows[f"adapters of {tasks} task{'s' * (tasks > 1)}, without heads"] = found.adapter_total
-    rows["a task, folded into a plain network"] = found.contracted
+    if found.contracted is not None:
+        rows["a task, folded into a plain network"] = found.contracted
     for name, number in rows.items():
         table.add_row(name, f"{number:,}", f"{number / found.backbone:.2%}" if found.backbone else "")
     return table

@@ -1,5 +1,6 @@
 """What a task's tensors do at a layer: one file for each. Nobody else asks what the tensors are."""
 
+from ._adapter import Activation, Adapter
 from ._base import Call, Intervention, Layer, Shapes, padded, stacked
 from ._beside import Beside
 from ._branches import Branches, branches_of, merged
@@ -7,6 +8,8 @@ from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
 
 __all__ = [
+    "Activation",
+    "Adapter",
     "Beside",
     "Branches",
     "Call",

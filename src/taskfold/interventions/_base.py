@@ -100,6 +100,10 @@ class Intervention(ABC):
         """The fewest tensors that say the same in evaluation: what a bank holds."""
         return dict(tensors)
 
+    def folds(self, kind: LayerKind) -> bool:
+        """Whether a plain layer does the same, so that `folded` gives its tensors."""
+        return True
+
     @abstractmethod
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
         """The layer's own tensors with this one folded in, by name; those it leaves alone are not listed.

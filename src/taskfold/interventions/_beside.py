@@ -77,6 +77,9 @@ class Beside(Intervention):
         sizes = (tensors["up"].shape[0], tensors["down"].shape[1])
         return isinstance(kind, WeightKind) and sizes == kind.modes.shape[:2]
 
+    def folds(self, kind: LayerKind) -> bool:
+        return not _weight(kind).packed
+
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
         layer = _weight(kind)
         if layer.packed:

@@ -1,6 +1,7 @@
 """What a task does at a layer: recipes make parts, sites run them."""
 
 from ..tasks import Inventory, Leaves
+from ._adapters import AdapterInit, Adapters
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention
@@ -9,6 +10,7 @@ from ._columns import Plan
 from ._copied import Copied
 from ._copies import Copies, Everything, Norms, Rest
 from ._factored import Factored, layer_name, updates_of
+from ._feed_forward import FeedForwards
 from ._part import (
     LayerParts,
     Part,
@@ -43,6 +45,8 @@ from ._where import (
 
 __all__ = [
     "PLAIN",
+    "AdapterInit",
+    "Adapters",
     "Attention",
     "Composition",
     "ConvolutionBranches",
@@ -53,6 +57,7 @@ __all__ = [
     "Embeddings",
     "Everything",
     "Factored",
+    "FeedForwards",
     "Fitting",
     "Inventory",
     "LayerParts",

@@ -75,7 +75,7 @@ class Ruled(Part):
 
     def common(self) -> object | None:
         found = super().common()
-        return None if found is None or self.forked is not None else (found, self.rule)
+        return None if found is None or self.forked is not None else (found, self.rule, self.intervention)
 
 
 class Direct(Ruled):

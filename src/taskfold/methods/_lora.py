@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from ..factors import Entangled, Init, LowRank, Rank
 from ..routing import Sharing, sharing
-from ._adapter import Adapter
+from ._layerwise import Layerwise
 
 __all__ = ["LoRA", "TLoRA"]
 
 
 @dataclass(frozen=True)
-class LoRA(Adapter):
+class LoRA(Layerwise):
     """Low-rank adaptation: W_t = W + (α/r) A Bᵀ; on convolutions k×k to r channels, then 1×1.
 
     Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1.
@@ -21,7 +21,7 @@ class LoRA(Adapter):
         rank: r ≥ 1, or `{layer pattern: rank}`.
         alpha: the update is scaled by alpha / rank; None: by 1.
         init: `zero` (A zero, B random), `xavier` or `normal`.
-        layers, targets, norm: see `Adapter`.
+        layers, targets, norm: see `Layerwise`.
         sharing: `private`, `shared`, or a routed rule: `poly`, `{"name": "mhr", "splits": 8}`, ….
 
     Raises:
@@ -39,7 +39,7 @@ class LoRA(Adapter):
 
 
 @dataclass(frozen=True)
-class TLoRA(Adapter):
+class TLoRA(Layerwise):
     """LoRA whose two thin matrices are entangled tensors: N r R (q_out + q_in) numbers per layer, q = ⌈d^(1/N)⌉.
 
     Su et al., "Mixture of Latent Experts Using Tensor Products", section 4.1. On convolutions d_in is I·k².
@@ -51,7 +51,7 @@ class TLoRA(Adapter):
         alpha: scale alpha / rank; the paper's is 1 / rank.
         init: `zero` starts exactly at the backbone; `xavier`, `normal`.
         product_norm: normalise each product, as the authors' code does.
-        layers, targets, norm: see `Adapter`.
+        layers, targets, norm: see `Layerwise`.
         sharing: as for `LoRA`.
 
     Raises:

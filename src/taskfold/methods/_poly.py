@@ -5,13 +5,13 @@ from typing import ClassVar
 
 from ..factors import Init, LowRank, Rank
 from ..routing import Allocation, Granularity, MultiHeadRouting, PolyRouting, Sharing
-from ._adapter import Adapter
+from ._layerwise import Layerwise
 
 __all__ = ["MHR", "Poly"]
 
 
 @dataclass(frozen=True)
-class Poly(Adapter):
+class Poly(Layerwise):
     """An inventory of S LoRA pairs; each task mixes A and B by itself: A_t = Σ α_s A_s, B_t = Σ α_s B_s.
 
     Ponti et al., "Combining Parameter-efficient Modules for Task-level Generalisation", section 3.
@@ -23,7 +23,7 @@ class Poly(Adapter):
         init: as for `LoRA`.
         allocation: `sigmoid`, `bernoulli` or `random`: how α is had in training. See `taskfold.routing.Routed`.
         granularity: logits per `layer`, per `block` or one for the `model`.
-        layers, targets, norm: see `Adapter`.
+        layers, targets, norm: see `Layerwise`.
 
     Raises:
         ValueError: a setting is out of its range.

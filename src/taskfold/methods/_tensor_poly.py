@@ -5,13 +5,13 @@ from typing import ClassVar
 
 from ..factors import Entangled, Init, Rank
 from ..routing import Allocation, Granularity, OrderRouting, Routed, Sharing, TermRouting
-from ._adapter import Adapter
+from ._layerwise import Layerwise
 
 __all__ = ["TensorPolyI", "TensorPolyII"]
 
 
 @dataclass(frozen=True)
-class TensorPolyI(Adapter):
+class TensorPolyI(Layerwise):
     """TLoRA whose R products are experts: a task weighs them, A_t = Σ_k α_k ⊗_i A[i,k], and B with the same α.
 
     Su et al., "Mixture of Latent Experts Using Tensor Products", section 4.2.
@@ -23,7 +23,7 @@ class TensorPolyI(Adapter):
         alpha: scale alpha / rank.
         init, product_norm: as for `TLoRA`.
         allocation, granularity: as for `Poly`.
-        layers, targets, norm: see `Adapter`.
+        layers, targets, norm: see `Layerwise`.
 
     Raises:
         ValueError: a setting is out of its range.

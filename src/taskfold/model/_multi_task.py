@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..interventions import Execution, check_execution
 from ..kinds import Rows, kind_of
-from ..layers import LayerParts, OfTasks, Selection, current, selecting, stack_of
+from ..layers import LayerParts, OfTasks, Selection, current, parts_of, selecting, stack_of
 from ..methods import Method
 from ..tasks import Features, Task, pooled
 from ._bank import Bank
@@ -201,6 +201,15 @@ class MultiTask(TaskCollection):
 
     # Folding
 
+    def foldable(self, name: str) -> bool:
+        """Whether a plain network of the backbone's architecture does what a task does; `fold` refuses otherwise.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        kinds = {path: kind_of(self.backbone.get_submodule(path)) for path in self[name].sites}
+        return all(part.intervention.folds(kinds[path]) for (path, _), part in parts_of(self[name]))
+
     @torch.no_grad()
     def materialise(self, name: str) -> dict[str, Tensor]:
         """The backbone's tensors as a task has them in evaluation, by name; those it leaves alone are not listed.
@@ -240,7 +249,9 @@ class MultiTask(TaskCollection):
         plain = folded(self.backbone, self.materialise(name))
         if fuse_batchnorm:
             without_batchnorm(plain.eval())
-        plain.requires_grad_(True).train(self.training)
+        for parameter in plain.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+        plain.train(self.training)
         if task.head is None or not head:
             return plain
         parts: OrderedDict[str, nn.Module] = OrderedDict(backbone=plain)

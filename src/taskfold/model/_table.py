@@ -126,10 +126,10 @@ class Table(nn.Module):
         numbers = empty.repeat(len(self.numbers), 1)
         after = _columns(numbers, layout)
         for path, stack in _columns(self.numbers, self.layout).items():
-            there = {type(one): tensors for one, tensors in after[path]}
+            there = dict(after[path])
             for one, tensors in stack:
                 for name, held in tensors.items():
-                    view = there[type(one)][name]
+                    view = there[one][name]
                     if view.shape != held.shape:
                         view.zero_()
                     view[(slice(None), *(slice(size) for size in held.shape[1:]))] = held

@@ -86,7 +86,9 @@ def run_record(model: MultiTask, name: str, result: Result, test: Metrics) -> di
 
 @torch.no_grad()
 def layer_changes(model: MultiTask, name: str) -> list[dict[str, Any]]:
-    """‖ΔW‖/‖W‖ (Frobenius) of every matrix or kernel that a task changes."""
+    """‖ΔW‖/‖W‖ (Frobenius) of every matrix or kernel that a task changes; none where a task does not fold."""
+    if not model.foldable(name):
+        return []
     before = dict(model.backbone.named_parameters(remove_duplicate=False))
     changes = []
     for key, after in model.materialise(name).items():

@@ -29,7 +29,7 @@ Layers = Literal["auto", "attention", "linear", "convolution", "embedding", "rec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adapter(Method):
+class Layerwise(Method):
     """One update, factorisation × sharing, on the layers of a kind.
 
     Args:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+from torch import nn
+
+from ..interventions import Activation, Adapter
+from ..kinds import Patterns
+from ..layers import AdapterInit, Adapters, Attention, Composition, FeedForwards, Norms, Where
+from ..routing import sharing
+from ._base import Method
+
+__all__ = ["BottleneckAdapter"]
+
+Places = Literal["feed-forward", "attention", "houlsby"]
+
+
+@dataclass(frozen=True)
+class BottleneckAdapter(Method):
+    """Bottleneck adapters: y + W_up σ(W_down y + b) + b' behind a transformer's sublayers, and own normalisation.
+
+    Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", section 2.1; behind feed-forward blocks alone as
+    in Liu et al., "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning" (T-Few).
+    The non-linearity keeps a task from folding.
+
+    Args:
+        width: r ≥ 1, channels of the bottleneck; r (2d + 1) + d numbers per layer of d outputs and task.
+        places: behind which sublayers: the last layer of every `feed-forward` block, the output projection of every
+            `attention`, or both (`houlsby`).
+        activation: σ: `relu`, `gelu`, `silu` or `tanh`.
+        scale: what an adapter adds is multiplied by.
+        init: `zero` (W_up is zero: a new task is the backbone, bit for bit) or `authors` (both N(0, 0.02)).
+        targets: shell patterns over the names of these layers; `!pattern` leaves layers out.
+        norm: every task has its own normalisation.
+        sharing: `private` (a task's own adapters) or `shared`.
+
+    Raises:
+        ValueError: a setting is out of its range; when a task is added, a network without such sublayers.
+
+    Example:
+        >>> from torch import nn
+        >>> import taskfold as tfold
+        >>> net = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> model = tfold.MultiTask(net, tfold.BottleneckAdapter(width=4))
+        >>> model.add_task("flowers").counts()  # 4 · (2 · 16 + 1) + 16; γ and β of two LayerNorms
+        {'factors': 148, 'routing': 0, 'norm': 64, 'head': 0}
+    """
+
+    width: int = 64
+    places: Places = "feed-forward"
+    activation: Activation = "relu"
+    scale: float = 1.0
+    init: AdapterInit = "zero"
+    targets: Patterns = "*"
+    norm: bool = True
+    sharing: str | Mapping[str, Any] = "private"
+    name: ClassVar[str] = "adapter"
+
+    @property
+    def parts(self) -> tuple[Adapters, ...]:
+        if self.places not in get_args(Places):
+            raise ValueError(f"places={self.places!r} is not known; choose one of {', '.join(get_args(Places))}")
+        wheres: dict[str, Where] = {
+            "attention": Attention(self.targets, ("output",)),
+            "feed-forward": FeedForwards(self.targets),
+        }
+        adapter = Adapter(self.activation, self.scale)
+        return tuple(
+            Adapters(where, adapter, self.width, self.init, sharing(self.sharing))
+            for place, where in wheres.items()
+            if self.places in (place, "houlsby")
+        )
+
+    def compose(self, network: nn.Module) -> Composition:
+        return Composition((*self.parts, Norms()) if self.norm else self.parts)
