@@ -76,8 +76,9 @@ def table(found: list[Page]) -> str:
 
 def package_methods() -> list[str]:
     """Names of the methods that the package exports."""
-    kinds = [getattr(methods, name) for name in methods.__all__]
-    return sorted(kind.name for kind in kinds if isinstance(kind, type) and kind is not methods.Method)
+    exported = [getattr(methods, name) for name in methods.__all__]
+    kinds = [kind for kind in exported if isinstance(kind, type) and issubclass(kind, methods.Method)]
+    return sorted(kind.name for kind in kinds if kind is not methods.Method)
 
 
 def fill(app: Any, document: str, source: list[str]) -> None:
