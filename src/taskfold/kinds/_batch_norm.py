@@ -50,7 +50,7 @@ class BatchNorm(LayerKind):
             mine = {"weight": tensors[SCALE], "bias": tensors[SHIFT]} | _standard(tensors[SCALE])
         else:
             held = {name: tensor for name, tensor in self.tensors().items() if name != SEEN}
-            mine = {name: tensors.get(name, tensor.expand(1, -1)) for name, tensor in held.items()}
+            mine = {name: tensors.get(name, tensor) for name, tensor in held.items()}
         # A row's channels beside another's, for any subclass that goes by channels.
         wide = {name: self._beside(tensor, rows) for name, tensor in mine.items()}
         beside = x.reshape(1, -1, *x.shape[2:])
@@ -60,9 +60,8 @@ class BatchNorm(LayerKind):
         return stand_in(self.module, wide, training=False).forward(beside).reshape(x.shape)
 
     def _beside(self, tensor: Tensor, rows: Rows) -> Tensor:
-        """`[T, C]`, or `[1, C]` for all alike → `[rows · C]`."""
-        alike = len(tensor) == 1 and tensor.stride(0) == 0
-        return (tensor.expand(rows.size, -1) if alike else rows.of_each(tensor)).reshape(-1)
+        """`[T, C]` by entry, or the layer's own `[C]` → `[rows · C]`."""
+        return (tensor.expand(rows.size, -1) if tensor.dim() == 1 else rows.of_each(tensor)).reshape(-1)
 
     # Serving
 
