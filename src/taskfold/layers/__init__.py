@@ -4,6 +4,7 @@ from ..tasks import Inventory, Leaves
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention
+from ._biases import Biases
 from ._branched import ConvolutionBranches
 from ._copied import Copied
 from ._copies import Copies, Everything, Norms, Rest
@@ -43,6 +44,7 @@ from ._where import (
 __all__ = [
     "PLAIN",
     "Attention",
+    "Biases",
     "Composition",
     "ConvolutionBranches",
     "Convolutions",
