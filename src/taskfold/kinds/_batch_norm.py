@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ._base import NONE, LayerKind, Tensors
+from ._base import NONE, LayerKind, Tensors, scaled_bias
 from ._rows import Rows
 from ._stand_in import stand_in
 from ._tried import once, random
@@ -62,6 +62,23 @@ class BatchNorm(LayerKind):
     def _beside(self, tensor: Tensor, rows: Rows) -> Tensor:
         """`[T, C]` by entry, or the layer's own `[C]` → `[rows · C]`."""
         return (tensor.expand(rows.size, -1) if tensor.dim() == 1 else rows.of_each(tensor)).reshape(-1)
+
+    # Channels of the output, scaled and shifted
+
+    @property
+    def outputs(self) -> int | None:
+        return self.module.num_features if self.module.affine else None  # type: ignore[return-value]
+
+    axis = 1
+
+    @property
+    def within(self) -> bool:
+        return bool(self.module.affine)
+
+    def scaled(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
+        if SCALE in inside:
+            return {SCALE: inside[SCALE] * scale, SHIFT: scaled_bias(inside[SHIFT], scale, shift)["bias"]}
+        return {"weight": inside["weight"] * scale, **scaled_bias(inside["bias"], scale, shift)}
 
     # Serving
 

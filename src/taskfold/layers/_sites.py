@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -90,9 +91,9 @@ class Site:
     ) -> Any:
         """All rows at once; `alike`: the layer's plain output, if it is known."""
         layer = self._layer(now)
-        call: Call = self.kind.plain if alike is None else lambda *_, **__: alike
+        call: Call = replace(layer, rows=rows) if alike is None else lambda *_, **__: alike
         for intervention, tensors in stack:
-            call = partial(_of_rows, intervention, tensors, rows, call, layer)
+            call = intervention.bound_rows(tensors, rows, call, layer)
         return call(*args, **kwargs)
 
     def _of_all(self, now: Selection, tasks: int, every: Arguments, single: Arguments | None) -> Any:
@@ -129,12 +130,6 @@ class Site:
         found = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).arguments
         named = {name: value for name, value in found.items() if name not in ("self", "args", "kwargs")}
         return found.get("args", ()), {**named, **found.get("kwargs", {})}
-
-
-def _of_rows(
-    intervention: Intervention, tensors: Tensors, rows: Rows, call: Call, layer: Layer, *args: Any, **kwargs: Any
-) -> Any:
-    return intervention.rows(tensors, rows, call, layer, args, kwargs)
 
 
 def _first(args: tuple, kwargs: dict) -> Tensor:
