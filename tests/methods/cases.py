@@ -157,6 +157,13 @@ CASES = [
         ("resnet18", *ATT),
         {"resnet50": 26560, "vit_base_patch32_clip_224": 82944 + 19968},
     ),
+    Case(
+        tfold.SSF(),
+        (*CONV, "timm-vit", "hf-vit"),
+        {"resnet50": 106240, "vit_base_patch32_clip_224": 207360, "vit_base_patch32_224": 205824},
+        new_biases=True,
+    ),
+    Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
 ]
 EVERY = [(case, network) for case in CASES for network in case.networks]

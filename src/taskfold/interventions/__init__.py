@@ -5,6 +5,7 @@ from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
+from ._scale import Scale
 
 __all__ = [
     "Beside",
@@ -16,6 +17,7 @@ __all__ = [
     "Intervention",
     "Layer",
     "Load",
+    "Scale",
     "Shapes",
     "branches_of",
     "check_execution",

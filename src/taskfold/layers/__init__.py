@@ -22,6 +22,7 @@ from ._part import (
 )
 from ._recipe import Composition, Fitting, Recipe, fit
 from ._ruled import Direct, Ruled, leaves_of
+from ._scales import ScaleInit, Scales
 from ._selection import Selection, Stack, current, selecting
 from ._sites import Site
 from ._skeleton import set_mode, sites_of, skeleton
@@ -68,6 +69,8 @@ __all__ = [
     "Recurrents",
     "Rest",
     "Ruled",
+    "ScaleInit",
+    "Scales",
     "Selection",
     "Site",
     "Stack",
