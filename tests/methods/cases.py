@@ -163,6 +163,7 @@ CASES = [
         {"resnet50": 106240, "vit_base_patch32_clip_224": 207360, "vit_base_patch32_224": 205824},
         new_biases=True,
     ),
+    Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
 ]

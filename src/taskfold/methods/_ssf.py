@@ -23,7 +23,7 @@ class SSF(Method):
     Args:
         targets: shell patterns over layer names; `!pattern` leaves layers out.
         init: `exact` starts at the backbone, with γ = 1 and β = 0; `authors` near it, with N(1, 0.02) and N(0, 0.02).
-        sharing: `private`, or `shared`, one γ and β for all tasks.
+        sharing: `private`; `shared`, one γ and β for all tasks; `poly` or `mhr`, which mix those of an inventory.
 
     Raises:
         ValueError: a setting is out of its range.
