@@ -82,7 +82,7 @@ def test_a_bank_of_scales_compiles_as_one_graph() -> None:
             {},
             r"layer '0' \(attention unit, MultiheadAttention\) has no axis of channels .* targets=\('\*', '!0'\)",
         ),
-        (nn.Sequential(nn.LayerNorm((3, 4))), {}, r"layer '0' \(normalisation, LayerNorm\) has no axis of channels"),
+        (nn.Sequential(nn.LayerNorm([3, 4])), {}, r"layer '0' \(normalisation, LayerNorm\) has no axis of channels"),
         (nn.Sequential(nn.BatchNorm2d(3, affine=False)), {}, r"layer '0' \(BatchNorm, BatchNorm2d\) has no axis of"),
         (nn.Sequential(nn.Linear(3, 3)), {"targets": "x"}, r"targets='x' selects none of the 1 linear layers, .*: 0"),
         (nn.Sequential(nn.ReLU()), {}, r"selects none of the 0 linear layers.* of Sequential: there are none"),
