@@ -75,6 +75,12 @@ def test_adapters_of_a_t5_of_three_billion(run: Run, settings: list[str], total:
     assert "folded" not in table
 
 
+def test_biases_of_a_t5_of_three_billion(run: Run) -> None:
+    """The row of T-Few's table: the network has no biases, so that its linear layers get some, all but `wo`."""
+    result = run("count", "--model", "hf:t5-xl", "--method", "bitfit", "--json")
+    assert json.loads(result.stdout)["adapter_total"] == 1_331_200
+
+
 def test_five_tasks_with_their_backbone(run: Run) -> None:
     result = run("count", "--model", "timm:resnet50", "--set", "rank=50", "--tasks", 5, "--json")
     found = json.loads(result.stdout)

@@ -80,6 +80,8 @@ class Case:
     networks: tuple[str, ...]
     counts: dict[str, int]
     """Exact numbers of one task on timm's network of that name, by network: factors and norm summed."""
+    new_biases: bool = False
+    """Whether a folded network has biases where the backbone has none."""
 
     def __str__(self) -> str:
         settings = [f"{k}={v}" for k, v in self.method.as_json()["settings"].items() if k in ("layers", "init", "norm")]
@@ -150,7 +152,26 @@ CASES = [
             + sum(math.ceil(1.5 * i) * i + 1.5 * o * (math.ceil(1.5 * i) * k * k + o) for o, i, k in RESNET18)
         },
     ),
-    Case(tfold.RepVGG(), ("resnet18", "efficientnet-lite0"), {"resnet18": 9600 + sum(map(branches, RESNET18))}),
+    Case(
+        tfold.RepVGG(),
+        ("resnet18", "efficientnet-lite0"),
+        {"resnet18": 9600 + sum(map(branches, RESNET18))},
+        new_biases=True,
+    ),
+    Case(tfold.BitFit(), ALL, {"resnet50": 53120, "vit_base_patch32_clip_224": 82944 + 2 * 19968}),
+    Case(
+        tfold.BitFit(norms=False),
+        ("resnet18", *ATT),
+        {"resnet50": 26560, "vit_base_patch32_clip_224": 82944 + 19968},
+    ),
+    Case(
+        tfold.SSF(),
+        (*CONV, "timm-vit", "hf-vit"),
+        {"resnet50": 106240, "vit_base_patch32_clip_224": 207360, "vit_base_patch32_224": 205824},
+        new_biases=True,
+    ),
+    Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
+    Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
 ]
 EVERY = [(case, network) for case in CASES for network in case.networks]

@@ -139,7 +139,7 @@ def test_fold_is_the_task(case: Case, network: str) -> None:
     folded = model.fold("a").eval()
     assert type(folded.backbone) is type(model.backbone)
     added = folded.backbone.state_dict().keys() - model.backbone.state_dict().keys()
-    assert {key.rpartition(".")[2] for key in added} <= ({"bias"} if case.method.name == "repvgg" else set())
+    assert {key.rpartition(".")[2] for key in added} <= ({"bias"} if case.new_biases else set())
     assert not model.backbone.state_dict().keys() - folded.backbone.state_dict().keys()
     assert sum(p.numel() for p in folded.backbone.parameters()) == tfold.count(model.backbone, case.method).contracted
     with torch.no_grad():

@@ -6,6 +6,7 @@ from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
+from ._scale import Scale
 
 __all__ = [
     "Activation",
@@ -19,6 +20,7 @@ __all__ = [
     "Intervention",
     "Layer",
     "Load",
+    "Scale",
     "Shapes",
     "branches_of",
     "check_execution",

@@ -33,6 +33,7 @@ class Layer:
         tensors: by name; empty: the layer as it is.
         training: whether the pass trains.
         form: how an update beside it runs; None: the cheapest way.
+        rows: tensors are `[T, …]`, and each row has the entry that it says; None: they serve every row.
     """
 
     kind: LayerKind
@@ -40,8 +41,11 @@ class Layer:
     tensors: Tensors = field(default_factory=dict)
     training: bool = False
     form: Form | None = None
+    rows: Rows | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.rows is not None and self.tensors:
+            return self.kind.run_rows(args, kwargs, self.tensors, self.rows, self.training, self.path)
         return self.kind.run(args, kwargs, self.tensors, self.training)
 
 
@@ -75,6 +79,10 @@ class Intervention(ABC):
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
         """The output of a batch whose rows have tensors of their own, `[T, …]` by entry."""
         raise NotImplementedError(f"{self.name} runs the rows of each task by themselves")
+
+    def bound_rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer) -> Call:
+        """What stands inside the next one, for such a batch."""
+        return lambda *args, **kwargs: self.rows(tensors, rows, call, layer, args, kwargs)
 
     def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
         """Two of this kind, one directly inside the other, as one; None: they stay two."""

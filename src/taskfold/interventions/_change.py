@@ -32,7 +32,12 @@ class Change(Intervention):
         return kind.goes_by_rows(names, training)
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
+        if isinstance(call, Layer):
+            return self.bound(tensors, call, layer)(*args, **kwargs)
         return layer.kind.run_rows(args, kwargs, tensors, rows, layer.training, layer.path)
+
+    def bound_rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer) -> Call:
+        return self.bound(tensors, call, layer)
 
     def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor]:
         return {**inner, **outer}
@@ -50,8 +55,8 @@ class Change(Intervention):
         return kind.served({name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()})
 
     def fits(self, kind: LayerKind, tensors: Tensors) -> bool:
-        own = kind.tensors()
-        return all(name not in own or own[name].shape == tensor.shape for name, tensor in tensors.items())
+        shapes = {"bias": (kind.outputs,)} | {name: tensor.shape for name, tensor in kind.tensors().items()}
+        return all(tensor.shape == shapes.get(name, tensor.shape) for name, tensor in tensors.items())
 
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
         return dict(tensors)

@@ -47,7 +47,7 @@ class LayerKind(ABC):
 
     def at(self, module: nn.Module) -> Self:
         """The same for a twin of the module; what was found out by trying the `source` holds for it."""
-        for name in ("linear", "scale", "absorbs"):  # now: a compiler must not meet the trial
+        for name in ("linear", "scale", "within", "absorbs"):  # now: a compiler must not meet the trial
             getattr(self, name, None)
         twin = copy.copy(self)
         twin.module = module
@@ -122,6 +122,50 @@ class LayerKind(ABC):
         """The fewest tensors that say the same in evaluation."""
         return dict(tensors)
 
+    # Channels of the output, scaled and shifted
+
+    @property
+    def outputs(self) -> int | None:
+        """How many there are; None: it is not known which axis they are."""
+        return None
+
+    axis: int = -1
+    """Of the channels in an output."""
+
+    @property
+    def within(self) -> bool:
+        """Whether the layer's own γ and β take up a scale and a shift, with or without an activation behind them."""
+        return False
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether it adds a bias, or has a place for one."""
+        return "bias" in self.module._parameters
+
+    def rescaled(self, y: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
+        """`y · scale + shift` by channel; `[C]`, or `[B, C]` by row."""
+        shape = [1] * y.dim()
+        shape[self.axis] = scale.shape[-1]
+        if scale.dim() == 2:
+            shape[0] = scale.shape[0]
+        scale = scale.to(y.dtype).reshape(shape)
+        return y * scale if shift is None else torch.addcmul(shift.to(y.dtype).reshape(shape), y, scale)
+
+    def scaled(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
+        """Tensors of a layer whose output is scaled and shifted, `[C]` or `[T, C]`; those that stay are not listed.
+
+        Raises:
+            ValueError: no layer of this kind does that.
+        """
+        raise ValueError(f"a {self.words} ({type(self.module).__name__}) can't take up a scale of its output")
+
+
+def scaled_bias(bias: Tensor | None, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
+    """The bias of a layer whose output is scaled and shifted; a layer without one gets the shift."""
+    if bias is None:
+        return {} if shift is None else {"bias": shift}
+    return {"bias": bias * scale if shift is None else torch.addcmul(shift, bias, scale)}
+
 
 class WeightKind(LayerKind):
     """A layer with a weight, seen as `[O, I, *kernel]`: output channels × input channels × kernel."""
@@ -158,6 +202,26 @@ class WeightKind(LayerKind):
     def additive(self) -> bool:
         """Whether an update of low rank may run beside the layer, R channels wide."""
         return self.linear and self.modes.groups == 1
+
+    @property
+    def outputs(self) -> int:
+        return self.modes.shape[0]
+
+    @property
+    def axis(self) -> int:  # type: ignore[override]
+        return -1 if self.last else -1 - len(self.modes.kernel)
+
+    def scaled(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
+        words = f"a {self.words} ({type(self.module).__name__})"
+        if self.packed or not (self.linear or self.weight.is_meta):
+            why = "has packed numbers" if self.packed else "is not linear in its weight"
+            raise ValueError(f"{words} {why}, so that a scale of its output can't be folded into it")
+        if shift is not None and not self.has_bias:
+            raise ValueError(f"{words} has no place for a bias, so that a shift can't be folded into it")
+        weight = self.seen(inside["weight"])
+        ones = (1,) * (weight.dim() - 1)
+        made = self.laid_out(weight * scale.reshape(-1, *ones))
+        return {"weight": made, **scaled_bias(inside.get("bias"), scale, shift)}
 
     geometry: Geometry | None = None
     """How it walks, for layers that run torch's own forward; None: another step can't stand for it."""
@@ -212,7 +276,8 @@ class WeightKind(LayerKind):
         if weight is not None and self.modes.groups == 1 and rows.paying:
             return self.by_entry(args, kwargs, tensors, rows, training, layer)
         if weight is None:
-            y = self.run(args, kwargs, {"bias": None} if bias is not None else NONE)  # type: ignore[dict-item]
+            own = self.bias
+            y = self.run(args, kwargs, NONE if bias is None or own is None else {"bias": torch.zeros_like(own)})
         else:
             (x,) = (*args, *kwargs.values())
             y = self.rows_of_weights(rows.gather(self.seen(weight)), x, rows.each)

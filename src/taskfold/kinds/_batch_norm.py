@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ._base import NONE, LayerKind, Tensors
+from ._base import NONE, LayerKind, Tensors, scaled_bias
 from ._rows import Rows
 from ._stand_in import stand_in
 from ._tried import once, random
@@ -64,6 +64,23 @@ class BatchNorm(LayerKind):
             mean, variance, weight, bias = wide.get(MEAN), wide.get(VARIANCE), wide.get("weight"), wide.get("bias")
             return F.batch_norm(beside, mean, variance, weight, bias, eps=module.eps).reshape(x.shape)  # type: ignore[arg-type]
         return stand_in(module, wide, training=False).forward(beside).reshape(x.shape)
+
+    # Channels of the output, scaled and shifted
+
+    @property
+    def outputs(self) -> int | None:
+        return self.module.num_features if self.module.affine else None  # type: ignore[return-value]
+
+    axis = 1
+
+    @property
+    def within(self) -> bool:
+        return bool(self.module.affine)
+
+    def scaled(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
+        if SCALE in inside:
+            return {SCALE: inside[SCALE] * scale, SHIFT: scaled_bias(inside[SHIFT], scale, shift)["bias"]}
+        return {"weight": inside["weight"] * scale, **scaled_bias(inside["bias"], scale, shift)}
 
     # Serving
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from ._base import LayerKind, Tensors
+from ._base import LayerKind, Tensors, scaled_bias
 from ._rows import Rows
 from ._stand_in import stand_in
 from ._tried import once, random
@@ -84,9 +84,45 @@ class Norm(LayerKind):
         y = self.run(args, kwargs, scale.neutral(own))
         mine = {
             name: rows.of_each(tensors[name]) if name in tensors else one.expand(rows.size, -1)
-            for name, one in own.items()
+            for name, one in {**own, **tensors}.items()
         }
         return scale.apply(y, mine.get("weight"), mine.get("bias"))
+
+    # Channels of the output, scaled and shifted
+
+    @property
+    def within(self) -> bool:
+        return bool(once(self.source, "within", lambda: _within(self.module)))
+
+    @property
+    def outputs(self) -> int | None:
+        weight: Tensor | None = getattr(self.module, "weight", None)
+        known = self.within or self.scale is not None or (weight is not None and weight.is_meta)
+        return len(weight) if known and weight is not None and weight.dim() == 1 else None
+
+    @property
+    def axis(self) -> int:  # type: ignore[override]
+        return -1 if self.scale is None else self.scale.axis
+
+    def scaled(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
+        if shift is not None and not self.has_bias:
+            raise ValueError(
+                f"a {self.words} ({type(self.module).__name__}) has no place for a bias, so that a shift can't be "
+                "folded into it"
+            )
+        less = 0 if self.scale is None else 1 - self.scale.unit
+        return {"weight": (inside["weight"] + less) * scale - less, **scaled_bias(inside.get("bias"), scale, shift)}
+
+
+def _within(module: nn.Module) -> bool:
+    """Whether γ and β scale and shift what is normalised; what children do with it comes behind that."""
+    weight = module._parameters.get("weight")
+    if weight is None or weight.dim() != 1 or "bias" not in module._parameters:
+        return False
+    scale = scale_of(module)
+    if scale is None and module._modules:
+        scale = scale_of(stand_in(module, {}, **{name: nn.Identity() for name in module._modules}))
+    return weight.is_meta or (scale is not None and scale.unit == 1)
 
 
 def scale_of(module: nn.Module) -> Scale | None:

@@ -5,6 +5,7 @@ from ._adapters import AdapterInit, Adapters
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention
+from ._biases import Biases
 from ._branched import ConvolutionBranches
 from ._columns import Plan
 from ._copied import Copied
@@ -24,6 +25,7 @@ from ._part import (
 )
 from ._recipe import Composition, Fitting, Recipe, fit
 from ._ruled import Direct, Ruled, leaves_of
+from ._scales import ScaleInit, Scales
 from ._selection import Selection, Stack, current, selecting
 from ._sites import Site
 from ._skeleton import set_mode, sites_of, skeleton
@@ -48,6 +50,7 @@ __all__ = [
     "AdapterInit",
     "Adapters",
     "Attention",
+    "Biases",
     "Composition",
     "ConvolutionBranches",
     "Convolutions",
@@ -73,6 +76,8 @@ __all__ = [
     "Recurrents",
     "Rest",
     "Ruled",
+    "ScaleInit",
+    "Scales",
     "Selection",
     "Site",
     "Stack",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..interventions import Call, Intervention, Layer, form_at
-from ..kinds import LayerKind, Rows, Tensors, by_entry
+from ..interventions import Call, Layer, form_at
+from ..kinds import LayerKind, Rows, by_entry
 from ._selection import Selection, Stack, current, selecting
 from ._spread import Arguments
 
@@ -97,8 +98,10 @@ class Site:
         """All rows at once; `alike`: the layer's plain output, if it is known."""
         layer = self.layers[now.training] if now.execution == "auto" else self._layer(now)
         call: Call = self.kind.plain if alike is None else lambda *_, **__: alike
-        for intervention, tensors in stack[:-1]:
-            call = partial(_of_rows, intervention, tensors, rows, call, layer)
+        if len(stack) > 1:
+            call = replace(layer, rows=rows) if alike is None else call
+            for intervention, tensors in stack[:-1]:
+                call = intervention.bound_rows(tensors, rows, call, layer)
         intervention, tensors = stack[-1]
         return intervention.rows(tensors, rows, call, layer, args, kwargs)
 
@@ -140,12 +143,6 @@ class Site:
         found = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).arguments
         named = {name: value for name, value in found.items() if name not in ("self", "args", "kwargs")}
         return found.get("args", ()), {**named, **found.get("kwargs", {})}
-
-
-def _of_rows(
-    intervention: Intervention, tensors: Tensors, rows: Rows, call: Call, layer: Layer, *args: Any, **kwargs: Any
-) -> Any:
-    return intervention.rows(tensors, rows, call, layer, args, kwargs)
 
 
 def _first(args: tuple, kwargs: dict) -> Tensor:

@@ -7,6 +7,7 @@ from ._base import build as build
 from ._base import method_of as method_of
 from ._base import names as names
 from ._base import register as _register
+from ._bitfit import *
 from ._bottleneck_adapter import *
 from ._fine_tuning import *
 from ._ftn import *
@@ -20,6 +21,7 @@ from ._phases import Turn as Turn
 from ._phases import check_phases as check_phases
 from ._phases import epochs_of as epochs_of
 from ._poly import *
+from ._ssf import *
 from ._tensor_poly import *
 
 if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
