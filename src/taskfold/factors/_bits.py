@@ -79,16 +79,17 @@ def packed(levels: Tensor, width: int) -> Tensor:
     planes = torch.stack([flat > 0, flat < 0][:width])
     missing = -planes.shape[1] % 8
     planes = torch.nn.functional.pad(planes.to(torch.uint8), (0, missing)).unflatten(1, (-1, 8))
-    return (planes << _places(planes)).sum(-1, dtype=torch.uint8)
+    return (planes * _values(planes)).sum(-1, dtype=torch.uint8)
 
 
 def unpacked(bits: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     """Bytes `[*, width, ⌈n/8⌉]` → levels `[*, *shape]`, n numbers in that shape."""
     size = torch.Size(shape).numel()
-    planes = ((bits.unsqueeze(-1) >> _places(bits)) & 1).flatten(-2)[..., :size].to(dtype)
+    planes = ((bits.unsqueeze(-1) & _values(bits)) != 0).flatten(-2)[..., :size].to(dtype)
     levels = planes[..., 0, :] - planes[..., 1, :] if bits.shape[-2] > 1 else planes[..., 0, :]
     return levels.reshape(*bits.shape[:-2], *shape)
 
 
-def _places(like: Tensor) -> Tensor:
-    return torch.arange(8, dtype=torch.uint8, device=like.device)
+def _values(like: Tensor) -> Tensor:
+    """Of a byte's bits, the lowest first; shifts would not go to ONNX."""
+    return torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=like.device)

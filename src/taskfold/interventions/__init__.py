@@ -5,6 +5,7 @@ from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
+from ._masks import mask_on
 
 __all__ = [
     "Beside",
@@ -20,6 +21,7 @@ __all__ = [
     "branches_of",
     "check_execution",
     "form_at",
+    "mask_on",
     "merged",
     "padded",
     "stacked",

@@ -10,11 +10,15 @@ from torch import Tensor
 
 from ..kinds import LayerKind, Rows, Tensors
 from ._base import Call, Intervention, Layer, Shapes
+from ._masks import BITS, all_ones, as_bits, masked_name, put_on, together
 
 
 @dataclass(frozen=True)
 class Change(Intervention):
-    """Tensors in the place of the layer's own, by their names."""
+    """Tensors in the place of the layer's own, by their names; masks on them, `weight:mask` on `weight`.
+
+    A bank holds a mask as packed bits, `weight:bits`.
+    """
 
     name: ClassVar[str] = "change"
     depth: ClassVar[int] = 0
@@ -25,20 +29,31 @@ class Change(Intervention):
     def bound(self, tensors: Tensors, call: Call, layer: Layer) -> Call:
         if not isinstance(call, Layer):
             raise TypeError(f"layer {layer.path!r}: tensors of a layer are changed inside everything else")
-        return replace(call, tensors={**call.tensors, **tensors})
+        return replace(call, tensors={**call.tensors, **put_on(layer.kind, tensors, call.tensors)})
 
     def goes_by_rows(self, kind: LayerKind, names: frozenset[str], training: bool) -> bool:
-        return kind.goes_by_rows(names, training)
+        return kind.goes_by_rows(frozenset([masked_name(name) for name in names]), training)
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
-        return layer.kind.run_rows(args, kwargs, tensors, rows, layer.training, layer.path)
+        if rows.index is not None and any(self.packed(name) for name in tensors):
+            # Bits are gathered, and unpacked for the rows that there are: not for every entry.
+            tensors = {name: rows.gather(tensor) for name, tensor in tensors.items()}
+            rows = Rows(rows.size, None, rows.each, gathers=rows.gathers)
+        return layer.kind.run_rows(args, kwargs, put_on(layer.kind, tensors, {}), rows, layer.training, layer.path)
 
     def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor]:
-        return {**inner, **outer}
+        return together(inner, outer)
+
+    def packed(self, name: str) -> bool:
+        return name.endswith(BITS)
 
     def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor]:
         own, like = kind.tensors(), {"device": kind.device, "dtype": kind.dtype}
-        missing = {name: torch.zeros(shape, **like) for name, shape in shapes.items() if name not in own}  # type: ignore[arg-type]
+        missing = {
+            name: all_ones(kind, name, shape) if ":" in name else torch.zeros(shape, **like)  # type: ignore[arg-type]
+            for name, shape in shapes.items()
+            if name not in own
+        }
         return {**missing, **{name: own[name] for name in shapes if name in own}, **self._served(kind, shapes)}
 
     def _served(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor]:
@@ -46,11 +61,18 @@ class Change(Intervention):
         return {name: tensor for name, tensor in served.items() if name in shapes}
 
     def served(self, kind: LayerKind, tensors: Tensors) -> dict[str, Tensor]:
-        return kind.served({name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()})
+        numbers = {n: tensor for n, tensor in tensors.items() if tensor.is_floating_point() and ":" not in n}
+        return {**kind.served(numbers), **as_bits(tensors)}
+
+    def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
+        both = mine.keys() & other.keys()
+        if any(mine[n] != other[n] and not (self.packed(n) and mine[n][1:] == other[n][1:]) for n in both):
+            return None
+        return {**mine, **other, **{name: max(mine[name], other[name]) for name in both}}  # bits: of the wider
 
     def fits(self, kind: LayerKind, tensors: Tensors) -> bool:
-        own = kind.tensors()
-        return all(name not in own or own[name].shape == tensor.shape for name, tensor in tensors.items())
+        own = {name: tensor.shape for name, tensor in kind.tensors().items()}
+        return all(own.get(masked_name(name), tensor.shape) == tensor.shape for name, tensor in tensors.items())
 
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
-        return dict(tensors)
+        return put_on(kind, tensors, inside)
