@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import timm
 import torch
@@ -80,9 +80,15 @@ class Case:
     networks: tuple[str, ...]
     counts: dict[str, int]
     """Exact numbers of one task on timm's network of that name, by network: factors and norm summed."""
+    bits: dict[str, int] = field(default_factory=dict)
+    """Exact bits of one task, by network."""
 
     def __str__(self) -> str:
-        settings = [f"{k}={v}" for k, v in self.method.as_json()["settings"].items() if k in ("layers", "init", "norm")]
+        settings = [
+            f"{k}={v}"
+            for k, v in self.method.as_json()["settings"].items()
+            if k in ("layers", "init", "norm", "ternary")
+        ]
         return "-".join([self.method.name, *settings])
 
 

@@ -18,6 +18,7 @@ from ._part import (
     own_groups,
     parts_of,
     statistics_of,
+    stored_of,
 )
 from ._recipe import Composition, Fitting, Recipe, fit
 from ._ruled import Direct, Ruled, leaves_of
@@ -95,6 +96,7 @@ __all__ = [
     "stack_of",
     "stages",
     "statistics_of",
+    "stored_of",
     "updates_of",
     "worth_sharing",
     "writes_text",
