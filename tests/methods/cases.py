@@ -151,5 +151,17 @@ CASES = [
     ),
     Case(tfold.RepVGG(), ("resnet18", "efficientnet-lite0"), {"resnet18": 9600 + sum(map(branches, RESNET18))}),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(
+        tfold.Piggyback(),
+        ("resnet18", "efficientnet-lite0", "timm-vit"),
+        {"resnet18": 0},
+        {"resnet18": 11166912, "resnet34": 21267648, "resnet50": 23454912},
+    ),
+    Case(
+        tfold.Piggyback(ternary=True, norm=True),
+        ("resnet18", "timm-vit"),
+        {"resnet18": 9600},
+        {"resnet18": 2 * 11166912},
+    ),
 ]
 EVERY = [(case, network) for case in CASES for network in case.networks]
