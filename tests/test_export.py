@@ -26,7 +26,9 @@ def test_a_folded_task(suffix: str, tmp_path: Path) -> None:
 
 
 @suffixes
-@pytest.mark.parametrize("method", [None, tfold.LoRA(rank=2, layers="convolution")], ids=["ftn", "lora"])
+@pytest.mark.parametrize(
+    "method", [None, tfold.LoRA(rank=2, layers="convolution"), tfold.Piggyback()], ids=["ftn", "lora", "piggyback"]
+)
 def test_a_bank_with_the_index_as_an_input(suffix: str, method: tfold.Method | None, tmp_path: Path) -> None:
     bank = built(3, method).bank()
     given = [torch.randn(3, 3, 8, 8), bank.index(["t0", "t2", "t1"])]
