@@ -376,6 +376,19 @@ def test_exports_with_the_index_as_an_input() -> None:
             torch.testing.assert_close(exported.module()(x, index), bank(x, index))
 
 
+def test_whole_weights_of_linear_layers_are_exported() -> None:
+    """The tensors that stand for the backbone's while it is traced are no packed ones."""
+    model = tfold.MultiTask(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5)), num_features=5).eval()
+    for name in ("t0", "t1"):
+        for tensor in model.add_task(name, head=2, method=tfold.FineTuning()).parameters():
+            tensor.data.add_(0.2 * torch.rand_like(tensor))
+    bank = model.bank()
+    x, index, batch = torch.randn(3, 4), bank.index(["t1", "t0", "t1"]), torch.export.Dim("batch", min=2, max=64)
+    exported = torch.export.export(bank, (x, index), dynamic_shapes={"args": ({0: batch}, {0: batch})})
+    with torch.no_grad():
+        torch.testing.assert_close(exported.module()(x, index), bank(x, index))
+
+
 def test_what_a_bank_refuses() -> None:
     model = built()
     bank = model.bank()

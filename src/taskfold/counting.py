@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 
 from .factors import STATISTICS
-from .layers import groups_of_inventory, inventory_of
+from .layers import groups_of_inventory, inventory_of, own_groups, stored_of
 from .methods import Method
 from .model import MultiTask
+from .tasks import Task
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,12 @@ class Count:
 
     Attributes:
         backbone: the frozen network.
-        per_task: `factors`, `norm`, `head` of one task, and every other group that it has (`diagonal`, …).
+        per_task: `factors`, `norm`, `head` of one task, and every other group that it has (`diagonal`, …). Where files
+            keep levels of numbers and no values, as those of a mask, `bits` counts the bits, and no group the numbers.
         shared: the model's inventory, once for all tasks.
         routing: the logits of all tasks.
-        adapter_total: T · (all groups of a task but its head) + shared + routing; heads are not adapters.
+        adapter_total: T · (all groups of a task but its head) + shared + routing; heads are not adapters, bits no
+            numbers.
         contracted: of the plain network that one task folds into, its head left out; None: the method's tasks do not
             fold. Over-parameterised methods train `adapter_total` numbers and leave this many.
     """
@@ -62,13 +65,31 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
         raise ValueError(f"tasks must be ≥ 1, found {tasks}")
     model = MultiTask(backbone, method)
     own = model.add_task("one", head).counts()
+    bits = _bits(model["one"], own)
     groups, leaves = groups_of_inventory(model["one"]), inventory_of(model["one"])
     shared = sum(leaf.numel() for key, leaf in leaves.items() if groups[key] != STATISTICS)
     routing = tasks * own.pop("routing")
     total = tasks * (sum(own.values()) - own["head"]) + shared + routing
     plain = sum(p.numel() for p in backbone.parameters())
     contracted = plain + _added(model) if model.foldable("one") else None
+    if bits:
+        own["bits"] = bits
     return Count(plain, own, shared, routing, total, contracted)
+
+
+def _bits(task: Task, counts: dict[str, int]) -> int:
+    """The bits of a task's tensors that files keep so; what counted them as numbers no longer does."""
+    held, groups = dict(task.named_parameters()), own_groups(task)
+    bits = 0
+    for name, how in stored_of(task).items():
+        if name not in held:
+            continue  # several layers have it in common: it counts under its first name
+        numbers, group = held[name].numel(), groups[name].name
+        bits += how.width * numbers
+        counts[group] -= numbers
+        if not counts[group] and group not in ("factors", "routing", "norm", "head"):
+            del counts[group]
+    return bits
 
 
 def _added(model: MultiTask) -> int:

@@ -95,6 +95,14 @@ def test_settings_and_head(run: Run) -> None:
     assert 8_723 < found["per_task"]["factors"] < 2 * 8_723
 
 
+def test_bits_are_counted_apart(run: Run) -> None:
+    arguments = ("count", "--model", "torchvision:resnet50", "--method", "piggyback")
+    found = json.loads(run(*arguments, "--json").stdout)
+    assert found["per_task"] == {"factors": 0, "norm": 0, "head": 0, "bits": 23_454_912}
+    assert found["adapter_total"] == 0
+    assert "23,454,912 bits" in run(*arguments).stdout
+
+
 def test_a_table_for_people(run: Run) -> None:
     result = run("count", "--model", "timm:resnet18", "--set", "rank=1", "--tasks", 2)
     assert "8,723" in result.stdout

@@ -66,7 +66,7 @@ def gradients(output: Tensor, x: Tensor, model: MultiTask) -> list[Tensor]:
 
 
 def dense_of(model: MultiTask, name: str) -> dict[str, Tensor]:
-    """Whole weights, with gradient: the layer's own with ΔW written into the rows of each view, or what replaces it."""
+    """Whole weights, with gradient: the layer's own with ΔW, or what replaces or masks it, in the rows of each view."""
     dense: dict[str, Tensor] = {}
     for (path, _), part in parts_of(model[name]):
         assert isinstance(part, Factored)
@@ -75,7 +75,8 @@ def dense_of(model: MultiTask, name: str) -> dict[str, Tensor]:
         made = part.factorisation.materialise(part.selected(weight.dtype, training=False), part.view.modes)
         start, stop = part.view.rows or (0, len(weight))
         own = weight[start:stop]
-        rows = made.reshape(own.shape) + (0 if part.factorisation.replaces else own)
+        made = made.reshape(own.shape)
+        rows = made * own if part.factorisation.masks else made + (0 if part.factorisation.replaces else own)
         dense[key] = kind.laid_out(torch.cat([weight[:start], rows, weight[stop:]]))
     return dense
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import timm
 import torch
@@ -82,9 +82,15 @@ class Case:
     """Exact numbers of one task on timm's network of that name, by network: factors and norm summed."""
     new_biases: bool = False
     """Whether a folded network has biases where the backbone has none."""
+    bits: dict[str, int] = field(default_factory=dict)
+    """Exact bits of one task, by network."""
 
     def __str__(self) -> str:
-        settings = [f"{k}={v}" for k, v in self.method.as_json()["settings"].items() if k in ("layers", "init", "norm")]
+        settings = [
+            f"{k}={v}"
+            for k, v in self.method.as_json()["settings"].items()
+            if k in ("layers", "init", "norm", "ternary")
+        ]
         return "-".join([self.method.name, *settings])
 
 
@@ -173,5 +179,17 @@ CASES = [
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(
+        tfold.Piggyback(),
+        ("resnet18", "efficientnet-lite0", "timm-vit"),
+        {"resnet18": 0},
+        {"resnet18": 11166912, "resnet34": 21267648, "resnet50": 23454912},
+    ),
+    Case(
+        tfold.Piggyback(ternary=True, norm=True),
+        ("resnet18", "timm-vit"),
+        {"resnet18": 9600},
+        {"resnet18": 2 * 11166912},
+    ),
 ]
 EVERY = [(case, network) for case in CASES for network in case.networks]

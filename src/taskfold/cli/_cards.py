@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,22 @@ def card(path: Path, tensors: bool = False) -> dict[str, Any]:
         "bytes": dict.fromkeys([*ALWAYS, *kinds.values()], 0),
         "file_bytes": path.stat().st_size,
     }
+    stored: dict[str, Any] = contents.header.get("stored", {})
+    if stored:
+        found["bits"] = {kind: 0 for name, kind in kinds.items() if name in stored}
     for name, tensor in contents.tensors.items():
-        found["parameters"][kinds[name]] += tensor.numel()
+        numbers = prod(stored[name]["shape"]) if name in stored else tensor.numel()
+        if name in stored:
+            found["bits"][kinds[name]] += stored[name]["width"] * numbers
+        found["parameters"][kinds[name]] += numbers
         found["bytes"][kinds[name]] += tensor.numel() * tensor.element_size()
     if tensors:
         found["tensors"] = {
-            name: {"kind": kinds[name], "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+            name: {
+                "kind": kinds[name],
+                "shape": stored[name]["shape"] if name in stored else list(tensor.shape),
+                "dtype": stored[name]["as"] if name in stored else str(tensor.dtype).removeprefix("torch."),
+            }
             for name, tensor in contents.tensors.items()
         }
     return found

@@ -56,5 +56,7 @@ def _table(found: counting.Count, title: str, tasks: int) -> Table:
     if found.contracted is not None:
         rows["a task, folded into a plain network"] = found.contracted
     for name, number in rows.items():
-        table.add_row(name, f"{number:,}", f"{number / found.backbone:.2%}" if found.backbone else "")
+        bits = name == "per task: bits"  # a parameter of the backbone is 32 of them
+        share = number / (found.backbone * (32 if bits else 1)) if found.backbone else None
+        table.add_row(name, f"{number:,}{' bits' * bits}", "" if share is None else f"{share:.2%}")
     return table

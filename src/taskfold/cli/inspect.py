@@ -48,7 +48,9 @@ def _table(found: Mapping[str, Any]) -> Group:
     sizes = Table("", "numbers", "bytes", box=box.SIMPLE)
     for kind in found["parameters"]:
         if found["parameters"][kind]:
-            sizes.add_row(kind, f"{found['parameters'][kind]:,}", f"{found['bytes'][kind]:,}")
+            bits = found.get("bits", {}).get(kind)
+            name = kind if bits is None else f"{kind} ({bits:,} bits)"
+            sizes.add_row(name, f"{found['parameters'][kind]:,}", f"{found['bytes'][kind]:,}")
     for column in sizes.columns[1:]:
         column.justify = "right"
     return Group(card, sizes, *([_tensors(found["tensors"])] if "tensors" in found else []))

@@ -1,13 +1,15 @@
 """Pure algebra on tensors: how few numbers make a weight. One file per factorisation; torch only."""
 
 from ._base import TERMS, Bottleneck, Factorisation, Modes, zero_pad
+from ._bits import Bits, packed, unpacked
 from ._cp import CP
 from ._entangled import Entangled
 from ._expansion import Expansion
 from ._init import Init
-from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope, Stored
+from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
+from ._mask import MASK, Mask
 from ._ranked import Rank, Ranked
 from ._svd import SVD
 
@@ -15,10 +17,12 @@ __all__ = [
     "CP",
     "FACTORS",
     "HEAD",
+    "MASK",
     "NORM",
     "STATISTICS",
     "SVD",
     "TERMS",
+    "Bits",
     "Bottleneck",
     "Entangled",
     "Expansion",
@@ -28,10 +32,12 @@ __all__ = [
     "Leaf",
     "LinearExpansion",
     "LowRank",
+    "Mask",
     "Modes",
     "Rank",
     "Ranked",
     "Scope",
-    "Stored",
+    "packed",
+    "unpacked",
     "zero_pad",
 ]

@@ -174,6 +174,11 @@ class Factorisation(ABC):
         return False
 
     @property
+    def masks(self) -> bool:
+        """Whether a task's weight is the layer's own, multiplied number by number with what `materialise` makes."""
+        return False
+
+    @property
     def compact(self) -> bool:
         """Whether the leaves are far fewer numbers than the bottleneck made of them."""
         return False

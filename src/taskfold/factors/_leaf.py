@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ._bits import Bits
 from ._init import Start
 
 Scope = Literal["layer", "block", "model"]
-Stored = Literal["values", "bits"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Leaf:
         start: fills the tensor.
         group: what it counts as.
         scope: layers that have it in common: each its own (`layer`), those of a `block`, or all of the `model`.
-        stored: how files keep it: its `values`, or `bits` (see `Factorisation.to_bits`).
+        stored: how files keep it; None: by its values.
     """
 
     shape: tuple[int, ...]
@@ -56,4 +56,4 @@ class Leaf:
     start: Start
     group: Group = FACTORS
     scope: Scope = "layer"
-    stored: Stored = "values"
+    stored: Bits | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -59,7 +59,7 @@ class Adapter(Intervention):
 
         return self._over(added, call, args, kwargs)
 
-    def goes_by_rows(self, kind: LayerKind, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
         return kind.axes[0] == 0 and getattr(kind.module, "batch_first", True)
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:

@@ -100,6 +100,10 @@ class Intervention(ABC):
         names = {**mine, **other}
         return None if any(mine.get(n, names[n]) != other.get(n, names[n]) for n in names) else names
 
+    def packed(self, name: str) -> bool:
+        """Whether a tensor of that name holds packed bits, bytes and not numbers."""
+        return False
+
     @abstractmethod
     def fits(self, kind: LayerKind, tensors: Tensors) -> bool:
         """Whether tensors are of this layer's sizes."""

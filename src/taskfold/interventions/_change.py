@@ -11,11 +11,15 @@ from torch import Tensor
 
 from ..kinds import LayerKind, Rows, Tensors
 from ._base import Call, Intervention, Layer, Shapes
+from ._masks import BITS, all_ones, as_bits, masked_name, put_on, together
 
 
 @dataclass(frozen=True)
 class Change(Intervention):
-    """Tensors in the place of the layer's own, by their names."""
+    """Tensors in the place of the layer's own, by their names; masks on them, `weight:mask` on `weight`.
+
+    A bank holds a mask as packed bits, `weight:bits`.
+    """
 
     name: ClassVar[str] = "change"
     depth: ClassVar[int] = 0
@@ -26,25 +30,45 @@ class Change(Intervention):
     def bound(self, tensors: Tensors, call: Call, layer: Layer) -> Call:
         if not isinstance(call, Layer):
             raise TypeError(f"layer {layer.path!r}: tensors of a layer are changed inside everything else")
-        return replace(call, tensors={**call.tensors, **tensors})
+        return replace(call, tensors={**call.tensors, **put_on(layer.kind, tensors, call.tensors)})
 
     def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
-        return kind.goes_by_rows(names, training)
+        own = names if ":" not in "".join(names) else {masked_name(name) for name in names}
+        return kind.goes_by_rows(own, training)
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
         if isinstance(call, Layer):
-            return self.bound(tensors, call, layer)(*args, **kwargs)
+            return self.bound_rows(tensors, rows, call, layer)(*args, **kwargs)
+        if ":" in "".join(tensors):
+            tensors, rows = self._unmasked(tensors, rows, {}, layer)
         return layer.kind.run_rows(args, kwargs, tensors, rows, layer.training, layer.path)
 
+    def _unmasked(self, tensors: Tensors, rows: Rows, inside: Tensors, layer: Layer) -> tuple[Tensors, Rows]:
+        """Masks put on; bits are gathered first, and unpacked for the rows that there are: not for every entry."""
+        if rows.index is not None and any(self.packed(name) for name in tensors):
+            tensors = {name: rows.gather(tensor) for name, tensor in tensors.items()}
+            rows = Rows(rows.size, None, rows.each, gathers=rows.gathers)
+        return put_on(layer.kind, tensors, inside), rows
+
     def bound_rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer) -> Call:
-        return self.bound(tensors, call, layer)
+        if not isinstance(call, Layer):
+            raise TypeError(f"layer {layer.path!r}: tensors of a layer are changed inside everything else")
+        tensors, rows = self._unmasked(tensors, rows, call.tensors, layer)
+        return replace(call, tensors={**call.tensors, **tensors}, rows=rows)
 
     def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor]:
-        return {**inner, **outer}
+        return together(inner, outer)
+
+    def packed(self, name: str) -> bool:
+        return name.endswith(BITS)
 
     def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor]:
         own, like = kind.tensors(), {"device": kind.device, "dtype": kind.dtype}
-        missing = {name: torch.zeros(shape, **like) for name, shape in shapes.items() if name not in own}  # type: ignore[arg-type]
+        missing = {
+            name: all_ones(kind, name, shape) if ":" in name else torch.zeros(shape, **like)  # type: ignore[arg-type]
+            for name, shape in shapes.items()
+            if name not in own
+        }
         return {**missing, **{name: own[name] for name in shapes if name in own}, **self._served(kind, shapes)}
 
     def _served(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor]:
@@ -52,11 +76,18 @@ class Change(Intervention):
         return {name: tensor for name, tensor in served.items() if name in shapes}
 
     def served(self, kind: LayerKind, tensors: Tensors) -> dict[str, Tensor]:
-        return kind.served({name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()})
+        numbers = {n: tensor for n, tensor in tensors.items() if tensor.is_floating_point() and ":" not in n}
+        return {**kind.served(numbers), **as_bits(tensors)}
+
+    def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
+        both = mine.keys() & other.keys()
+        if any(mine[n] != other[n] and not (self.packed(n) and mine[n][1:] == other[n][1:]) for n in both):
+            return None
+        return {**mine, **other, **{name: max(mine[name], other[name]) for name in both}}  # bits: of the wider
 
     def fits(self, kind: LayerKind, tensors: Tensors) -> bool:
-        shapes = {"bias": (kind.outputs,)} | {name: tensor.shape for name, tensor in kind.tensors().items()}
-        return all(tensor.shape == shapes.get(name, tensor.shape) for name, tensor in tensors.items())
+        shapes = {"bias": (kind.outputs,)} | {name: tuple(tensor.shape) for name, tensor in kind.tensors().items()}
+        return all(shapes.get(masked_name(name), tuple(t.shape)) == tuple(t.shape) for name, t in tensors.items())
 
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
-        return dict(tensors)
+        return put_on(kind, tensors, inside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -33,7 +34,7 @@ class Scale(Intervention):
             return replace(call, tensors={**call.tensors, **changed})(*args, **kwargs)
         return layer.kind.rescaled(call(*args, **kwargs), scale, shift)
 
-    def goes_by_rows(self, kind: LayerKind, names: frozenset[str], training: bool) -> bool:
+    def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
         return not kind.within or kind.goes_by_rows(frozenset({"weight", "bias"}), training)
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:

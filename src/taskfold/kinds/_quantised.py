@@ -7,9 +7,13 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor
 
 from ..factors import Modes
 from ._linear import Linear
+
+_PLAIN = (nn.Parameter, Tensor, FakeTensor)
+"""Types of weights that are read as they are; while somebody traces, fake tensors stand for them."""
 
 
 class Quantised(Linear):
@@ -27,7 +31,7 @@ class Quantised(Linear):
         if weight is None:  # torch's own: a method unpacks it
             return callable(getattr(module, "weight", None)) and "quantized" in type(module).__module__
         packed = not weight.is_floating_point() or tuple(weight.shape) != sizes[::-1]
-        return isinstance(module, nn.Linear) and (packed or type(weight) not in (nn.Parameter, Tensor))
+        return isinstance(module, nn.Linear) and (packed or type(weight) not in _PLAIN)
 
     @property
     def modes(self) -> Modes:

@@ -22,6 +22,7 @@ from ._part import (
     own_groups,
     parts_of,
     statistics_of,
+    stored_of,
 )
 from ._recipe import Composition, Fitting, Recipe, fit
 from ._ruled import Direct, Ruled, leaves_of
@@ -107,6 +108,7 @@ __all__ = [
     "stack_of",
     "stages",
     "statistics_of",
+    "stored_of",
     "updates_of",
     "worth_sharing",
     "writes_text",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..interventions import Beside, Intervention, stacked
+from ..interventions import Beside, Change, Intervention, stacked
 from ..kinds import LayerKind, Tensors
 from ._columns import Plan, side_by_side
 from ._copied import Copied
@@ -160,11 +160,11 @@ def stack_of(
     """What one task has at a layer, inside out."""
     found: Stack = []
     changed: dict[str, Tensor] = {}
-    for name, part in parts:
+    for n, (name, part) in enumerate(parts, 1):
         known = None if made is None else made.get((path, name))
         tensors = part.tensors(kind, changed, when) if known is None else dict(known)
-        if not part.alone or isinstance(part, Copied):
-            changed |= tensors
+        if n < len(parts) and isinstance(part.intervention, Change):
+            changed |= part.intervention.folded(kind, tensors, changed)
         add(found, kind, part.intervention, tensors)
     return found
 

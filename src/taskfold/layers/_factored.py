@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..factors import Bottleneck, Factorisation
-from ..interventions import Beside, Intervention
+from ..interventions import Beside, Intervention, mask_on
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, Task
@@ -23,7 +24,8 @@ class Factored(Ruled):
     """What one task adds to one view of one weight, or has there instead of it.
 
     Args:
-        intervention: `Beside` if it runs beside the layer, R channels wide; `Change` if it makes the whole weight.
+        intervention: `Beside` if it runs beside the layer, R channels wide; `Change` if it makes the whole weight, or
+            a mask on it.
         factorisation: how leaves become a weight.
         rule: whose the leaves are.
         view: of the layer's weight.
@@ -68,6 +70,9 @@ class Factored(Ruled):
             return self.as_tensors(self._bottleneck(leaves))
         name = self.view.parameter
         weight = kind.seen(changed[name] if name in changed else kind.module.get_parameter(name))
+        if self.factorisation.masks:
+            mask = self.factorisation.materialise(leaves, self.view.modes).to(weight.dtype)
+            return {mask_on(name): kind.laid_out(in_place(torch.ones_like(weight), self.view, mask))}
         own = part_of(weight, self.view)
         made = self.factorisation.whole(leaves, own.reshape(self.view.modes.shape), self.view.modes)
         return {name: kind.laid_out(in_place(weight, self.view, made))}

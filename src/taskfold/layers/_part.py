@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from ..factors import STATISTICS, Group
+from ..factors import STATISTICS, Bits, Group
 from ..interventions import Intervention, stacked
 from ..kinds import LayerKind, Tensors
 from ..tasks import Leaves, Task
@@ -171,6 +171,17 @@ def own_groups(task: Task) -> dict[str, Group]:
         for path, module in task.named_modules()
         if isinstance(module, Leaves)
         for name, group in module.groups.items()
+        if name in module
+    }
+
+
+def stored_of(task: Task) -> dict[str, Bits]:
+    """How files keep those of the task's own tensors that they do not keep by their values, by the same names."""
+    return {
+        f"{path}.{name}": how
+        for path, module in task.named_modules()
+        if isinstance(module, Leaves)
+        for name, how in module.stored.items()
         if name in module
     }
 

@@ -68,10 +68,14 @@ class Ruled(Part):
         self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The leaves that the task uses; of several tasks, `[T, …]`, if `own` holds theirs stacked."""
-        bank = {} if self.bank is None else {name: leaf.to(dtype) for name, leaf in self.bank.items()}
+        bank = {} if self.bank is None else {name: self._cast(name, leaf, dtype) for name, leaf in self.bank.items()}
         mine = dict(self.own.items()) if own is None else own
         chosen = self.rule.select(bank, mine, self.specs, training)
-        return {name: leaf.to(dtype) for name, leaf in chosen.items()}
+        return {name: self._cast(name, leaf, dtype) for name, leaf in chosen.items()}
+
+    def _cast(self, name: str, leaf: Tensor, dtype: torch.dtype) -> Tensor:
+        """A leaf in the layer's precision; scores keep theirs, or rounding could change their level."""
+        return leaf if name in self.specs and self.specs[name].stored else leaf.to(dtype)
 
     def common(self) -> object | None:
         found = super().common()

@@ -24,7 +24,7 @@ class Update(Recipe):
     """A factorisation on the weights that `where` finds, shared between tasks as a rule says.
 
     Raises:
-        ValueError: an expansion, which begins at the layer's own weight, under a rule that mixes.
+        ValueError: an expansion or a mask, which begins at the layer's own weight, under a rule that mixes.
     """
 
     factorisation: Factorisation
@@ -32,10 +32,14 @@ class Update(Recipe):
     sharing: Sharing = field(default_factory=Private)
 
     def __post_init__(self) -> None:
-        if self.factorisation.replaces and not self.sharing.keeps_leaves:
+        made = self.factorisation
+        if (made.replaces or made.masks) and not self.sharing.keeps_leaves:
+            does, rules = "takes the place of a layer's weight", "'private', 'shared' or 'diagonal'"
+            if made.masks:
+                does, rules = "masks a layer's weight", "'private' or 'shared'"
             raise ValueError(
-                f"sharing={self.sharing.name!r} mixes factors, and {type(self.factorisation).__name__} takes the place "
-                "of a layer's weight, where it must begin; use 'private', 'shared' or 'diagonal'"
+                f"sharing={self.sharing.name!r} mixes factors, and {type(made).__name__} {does}, where it must begin; "
+                f"use {rules}"
             )
 
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:

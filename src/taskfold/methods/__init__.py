@@ -20,6 +20,7 @@ from ._phases import Phase as Phase
 from ._phases import Turn as Turn
 from ._phases import check_phases as check_phases
 from ._phases import epochs_of as epochs_of
+from ._piggyback import *
 from ._poly import *
 from ._ssf import *
 from ._tensor_poly import *

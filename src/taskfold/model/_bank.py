@@ -64,7 +64,7 @@ class Bank(nn.Module):
         self._kinds: dict[str, LayerKind] = {}
         self._beside = True
         like = next((p for p in backbone.parameters() if p.is_floating_point()), torch.zeros(()))
-        self.table = Table(like.new_zeros(0, 0), Heads.none(like))
+        self.table = Table(like.new_zeros(0, 0), like.new_zeros(0, 0, dtype=torch.uint8), Heads.none(like))
         self._changing = threading.RLock()
         self._older: list[tuple[int, ReferenceType[Table]]] = []
         self.eval()
@@ -206,7 +206,7 @@ class Bank(nn.Module):
         if beside:
             with suppress(Exception):  # layers that see no rows, say; if the input is at fault, what follows says so
                 return self._side_by_side(table, index, inputs, kwargs)
-        together = Selection(OfTable(table.columns(table.numbers.index_select(0, index)), len(index)), None, False)
+        together = Selection(OfTable(table.columns(index), len(index)), None, False)
         found = self._runner.run_each(together, [table.layout], inputs, kwargs)
         if beside:
             self._beside = False  # that failed, and this did not
@@ -243,7 +243,7 @@ class Bank(nn.Module):
         index = torch.tensor(_places(table, names), device=table.numbers.device)
         batched(args, kwargs, len(index))
         # Gathered once for the whole text, and not for each of its words.
-        columns = table.columns(table.numbers.index_select(0, index))
+        columns = table.columns(index)
         rows = Rows(len(index), None, places=tuple(range(len(index))), gathers=True)
         selection = Selection(OfTable(columns, len(index)), rows, False)
         return self._runner.run(selection, args, kwargs, "generate")

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..factors import Group
-from ..layers import inventory_of, own_groups
+from ..factors import Bits, Group
+from ..layers import inventory_of, own_groups, stored_of
 from ..methods import Method, build
 from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, fingerprint, read, write
 from ._transfer import begun, remember, set_mode
@@ -20,7 +20,7 @@ _SHARED = "inventory:"
 
 def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
     """Write a task: what is its own, and the inventory it stands on by name, or with it."""
-    shared = inventory_of(task)
+    shared, own, packed = inventory_of(task), _own(task), _packed(task)
     header = {
         "task": task.name,
         "method": task.method,
@@ -30,9 +30,10 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
         "begun": begun(task),
         "inventory": {"fingerprint": digest(dict(shared)), "standalone": standalone} if shared else None,
         "groups": {name: group.name for name, group in sorted(own_groups(task).items())},
+        "stored": _descriptions(own, packed),
         "backbone": _backbone(backbone),
     }
-    tensors = _own(task)
+    tensors = {name: packed[name].pack(tensor) if name in packed else tensor for name, tensor in own.items()}
     if standalone:
         tensors |= {f"{_SHARED}{key}": leaf.detach() for key, leaf in shared.items()}
     write(path, header, tensors)
@@ -136,7 +137,8 @@ class Stored:
             set_mode(task, header["transfer"])
             remember(task, header.get("begun"))
         shared: dict[str, Tensor] = {**inventory_of(task)}
-        wanted = _own(task)
+        wanted, packed = _own(task), _packed(task)
+        self._check_stored(_descriptions(wanted, packed))
         if any(key.startswith(_SHARED) for key in tensors):
             wanted |= {f"{_SHARED}{key}": leaf for key, leaf in shared.items()}
         elif shared:
@@ -144,6 +146,7 @@ class Stored:
         for key in sorted(wanted.keys() ^ tensors.keys()):
             where = "lacks" if key in wanted else "has an unknown"
             raise TaskFileError(f"{self.path} {where} tensor {key!r}; it does not fit its own method or the given head")
+        tensors = {key: self._unpacked(key, packed, wanted[key], tensor) for key, tensor in tensors.items()}
         for key, tensor in tensors.items():
             if tensor.shape != wanted[key].shape:
                 raise TaskFileError(
@@ -158,11 +161,31 @@ class Stored:
                 )
         for key, tensor in tensors.items():
             live = wanted[key]
-            if live.dtype != tensor.dtype:
+            if live.dtype != tensor.dtype and key not in packed:
                 live.data = torch.empty_like(live, dtype=tensor.dtype)
             live.data.copy_(tensor)
         info = header["info"]
         task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"])
+
+    def _check_stored(self, wanted: dict[str, Any]) -> None:
+        stated: dict[str, Any] = self.contents.header["stored"]
+        for key in sorted(stated.keys() | wanted.keys()):
+            if stated.get(key) != wanted.get(key):
+                raise TaskFileError(
+                    f"{self.path} keeps {key!r} as {_words(stated.get(key))}, and its method on this backbone as "
+                    f"{_words(wanted.get(key))}; load the backbone that the task was made for"
+                )
+
+    def _unpacked(self, key: str, packed: dict[str, Bits], live: Tensor, tensor: Tensor) -> Tensor:
+        if key not in packed:
+            return tensor
+        size = [packed[key].width, -(-live.numel() // 8)]
+        if list(tensor.shape) != size or tensor.dtype != torch.uint8:
+            raise TaskFileError(
+                f"{self.path}: {key!r} is {list(tensor.shape)} of {tensor.dtype}, and its {live.numel()} numbers need "
+                f"{size} bytes of packed bits; save the task again"
+            )
+        return packed[key].unpack(tensor, tuple(live.shape))
 
     def _check_inventory(self, shared: dict[str, Tensor], known: set[str]) -> None:
         stated = (self.contents.header.get("inventory") or {}).get("fingerprint", "")
@@ -187,6 +210,21 @@ def _own(task: Task) -> dict[str, Tensor]:
     named = task.state_dict(keep_vars=True)
     first = {id(tensor): name for name, tensor in reversed(named.items())}
     return {name: tensor for name, tensor in named.items() if first[id(tensor)] == name}
+
+
+def _packed(task: Task) -> dict[str, Bits]:
+    """Which of these tensors a file keeps as bits."""
+    named, how = _own(task), stored_of(task)
+    return {name: how[name] for name in named if name in how}
+
+
+def _descriptions(tensors: dict[str, Tensor], packed: dict[str, Bits]) -> dict[str, Any]:
+    """What a file says of them."""
+    return {name: how.as_json(tensors[name]) for name, how in sorted(packed.items())}
+
+
+def _words(stored: dict[str, Any] | None) -> str:
+    return "values" if stored is None else f"{stored['as']} of {stored['shape']}, {stored['width']} per number"
 
 
 def _same(held: Tensor, stored: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""The table of a bank: a row of numbers for each task. A table is never changed: others are made of it."""
+"""The table of a bank: a row for each task. A table is never changed: others are made of it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ Layout = Mapping[str, tuple[tuple[Intervention, Shapes], ...]]
 """By layer, what stands there, inside out, and the shapes of a task's tensors."""
 
 
+Matrices = tuple[Tensor, Tensor]
+"""Of numbers and of packed bits, with the same rows."""
+
+
 class Table(nn.Module):
-    """Tasks as rows of numbers.
+    """Tasks as rows of numbers, and of packed bits.
 
     Two tables may share memory: a table is made of another by writing to a row that no table in use names.
 
     Args:
         numbers: `[P, N]`, a row for each place.
+        bits: `[P, K]`, bytes: a row of packed bits for each place.
         heads: of the places.
         layout: what a row holds.
         places: of the tasks, by name.
@@ -36,10 +41,12 @@ class Table(nn.Module):
     """
 
     numbers: Tensor
+    bits: Tensor
 
     def __init__(
         self,
         numbers: Tensor,
+        bits: Tensor,
         heads: Heads,
         layout: Layout | None = None,
         places: Mapping[str, int] | None = None,
@@ -50,6 +57,7 @@ class Table(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("numbers", numbers, persistent=False)
+        self.register_buffer("bits", bits, persistent=False)
         self.heads = heads
         self.layout: Layout = layout or {}
         self.places, self.born = dict(places or {}), dict(born or {})
@@ -58,14 +66,20 @@ class Table(nn.Module):
 
     def nbytes(self) -> int:
         """Bytes of all rows and heads, idle ones included."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in (self.numbers, *self.heads.tables()))
+        return sum(tensor.numel() * tensor.element_size() for tensor in (*self.matrices, *self.heads.tables()))
 
-    def columns(self, numbers: Tensor | None = None) -> Columns:
-        """What rows `[B, N]` hold, by layer; default: all rows of the table."""
-        if numbers is not None or torch.compiler.is_compiling():
-            return _columns(self.numbers if numbers is None else numbers, self.layout)
+    @property
+    def matrices(self) -> Matrices:
+        return self.numbers, self.bits
+
+    def columns(self, places: Tensor | None = None) -> Columns:
+        """What the rows at places `[B]` hold, by layer; default: all rows of the table."""
+        if places is not None:
+            return _columns([held.index_select(0, places) for held in self.matrices], self.layout)
+        if torch.compiler.is_compiling():
+            return _columns(self.matrices, self.layout)
         if self._columns is None:
-            self._columns = _columns(self.numbers, self.layout)
+            self._columns = _columns(self.matrices, self.layout)
         return self._columns
 
     def added(
@@ -89,19 +103,19 @@ class Table(nn.Module):
             ValueError: at some layer the task does something that can't stand in a row beside the others'.
         """
         layout = _merged(self.layout, stacks)
-        numbers = self.numbers
-        if layout != self.layout:
-            numbers = self._laid_out(layout, kinds)
+        matrices = self.matrices if layout == self.layout else self._laid_out(layout, kinds)
         ready = [place for version, place in self.leaving if version < oldest]
         free = (*self.free, *ready)
         leaving = tuple(one for one in self.leaving if one[0] >= oldest)
         place, free = (free[-1], free[:-1]) if free else (len(self.places) + len(leaving), ())
-        numbers = room(numbers, place + 1)
-        numbers[place] = _row(layout, stacks, kinds, numbers)
+        numbers, bits = (room(held, place + 1) for held in matrices)
+        for held, row in zip((numbers, bits), _row(layout, stacks, kinds, self.matrices), strict=True):
+            held[place] = row
         version = self.version + 1
         heads = self.heads.added(place, head)
         return Table(
             numbers,
+            bits,
             heads,
             layout,
             {**self.places, name: place},
@@ -118,14 +132,14 @@ class Table(nn.Module):
         place = self.places[name]
         heads = self.heads.without(place, places.values())
         leaving = (*self.leaving, (self.version, place))
-        return Table(self.numbers, heads, self.layout, places, born, self.free, leaving, self.version + 1)
+        return Table(*self.matrices, heads, self.layout, places, born, self.free, leaving, self.version + 1)
 
-    def _laid_out(self, layout: Layout, kinds: Mapping[str, LayerKind]) -> Tensor:
+    def _laid_out(self, layout: Layout, kinds: Mapping[str, LayerKind]) -> Matrices:
         """The same rows in another layout."""
-        empty = _row(layout, {}, kinds, self.numbers)  # of tasks that leave every layer alone
-        numbers = empty.repeat(len(self.numbers), 1)
-        after = _columns(numbers, layout)
-        for path, stack in _columns(self.numbers, self.layout).items():
+        empty = _row(layout, {}, kinds, self.matrices)  # of tasks that leave every layer alone
+        numbers, bits = (row.repeat(len(self.numbers), 1) for row in empty)
+        after = _columns((numbers, bits), layout)
+        for path, stack in _columns(self.matrices, self.layout).items():
             there = dict(after[path])
             for one, tensors in stack:
                 for name, held in tensors.items():
@@ -133,35 +147,44 @@ class Table(nn.Module):
                     if view.shape != held.shape:
                         view.zero_()
                     view[(slice(None), *(slice(size) for size in held.shape[1:]))] = held
-        return numbers
+        return numbers, bits
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         self._columns = None
         return super()._apply(fn, recurse)
 
 
-def _columns(numbers: Tensor, layout: Layout) -> Columns:
-    sizes = [prod(shape) for stack in layout.values() for _, shapes in stack for shape in shapes.values()]
-    parts = iter(numbers.split(sizes, 1))
+def _columns(matrices: Sequence[Tensor], layout: Layout) -> Columns:
+    sizes: tuple[list[int], list[int]] = ([], [])
+    for stack in layout.values():
+        for one, shapes in stack:
+            for name, shape in shapes.items():
+                sizes[one.packed(name)].append(prod(shape))
+    parts = [iter(held.split(mine, 1) if mine else ()) for held, mine in zip(matrices, sizes, strict=True)]
     return {
         path: [
-            (one, {name: next(parts).unflatten(1, shape) for name, shape in shapes.items()}) for one, shapes in stack
+            (one, {name: next(parts[one.packed(name)]).unflatten(1, shape) for name, shape in shapes.items()})
+            for one, shapes in stack
         ]
         for path, stack in layout.items()
     }
 
 
-def _row(layout: Layout, stacks: Mapping[str, Stack], kinds: Mapping[str, LayerKind], like: Tensor) -> Tensor:
-    """A task's row: where it does nothing, what leaves the layer alone."""
-    parts: list[Tensor] = []
+def _row(layout: Layout, stacks: Mapping[str, Stack], kinds: Mapping[str, LayerKind], like: Matrices) -> list[Tensor]:
+    """A task's row of each matrix: where it does nothing, what leaves the layer alone."""
+    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
     for path, stack in layout.items():
         mine = dict(stacks.get(path, ()))
         for one, shapes in stack:
             tensors = mine.get(one, {})
             if tensors.keys() != shapes.keys():
                 tensors = {**one.neutral(kinds[path], shapes), **tensors}
-            parts += [padded(tensors[name].detach(), shape).reshape(-1) for name, shape in shapes.items()]
-    return torch.cat([part.to(like) for part in parts]) if parts else like.new_zeros(0)
+            for name, shape in shapes.items():
+                parts[one.packed(name)].append(padded(tensors[name].detach(), shape).reshape(-1))
+    return [
+        torch.cat([part.to(held) for part in mine]) if mine else held.new_zeros(0)
+        for held, mine in zip(like, parts, strict=True)
+    ]
 
 
 def _merged(layout: Layout, stacks: Mapping[str, Stack]) -> Layout:

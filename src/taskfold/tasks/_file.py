@@ -1,7 +1,8 @@
 """One safetensors file per task. Written atomically, checked on reading, never unpickled.
 
 The header's metadata holds one JSON document under `taskfold`: format version, task, method, head, labels,
-preprocessing, metrics, the backbone's fingerprint, and a digest over all of that and the tensors.
+preprocessing, metrics, what each tensor counts as, which are packed bits, the backbone's fingerprint, and a digest over
+all of that and the tensors.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ._fingerprint import digest
 FORMAT_VERSION = 3
 _KEY = "taskfold"
 _FIELDS = {
-    "task": {"kind", "format_version", "task", "method", "head", "info", "groups", "backbone", "digest"},
+    "task": {"kind", "format_version", "task", "method", "head", "info", "groups", "stored", "backbone", "digest"},
     "inventory": {"kind", "format_version", "groups", "backbone", "digest"},
 }
 

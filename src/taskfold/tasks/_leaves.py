@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..factors import Group, Leaf
-from ..factors import Stored as StoredAs
+from ..factors import Bits, Group, Leaf
 
 
 class Leaves(nn.Module):
@@ -18,15 +17,15 @@ class Leaves(nn.Module):
     Args:
         tensors: by name; dots become slashes.
         groups: what each counts as.
-        stored: how files keep those that are not kept as their values.
+        stored: how files keep those that are not kept by their values.
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], groups: Mapping[str, Group], stored: Mapping[str, StoredAs] | None = None
+        self, tensors: Mapping[str, Tensor], groups: Mapping[str, Group], stored: Mapping[str, Bits] | None = None
     ) -> None:
         super().__init__()
         self.groups = {slashed(name): group for name, group in groups.items()}
-        self.stored = {slashed(name): how for name, how in (stored or {}).items() if how != "values"}
+        self.stored = {slashed(name): how for name, how in (stored or {}).items()}
         for name, tensor in tensors.items():
             # Straight into the tables: the names of a unit's children have dots.
             if isinstance(tensor, nn.Parameter):
@@ -89,7 +88,8 @@ def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor])
             leaf.start(parameter.data)
         made[name] = parameter
     groups = {name: leaf.group for name, leaf in leaves.items()}
-    return Leaves(made, groups, {name: leaf.stored for name, leaf in leaves.items()})
+    stored = {name: leaf.stored for name, leaf in leaves.items() if leaf.stored is not None}
+    return Leaves(made, groups, stored)
 
 
 def check_inventory(key: str, found: Leaves, wanted: Mapping[str, tuple[int, ...]], whole: bool = False) -> None:

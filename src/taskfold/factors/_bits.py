@@ -1,0 +1,95 @@
+"""Levels of scores as packed bits: what is left of a mask once it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Scores of which only the level counts: 1 above a threshold, else 0; ternary: −1 below 0.
+
+    Files keep the levels as bits, 8 in a byte: one per score, ternary ones two (level 1, level −1).
+
+    Args:
+        threshold: τ ≥ 0.
+        start: score of level 1, and minus that of level −1, where scores are made from levels; > τ. Level 0 is score 0.
+        ternary: whether there is a level −1.
+
+    Raises:
+        ValueError: not 0 ≤ threshold < start < ∞, or ternary is not true or false.
+
+    Example:
+        >>> kept = Bits(threshold=0.5, start=1.0).pack(torch.tensor([0.9, 0.1, 0.5, 2.0]))
+        >>> kept.tolist(), Bits(threshold=0.5, start=1.0).unpack(kept, (4,)).tolist()
+        ([[9]], [1.0, 0.0, 0.0, 1.0])
+    """
+
+    threshold: float
+    start: float
+    ternary: bool = False
+    name: ClassVar[str] = "bits"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ternary, bool):
+            raise ValueError(f"ternary must be true or false, found {self.ternary!r}")
+        for name, value in (("threshold", self.threshold), ("start", self.start)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
+                raise ValueError(f"{name} must be a number ≥ 0, found {value!r}")
+        if not self.threshold < self.start:
+            raise ValueError(
+                f"threshold must be below {self.start!r}, where scores start, found {self.threshold!r}: else a mask "
+                "starts at 0 everywhere"
+            )
+
+    @property
+    def width(self) -> int:
+        """Bits of one score."""
+        return 2 if self.ternary else 1
+
+    def levels(self, scores: Tensor) -> Tensor:
+        """The level of each score, as a number of the same type."""
+        above = (scores > self.threshold).to(scores.dtype)
+        return above - (scores < 0).to(scores.dtype) if self.ternary else above
+
+    def pack(self, scores: Tensor) -> Tensor:
+        """Any shape → bytes `[width, ⌈n/8⌉]`."""
+        return packed(self.levels(scores), self.width)
+
+    def unpack(self, bits: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Bytes `[width, ⌈n/8⌉]` → scores of those levels, float32."""
+        return unpacked(bits, shape) * self.start
+
+    def as_json(self, scores: Tensor) -> dict[str, Any]:
+        """What a file says of scores that it keeps so."""
+        return {"as": self.name, "shape": list(scores.shape), "width": self.width}
+
+
+def packed(levels: Tensor, width: int) -> Tensor:
+    """Levels → bytes `[width, ⌈n/8⌉]`, n of any shape: first where they are 1, then, if the width is 2, where −1.
+
+    The first level is a byte's lowest bit; bits past the last are 0.
+    """
+    flat = levels.reshape(-1)
+    planes = torch.stack([flat > 0, flat < 0][:width])
+    missing = -planes.shape[1] % 8
+    planes = torch.nn.functional.pad(planes.to(torch.uint8), (0, missing)).unflatten(1, (-1, 8))
+    return (planes * _values(planes)).sum(-1, dtype=torch.uint8)
+
+
+def unpacked(bits: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Bytes `[*, width, ⌈n/8⌉]` → levels `[*, *shape]`, n numbers in that shape."""
+    size = torch.Size(shape).numel()
+    planes = ((bits.unsqueeze(-1) & _values(bits)) != 0).flatten(-2)[..., :size].to(dtype)
+    levels = planes[..., 0, :] - planes[..., 1, :] if bits.shape[-2] > 1 else planes[..., 0, :]
+    return levels.reshape(*bits.shape[:-2], *shape)
+
+
+def _values(like: Tensor) -> Tensor:
+    """Of a byte's bits, the lowest first; shifts would not go to ONNX."""
+    return torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=like.device)
