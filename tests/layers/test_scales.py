@@ -28,7 +28,7 @@ def test_they_stand_behind_linear_layers_convolutions_and_normalisations() -> No
 
 
 def test_a_language_models_output_layer_has_none() -> None:
-    config = T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=12, num_layers=1, num_heads=2, tie_word_embeddings=False)
+    config = T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=12, num_layers=1, num_heads=2, tie_word_embeddings=False)  # type: ignore[call-arg]
     paths = placed(T5ForConditionalGeneration(config), SSF())
     assert "lm_head" not in paths
     assert "encoder.final_layer_norm" in paths
