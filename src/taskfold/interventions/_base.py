@@ -44,7 +44,9 @@ class Layer:
     rows: Rows | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.rows is not None and self.tensors:
+        if not self.tensors:
+            return self.kind.plain(*args, **kwargs)
+        if self.rows is not None:
             return self.kind.run_rows(args, kwargs, self.tensors, self.rows, self.training, self.path)
         return self.kind.run(args, kwargs, self.tensors, self.training)
 

@@ -37,7 +37,7 @@ class Change(Intervention):
         return kind.goes_by_rows(own, training)
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
-        if isinstance(call, Layer):
+        if isinstance(call, Layer) and call.tensors:
             return self.bound_rows(tensors, rows, call, layer)(*args, **kwargs)
         if ":" in "".join(tensors):
             tensors, rows = self._unmasked(tensors, rows, {}, layer)

@@ -53,7 +53,7 @@ class OfTasks:
         return [] if parts is None else stack_of(parts, kind, now, self.made, path)
 
     def stacks(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
-        columns = self.plan.at(path)
+        columns = self.plan.known.get(path) or self.plan.at(path)
         if columns is None:
             each = [held.get(path) for held in self.sites]
             stacks = [None if parts is None else stack_of(parts, kind, now) for parts in each]

@@ -58,15 +58,15 @@ class Plan:
     def __init__(self, tasks: Sequence[Mapping[str, LayerParts]]) -> None:
         self.tasks = tasks
         self.paths = frozenset().union(*tasks)
-        self._found: dict[str, list[tuple[str, Intervention, Column]] | None] = {}
+        self.known: dict[str, list[tuple[str, Intervention, Column]] | None] = {}
 
     def at(self, path: str) -> list[tuple[str, Intervention, Column]] | None:
         """The parts at a layer: name, intervention and column of each, inside out; None: they differ in kind."""
         if torch.compiler.is_compiling():
             return self._columns(path)
-        if path not in self._found:
-            self._found[path] = self._columns(path)
-        return self._found[path]
+        if path not in self.known:
+            self.known[path] = self._columns(path)
+        return self.known[path]
 
     def _columns(self, path: str) -> list[tuple[str, Intervention, Column]] | None:
         columns = side_by_side([held.get(path) for held in self.tasks])

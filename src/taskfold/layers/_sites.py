@@ -37,6 +37,8 @@ class Site:
         self.path, self.module, self.kind = path, module, kind
         self.layers = Layer(kind, path, {}, False), Layer(kind, path, {}, True)
         self.ran = False
+        self.goes: dict[tuple[object, ...], bool] = {}
+        """Whether rows run at once, by intervention, mode and names of tensors."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         now = current()
@@ -88,7 +90,11 @@ class Site:
         if stack is None:
             return self._split(now, rows, args, kwargs)
         for intervention, tensors in stack:
-            if not intervention.goes_by_rows(self.kind, tensors.keys(), now.training):
+            key = (type(intervention), now.training, *tensors)
+            goes = self.goes.get(key)
+            if goes is None:
+                goes = self.goes[key] = intervention.goes_by_rows(self.kind, tensors.keys(), now.training)
+            if not goes:
                 return self._split(now, rows, args, kwargs)
         return self._rows(now, stack, rows, args, kwargs)
 
@@ -97,11 +103,9 @@ class Site:
     ) -> Any:
         """All rows at once; `alike`: the layer's plain output, if it is known."""
         layer = self.layers[now.training] if now.execution == "auto" else self._layer(now)
-        call: Call = self.kind.plain if alike is None else lambda *_, **__: alike
-        if len(stack) > 1:
-            call = replace(layer, rows=rows) if alike is None else call
-            for intervention, tensors in stack[:-1]:
-                call = intervention.bound_rows(tensors, rows, call, layer)
+        call: Call = replace(layer, rows=rows) if alike is None else lambda *_, **__: alike
+        for intervention, tensors in stack[:-1]:
+            call = intervention.bound_rows(tensors, rows, call, layer)
         intervention, tensors = stack[-1]
         return intervention.rows(tensors, rows, call, layer, args, kwargs)
 
