@@ -9,11 +9,12 @@ ARGS  ?=
 
 export PYTHON VENV
 
-.PHONY: help demo test lint format docs bench bench-routed data clean
+.PHONY: help demo test campaign lint format docs bench bench-routed data clean
 
 help:
 	@echo "make demo    the main job on real data, in minutes (options: make demo ARGS='--compare all')"
 	@echo "make test    the tests, examples in the documentation included"
+	@echo "make campaign    threads that ask a bank while others change it: counts, and whether an answer was wrong"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
 	@echo "make docs    the documentation, in docs/_build              make clean    remove what was built"
 	@echo "make bench   speed and memory beside PEFT, LyCORIS and adapters, in bench.json too (ARGS=--quick, ARGS=--full)"
@@ -25,6 +26,10 @@ demo: $(READY)
 # One thread for each of the two workers; an example page is one story, so a file stays in one worker.
 test: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Eight threads ask a bank, three change it, until there are 100,000 answers; one wrong answer is an error.
+campaign: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bank.campaign $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

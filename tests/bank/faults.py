@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,9 @@ class OutOfMemory(TorchDispatchMode):
 class Interrupt:
     """Lines of `taskfold.model` in this thread, before one of which, counted from 0, Ctrl-C is pressed.
 
+    Lines that begin with `with` are left out: Python's tracing stops there once more before a lock is given back,
+    where Python itself never handles a signal.
+
     Attributes:
         struck: whether there was such a line.
     """
@@ -47,7 +51,7 @@ class Interrupt:
     def _line(self, frame: FrameType, event: str, _: object) -> Any:
         if not frame.f_code.co_filename.startswith(MODEL):
             return None
-        if event == "line":
+        if event == "line" and not _line_of(frame).startswith("with "):
             if self.at == 0 and not self.struck:
                 self.struck = True
                 raise KeyboardInterrupt
@@ -61,6 +65,10 @@ class Interrupt:
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(self.before)
+
+
+def _line_of(frame: FrameType) -> str:
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
 
 
 FAULTS = {"out of memory": (OutOfMemory, MemoryError), "Ctrl-C": (Interrupt, KeyboardInterrupt)}

@@ -46,12 +46,13 @@ class Pool:
         torch.testing.assert_close(found, self.answers[name], rtol=TOLERANCE, atol=TOLERANCE)
 
     @torch.no_grad()
-    def check_all(self, bank: tfold.Bank, held: Mapping[str, str]) -> None:
+    def check_all(self, bank: tfold.Bank, held: Mapping[str, str], broadcast: bool = True) -> None:
         """Whether the bank holds these tasks and no others, and each answers as its own task does.
 
         Args:
             bank: the bank.
             held: by name in the bank, the name in the pool.
+            broadcast: ask with `broadcast=True` too.
         """
         assert list(bank) == list(held)
         assert len(set(bank.table.places.values())) == len(held), f"tasks share a place: {bank.table.places}"
@@ -61,5 +62,5 @@ class Pool:
         found = bank(torch.cat([self.x] * len(held)), task=names)
         for name, key in held.items():
             self.check(found.of(name), key)
-        for name, rows in bank(self.x, task=list(held), broadcast=True).items():
+        for name, rows in bank(self.x, task=list(held), broadcast=True).items() if broadcast else ():
             self.check(rows, held[name])

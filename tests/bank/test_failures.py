@@ -23,17 +23,24 @@ CHANGES: dict[str, tuple[list[str], Change, dict[str, str]]] = {
     "into an empty bank": ([], lambda bank: bank.add(pool.model["thin"]), {"thin": "thin"}),
     "into a new place": (["thin"], lambda bank: bank.add(pool.model["thin"], "b"), {"thin": "thin", "b": "thin"}),
     "into another layout": (
-        ["thin", "norm"],
-        lambda bank: bank.add(pool.model["tuned"]),
-        {"thin": "thin", "norm": "norm", "tuned": "tuned"},
+        ["norm"],
+        lambda bank: bank.add(pool.model["wide"]),
+        {"norm": "norm", "wide": "wide"},
     ),
     "out": (["thin", "tuned", "head"], lambda bank: bank.remove("tuned"), {"thin": "thin", "head": "head"}),
-    "out, most heads gone": (["wide", "norm", "thin"], lambda bank: bank.remove("norm"), {"wide": "wide", "thin": "thin"}),
+    "out, most heads gone": (
+        ["wide", "norm", "thin"],
+        lambda bank: bank.remove("norm"),
+        {"wide": "wide", "thin": "thin"},
+    ),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("change", CHANGES)
+SLOW = ("into an empty bank", "into a new place")
+PAIRS = [(change, fault) for change in CHANGES for fault in FAULTS if fault != "Ctrl-C" or change not in SLOW]
+
+
+@pytest.mark.parametrize(("change", "fault"), PAIRS)
 def test_wherever_it_fails(change: str, fault: str) -> None:
     before, run, after = CHANGES[change]
     mode, error = FAULTS[fault]
@@ -48,11 +55,11 @@ def test_wherever_it_fails(change: str, fault: str) -> None:
                 held = after
         else:
             held = after
-        pool.check_all(bank, held)
+        assert list(bank) == list(held)
         for name, key in (("later", "wide"), ("last", "tuned")):  # the place of a task that failed is nobody's
             bank.add(pool.model[key], name)
             held = {**held, name: key}
-        pool.check_all(bank, held)
+        pool.check_all(bank, held, broadcast=False)
         if not injected.struck:
             break
     assert at > 2 or not before or change.startswith("out"), "the fault never came"
@@ -74,7 +81,9 @@ STEPS = [
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, torch.OutOfMemoryError])
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step[0].__name__}.{step[1]}")
-def test_whichever_step_fails(step: tuple[Any, str], error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whichever_step_fails(
+    step: tuple[Any, str], error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bank = pool.model.bank(["thin", "norm", "head"])
     bank.remove("thin")
 
