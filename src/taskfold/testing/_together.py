@@ -68,7 +68,11 @@ def _learned(first: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[di
     with mock.patch.object(_runner, "worth_sharing", lambda *_: True):
         found = run(model, x)
     torch.stack([output.square().mean() for output in found.values()]).sum().backward()
-    return found, {key: p.grad for key, p in model.named_parameters() if p.grad is not None}, dict(model.named_buffers())
+    return (
+        found,
+        {key: p.grad for key, p in model.named_parameters() if p.grad is not None},
+        dict(model.named_buffers()),
+    )
 
 
 def _other(kind: str, key: str, tensors: dict[str, Tensor]) -> Tensor | None:
