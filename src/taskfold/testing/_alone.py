@@ -88,8 +88,10 @@ def folding(subject: Subject) -> None:
     model, x = subject.stirred("a", "b"), subject.inputs(4)
     try:
         folded = model.fold("a").eval()
-    except ValueError as error:
-        assert "task 'a', layer " in str(error), f"folding is refused without the task's and the layer's name: {error}"
+    except ValueError as refusal:
+        said = str(refusal)
+        if "task 'a', layer " not in said:
+            raise AssertionError(f"folding is refused without the task's and the layer's name: {said}") from refusal
         return
     body = folded.get_submodule("backbone")
     assert type(body) is type(model.backbone), f"the fold is a {type(body).__name__}"
@@ -114,9 +116,9 @@ def file(subject: Subject) -> None:
         if len(model.inventory):
             try:
                 other.load_task(path)
-            except TaskFileError as error:
-                said = "does not hold; load its file first: model.load_inventory"
-                assert said in str(error), f"a file without its inventory is refused with other words: {error}"
+            except TaskFileError as refusal:
+                if "does not hold; load its file first: model.load_inventory" not in str(refusal):
+                    raise AssertionError(f"a missing inventory is refused in other words: {refusal}") from refusal
             else:
                 raise AssertionError("a task is loaded without the inventory that it stands on")
             other.load_inventory(model.save_inventory(Path(name) / "inventory.safetensors"))

@@ -19,9 +19,9 @@ from ._subject import floating, without_dropout
 def check_intervention(intervention: Intervention, module: nn.Module, tasks: Sequence[Tensors], x: Tensor) -> None:
     """Try an intervention at a layer: whether it keeps what models, banks and folding ask of it.
 
-    `works`: each task's tensors fit the layer and change what it puts out. `neutral`: the neutral tensors leave it alone.
-    `served`: so do the fewest tensors that a bank holds say what the task says. `rows`: a batch whose rows have tasks of
-    their own, tasks without the intervention among them, is the tasks one by one, in value and in gradient, smaller
+    `works`: each task's tensors fit the layer and change what it puts out. `neutral`: neutral tensors leave it alone.
+    `served`: the fewest tensors, which a bank holds, say what the task says. `rows`: a batch whose rows have tasks of
+    their own, one without the intervention among them, is the tasks one by one, in value and in gradient, smaller
     tensors padded. `folded`: the layer with folded tensors is the task, or folding is refused in words. `joined`: two
     that become one say what one inside the other says.
 
@@ -133,8 +133,9 @@ class _Trial:
         for n, task in enumerate(self.tasks):
             try:
                 made = self.intervention.folded(self.kind, task, self.kind.tensors())
-            except ValueError as error:
-                assert str(error), "folding is refused without a word"
+            except ValueError as refusal:
+                if not str(refusal):
+                    raise AssertionError(f"task {n}: folding is refused without a word") from refusal
                 return
             found = _first(self.kind.run((self.x,), {}, made))
             check_close(f"task {n}, folded", found, self.alone[n], self.plain, DOUBLE)

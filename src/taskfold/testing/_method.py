@@ -42,8 +42,8 @@ def check_method(
 
     `isolation`: nothing of the backbone or of another task ever moves. `learning`: every leaf of a task learns.
     `folding`: the fold is the task, or it is refused by name. `file`: a task's file is the task. `counts`: what is
-    counted are the leaves. `mixed`, `gradients`, `bank`, `threads`: tasks in one batch, on one batch (in value, gradient
-    and running statistics), in a bank and in threads say what they say alone.
+    counted are the leaves. `mixed`, `gradients`, `bank`, `threads`: tasks in one batch, on one batch (in value,
+    gradient and running statistics), in a bank and in threads say what they say alone.
 
     Where the laws compare two tensors, two tasks differ there by 100 tolerances or more.
 

@@ -65,7 +65,7 @@ def gradients(subject: Subject) -> None:
 
 def _learned(first: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[dict[str, Tensor], ...]:
     model = copy.deepcopy(first).train(training)
-    with mock.patch.object(_runner, "worth_sharing", lambda *_: True):
+    with mock.patch.object(_runner, "worth_sharing", return_value=True):
         found = run(model, x)
     torch.stack([output.square().mean() for output in found.values()]).sum().backward()
     return (
@@ -96,13 +96,13 @@ def _counts(tensor: Tensor) -> bool:
 
 @torch.no_grad()
 def bank(subject: Subject) -> None:
-    """A bank says what its tasks say, in a mixed batch and with `broadcast`, in one pass that parts and side by side."""
+    """A bank says what its tasks say: in a mixed batch, and with `broadcast` in one pass that parts or side by side."""
     model, x, rows = subject.stirred("a", "b"), subject.inputs(4), ROWS[:4]
     alone, held = {name: model(x, task=name) for name in "ab"}, model.bank()
     for n, found in enumerate(held(x, task=rows)):
         check_close(f"row {n} of a bank's batch", found, alone[rows[n]][n], alone[OTHER[rows[n]]][n])
     for one_pass in (True, False):
-        patches = [mock.patch.object(place, "worth_sharing", lambda *_, so=one_pass: so) for place in (_runner, _bank)]
+        patches = [mock.patch.object(place, "worth_sharing", return_value=one_pass) for place in (_runner, _bank)]
         with patches[0], patches[1]:
             for name, found in held(x, task=["b", "a"], broadcast=True).items():
                 check_close(f"a bank's broadcast, task {name!r}", found, alone[name], alone[OTHER[name]])
