@@ -26,16 +26,20 @@ Held = dict[str, str]
 class Changes(RuleBasedStateMachine):
     """A bank, beside a dict that says which task of the pool each of its names is."""
 
-    @initialize()
-    def begin(self) -> None:
-        self.bank = pool.model.bank([])
+    @initialize(settled=st.booleans())
+    def begin(self, settled: bool) -> None:
+        """An empty bank; `settled`: its rows have room for every task, so that tables share memory."""
+        self.bank = pool.model.bank(METHODS if settled else [])
+        for name in METHODS if settled else ():
+            self.bank.remove(name)
         self.held: Held = {}
         self.born: dict[str, int] = {}
         self.step = 0
         self.indices: list[tuple[torch.Tensor, dict[str, int]]] = []
         self.readers: list[tuple[Table, Held, int]] = []
         self.gone: list[int] = []  # when
-        self.most, self.outputs = 0, 0
+        self.most = len(METHODS) if settled else 0
+        self.outputs = sum(answer.shape[1] for answer in pool.answers.values()) if settled else 0
 
     def added(self, name: str, key: str) -> None:
         self.step += 1
@@ -154,6 +158,10 @@ class Changes(RuleBasedStateMachine):
         answers(self.bank, table, held)
         del table
         self.measure()
+
+    def teardown(self) -> None:
+        for table, held, _ in getattr(self, "readers", ()):
+            answers(self.bank, table, held)
 
     # What holds
 
