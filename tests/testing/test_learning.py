@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 import taskfold as tfold
 from taskfold import MultiTask
 from taskfold.factors import STATISTICS
+from taskfold.layers import Fitting, Norms, Part
 from taskfold.testing import check_method
 from taskfold.testing._alone import learning, unlearned
 from taskfold.testing._subject import Subject, leaves_of
@@ -85,7 +87,8 @@ def test_one_frozen_leaf_breaks_the_law(case: Case) -> None:
             continue
         with pytest.raises(AssertionError) as raised:
             learning(subject(case, leaves=frozenset({leaf})))
-        assert str(raised.value) == f"1 leaves stay as they are in training: {leaf}"
+        # Where a factor that starts at zero is frozen, its partner does not learn either.
+        assert leaf in str(raised.value)
 
 
 @pytest.mark.parametrize("parameter", ["weight", "bias"])
@@ -122,19 +125,22 @@ def test_what_cannot_move_is_excused() -> None:
         learning(Frozen(tfold.FineTuning(), "biased", Biased, lambda rows: words[:rows], leaves=weight))
 
 
-def test_an_error_names_law_method_network_and_value() -> None:
-    class Flat(nn.Linear):
-        """A layer that gives nothing back."""
+def test_an_error_names_law_method_network_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = Norms.fit
 
-        def forward(self, input: torch.Tensor) -> torch.Tensor:
-            return super().forward(input).detach()
+    def frozen(self: Norms, at: Fitting) -> Iterator[tuple[str, str, Part]]:
+        for path, name, part in fit(self, at):
+            yield path, name, part.requires_grad_(False)
 
-    said = r"law 'learning', method 'lora' \{.*'rank': 2.*\}, network 'flat': \d leaves stay .* layer '0', part"
+    monkeypatch.setattr(Norms, "fit", frozen)
+    said = (
+        r"law 'learning', method 'lora' \{.*'rank': 2.*\}, network 'flat': 2 leaves .* layer '1', part '\d:own', leaf"
+    )
     with pytest.raises(AssertionError, match=said):
         check_method(
-            tfold.LoRA(rank=2, layers="linear"),
-            {"flat": lambda: nn.Sequential(nn.Linear(4, 8), Flat(8, 8), nn.Linear(8, 8))},
-            inputs=lambda rows: torch.ones(rows, 4),
+            tfold.LoRA(rank=2, layers="linear", norm=True),
+            {"flat": lambda: nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 8))},
+            inputs=lambda rows: torch.linspace(-1, 1, 4 * rows).sin().reshape(rows, 4),
             num_features=8,
             laws=["learning"],
         )
