@@ -90,13 +90,18 @@ class Site:
         if stack is None:
             return self._split(now, rows, args, kwargs)
         for intervention, tensors in stack:
-            key = (type(intervention), now.training, *tensors)
-            goes = self.goes.get(key)
-            if goes is None:
-                goes = self.goes[key] = intervention.goes_by_rows(self.kind, tensors.keys(), now.training)
-            if not goes:
+            if not self._go_by_rows(intervention, tensors, now.training):
                 return self._split(now, rows, args, kwargs)
         return self._rows(now, stack, rows, args, kwargs)
+
+    def _go_by_rows(self, intervention: Intervention, tensors: Tensors, training: bool) -> bool:
+        """Whether rows run at once; asked once for names of tensors."""
+        if torch.compiler.is_compiling():
+            return intervention.goes_by_rows(self.kind, tensors.keys(), training)
+        key = (type(intervention), training, *tensors)
+        if key not in self.goes:
+            self.goes[key] = intervention.goes_by_rows(self.kind, tensors.keys(), training)
+        return self.goes[key]
 
     def _rows(
         self, now: Selection, stack: Stack, rows: Rows, args: tuple, kwargs: dict, alike: Tensor | None = None

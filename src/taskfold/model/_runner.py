@@ -69,11 +69,11 @@ class Runner:
         Raises:
             TypeError: one of them can't be adapted.
         """
-        if not self.paths.issuperset(paths):
-            both = self.paths.union(paths)
-            network = skeleton(self.backbone, both)  # passes under way go on with the one there is
-            self.paths = both
-            self._install(network)
+        with self.lock:
+            if not self.paths.issuperset(paths):
+                both = self.paths.union(paths)
+                self._install(skeleton(self.backbone, both))  # passes under way go on with the one there is
+                self.paths = both  # last: if this call is interrupted, the next one builds the skeleton again
 
     def renew(self) -> None:
         """Build the skeleton anew: the backbone's tensors have moved. Now, so that a compiler finds it ready."""

@@ -1,0 +1,178 @@
+"""Laws of one task: nothing else moves, all of it learns, and it is what its fold, its file and its count say."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from ..counting import count
+from ..factors import STATISTICS
+from ..layers import statistics_of, stored_of
+from ..model import MultiTask
+from ..tasks import Task, TaskFileError
+from ._compare import check_close, check_same, snapshot
+from ._dense import Indifference
+from ._subject import HEADS, Subject, floating, learning_steps, leaves_of
+
+
+def isolation(subject: Subject) -> None:
+    """Neither the backbone nor another task moves, bit for bit, when a task comes, trains, is renamed and goes."""
+    model, x = subject.stirred("a"), subject.inputs(4)
+    backbone, task = snapshot(model.backbone), snapshot(model["a"])
+    shared = {held.where: held.tensor.clone() for held in leaves_of(model["a"]) if not held.own}
+    with torch.no_grad():
+        output = model(x, task="a")
+    model.add_task("b", head=HEADS["b"])
+    begun = snapshot(model["b"])
+    learning_steps(model, "b", x)
+    after = snapshot(model["b"])
+    assert any(not torch.equal(begun[key], after[key]) for key in begun), "a task that trains stays as it was"
+    # What tasks have in common moves with every one of them.
+    with torch.no_grad():
+        for held in leaves_of(model["a"]):
+            if held.where in shared:
+                held.tensor.copy_(shared[held.where])
+
+    def check(when: str) -> None:
+        check_same(f"the backbone, when another task {when}", snapshot(model.backbone), backbone)
+        check_same(f"a task, when another {when}", snapshot(model["a"]), task)
+        with torch.no_grad():
+            check_same(f"a task's output, when another {when}", {"output": model(x, task="a")}, {"output": output})
+
+    check("trains")
+    model.rename_task("b", "c")
+    model.remove_task("c")
+    check("goes")
+
+
+def learning(subject: Subject) -> None:
+    """Every leaf of a task and every parameter of its head moves in training.
+
+    A leaf whose group is not trained, running statistics, moves too: with what the network sees. A leaf that stays is
+    excused if the dense network is indifferent to it: a bias right before BatchNorm or on keys, an embedding of inputs
+    that were not seen.
+    """
+    still = unlearned(subject)
+    assert not still, f"{len(still)} leaves stay as they are in training: {'; '.join(still)}"
+
+
+def unlearned(subject: Subject) -> list[str]:
+    """The leaves that stay as they are although the network is not indifferent to them."""
+    model = subject.stirred("a") if len(subject.model("a").inventory) else subject.model("a")
+    model, x = model.double(), floating(subject.inputs(4))
+    wanted = [(held.where, held.tensor) for held in leaves_of(model["a"]) if _learns(held.tensor, held.group)]
+    head = model["a"].head
+    wanted += [(f"head, parameter {key!r}", p) for key, p in ([] if head is None else head.named_parameters())]
+    before = [tensor.detach().clone() for _, tensor in wanted]
+    learning_steps(model, "a", x)
+    still = [where for (where, tensor), was in zip(wanted, before, strict=True) if torch.equal(tensor, was)]
+    if not still:
+        return []
+    indifferent = Indifference(model, "a", x)
+    return [where for where in still if not indifferent(where)]
+
+
+def _learns(tensor: torch.Tensor, group: object) -> bool:
+    return tensor.is_floating_point() and (group == STATISTICS or getattr(group, "trained", True))
+
+
+def folding(subject: Subject) -> None:
+    """A fold is a plain network of the same architecture that says what the task says; or it is refused by name.
+
+    Folding may add biases to layers that had none, and nothing else.
+    """
+    model, x = subject.stirred("a", "b"), subject.inputs(4)
+    try:
+        folded = model.fold("a").eval()
+    except ValueError as refusal:
+        said = str(refusal)
+        if "task 'a', layer " not in said:
+            raise AssertionError(f"folding is refused without the task's and the layer's name: {said}") from refusal
+        contracted = count(model.backbone, subject.method).contracted
+        assert contracted is None, f"folding is refused, and count() says that {contracted} numbers are left"
+        return
+    body = folded.get_submodule("backbone")
+    assert type(body) is type(model.backbone), f"the fold is a {type(body).__name__}"
+    plain, made = model.backbone.state_dict().keys(), body.state_dict().keys()
+    assert not plain - made, f"the fold lacks {sorted(plain - made)[0]!r}"
+    odd = [key for key in sorted(made - plain) if key.rpartition(".")[2] != "bias"]
+    assert not odd, f"the fold holds {odd[:1]}, which the backbone does not"
+    sizes, said = sum(p.numel() for p in body.parameters()), count(model.backbone, subject.method).contracted
+    assert sizes == said, f"the fold has {sizes} numbers, and count() says {said}"
+    with torch.no_grad():
+        check_close("output of the fold", folded(x), model(x, task="a"), model(x, task="b"))
+
+
+def file(subject: Subject) -> None:
+    """A task's file is the task, bit for bit, in another model of the same backbone."""
+    model, x = subject.stirred("a", "b"), subject.inputs(4)
+    model["a"].info.labels = ("x", "y", "z")
+    model["a"].info.metrics = {"test_accuracy": 0.5}
+    other = MultiTask(copy.deepcopy(model.backbone), num_features=subject.num_features).eval()
+    with tempfile.TemporaryDirectory() as name:
+        path = model.save_task("a", Path(name) / "a.safetensors")
+        if len(model.inventory):
+            try:
+                other.load_task(path)
+            except TaskFileError as refusal:
+                if "does not hold; load its file first: model.load_inventory" not in str(refusal):
+                    raise AssertionError(f"a missing inventory is refused in other words: {refusal}") from refusal
+            else:
+                raise AssertionError("a task is loaded without the inventory that it stands on")
+            other.load_inventory(model.save_inventory(Path(name) / "inventory.safetensors"))
+        loaded = other.load_task(path)
+    check_same("a task and what its file says", _kept(loaded), _kept(model["a"]))
+    assert loaded.info == model["a"].info, f"info {loaded.info}, not {model['a'].info}"
+    assert loaded.method == model["a"].method, f"method {loaded.method}, not {model['a'].method}"
+    with torch.no_grad():
+        found, wanted = other(x, task="a"), model(x, task="a")
+        check_close("output of the loaded task", found, wanted, model(x, task="b"))
+        check_same("output of the loaded task", {"output": found}, {"output": wanted})
+
+
+def _kept(task: Task) -> dict[str, torch.Tensor]:
+    """What a file keeps of a task's tensors: values, or bits."""
+    stored = stored_of(task)
+    return {key: stored[key].pack(tensor) if key in stored else tensor for key, tensor in snapshot(task).items()}
+
+
+def counts(subject: Subject) -> None:
+    """`count`, `Task.counts` and `Task.groups` say how many numbers the leaves have, group by group."""
+    model = subject.model("a")
+    task, said = model["a"], count(subject.build(), subject.method, head=None)
+    sums: dict[str, int] = {}
+    values: dict[str, int] = {"bits": 0}
+    shared = 0
+    for held in leaves_of(task):
+        if held.group == STATISTICS:
+            continue
+        if held.own:
+            sums[held.group.name] = sums.get(held.group.name, 0) + held.tensor.numel()
+            values["bits"] += held.bits
+            if not held.bits:
+                values[held.group.name] = values.get(held.group.name, 0) + held.tensor.numel()
+        else:
+            shared += held.tensor.numel()
+    head = sum(p.numel() for p in task.head.parameters()) if task.head is not None else 0
+    for where, found, wanted in (
+        ("Task.counts()", {**task.counts(), "head": 0}, sums),
+        ("Task.groups()", {**{k: sum(p.numel() for p in v) for k, v in task.groups().items()}, "head": 0}, sums),
+        ("count()", {**said.per_task, "routing": said.routing, "head": 0}, values),
+    ):
+        for group in found.keys() | wanted.keys():
+            mine, leaves = found.get(group, 0), wanted.get(group, 0)
+            assert mine == leaves, f"{where} says {mine} of group {group!r}, and the leaves have {leaves}"
+    assert task.counts()["head"] == head, f"Task.counts() says {task.counts()['head']} of the head, which has {head}"
+    assert said.shared == shared, f"count() says {said.shared} shared, and the inventory's leaves have {shared}"
+    total = sum(values.values()) - values["bits"] + shared
+    assert said.adapter_total == total, f"count() says {said.adapter_total} in all, and the leaves have {total}"
+    odd = [key for key, leaf in _statistics(model) if leaf.requires_grad]
+    assert not odd, f"running statistics {odd[:1]} want a gradient"
+
+
+def _statistics(model: MultiTask) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from statistics_of(model["a"]).items()

@@ -1,0 +1,116 @@
+"""To which leaves of a task the network is indifferent, by the gradient through dense tensors."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..factors import STATISTICS
+from ..kinds import kind_of
+from ..layers import LayerParts, parts_of, stack_of
+from ..model import MultiTask
+from ..model._folding import folded
+from ..model._runner import SERVING
+from ._subject import leaves_of
+
+NONE = 1e-12
+"""A gradient that is smaller is rounding, in double precision."""
+
+
+class Indifference:
+    """The leaves that a network is indifferent to, as it trains.
+
+    The task is folded into a plain network, which runs by itself; the gradient of each of its dense tensors is
+    carried on to the leaves that they are made of. So neither how layers run a task's tensors nor whether the task
+    asks for a gradient has a part in it. If the method can't be folded, the gradient comes through the layers, with all
+    leaves unfrozen.
+
+    Args:
+        model: in double precision, without dropout; it is not changed.
+        name: the task.
+        x: the input.
+    """
+
+    def __init__(self, model: MultiTask, name: str, x: Tensor) -> None:
+        twin = copy.deepcopy(model).eval()
+        self.leaves: dict[str, Tensor] = {}
+        task = twin[name]
+        for held in leaves_of(task):
+            if held.tensor.is_floating_point() and held.group != STATISTICS:
+                self.leaves[held.where] = held.tensor.requires_grad_(True)
+        try:
+            dense = _dense(twin, name)
+        except ValueError:
+            tensors = [t for parts in _parts(twin, name).values() for t in parts]
+            self.made, self.gradients = tensors, None
+            output = twin.train()(x, task=name).square().mean()
+            self.direct = torch.autograd.grad(output, list(self.leaves.values()), allow_unused=True)
+            return
+        leaf_of = {key: tensor.detach().clone() for key, tensor in dense.items()}
+        plain = folded(twin.backbone, leaf_of)
+        wanted = {key: tensor.requires_grad_(True) for key, tensor in leaf_of.items() if dense[key].requires_grad}
+        _as_it_trains(plain, twin, name)
+        features = twin.features(functional_call(plain, leaf_of, (x,)))
+        loss = (features if task.head is None else task.head(features)).square().mean()
+        gradients = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
+        self.made = [dense[key] for key in wanted]
+        self.gradients = [torch.zeros_like(t) if g is None else g for t, g in zip(self.made, gradients, strict=True)]
+
+    def __call__(self, where: str) -> bool:
+        """Whether the leaf makes some tensor, and the network does not mind which."""
+        leaf = self.leaves.get(where)
+        if leaf is None:
+            return False
+        random = [torch.randn_like(tensor) for tensor in self.made]
+        if _through(self.made, random, leaf) == 0:
+            return False  # it makes nothing: a silent no-op
+        if self.gradients is None:
+            at = list(self.leaves).index(where)
+            found = self.direct[at]
+            return found is None or float(found.abs().max()) < NONE
+        return _through(self.made, self.gradients, leaf) < NONE
+
+
+def _through(made: list[Tensor], gradients: list[Tensor], leaf: Tensor) -> float:
+    found = torch.autograd.grad(made, leaf, gradients, retain_graph=True, allow_unused=True)[0]
+    return 0.0 if found is None else float(found.abs().max())
+
+
+def _parts(model: MultiTask, name: str) -> dict[str, list[Tensor]]:
+    """All tensors of a task that have a gradient, by layer."""
+    found: dict[str, list[Tensor]] = {}
+    for path, parts in model[name].sites._modules.items():
+        assert isinstance(parts, LayerParts)
+        stack = stack_of(parts, kind_of(model.backbone.get_submodule(path)), SERVING)
+        found[path] = [tensor for _, tensors in stack for tensor in tensors.values() if tensor.requires_grad]
+    return found
+
+
+def _dense(model: MultiTask, name: str) -> dict[str, Tensor]:
+    """The network's tensors as the task has them, with gradient."""
+    dense: dict[str, Tensor] = {}
+    for path, parts in model[name].sites._modules.items():
+        assert isinstance(parts, LayerParts)
+        kind = kind_of(model.backbone.get_submodule(path))
+        tensors: dict[str, Tensor] = {}
+        for intervention, mine in stack_of(parts, kind, SERVING):
+            tensors |= intervention.folded(kind, mine, {**kind.tensors(), **tensors})
+        dense |= {f"{path}.{key}" if path else key: tensor for key, tensor in tensors.items()}
+    return dense
+
+
+def _as_it_trains(plain: nn.Module, model: MultiTask, name: str) -> None:
+    """Training mode; normalisation counts its batch where the task has running statistics of it."""
+    plain.train()
+    counting = {
+        path
+        for (path, _), part in parts_of(model[name])
+        for leaves in (part.own, *(() if part.inventory is None else (part.inventory[1],)))
+        if STATISTICS in leaves.groups.values()
+    }
+    for path, module in plain.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(path in counting)

@@ -1,0 +1,135 @@
+"""Laws of several tasks: in one batch, on one batch, in a bank and in threads each says what it says alone."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from ..model import MultiTask, _bank, _runner
+from ._compare import DOUBLE, check_close, check_same
+from ._subject import Subject, floating
+
+ROWS = ["b", "a", "a", "b", "a", "b", "a"]
+OTHER = {"a": "b", "b": "a"}
+Ways = Callable[[MultiTask, Tensor], dict[str, Tensor]]
+
+
+@torch.no_grad()
+def mixed(subject: Subject) -> None:
+    """Each row of a mixed batch is its own task's; a batch of one task is that task's, bit for bit."""
+    model, x, rows = subject.stirred("a", "b"), subject.inputs(4), ROWS[:4]
+    alone = {name: model(x, task=name) for name in "ab"}
+    found = model(x, task=rows)
+    for n, name in enumerate(rows):
+        check_close(f"row {n} of a mixed batch", found[n], alone[name][n], alone[OTHER[name]][n])
+    check_same("a mixed batch of one task", {"a": torch.stack(model(x, task=["a"] * 4))}, {"a": alone["a"]})
+
+
+def _alone(model: MultiTask, x: Tensor) -> dict[str, Tensor]:
+    return {name: model(x, task=name) for name in "ab"}
+
+
+def _broadcast(model: MultiTask, x: Tensor) -> dict[str, Tensor]:
+    return model(x, task=["a", "b"], broadcast=True)
+
+
+def _alone_rows(model: MultiTask, x: Tensor) -> dict[str, Tensor]:
+    return {name: model(x[[n for n, row in enumerate(ROWS) if row == name]], task=name) for name in "ab"}
+
+
+def _mixed_rows(model: MultiTask, x: Tensor) -> dict[str, Tensor]:
+    found = model(x, task=ROWS)
+    return {name: torch.stack([y for y, row in zip(found, ROWS, strict=True) if row == name]) for name in "ab"}
+
+
+def gradients(subject: Subject) -> None:
+    """A broadcast and a mixed batch are the tasks one by one in value, gradient and running statistics."""
+    first, x = subject.stirred("a", "b").double(), floating(subject.inputs(7))
+    for together, alone, training, what in (
+        (_broadcast, _alone, False, "broadcast"),
+        (_broadcast, _alone, True, "broadcast in training"),
+        (_mixed_rows, _alone_rows, True, "mixed batch in training"),
+    ):
+        wanted, made = _learned(first, alone, x, training), _learned(first, together, x, training)
+        for kind, mine, theirs in zip(("output", "gradient", "buffer"), wanted, made, strict=True):
+            odd = sorted(mine.keys() ^ theirs.keys())
+            assert not odd, f"{what}: {kind} {odd[:1]} is there in one way only"
+            for key, tensor in mine.items():
+                check_close(f"{what}: {kind} {key!r}", theirs[key], tensor, _other(kind, key, mine), DOUBLE)
+
+
+def _learned(first: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[dict[str, Tensor], ...]:
+    model = copy.deepcopy(first).train(training)
+    with mock.patch.object(_runner, "worth_sharing", return_value=True):
+        found = run(model, x)
+    torch.stack([output.square().mean() for output in found.values()]).sum().backward()
+    return (
+        found,
+        {key: p.grad for key, p in model.named_parameters() if p.grad is not None},
+        dict(model.named_buffers()),
+    )
+
+
+def _other(kind: str, key: str, tensors: dict[str, Tensor]) -> Tensor | None:
+    """What the other task has there; None: nothing must differ."""
+    if kind == "output":
+        return tensors[OTHER[key]]
+    room, _, rest = key.partition(".")
+    if room == "inventory":
+        return torch.zeros_like(tensors[key]) if kind == "gradient" and _counts(tensors[key]) else None
+    if room != "tasks" or not tensors[key].is_floating_point():
+        return None
+    name, _, leaf = rest.partition(".")
+    other = tensors.get(f"tasks.{OTHER[name]}.{leaf}")
+    return other if other is not None and (_counts(other) or _counts(tensors[key])) else None
+
+
+def _counts(tensor: Tensor) -> bool:
+    """Whether a tensor is no zero up to rounding, such as the gradient of a bias right before BatchNorm."""
+    return bool(tensor.abs().max() > 1e-3 * DOUBLE)
+
+
+@torch.no_grad()
+def bank(subject: Subject) -> None:
+    """A bank says what its tasks say: in a mixed batch, and with `broadcast` in one pass that parts or side by side."""
+    model, x, rows = subject.stirred("a", "b"), subject.inputs(4), ROWS[:4]
+    alone, held = {name: model(x, task=name) for name in "ab"}, model.bank()
+    for n, found in enumerate(held(x, task=rows)):
+        check_close(f"row {n} of a bank's batch", found, alone[rows[n]][n], alone[OTHER[rows[n]]][n])
+    for one_pass in (True, False):
+        patches = [mock.patch.object(place, "worth_sharing", return_value=one_pass) for place in (_runner, _bank)]
+        with patches[0], patches[1]:
+            for name, found in held(x, task=["b", "a"], broadcast=True).items():
+                check_close(f"a bank's broadcast, task {name!r}", found, alone[name], alone[OTHER[name]])
+
+
+def threads(subject: Subject) -> None:
+    """Two threads that ask at once get their own answers, bit for bit."""
+    model, x = subject.stirred("a", "b"), subject.inputs(2)
+    before, wrong, start = torch.get_num_threads(), list[str](), threading.Barrier(2)
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            wanted = {name: model(x, task=name) for name in "ab"}
+        for name in "ab":
+            check_close(f"task {name!r}", wanted[name], wanted[name], wanted[OTHER[name]])
+
+        @torch.no_grad()
+        def ask(name: str) -> None:
+            torch.set_num_threads(1)
+            start.wait()
+            wrong.extend(name for _ in range(5) if not torch.equal(model(x, task=name), wanted[name]))
+
+        asking = [threading.Thread(target=ask, args=(name,)) for name in "ab"]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert not wrong, f"{len(wrong)} of 10 answers of two threads are another's"
