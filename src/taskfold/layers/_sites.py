@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..interventions import Call, Layer, form_at
-from ..kinds import LayerKind, Rows, by_entry
+from ..interventions import Call, Intervention, Layer, form_at
+from ..kinds import LayerKind, Rows, Tensors, by_entry
 from ._selection import Selection, Stack, current, selecting
 from ._spread import Arguments
 
