@@ -30,7 +30,7 @@ from ._scales import ScaleInit, Scales
 from ._selection import Selection, Stack, current, selecting
 from ._sites import Site
 from ._skeleton import set_mode, sites_of, skeleton
-from ._spread import PLAIN, spread, worth_sharing
+from ._spread import PLAIN, sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
 from ._watch import Watch, recomputes
@@ -102,6 +102,7 @@ __all__ = [
     "recomputes",
     "selecting",
     "set_mode",
+    "sharing_passes",
     "sites_of",
     "skeleton",
     "spread",

@@ -6,7 +6,8 @@ changes; what comes before, and whatever else does not depend on such a layer, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import NoneType
 from typing import Any
 
@@ -29,6 +30,19 @@ class NotSharedError(RuntimeError):
     """A network does something that cannot be done for several tasks at once."""
 
 
+_FORCED: list[bool] = []
+
+
+@contextmanager
+def sharing_passes(always: bool) -> Iterator[None]:
+    """Run a block in which tasks on one batch always share a pass, or never: for tests of both ways."""
+    _FORCED.append(always)
+    try:
+        yield
+    finally:
+        _FORCED.pop()
+
+
 def worth_sharing(network: nn.Module, changed: Sequence[Container[str]]) -> bool:
     """Whether tasks leave a good part alone at the start, so that a pass that parts after it takes less time.
 
@@ -38,6 +52,8 @@ def worth_sharing(network: nn.Module, changed: Sequence[Container[str]]) -> bool
         network: the backbone.
         changed: the modules that each of the tasks changes.
     """
+    if _FORCED:
+        return _FORCED[-1]
     layers, before = 0, None
     for name, module in network.named_modules():
         if before is None and any(name in one for one in changed):

@@ -1,10 +1,22 @@
 """A frozen backbone and its tasks: how they come and go, run, fold, and are served."""
 
 from ._bank import Bank
+from ._folding import folded
 from ._multi_task import MultiTask, checkpoint_context
 from ._outputs import Outputs
+from ._runner import SERVING
 from ._saving import read_inventory
 from ._transfer import begun
 from ._view import TaskView
 
-__all__ = ["Bank", "MultiTask", "Outputs", "TaskView", "begun", "checkpoint_context", "read_inventory"]
+__all__ = [
+    "SERVING",
+    "Bank",
+    "MultiTask",
+    "Outputs",
+    "TaskView",
+    "begun",
+    "checkpoint_context",
+    "folded",
+    "read_inventory",
+]

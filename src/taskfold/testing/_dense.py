@@ -11,9 +11,7 @@ from torch.func import functional_call
 from ..factors import STATISTICS
 from ..kinds import kind_of
 from ..layers import LayerParts, parts_of, stack_of
-from ..model import MultiTask
-from ..model._folding import folded
-from ..model._runner import SERVING
+from ..model import SERVING, MultiTask, folded
 from ._subject import leaves_of
 
 NONE = 1e-12

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
-from unittest import mock
 
 import torch
 from torch import Tensor
 
-from ..model import MultiTask, _bank, _runner
+from ..layers import sharing_passes
+from ..model import MultiTask
 from ._compare import DOUBLE, check_close, check_same
 from ._subject import Subject, floating
 
@@ -65,7 +65,7 @@ def gradients(subject: Subject) -> None:
 
 def _learned(first: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[dict[str, Tensor], ...]:
     model = copy.deepcopy(first).train(training)
-    with mock.patch.object(_runner, "worth_sharing", return_value=True):
+    with sharing_passes(True):
         found = run(model, x)
     torch.stack([output.square().mean() for output in found.values()]).sum().backward()
     return (
@@ -102,8 +102,7 @@ def bank(subject: Subject) -> None:
     for n, found in enumerate(held(x, task=rows)):
         check_close(f"row {n} of a bank's batch", found, alone[rows[n]][n], alone[OTHER[rows[n]]][n])
     for one_pass in (True, False):
-        patches = [mock.patch.object(place, "worth_sharing", return_value=one_pass) for place in (_runner, _bank)]
-        with patches[0], patches[1]:
+        with sharing_passes(one_pass):
             for name, found in held(x, task=["b", "a"], broadcast=True).items():
                 check_close(f"a bank's broadcast, task {name!r}", found, alone[name], alone[OTHER[name]])
 
