@@ -41,7 +41,7 @@ model = taskfold.MultiTask(net, taskfold.LoRA(rank=1, layers="convolution"), num
 for name in "ab":
     model.add_task(name, head=2)
 x = torch.randn(2, 3, 5, 5)
-for rows in (model(x, task=["a", "b"]), model.bank().outputs(x, task=["a", "b"])):
+for rows in (model(x, task=["a", "b"]), model.bank()(x, task=["a", "b"])):
     assert [len(row) for row in rows] == [2, 2]
 assert model.fold("a")(x).shape == (2, 2)
 """

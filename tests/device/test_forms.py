@@ -74,7 +74,7 @@ def test_bank(method: str, network: str, moved: str, device: torch.device) -> No
     model, x = there(method, network, device)
     bank = model.bank() if moved == "before" else built(method, network).bank().to(device)
     wanted = expected(method, network)
-    for row, (name, found) in enumerate(zip(ROWS, bank.outputs(x, task=ROWS), strict=True)):
+    for row, (name, found) in enumerate(zip(ROWS, bank(x, task=ROWS), strict=True)):
         agree(found, wanted[name][row], device)
 
 
