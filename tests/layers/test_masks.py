@@ -72,7 +72,7 @@ def test_mixed_rows_folds_and_banks_are_the_tasks_one_by_one(case: Case, mask: M
 class Several(Method):
     """Recipes in that order."""
 
-    name = "several-with-masks"
+    name = "masks-of-tests"
 
     def __init__(self, *recipes: Recipe) -> None:
         self.__dict__["recipes"] = recipes

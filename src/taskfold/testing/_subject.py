@@ -17,7 +17,7 @@ from ._compare import FLOOR, TOLERANCE, common, distance
 
 HEADS = {"a": 3, "b": 4}
 """Outputs of the two tasks."""
-STIRS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+STIRS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 """How far tasks are moved from their start, until they differ enough."""
 
 
@@ -92,6 +92,9 @@ class Subject:
                 if not leaf.group.trained:
                     tensor.mul_(1 + strength * (2 if leaf.own else 1) * torch.rand(()).to(tensor))
                     tensor.add_(strength * ("var" in leaf.where))
+                elif leaf.bits:
+                    # Scores begin near their threshold: few may cross it, or nothing passes through the network.
+                    tensor.add_(torch.randn_like(tensor) * 0.06 * strength)
                 elif leaf.own:
                     # Logits say little until they are far apart.
                     tensor.add_(torch.randn_like(tensor) * (2.0 if leaf.group.name == "routing" else strength))

@@ -71,7 +71,7 @@ def _learned(first: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[di
     model = copy.deepcopy(first).train(training)
     with sharing_passes(True):
         found = run(model, x)
-    torch.stack([output.square().mean() for output in found.values()]).sum().backward()
+    torch.stack([output.square().sum() for output in found.values()]).sum().backward()
     return (
         found,
         {key: p.grad for key, p in model.named_parameters() if p.grad is not None},
