@@ -49,10 +49,10 @@ class Own(Method):
     name = "given"
 
     def __init__(self, *given: object) -> None:
-        self.__dict__["given"] = Given(*given)  # type: ignore[arg-type]
+        self.__dict__["given"] = (Given(*given),) if given else ()  # type: ignore[arg-type]
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((self.__dict__["given"],))
+        return Composition(self.__dict__["given"])
 
     def with_settings(self, **settings: object) -> Own:
         return self

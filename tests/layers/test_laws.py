@@ -35,11 +35,11 @@ class OneUpdate(Method):
 
     name = "one-update"
 
-    def __init__(self, update: Update) -> None:
-        self.__dict__["update"] = update
+    def __init__(self, *updates: Update) -> None:
+        self.__dict__["updates"] = updates
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((self.__dict__["update"],))
+        return Composition(self.__dict__["updates"])
 
     def with_settings(self, **settings: object) -> OneUpdate:
         return self
