@@ -84,18 +84,22 @@ def _other(kind: str, key: str, tensors: dict[str, Tensor]) -> Tensor | None:
     if kind == "output":
         return tensors[OTHER[key]]
     room, _, rest = key.partition(".")
+    largest = max(float(one.abs().max()) for one in tensors.values() if one.is_floating_point() and one.numel())
     if room == "inventory":
-        return torch.zeros_like(tensors[key]) if kind == "gradient" and _counts(tensors[key]) else None
+        return torch.zeros_like(tensors[key]) if kind == "gradient" and _counts(tensors[key], largest) else None
     if room != "tasks" or not tensors[key].is_floating_point():
         return None
     name, _, leaf = rest.partition(".")
     other = tensors.get(f"tasks.{OTHER[name]}.{leaf}")
-    return other if other is not None and (_counts(other) or _counts(tensors[key])) else None
+    return other if other is not None and (_counts(other, largest) or _counts(tensors[key], largest)) else None
 
 
-def _counts(tensor: Tensor) -> bool:
-    """Whether a tensor is no zero up to rounding, such as the gradient of a bias right before BatchNorm."""
-    return bool(tensor.abs().max() > 1e-3 * DOUBLE)
+def _counts(tensor: Tensor, largest: float) -> bool:
+    """Whether a tensor is no zero up to rounding, such as the gradient of a bias right before BatchNorm.
+
+    The rounding error of such a gradient grows with the `largest` one that goes through the same pass.
+    """
+    return bool(tensor.abs().max() > 1e-3 * DOUBLE * max(1.0, largest))
 
 
 @torch.no_grad()
