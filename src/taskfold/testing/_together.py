@@ -71,7 +71,9 @@ def _learned(first: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[di
     model = copy.deepcopy(first).train(training)
     with sharing_passes(True):
         found = run(model, x)
-    torch.stack([output.square().sum() for output in found.values()]).sum().backward()
+    # Outputs of any size give gradients of one size, so that one tolerance fits all networks.
+    size = max(1.0, *(output.detach().abs().max().item() for output in found.values()))
+    torch.stack([(output / size).square().sum() for output in found.values()]).sum().backward()
     return (
         found,
         {key: p.grad for key, p in model.named_parameters() if p.grad is not None},
