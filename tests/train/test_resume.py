@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +13,13 @@ import torch
 from taskfold.train import train_task
 
 from .cases import QUICK, Noisy, bits, data, make
-
-ROOT = Path(__file__).parents[2]
+from .processes import run_module
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.train.interrupted", tmp_path],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    killed_at = json.loads(done.stdout)
+    done = run_module("tests.train.interrupted", tmp_path)
+    killed_at = json.loads(done)
     assert len([step for step in killed_at if 0 < step < 72]) >= 3
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert (killed / "a.safetensors").read_bytes() == (whole / "a.safetensors").read_bytes()

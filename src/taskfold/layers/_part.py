@@ -168,22 +168,19 @@ def own_groups(task: Task) -> dict[str, Group]:
     """What each of the task's own tensors counts as, by its name in `task.state_dict()`; the head's are left out."""
     return {
         f"{path}.{name}": group
-        for path, module in task.named_modules()
-        if isinstance(module, Leaves)
-        for name, group in module.groups.items()
-        if name in module
+        for path, held in _own_leaves(task)
+        for name, group in held.groups.items()
+        if name in held
     }
 
 
 def stored_of(task: Task) -> dict[str, Bits]:
     """How files keep those of the task's own tensors that they do not keep by their values, by the same names."""
-    return {
-        f"{path}.{name}": how
-        for path, module in task.named_modules()
-        if isinstance(module, Leaves)
-        for name, how in module.stored.items()
-        if name in module
-    }
+    return {f"{path}.{name}": how for path, own in _own_leaves(task) for name, how in own.stored.items() if name in own}
+
+
+def _own_leaves(task: Task) -> Iterator[tuple[str, Leaves]]:
+    return ((path, module) for path, module in task.named_modules() if isinstance(module, Leaves))
 
 
 def _inventories(task: Task) -> Iterator[tuple[str, Leaves]]:
