@@ -16,7 +16,7 @@ from taskfold.factors import CP
 from taskfold.layers import Update
 
 from .layers.cases import CASES
-from .layers.test_laws import OneUpdate
+from .recipes import OfRecipes
 from .test_bank import built
 
 suffixes = pytest.mark.parametrize("suffix", ["onnx", "pt2"])
@@ -58,7 +58,7 @@ def test_a_bank_of_every_layer_kind(name: str, suffix: str, tmp_path: Path) -> N
     torch.manual_seed(0)
     model = tfold.MultiTask(nn.Sequential(case.build())).eval()
     for n in range(3):
-        model.add_task(f"t{n}", method=OneUpdate(Update(CP(rank=1 + n, init="normal"), case.where)))
+        model.add_task(f"t{n}", method=OfRecipes(Update(CP(rank=1 + n, init="normal"), case.where)))
     bank = model.bank()
     given = [torch.randn(3, *case.shape), bank.index(["t0", "t2", "t1"])]
     assert export(bank, given, tmp_path / f"bank.{suffix}") < 1e-5
@@ -68,7 +68,7 @@ def test_layers_that_run_task_by_task_are_no_graph(tmp_path: Path) -> None:
     case = next(case for case in CASES if case.name == "torch-attention")
     model = tfold.MultiTask(nn.Sequential(case.build())).eval()
     for n in range(2):
-        model.add_task(f"t{n}", method=OneUpdate(Update(CP(rank=1), case.where)))
+        model.add_task(f"t{n}", method=OfRecipes(Update(CP(rank=1), case.where)))
     bank = model.bank()
     with pytest.raises(Exception, match=r"layer '0\.attention' runs the rows of each task by themselves"):
         export(bank, [torch.randn(2, *case.shape), bank.index(["t0", "t1"])], tmp_path / "bank.pt2")

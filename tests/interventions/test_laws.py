@@ -13,10 +13,10 @@ from taskfold import HeadOnly, MultiTask
 from taskfold.factors import Leaf
 from taskfold.interventions import Layer as Plain
 from taskfold.interventions import padded, stacked
-from taskfold.layers import Composition, Direct, Fitting, Part, Recipe, leaves_of, parts_of
-from taskfold.methods import Method
+from taskfold.layers import Direct, Fitting, Part, Recipe, leaves_of, parts_of
 from taskfold.routing import Private
 
+from ..recipes import OfRecipes
 from .cases import CASES, LAYERS, PAIRS, Case, Layer, Tensors, formula
 
 ids = [f"{case}-{layer.name}" for case, layer in PAIRS]
@@ -43,31 +43,13 @@ class Given(Recipe):
             yield path, f"{n}", Direct(case.intervention, specs, Private(), own, inventory)
 
 
-class Own(Method):
-    """A method of these."""
-
-    name = "given"
-
-    def __init__(self, *given: object) -> None:
-        self.__dict__["given"] = (Given(*given),) if given else ()  # type: ignore[arg-type]
-
-    def compose(self, network: nn.Module) -> Composition:
-        return Composition(self.__dict__["given"])
-
-    def with_settings(self, **settings: object) -> Own:
-        return self
-
-    def as_json(self) -> dict:
-        return {"name": self.name, "settings": {}}
-
-
 def built(cases: Sequence[Case], layer: Layer) -> MultiTask:
     """Tasks of two sizes, and one that leaves the layer alone."""
     torch.manual_seed(0)
     model = MultiTask(layer.network()).eval()
-    model.add_task("a", method=Own(cases, layer, 2))
+    model.add_task("a", method=OfRecipes(Given(cases, layer, 2)))
     model.add_task("none", method=HeadOnly())
-    model.add_task("b", method=Own(cases, layer, 3))
+    model.add_task("b", method=OfRecipes(Given(cases, layer, 3)))
     return model
 
 
@@ -155,7 +137,7 @@ def test_neutral_is_the_plain_layer_bit_for_bit(case: Case, layer: Layer) -> Non
     kind = layer.kind().at(network.get_submodule(layer.path))
     neutral = case.intervention.neutral(kind, case.slots(kind, 3))
     model = MultiTask(network)
-    task = model.add_task("a", method=Own([case], layer, 3))
+    task = model.add_task("a", method=OfRecipes(Given([case], layer, 3)))
     for _, part in parts_of(task):
         for name, leaf in part.own.items():
             leaf.copy_(neutral[name])

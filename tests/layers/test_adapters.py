@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,9 +14,10 @@ from torch import Tensor, nn
 
 import taskfold as tfold
 from taskfold.interventions import Adapter
-from taskfold.layers import Adapters, Attention, Composition, Convolutions, FeedForwards, Linears, Recipe
-from taskfold.methods import Method
+from taskfold.layers import Adapters, Attention, Convolutions, FeedForwards, Linears, Recipe
 from taskfold.routing import PolyRouting, Shared
+
+from ..recipes import OfRecipes
 
 SMALL: dict[str, Any] = {
     "hidden_size": 24,
@@ -84,21 +84,6 @@ def test_feed_forward_blocks_are_found(build: Callable[[], nn.Module], wanted: l
     assert [target.path for target in FeedForwards().candidates(network)] == wanted
 
 
-@dataclass(frozen=True)
-class One(Method):
-    """A method made of one recipe, for these tests."""
-
-    recipe: Recipe = field(default_factory=lambda: Adapters(Linears()))
-
-    def compose(self, network: nn.Module) -> Composition:
-        return Composition((self.recipe,))
-
-    name = "one-recipe"
-
-    def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "settings": {}}
-
-
 def net() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 6), nn.Tanh()).double()
@@ -136,7 +121,7 @@ def test_tasks_of_other_settings_at_one_layer() -> None:
     for recipes in ((relu, wide, *others), (*others, relu, wide), (others[0], wide, others[1], relu)):
         model = tfold.MultiTask(net())
         for n, recipe in enumerate(recipes):
-            model.add_task(f"t{n}", method=One(recipe))
+            model.add_task(f"t{n}", method=OfRecipes(recipe))
         stir(model)
         agrees(model)
 
@@ -144,7 +129,7 @@ def test_tasks_of_other_settings_at_one_layer() -> None:
 def test_updates_inside_an_adapter() -> None:
     model = tfold.MultiTask(net())
     model.add_task("lora", method=tfold.LoRA(rank=2))
-    model.add_task("adapter", method=One(Adapters(Linears("0"), width=2)))
+    model.add_task("adapter", method=OfRecipes(Adapters(Linears("0"), width=2)))
     stir(model)
     agrees(model)
 
@@ -152,8 +137,8 @@ def test_updates_inside_an_adapter() -> None:
 def test_shared_adapters_of_other_settings_are_other_tasks() -> None:
     """They use the same numbers, and still are not the same."""
     model = tfold.MultiTask(net())
-    model.add_task("relu", method=One(Adapters(Linears(), width=2, sharing=Shared())))
-    model.add_task("tanh", method=One(Adapters(Linears(), Adapter("tanh"), 2, sharing=Shared())))
+    model.add_task("relu", method=OfRecipes(Adapters(Linears(), width=2, sharing=Shared())))
+    model.add_task("tanh", method=OfRecipes(Adapters(Linears(), Adapter("tanh"), 2, sharing=Shared())))
     assert not any(parameter.numel() for name in model.tasks for parameter in model[name].parameters())
     with torch.no_grad():
         for leaf in model.inventory.parameters():
@@ -165,7 +150,7 @@ def test_shared_adapters_of_other_settings_are_other_tasks() -> None:
 def test_where_it_starts_and_that_it_learns(init: Any) -> None:
     network = net()
     model = tfold.MultiTask(network)
-    task = model.add_task("a", method=One(Adapters(Linears(), Adapter("gelu"), 5, init)))
+    task = model.add_task("a", method=OfRecipes(Adapters(Linears(), Adapter("gelu"), 5, init)))
     model.double()
     x = torch.randn(4, 6).double()
     assert torch.equal(model(x, task="a"), network(x)) == (init == "zero")
@@ -182,7 +167,7 @@ def test_where_it_starts_and_that_it_learns(init: Any) -> None:
 def refused(network: nn.Module, recipe: Recipe, said: str) -> None:
     model = tfold.MultiTask(network)
     with pytest.raises(ValueError, match=said):
-        model.add_task("a", method=One(recipe))
+        model.add_task("a", method=OfRecipes(recipe))
     assert not model.tasks
     assert not model.inventory
 
@@ -204,7 +189,7 @@ def test_what_is_refused() -> None:
     block = nn.TransformerEncoderLayer(8, 2, 16)
     nn.utils.parametrizations.weight_norm(block.linear2)
     with pytest.raises(TypeError, match=r"layer 'linear2' .* has no plain parameter 'weight'"):
-        tfold.MultiTask(block).add_task("a", method=One(Adapters(FeedForwards())))
+        tfold.MultiTask(block).add_task("a", method=OfRecipes(Adapters(FeedForwards())))
     for settings, said in (
         ({"width": 0}, "width must be a number of channels, 1 or more, found 0"),
         ({"width": 2.5}, "found 2.5"),
@@ -221,7 +206,7 @@ def test_a_unit_ends_where_its_output_does() -> None:
     for batch_first in (True, False):
         model = tfold.MultiTask(nn.TransformerEncoderLayer(6, 2, 8, 0.0, batch_first=batch_first).double())
         for name in "ab":
-            model.add_task(name, method=One(Adapters(Attention("*", ("output",)), width=2)))
+            model.add_task(name, method=OfRecipes(Adapters(Attention("*", ("output",)), width=2)))
         stir(model)
         assert list(model["a"].sites) == ["self_attn"]
         model.double().eval()

@@ -15,8 +15,9 @@ from taskfold.interventions._branches import EPSILON
 from taskfold.layers import Rest, Update, updates_of
 from taskfold.routing import Diagonal, Private, Shared, Sharing
 
+from ..recipes import OfRecipes
 from .cases import CASES, Case
-from .test_laws import OneUpdate, dense_of
+from .test_laws import dense_of
 
 EXPANSIONS: dict[str, tuple[Expansion, Sharing]] = {
     "svd": (SVD(), Diagonal()),
@@ -46,7 +47,7 @@ def built(case: Case, expansion: Expansion, rule: Sharing, tasks: int = 2) -> tu
         pytest.skip("refused: see the factors' tests")
     model = MultiTask(network).double()
     for n in range(tasks):
-        model.add_task(f"task{n}", method=OneUpdate(Update(expansion, case.where, rule))).double()
+        model.add_task(f"task{n}", method=OfRecipes(Update(expansion, case.where, rule))).double()
     model.inventory.double()
     return network, model
 

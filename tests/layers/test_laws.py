@@ -13,9 +13,9 @@ from taskfold import MultiTask
 from taskfold.factors import CP, Factorisation, LowRank
 from taskfold.interventions import Execution
 from taskfold.kinds import WeightKind, kind_of
-from taskfold.layers import Composition, Factored, Fitting, Norms, Update, parts_of
-from taskfold.methods import Method
+from taskfold.layers import Factored, Fitting, Norms, Update, parts_of
 
+from ..recipes import OfRecipes
 from .cases import CASES, Case
 
 FACTORISATIONS = {
@@ -30,30 +30,12 @@ every_factorisation = pytest.mark.parametrize("factorisation", FACTORISATIONS.va
 every_form = pytest.mark.parametrize("form", FORMS)
 
 
-class OneUpdate(Method):
-    """A method made of one update, for these tests."""
-
-    name = "one-update"
-
-    def __init__(self, *updates: Update) -> None:
-        self.__dict__["updates"] = updates
-
-    def compose(self, network: nn.Module) -> Composition:
-        return Composition(self.__dict__["updates"])
-
-    def with_settings(self, **settings: object) -> OneUpdate:
-        return self
-
-    def as_json(self) -> dict:
-        return {"name": self.name, "settings": {}}
-
-
 def built(case: Case, factorisation: Factorisation, *others: Factorisation) -> tuple[nn.Module, MultiTask]:
     torch.manual_seed(0)
     network = nn.Sequential(case.build()).double()
     model = MultiTask(network)
     for n, one in enumerate((factorisation, *others)):
-        task = model.add_task(f"task{n}", method=OneUpdate(Update(one, case.where)))
+        task = model.add_task(f"task{n}", method=OfRecipes(Update(one, case.where)))
         for parameter in task.double().parameters():
             nn.init.normal_(parameter, std=0.3)
     return network, model
@@ -151,8 +133,8 @@ def test_zero_start_is_the_backbone_bit_for_bit(case: Case) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(case.build())
     model = MultiTask(network)
-    model.add_task("a", method=OneUpdate(Update(CP(rank=2), case.where)))
-    model.add_task("b", method=OneUpdate(Update(LowRank(rank=2), case.where)))
+    model.add_task("a", method=OfRecipes(Update(CP(rank=2), case.where)))
+    model.add_task("b", method=OfRecipes(Update(LowRank(rank=2), case.where)))
     x = torch.randn(3, *case.shape)
     assert torch.equal(model(x, task="a"), network(x))
     assert torch.equal(model(x, task="b"), network(x))

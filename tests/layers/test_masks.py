@@ -10,12 +10,12 @@ from torch.func import functional_call
 from taskfold import MultiTask
 from taskfold.factors import SVD, LowRank, Mask
 from taskfold.kinds import kind_of
-from taskfold.layers import Composition, Convolutions, Everything, Linears, Recipe, Update
-from taskfold.methods import Method
+from taskfold.layers import Convolutions, Everything, Linears, Recipe, Update
 from taskfold.routing import PolyRouting
 
+from ..recipes import OfRecipes
 from .cases import Case
-from .test_laws import OneUpdate, dense_of, every_case, gradients
+from .test_laws import dense_of, every_case, gradients
 
 MASKS = {"binary": Mask(0.5, start=1.0), "ternary": Mask(0.5, start=1.0, ternary=True)}
 every_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
@@ -26,7 +26,7 @@ def built(case: Case, mask: Mask, tasks: int = 2) -> tuple[nn.Module, MultiTask]
     network = nn.Sequential(case.build()).double()
     model = MultiTask(network)
     for n in range(tasks):
-        model.add_task(f"task{n}", method=OneUpdate(Update(mask, case.where))).double()
+        model.add_task(f"task{n}", method=OfRecipes(Update(mask, case.where))).double()
     return network, model.eval()
 
 
@@ -69,24 +69,6 @@ def test_mixed_rows_folds_and_banks_are_the_tasks_one_by_one(case: Case, mask: M
                 torch.testing.assert_close(model.fold(name)(x), output)
 
 
-class Several(Method):
-    """Recipes in that order."""
-
-    name = "masks-of-tests"
-
-    def __init__(self, *recipes: Recipe) -> None:
-        self.__dict__["recipes"] = recipes
-
-    def compose(self, network: nn.Module) -> Composition:
-        return Composition(self.__dict__["recipes"])
-
-    def with_settings(self, **settings: object) -> Several:
-        return self
-
-    def as_json(self) -> dict:
-        return {"name": self.name, "settings": {}}
-
-
 MASK = MASKS["ternary"]
 STACKS = {
     "copies inside": (Everything(), Update(MASK, Linears())),
@@ -100,7 +82,7 @@ STACKS = {
 def test_masks_stand_with_what_else_a_task_does_there(recipes: tuple[Recipe, ...]) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(7, 5)).double()
-    model = MultiTask(network, Several(*recipes)).eval()
+    model = MultiTask(network, OfRecipes(*recipes)).eval()
     for name in "ab":
         model.add_task(name).double()
         stirred(model)

@@ -13,8 +13,9 @@ from taskfold.interventions import Execution
 from taskfold.layers import Linears, Update
 from taskfold.routing import LOGITS, MultiHeadRouting, OrderRouting, PolyRouting, Shared, Sharing, TermRouting
 
+from ..recipes import OfRecipes
 from .cases import CASES, Case
-from .test_laws import FORMS, OneUpdate, dense_of
+from .test_laws import FORMS, dense_of
 
 UPDATES: dict[str, tuple[Factorisation, Sharing]] = {
     "lora-shared": (LowRank(rank=2), Shared()),
@@ -43,7 +44,7 @@ def built(case: Case, update: tuple[Factorisation, Sharing]) -> tuple[nn.Module,
     model = MultiTask(network)
     for name in "abc":
         try:
-            model.add_task(name, method=OneUpdate(Update(update[0], case.where, update[1])))
+            model.add_task(name, method=OfRecipes(Update(update[0], case.where, update[1])))
         except ValueError as error:
             if "does not divide" in str(error) or "use sharing 'poly'" in str(error):
                 pytest.skip(f"refused at construction: {error}")
@@ -91,7 +92,7 @@ def test_random_allocation_draws_for_every_row() -> None:
     torch.manual_seed(0)
     model = MultiTask(nn.Sequential(nn.Linear(8, 6)))
     rule = PolyRouting(skills=6, allocation="random")
-    method = OneUpdate(Update(LowRank(rank=2, init="normal"), Linears(), rule))
+    method = OfRecipes(Update(LowRank(rank=2, init="normal"), Linears(), rule))
     for name in "ab":
         model.add_task(name, method=method)
     x = torch.ones(16, 8)
@@ -109,12 +110,12 @@ def test_logits_per_layer_block_or_model() -> None:
     for granularity in ("layer", "block", "model"):
         model = MultiTask(network)
         rule = PolyRouting(skills=5, granularity=granularity)  # type: ignore[arg-type]
-        task = model.add_task("a", method=OneUpdate(Update(LowRank(rank=1), Linears(), rule)))
+        task = model.add_task("a", method=OfRecipes(Update(LowRank(rank=1), Linears(), rule)))
         counts[granularity] = task.counts()["routing"]
         logits = {id(p) for name, p in task.named_parameters(remove_duplicate=False) if name.endswith(LOGITS)}
         assert len(logits) == counts[granularity] // 5
     assert counts == {"layer": 30, "block": 15, "model": 5}
     ranks = CP(rank={"blocks.0.*": 2, "*": 3})
-    method = OneUpdate(Update(ranks, Linears(), TermRouting(granularity="model")))
+    method = OfRecipes(Update(ranks, Linears(), TermRouting(granularity="model")))
     with pytest.raises(ValueError, match=r"routes \(3,\) and shares its logits with layers that route \(2,\)"):
         MultiTask(network).add_task("a", method=method)

@@ -1,4 +1,4 @@
-"""Test modules that are run as programs of their own, since they kill themselves."""
+"""Test modules that are run as programs of their own: they kill themselves, or are several processes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def run_module(name: str, folder: Path) -> str:
-    """What the module prints, with the folder as its argument and one thread; it must end well."""
+def run_module(name: str, folder: Path, *, launcher: str = "", **environment: str) -> str:
+    """What the module prints, with the folder as its argument and one thread; it must end well.
+
+    Args:
+        launcher: arguments of Python's before the module's.
+        environment: more variables.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", name, folder],
+        [sys.executable, *launcher.split(), "-m", name, folder],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
         timeout=600,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,26 +14,17 @@ from taskfold.train import train_task, train_together
 
 from . import images, joint
 from .cases import QUICK, Noisy, data, make
+from .processes import run_module
 from .two_processes import DECAY, SAME_IMAGES, same_images_settings
 
-ROOT = Path(__file__).parents[2]
 # `accelerate launch --cpu` starts a single process unless it has mpirun; torchrun is what it calls for several GPUs.
-LAUNCH = "-m torch.distributed.run --standalone --nproc-per-node 2 -m tests.train.two_processes"
+LAUNCH = "-m torch.distributed.run --standalone --nproc-per-node 2"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("processes")
-    done = subprocess.run(
-        [sys.executable, *LAUNCH.split(), made],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_module("tests.train.two_processes", made, launcher=LAUNCH, ACCELERATE_USE_CPU="true")
     return made
 
 

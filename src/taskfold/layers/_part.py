@@ -140,12 +140,16 @@ class LayerParts(nn.Module):
         return None if any(one is None for _, one in found) else tuple(found)
 
 
-def parts_of(task: Task) -> Iterator[tuple[Place, Part]]:
-    """All parts of a task, by place."""
+def layers_of(task: Task) -> Iterator[tuple[str, LayerParts]]:
+    """Everything that a task does at each layer that it does not leave alone, by the layer's path."""
     for path, parts in task.sites._modules.items():
         assert isinstance(parts, LayerParts)
-        for name, part in parts:
-            yield (path, name), part
+        yield path, parts
+
+
+def parts_of(task: Task) -> Iterator[tuple[Place, Part]]:
+    """All parts of a task, by place."""
+    return (((path, name), part) for path, parts in layers_of(task) for name, part in parts)
 
 
 def inventory_of(task: Task) -> dict[str, nn.Parameter]:

@@ -1,7 +1,7 @@
 """A frozen backbone and its tasks: how they come and go, run, fold, and are served."""
 
 from ._bank import Bank
-from ._folding import folded
+from ._folding import changed_tensors, folded
 from ._multi_task import MultiTask, checkpoint_context
 from ._outputs import Outputs
 from ._runner import SERVING
@@ -16,6 +16,7 @@ __all__ = [
     "Outputs",
     "TaskView",
     "begun",
+    "changed_tensors",
     "checkpoint_context",
     "folded",
     "read_inventory",

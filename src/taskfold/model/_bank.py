@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..kinds import LayerKind, Rows, kind_of
-from ..layers import LayerParts, OfTable, Selection, Stack, stack_of, worth_sharing
+from ..layers import OfTable, Selection, Stack, layers_of, stack_of, worth_sharing
 from ..tasks import Features, Task, pooled
 from ._heads import Heads
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_rows, rows_of
@@ -274,8 +274,7 @@ class Bank(nn.Module):
     def _read(self, task: Task, name: str) -> dict[str, Stack]:
         """What a task has at each layer, in evaluation, as rows hold it."""
         found: dict[str, Stack] = {}
-        for path, parts in task.sites._modules.items():
-            assert isinstance(parts, LayerParts)
+        for path, parts in layers_of(task):
             try:
                 kind = self._kinds.get(path) or kind_of(self.backbone.get_submodule(path))
             except AttributeError:

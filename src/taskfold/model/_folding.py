@@ -10,6 +10,30 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from ..kinds import kind_of
+from ..layers import layers_of, stack_of
+from ..tasks import Task
+from ._runner import SERVING
+
+
+def changed_tensors(backbone: nn.Module, task: Task) -> dict[str, Tensor]:
+    """The backbone's tensors as a task has them in evaluation, by name, with gradient.
+
+    Raises:
+        ValueError: something that the task does at a layer is no change of tensors.
+    """
+    changed: dict[str, Tensor] = {}
+    for path, parts in layers_of(task):
+        kind = kind_of(backbone.get_submodule(path))
+        tensors: dict[str, Tensor] = {}
+        for intervention, mine in stack_of(parts, kind, SERVING):
+            try:
+                tensors |= intervention.folded(kind, mine, {**kind.tensors(), **tensors})
+            except ValueError as error:
+                raise ValueError(f"layer {path!r}: {error}") from None
+        changed |= {f"{path}.{key}" if path else key: tensor for key, tensor in tensors.items()}
+    return changed
+
 
 @torch.no_grad()
 def folded(backbone: nn.Module, changes: Mapping[str, Tensor]) -> nn.Module:

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from ..interventions import Execution, check_execution
 from ..kinds import Rows, kind_of
-from ..layers import LayerParts, OfTasks, Selection, current, parts_of, selecting, stack_of
+from ..layers import OfTasks, Selection, current, parts_of, selecting
 from ..methods import Method
 from ..tasks import Features, Task, pooled
 from ._bank import Bank
 from ._collection import TaskCollection
-from ._folding import folded, without_batchnorm
+from ._folding import changed_tensors, folded, without_batchnorm
 from ._outputs import batched, check_generates, names_of_all, names_of_rows, of_one_network, output_of, outputs_of_rows
-from ._runner import SERVING
 from ._view import Apply, TaskView
 
 
@@ -217,18 +216,11 @@ class MultiTask(TaskCollection):
         Raises:
             ValueError: there is no such task, or something that it does at a layer is no change of tensors.
         """
-        changed: dict[str, Tensor] = {}
-        for path, parts in self[name].sites._modules.items():
-            assert isinstance(parts, LayerParts)
-            kind = kind_of(self.backbone.get_submodule(path))
-            tensors: dict[str, Tensor] = {}
-            for intervention, mine in stack_of(parts, kind, SERVING):
-                try:
-                    tensors |= intervention.folded(kind, mine, {**kind.tensors(), **tensors})
-                except ValueError as error:
-                    raise ValueError(f"task {name!r}, layer {path!r}: {error}") from None
-            changed |= {f"{path}.{key}" if path else key: tensor for key, tensor in tensors.items()}
-        return changed
+        task = self[name]
+        try:
+            return changed_tensors(self.backbone, task)
+        except ValueError as error:
+            raise ValueError(f"task {name!r}, {error}") from None
 
     @torch.no_grad()
     def fold(self, name: str, *, head: bool = True, fuse_batchnorm: bool = False) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..kinds import Groups, Rows
-from ..layers import LayerParts
+from ..layers import layers_of
 from ..tasks import Task
 
 
@@ -148,8 +148,7 @@ def of_one_network(tasks: Sequence[Task]) -> Iterator[tuple[Task, ...]]:
 
 def _network(task: Task) -> object:
     found: list[object] = []
-    for path, parts in task.sites._modules.items():
-        assert isinstance(parts, LayerParts)
+    for path, parts in layers_of(task):
         common = parts.common()
         if common is None:
             return id(task)

@@ -10,8 +10,8 @@ from torch.func import functional_call
 
 from ..factors import STATISTICS
 from ..kinds import kind_of
-from ..layers import LayerParts, parts_of, stack_of
-from ..model import SERVING, MultiTask, folded
+from ..layers import layers_of, parts_of, stack_of
+from ..model import SERVING, MultiTask, changed_tensors, folded
 from ._subject import leaves_of
 
 NONE = 1e-12
@@ -40,7 +40,7 @@ class Indifference:
             if held.tensor.is_floating_point() and held.group != STATISTICS:
                 self.leaves[held.where] = held.tensor.requires_grad_(True)
         try:
-            dense = _dense(twin, name)
+            dense = changed_tensors(twin.backbone, task)
         except ValueError:
             tensors = [t for parts in _parts(twin, name).values() for t in parts]
             self.made, self.gradients = tensors, None
@@ -80,24 +80,10 @@ def _through(made: list[Tensor], gradients: list[Tensor], leaf: Tensor) -> float
 def _parts(model: MultiTask, name: str) -> dict[str, list[Tensor]]:
     """All tensors of a task that have a gradient, by layer."""
     found: dict[str, list[Tensor]] = {}
-    for path, parts in model[name].sites._modules.items():
-        assert isinstance(parts, LayerParts)
+    for path, parts in layers_of(model[name]):
         stack = stack_of(parts, kind_of(model.backbone.get_submodule(path)), SERVING)
         found[path] = [tensor for _, tensors in stack for tensor in tensors.values() if tensor.requires_grad]
     return found
-
-
-def _dense(model: MultiTask, name: str) -> dict[str, Tensor]:
-    """The network's tensors as the task has them, with gradient."""
-    dense: dict[str, Tensor] = {}
-    for path, parts in model[name].sites._modules.items():
-        assert isinstance(parts, LayerParts)
-        kind = kind_of(model.backbone.get_submodule(path))
-        tensors: dict[str, Tensor] = {}
-        for intervention, mine in stack_of(parts, kind, SERVING):
-            tensors |= intervention.folded(kind, mine, {**kind.tensors(), **tensors})
-        dense |= {f"{path}.{key}" if path else key: tensor for key, tensor in tensors.items()}
-    return dense
 
 
 def _as_it_trains(plain: nn.Module, model: MultiTask, name: str) -> None:
