@@ -18,34 +18,35 @@ Tables = Sequence[Mapping[str, Any]]
 """Where each task's tensors lie: looked up anew in every pass, since somebody may have put others there."""
 
 
+TablesByName = Mapping[str, tuple[str, Tables]]
+"""Where the tensors of parts that are alike lie, by name: the key of each, and every task's table."""
+
+
 @dataclass(frozen=True)
 class Held:
     """Parts whose tensors are held as they are.
 
     Attributes:
-        tables: of each tensor, by name: the key there, and the table of each task.
+        own: where they lie.
     """
 
-    tables: Mapping[str, tuple[str, Tables]]
+    own: TablesByName
 
     def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
-        found: dict[str, Tensor] = {}
-        for name, (key, tables) in self.tables.items():
-            found[name] = torch.stack([*map(itemgetter(key), tables)])
-        return found
+        return stack_of_tables(self.own)
 
 
-def stack_of_tables(own: Sequence[tuple[str, Tables]]) -> dict[str, Tensor]:
-    """The tensors of each task, `[T, …]`, by the key that they have in every table."""
+def stack_of_tables(own: TablesByName) -> dict[str, Tensor]:
+    """The tensors of each task, `[T, …]`, by name."""
     found: dict[str, Tensor] = {}
-    for key, tables in own:
-        found[key] = torch.stack([*map(itemgetter(key), tables)])
+    for name, (key, tables) in own.items():
+        found[name] = torch.stack([*map(itemgetter(key), tables)])
     return found
 
 
-def own_tables(parts: Sequence[Part]) -> list[tuple[str, Tables]]:
-    """Where the own leaves of parts that are alike lie: the key of each, and every task's table."""
-    return [(name, [part.own.table(name) for part in parts]) for name in parts[0].own]
+def own_tables(parts: Sequence[Part]) -> TablesByName:
+    """Where the own leaves of parts that are alike lie."""
+    return {name: (name, [part.own.table(name) for part in parts]) for name in parts[0].own}
 
 
 class Plan:

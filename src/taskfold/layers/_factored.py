@@ -14,7 +14,7 @@ from ..interventions import Beside, Intervention, mask_on
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, Task
-from ._columns import Tables, own_tables, stack_of_tables
+from ._columns import TablesByName, own_tables, stack_of_tables
 from ._part import Column, Each, Part, When, parts_of
 from ._ruled import Ruled
 from ._where import View, in_place, part_of
@@ -134,7 +134,7 @@ class FactoredColumn:
     """
 
     first: Factored
-    own: list[tuple[str, Tables]]
+    own: TablesByName
 
     def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
         own = stack_of_tables(self.own)

@@ -14,7 +14,7 @@ from ..interventions import Intervention
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, check_inventory, make
-from ._columns import Tables, own_tables, stack_of_tables
+from ._columns import TablesByName, own_tables, stack_of_tables
 from ._part import Column, Each, Part, When
 from ._recipe import Fitting
 
@@ -112,7 +112,7 @@ class DirectColumn:
     """
 
     first: Direct
-    own: list[tuple[str, Tables]]
+    own: TablesByName
     count: int
 
     def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
