@@ -56,7 +56,7 @@ from taskfold.report import write_report
 from taskfold.report._marks import page_marks
 from taskfold.report.figures import parameters
 from taskfold.report.schema import Results
-from tests.report.conftest import METHODS, document
+from tests.report.runs import METHODS, document
 
 assert "thin" in methods.names()
 assert methods.build("thin", {"targets": "a*"}).targets == "a*"

@@ -71,6 +71,17 @@ def test_labels_of_a_method_look_like_the_method() -> None:
             assert method_of(label) == name
 
 
+def test_the_longest_start_of_a_label_that_is_a_method_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskfold.report._style.names", lambda: ["side", "side-by", "side-by-side-now"])
+    found = {
+        "Side by side now, R=4": "side-by-side-now",
+        "side by side": "side-by",
+        "side now": "side",
+        "other one": "other",
+    }
+    assert {label: method_of(label) for label in found} == found
+
+
 def test_known_marks_stay() -> None:
     """Written down, so that a change of the rule is seen: a checksum is the same in every process."""
     found = {name: (mark.tone, mark.marker) for name in ("ftn-qv", "poly") for mark in marks([(name, name)]).values()}

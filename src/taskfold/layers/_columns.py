@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ..interventions import Intervention
 from ..kinds import LayerKind
 from ._part import Column, LayerParts, Part, When
 
+P = TypeVar("P", bound=Part)
 Tables = Sequence[Mapping[str, Any]]
 """Where each task's tensors lie: looked up anew in every pass, since somebody may have put others there."""
 
@@ -34,6 +35,14 @@ class Held:
 
     def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
         return stack_of_tables(self.own)
+
+
+def all_alike(kind: type[P], parts: Sequence[Part | None]) -> list[P] | None:
+    """The parts of several tasks, if each has one of that class and they differ in nothing but numbers; else None."""
+    found = [part for part in parts if isinstance(part, kind)]
+    if len(found) < len(parts) or not all(found[0].alike(part) for part in found):
+        return None
+    return found
 
 
 def stack_of_tables(own: TablesByName) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from ..factors import STATISTICS, Group
 from ..interventions import Change
 from ..kinds import SEEN, LayerKind, Tensors
 from ..tasks import Leaves, slashed
-from ._columns import Held
+from ._columns import Held, all_alike
 from ._part import Column, Each, Part, When
 
 
@@ -38,8 +38,8 @@ class Copied(Part):
 
     @classmethod
     def together(cls, parts: Sequence[Part | None]) -> Column:
-        copied = [part for part in parts if isinstance(part, Copied)]
-        if len(copied) < len(parts) or not all(copied[0].alike(part) for part in copied):
+        copied = all_alike(Copied, parts)
+        if copied is None:
             return Each(parts)
         names = [name for name in copied[0].held() if name != SEEN]
         return Held({name: (slashed(name), [part._table(slashed(name)) for part in copied]) for name in names})

@@ -14,7 +14,7 @@ from ..interventions import Beside, Intervention, mask_on
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, Task
-from ._columns import TablesByName, own_tables, stack_of_tables
+from ._columns import TablesByName, all_alike, own_tables, stack_of_tables
 from ._part import Column, Each, Part, When, parts_of
 from ._ruled import Ruled
 from ._where import View, in_place, part_of
@@ -93,11 +93,10 @@ class Factored(Ruled):
 
     @classmethod
     def together(cls, parts: Sequence[Part | None]) -> Column:
-        first = parts[0]
-        alike = [part for part in parts if part is not None and first is not None and first.alike(part)]
-        if not isinstance(first, Factored) or len(alike) < len(parts) or not first.alone:
+        alike = all_alike(Factored, parts)
+        if alike is None or not alike[0].alone:
             return Each(parts)
-        return FactoredColumn(first, own_tables(alike))
+        return FactoredColumn(alike[0], own_tables(alike))
 
     @classmethod
     def drawn(cls, parts: Sequence[Part | None], index: Tensor, kind: LayerKind, when: When) -> dict[str, Tensor]:
@@ -106,16 +105,13 @@ class Factored(Ruled):
         Raises:
             ValueError: tasks are of several methods.
         """
-        first, alike = parts[0], [part for part in parts if part is not None]
-        if (
-            not isinstance(first, Factored)
-            or len(alike) != len(parts)
-            or not all(first.alike(other) for other in alike)
-        ):
+        alike = all_alike(Factored, parts)
+        if alike is None:
             raise ValueError(
                 "allocation='random' draws for every row and needs all tasks of a batch to be of the same method; "
                 "train them with one method, or in batches of their own"
             )
+        first = alike[0]
         own = {name: tensor[index] for name, tensor in stack_of_tables(own_tables(alike)).items()}
         return first.as_tensors(first._bottleneck(first.selected(kind.dtype, when.training, own)))
 

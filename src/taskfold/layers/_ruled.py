@@ -14,7 +14,7 @@ from ..interventions import Intervention
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, check_inventory, make
-from ._columns import TablesByName, own_tables, stack_of_tables
+from ._columns import TablesByName, all_alike, own_tables, stack_of_tables
 from ._part import Column, Each, Part, When
 from ._recipe import Fitting
 
@@ -94,11 +94,8 @@ class Direct(Ruled):
 
     @classmethod
     def together(cls, parts: Sequence[Part | None]) -> Column:
-        first = parts[0]
-        alike = [part for part in parts if part is not None and first is not None and first.alike(part)]
-        if not isinstance(first, Direct) or len(alike) < len(parts):
-            return Each(parts)
-        return DirectColumn(first, own_tables(alike), len(parts))
+        alike = all_alike(Direct, parts)
+        return Each(parts) if alike is None else DirectColumn(alike[0], own_tables(alike), len(alike))
 
 
 @dataclass(frozen=True)

@@ -58,14 +58,15 @@ def family(method: str) -> str:
 
 
 def method_of(label: str) -> str:
-    """The method that a label names, where nothing else tells.
+    """The method that a label names, where nothing else tells: the longest start that is one, or the first word.
 
     >>> method_of("LoRA shared"), method_of("TensorPoly-I, order 2"), method_of("hard sharing"), method_of("FTN R=8")
     ('lora', 'tensorpoly-i', 'hard-sharing', 'ftn')
     """
     words = [word.rstrip(",:;") for word in label.lower().split()] or [""]
-    whole = "-".join(words[:2])
-    return whole if whole in names() else words[0]
+    starts = ("-".join(words[:count]) for count in range(len(words), 1, -1))
+    known = frozenset(names())
+    return next((start for start in starts if start in known), words[0])
 
 
 def marks(labels: Sequence[tuple[str, str]]) -> dict[str, Mark]:
