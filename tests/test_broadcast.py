@@ -161,7 +161,7 @@ def test_a_mask_of_positions_has_no_rows() -> None:
             torch.testing.assert_close(output, model(x, task=name))
 
 
-def test_attention_whose_batch_comes_second_runs_task_after_task() -> None:
+def test_attention_whose_batch_comes_second_shares_a_pass() -> None:
     class Second(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -176,8 +176,7 @@ def test_attention_whose_batch_comes_second_runs_task_after_task() -> None:
     for name in "ab":
         model.add_task(name)
     x = torch.randn(1, 5, 8)
-    with pytest.warns(UserWarning, match="Second runs tasks one after another.*batch_first=True"):
-        every = model(x, task=["a", "b"], broadcast=True)
+    every = model(x, task=["a", "b"], broadcast=True)
     for name, output in every.items():
         torch.testing.assert_close(output, model(x, task=name))
 

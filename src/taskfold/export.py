@@ -72,6 +72,7 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # exporters speak of themselves
+            module(*examples)  # a bank looks which rows its layers see
             draft = Path(folder) / path.name
             write(module, examples, draft, list(names) or ["image", "index"][: len(examples)])
             found = _difference(module, read(draft), examples)

@@ -32,8 +32,8 @@ class LayerKind(ABC):
     """The kind, in words."""
     normalises: ClassVar[bool] = False
     """Whether it is a normalisation: its buffers are its tensors too."""
-    whole: ClassVar[frozenset[str]] = frozenset()
-    """Names of arguments that serve all rows of a batch."""
+    splits: ClassVar[bool] = True
+    """Whether the rows of a batch can be taken apart on any axis, and its outputs may have more or fewer of them."""
     axes: ClassVar[tuple[int, ...]] = (0,)
     """Of the rows in each of its outputs; the last one holds for all that follow."""
 
@@ -88,13 +88,10 @@ class LayerKind(ABC):
             return self.plain(*args, **kwargs)
         return stand_in(self.module, tensors, training=training).forward(*args, **kwargs)
 
-    def check_rows(self, kwargs: dict, layer: str) -> None:
-        """Whether the rows of a batch can be taken apart.
-
-        Raises:
-            ValueError: they can't.
-        """
-        del kwargs, layer
+    def exchanges(self, x: Tensor) -> bool:
+        """Whether the first two axes of an input may change places, and those of the output with them."""
+        del x
+        return False
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         """Whether `run_rows` takes tensors of these names; otherwise the rows of each entry run by themselves."""
@@ -170,6 +167,7 @@ def scaled_bias(bias: Tensor | None, scale: Tensor, shift: Tensor | None) -> dic
 class WeightKind(LayerKind):
     """A layer with a weight, seen as `[O, I, *kernel]`: output channels × input channels × kernel."""
 
+    splits = False
     packed: ClassVar[bool] = False
     """Whether the weight is no plain tensor: it can't be read, and an update can only stand beside the layer."""
     last: ClassVar[bool] = True
@@ -233,6 +231,9 @@ class WeightKind(LayerKind):
     @abstractmethod
     def example(self, normal: Callable[..., Tensor]) -> Tensor:
         """A small input; `normal(*sizes)` draws numbers."""
+
+    def exchanges(self, x: Tensor) -> bool:
+        return self.last and x.dim() > 2
 
     def positions(self, x: Tensor) -> int:
         """At how many positions the weight is applied to an input, the batch included."""

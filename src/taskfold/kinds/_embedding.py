@@ -49,6 +49,9 @@ class Embedding(WeightKind):
             return F.embedding(x, weight.mT, scale_grad_by_freq=module.scale_grad_by_freq)
         return stand_in(module, {"weight": weight.mT}).forward(x)
 
+    def exchanges(self, x: Tensor) -> bool:
+        return x.dim() > 1
+
     def positions(self, x: Tensor) -> int:
         return x.numel()
 

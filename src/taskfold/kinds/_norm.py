@@ -64,10 +64,15 @@ class Norm(LayerKind):
 
     words = "normalisation"
     normalises = True
+    splits = False
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
         return is_norm(module)
+
+    def exchanges(self, x: Tensor) -> bool:
+        over = getattr(self.module, "normalized_shape", (0,))
+        return self.scale is not None and self.scale.axis == -1 and x.dim() - len(over) > 1
 
     @cached_property
     def scale(self) -> Scale | None:

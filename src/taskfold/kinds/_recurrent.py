@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ._base import NONE, LayerKind, Tensors
 from ._stand_in import stand_in
@@ -27,16 +27,3 @@ class Recurrent(LayerKind):
         # Torch's own forward reads its weights from a list.
         flat = [tensors.get(name, module._parameters[name]) for name in module._flat_weights_names]
         return stand_in(module, tensors, training=training, _flat_weights=flat).forward(*args, **kwargs)
-
-    def check_rows(self, kwargs: dict, layer: str) -> None:
-        if not self.module.batch_first:
-            raise ValueError(
-                f"layer {layer!r} cannot serve a mixed batch: it needs batch_first=True; build it so, or run one task "
-                "at a time"
-            )
-        state = [value for value in kwargs.values() if not isinstance(value, Tensor)]
-        if any(value is not None for value in state):
-            raise ValueError(
-                f"layer {layer!r} cannot serve a mixed batch: it was given a state or a packed sequence, whose rows "
-                "are not its first axis; run one task at a time"
-            )

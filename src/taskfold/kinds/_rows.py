@@ -111,6 +111,14 @@ class Rows:
                 self._scaled[size] = found
         return found
 
+    def copied(self, times: int, device: torch.device) -> Rows:
+        """For a layer that sees the whole batch several times, one copy after another."""
+        index = self.entry_of_each(device)
+        places = None
+        if self.places is not None:
+            places = tuple(place for place in self.places for _ in range(self.each)) * times
+        return Rows(self.size * times, index.repeat(times), 1, places, self.gathers)
+
     def gather(self, tensor: Tensor) -> Tensor:
         """`[T, …]` → `[size / each, …]`, of each block."""
         return tensor if self.index is None else tensor.index_select(0, self.index)

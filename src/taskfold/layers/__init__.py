@@ -10,8 +10,12 @@ from ._branched import ConvolutionBranches
 from ._columns import Plan
 from ._copied import Copied
 from ._copies import Copies, Everything, Norms, Rest
+from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
+from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen
+from ._notes import Notes, Passes
+from ._origin import Origins
 from ._part import (
     LayerParts,
     Part,
@@ -28,10 +32,10 @@ from ._part import (
 from ._recipe import Composition, Fitting, Recipe, fit
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
-from ._selection import Selection, Stack, current, selecting
+from ._selection import RowsUnknownError, Selection, Stack, current, selecting
 from ._sites import Site
 from ._skeleton import set_mode, sites_of, skeleton
-from ._spread import PLAIN, sharing_passes, spread, worth_sharing
+from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
 from ._watch import Watch, recomputes
@@ -48,7 +52,11 @@ from ._where import (
 )
 
 __all__ = [
+    "ALL",
+    "FIRST",
     "PLAIN",
+    "TOLERANCE",
+    "TOLERANCES",
     "AdapterInit",
     "Adapters",
     "Attention",
@@ -58,6 +66,7 @@ __all__ = [
     "Convolutions",
     "Copied",
     "Copies",
+    "Cut",
     "Direct",
     "Embeddings",
     "Everything",
@@ -66,20 +75,29 @@ __all__ = [
     "Fitting",
     "Inventory",
     "LayerParts",
+    "Layout",
     "Leaves",
     "Linears",
+    "Mark",
+    "Moves",
     "Norms",
+    "NotCutError",
+    "Notes",
     "OfTable",
     "OfTasks",
+    "Origins",
     "Part",
+    "Passes",
     "Place",
     "Plan",
     "Recipe",
     "Recurrents",
     "Rest",
+    "RowsUnknownError",
     "Ruled",
     "ScaleInit",
     "Scales",
+    "Seen",
     "Selection",
     "Site",
     "Stack",

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ..interventions import Execution, Intervention
 from ..kinds import LayerKind, Rows, Tensors
+from ._layout import Layout, Seen
+from ._notes import Notes
 
 if TYPE_CHECKING:
     from ._spread import Spread
@@ -63,8 +65,17 @@ class Answers(Protocol):
         ...
 
 
-Sizes = Mapping[str, Collection[int]]
-"""By layer."""
+class RowsUnknownError(Exception):
+    """It is not known which rows of the batch a layer's tensors belong to.
+
+    Args:
+        layer: its name.
+        why: what is not as it must be.
+    """
+
+    def __init__(self, layer: str, why: str) -> None:
+        super().__init__(f"layer {layer!r} {why}")
+        self.layer, self.why = layer, why
 
 
 @dataclass(frozen=True)
@@ -79,8 +90,9 @@ class Selection:
         context: what methods have made of the input before the pass, by task.
         execution: how layers run updates beside them.
         spread: every row is for all of the entries; None: it is for the one that `rows` says.
-        sizes: of the first axis that layers see of one row of the batch, as far as they are known.
-        noting: layers write these sizes there, and leave tasks alone.
+        seen: by layer, where rows lie in its tensors; for batches in which tasks are mixed.
+        multiplied: layers may see more entries of each row than is known, those of one row side by side (beams).
+        noting: layers say there what they see, and leave tasks alone.
     """
 
     answers: Answers
@@ -90,8 +102,9 @@ class Selection:
     context: Mapping[str, object] = field(default_factory=dict)
     execution: Execution = "auto"
     spread: Spread | None = None
-    sizes: Sizes = field(default_factory=dict)
-    noting: dict[str, set[int]] | None = None
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    multiplied: bool = False
+    noting: Notes | None = None
 
     def of_one(self, entry: int) -> Selection:
         """For rows that all have one of the entries."""
@@ -101,22 +114,32 @@ class Selection:
         """For the rows of all entries, `each` of one after those of another."""
         return replace(self, rows=Rows.side_by_side(self.answers.entries(), each), spread=None)
 
-    def rows_at(self, first: Tensor, layer: str) -> Rows:
-        """The rows of a layer whose first input is that; windows or beams of one row keep its entry.
+    def rows_at(self, place: Layout, tensor: Tensor, layer: str) -> Rows:
+        """The rows of a layer that is given a tensor.
 
         Raises:
-            ValueError: the layer's first axis is not a multiple of the batch.
+            RowsUnknownError: there should be another number.
         """
-        rows, size = self.rows, first.shape[0]
+        rows = self.rows
         assert rows is not None
-        if not torch.compiler.is_compiling():
-            batch = rows.size
-            if size % batch or size // batch not in self.sizes.get(layer, (size // batch,)):
-                raise ValueError(
-                    f"layer {layer!r} got {size} rows for a mixed batch of {batch}: its first axis must be the batch "
-                    "(or a multiple of it); run such a network one task at a time, or leave the layer out with targets"
-                )
-        return rows.at(size)
+        self.check_size(place, tensor, layer)
+        return rows.copied(place.each, tensor.device) if place.copies else rows.at(tensor.shape[place.axis or 0])
+
+    def check_size(self, place: Layout, tensor: Tensor, layer: str) -> None:
+        """Whether a tensor has as many entries along the axis of rows as is known.
+
+        Raises:
+            RowsUnknownError: it does not.
+        """
+        assert self.rows is not None
+        if torch.compiler.is_compiling() or place.axis is None:
+            return
+        size = tensor.shape[place.axis] if tensor.dim() > place.axis else 0
+        wanted = self.rows.size * place.each
+        if size != wanted and not (self.multiplied and not place.copies and wanted and size % wanted == 0):
+            raise RowsUnknownError(
+                layer, f"got {size} rows where {wanted} were known for {self.rows.size} of the batch"
+            )
 
 
 class _Current(threading.local):

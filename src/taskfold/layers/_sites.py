@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,9 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from ..interventions import Call, Intervention, Layer, form_at
-from ..kinds import LayerKind, Rows, Tensors, by_entry
-from ._selection import Selection, Stack, current, selecting
+from ..kinds import LayerKind, Rows, Tensors
+from ._cut import Cut, NotCutError
+from ._layout import ALL, FIRST, Layout, Seen
+from ._notes import Notes
+from ._selection import RowsUnknownError, Selection, Stack, current, selecting
 from ._spread import Arguments
+
+NEVER = Seen((None,), ())
+"""Of a layer that did not run when rows were looked for."""
 
 
 class Site:
@@ -44,20 +51,16 @@ class Site:
         now = current()
         self.ran = True
         if now.noting is not None:
-            now.noting.setdefault(self.path, set()).add(len(_first(args, kwargs)))
-            return self.kind.plain(*args, **kwargs)
+            return self._noted(now.noting, args, kwargs)
         if self.path not in now.answers.paths:
             return self.kind.plain(*args, **kwargs)
         if now.spread is not None:
             return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
         if now.rows is not None:
-            rows, known = now.rows, now.sizes.get(self.path)
-            first = args[0] if args and isinstance(args[0], Tensor) else _first(args, kwargs)
-            if first.shape[0] != rows.size or (known is not None and 1 not in known):
-                rows = now.rows_at(first, self.path)
-            return self._by_rows(now, rows, args, kwargs)
+            return self._mixed(now, now.rows, args, kwargs)
         if now.training and now.answers.draws(self.path, self.kind, now):
-            return self._by_rows(now, Rows.side_by_side(1, _first(args, kwargs).shape[0]), args, kwargs)
+            rows = Rows.side_by_side(1, _first(args, kwargs).shape[0])
+            return self._by_rows(now, rows, args, kwargs, partial(self._split, now, rows, (FIRST,), (FIRST,)))
         return self._one(now, now.answers.stack(self.path, self.kind, now), args, kwargs)
 
     def _layer(self, now: Selection) -> Layer:
@@ -74,8 +77,37 @@ class Site:
         intervention, tensors = stack[-1]
         return intervention.run(tensors, call, layer, args, kwargs)
 
-    def _by_rows(self, now: Selection, rows: Rows, args: tuple, kwargs: dict) -> Any:
-        """A batch whose rows each have their own task."""
+    def _noted(self, notes: Notes, args: tuple, kwargs: dict) -> Any:
+        """The plain layer, noted down."""
+        args, kwargs = self._bound(args, kwargs)
+        inputs = notes.marked((args, kwargs))
+        y = self.kind.plain(*args, **kwargs)
+        notes.calls.setdefault(self.path, []).append((inputs, notes.marked(y)))
+        return y
+
+    def _mixed(self, now: Selection, rows: Rows, args: tuple, kwargs: dict) -> Any:
+        """A batch in which tasks are mixed: what the layer is given lies as it did when its rows were looked for."""
+        seen = now.seen.get(self.path, NEVER)
+        if why := seen.unknown:
+            raise RowsUnknownError(self.path, why)
+        place: Layout = seen.inputs[0]  # type: ignore[assignment]
+        first = args[0] if args and isinstance(args[0], Tensor) else _first(args, kwargs)
+        batch, split = rows, partial(self._split, now, rows, seen.inputs, seen.outputs)
+        if place is not FIRST or first.shape[0] != rows.size:
+            rows = now.rows_at(place, first, self.path)
+        if place.axis == 0 and (seen.outputs[:1] == seen.inputs[:1] or not self.kind.splits):
+            return self._by_rows(now, rows, args, kwargs, split)
+        if self.kind.splits:
+            return split(args, kwargs)
+        if place.axis == 1 and self.kind.exchanges(first):
+            (x,) = (*args, *kwargs.values())
+            ahead = (replace(place, axis=0),)
+            split = partial(self._split, now, batch, ahead, ahead)
+            return self._by_rows(now, rows, (x.transpose(0, 1),), {}, split).transpose(0, 1)
+        raise RowsUnknownError(self.path, f"sees rows of the batch on axis {place.axis}")
+
+    def _by_rows(self, now: Selection, rows: Rows, args: tuple, kwargs: dict, split: Callable[..., Any]) -> Any:
+        """Rows that each have their own task, along the first axis; `split` runs those of each by themselves."""
         if now.training:
             if now.answers.draws(self.path, self.kind, now):
                 index = rows.entry_of_each(_first(args, kwargs).device)
@@ -88,10 +120,10 @@ class Site:
                     return trained
         stack = now.answers.stacks(self.path, self.kind, now)
         if stack is None:
-            return self._split(now, rows, args, kwargs)
+            return split(args, kwargs)
         for intervention, tensors in stack:
             if not self._go_by_rows(intervention, tensors, now.training):
-                return self._split(now, rows, args, kwargs)
+                return split(args, kwargs)
         return self._rows(now, stack, rows, args, kwargs)
 
     def _go_by_rows(self, intervention: Intervention, tensors: Tensors, training: bool) -> bool:
@@ -114,9 +146,14 @@ class Site:
         intervention, tensors = stack[-1]
         return intervention.rows(tensors, rows, call, layer, args, kwargs)
 
-    def _of_all(self, now: Selection, tasks: int, every: Arguments, single: Arguments | None) -> Any:
-        """Rows of all tasks; `single`: the same rows once, where tasks do not differ yet."""
+    def _of_all(
+        self, now: Selection, tasks: int, every: Arguments, single: Arguments | None, apart: Sequence[bool]
+    ) -> Any:
+        """Rows of all tasks; `single`: the same rows once, where tasks do not differ yet; `apart`: see `Spread`."""
         args, kwargs = every
+        places = [FIRST if one else ALL for one in apart]
+        axes = [Layout(axis) for axis in self.kind.axes]
+        split = partial(self._split, now, Rows.side_by_side(tasks, 1), places, axes)
         with selecting(alone := now.of_all(_first(args, kwargs).shape[0] // tasks)):
             assert alone.rows is not None
             if (
@@ -124,26 +161,41 @@ class Site:
                 or not now.answers.stands_beside(self.path)
                 or (now.training and now.answers.draws(self.path, self.kind, now))
             ):
-                return self._by_rows(alone, alone.rows, args, kwargs)
+                return self._by_rows(alone, alone.rows, args, kwargs, split)
             stack = now.answers.stacks(self.path, self.kind, now)
             assert stack is not None
             y: Tensor = self.kind.plain(*single[0], **single[1])
             # Memory of its own: what is added is added in place.
             return self._rows(alone, stack, alone.rows, args, kwargs, torch.cat([y] * tasks))
 
-    def _split(self, now: Selection, rows: Rows, args: tuple, kwargs: dict) -> Any:
-        """Any layer, any number of batched arguments: the rows of each task by themselves."""
-        args, kwargs = self._bound(args, kwargs)
-        self.kind.check_rows(kwargs, self.path)
-        whole = {name: value for name, value in kwargs.items() if name in self.kind.whole}
-        batched = {name: value for name, value in kwargs.items() if name not in whole}
+    def _split(
+        self,
+        now: Selection,
+        rows: Rows,
+        inputs: Sequence[Layout | None],
+        outputs: Sequence[Layout | None],
+        args: tuple,
+        kwargs: dict,
+    ) -> Any:
+        """Any layer, any number of arguments: the rows of each task by themselves.
 
-        def one(entry: int, mine: tuple, named: dict) -> Any:
+        Args:
+            now: the pass.
+            rows: of the batch.
+            inputs, outputs: where they lie in each tensor.
+            args, kwargs: the layer's.
+        """
+        cut = Cut.of(rows.groups(self.path))
+
+        def one(entry: int, mine: Arguments) -> Any:
             with selecting(alone := now.of_one(entry)):
                 stack = alone.answers.stack(self.path, self.kind, alone) if self.path in alone.answers.paths else []
-                return self._one(alone, stack, mine, {**named, **whole})
+                return self._one(alone, stack, *mine)
 
-        return by_entry(rows.groups(self.path), rows.size, (args, batched), one, self.kind.axes)
+        try:
+            return cut.run(one, self._bound(args, kwargs), inputs, outputs)
+        except NotCutError as error:
+            raise RowsUnknownError(self.path, str(error)) from None
 
     def _bound(self, args: tuple, kwargs: dict) -> Arguments:
         """Arguments by their names, as far as the module's forward names them; a single one as it is."""

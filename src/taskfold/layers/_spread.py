@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import NoneType
 from typing import Any
 
 import torch
@@ -18,9 +17,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ..kinds import WeightKind, kind_of
+from ._cut import PLAIN
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-PLAIN = (NoneType, bool, int, float, str, torch.dtype, torch.device)
 _TENSOR = object()
 SHARED = 0.2
 """Of the network's layers, from which on it pays."""
@@ -109,16 +108,16 @@ class Spread:
 
     def call(
         self,
-        function: Callable[[int, Arguments, Arguments | None], Any],
+        function: Callable[[int, Arguments, Arguments | None, Sequence[bool]], Any],
         arguments: Arguments,
         rows: tuple[int, ...] = (0,),
     ) -> Any:
         """Call a function that knows about tasks with the rows of all of them, one task after another.
 
         Args:
-            function: gets the number of tasks, the arguments of all tasks (`[B, …]` becomes `[T·B, …]`), and those of
-                a single one where tasks do not differ yet. Tensors with a first axis of another size than the first
-                one's serve all rows, and stay.
+            function: gets the number of tasks, the arguments of all tasks (`[B, …]` becomes `[T·B, …]`), those of a
+                single one where tasks do not differ yet, and for each tensor whether it holds those of each task. A
+                tensor that is the same for all tasks, with another first axis than the first one's, stays as it is.
             arguments: of the function.
             rows: their axis in each output; the last one holds for all that follow.
 
@@ -135,9 +134,15 @@ class Spread:
 
         def run(tasks: int, axes: Sequence[int | None], tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
             batch = tensors[0].shape[0 if axes[0] is None or axes[0] else 1]
-            wide = [_rows(tensor, axis, tasks, batch) for tensor, axis in zip(tensors, axes, strict=True)]
+            apart = [
+                axis is not None or (t.dim() > 0 and len(t) == batch) for t, axis in zip(tensors, axes, strict=True)
+            ]
+            wide = [
+                _rows(tensor, axis, tasks) if one else tensor
+                for tensor, axis, one in zip(tensors, axes, apart, strict=True)
+            ]
             single = None if any(axis is not None for axis in axes) else _filled(others, form, tensors)
-            output, shape = tree_flatten(function(tasks, _filled(others, form, wide), single))
+            output, shape = tree_flatten(function(tasks, _filled(others, form, wide), single, apart))
             rest[:] = _without_tensors(output), shape
             made = [leaf for leaf in output if isinstance(leaf, Tensor)]
             placed = [(leaf, rows[min(n, len(rows) - 1)]) for n, leaf in enumerate(made)]
@@ -183,7 +188,7 @@ class _ByRows(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             arguments = _with_wide_mask(*arguments)
         if self.spreading.differs and func in self.FUNCTIONS:
-            return self.spreading.call(lambda _, every, __: func(*every[0], **every[1]), arguments)
+            return self.spreading.call(lambda _, every, *__: func(*every[0], **every[1]), arguments)
         if self.spreading.differs and func is F.multi_head_attention_forward:
             return self._torch_attention(*arguments)
         return func(*arguments[0], **arguments[1])
@@ -194,7 +199,7 @@ class _ByRows(TorchFunctionMode):
         if args[0].dim() != 3 or (mask is not None and mask.dim() == 3):
             return F.multi_head_attention_forward(*args, **kwargs)
 
-        def attend(_: int, every: Arguments, __: Arguments | None) -> Any:
+        def attend(_: int, every: Arguments, *__: object) -> Any:
             *inputs, rows = every[0]
             swapped = (tensor.transpose(0, 1) for tensor in inputs)
             y, scores = F.multi_head_attention_forward(*swapped, *weights, **kwargs | {"key_padding_mask": rows})
@@ -215,11 +220,8 @@ def _with_wide_mask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     return (query, key, value, mask, *others), kwargs
 
 
-def _rows(tensor: Tensor, axis: int | None, tasks: int, batch: int) -> Tensor:
-    if axis is not None:
-        return tensor.movedim(axis, 0).flatten(0, 1)
-    serves_all = not tensor.dim() or len(tensor) != batch
-    return tensor if serves_all else torch.cat([tensor] * tasks)
+def _rows(tensor: Tensor, axis: int | None, tasks: int) -> Tensor:
+    return torch.cat([tensor] * tasks) if axis is None else tensor.movedim(axis, 0).flatten(0, 1)
 
 
 def _without_tensors(leaves: Sequence[Any]) -> list[Any]:

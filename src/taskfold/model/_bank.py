@@ -19,6 +19,7 @@ from ..layers import OfTable, Selection, Stack, layers_of, stack_of, worth_shari
 from ..tasks import Features, Task, pooled
 from ._heads import Heads
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_rows, rows_of
+from ._rows import Handling, checked
 from ._runner import SERVING, Runner
 from ._table import Table
 
@@ -36,6 +37,7 @@ class Bank(nn.Module):
     Args:
         backbone: the network that the tasks were made for; it is not changed.
         features: as for `MultiTask`.
+        rows: as for `MultiTask`.
 
     Example:
         >>> import torch
@@ -55,12 +57,13 @@ class Bank(nn.Module):
 
     table: Table
 
-    def __init__(self, backbone: nn.Module, *, features: Features | None = None) -> None:
+    def __init__(self, backbone: nn.Module, *, features: Features | None = None, rows: Handling = "checked") -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
         self.features: Features = features or pooled
         self._runner = Runner(backbone)
         self._runner.train(False)
+        self.rows = rows
         self._kinds: dict[str, LayerKind] = {}
         self._beside = True
         like = next((p for p in backbone.parameters() if p.is_floating_point()), torch.zeros(()))
@@ -68,6 +71,15 @@ class Bank(nn.Module):
         self._changing = threading.RLock()
         self._older: list[tuple[int, ReferenceType[Table]]] = []
         self.eval()
+
+    @property
+    def rows(self) -> Handling:
+        """How a mixed batch is answered, `checked` or `separate`; may be set at any time."""
+        return self._runner.rows
+
+    @rows.setter
+    def rows(self, rows: Handling) -> None:
+        self._runner.rows = checked(rows)
 
     # Tasks
 

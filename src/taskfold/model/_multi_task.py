@@ -20,6 +20,7 @@ from ._bank import Bank
 from ._collection import TaskCollection
 from ._folding import changed_tensors, folded, without_batchnorm
 from ._outputs import batched, check_generates, names_of_all, names_of_rows, of_one_network, output_of, outputs_of_rows
+from ._rows import Handling, checked
 from ._view import Apply, TaskView
 
 
@@ -35,12 +36,15 @@ class MultiTask(TaskCollection):
         features: output of the backbone → `[B, F]` features for the heads. Default: a tensor as it is, a Hugging
             Face output's `pooler_output`.
         num_features: F, for `head=<number>`; default: what the backbone says (timm, Hugging Face).
+        rows: how a mixed batch is answered. `checked`: in one pass, if it is known which rows of the batch every
+            adapted layer sees (looked for once for each form of input), else task by task, which is said once.
+            `separate`: always task by task.
         execution: how layers run their updates: `auto` (whatever is the cheapest for the layer and the batch),
             `factored`, `merged` or `materialised`, or `{layer pattern: one of these}`. The value is the same.
 
     Raises:
         TypeError: the backbone is no module, or the method no method.
-        ValueError: an execution that is not known.
+        ValueError: `execution` or `rows` is not known.
 
     Example:
         >>> import torch
@@ -65,9 +69,11 @@ class MultiTask(TaskCollection):
         features: Features | None = None,
         num_features: int | None = None,
         execution: Execution = "auto",
+        rows: Handling = "checked",
     ) -> None:
         super().__init__(backbone, method, features=features, num_features=num_features)
         self.execution = execution
+        self.rows = rows
 
     @property
     def execution(self) -> Execution:
@@ -78,6 +84,15 @@ class MultiTask(TaskCollection):
     def execution(self, execution: Execution) -> None:
         check_execution(execution)
         self._runner.execution = execution
+
+    @property
+    def rows(self) -> Handling:
+        """How a mixed batch is answered, `checked` or `separate`; may be set at any time."""
+        return self._runner.rows
+
+    @rows.setter
+    def rows(self, rows: Handling) -> None:
+        self._runner.rows = checked(rows)
 
     @property
     def progress(self) -> float:
@@ -186,7 +201,7 @@ class MultiTask(TaskCollection):
         Raises:
             ValueError: a task is not known, or cannot be held in a bank.
         """
-        bank = Bank(self.backbone, features=self.features)
+        bank = Bank(self.backbone, features=self.features, rows=self.rows)
         for name in self.tasks if names is None else names:
             bank.add(self[name])
         return bank

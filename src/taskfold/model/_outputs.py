@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ..kinds import Groups, Rows
 from ..layers import layers_of
@@ -89,7 +89,16 @@ def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, fea
         tasks: the distinct ones, by entry.
         rows: the entry of each row.
         features: tensors `[B, …]`, nested as the heads take them.
+
+    Raises:
+        ValueError: there are not as many features as rows.
     """
+    for part in tree_leaves(features):
+        if isinstance(part, Tensor) and part.shape[:1] != (rows.size,):
+            raise ValueError(
+                f"the backbone makes features {list(part.shape)} for a mixed batch of {rows.size} rows; heads need one "
+                "of each row: give features= a function that makes them"
+            )
     groups = rows.groups("head")
     by_rows = tree_map(lambda part: groups.sorted(part) if isinstance(part, Tensor) else part, features)
     mine = [tasks[entry] for entry in groups.entries]

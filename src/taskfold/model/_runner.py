@@ -5,20 +5,19 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Collection, Container, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import ReferenceType, ref
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch import nn
 
 from ..interventions import Execution
 from ..layers import (
-    PLAIN,
     OfTasks,
     Plan,
+    RowsUnknownError,
+    Seen,
     Selection,
     Site,
     Watch,
@@ -33,6 +32,8 @@ from ..layers import (
 )
 from ..tasks import Task
 from ._outputs import rows_of
+from ._rows import Batch, Handling, Known, agreed, looked_for, padding_of, prompts
+from ._separate import check_cut, separately, texts
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Pass:
 
 PLANS = 64
 """Sets of tasks whose structure is kept."""
+FORMS = 256
+"""Forms of inputs of which it is kept what is known."""
 SERVING = Pass(training=False)
 """Evaluation."""
 
@@ -60,6 +63,7 @@ class Runner:
         self.paths: frozenset[str] = frozenset()
         self.training = True
         self.execution: Execution = "auto"
+        self.rows: Handling = "checked"
         self.progress = 1.0
         self.forget()
 
@@ -83,7 +87,7 @@ class Runner:
 
     def forget(self) -> None:
         """Build the skeleton when next needed."""
-        self.lock = threading.Lock()
+        self.lock, self.looking = threading.Lock(), threading.Lock()
         self.skeleton: nn.Module | None = None
         self.sites: list[Site] = []
         self.watch: Watch | None = None
@@ -92,8 +96,14 @@ class Runner:
     def _clear(self) -> None:
         """What was found out about the skeleton there was."""
         self.checked: set[str] = set()
-        self.sizes: dict[object, dict[str, set[int]]] = {}
-        """By form of the input, the first axes that layers see of one row; empty: one row can't be run."""
+        self.forms: dict[object, Known] = {}
+        """What is known of mixed batches, by form of the input."""
+        self.agreed: Mapping[str, Seen] = {}
+        """What all of them agree on, by layer: what may be traced."""
+        self.plain: nn.Module | None = None
+        """A skeleton on which rows are looked for: nobody listens there."""
+        self.said = False
+        """Whether somebody has been told that tasks run one after another."""
         self.plans: dict[tuple[int, ...], tuple[list[ReferenceType[Task]], Plan]] = {}
         self.shares: dict[bool, bool] = {}
         """Whether one pass can serve several tasks that differ, in training and not, as far as it is known."""
@@ -127,19 +137,106 @@ class Runner:
             set_mode(self.skeleton, mode)
 
     def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "__call__") -> Any:
+        """A pass; of a batch in which tasks are mixed, in one go or task by task.
+
+        Raises:
+            ValueError: the inputs can't be cut into rows, or what the tasks put out can't be put together.
+        """
         compiling = torch.compiler.is_compiling()
         if not compiling and self.watch is not None and self.watch.changed():
             self.renew()  # somebody has switched checkpointing on, say
+        if selection.rows is None or not selection.answers.paths:
+            return self._pass(selection, args, kwargs, method)
+        if compiling:
+            return self._traced(selection, args, kwargs, method)
+        return self._mixed(selection, args, kwargs, method)
+
+    def _traced(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
+        """A mixed batch while somebody traces: what is known of rows is known already, or nothing is traced."""
+        if self.rows == "checked" and all(path in self.agreed for path in selection.answers.paths):
+            return self._pass(replace(selection, seen=self.agreed), args, kwargs, method)
+        if torch.compiler.is_exporting():
+            raise ValueError(
+                "it is not known yet which rows of a mixed batch layers see: run the examples once before they are "
+                f"exported{'' if self.rows == 'checked' else ', with rows=' + repr('checked')}"
+            )
+        return self._untraced(selection, args, kwargs, method)
+
+    @torch.compiler.disable(reason="run one such batch without the compiler first: it looks which rows layers see")
+    def _untraced(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
+        return self._mixed(selection, args, kwargs, method)
+
+    def _mixed(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
+        assert selection.rows is not None
+        if not selection.rows.size:
+            return self._pass(selection.of_one(0), args, kwargs, method)
+        batch = Batch.of(args, kwargs, selection.rows.size)
+        known = self.known(batch, method)
+        name = type(self.backbone).__name__
+        if known.trouble:
+            raise ValueError(
+                f"{name} can't answer a mixed batch of these inputs: {known.trouble}; run one task at a time"
+            )
+        why = "rows='separate'" if self.rows == "separate" else known.unknown(selection.answers.paths)
+        if not why:
+            undo = None if known.proven else _Undo(selection)
+            now = replace(selection, seen=known.layers, multiplied=method != "__call__")
+            try:
+                output = self._pass(now, args, kwargs, method)
+                known.proven = True
+                return output
+            except RowsUnknownError as error:
+                if undo is not None:
+                    undo()
+                known.failed[error.layer] = error.why
+                why = str(error)
+        if self.rows == "checked" and not self.said:
+            self.said = True
+            warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=6)
+
+        def one(entry: int, mine: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            return self._pass(selection.of_one(entry), mine, named, method)
+
+        if known.chosen:
+            with self.looking:
+                check_cut(self._plain(), batch, selection.rows, known, name)
+        if method == "__call__":
+            return separately(one, batch, selection.rows, known.outputs, name)
+        return texts(one, batch, selection.rows, padding_of(self.backbone, kwargs), name)
+
+    def known(self, batch: Batch, method: str) -> Known:
+        """What is known of batches of this form; it is looked for once."""
+        key = (method, batch.key)
+        if (known := self.forms.get(key)) is not None:
+            return known
+        with self.looking:
+            if (known := self.forms.get(key)) is not None:
+                return known
+            known = looked_for(self._plain(), batch if method == "__call__" else prompts(self.backbone, batch))
+            if known.lasting:
+                while len(self.forms) >= FORMS:
+                    self.forms.pop(next(iter(self.forms)), None)
+                self.forms[key] = known
+                self.agreed = agreed(self.forms.values())
+            return known
+
+    def _plain(self) -> nn.Module:
+        if self.plain is None:
+            self.plain = self._built().eval()
+            for module in self.plain.modules():
+                for hooks in (module._forward_hooks, module._forward_pre_hooks):
+                    hooks.clear()
+        return self.plain
+
+    def _pass(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
+        compiling = torch.compiler.is_compiling()
         network = self.network()
         answers = selection.answers
         if not compiling and isinstance(answers, OfTasks):  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
                 made = ahead(self.sites, answers.tasks, selection.training)
             answers = OfTasks(answers.tasks, made, answers.plan)
-        sizes: Sizes = {}
-        if not compiling and method == "__call__" and selection.rows is not None:
-            sizes = self._sizes(selection.rows.size, args, kwargs)
-        selection = replace(selection, answers=answers, execution=self.execution, sizes=sizes, progress=self.progress)
+        selection = replace(selection, answers=answers, execution=self.execution, progress=self.progress)
         with selecting(selection):
             output = getattr(network, method)(*args, **kwargs)
         if not compiling and isinstance(answers, OfTasks):
@@ -162,16 +259,6 @@ class Runner:
         made = OfTasks(tasks)
         self.plans[key] = [ref(task) for task in tasks], made.plan
         return made
-
-    def _sizes(self, rows: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sizes:
-        """The first axes that layers see of one row of a batch of this form; asked once for each form."""
-        leaves, form = tree_flatten((args, kwargs))
-        if not all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves):
-            return {}  # a cache of keys and values, say, which would grow
-        key = (str(form), *(_form(leaf, rows) for leaf in leaves))
-        if key not in self.sizes:
-            self.sizes[key] = _sizes_of_a_row(self._built(), rows, leaves, form)
-        return self.sizes[key]
 
     def run_each(
         self,
@@ -220,45 +307,18 @@ class Runner:
             return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"backbone": self.backbone, "paths": self.paths, "training": self.training, "execution": self.execution}
+        return {
+            "backbone": self.backbone,
+            "paths": self.paths,
+            "training": self.training,
+            "execution": self.execution,
+            "rows": self.rows,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.progress = 1.0
         self.forget()
-
-
-Sizes = Mapping[str, Collection[int]]
-
-
-def _form(leaf: Any, rows: int) -> object:
-    """What of an input the sizes depend on."""
-    if not isinstance(leaf, Tensor):
-        return leaf
-    return leaf.shape[1:] if leaf.dim() and len(leaf) == rows else leaf.shape, leaf.dtype
-
-
-@torch.no_grad()
-def _sizes_of_a_row(network: nn.Module, rows: int, leaves: list[Any], form: TreeSpec) -> dict[str, set[int]]:
-    """The first axes that sites see of one row of a batch: a table of L positions has L, whatever the batch is.
-
-    Nobody sees that pass: `network` is a skeleton for this alone, without hooks.
-    """
-    one = [
-        (leaf[:1] if leaf.dim() and len(leaf) == rows else leaf).clone() if isinstance(leaf, Tensor) else leaf
-        for leaf in leaves
-    ]
-    for module in network.eval().modules():
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            hooks.clear()
-    found: dict[str, set[int]] = {}
-    devices = {leaf.device for leaf in one if isinstance(leaf, Tensor) and leaf.is_cuda}
-    noting = Selection(OfTasks(()), None, False, noting=found)
-    with suppress(Exception), torch.random.fork_rng(list(devices)), selecting(noting):
-        args, kwargs = tree_unflatten(one, form)
-        network(*args, **kwargs)
-        return found
-    return {}  # it does not run with one row
 
 
 class _Undo:

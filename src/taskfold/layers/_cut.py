@@ -1,0 +1,108 @@
+"""The rows of a batch taken apart by task, and what is made of them put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from ..kinds import Groups
+from ._layout import Layout
+
+PLAIN = (NoneType, bool, int, float, str, torch.dtype, torch.device)
+"""What all rows may have in common beside tensors."""
+
+
+class NotCutError(Exception):
+    """Something holds rows of the batch, and it is not known where; the message follows its name."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The rows of each task of a batch.
+
+    Attributes:
+        batch: rows of it.
+        entries: the tasks that occur.
+        rows: `[n]`, the rows of each.
+    """
+
+    batch: int
+    entries: Sequence[int]
+    rows: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, groups: Groups) -> Cut:
+        """From rows that have been brought together."""
+        batch = sum(groups.sizes)
+        order = torch.arange(batch) if groups.order is None else groups.order
+        return cls(batch, groups.entries, order.split(groups.sizes))
+
+    def run(
+        self,
+        function: Callable[[int, Any], Any],
+        arguments: Any,
+        inputs: Sequence[Layout | None],
+        outputs: Sequence[Layout | None],
+    ) -> Any:
+        """Any function, the rows of each task by themselves.
+
+        Args:
+            function: (entry, its arguments) → tensors, nested as one likes.
+            arguments: of all rows, nested as one likes.
+            inputs, outputs: where rows lie in each tensor; the last one holds for all that follow.
+
+        Raises:
+            NotCutError: an argument or an output is no tensor, or it is not known where its rows lie.
+        """
+        leaves, form = tree_flatten(arguments)
+        places = _places(leaves, inputs, "is given")
+        made = []
+        for entry, rows in zip(self.entries, self.rows, strict=True):
+            mine = [leaf if place is None else place.take(leaf, rows, self.batch) for leaf, place in places]
+            made.append(tree_flatten(function(entry, tree_unflatten(mine, form))))
+        return self.joined(made, outputs)
+
+    def joined(self, made: Sequence[tuple[list[Any], Any]], outputs: Sequence[Layout | None]) -> Any:
+        """Flattened outputs of the tasks, as one of the batch.
+
+        Raises:
+            NotCutError: as for `run`.
+        """
+        if any(form != made[0][1] for _, form in made):
+            raise NotCutError("puts out something else for each task")
+        columns = [_places(leaves, outputs, "puts out") for leaves, _ in made]
+        return tree_unflatten([self._joined(parts) for parts in zip(*columns, strict=True)], made[0][1])
+
+    def _joined(self, parts: Sequence[tuple[Any, Layout | None]]) -> Any:
+        leaves, place = [leaf for leaf, _ in parts], parts[0][1]
+        if place is not None and place.axis is not None:
+            return place.join(leaves, self.rows, self.batch)
+        alike = all(leaf.equal(leaves[0]) if place else leaf == leaves[0] for leaf in leaves[1:])
+        if not alike:
+            what = f"a tensor {list(leaves[0].shape)} for all rows" if place else f"{leaves[0]!r:.40}"
+            raise NotCutError(f"puts out {what}, which differs from task to task")
+        return leaves[0]
+
+
+def _places(leaves: Sequence[Any], layouts: Sequence[Layout | None], verb: str) -> list[tuple[Any, Layout | None]]:
+    """Each leaf with where its rows lie; None: it is no tensor, and serves all of them."""
+    found: list[tuple[Any, Layout | None]] = []
+    tensors = 0
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            place = layouts[min(tensors, len(layouts) - 1)] if layouts else None
+            if place is None:
+                raise NotCutError(f"{verb} a tensor {list(leaf.shape)} in which rows of the batch are not told apart")
+            tensors += 1
+            found.append((leaf, place))
+        elif isinstance(leaf, PLAIN):
+            found.append((leaf, None))
+        else:
+            raise NotCutError(f"{verb} a {type(leaf).__name__}, which can't be cut into rows")
+    return found

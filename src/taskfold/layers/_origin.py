@@ -1,0 +1,176 @@
+"""Tensors in which numbers of the input say which row stands where: experts, packed or sorted rows, regions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+FIXED, DATA, CHOSEN = 0, 1, 2
+"""Does not depend on the input; does; and the input says which of its rows stands where."""
+
+_SIZED_BY_DATA = frozenset(
+    (
+        *("nonzero", "nonzero_static", "masked_select", "masked_scatter", "masked_scatter_", "repeat_interleave"),
+        *("unique_dim", "unique_consecutive", "unique_dim_consecutive", "_unique", "_unique2", "bincount"),
+        *("_pack_padded_sequence", "_pad_packed_sequence", "nms", "roi_align", "roi_pool"),
+        *("ps_roi_align", "ps_roi_pool"),
+    )
+)
+_PICKS = frozenset(
+    (
+        *("index_select", "gather", "scatter", "scatter_", "scatter_add", "scatter_add_", "scatter_reduce"),
+        *("scatter_reduce_", "index_add", "index_add_", "index_copy", "index_copy_", "index_reduce", "index_reduce_"),
+    )
+)
+_SORTS = frozenset(("sort", "topk", "kthvalue", "msort"))
+_INDEXES = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"))
+_NEW = frozenset(("lift_fresh", "lift_fresh_copy"))
+
+
+class Origins(TorchDispatchMode):
+    """Follows where numbers come from, through one pass of a network.
+
+    Args:
+        rows: of the batch.
+
+    Attributes:
+        escaped: the pass has read whole numbers of the input as sizes or places; what comes after may depend on them.
+    """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows, self.escaped = rows, False
+        self._levels: dict[int, int] = {}
+        """By storage; an operation that makes a new one says of what level it is, whoever had its number before."""
+        self._reading = _Reading(self)
+
+    def follow(self, inputs: Iterable[Tensor]) -> None:
+        """Follow these."""
+        for tensor in inputs:
+            self._mark(tensor, DATA)
+
+    def __enter__(self) -> Origins:
+        super().__enter__()
+        self._reading.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._reading.__exit__(*error)
+        super().__exit__(*error)
+
+    def chosen(self, value: object) -> bool:
+        """Whether the input says which of its rows stands where in a tensor."""
+        return self.escaped or (isinstance(value, Tensor) and self.level(value) == CHOSEN)
+
+    @staticmethod
+    def nothing(value: object) -> bool:
+        """`chosen`, where nobody follows."""
+        del value
+        return False
+
+    def level(self, value: object) -> int:
+        """How a tensor depends on the input."""
+        key = _storage(value) if isinstance(value, Tensor) else None
+        return FIXED if key is None else self._levels.get(key, FIXED)
+
+    def _mark(self, tensor: Tensor, level: int) -> None:
+        if (key := _storage(tensor)) is not None:
+            self._levels[key] = level
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        before = max(map(self.level, inputs), default=FIXED)
+        known = {_storage(tensor) for tensor in inputs}
+        output = func(*args, **kwargs)
+        if name == "_local_scalar_dense" and before and not args[0].is_floating_point() and args[0].dtype != torch.bool:
+            self.escaped = True
+        level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, Tensor):
+                self._mark(tensor, max(level, self.level(tensor)) if _storage(tensor) in known else level)
+        return output
+
+    def _chooses(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether an operation puts rows where the input says."""
+        name = func.overloadpacket.__name__
+        if name in _SIZED_BY_DATA:
+            return True
+        if name in _INDEXES:
+            return self._indexes(args)
+        if name in _PICKS:
+            into, along, index, *source = args[:4]
+            moved = max(map(self.level, (into, *source)))
+            return bool(moved and self.level(index)) and self._of_rows(into, along)
+        if name in _SORTS:
+            return bool(self.level(args[0])) and self._of_rows(args[0], _argument(func, args, kwargs, "dim", -1))
+        return False
+
+    def _indexes(self, args: tuple[Any, ...]) -> bool:
+        into, indices, *values = args[:3]
+        if not max(map(self.level, (into, *values))):
+            return False
+        axis = 0
+        for index in indices:
+            if index is None:
+                axis += 1
+                continue
+            mask = index.dtype in (torch.bool, torch.uint8)
+            one_value = bool(values) and values[0].numel() == 1
+            if self.level(index) and not (mask and one_value) and (mask or self._of_rows(into, axis)):
+                return True
+            axis += index.dim() if mask else 1
+        return False
+
+    def _of_rows(self, tensor: Tensor, axis: int) -> bool:
+        """Whether rows may lie along an axis."""
+        sizes: Sequence[int] = tensor.shape
+        if not sizes:
+            return False
+        axis %= len(sizes)
+        return axis == 0 or (sizes[axis] == self.rows and sizes[0] != self.rows)
+
+
+def not_followed() -> AbstractContextManager[Any]:
+    """Runs a block whose operations are no part of the pass."""
+    return _disable_current_modes()
+
+
+class _Reading(TorchFunctionMode):
+    """Notices tensors that become lists: no operation of theirs is seen."""
+
+    def __init__(self, origins: Origins) -> None:
+        super().__init__()
+        self.origins = origins
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in ("tolist", "numpy", "__array__") and self.origins.level(args[0]):
+            self.origins.escaped = True
+        return func(*args, **(kwargs or {}))
+
+
+def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str, default: Any) -> Any:
+    """An operation's argument by its name."""
+    if name in kwargs:
+        return kwargs[name]
+    names = [argument.name for argument in func._schema.arguments]
+    return args[names.index(name)] if name in names[: len(args)] else default
+
+
+def _storage(tensor: Tensor) -> int | None:
+    try:
+        return tensor.untyped_storage()._cdata
+    except (RuntimeError, NotImplementedError):
+        return None  # it has none: packed or sparse numbers

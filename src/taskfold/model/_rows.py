@@ -1,0 +1,262 @@
+"""Which rows of the batch a network's layers see where: found by running the plain network on rows that are moved."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from inspect import signature
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
+
+from ..layers import PLAIN, Layout, Moves, Notes, OfTasks, Origins, Passes, Seen, Selection, selecting
+
+Handling = Literal["checked", "separate"]
+"""Of mixed batches: in one pass where it is known which rows layers see, or always task by task."""
+FEW = 4
+"""Rows of the batch that are tried, if the network runs with so few."""
+
+
+def checked(rows: object) -> Handling:
+    """A way to answer mixed batches.
+
+    Raises:
+        ValueError: there is no such way.
+    """
+    if rows not in get_args(Handling):
+        raise ValueError(f"rows must be 'checked' or 'separate', found {rows!r:.40}")
+    return rows  # type: ignore[return-value]
+
+
+@dataclass
+class Known:
+    """What was found out about batches of one form.
+
+    Attributes:
+        layers: where rows lie in the tensors of each layer.
+        outputs: the same of the network's outputs, tensor by tensor.
+        trouble: why inputs of this form can't be cut into rows; empty: they can.
+        chosen: the input says which of its rows stands where: what was found holds for that input alone.
+        lasting: it holds for the next batch of this form too.
+        failed: by layer, what was otherwise in a later batch.
+        proven: sets of layers whose tasks have run so.
+    """
+
+    layers: Mapping[str, Seen] = field(default_factory=dict)
+    outputs: tuple[Layout | None, ...] = ()
+    trouble: str = ""
+    chosen: bool = False
+    lasting: bool = True
+    failed: dict[str, str] = field(default_factory=dict)
+    proven: bool = False
+
+    def unknown(self, layers: Collection[str]) -> str:
+        """Why tasks that change these layers can't share a pass; empty: they can."""
+        if self.chosen:
+            return "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
+        for layer in layers:
+            why = self.failed.get(layer) or self.layers.get(layer, Seen((None,), ())).unknown
+            if why:
+                return f"layer {layer!r} {why}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A network's inputs.
+
+    Attributes:
+        leaves: tensors and other values.
+        form: how they are nested.
+        rows: how many there are; a tensor with as many slices along its first axis holds one for each.
+    """
+
+    leaves: Sequence[Any]
+    form: TreeSpec
+    rows: int
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Batch:
+        leaves, form = tree_flatten((args, dict(kwargs)))
+        return cls(leaves, form, rows)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all values are tensors, numbers or names."""
+        return all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in self.leaves)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What of the inputs the places of rows depend on."""
+        return str(self.form), *(self._key(leaf) for leaf in self.leaves)
+
+    def _key(self, leaf: Any) -> object:
+        if not isinstance(leaf, Tensor):
+            return leaf if isinstance(leaf, PLAIN) else type(leaf)
+        return (leaf.shape[1:], "rows", leaf.dtype) if self.cut(leaf) else (leaf.shape, leaf.dtype)
+
+    def cut(self, leaf: object) -> bool:
+        """Whether a value holds something for each row."""
+        return isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == self.rows
+
+    def take(self, rows: Tensor) -> Batch:
+        """These rows alone."""
+        return replace(self, leaves=[_copied(leaf, self.rows, rows) for leaf in self.leaves], rows=len(rows))
+
+    def twice(self) -> Batch:
+        """Each row twice."""
+        return self.take(torch.arange(self.rows).repeat(2))
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and named; they may be written to."""
+        return tree_unflatten([_copied(leaf, self.rows) for leaf in self.leaves], self.form)
+
+    def distinct(self) -> tuple[Batch, bool]:
+        """The batch with rows that differ, and whether they do: equal rows don't show where they go."""
+        if self._differ():
+            return self, True
+        numbers = torch.Generator().manual_seed(0)
+        leaves = [self._other(leaf, numbers) if self.cut(leaf) else leaf for leaf in self.leaves]
+        other = replace(self, leaves=leaves)
+        return (other, True) if other._differ() else (self, False)
+
+    def _differ(self) -> bool:
+        same = torch.ones(self.rows, self.rows, dtype=torch.bool)
+        for leaf in self.leaves:
+            if self.cut(leaf):
+                flat = leaf.detach().flatten(1) if leaf.dim() > 1 else leaf.detach()[:, None]
+                same &= (flat[:, None] == flat[None]).all(-1).cpu()
+        return int(same.sum()) == self.rows
+
+    @staticmethod
+    def _other(leaf: Tensor, numbers: torch.Generator) -> Tensor:
+        if leaf.is_floating_point():
+            noise = torch.randn(leaf.shape, generator=numbers).to(leaf)
+            return leaf + noise * (0.1 * leaf.abs().float().mean().to(leaf) + 0.1)
+        if leaf.dim() < 2:
+            return leaf
+        return torch.stack([row.roll(n, -1) for n, row in enumerate(leaf)])
+
+
+def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:
+    """A value with these rows alone, in memory of its own; a cache of keys and values, say, holds tensors inside."""
+    if isinstance(value, Tensor):
+        return (
+            value[rows.to(value.device)] if rows is not None and value.dim() and len(value) == size else value.clone()
+        )
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        return type(value)(_copied(one, size, rows) for one in value)
+    if isinstance(value, dict):
+        return {name: _copied(one, size, rows) for name, one in value.items()}
+    if isinstance(value, (nn.Module, type, *PLAIN)) or not hasattr(value, "__dict__"):
+        return value
+    twin = copy.copy(value)
+    twin.__dict__.update(_copied(vars(value), size, rows))
+    return twin
+
+
+def looked_for(network: nn.Module, batch: Batch) -> Known:
+    """Where rows of a batch lie in the tensors of a network's layers.
+
+    Args:
+        network: a skeleton for this alone, without hooks: nobody sees these passes.
+        batch: at least one row.
+
+    Raises:
+        Exception: what the network raises for the batch as it is.
+    """
+    batch, distinct = (batch if batch.rows > 1 else batch.twice()).distinct()
+    if batch.rows > FEW:
+        few = batch.take(torch.arange(FEW))
+        few, apart = few.distinct()
+        try:
+            return _three(network, few, apart)
+        except Exception:  # it runs with another number of rows, perhaps
+            pass
+    return _three(network, batch, distinct)
+
+
+def _three(network: nn.Module, batch: Batch, distinct: bool) -> Known:
+    moves = Moves.of(batch.rows)
+    origins = Origins(batch.rows)
+    given, output = noted(network, batch, origins)
+    outputs = [given.marked(output)]
+    chosen = origins.escaped or any(mark[1] for mark in outputs[0])
+    others = []
+    try:
+        for rows in (moves.order, moves.kept):
+            notes, output = noted(network, batch.take(rows))
+            others.append(notes)
+            outputs.append(notes.marked(output))
+    except Exception as error:
+        return Known(trouble=f"it does not run with its rows in another order or without some ({error})")
+    passes = Passes(moves, given, *others)
+    found = passes.layouts(outputs, origins=False)
+    trouble = next(
+        (_mixing(mark) for (mark, _), one in zip(outputs[0], found, strict=True) if one is None and mark.shape), ""
+    )
+    return Known(passes.seen(), found, trouble, chosen, distinct and not chosen)
+
+
+def _mixing(mark: Any) -> str:
+    return f"rows of its output {list(mark.shape)} don't follow those of its inputs: each depends on several"
+
+
+@torch.no_grad()
+def noted(network: nn.Module, batch: Batch, origins: Origins | None = None) -> tuple[Notes, Any]:
+    """One pass of a network that leaves tasks alone; random numbers are the same in each."""
+    notes = Notes(batch.rows, origins)
+    following: AbstractContextManager[Any] = nullcontext() if origins is None else origins
+    devices = {leaf.device for leaf in batch.leaves if isinstance(leaf, Tensor) and leaf.is_cuda}
+    args, kwargs = batch.arguments()
+    if origins is not None:
+        origins.follow([leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)])
+    with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
+        with following:
+            output = network(*args, **kwargs)
+        return notes, output
+
+
+def agreed(known: Iterable[Known]) -> dict[str, Seen]:
+    """By layer, what is known of rows in every form of inputs that a mixed batch has had."""
+    found: dict[str, Seen] = {}
+    odd: set[str] = set()
+    for one in known:
+        for layer, seen in one.layers.items():
+            if one.unknown([layer]) or one.trouble or found.setdefault(layer, seen) != seen:
+                odd.add(layer)
+    return {layer: seen for layer, seen in found.items() if layer not in odd}
+
+
+def prompts(network: nn.Module, batch: Batch) -> Batch:
+    """The inputs of one step, from those of a network that writes text."""
+    args, kwargs = tree_unflatten(list(batch.leaves), batch.form)
+    config: Any = getattr(network, "config", None)
+    names = signature(type(network).forward).parameters
+    named = {name: value for name, value in kwargs.items() if name in names and value is not None}
+    main = getattr(network, "main_input_name", "input_ids")
+    if args:
+        named[main] = args[0]
+    elif kwargs.get("inputs") is not None:
+        named[main] = kwargs["inputs"]
+    if "use_cache" in names:
+        named["use_cache"] = False
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in names:
+        first = next(value for value in named.values() if isinstance(value, Tensor))
+        start = torch.arange(batch.rows, device=first.device)[:, None] % 2  # rows that differ
+        named.setdefault("decoder_input_ids", start)
+    return Batch.of((), named, batch.rows)
+
+
+def padding_of(network: nn.Module, kwargs: Mapping[str, Any]) -> int:
+    """What a text is padded with."""
+    settings = kwargs.get("generation_config") or getattr(network, "generation_config", None)
+    for name in ("pad_token_id", "eos_token_id"):
+        value = kwargs.get(name, getattr(settings, name, None))
+        if value is not None:
+            return int(value[0] if isinstance(value, (list, tuple)) else value)
+    return 0

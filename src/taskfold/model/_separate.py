@@ -1,0 +1,97 @@
+"""A mixed batch answered task by task: the rows of each task are a batch of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from ..kinds import Rows
+from ..layers import FIRST, TOLERANCE, TOLERANCES, Cut, Layout, NotCutError
+from ._rows import Batch, Known, noted
+
+Run = Callable[[int, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def separately(run: Run, batch: Batch, rows: Rows, outputs: Sequence[Layout | None], name: str) -> Any:
+    """The output of a batch whose tasks run one after another.
+
+    Args:
+        run: (entry, its positional, its named arguments) → the network's output.
+        batch: the inputs.
+        rows: the entry of each.
+        outputs: where rows lie in each tensor that the network puts out.
+        name: of the network.
+
+    Raises:
+        ValueError: what tasks put out can't be put together.
+    """
+    cut = Cut.of(rows.groups("the input"))
+    made = []
+    for entry, mine in zip(cut.entries, cut.rows, strict=True):
+        made.append(tree_flatten(run(entry, *batch.take(mine).arguments())))
+    try:
+        return cut.joined(made, outputs)
+    except NotCutError as error:
+        raise ValueError(
+            f"{name} answers this mixed batch task by task, and its output can't be put together: it {error}; ask for "
+            "tensors of rows alone (of language models: use_cache=False, no labels), or run one task at a time"
+        ) from None
+
+
+def texts(run: Run, batch: Batch, rows: Rows, padding: int, name: str) -> Any:
+    """The same of texts that a network writes, `[B, length]`; shorter ones are padded.
+
+    Raises:
+        ValueError: the network writes something else than one tensor.
+    """
+    cut = Cut.of(rows.groups("the input"))
+    made = [run(entry, *batch.take(mine).arguments()) for entry, mine in zip(cut.entries, cut.rows, strict=True)]
+    if not all(isinstance(text, Tensor) for text in made):
+        raise ValueError(
+            f"{name} writes the texts of this mixed batch task by task, and they can't be put together but as one "
+            "tensor; ask without return_dict_in_generate, or run one task at a time"
+        )
+    longest = max(text.shape[1] for text in made)
+    padded = [nn.functional.pad(text, (0, longest - text.shape[1]), value=padding) for text in made]
+    return FIRST.join(padded, cut.rows, batch.rows)
+
+
+def check_cut(network: nn.Module, batch: Batch, rows: Rows, known: Known, name: str) -> None:
+    """Whether the plain network says of each task's rows by themselves what it says of them among the others.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    cut = Cut.of(rows.groups("the input"))
+    wanted = tree_flatten(noted(network, batch)[1])[0]
+    for mine in cut.rows:
+        why = ""
+        try:
+            found = tree_flatten(noted(network, batch.take(mine))[1])[0]
+        except Exception as error:
+            found, why = [], f" ({error})"
+        if why or not _alike(wanted, found, mine, batch.rows, known.outputs):
+            raise ValueError(
+                f"{name} can't answer this mixed batch: without the other rows of the batch it says something else of "
+                f"a task's rows{why}, so that it is not known which inputs belong to which row; run one task at a time"
+            )
+
+
+def _alike(
+    wanted: Sequence[Any], found: Sequence[Any], rows: Tensor, batch: int, places: Sequence[Layout | None]
+) -> bool:
+    whole, parts = ([leaf for leaf in leaves if isinstance(leaf, Tensor)] for leaves in (wanted, found))
+    if len(whole) != len(parts) or len(whole) != len(places):
+        return False
+    for one, part, place in zip(whole, parts, places, strict=True):
+        if place is None:
+            continue  # a number for the whole batch
+        mine = place.take(one, rows, batch)
+        size = TOLERANCES.get(one.dtype, TOLERANCE)
+        if mine.shape != part.shape or not torch.allclose(mine, part, rtol=size, atol=size, equal_nan=True):
+            return False
+    return True
