@@ -227,9 +227,18 @@ def agreed(known: Iterable[Known]) -> dict[str, Seen]:
     odd: set[str] = set()
     for one in known:
         for layer, seen in one.layers.items():
-            if one.unknown([layer]) or one.trouble or found.setdefault(layer, seen) != seen:
+            if one.unknown([layer]) or one.trouble or not _alike(found.setdefault(layer, seen), seen):
                 odd.add(layer)
     return {layer: seen for layer, seen in found.items() if layer not in odd}
+
+
+def _alike(one: Seen, other: Seen) -> bool:
+    """Whether rows lie alike, each of them as so many as may be."""
+    return all(
+        [None if place is None else (place.axis, place.copies, place.copies and place.each) for place in first]
+        == [None if place is None else (place.axis, place.copies, place.copies and place.each) for place in second]
+        for first, second in ((one.inputs, other.inputs), (one.outputs, other.outputs))
+    )
 
 
 def prompts(network: nn.Module, batch: Batch) -> Batch:

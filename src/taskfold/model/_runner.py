@@ -6,14 +6,16 @@ import threading
 import warnings
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
-from weakref import ReferenceType, ref
+from weakref import ReferenceType, WeakValueDictionary, ref
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..interventions import Execution
 from ..layers import (
+    PLAIN,
     OfTasks,
     Plan,
     RowsUnknownError,
@@ -48,6 +50,9 @@ PLANS = 64
 """Sets of tasks whose structure is kept."""
 FORMS = 256
 """Forms of inputs of which it is kept what is known."""
+_NUMBERS = count()
+_RUNNERS: WeakValueDictionary[int, Runner] = WeakValueDictionary()
+"""By number: a compiler hands on numbers, and no objects."""
 SERVING = Pass(training=False)
 """Evaluation."""
 
@@ -87,6 +92,8 @@ class Runner:
 
     def forget(self) -> None:
         """Build the skeleton when next needed."""
+        self.number = next(_NUMBERS)
+        _RUNNERS[self.number] = self
         self.lock, self.looking = threading.Lock(), threading.Lock()
         self.skeleton: nn.Module | None = None
         self.sites: list[Site] = []
@@ -152,17 +159,29 @@ class Runner:
         return self._mixed(selection, args, kwargs, method)
 
     def _traced(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
-        """A mixed batch while somebody traces: what is known of rows is known already, or nothing is traced."""
-        if self.rows == "checked" and all(path in self.agreed for path in selection.answers.paths):
-            return self._pass(replace(selection, seen=self.agreed), args, kwargs, method)
+        """A mixed batch while somebody traces it.
+
+        Raises:
+            ValueError: it is exported, and has never run.
+        """
+        rows = selection.rows
+        assert rows is not None
+        leaves = (*args, *kwargs.values())
+        known = torch.compiler.is_exporting() or not all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves)
+        if not known:
+            size = rows.size if rows.index is None else rows.index
+            known = _look(self.number, method, size, len(args), tuple(kwargs), *leaves)
+        seen = self.agreed
+        if self.rows == "checked" and known and all(path in seen for path in selection.answers.paths):
+            return self._pass(replace(selection, seen=seen), args, kwargs, method)
         if torch.compiler.is_exporting():
             raise ValueError(
-                "it is not known yet which rows of a mixed batch layers see: run the examples once before they are "
-                f"exported{'' if self.rows == 'checked' else ', with rows=' + repr('checked')}"
+                "it is not known that all layers see the rows of a mixed batch each by itself: run the examples once "
+                "before they are exported; networks whose tasks run one by one can't be exported with several"
             )
         return self._untraced(selection, args, kwargs, method)
 
-    @torch.compiler.disable(reason="run one such batch without the compiler first: it looks which rows layers see")
+    @torch.compiler.disable(reason="the tasks of this batch run one by one, or its inputs are nested")
     def _untraced(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         return self._mixed(selection, args, kwargs, method)
 
@@ -277,14 +296,14 @@ class Runner:
             changed: the modules that each of them changes.
             args, kwargs: the backbone's inputs.
         """
-        count = together.answers.entries()
+        tasks = together.answers.entries()
 
         def one_by_one() -> list[Any]:
-            return [self.run(together.of_one(n), args, kwargs) for n in range(count)]
+            return [self.run(together.of_one(n), args, kwargs) for n in range(tasks)]
 
         training = together.training
         known = self.shares.get(training)
-        if count == 1 or known is False or torch.compiler.is_compiling():
+        if tasks == 1 or known is False or torch.compiler.is_compiling():
             return one_by_one()
         if torch.is_grad_enabled() and recomputes(self.backbone):
             return one_by_one()
@@ -292,7 +311,7 @@ class Runner:
             return one_by_one()  # with one row calls cost more than numbers
         undo = _Undo(together)
         try:
-            found = spread(count, lambda into: self.run(replace(together, spread=into), args, kwargs))
+            found = spread(tasks, lambda into: self.run(replace(together, spread=into), args, kwargs))
             self.shares[training] = True
             return found
         except Exception as error:
@@ -319,6 +338,19 @@ class Runner:
         self.__dict__.update(state)
         self.progress = 1.0
         self.forget()
+
+
+@torch.compiler.assume_constant_result
+def _look(number: int, method: str, rows: int | Tensor, positional: int, names: tuple[str, ...], *values: Any) -> bool:
+    """Looks what layers see of a batch that a compiler traces, which calls this with its numbers and keeps the answer.
+
+    Returns:
+        Whether the batch can be answered as one.
+    """
+    args, kwargs = values[:positional], dict(zip(names, values[positional:], strict=True))
+    batch = Batch.of(args, kwargs, len(rows) if isinstance(rows, Tensor) else rows)
+    known = _RUNNERS[number].known(batch, method)
+    return not (known.trouble or known.chosen)
 
 
 class _Undo:
