@@ -167,10 +167,18 @@ def test_everything_is_said_at_once(tmp_path: Path) -> None:
         assert f"\n  {place}: " in found
 
 
-@pytest.mark.parametrize(("second", "message"), [("a", "has this name already"), ("A", "is named 'a'")])
-def test_two_tasks_of_one_name_are_refused(tmp_path: Path, second: str, message: str) -> None:
+SAME = [
+    ("a", "a", "has this name already"),
+    ("a", "A", "is named 'a'"),
+    ("caf\u00e9", "cafe\u0301", "is named 'caf\u00e9'"),
+    ("STRASSE", "straße", "is named 'STRASSE'"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "message"), SAME)
+def test_two_tasks_of_one_name_are_refused(tmp_path: Path, first: str, second: str, message: str) -> None:
     task = "{name: %s, source: {kind: packaged, name: mnist}}"
-    text = f"backbone: b\noutput: o\ntasks: [{task % 'a'}, {task % second}]"
+    text = f"backbone: b\noutput: o\ntasks: [{task % first}, {task % second}]"
     assert f"tasks[1].name: tasks[0] {message}" in problems(tmp_path, text)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from taskfold import MultiTask, Poly, checkpoint_context
+from taskfold import FTN, FineTuning, HardSharing, MultiTask, Poly, RepVGG, checkpoint_context
 from taskfold.train import train_together
 
 from .joint import ONE_STEP, QUICK, SIZES, everything, sets
@@ -47,3 +47,61 @@ def test_it_changes_nothing(settings: Any) -> None:
         assert everything(model) != start
         found.append(everything(model))
     assert found[0] == found[1]
+
+
+class Normalised(nn.Module):
+    """Stages with statistics, of which some are computed again."""
+
+    num_features = 8
+
+    def __init__(self, again: bool) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        self.inner = nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
+        self.last = nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        self.again = again
+
+    def _outer(self, x: Tensor) -> Tensor:
+        return self._run(self.inner, x).relu()
+
+    def _run(self, block: Any, x: Tensor) -> Tensor:
+        once: dict[str, Any] = {"use_reentrant": False, "context_fn": checkpoint_context}
+        return checkpoint(block, x, **once) if self.again else block(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(self.last, self._run(self._outer, self.first(x))).mean((2, 3))
+
+
+METHODS = {
+    "own": FTN(rank=2),
+    "fine-tuning": FineTuning(),
+    "common": HardSharing(),
+    "branches": RepVGG(),
+    "kept": FTN(rank=2, norm=False),
+}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("rows", ["a", ["a", "b", "b", "a"], ["a", "a", "b", "a"]], ids=["one", "even", "uneven"])
+def test_statistics_move_once(method: Any, rows: Any) -> None:
+    found = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        model = MultiTask(Normalised(again), method).train()
+        for name in "ab":
+            model.add_task(name, head=3)
+        x = torch.randn(4, 3, 9, 9)
+        made = model(x, task=rows)
+        before = {name: one.detach().clone() for name, one in state(model).items()}
+        torch.stack(list(made)).square().sum().backward()
+        for name, after in state(model).items():
+            assert torch.equal(after, before[name]), name
+        grads = {f"{name}.grad": p.grad for name, p in model.named_parameters() if p.grad is not None}
+        found.append({**before, **grads})
+    assert found[0].keys() == found[1].keys()
+    for name, one in found[0].items():
+        assert torch.equal(found[1][name], one), name
+
+
+def state(model: MultiTask) -> dict[str, Tensor]:
+    return dict(model.state_dict(keep_vars=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..tasks import as_file
 from ._errors import Place
 
 
@@ -17,7 +18,7 @@ def repeated(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
         name = task.get("name") if isinstance(task, dict) else None
         if not isinstance(name, str):
             continue
-        first, same = seen.setdefault(name.casefold(), (index, name))
+        first, same = seen.setdefault(as_file(name), (index, name))
         if first != index:
             how = (
                 "has this name already"

@@ -1,8 +1,9 @@
 """A frozen backbone and its tasks: how they come and go, run, fold, and are served."""
 
+from ._again import checkpoint_context
 from ._bank import Bank
 from ._folding import changed_tensors, folded
-from ._multi_task import MultiTask, checkpoint_context
+from ._multi_task import MultiTask
 from ._outputs import Outputs
 from ._runner import SERVING
 from ._saving import read_inventory

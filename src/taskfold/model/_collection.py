@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..layers import fit, inventory_of
 from ..methods import Method
-from ..tasks import Features, Info, Leaves, Named, Task, build_head, check_name, feature_width, pooled
+from ..tasks import Features, Info, Leaves, Named, Task, build_head, check_free, feature_width, pooled
 from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
@@ -62,7 +62,8 @@ class TaskCollection(nn.Module):
         """Add a task; every other task stays bit for bit what it was.
 
         Args:
-            name: 1 to 100 printable characters, no dots or slashes.
+            name: 1 to 100 printable characters that can name a file on any system, and no other task's: neither case
+                nor composition of letters tells two names apart.
             head: number of outputs, any module on the features, or None: the backbone's own output.
             method: instead of the model's.
             labels: class names, one per output if `head` is a number.
@@ -73,8 +74,7 @@ class TaskCollection(nn.Module):
             ValueError: the name is taken or not allowed, a setting does not exist, the method finds nothing to adapt
                 here, or labels and head disagree.
         """
-        if check_name(name) in self.tasks:
-            raise ValueError(f"task {name!r} exists already; remove it first, or choose another name")
+        check_free(name, self.tasks, "remove it first, or choose another name")
         chosen = method or self.method
         if chosen is None:
             raise ValueError(f"task {name!r} has no method: give one here, or to MultiTask")
@@ -198,8 +198,8 @@ class TaskCollection(nn.Module):
             ValueError: there is no such task, or the new name is taken or not allowed.
         """
         task = self[old]
-        if check_name(new) in self.tasks and new != old:
-            raise ValueError(f"task {new!r} exists already; remove it first, or choose another name")
+        others = [name for name in self.tasks if name != old]
+        check_free(new, others, "remove it first, or choose another name")
         del self.tasks[old]
         task.name = new
         self.tasks[new] = task
@@ -253,9 +253,7 @@ class TaskCollection(nn.Module):
             ValueError: the name is taken, or a head must be given.
         """
         stored = Stored.read(Path(path), self.backbone)
-        chosen: str = check_name(name or stored.name)
-        if chosen in self.tasks:
-            raise ValueError(f"task {chosen!r} exists already; load it under another name: load_task(…, name=…)")
+        chosen = check_free(name or stored.name, self.tasks, "load it under another name: load_task(…, name=…)")
         known, made = set(self.inventory), stored.head(head)
         try:
             task = self.add_task(chosen, made, method=stored.method())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from ..interventions import Execution, check_execution
 from ..kinds import Rows, kind_of
-from ..layers import OfTasks, Selection, current, parts_of, selecting
+from ..layers import OfTasks, Selection, parts_of
 from ..methods import Method
 from ..tasks import Features, Task, pooled
 from ._bank import Bank
@@ -266,11 +265,3 @@ class MultiTask(TaskCollection):
             parts["features"] = Apply(self.features)
         parts["head"] = copy.deepcopy(task.head)
         return nn.Sequential(parts).train(self.training)
-
-
-def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """For `torch.utils.checkpoint(…, use_reentrant=False, context_fn=checkpoint_context)`.
-
-    Keeps the task of the forward pass for its recomputation in the backward pass.
-    """
-    return nullcontext(), selecting(current())

@@ -1,12 +1,13 @@
 """What belongs to one task: its state at every layer, its head, its labels and metrics; its file on disk."""
 
 from ._features import Features, feature_width, pooled
-from ._file import FORMAT_VERSION, Contents, TaskFileError, read, read_header, write, write_atomically
+from ._file import FORMAT_VERSION, Contents, TaskFileError, contents_of, read, read_header, write, write_atomically
 from ._fingerprint import digest, fingerprint
 from ._head import build_head
 from ._leaves import Inventory, Leaves, check_inventory, make, slashed
 from ._named import Named
-from ._task import Info, Task, check_name
+from ._task import Info, Task
+from ._task_name import as_file, check_free, check_name
 
 __all__ = [
     "FORMAT_VERSION",
@@ -18,9 +19,12 @@ __all__ = [
     "Named",
     "Task",
     "TaskFileError",
+    "as_file",
     "build_head",
+    "check_free",
     "check_inventory",
     "check_name",
+    "contents_of",
     "digest",
     "feature_width",
     "fingerprint",

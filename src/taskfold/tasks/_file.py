@@ -21,6 +21,9 @@ from torch import Tensor
 from ._fingerprint import digest
 
 FORMAT_VERSION = 3
+LONGEST = 255
+"""Bytes in the name of a file, on the file systems of Linux, macOS and Windows."""
+_DRAFT = 100
 _KEY = "taskfold"
 _FIELDS = {
     "task": {"kind", "format_version", "task", "method", "head", "info", "groups", "stored", "backbone", "digest"},
@@ -50,9 +53,14 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
 
     Raises:
         FileNotFoundError: the folder does not exist.
+        ValueError: the file's name is too long.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path.name}: folder {str(path.parent)!r} does not exist; create it first")
+    if (size := len(os.fsencode(path.name))) > LONGEST:
+        raise ValueError(
+            f"cannot save {path.name!r}: the name of a file may have {LONGEST} bytes, found {size}; choose a shorter one"
+        )
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     header = {"kind": "task", **header, "format_version": FORMAT_VERSION}
     header["digest"] = digest(plain, _canonical(header))
@@ -62,7 +70,10 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash."""
-    draft = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
+    short = os.fsdecode(
+        os.fsencode(path.name)[:_DRAFT]
+    )  # else the draft's name could be too long where the file's is not
+    draft = path.with_name(f".{short}.{secrets.token_hex(4)}")
     try:
         with draft.open("xb") as out:
             out.write(data)
@@ -84,15 +95,33 @@ def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         TaskFileError: not a file of that kind, damaged, or of a newer format.
     """
+    return _checked(path, _opened(path, False)[0], kind)
+
+
+def _opened(path: Path, whole: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """A file's metadata and tensors, of one opening: somebody may put another file in its place at any moment."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no task file {str(path)!r}")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+        return contents_of(path, whole)
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
         raise TaskFileError(
             f"{path} is truncated, damaged or no safetensors file ({error}); save the task again"
         ) from None
+
+
+def contents_of(path: Path, whole: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata of a safetensors file and its tensors (none unless `whole`), of one opening.
+
+    Raises:
+        SafetensorError, OSError: it is no such file, or can't be read.
+    """
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in (file.keys() if whole else ())}
+
+
+def _checked(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
+    """The JSON document in a file's metadata."""
     if _KEY not in metadata:
         raise TaskFileError(f"{path} is a safetensors file but no task file: its header has no {_KEY!r} entry")
     try:
@@ -134,11 +163,8 @@ def read(path: Path, kind: str = "task") -> Contents:
         FileNotFoundError: there is no such file.
         TaskFileError: as for `read_header`, or the digest does not match.
     """
-    header = read_header(path, kind)
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise TaskFileError(f"{path} is truncated or damaged ({error}); save the task again") from None
+    metadata, tensors = _opened(path, True)
+    header = _checked(path, metadata, kind)
     found = digest(tensors, _canonical(header))
     if found != header["digest"]:
         raise TaskFileError(f"{path} is damaged: its contents do not match its digest; save or copy the task again")

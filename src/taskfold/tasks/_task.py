@@ -9,22 +9,7 @@ from torch import Tensor, nn
 from ..factors import HEAD, Group
 from ._leaves import Leaves
 from ._named import Named
-
-
-def check_name(name: object) -> str:
-    """A task's name: text of 1 to 100 printable characters without dots or slashes.
-
-    Raises:
-        ValueError, TypeError: the name breaks that rule.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"a task's name must be text, found {type(name).__name__} {name!r}")
-    if not 0 < len(name) <= 100 or not name.isprintable() or set(name) & set("./\\") or name != name.strip():
-        raise ValueError(
-            f"task name {name!r} is not allowed: 1 to 100 printable characters, no dots, slashes or outer spaces "
-            "(it names parameters and files); use '-' or '_' instead"
-        )
-    return name
+from ._task_name import check_name
 
 
 @dataclass

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from ..tasks import digest, write_atomically
+from ..tasks import contents_of, digest, write_atomically
 from ._pack import pack, unpack
 from .differences import differences
 
@@ -43,9 +43,7 @@ def load(path: Path, identity: dict[str, Any]) -> Any:
     """
     remedy = "choose another folder, or start over with fresh=True"
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        tensors = safetensors.torch.load_file(path)
+        metadata, tensors = contents_of(path)
         text = metadata[_KEY]
         document = json.loads(text)
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
