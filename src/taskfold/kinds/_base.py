@@ -70,6 +70,23 @@ class LayerKind(ABC):
         held = next((t for t in self.tensors().values() if t.is_floating_point()), None)
         return torch.get_default_dtype() if held is None else held.dtype
 
+    def in_use(self, tensors: Tensors, training: bool) -> dict[str, Tensor]:
+        """Tensors in the place of the layer's own, in the types that those have.
+
+        Args:
+            tensors: as a task keeps them, in single precision at least.
+            training: whether the pass trains, and writes to running statistics among them.
+        """
+        del training
+        return {name: tensor.to(self._type_of(name)) for name, tensor in tensors.items()}
+
+    def _type_of(self, name: str) -> torch.dtype:
+        module, _, last = name.rpartition(".")
+        owner = self.module.get_submodule(module) if module else self.module
+        own = owner._parameters.get(last)
+        own = owner._buffers.get(last) if own is None else own
+        return self.dtype if own is None else own.dtype
+
     def seen(self, weight: Tensor) -> Tensor:
         """A weight as the module has it → as factorisations see it, `[*, O, I, *kernel]`."""
         return weight

@@ -38,7 +38,17 @@ class BatchNorm(LayerKind):
         if SCALE in tensors:
             tensors = {"weight": tensors[SCALE], "bias": tensors[SHIFT]} | _standard(tensors[SCALE])
             training = False
-        return super().run(args, kwargs, tensors, training and MEAN in tensors)
+        training = training and MEAN in tensors
+        if training and tensors[MEAN].dtype != self._type_of(MEAN):
+            # Torch takes inputs in half precision beside numbers that are all in single precision.
+            wide = tensors[MEAN].dtype
+            own = {**self.tensors(), **tensors}
+            tensors = {name: one.to(wide) if one.is_floating_point() else one for name, one in own.items()}
+        return super().run(args, kwargs, tensors, training)
+
+    def in_use(self, tensors: Tensors, training: bool) -> dict[str, Tensor]:
+        """While it trains they stay as they are kept: small steps of running statistics are lost in half precision."""
+        return dict(tensors) if training and MEAN in tensors else super().in_use(tensors, training)
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         tracks = self.module.track_running_stats
@@ -139,8 +149,11 @@ def _side_by_side(module: nn.Module, own: Sequence[Tensors], x: Tensor) -> Tenso
 
 def _absorbed(module: nn.Module, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """γ and β `[C]` with the statistics in them, as those of a layer whose own statistics are 0 and 1."""
+    kept = whole["weight"].dtype
+    whole = {name: tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for name, tensor in whole.items()}
     scale = whole["weight"] * torch.rsqrt(whole[VARIANCE] + module.eps)  # type: ignore[operator]
-    return {SCALE: scale * (1 + module.eps) ** 0.5, SHIFT: whole["bias"] - whole[MEAN] * scale}  # type: ignore[operator]
+    shift = whole["bias"] - whole[MEAN] * scale
+    return {SCALE: (scale * (1 + module.eps) ** 0.5).to(kept), SHIFT: shift.to(kept)}  # type: ignore[operator]
 
 
 def _standard(like: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..factors import NORM, Group
 from ..kinds import LayerKind, Patterns, WeightKind
-from ..tasks import Leaves
+from ..tasks import Leaves, kept_in
 from ._copied import Copied, copy_of
 from ._copies import Copies
 from ._part import Part
@@ -92,4 +92,4 @@ def _zero(kind: LayerKind, path: str) -> nn.Parameter:
             f"layer {path!r} ({kind.words}, {type(kind.module).__name__}) has no place for a bias; leave it out with "
             f"create_at=('*', '!{path}')"
         )
-    return nn.Parameter(torch.zeros(kind.modes.shape[0], device=kind.device, dtype=kind.dtype))
+    return nn.Parameter(torch.zeros(kind.modes.shape[0], device=kind.device, dtype=kept_in(kind.dtype)))

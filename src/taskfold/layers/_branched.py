@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..factors import FACTORS, NORM, STATISTICS, Group
 from ..interventions import Branches, branches_of, merged
 from ..kinds import LayerKind, Patterns, Tensors, matches
-from ..tasks import Leaves, check_inventory
+from ..tasks import Leaves, check_inventory, kept_in
 from ._part import Part, When
 from ._recipe import Fitting, Recipe
 from ._where import check_weight, units
@@ -74,7 +74,7 @@ def _fits(module: nn.Module) -> bool:
 
 def _made(conv: nn.Conv2d, names: tuple[str, ...]) -> Leaves:
     weight = conv.weight.detach()
-    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    weight = weight.to(kept_in(weight.dtype))
     tensors: dict[str, Tensor] = {}
     groups: dict[str, Group] = {}
 

@@ -34,7 +34,7 @@ class Held:
     own: TablesByName
 
     def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
-        return stack_of_tables(self.own)
+        return kind.in_use(stack_of_tables(self.own), when.training)
 
 
 def all_alike(kind: type[P], parts: Sequence[Part | None]) -> list[P] | None:

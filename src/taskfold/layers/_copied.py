@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..factors import STATISTICS, Group
 from ..interventions import Change
 from ..kinds import SEEN, LayerKind, Tensors
-from ..tasks import Leaves, slashed
+from ..tasks import Leaves, kept_in, slashed
 from ._columns import Held, all_alike
 from ._part import Column, Each, Part, When
 
@@ -31,7 +31,7 @@ class Copied(Part):
         return self.own.held() if self.inventory is None else {**self.inventory[1].held(), **self.own.held()}
 
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
-        return self.held()
+        return kind.in_use(self.held(), when.training)
 
     def alike(self, other: Part) -> bool:
         return isinstance(other, Copied) and self.held().keys() == other.held().keys()
@@ -56,8 +56,10 @@ def group_of(tensor: Tensor, group: Group) -> Group:
 
 
 def copy_of(tensor: Tensor) -> Tensor:
-    """A tensor of its own; a parameter of a parameter."""
+    """A tensor of its own, in the type that a task keeps it in; a parameter of a parameter."""
     copied = tensor.detach().clone()
+    if copied.is_floating_point():
+        copied = copied.to(kept_in(copied.dtype))
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(copied, requires_grad=torch.is_floating_point(copied))
     return copied

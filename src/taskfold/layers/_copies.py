@@ -117,7 +117,7 @@ class Rest(Recipe):
 def _common(tensors: Mapping[str, Tensor], groups: Mapping[str, Group], leaves: dict[int, nn.Parameter]) -> Leaves:
     """Copies in the inventory: parameters all, running statistics without gradient."""
     for tensor in tensors.values():
-        leaves.setdefault(id(tensor), nn.Parameter(tensor.detach().clone(), requires_grad=False))
+        leaves.setdefault(id(tensor), nn.Parameter(copy_of(tensor.detach()), requires_grad=False))
     return Leaves(
         {name: leaves[id(tensor)] for name, tensor in tensors.items()}, {name: groups[name] for name in tensors}
     )

@@ -12,6 +12,7 @@ from ..factors import Factorisation
 from ..interventions import Beside, Change, Intervention
 from ..kinds import LayerKind, WeightKind
 from ..routing import Private, Sharing
+from ..tasks import kept_in
 from ._factored import Factored, layer_name
 from ._part import Part
 from ._recipe import Fitting, Recipe
@@ -91,5 +92,5 @@ def _weight(kind: LayerKind, view: View) -> Tensor | None:
 @torch.no_grad()
 def _begun(factorisation: Factorisation, view: View, weight: Tensor) -> dict[str, Tensor]:
     """Where leaves start that depend on the layer's own weight."""
-    own = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    own = weight.to(kept_in(weight.dtype))
     return factorisation.begin(own.reshape(view.modes.shape), view.modes)

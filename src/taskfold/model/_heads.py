@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ._said import check_features, runs_in
+
 GROWTH = 1.1
 """A table that is full becomes so many times larger: adding stays cheap, and no more than a tenth is idle."""
 
@@ -113,12 +115,15 @@ class Heads(nn.Module):
 
     def forward(self, features: Tensor, index: Tensor) -> Tensor:
         """`[B, F]` → `[B, widest]`; -inf where a row's head has no such output."""
+        check_features(features, self.weight.shape[1], "the bank's heads take")
         outputs = torch.arange(self.widest, device=index.device)
         missing = outputs >= self.size.index_select(0, index)[:, None]
         places = (self.start.index_select(0, index)[:, None] + outputs).masked_fill(missing, 0)
         weight = self.weight.index_select(0, places.flatten()).reshape(*places.shape, -1)
         bias = self.bias.index_select(0, places.flatten()).reshape(places.shape)
-        made = torch.baddbmm(bias[:, :, None], weight, features.to(weight.dtype)[:, :, None])[:, :, 0]
+        if (dtype := runs_in(features)) is not None:
+            weight, bias = weight.to(dtype), bias.to(dtype)
+        made = torch.baddbmm(bias[:, :, None], weight, features[:, :, None])[:, :, 0]
         return made.masked_fill(missing, -torch.inf)
 
     def trimmed(self, made: Iterable[Tensor], places: list[int]) -> list[Tensor]:

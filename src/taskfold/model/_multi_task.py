@@ -18,8 +18,9 @@ from ..tasks import Features, Task, pooled
 from ._bank import Bank
 from ._collection import TaskCollection
 from ._folding import changed_tensors, folded, without_batchnorm
-from ._outputs import batched, check_generates, names_of_all, names_of_rows, of_one_network, output_of, outputs_of_rows
+from ._outputs import batched, check_generates, names_of_all, names_of_rows, of_one_network, outputs_of_rows
 from ._rows import Handling, checked
+from ._said import in_type, output_of
 from ._view import Apply, TaskView
 
 
@@ -263,5 +264,5 @@ class MultiTask(TaskCollection):
         parts: OrderedDict[str, nn.Module] = OrderedDict(backbone=plain)
         if self.features is not pooled or hasattr(plain, "config"):
             parts["features"] = Apply(self.features)
-        parts["head"] = copy.deepcopy(task.head)
+        parts["head"] = in_type(copy.deepcopy(task.head), plain)
         return nn.Sequential(parts).train(self.training)

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ..kinds import Groups, Rows
 from ..layers import layers_of
 from ..tasks import Task
+from ._said import check_features, output_of, runs_in
 
 
 class Outputs(list[Any]):
@@ -76,11 +77,6 @@ def check_generates(backbone: nn.Module) -> None:
         raise TypeError(f"{type(backbone).__name__} has no generate(); load a language model with its output layer")
 
 
-def output_of(task: Task, features: Any) -> Any:
-    """The head's output, or without one the features themselves."""
-    return features if task.head is None else task.head(features)
-
-
 def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, features: Any) -> Outputs:
     """The output of each row from its own task's head.
 
@@ -104,6 +100,8 @@ def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, fea
     mine = [tasks[entry] for entry in groups.entries]
     heads = [task.head for task in mine]
     if isinstance(by_rows, Tensor) and by_rows.dim() == 2 and not groups.pays and _linear(heads):
+        for task, head in zip(mine, heads, strict=True):
+            check_features(by_rows, head.in_features, f"task {task.name!r}: its head takes")  # type: ignore[union-attr,arg-type]
         made = _at_once(heads, groups, by_rows)
     else:
         made, begin = [], 0
@@ -126,6 +124,8 @@ def _at_once(heads: Sequence[Any], groups: Groups, features: Tensor) -> list[Ten
     outputs = [head.out_features for head in heads]
     widest = max(outputs)
     weights, biases = [head.weight for head in heads], [head.bias for head in heads]
+    if (dtype := runs_in(features)) is not None:
+        weights, biases = ([one if one is None else one.to(dtype) for one in held] for held in (weights, biases))
     none = weights[0].new_zeros(widest)
     if min(outputs) < widest:
         weights = [_padded(weight, widest) for weight in weights]

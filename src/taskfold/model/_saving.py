@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..factors import Bits, Group
 from ..layers import inventory_of, own_groups, stored_of
 from ..methods import Method, build
-from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, fingerprint, read, write
+from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
 from ._transfer import begun, remember, set_mode
 
 _SHARED = "inventory:"
@@ -31,7 +31,7 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
         "inventory": {"fingerprint": digest(dict(shared)), "standalone": standalone} if shared else None,
         "groups": {name: group.name for name, group in sorted(own_groups(task).items())},
         "stored": _descriptions(own, packed),
-        "backbone": _backbone(backbone),
+        "backbone": identity(backbone),
     }
     tensors = {name: packed[name].pack(tensor) if name in packed else tensor for name, tensor in own.items()}
     if standalone:
@@ -52,7 +52,7 @@ def save_inventory(inventory: Named[Leaves], backbone: nn.Module, path: Path) ->
         for key in inventory
         for name, group in inventory[key].groups.items()
     }
-    write(path, {"kind": "inventory", "backbone": _backbone(backbone), "groups": groups}, tensors)
+    write(path, {"kind": "inventory", "backbone": identity(backbone), "groups": groups}, tensors)
     return path
 
 
@@ -231,17 +231,18 @@ def _same(held: Tensor, stored: Tensor) -> bool:
     return held.dtype == stored.dtype and torch.equal(held.detach().cpu(), stored)
 
 
-def _backbone(backbone: nn.Module) -> dict[str, str]:
-    return {"class": type(backbone).__name__, "fingerprint": fingerprint(backbone)}
-
-
 def _check_backbone(path: Path, contents: Contents, backbone: nn.Module) -> None:
-    theirs, mine = contents.header["backbone"], fingerprint(backbone)
-    if theirs["fingerprint"] != mine:
+    theirs = contents.header["backbone"]
+    if not is_same(backbone, theirs):
         raise TaskFileError(
-            f"{path} belongs to another backbone ({theirs['class']}, fingerprint {theirs['fingerprint'][:12]}…; "
-            f"this one is {type(backbone).__name__}, {mine[:12]}…); load the backbone it was trained on"
+            f"{path} belongs to another backbone ({_words_of(theirs)}; this one is {_words_of(identity(backbone))}); "
+            "load the backbone it was trained on"
         )
+
+
+def _words_of(backbone: dict[str, Any]) -> str:
+    types = "/".join(backbone["types"]) or "no floating type"
+    return f"{backbone['class']} in {types}, fingerprint {backbone['fingerprint'][:12]}…"
 
 
 def _head_spec(head: nn.Module | None) -> dict[str, Any] | None:

@@ -2,9 +2,9 @@
 
 from ._features import Features, feature_width, pooled
 from ._file import FORMAT_VERSION, Contents, TaskFileError, contents_of, read, read_header, write, write_atomically
-from ._fingerprint import digest, fingerprint
+from ._fingerprint import digest, fingerprint, identity, is_same, types_of
 from ._head import build_head
-from ._leaves import Inventory, Leaves, check_inventory, make, slashed
+from ._leaves import Inventory, Leaves, check_inventory, kept_in, make, slashed
 from ._named import Named
 from ._task import Info, Task
 from ._task_name import as_file, check_free, check_name
@@ -28,11 +28,15 @@ __all__ = [
     "digest",
     "feature_width",
     "fingerprint",
+    "identity",
+    "is_same",
+    "kept_in",
     "make",
     "pooled",
     "read",
     "read_header",
     "slashed",
+    "types_of",
     "write",
     "write_atomically",
 ]

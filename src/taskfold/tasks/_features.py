@@ -10,7 +10,9 @@ Features = Callable[[object], Tensor]
 
 
 def pooled(output: object) -> Tensor:
-    """The features in a backbone's output: a tensor itself, or a Hugging Face model's `pooler_output`.
+    """The features in a backbone's output: a tensor itself, or a Hugging Face model's `pooler_output`, `[B, F]`.
+
+    Those of its convolutional models are `[B, F, 1, 1]`.
 
     Raises:
         TypeError: the output holds neither; a `features` function must say.
@@ -19,7 +21,7 @@ def pooled(output: object) -> Tensor:
         return output
     found = getattr(output, "pooler_output", None)
     if isinstance(found, Tensor):
-        return found
+        return found.flatten(1) if found.dim() > 2 and set(found.shape[2:]) == {1} else found
     raise TypeError(
         f"the backbone returned {type(output).__name__}, which holds no pooled features; give MultiTask "
         "features=lambda output: …, such as output.last_hidden_state.mean(1)"
@@ -38,9 +40,9 @@ def feature_width(network: nn.Module) -> int:
             width = getattr(owner, name, None)
             if isinstance(width, int) and width > 0:
                 return width
-    sizes = getattr(config, "hidden_sizes", None)
-    if sizes:
-        return int(sizes[-1])
+    for name in ("neck_hidden_sizes", "hidden_sizes"):  # a neck stands behind the last stage
+        if sizes := getattr(config, name, None):
+            return int(sizes[-1])
     raise ValueError(
         f"{type(network).__name__} does not say how many features it returns; give MultiTask num_features=…, "
         "or a module as the head"

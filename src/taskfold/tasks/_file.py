@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ._fingerprint import digest
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 LONGEST = 255
 """Bytes in the name of a file, on the file systems of Linux, macOS and Windows."""
 _DRAFT = 100

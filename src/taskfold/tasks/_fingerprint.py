@@ -1,13 +1,21 @@
+"""What tensors hold, and what a network is, as short texts."""
+
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+_ROUNDED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types that a network may be rounded to where it serves."""
 
 
-def digest(tensors: dict[str, Tensor], *also: str) -> str:
+def digest(tensors: Mapping[str, Tensor], *also: str) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of tensors (order does not matter), and further text."""
     total = hashlib.sha256()
     for name in sorted(tensors):
@@ -20,14 +28,91 @@ def digest(tensors: dict[str, Tensor], *also: str) -> str:
 
 
 def fingerprint(network: nn.Module) -> str:
-    """SHA-256 of a network's state: parameters and buffers by name, dtype, shape and bytes.
+    """SHA-256 of a network's state: parameters and buffers by name, shape and value, whatever floating type they have.
 
-    Two networks with the same fingerprint compute the same if their code is the same.
+    Two networks with the same fingerprint compute the same, but for rounding, if their code is the same.
 
     Raises:
         ValueError: the network is on the meta device and has no bytes.
+
+    Example:
+        >>> half = nn.Linear(2, 2).bfloat16()
+        >>> fingerprint(half) == fingerprint(nn.Linear(2, 2)), fingerprint(half) == fingerprint(half.float())
+        (False, True)
     """
-    state = network.state_dict()
-    if any(tensor.device.type == "meta" for tensor in state.values()):
-        raise ValueError("the network is on the meta device and has no weights to take a fingerprint of; load it first")
-    return digest(state)
+    return digest({name: _value(tensor) for name, tensor in _state(network)})
+
+
+def identity(network: nn.Module) -> dict[str, Any]:
+    """What a file says of the network that it belongs to: JSON.
+
+    Its fingerprint, the floating types that there are, and its fingerprint if it is rounded to narrower ones: a network
+    that is loaded in one of these is the same.
+    """
+    types = types_of(network)
+    widest = max((getattr(torch, name).itemsize for name in types), default=0)
+    narrower = [name for name, dtype in _ROUNDED.items() if dtype.itemsize < widest or dtype.itemsize == widest == 2]
+    return {
+        "class": type(network).__name__,
+        "fingerprint": fingerprint(network),
+        "types": types,
+        "rounded": {name: _rounded(network, name) for name in narrower},
+    }
+
+
+def is_same(network: nn.Module, said: Mapping[str, Any]) -> bool:
+    """Whether a network is the one that a file belongs to: equal in every value, in the narrower of the two types.
+
+    Args:
+        network: that there is.
+        said: the other's `identity`.
+    """
+    if fingerprint(network) == said["fingerprint"]:
+        return True
+    either = {*types_of(network), *said["types"]}
+    stated = {"float32": said["fingerprint"]} | dict(said["rounded"])
+    return any(name in either and name in stated and _rounded(network, name) == stated[name] for name in _ROUNDED)
+
+
+def _rounded(network: nn.Module, name: str) -> str:
+    """The fingerprint of a network whose tensors are rounded to a type; narrower ones stay."""
+    dtype = _ROUNDED[name]
+    state = {key: t.to(dtype) if _rounds(t, dtype) else t for key, t in _state(network)}
+    return digest(state if dtype.itemsize == 2 else {key: _value(tensor) for key, tensor in state.items()})
+
+
+def _rounds(tensor: Tensor, dtype: torch.dtype) -> bool:
+    return tensor.is_floating_point() and tensor.dtype != dtype and tensor.dtype.itemsize >= dtype.itemsize
+
+
+def types_of(network: nn.Module) -> list[str]:
+    """The floating types of a network's state."""
+    found = {str(tensor.dtype) for _, tensor in _state(network) if tensor.is_floating_point()}
+    return sorted(name.removeprefix("torch.") for name in found)
+
+
+def _value(tensor: Tensor) -> Tensor:
+    """A tensor in the type that all floating numbers are compared in: single precision, wherever that holds them."""
+    if not tensor.is_floating_point() or tensor.dtype == torch.float32:
+        return tensor
+    single = tensor.to(torch.float32)
+    return single if tensor.element_size() < 4 or torch.equal(single.to(tensor.dtype), tensor) else tensor
+
+
+def _state(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All tensors of a network's state; what quantised ones are made of."""
+    for name, tensor in network.state_dict().items():
+        if tensor.device.type == "meta":
+            raise ValueError(
+                "the network is on the meta device and has no weights to take a fingerprint of; load it first"
+            )
+        yield from _parts(name, tensor)
+
+
+def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    if not is_traceable_wrapper_subclass(tensor):
+        yield name, tensor.detach()
+        return
+    inner, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
+    for part in inner:
+        yield from _parts(f"{name}.{part}", getattr(tensor, part))

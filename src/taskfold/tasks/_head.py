@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
+
+from ._leaves import kept_in
 
 
 def build_head(head: int | nn.Module | None, features: Callable[[], int], like: Tensor) -> nn.Module | None:
@@ -24,4 +25,4 @@ def build_head(head: int | nn.Module | None, features: Callable[[], int], like: 
         raise TypeError(f"head must be a number of outputs, an nn.Module or None, found {type(head).__name__} {head!r}")
     if head < 1:
         raise ValueError(f"head must be ≥ 1 outputs, found {head}")
-    return nn.Linear(features(), head, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
+    return nn.Linear(features(), head, device=like.device, dtype=kept_in(like.dtype))

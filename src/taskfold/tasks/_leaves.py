@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from ..factors import Bits, Group, Leaf
 
 class Leaves(nn.Module):
     """Tensors by name: parameters, and buffers for running statistics of a task's own.
+
+    They stay in single precision at least, whatever type the model is cast to: small steps are lost in half precision.
 
     Args:
         tensors: by name; dots become slashes.
@@ -51,6 +53,9 @@ class Leaves(nn.Module):
         """Where a tensor lies: parameters, or buffers."""
         return self._parameters if name in self._parameters else self._buffers
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        return super()._apply(keeping_precision(fn), recurse)
+
     def __getitem__(self, name: str) -> nn.Parameter:
         tensor = self._parameters.get(name)
         return self._buffers[name] if tensor is None else tensor  # type: ignore[return-value]
@@ -70,15 +75,14 @@ Inventory = MutableMapping[str, Leaves]
 
 
 def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor]) -> Leaves:
-    """Parameters for leaves; at least float32, since small steps are lost in half precision.
+    """Parameters for leaves.
 
     Args:
         leaves: by name.
         like: of that device and precision.
         values: to start at; others start as their leaf says.
     """
-    floats = like.dtype if like.is_floating_point() else torch.float32
-    dtype = torch.promote_types(floats, torch.float32)
+    dtype = kept_in(like.dtype)
     made: dict[str, Tensor] = {}
     for name, leaf in leaves.items():
         parameter = nn.Parameter(torch.empty(leaf.shape, dtype=dtype, device=like.device))
@@ -90,6 +94,30 @@ def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor])
     groups = {name: leaf.group for name, leaf in leaves.items()}
     stored = {name: leaf.stored for name, leaf in leaves.items() if leaf.stored is not None}
     return Leaves(made, groups, stored)
+
+
+def kept_in(dtype: torch.dtype) -> torch.dtype:
+    """The type that a task keeps its numbers in, for a layer of that type: single precision at least.
+
+    Example:
+        >>> kept_in(torch.bfloat16), kept_in(torch.float64), kept_in(torch.uint8)
+        (torch.float32, torch.float64, torch.float32)
+    """
+    return torch.promote_types(dtype, torch.float32)
+
+
+def keeping_precision(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A move or a cast of tensors, but to half precision: those in single precision stay in it."""
+
+    def moved(tensor: Tensor) -> Any:
+        made = fn(tensor)
+        if not (isinstance(made, Tensor) and made.is_floating_point() and tensor.is_floating_point()):
+            return made
+        if made.dtype.itemsize >= min(tensor.dtype.itemsize, torch.float32.itemsize):
+            return made
+        return tensor.to(device=made.device, dtype=torch.float32)
+
+    return moved
 
 
 def check_inventory(key: str, found: Leaves, wanted: Mapping[str, tuple[int, ...]], whole: bool = False) -> None:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from ..factors import HEAD, Group
-from ._leaves import Leaves
+from ._leaves import Leaves, keeping_precision
 from ._named import Named
 from ._task_name import check_name
 
@@ -59,6 +59,9 @@ class Task(nn.Module):
         self.sites: Named[nn.Module] = Named(sites)
         self.head = head
         self.info = info
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        return super()._apply(keeping_precision(fn), recurse)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """The task's own parameters by what they count as: `factors`, `routing`, `norm`, `head`, …; tied ones once.

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, default_collate
 
 from ..evaluate import check_data
 from ..model import begun
-from ..tasks import digest, fingerprint
+from ..tasks import digest, fingerprint, types_of
 from ._folder import Folder
 from ._job import Job
 from ._loop import Loop
@@ -169,6 +169,7 @@ def _surroundings(job: Job) -> dict[str, Any]:
         "shared": {key: list(leaf.shape) for key, leaf in {**job.moves.shared, **job.moves.running}.items()},
         "inventory": fixed,
         "backbone": fingerprint(job.model.backbone),
+        "types of the backbone": types_of(job.model.backbone),
         "processes": job.accelerator.num_processes,
         "device": job.device.type,
     }

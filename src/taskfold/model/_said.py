@@ -1,0 +1,90 @@
+"""What a task's head makes of features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from ..kinds import stand_in
+from ..tasks import Task
+
+
+def output_of(task: Task, features: Any) -> Any:
+    """The head's output, in the type of the features; without a head the features themselves.
+
+    A head is kept in single precision at least. A linear one runs in the type of the features, any other in its own.
+
+    Raises:
+        ValueError: a linear head is given features of another shape than it takes.
+    """
+    head = task.head
+    if head is None:
+        return features
+    if type(head) is nn.Linear:
+        check_features(features, head.in_features, f"task {task.name!r}: its head takes")
+    dtype, own = _type_of(features), next((t.dtype for t in _numbers(head)), None)
+    if own is None or own == dtype or runs_in(features) is None:
+        return head(features)
+    if type(head) is nn.Linear:
+        mine: dict[str, Tensor | None] = {name: p.to(dtype) for name, p in head.named_parameters()}
+        return stand_in(head, mine)(features)
+    return tree_map(_cast(dtype), head(tree_map(_cast(own), features)))
+
+
+def in_type(head: nn.Module, network: nn.Module) -> nn.Module:
+    """A copy's head in the type of the network that it is to stand on; one that is in single precision beside another."""
+    dtype = next((one.dtype for one in _numbers(network) if one.element_size() > 1), None)
+    return head if dtype is None else head.to(dtype)
+
+
+def runs_in(features: Any) -> torch.dtype | None:
+    """The type of the features, in which heads run; None: autocast sees to it, or there are none."""
+    found = next((leaf for leaf in tree_leaves(features) if _is_number(leaf)), None)
+    return None if found is None or torch.is_autocast_enabled(found.device.type) else found.dtype
+
+
+def check_features(features: Any, width: int, whose: str) -> None:
+    """Features that a linear head of that width takes.
+
+    Args:
+        features: what it is given.
+        width: of the head.
+        whose: the beginning of the message, up to the width.
+
+    Raises:
+        ValueError: they are others; says what to give `MultiTask`.
+    """
+    if not isinstance(features, Tensor):
+        raise ValueError(
+            f"{whose} {width} features, and is given {type(features).__name__}; give MultiTask "
+            "features=lambda output: …, which returns a tensor [batch, features]"
+        )
+    if features.dim() and features.shape[-1] == width:
+        return
+    shape = list(features.shape)
+    if features.dim() > 2 and shape[1] == width:
+        pool = "output.flatten(1)" if features[0].numel() == width else "output.flatten(2).mean(2)"
+        remedy = f"features=lambda output: {pool}"
+    else:
+        remedy = f"num_features={shape[-1] if features.dim() == 2 else '…'}, or features=lambda output: …"
+    raise ValueError(f"{whose} {width} features, and the backbone gives {shape}; give MultiTask {remedy}")
+
+
+def _numbers(module: nn.Module) -> Sequence[Tensor]:
+    return [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+
+
+def _is_number(leaf: object) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def _type_of(features: Any) -> torch.dtype | None:
+    return next((leaf.dtype for leaf in tree_leaves(features) if _is_number(leaf)), None)
+
+
+def _cast(dtype: torch.dtype | None) -> Callable[[Any], Any]:
+    return lambda leaf: leaf.to(dtype) if _is_number(leaf) else leaf
