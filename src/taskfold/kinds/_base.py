@@ -78,7 +78,10 @@ class LayerKind(ABC):
             training: whether the pass trains, and writes to running statistics among them.
         """
         del training
-        return {name: tensor.to(self._type_of(name)) for name, tensor in tensors.items()}
+        return {
+            name: tensor.to(self._type_of(name)) if tensor.is_floating_point() else tensor
+            for name, tensor in tensors.items()
+        }
 
     def _type_of(self, name: str) -> torch.dtype:
         module, _, last = name.rpartition(".")

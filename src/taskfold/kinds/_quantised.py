@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 
-from ..factors import Modes
+from ..factors import Bottleneck, Modes
 from ._linear import Linear
+from ._rows import Rows
 
 _PLAIN = (nn.Parameter, Tensor, FakeTensor)
 """Types of weights that are read as they are; while somebody traces, fake tensors stand for them."""
@@ -39,7 +40,10 @@ class Quantised(Linear):
 
     @property
     def dtype(self) -> torch.dtype:
-        return getattr(self.module, "compute_dtype", None) or torch.get_default_dtype()
+        """That it computes in: as it says, or of its weight or bias where that is a floating type."""
+        held = [tensor for tensor in self.module._parameters.values() if tensor is not None and tensor.is_floating_point()]
+        seen = next((tensor.dtype for tensor in held if tensor.dtype.itemsize > 1), torch.get_default_dtype())
+        return getattr(self.module, "compute_dtype", None) or seen
 
     @cached_property
     def linear(self) -> bool:
@@ -59,6 +63,9 @@ class Quantised(Linear):
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         return False
+
+    def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
+        return super().beside_rows(factors, rows, x.to(factors.down.dtype), y)
 
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         return super().walk(x.to(weight.dtype), weight)

@@ -126,10 +126,13 @@ class OfTable:
         return []
 
     def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
-        return [(one, {name: held[0] for name, held in tensors.items()}) for one, tensors in self.table[path]]
+        return [
+            (one, kind.in_use({name: held[0] for name, held in tensors.items()}, False))
+            for one, tensors in self.table[path]
+        ]
 
     def stacks(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
-        return [(one, dict(tensors)) for one, tensors in self.table[path]]
+        return [(one, kind.in_use(tensors, False)) for one, tensors in self.table[path]]
 
     def each(self, path: str) -> list[Tensors] | None:
         return None
