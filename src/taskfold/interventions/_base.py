@@ -48,6 +48,8 @@ class Layer:
             return self.kind.plain(*args, **kwargs)
         if self.rows is not None:
             return self.kind.run_rows(args, kwargs, self.tensors, self.rows, self.training, self.path)
+        if self.training:
+            self.kind.check_training(args, kwargs, self.tensors, self.path)
         return self.kind.run(args, kwargs, self.tensors, self.training)
 
 

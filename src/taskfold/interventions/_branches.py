@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kinds import LayerKind, Tensors, stand_in
+from ..kinds import LayerKind, Tensors, check_values, stand_in
 from ._base import Call, Layer
 from ._change import Change
 
@@ -37,6 +37,7 @@ class Branches(Change):
         total = None
         for name in names_of(tensors):
             y = _branch(conv, name, tensors, x)
+            check_values(y, len(y), layer.path)
             gamma, beta, mean, var = (tensors[f"{name}/{part}"] for part in PARTS)
             y = F.batch_norm(y, mean, var, gamma, beta, True, MOMENTUM, EPSILON)
             total = y if total is None else total + y

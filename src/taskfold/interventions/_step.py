@@ -79,4 +79,4 @@ def updated(
     rows = x.to(dtype) if walk.walks else x.to(dtype).reshape(-1, x.shape[-1])
     bias = None if bias is None else bias.to(dtype)
     y: Tensor = _Updated.apply(rows, weight.to(dtype), bias, up, down, spatial, walk, merged)  # type: ignore[misc]
-    return y if walk.walks else y.reshape(*x.shape[:-1], -1)
+    return y if walk.walks else y.reshape(*x.shape[:-1], y.shape[-1])

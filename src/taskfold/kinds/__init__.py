@@ -2,7 +2,7 @@
 
 from ._attention import UNITS, Attention
 from ._base import LayerKind, Tensors, WeightKind, may_write, traced
-from ._batch_norm import MEAN, SEEN, VARIANCE, BatchNorm
+from ._batch_norm import MEAN, SEEN, VARIANCE, BatchNorm, OneValueError, check_values
 from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
 from ._find import KINDS, kind_of
@@ -31,6 +31,7 @@ __all__ = [
     "LayerKind",
     "Linear",
     "Norm",
+    "OneValueError",
     "Patterns",
     "Quantised",
     "Recurrent",
@@ -40,6 +41,7 @@ __all__ = [
     "TransposedConvolution",
     "WeightKind",
     "by_entry",
+    "check_values",
     "differentiable",
     "is_norm",
     "kind_of",

@@ -70,6 +70,13 @@ class LayerKind(ABC):
         held = next((t for t in self.tensors().values() if t.is_floating_point()), None)
         return torch.get_default_dtype() if held is None else held.dtype
 
+    def is_single(self, x: Tensor) -> bool:
+        """Whether an input lacks the axis of the batch, as torch's layers take one."""
+        return x.dim() == self.single
+
+    single: int | None = None
+    """Axes of an input without a batch; None: there is always one, or it is not known."""
+
     def in_use(self, tensors: Tensors, training: bool) -> dict[str, Tensor]:
         """Tensors in the place of the layer's own, in the types that those have.
 
@@ -112,6 +119,14 @@ class LayerKind(ABC):
         """Whether the first two axes of an input may change places, and those of the output with them."""
         del x
         return False
+
+    def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:
+        """Whether it can train on that input.
+
+        Raises:
+            ValueError: it can't.
+        """
+        del args, kwargs, tensors, layer
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         """Whether `run_rows` takes tensors of these names; otherwise the rows of each entry run by themselves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -19,6 +20,28 @@ from ._tried import once, random
 MEAN, VARIANCE, SEEN = "running_mean", "running_var", "num_batches_tracked"
 SCALE, SHIFT = "scale", "shift"
 """γ and β with the statistics in them, as a bank holds them."""
+
+
+class OneValueError(ValueError):
+    """Statistics are wanted of a single value."""
+
+
+def check_values(x: Tensor, rows: int, layer: str) -> None:
+    """What BatchNorm trains on has more than one value per channel.
+
+    Args:
+        x: the input, channels second.
+        rows: of a task in it.
+        layer: the layer's name.
+
+    Raises:
+        OneValueError: it has one.
+    """
+    if rows * prod(x.shape[2:]) == 1:
+        raise OneValueError(
+            f"layer {layer!r}: BatchNorm of a task's own trains on two or more values per channel, and one row of "
+            f"{list(x.shape[1:])} has one; give the task two or more rows in each batch, or evaluate it: model.eval()"
+        )
 
 
 class BatchNorm(LayerKind):
@@ -49,6 +72,11 @@ class BatchNorm(LayerKind):
     def in_use(self, tensors: Tensors, training: bool) -> dict[str, Tensor]:
         """While it trains they stay as they are kept: small steps of running statistics are lost in half precision."""
         return dict(tensors) if training and MEAN in tensors else super().in_use(tensors, training)
+
+    def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:
+        if MEAN in tensors:
+            (x,) = (*args, *kwargs.values())
+            check_values(x, len(x), layer)
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         tracks = self.module.track_running_stats
@@ -117,6 +145,7 @@ class BatchNorm(LayerKind):
         if len(means) < len(each) or any(mine.keys() != each[0].keys() for mine in each):
             return None
         groups = rows.groups(layer)
+        check_values(x, min(groups.sizes), layer)
         tensors = [each[entry] for entry in groups.entries]
         mixed = groups.sorted(x)
         begins = [sum(groups.sizes[:n]) for n in range(len(groups.sizes) + 1)]

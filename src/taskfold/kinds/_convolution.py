@@ -45,6 +45,7 @@ class Convolution(WeightKind):
         self.geometry = Geometry.of(module)
         self.points = set(module.kernel_size) == {1}  # type: ignore[arg-type]
         """Whether the kernel has one position."""
+        self.single = 1 + len(module.kernel_size)  # type: ignore[arg-type]
 
     def example(self, normal: Callable[..., Tensor]) -> Tensor:
         sizes = zip(self.module.dilation, self.module.kernel_size, strict=True)  # type: ignore[call-overload]
@@ -91,7 +92,7 @@ class Convolution(WeightKind):
         if self.points:  # a number for each channel
             ones = (1,) * (spatial.dim() - 2)
             return self.rows_of_weights(down.reshape(*down.shape, *ones) * spatial[:, :, None], x, 1)
-        z = torch.bmm(down, x.flatten(2)).reshape(x.shape[0], -1, *x.shape[2:])
+        z = torch.bmm(down, x.flatten(2)).unflatten(2, x.shape[2:])
         return self._grouped(spatial[:, :, None], z, spatial.shape[1], 1)
 
     def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:

@@ -20,6 +20,7 @@ class Embedding(WeightKind):
     """`nn.Embedding` and subclasses, seen as a weight `[dimensions, words]` on one-hot inputs."""
 
     words = "embedding"
+    single = 0
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:

@@ -20,6 +20,7 @@ class Linear(WeightKind):
     """`nn.Linear` and subclasses: y = x Wᵀ + b."""
 
     words = "linear layer"
+    single = 1
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
@@ -60,7 +61,7 @@ class Linear(WeightKind):
 
     def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
         made = torch.bmm(self._flat(x, weights.shape[0]), weights.mT)
-        return made.reshape(*x.shape[:-1], -1)
+        return made.reshape(*x.shape[:-1], made.shape[-1])
 
     def _flat(self, x: Tensor, blocks: int) -> Tensor:
         return x.reshape(blocks, -1, x.shape[-1])
@@ -71,7 +72,7 @@ class Linear(WeightKind):
         z = torch.bmm(groups.sorted(x).reshape(len(groups.sizes), -1, x.shape[-1]), factors.down.mT)
         if groups.back is None:
             return _add(y, z, factors.up.mT)
-        delta = torch.bmm(z, factors.up.mT).reshape(*x.shape[:-1], -1)
+        delta = torch.bmm(z, factors.up.mT).reshape(y.shape)
         return y + groups.unsorted(delta.to(y.dtype))
 
 

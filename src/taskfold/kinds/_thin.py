@@ -5,6 +5,8 @@ Activations are rows `[N, C]`, or maps `[B, C, …]` of one to three axes with c
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +18,7 @@ def thin(a: Tensor, x: Tensor) -> Tensor:
         return F.linear(x, a)
     if _channels_last(x):
         return _back(F.linear(_rows(x), a), x)
-    return torch.bmm(a.expand(x.shape[0], -1, -1), _positions(x)).reshape(x.shape[0], -1, *x.shape[2:])
+    return torch.bmm(a.expand(x.shape[0], -1, -1), _positions(x)).reshape(x.shape[0], a.shape[0], *x.shape[2:])
 
 
 def outer(z: Tensor, x: Tensor) -> Tensor:
@@ -47,7 +49,7 @@ def plus_(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
         y.movedim(1, -1).view(-1, y.shape[1]).addmm_(_rows(z), a.mT)
         return y
     y = y.contiguous()
-    y.view(*y.shape[:2], -1).baddbmm_(a.expand(y.shape[0], -1, -1), _positions(z))
+    y.view(*y.shape[:2], prod(y.shape[2:])).baddbmm_(a.expand(y.shape[0], -1, -1), _positions(z))
     return y
 
 
@@ -62,9 +64,9 @@ def _rows(x: Tensor) -> Tensor:
 
 def _back(rows: Tensor, x: Tensor) -> Tensor:
     """`[N, C]` as maps of x's sizes, channels last in memory."""
-    return rows.reshape(x.shape[0], *x.shape[2:], -1).movedim(-1, 1)
+    return rows.reshape(x.shape[0], *x.shape[2:], rows.shape[-1]).movedim(-1, 1)
 
 
 def _positions(x: Tensor) -> Tensor:
-    """`[B, C, positions]`; reshape, since batches of gradients know no flatten."""
-    return x.reshape(*x.shape[:2], -1)
+    """`[B, C, positions]`; reshape, since batches of gradients know no flatten. There may be no rows."""
+    return x.reshape(*x.shape[:2], prod(x.shape[2:]))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..interventions import Call, Intervention, Layer, form_at
-from ..kinds import LayerKind, Rows, Tensors
+from ..kinds import LayerKind, Rows, Tensors, WeightKind
 from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
 from ._notes import Notes
@@ -54,11 +54,17 @@ class Site:
             return self._noted(now.noting, args, kwargs)
         if self.path not in now.answers.paths:
             return self.kind.plain(*args, **kwargs)
+        single = now.rows is None and isinstance(self.kind, WeightKind) and args and isinstance(args[0], Tensor)
+        if single and self.kind.is_single(args[0]):
+            return self(args[0][None], *args[1:], **kwargs)[0]
         if now.spread is not None:
             return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
         if now.rows is not None:
+            if not torch.compiler.is_compiling() and not (now.rows.size and _first(args, kwargs).numel()):
+                return self.kind.plain(*args, **kwargs)  # nobody's: an empty batch, or one in which nothing was found
             return self._mixed(now, now.rows, args, kwargs)
-        if now.training and now.answers.draws(self.path, self.kind, now):
+        draws = now.training and now.answers.draws(self.path, self.kind, now)
+        if draws and _first(args, kwargs).shape[0]:
             rows = Rows.side_by_side(1, _first(args, kwargs).shape[0])
             return self._by_rows(now, rows, args, kwargs, partial(self._split, now, rows, (FIRST,), (FIRST,)))
         return self._one(now, now.answers.stack(self.path, self.kind, now), args, kwargs)

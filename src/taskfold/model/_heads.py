@@ -119,7 +119,7 @@ class Heads(nn.Module):
         outputs = torch.arange(self.widest, device=index.device)
         missing = outputs >= self.size.index_select(0, index)[:, None]
         places = (self.start.index_select(0, index)[:, None] + outputs).masked_fill(missing, 0)
-        weight = self.weight.index_select(0, places.flatten()).reshape(*places.shape, -1)
+        weight = self.weight.index_select(0, places.flatten()).reshape(*places.shape, self.weight.shape[1])
         bias = self.bias.index_select(0, places.flatten()).reshape(places.shape)
         if (dtype := runs_in(features)) is not None:
             weight, bias = weight.to(dtype), bias.to(dtype)

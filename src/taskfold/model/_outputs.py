@@ -58,7 +58,8 @@ def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Tens
         raise ValueError("the input holds no tensor, so that its rows cannot be counted; give the batch as tensors")
     found = next((tensor for tensor in tensors if tensor.dim() and len(tensor) == rows), None)
     if found is None:
-        raise ValueError(f"task lists {rows} names for a batch of {len(tensors[0])} rows; give one per row")
+        there = len(tensors[0]) if tensors[0].dim() else "no"
+        raise ValueError(f"task lists {rows} names for a batch of {there} rows; give one per row")
     return found
 
 

@@ -307,7 +307,8 @@ class Runner:
             return one_by_one()
         if torch.is_grad_enabled() and recomputes(self.backbone):
             return one_by_one()
-        if rows_of(args, kwargs) > 1 and not worth_sharing(self.backbone, changed):
+        rows = rows_of(args, kwargs)
+        if not rows or (rows > 1 and not worth_sharing(self.backbone, changed)):
             return one_by_one()  # with one row calls cost more than numbers
         undo = _Undo(together)
         try:

@@ -19,6 +19,7 @@ from ..model import begun
 from ..tasks import digest, fingerprint, types_of
 from ._folder import Folder
 from ._job import Job
+from ._lone import check_lone_rows
 from ._loop import Loop
 from ._processes import check_equal
 from ._progress import Bar
@@ -121,6 +122,7 @@ def run(
     check_equal(accelerator, "the backbone", who.get("backbone", ""))
     quiet = quiet if accelerator.is_main_process else True
     with _own_randomness(job.device), job.moves.holding():
+        check_lone_rows(job)
         return _run(job, Folder.open(folder, who, fresh, accelerator), label, quiet)
 
 
