@@ -36,7 +36,9 @@ def maps() -> nn.Module:
 
 def words() -> nn.Module:
     body = nn.Sequential(nn.Embedding(20, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU())
-    return nn.Sequential(*body, nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), nn.Flatten(), nn.Linear(40, 8))
+    return nn.Sequential(
+        *body, nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), nn.Flatten(), nn.Linear(40, 8)
+    )
 
 
 INPUTS = {maps: lambda rows: torch.randn(rows, 3, 16, 16), words: lambda rows: torch.randint(0, 20, (rows, 5))}
@@ -152,7 +154,9 @@ def test_a_mixed_batch_needs_its_axis(name: str) -> None:
         model(torch.randn(5, 8), task=list("abbab"))
 
 
-@pytest.mark.parametrize("method", [tfold.HeadNorm(), tfold.HardSharing(), tfold.RepVGG()], ids=["own", "common", "branches"])
+@pytest.mark.parametrize(
+    "method", [tfold.HeadNorm(), tfold.HardSharing(), tfold.RepVGG()], ids=["own", "common", "branches"]
+)
 @pytest.mark.parametrize("task", ["a", ["a", "b", "b"]], ids=["one", "mixed"])
 def test_one_value_per_channel_is_named(method: tfold.Method, task: Any) -> None:
     model = made(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Flatten()), method).train()

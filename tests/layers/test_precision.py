@@ -54,7 +54,9 @@ CASES: list[tuple[Any, tfold.Method]] = [
     *((Maps, method) for method in (tfold.FTN(rank=2), tfold.RepVGG(), tfold.SSF())),
     *((Words, method) for method in (tfold.BottleneckAdapter(width=4), tfold.ExpandNet(), tfold.Poly(rank=2))),
 ]
-every_case = pytest.mark.parametrize(("network", "method"), CASES, ids=lambda v: getattr(v, "name", v.__class__.__name__))
+every_case = pytest.mark.parametrize(
+    ("network", "method"), CASES, ids=lambda v: getattr(v, "name", v.__class__.__name__)
+)
 
 
 def made(network: Any, method: tfold.Method, dtype: torch.dtype) -> MultiTask:
@@ -110,7 +112,9 @@ def moved(model: MultiTask, x: Tensor) -> float:
 
 
 @HALVES
-@pytest.mark.parametrize("method", [tfold.HeadNorm(), tfold.FineTuning(), tfold.BitFit(), tfold.LoRA(rank=2, norm=True)])
+@pytest.mark.parametrize(
+    "method", [tfold.HeadNorm(), tfold.FineTuning(), tfold.BitFit(), tfold.LoRA(rank=2, norm=True)]
+)
 def test_small_steps_are_not_rounded_away(method: tfold.Method, dtype: torch.dtype) -> None:
     far = []
     for held in (torch.float32, dtype):
@@ -170,7 +174,9 @@ def test_a_bank_of_layers_in_several_types(network: Any, method: tfold.Method) -
     half = torch.bfloat16
     torch.manual_seed(0)
     first, last = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8)), nn.Linear(8, 8)
-    net = nn.Sequential(first.to(half), Cast(torch.float32), nn.Linear(8, 8), nn.LayerNorm(8), Cast(half), last.to(half))
+    net = nn.Sequential(
+        first.to(half), Cast(torch.float32), nn.Linear(8, 8), nn.LayerNorm(8), Cast(half), last.to(half)
+    )
     try:
         model = MultiTask(net, method, num_features=8).eval()
         for name in "ab":

@@ -41,7 +41,9 @@ class Quantised(Linear):
     @property
     def dtype(self) -> torch.dtype:
         """That it computes in: as it says, or of its weight or bias where that is a floating type."""
-        held = [tensor for tensor in self.module._parameters.values() if tensor is not None and tensor.is_floating_point()]
+        held = [
+            tensor for tensor in self.module._parameters.values() if tensor is not None and tensor.is_floating_point()
+        ]
         seen = next((tensor.dtype for tensor in held if tensor.dtype.itemsize > 1), torch.get_default_dtype())
         return getattr(self.module, "compute_dtype", None) or seen
 

@@ -36,7 +36,7 @@ def output_of(task: Task, features: Any) -> Any:
 
 
 def in_type(head: nn.Module, network: nn.Module) -> nn.Module:
-    """A copy's head in the type of the network that it is to stand on; one that is in single precision beside another."""
+    """A head in the type of the plain network that it is to stand on."""
     dtype = next((one.dtype for one in _numbers(network) if one.element_size() > 1), None)
     return head if dtype is None else head.to(dtype)
 

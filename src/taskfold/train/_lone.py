@@ -11,7 +11,6 @@ from accelerate.utils import send_to_device
 from ..kinds import OneValueError
 from ._job import Job
 
-
 _TORCH = "Expected more than 1 value per channel"
 """Torch's own words, in the head of a task."""
 
