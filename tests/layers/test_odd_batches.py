@@ -134,7 +134,8 @@ def test_an_input_without_a_batch(method: str, network: Callable[[], nn.Module],
             model.zero_grad()
             torch.manual_seed(0)
             y = model(given, task="a").reshape(-1)
-            y.square().sum().backward()
+            if y.requires_grad:
+                y.square().sum().backward()
             found.append([y, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
         torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
         model.eval()
@@ -147,7 +148,7 @@ def test_an_input_without_a_batch(method: str, network: Callable[[], nn.Module],
 def test_a_mixed_batch_needs_its_axis(name: str) -> None:
     network, x = SINGLE[name]
     model = made(network(), tfold.LoRA(rank=2, layers="all"), head=None).eval()
-    with pytest.raises(ValueError, match=r"layer '0' \(.*\) got an input .* without a batch axis in a mixed batch"):
+    with pytest.raises(ValueError, match=r"layer '[02]' \(.*\) got an input .* without a batch axis in a mixed batch"):
         model(x, task=["a", "b", *"a" * (len(x) - 2)])
     model = made(nn.Sequential(nn.LSTM(8, 8, batch_first=True)), tfold.FineTuning(), head=None).eval()
     with pytest.raises(ValueError, match=r"layer '0' \(recurrent layer\) got an input \[5, 8\] without a batch axis"):

@@ -53,7 +53,7 @@ PAIRS = [
 def test_names_of_one_file_are_taken(first: str, second: str, tmp_path: Path) -> None:
     for one, other in ((first, second), (second, first)):
         model = made(one, "third")
-        with pytest.raises(ValueError, match="in the case or composition of letters alone.*remove it first"):
+        with pytest.raises(ValueError, match=r"in the case or composition of letters alone.*remove it first"):
             model.add_task(other, head=2)
         with pytest.raises(ValueError, match="in the case or composition of letters alone"):
             model.rename_task("third", other)

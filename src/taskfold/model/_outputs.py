@@ -126,7 +126,8 @@ def _at_once(heads: Sequence[Any], groups: Groups, features: Tensor) -> list[Ten
     widest = max(outputs)
     weights, biases = [head.weight for head in heads], [head.bias for head in heads]
     if (dtype := runs_in(features)) is not None:
-        weights, biases = ([one if one is None else one.to(dtype) for one in held] for held in (weights, biases))
+        weights = [weight.to(dtype) for weight in weights]
+        biases = [None if bias is None else bias.to(dtype) for bias in biases]
     none = weights[0].new_zeros(widest)
     if min(outputs) < widest:
         weights = [_padded(weight, widest) for weight in weights]

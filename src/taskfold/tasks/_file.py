@@ -59,7 +59,8 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
         raise FileNotFoundError(f"cannot save {path.name}: folder {str(path.parent)!r} does not exist; create it first")
     if (size := len(os.fsencode(path.name))) > LONGEST:
         raise ValueError(
-            f"cannot save {path.name!r}: the name of a file may have {LONGEST} bytes, found {size}; choose a shorter one"
+            f"cannot save {path.name!r}: the name of a file may have {LONGEST} bytes, found {size}; choose a shorter "
+            "one"
         )
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     header = {"kind": "task", **header, "format_version": FORMAT_VERSION}
