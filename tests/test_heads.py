@@ -63,7 +63,9 @@ def test_other_shapes_are_named(network: nn.Module, width: int, message: str) ->
         model.add_task(name, head=3)
     rows = list("abba")
     for task in ("a", rows, list("ab") * 2):
-        with pytest.raises(ValueError, match=rf"task '[ab]': its head takes 8 features, and the backbone gives {message}"):
+        with pytest.raises(
+            ValueError, match=rf"task '[ab]': its head takes 8 features, and the backbone gives {message}"
+        ):
             model(X, task=task)
     with pytest.raises(ValueError, match=rf"the bank's heads take 8 features, and the backbone gives {message}"):
         model.bank()(X, task=rows)

@@ -71,9 +71,7 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash."""
-    short = os.fsdecode(
-        os.fsencode(path.name)[:_DRAFT]
-    )  # else the draft's name could be too long where the file's is not
+    short = os.fsdecode(os.fsencode(path.name)[:_DRAFT])  # or the draft's name is too long where the file's is not
     draft = path.with_name(f".{short}.{secrets.token_hex(4)}")
     try:
         with draft.open("xb") as out:
