@@ -144,17 +144,6 @@ def test_an_input_without_a_batch(method: str, network: Callable[[], nn.Module],
         torch.testing.assert_close(y, model.fold("a")(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["conv2d", "linear"])
-def test_a_mixed_batch_needs_its_axis(name: str) -> None:
-    network, x = SINGLE[name]
-    model = made(network(), tfold.LoRA(rank=2, layers="all"), head=None).eval()
-    with pytest.raises(ValueError, match=r"layer '[02]' \(.*\) got an input .* without a batch axis in a mixed batch"):
-        model(x, task=["a", "b", *"a" * (len(x) - 2)])
-    model = made(nn.Sequential(nn.LSTM(8, 8, batch_first=True)), tfold.FineTuning(), head=None).eval()
-    with pytest.raises(ValueError, match=r"layer '0' \(recurrent layer\) got an input \[5, 8\] without a batch axis"):
-        model(torch.randn(5, 8), task=list("abbab"))
-
-
 @pytest.mark.parametrize(
     "method", [tfold.HeadNorm(), tfold.HardSharing(), tfold.RepVGG()], ids=["own", "common", "branches"]
 )

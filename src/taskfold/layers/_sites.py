@@ -63,9 +63,10 @@ class Site:
             if not torch.compiler.is_compiling() and not (now.rows.size and _first(args, kwargs).numel()):
                 return self.kind.plain(*args, **kwargs)  # nobody's: an empty batch, or one in which nothing was found
             return self._mixed(now, now.rows, args, kwargs)
-        draws = now.training and now.answers.draws(self.path, self.kind, now)
-        if draws and _first(args, kwargs).shape[0]:
-            rows = Rows.side_by_side(1, _first(args, kwargs).shape[0])
+        if now.training and now.answers.draws(self.path, self.kind, now):
+            if not (size := _first(args, kwargs).shape[0]):
+                return self.kind.plain(*args, **kwargs)
+            rows = Rows.side_by_side(1, size)
             return self._by_rows(now, rows, args, kwargs, partial(self._split, now, rows, (FIRST,), (FIRST,)))
         return self._one(now, now.answers.stack(self.path, self.kind, now), args, kwargs)
 
