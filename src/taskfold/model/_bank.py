@@ -21,7 +21,7 @@ from ._heads import Heads
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_rows, rows_of
 from ._rows import Handling, checked
 from ._runner import SERVING, Runner
-from ._table import Table
+from ._table import Table, widest
 
 
 class Bank(nn.Module):
@@ -66,7 +66,7 @@ class Bank(nn.Module):
         self.rows = rows
         self._kinds: dict[str, LayerKind] = {}
         self._beside = True
-        like = _widest(backbone)
+        like = widest(backbone)
         self.table = Table(like.new_zeros(0, 0), like.new_zeros(0, 0, dtype=torch.uint8), Heads.none(like))
         self._changing = threading.RLock()
         self._older: list[tuple[int, ReferenceType[Table]]] = []
@@ -304,13 +304,6 @@ class Bank(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._changing, self._older = threading.RLock(), []
-
-
-def _widest(backbone: nn.Module) -> Tensor:
-    """A tensor of the backbone's device and of its widest type, in which a row holds what layers of any type have."""
-    held = [p for p in backbone.parameters() if p.is_floating_point() and p.dtype.itemsize > 1]
-    widest = max(held, key=lambda p: p.dtype.itemsize, default=torch.zeros(()))
-    return torch.zeros((), dtype=widest.dtype, device=widest.device)  # plain, whatever class a quantised one has
 
 
 def _selection(table: Table, rows: Rows) -> Selection:

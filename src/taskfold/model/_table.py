@@ -226,3 +226,10 @@ def _both(
             found[at] = one, widened
         begin = at + 1
     return tuple(found)
+
+
+def widest(backbone: nn.Module) -> Tensor:
+    """A tensor of the backbone's device and of its widest type, in which a row holds what layers of any type have."""
+    held = [p for p in backbone.parameters() if p.is_floating_point() and p.dtype.itemsize > 1]
+    found = max(held, key=lambda p: p.dtype.itemsize, default=torch.zeros(()))
+    return torch.zeros((), dtype=found.dtype, device=found.device)  # plain, whatever class a quantised one has
