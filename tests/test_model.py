@@ -262,7 +262,7 @@ def test_the_structure_is_copied_once_for_a_form_of_input(monkeypatch: pytest.Mo
         model.add_task(name, head=2)
     copies: list[object] = []
     make = _runner.skeleton
-    monkeypatch.setattr(_runner, "skeleton", lambda *args: copies.append(args) or make(*args))
+    monkeypatch.setattr(_runner, "skeleton", lambda *args, **named: copies.append(args) or make(*args, **named))
     rows = torch.randn(4, 6)
     for options in (None, object()):
         for _ in range(3):

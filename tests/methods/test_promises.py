@@ -62,8 +62,7 @@ def test_gradient_checkpointing_keeps_the_task(encoder: MultiTask) -> None:
 
     x = images(4).requires_grad_()
     wanted = torch.autograd.grad(encoder(x, task="a").sum(), x)[0]
-    blocks = encoder._runner.network().blocks
-    for block in blocks:  # type: ignore[union-attr]
+    for block in encoder.backbone.blocks:  # type: ignore[union-attr]
         inner = type(block).forward.__get__(block)
         block.forward = lambda h, inner=inner, **_: checkpoint(
             inner, h, use_reentrant=False, context_fn=tfold.checkpoint_context

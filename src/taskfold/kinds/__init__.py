@@ -1,5 +1,6 @@
 """What a layer is: one file for each kind. A kind knows its tensors, and how to run with others."""
 
+from ._any import AnyLayer
 from ._attention import UNITS, Attention
 from ._base import LayerKind, Tensors, WeightKind, may_write, traced
 from ._batch_norm import MEAN, SEEN, VARIANCE, BatchNorm, OneValueError, check_values
@@ -22,6 +23,7 @@ __all__ = [
     "SEEN",
     "UNITS",
     "VARIANCE",
+    "AnyLayer",
     "Attention",
     "BatchNorm",
     "Convolution",

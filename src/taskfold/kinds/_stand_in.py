@@ -45,7 +45,33 @@ def stand_in(module: M, state: Mapping[str, Tensor | None], **attributes: object
     for kind, tensors in mine.items():
         if tensors:
             twin.__dict__[kind] = module.__dict__[kind] | tensors
+    if state and "_proxied" in twin.__dict__:
+        _begin(twin, state)
     if children:
         twins = {name: stand_in(module._modules[name], rest) for name, rest in children.items()}  # type: ignore[type-var]
         twin.__dict__["_modules"] = module._modules | twins
+    return twin
+
+
+def _begin(twin: nn.Module, state: Mapping[str, Tensor | None]) -> None:
+    """What a module of the skeleton keeps of its tensors is not that of others: caches are empty, modes taken anew."""
+    table = twin.__dict__
+    table["_state"] = state
+    if not table["training"]:
+        table.update({name: {} for name, value in table["_fresh"].items() if value is not None})
+    if type(twin).train is not nn.Module.train:
+        children = table["_modules"]
+        table["_settling"], table["_modules"] = True, {name: _aside(child) for name, child in children.items()}
+        twin.train(table["training"])
+        del table["_settling"]
+        table["_modules"] = children
+
+
+def _aside(module: nn.Module | None) -> nn.Module | None:
+    """A twin whose mode nobody sees."""
+    if module is None:
+        return None
+    twin = stand_in(module, {})
+    twin.__dict__["_settling"] = True
+    twin.__dict__["_modules"] = {name: _aside(child) for name, child in module._modules.items()}
     return twin

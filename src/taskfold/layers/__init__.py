@@ -13,6 +13,7 @@ from ._copies import Copies, Everything, Norms, Rest
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
+from ._guard import Unwritten, check_unwritten
 from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen
 from ._notes import Notes, Passes
 from ._origin import Origins
@@ -34,7 +35,7 @@ from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, selecting
 from ._sites import Site
-from ._skeleton import set_mode, sites_of, skeleton
+from ._skeleton import begun, caches, follow, in_mode, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -103,6 +104,7 @@ __all__ = [
     "Stack",
     "Table",
     "Target",
+    "Unwritten",
     "Update",
     "View",
     "Watch",
@@ -110,9 +112,14 @@ __all__ = [
     "When",
     "Where",
     "ahead",
+    "begun",
+    "caches",
+    "check_unwritten",
     "current",
     "fit",
+    "follow",
     "groups_of_inventory",
+    "in_mode",
     "inventory_of",
     "layer_name",
     "layers_of",
@@ -121,7 +128,6 @@ __all__ = [
     "parts_of",
     "recomputes",
     "selecting",
-    "set_mode",
     "sharing_passes",
     "sites_of",
     "skeleton",

@@ -48,6 +48,9 @@ class OfTasks:
     def written(self) -> list[Tensor]:
         return [tensor for task in self.tasks for tensor in (*task.buffers(), *statistics_of(task).values())]
 
+    def held(self) -> dict[str, Tensor]:
+        return {name: tensor for task in self.tasks for name, tensor in task.named_parameters()}
+
     def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
         parts = self.sites[0].get(path)
         return [] if parts is None else stack_of(parts, kind, now, self.made, path)
@@ -124,6 +127,9 @@ class OfTable:
 
     def written(self) -> list[Tensor]:
         return []
+
+    def held(self) -> dict[str, Tensor]:
+        return {path: tensor for path, stack in self.table.items() for _, held in stack for tensor in held.values()}
 
     def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -60,6 +60,10 @@ class Answers(Protocol):
         """The tensors that a pass which trains writes to."""
         ...
 
+    def held(self) -> dict[str, Tensor]:
+        """Their tensors, by some name."""
+        ...
+
     def entries(self) -> int:
         """How many there are."""
         ...
@@ -93,6 +97,7 @@ class Selection:
         seen: by layer, where rows lie in its tensors; for batches in which tasks are mixed.
         multiplied: layers may see more entries of each row than is known, those of one row side by side (beams).
         noting: layers say there what they see, and leave tasks alone.
+        left: attributes that hooks and other layers leave on a layer before it runs, by layer.
     """
 
     answers: Answers
@@ -105,6 +110,7 @@ class Selection:
     seen: Mapping[str, Seen] = field(default_factory=dict)
     multiplied: bool = False
     noting: Notes | None = None
+    left: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def of_one(self, entry: int) -> Selection:
         """For rows that all have one of the entries."""
@@ -148,6 +154,11 @@ class _Current(threading.local):
 
 
 _current = _Current()
+
+
+def running() -> Selection | None:
+    """The selection of the forward pass that runs in this thread, if one does."""
+    return _current.selection
 
 
 def current() -> Selection:

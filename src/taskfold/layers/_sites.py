@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..interventions import Call, Intervention, Layer, form_at
-from ..kinds import LayerKind, Rows, Tensors, WeightKind
+from ..kinds import LayerKind, Rows, Tensors, WeightKind, stand_in
 from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
 from ._notes import Notes
@@ -28,19 +29,11 @@ class Site:
 
     Args:
         path: the module's name.
-        module: of the skeleton.
+        module: the layer as it is.
         kind: what it is.
-
-    Raises:
-        TypeError: somebody has patched the module's forward, which the site would hide.
     """
 
     def __init__(self, path: str, module: nn.Module, kind: LayerKind) -> None:
-        if "forward" in module.__dict__:
-            raise TypeError(
-                f"layer {path!r} has a forward patched onto the instance (hooks of a device map, say), which an "
-                "adapter cannot see; load the backbone without it"
-            )
         self.path, self.module, self.kind = path, module, kind
         self.layers = Layer(kind, path, {}, False), Layer(kind, path, {}, True)
         self.ran = False
@@ -50,6 +43,19 @@ class Site:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         now = current()
         self.ran = True
+        if self.path in now.left:
+            return self._with(now.left[self.path])._run(now, args, kwargs)
+        return self._run(now, args, kwargs)
+
+    def _with(self, left: dict[str, Any]) -> Site:
+        """The same for a layer on which somebody has left attributes: a weight that a hook computes, say."""
+        module = stand_in(self.module, {}, **left)
+        twin = copy.copy(self)
+        twin.module, twin.kind = module, self.kind.at(module)
+        twin.layers = tuple(replace(layer, kind=twin.kind) for layer in self.layers)  # type: ignore[assignment]
+        return twin
+
+    def _run(self, now: Selection, args: tuple, kwargs: dict) -> Any:
         if now.noting is not None:
             return self._noted(now.noting, args, kwargs)
         if self.path not in now.answers.paths:

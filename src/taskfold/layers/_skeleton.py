@@ -1,51 +1,179 @@
-"""A structural copy of a network that shares its tensors and runs adapted layers through sites."""
+"""The network that runs: proxies of the user's modules, adapted layers as sites."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..kinds import is_norm, kind_of
+from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, proxy_of
+from ._reading import Read
+from ._rebound import Rebinding
 from ._sites import Site
 
+_CACHES = re.compile("cache|memo")
 
-def skeleton(network: nn.Module, paths: Collection[str]) -> nn.Module:
-    """The network again, module by module, over the same tensors; `paths` become sites.
 
-    The network itself is not touched: its modules, names, hooks and modes stay as they are.
+def skeleton(
+    network: nn.Module,
+    paths: Collection[str],
+    training: bool = False,
+    *,
+    held: Mapping[str, Mapping[str, Any]] | None = None,
+    quiet: bool = False,
+) -> nn.Module:
+    """The network again, module by module: each stands for the user's, with children and a mode of its own.
+
+    Args:
+        network: it is not touched: its modules, names and modes stay as they are.
+        paths: of the modules that become sites.
+        training: the mode.
+        held: attributes that modules have here and not in the network, by path.
+        quiet: nobody is to see what it does: without hooks, and what modules leave on themselves stays here.
 
     Raises:
-        TypeError: the network holds something that cannot be copied, or a patched layer is to be adapted.
+        TypeError: a layer is to be adapted whose forward somebody has patched.
     """
-    shared = {id(t): t for t in [*network.parameters(), *network.buffers()]}
-    try:
-        twin = copy.deepcopy(network, shared)  # type: ignore[arg-type]
-    except Exception as error:
-        raise TypeError(
-            f"the structure of {type(network).__name__} cannot be copied ({error}); remove what holds locks, files or "
-            "non-leaf tensors from its attributes"
-        ) from error
-    for path, module in list(twin.named_modules()):
+    modules = dict(network.named_modules())
+    proxies = _proxies(modules, paths, held or {})
+    if quiet:
+        for table in (proxy.__dict__ for proxy in proxies.values()):
+            table |= {name: type(table[name])() for name in SHARED if "hooks" in name and name in table}
+    made = proxies[id(network)]
+    set_mode(made, training)
+    for path, module in modules.items():
         if path in paths:
-            module.__dict__["forward"] = Site(path, module, kind_of(network.get_submodule(path)).at(module))
-        # Their fused paths read the children's weights without calling them.
-        if isinstance(module, nn.TransformerEncoderLayer):
-            module.activation_relu_or_gelu = 0
-        if isinstance(module, nn.TransformerEncoder):
-            module.enable_nested_tensor = module.use_nested_tensor = False
-    return twin
+            _make_site(path, module, proxies[id(module)])
+    if quiet:
+        for proxy in proxies.values():
+            proxy.__dict__[SETTLING] = True
+    return made
 
 
-def sites_of(twin: nn.Module) -> list[Site]:
+def in_mode(module: nn.Module, training: bool) -> nn.Module:
+    """A module in another mode than its own, over the same tensors."""
+    return _proxies(dict(module.named_modules()), (), {})[id(module)].train(training)
+
+
+def _proxies(
+    modules: Mapping[str, nn.Module], paths: Collection[str], held: Mapping[str, Mapping[str, Any]]
+) -> dict[int, nn.Module]:
+    """The proxies of modules, by the identity of these, with children in place."""
+    shared: dict[int, Any] = {
+        id(t): t for m in modules.values() for t in (*m._parameters.values(), *m._buffers.values())
+    }
+    proxies: dict[int, nn.Module] = {}
+    for path, module in modules.items():
+        if isinstance(module, torch.jit.ScriptModule):
+            proxies[id(module)] = copy.deepcopy(module, shared)
+        else:
+            proxies[id(module)] = proxy_of(module, path, *([Read] if path in paths else []))
+    rebinding = Rebinding(proxies)
+    for path, module in modules.items():
+        table = proxies[id(module)].__dict__
+        if OF in table:
+            for name, child in module._modules.items():
+                table["_modules"][name] = None if child is None else proxies.get(id(child), child)
+            table.update(_own(module, rebinding), **held.get(path, {}))
+            table[FRESH] = caches(module, empty=True)
+    return proxies
+
+
+def _make_site(path: str, module: nn.Module, outer: nn.Module) -> None:
+    """A layer twice: as others see it, for a task; and as it is."""
+    if "forward" in module.__dict__:
+        raise TypeError(
+            f"layer {path!r} has a forward patched onto the instance (hooks of a device map, say), which an "
+            "adapter cannot see; load the backbone without it"
+        )
+    inner = proxy_of(module, path)
+    inner.__dict__.update(outer.__dict__)
+    if type(module).__module__.startswith("torch.nn."):  # their settings do not change while they run
+        settings = {name: value for name, value in kept_of(module) if isinstance(value, (bool, int, float, str, tuple))}
+        inner.__dict__.update(settings | inner.__dict__)
+    outer.__dict__["forward"] = Site(path, inner, kind_of(module).at(inner))
+
+
+def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
+    """Attributes that a proxy has itself: what speaks of other modules, methods patched, fused paths switched off."""
+    found = {name: new for name, value in kept_of(module) if (new := rebinding(value)) is not value}
+    kind = type(module)
+    found |= {
+        name: value for name, value in kept_of(module) if name not in found and callable(getattr(kind, name, None))
+    }
+    # Their fused paths read the children's weights without calling them.
+    if isinstance(module, nn.TransformerEncoderLayer):
+        found["activation_relu_or_gelu"] = 0
+    if isinstance(module, nn.TransformerEncoder):
+        found["enable_nested_tensor"] = found["use_nested_tensor"] = False
+    return found
+
+
+def kept_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What a module keeps beside what every module has."""
+    return ((name, value) for name, value in module.__dict__.items() if name not in SHARED and name not in KEPT)
+
+
+def caches(module: nn.Module, empty: bool = False) -> dict[str, Any]:
+    """The attributes that may be caches of a module's tensors, as they are before anything is in them.
+
+    Args:
+        module: of the user's.
+        empty: also those that hold nothing yet.
+    """
+    found: dict[str, Any] = {}
+    for name, value in kept_of(module):
+        if (empty and value is None) or (isinstance(value, Tensor) and _CACHES.search(name)):
+            found[name] = None
+        elif type(value) is dict and (empty or value) and all(isinstance(one, Tensor) for one in value.values()):
+            found[name] = {}
+    return found
+
+
+def begun(made: nn.Module) -> dict[str, dict[str, None]]:
+    """The attributes that held nothing when a skeleton was made and hold tensors now, by path."""
+    found: dict[str, dict[str, None]] = {}
+    for module in made.modules():
+        table = module.__dict__
+        if OF in table:
+            kept = table[OF].__dict__
+            names = [
+                name for name, first in table[FRESH].items() if first is None and isinstance(kept.get(name), Tensor)
+            ]
+            found |= {table[PATH]: dict.fromkeys(names)} if names else {}
+    return found
+
+
+def sites_of(made: nn.Module) -> list[Site]:
     """The sites of a skeleton, in the network's order."""
-    return [site for module in twin.modules() if isinstance(site := module.__dict__.get("forward"), Site)]
+    return [site for module in made.modules() if isinstance(site := module.__dict__.get("forward"), Site)]
 
 
-def set_mode(twin: nn.Module, training: bool) -> None:
+def set_mode(made: nn.Module, training: bool) -> None:
     """Train or evaluate; what may write its buffers (BatchNorm) always evaluates, since they are the backbone's."""
-    twin.train(training)
-    for module in twin.modules():
-        if module._buffers and (is_norm(module) or not module._modules):
+    modules = list(made.modules())
+    for module in modules:
+        module.__dict__[SETTLING] = True
+    made.train(training)
+    for module in modules:
+        module.__dict__.pop(SETTLING, None)
+        if evaluates(module):
             module.training = False
+
+
+def follow(made: nn.Module, path: str, training: bool) -> None:
+    """A module takes up the mode that the user has given to the one that it stands for."""
+    module = made.get_submodule(path)
+    mode = training and not evaluates(module)
+    for one in (module, site.module) if isinstance(site := module.__dict__.get("forward"), Site) else (module,):
+        one.__dict__["training"] = mode
+
+
+def evaluates(module: nn.Module) -> bool:
+    """Whether a module never trains."""
+    return bool(module._buffers) and (is_norm(module) or not module._modules)

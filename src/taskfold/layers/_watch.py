@@ -1,14 +1,18 @@
-"""Whether a network's modules have been changed since: switches, functions, hooks."""
+"""Whether a network's modules have been changed since: layers exchanged, hooks replaced, attributes, modes."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from operator import is_
 
-from torch import nn
+from torch import Tensor, nn
 
-_OWN_BUSINESS = frozenset(nn.Module().__dict__)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+from ..kinds import AnyLayer, kind_of
+from ._proxy import KEPT, SHARED
+
 _SWITCHES = ("gradient_checkpointing", "grad_checkpointing")  # Hugging Face's, and timm's
+_STRUCTURE = frozenset({*SHARED, "_modules"})
+_PLAIN = (type(None), bool, int, float, str, Tensor)
 
 
 def recomputes(network: nn.Module) -> bool:
@@ -16,25 +20,65 @@ def recomputes(network: nn.Module) -> bool:
     return any(getattr(module, switch, False) is True for module in network.modules() for switch in _SWITCHES)
 
 
-class Watch:
-    """What stands in the modules of a network now, tensors and modes left out: compared in microseconds per module."""
+class _Seen:
+    """What stands in a module now."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.seen: list[tuple[dict[str, Any], int, list[tuple[str, Any]], list[tuple[dict[Any, Any], int]]]] = []
-        for module in network.modules():
-            table = module.__dict__
-            plain = [(name, value) for name, value in table.items() if name not in _OWN_BUSINESS]
-            self.seen.append((table, len(table), plain, [(table[hooks], len(table[hooks])) for hooks in _HOOKS]))
+    __slots__ = ("children", "kind", "names", "path", "site", "table", "values")
 
-    def changed(self) -> bool:
-        """Whether an attribute or a hook has come, gone or been replaced."""
-        for table, size, plain, hooks in self.seen:
-            if len(table) != size:
+    def __init__(self, path: str, module: nn.Module, site: bool) -> None:
+        self.path, self.kind, self.table, self.site = path, type(module), module.__dict__, site
+        self.note()
+
+    def note(self) -> None:
+        self.names, self.values = tuple(self.table), tuple(self.table.values())
+        self.children = tuple(self.table["_modules"].items())
+
+    def structure(self) -> bool:
+        """Whether what has changed is more than a mode, a number, or a tensor that the module has left on itself."""
+        now = self.table
+        before = dict(zip(self.names, self.values, strict=True))
+        if tuple(now["_modules"].items()) != self.children:
+            return True
+        for name in before.keys() | now.keys():
+            old, new = before.get(name), now.get(name)
+            if old is new or name in KEPT:
+                continue
+            plain = isinstance(old, _PLAIN) and isinstance(new, _PLAIN)
+            read_once = self.site and not isinstance(new, (type(None), Tensor))
+            if name in _STRUCTURE or not plain or read_once or callable(getattr(self.kind, name, None)):
                 return True
-            for name, value in plain:
-                if table.get(name) is not value:
-                    return True
-            for registered, count in hooks:
-                if len(registered) != count:
-                    return True
         return False
+
+
+class Watch:
+    """What stands in the modules of a network now: compared in a microsecond per module.
+
+    Args:
+        network: the user's.
+        paths: of the layers that tasks adapt, whose attributes are read once.
+    """
+
+    def __init__(self, network: nn.Module, paths: Collection[str] = ()) -> None:
+        self.seen = [
+            _Seen(path, module, path in paths and not isinstance(kind_of(module), AnyLayer))
+            for path, module in network.named_modules()
+        ]
+        self.parents = [(one.table["_modules"], tuple(child for _, child in one.children)) for one in self.seen]
+
+    def changed(self) -> tuple[bool, dict[str, bool]]:
+        """Whether a layer, a hook's table or an attribute is another, and the modes that somebody has set since."""
+        modes: dict[str, bool] = {}
+        for one in self.seen:
+            table, values = one.table, one.values
+            if len(table) == len(values) and all(map(is_, table.values(), values)):
+                continue
+            if one.structure():
+                return True, modes
+            before = one.values[one.names.index("training")]
+            if before is not table["training"]:
+                modes[one.path] = table["training"]
+            one.note()
+        for modules, children in self.parents:
+            if len(modules) != len(children) or not all(map(is_, modules.values(), children)):
+                return True, modes
+        return False, modes

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..kinds import LayerKind, Rows, kind_of
-from ..layers import OfTable, Selection, Stack, layers_of, stack_of, worth_sharing
+from ..layers import OfTable, Selection, Stack, check_unwritten, layers_of, stack_of, worth_sharing
 from ..tasks import Features, Task, pooled
 from ._heads import Heads
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_rows, rows_of
@@ -59,6 +59,7 @@ class Bank(nn.Module):
 
     def __init__(self, backbone: nn.Module, *, features: Features | None = None, rows: Handling = "checked") -> None:
         super().__init__()
+        check_unwritten(backbone)
         self.backbone = backbone.requires_grad_(False)
         self.features: Features = features or pooled
         self._runner = Runner(backbone)

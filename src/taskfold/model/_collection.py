@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..layers import fit, inventory_of
+from ..layers import check_unwritten, fit, inventory_of
 from ..methods import Method
 from ..tasks import Features, Info, Leaves, Named, Task, build_head, check_free, feature_width, pooled
+from ._copying import detached
 from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
@@ -39,6 +41,7 @@ class TaskCollection(nn.Module):
                 layer = name.rpartition(".")[0]
                 kind = type(backbone.get_submodule(layer)).__name__
                 raise TypeError(f"layer {layer!r} ({kind}) has no weights yet; run a batch through the backbone first")
+        check_unwritten(backbone)
         self.backbone = backbone.requires_grad_(False)
         self.method = method
         self.features: Features = features or pooled
@@ -269,6 +272,13 @@ class TaskCollection(nn.Module):
         return task
 
     # Inside
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo.update(detached(self.backbone))
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from ..kinds import kind_of
 from ..layers import layers_of, stack_of
 from ..tasks import Task
+from ._copying import copied
 from ._runner import SERVING
 
 
@@ -36,13 +37,13 @@ def changed_tensors(backbone: nn.Module, task: Task) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def folded(backbone: nn.Module, changes: Mapping[str, Tensor]) -> nn.Module:
+def folded(backbone: nn.Module, changes: Mapping[str, Tensor], begun: Mapping[str, Mapping[str, Any]]) -> nn.Module:
     """A copy of the backbone with these tensors, by name.
 
     Layers that share a tensor share it no longer where they come to hold different ones. What the backbone has not (a
-    bias, say) is added.
+    bias, say) is added. What modules kept of other tensors is as it `begun`.
     """
-    plain = copy.deepcopy(backbone)
+    plain = copied(backbone, begun)
     tensors = {**dict(plain.named_parameters(remove_duplicate=False)), **dict(plain.named_buffers())}
     places: dict[int, list[str]] = {}
     for key, tensor in tensors.items():

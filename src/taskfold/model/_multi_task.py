@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..interventions import Execution, check_execution
 from ..kinds import Rows, kind_of
-from ..layers import OfTasks, Selection, parts_of
+from ..layers import OfTasks, Selection, begun, parts_of
 from ..methods import Method
 from ..tasks import Features, Task, pooled
 from ._bank import Bank
@@ -113,7 +113,14 @@ class MultiTask(TaskCollection):
 
     # Running
 
-    def forward(self, *args: Any, task: str | Sequence[str], broadcast: bool = False, **kwargs: Any) -> Any:
+    def forward(
+        self,
+        *args: Any,
+        task: str | Sequence[str],
+        broadcast: bool = False,
+        _training: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Run one task, one task per row of the batch, or several tasks on every row.
 
         Args:
@@ -132,27 +139,33 @@ class MultiTask(TaskCollection):
             ValueError: a task is not known, there are not as many names as rows, or one is named twice.
             TypeError: `broadcast` without a list.
         """
+        training = self.training if _training is None else _training
         if broadcast:
-            return self._broadcast(names_of_all(task), args, kwargs)
-        names, selection = self._selected(task, args, kwargs)
+            return self._broadcast(names_of_all(task), args, kwargs, training)
+        names, selection = self._selected(task, args, kwargs, training)
         output, tasks = self._runner.run(selection, args, kwargs), self._tasks(selection)
         if not [one for one in tasks if one.head is not None]:
             return output
-        features = self.features(output)
+        features, training = self.features(output), self._runner.moving(training)
         if isinstance(task, str):
-            return output_of(tasks[0], features)
+            return output_of(tasks[0], features, training)
         rows = selection.rows or Rows.side_by_side(1, len(names))
-        return outputs_of_rows(names, tasks, rows, features)
+        return outputs_of_rows(names, tasks, rows, features, training)
 
-    def _broadcast(self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _broadcast(
+        self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any], training: bool
+    ) -> dict[str, Any]:
         outputs: dict[str, Any] = {}
         groups = list(of_one_network([self[name] for name in names]))
         tasks = [group[0] for group in groups]
-        together = Selection(self._runner.answers(tasks), None, self.training)
+        together = Selection(self._runner.answers(tasks), None, training)
+        training = self._runner.moving(training)
         found = self._runner.run_each(together, [task.sites for task in tasks], args, kwargs)
         for group, output in zip(groups, found, strict=True):
             features = output if all(task.head is None for task in group) else self.features(output)
-            outputs |= {task.name: output if task.head is None else output_of(task, features) for task in group}
+            outputs |= {
+                task.name: output if task.head is None else output_of(task, features, training) for task in group
+            }
         return {name: outputs[name] for name in names}
 
     def generate(self, *args: Any, task: str | Sequence[str], **kwargs: Any) -> Any:
@@ -167,14 +180,14 @@ class MultiTask(TaskCollection):
             ValueError: as for `forward`.
         """
         check_generates(self.backbone)
-        return self._runner.run(self._selected(task, args, kwargs)[1], args, kwargs, "generate")
+        return self._runner.run(self._selected(task, args, kwargs, self.training)[1], args, kwargs, "generate")
 
     def _selected(
-        self, task: str | Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, task: str | Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool
     ) -> tuple[Sequence[str], Selection]:
         """The task of each row, and the pass for them; a single task serves every row."""
         if isinstance(task, str):
-            return (), Selection(self._runner.answers((self[task],)), None, self.training)
+            return (), Selection(self._runner.answers((self[task],)), None, training)
         names = names_of_rows(task)
         first = batched(args, kwargs, len(names))
         distinct = {name: n for n, name in enumerate(dict.fromkeys(names))}
@@ -182,17 +195,20 @@ class MultiTask(TaskCollection):
         tasks = [held[name] if name in held else self[name] for name in distinct]
         answers = self._runner.answers(tasks)  # type: ignore[arg-type]
         if len(distinct) == 1:
-            return names, Selection(answers, None, self.training)
+            return names, Selection(answers, None, training)
         places = tuple(map(distinct.__getitem__, names))
         index = torch.tensor(places, device=first.device)
-        return names, Selection(answers, Rows(len(places), index, places=places), self.training)
+        return names, Selection(answers, Rows(len(places), index, places=places), training)
 
     def _tasks(self, selection: Selection) -> Sequence[Task]:
         assert isinstance(selection.answers, OfTasks)
         return selection.answers.tasks
 
     def for_task(self, name: str) -> TaskView:
-        """One task as a module by itself: `view(x)` is `model(x, task=name)`; its parameters are the task's own."""
+        """One task as a module by itself: `view(x)` is `model(x, task=name)`; its parameters are the task's own.
+
+        A view is in the model's mode until `train()` or `eval()` gives it one of its own, which moves nobody else's.
+        """
         return TaskView(self, self[name])
 
     def bank(self, names: Iterable[str] | None = None) -> Bank:
@@ -253,7 +269,7 @@ class MultiTask(TaskCollection):
                 traced, or it has none.
         """
         task = self[name]
-        plain = folded(self.backbone, self.materialise(name))
+        plain = folded(self.backbone, self.materialise(name), begun(self._runner.network(False)))
         if fuse_batchnorm:
             without_batchnorm(plain.eval())
         for parameter in plain.parameters():

@@ -78,7 +78,7 @@ def check_generates(backbone: nn.Module) -> None:
         raise TypeError(f"{type(backbone).__name__} has no generate(); load a language model with its output layer")
 
 
-def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, features: Any) -> Outputs:
+def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, features: Any, training: bool) -> Outputs:
     """The output of each row from its own task's head.
 
     Args:
@@ -86,6 +86,7 @@ def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, fea
         tasks: the distinct ones, by entry.
         rows: the entry of each row.
         features: tensors `[B, …]`, nested as the heads take them.
+        training: the mode of the heads.
 
     Raises:
         ValueError: there are not as many features as rows.
@@ -107,7 +108,7 @@ def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, fea
     else:
         made, begin = [], 0
         for task, size in zip(mine, groups.sizes, strict=True):
-            made.append(output_of(task, tree_map(_slice(begin, begin + size), by_rows)))
+            made.append(output_of(task, tree_map(_slice(begin, begin + size), by_rows), training))
             begin += size
     return Outputs(names, {task.name: one for task, one in zip(mine, made, strict=True)})
 

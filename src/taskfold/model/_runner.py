@@ -1,10 +1,10 @@
-"""Runs the backbone for the selected tasks, through a skeleton that is built when tasks first adapt a layer."""
+"""Runs the backbone for the selected tasks, through skeletons that are built when tasks first adapt a layer."""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -21,21 +21,19 @@ from ..layers import (
     RowsUnknownError,
     Seen,
     Selection,
-    Site,
-    Watch,
     ahead,
     recomputes,
     selecting,
-    set_mode,
-    sites_of,
     skeleton,
     spread,
     worth_sharing,
 )
 from ..tasks import Task
+from ._moved import moved
 from ._outputs import rows_of
 from ._rows import Batch, Handling, Known, agreed, looked_for, padding_of, prompts
 from ._separate import check_cut, separately, texts
+from ._standing import Standing
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,10 @@ SERVING = Pass(training=False)
 """Evaluation."""
 
 
-class Runner:
-    """A backbone and the skeleton that stands for it.
+class Runner(Standing):
+    """A backbone and the skeletons that stand for it.
 
-    The skeleton is a view of the backbone, no part of the model's state: copies and pickles leave it out.
+    They are views of the backbone, no part of the model's state: copies and pickles leave them out.
     """
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -72,36 +70,16 @@ class Runner:
         self.progress = 1.0
         self.forget()
 
-    def adapt(self, paths: Collection[str]) -> None:
-        """From now on these modules ask which task they run for.
-
-        Raises:
-            TypeError: one of them can't be adapted.
-        """
-        with self.lock:
-            if not self.paths.issuperset(paths):
-                both = self.paths.union(paths)
-                self._install(skeleton(self.backbone, both))  # passes under way go on with the one there is
-                self.paths = both  # last: if this call is interrupted, the next one builds the skeleton again
-
-    def renew(self) -> None:
-        """Build the skeleton anew: the backbone's tensors have moved. Now, so that a compiler finds it ready."""
-        self.skeleton = None
-        if self.paths:
-            self.network()
-
     def forget(self) -> None:
-        """Build the skeleton when next needed."""
+        """Build the skeletons when next needed."""
         self.number = next(_NUMBERS)
         _RUNNERS[self.number] = self
         self.lock, self.looking = threading.Lock(), threading.Lock()
-        self.skeleton: nn.Module | None = None
-        self.sites: list[Site] = []
-        self.watch: Watch | None = None
+        self._begin()
         self._clear()
 
     def _clear(self) -> None:
-        """What was found out about the skeleton there was."""
+        """What was found out about the skeletons there were."""
         self.checked: set[str] = set()
         self.forms: dict[object, Known] = {}
         """What is known of mixed batches, by form of the input."""
@@ -115,34 +93,6 @@ class Runner:
         self.shares: dict[bool, bool] = {}
         """Whether one pass can serve several tasks that differ, in training and not, as far as it is known."""
 
-    def network(self) -> nn.Module:
-        if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
-            return self._built()  # of the tensors that stand for the backbone's while it is traced
-        network = self.skeleton
-        if network is None:
-            with self.lock:
-                network = self.skeleton
-                if network is None:
-                    network = self._built()
-                    self._install(network)
-        return network
-
-    def _install(self, network: nn.Module) -> None:
-        set_mode(network, self.training)
-        self._clear()
-        self.sites, self.watch = sites_of(network), Watch(self.backbone)
-        self.skeleton = network
-
-    def _built(self) -> nn.Module:
-        network = skeleton(self.backbone, self.paths)
-        set_mode(network, self.training)
-        return network
-
-    def train(self, mode: bool) -> None:
-        self.training = mode
-        if self.skeleton is not None:
-            set_mode(self.skeleton, mode)
-
     def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "__call__") -> Any:
         """A pass; of a batch in which tasks are mixed, in one go or task by task.
 
@@ -150,8 +100,8 @@ class Runner:
             ValueError: the inputs can't be cut into rows, or what the tasks put out can't be put together.
         """
         compiling = torch.compiler.is_compiling()
-        if not compiling and self.watch is not None and self.watch.changed():
-            self.renew()  # somebody has switched checkpointing on, say
+        if not compiling and self.watch is not None:
+            self._notice()
         if selection.rows is None or not selection.answers.paths:
             return self._pass(selection, args, kwargs, method)
         if compiling:
@@ -241,24 +191,29 @@ class Runner:
 
     def _plain(self) -> nn.Module:
         if self.plain is None:
-            self.plain = self._built().eval()
-            for module in self.plain.modules():
-                for hooks in (module._forward_hooks, module._forward_pre_hooks):
-                    hooks.clear()
+            self.plain = skeleton(self.backbone, self.paths, quiet=True)
         return self.plain
 
     def _pass(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         compiling = torch.compiler.is_compiling()
-        network = self.network()
+        network = self.network(self.moving(selection.training))
         answers = selection.answers
         if not compiling and isinstance(answers, OfTasks):  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
                 made = ahead(self.sites, answers.tasks, selection.training)
             answers = OfTasks(answers.tasks, made, answers.plan)
         selection = replace(selection, answers=answers, execution=self.execution, progress=self.progress)
-        with selecting(selection):
-            output = getattr(network, method)(*args, **kwargs)
-        if not compiling and isinstance(answers, OfTasks):
+        if compiling:
+            with selecting(selection):
+                return getattr(network, method)(*args, **kwargs)
+        try:
+            with selecting(selection):
+                output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs)
+        except RuntimeError as error:
+            if words := moved(self.backbone, answers.held(), error):
+                raise RuntimeError(words) from error
+            raise
+        if isinstance(answers, OfTasks):
             for task in answers.tasks:
                 if task.name not in self.checked:
                     self.checked.add(task.name)

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ..kinds import stand_in
+from ..layers import in_mode
 from ..tasks import Task
 
 
-def output_of(task: Task, features: Any) -> Any:
-    """The head's output, in the type of the features; without a head the features themselves.
+def output_of(task: Task, features: Any, training: bool) -> Any:
+    """The output of the head in a mode, in the type of the features; without a head the features themselves.
 
     A head is kept in single precision at least. A linear one runs in the type of the features, any other in its own.
+    Somebody else's pass may want it in another mode at the same time, so that its own is left alone.
 
     Raises:
         ValueError: a linear head is given features of another shape than it takes.
@@ -26,6 +28,8 @@ def output_of(task: Task, features: Any) -> Any:
         return features
     if type(head) is nn.Linear:
         check_features(features, head.in_features, f"task {task.name!r}: its head takes")
+    elif head.training is not training:
+        head = in_mode(head, training)
     dtype, own = _type_of(features), next((t.dtype for t in _numbers(head)), None)
     if own is None or own == dtype or runs_in(features) is None:
         return head(features)

@@ -10,12 +10,22 @@ from ..tasks import Features, Task
 
 
 class TaskView(nn.Module):
-    """One task of a model as a module: its parameters, buffers and state are the task's alone."""
+    """One task of a model as a module: its parameters, buffers, state and mode are the task's alone."""
 
     def __init__(self, model: nn.Module, task: Task) -> None:
         super().__init__()
         self.task = task
-        self.__dict__["model"] = model
+        self.__dict__.update(model=model, mode=None)
+
+    @property
+    def training(self) -> bool:
+        """The view's own mode, or as long as it has none the model's."""
+        mode: bool | None = self.__dict__["mode"]
+        return self.__dict__["model"].training if mode is None else mode
+
+    @training.setter
+    def training(self, mode: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.__dict__["mode"] = mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         model, name = self.__dict__["model"], self.task.name
@@ -24,11 +34,14 @@ class TaskView(nn.Module):
                 f"the task {name!r} of this view has been removed from the model; make a view of the one that is there "
                 f"now: model.for_task({name!r})"
             )
-        return model(*args, task=name, **kwargs)
+        if self.training is model.training:
+            return model(*args, task=name, **kwargs)
+        return model(*args, task=name, _training=self.training, **kwargs)
 
     def train(self, mode: bool = True) -> TaskView:
+        """Training or evaluation mode of this task in this view."""
         self.training = mode
-        self.__dict__["model"].train(mode)
+        self.task.train(mode)
         return self
 
 

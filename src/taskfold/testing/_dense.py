@@ -48,7 +48,7 @@ class Indifference:
             self.direct = torch.autograd.grad(output, list(self.leaves.values()), allow_unused=True)
             return
         leaf_of = {key: tensor.detach().clone() for key, tensor in dense.items()}
-        plain = folded(twin.backbone, leaf_of)
+        plain = folded(twin.backbone, leaf_of, {})
         wanted = {key: tensor.requires_grad_(True) for key, tensor in leaf_of.items() if dense[key].requires_grad}
         _as_it_trains(plain, twin, name)
         features = twin.features(functional_call(plain, leaf_of, (x,)))

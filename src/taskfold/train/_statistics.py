@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..layers import Copied, parts_of, set_mode
+from ..layers import Copied, parts_of
 from ..model import MultiTask
 
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
@@ -29,18 +29,10 @@ def statistics(model: MultiTask, name: str) -> dict[str, dict[str, Tensor]]:
 def momentum(model: MultiTask, name: str, value: float | None) -> Iterator[None]:
     """Run a block with this momentum of the running statistics; None: the average of all batches, equally weighted.
 
-    The backbone's own modules are left alone: what runs is the model's structural copy of them.
+    The backbone's own modules are left alone.
     """
-    network = model._runner.network()
-    layers = [network.get_submodule(path) for path in statistics(model, name)]
-    before = [layer.momentum for layer in layers]
-    try:
-        for layer in layers:
-            layer.momentum = value  # type: ignore[assignment]
+    with model._runner.holding(statistics(model, name), momentum=value):
         yield
-    finally:
-        for layer, old in zip(layers, before, strict=True):
-            layer.momentum = old  # type: ignore[assignment]
 
 
 @torch.no_grad()
@@ -68,15 +60,9 @@ def reestimate(
             stack.enter_context(momentum(model, name, None))
         try:
             model.train(True)
-            set_mode(model._runner.network(), False)
-            for name in names:
-                _evaluate_head(model[name].head)
+            model._runner.still = True
             for batch in batches:
                 forward(batch)
         finally:
+            model._runner.still = False
             model.train(before)
-
-
-def _evaluate_head(head: nn.Module | None) -> None:
-    if head is not None:
-        head.train(False)

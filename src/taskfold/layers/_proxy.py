@@ -1,0 +1,169 @@
+"""A module that stands for another one: tensors, hooks and attributes are the other's, children and mode its own."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+from torch import nn
+
+OF, PATH, SETTLING, STATE, FRESH, READ = "_proxied", "_path", "_settling", "_state", "_fresh", "_read"
+"""Entries of a proxy's own: the module; its name; writes stay here; a task's tensors; how caches begin; those read."""
+KEPT = ("training", "_modules")
+SHARED = tuple(name for name in nn.Module().__dict__ if name not in (*KEPT, "_is_full_backward_hook"))
+_CLASSES: dict[tuple[type, type], type] = {}
+
+
+class Proxy:
+    """What classes of proxies have before the class of the module that they stand for."""
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        """The module's class has registered itself already."""
+
+    def __getattr__(self, name: str) -> Any:
+        table = self.__dict__
+        of = table.get(OF)
+        if of is None:  # a new module, which a forward pass has made of this class
+            return super().__getattr__(name)  # type: ignore[misc]
+        if name in table["_parameters"]:
+            return table["_parameters"][name]
+        if name in table["_buffers"]:
+            return table["_buffers"][name]
+        if name in table["_modules"]:
+            return table["_modules"][name]
+        plain = of.__dict__
+        if name in plain:
+            value = plain[name]
+            if STATE in table and not table["training"] and (value is None or isinstance(value, torch.Tensor)):
+                return _begun(table, name, value)
+            return value
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        table = self.__dict__
+        of = table.get(OF)
+        if of is None:
+            super().__setattr__(name, value)
+        elif name in KEPT:
+            table[name] = value
+        elif name in table["_parameters"] or name in table["_buffers"] or isinstance(value, nn.Parameter):
+            _replace(table, name, value)
+        elif isinstance(held := getattr(type(self), name, None), property) and held.fset is not None:
+            held.fset(self, value)
+        elif SETTLING in table:
+            table[name] = value
+        elif isinstance(value, nn.Module):
+            table["_modules"][name] = value
+            setattr(of, name, value.__dict__.get(OF, value))
+        else:
+            if STATE in table:
+                table[name] = value
+                if not table["training"] and name in table.get(READ, ()):
+                    return  # a cache of what the task's tensors make
+            elif name in table:
+                table[name] = value
+            setattr(of, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        table = self.__dict__
+        if OF not in table:
+            super().__delattr__(name)
+        elif name in table:
+            del table[name]
+        elif SETTLING not in table:
+            delattr(table[OF], name)
+
+    def __hash__(self) -> int:
+        of = self.__dict__.get(OF)
+        return object.__hash__(self) if of is None else hash(of)
+
+    def __eq__(self, other: object) -> bool:
+        """Whoever keeps things by module finds them under the user's."""
+        mine = self.__dict__.get(OF)
+        return self is other or (mine is not None and mine is getattr(other, "__dict__", {}).get(OF, other))
+
+
+def _begun(table: dict[str, Any], name: str, value: Any) -> Any:
+    """A cache is empty for a task's tensors: what holds nothing at first, and is read before it is written."""
+    fresh = table[FRESH]
+    if value is None:
+        fresh[name] = None
+    if name in fresh:
+        table.setdefault(READ, set()).add(name)
+        return fresh[name]
+    return value
+
+
+def _replace(table: dict[str, Any], name: str, value: Any) -> None:
+    """A tensor that a module replaces while it runs: the task's is written, the backbone's never is."""
+    held = table["_parameters"] if name in table["_parameters"] else table["_buffers"]
+    if name in held and held[name] is value:
+        return
+    mine = table.get(STATE, {}).get(name)
+    if mine is not None:
+        with torch.no_grad():
+            mine.copy_(value)
+        return
+    if SETTLING in table:
+        table[name] = value
+        return
+    raise writes(table[PATH], table[OF], name, table["training"])
+
+
+def writes(path: str, module: nn.Module, name: str, training: bool) -> RuntimeError:
+    """The error of a layer that writes a tensor of the backbone."""
+    if training:
+        remedy = f"keep it in evaluation: model.train(), then model.backbone.get_submodule({path!r}).eval()"
+    else:
+        remedy = "switch that off before the model is made, or put a layer without it in its place"
+    return RuntimeError(
+        f"layer {path!r} ({type(module).__name__}) writes the backbone's tensor {name!r} while it runs in "
+        f"{'training' if training else 'evaluation'} mode, and a backbone is never written, since all tasks stand on "
+        f"it; {remedy}"
+    )
+
+
+def class_of(kind: type[nn.Module], base: type[Proxy] = Proxy) -> type:
+    """The class of proxies for modules of a class."""
+    if (kind, base) not in _CLASSES:
+        through = {name: _through(kind, name) for name in _settings_of(kind)}
+        body = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, **through}
+        _CLASSES[kind, base] = types.new_class(kind.__name__, (base, kind), exec_body=lambda space: space.update(body))
+    return _CLASSES[kind, base]
+
+
+def proxy_of(module: nn.Module, path: str, base: type[Proxy] = Proxy) -> nn.Module:
+    """A proxy, its children not yet in place."""
+    made = object.__new__(class_of(type(module), base))
+    table, theirs = made.__dict__, module.__dict__
+    for name in SHARED:
+        if name in theirs:
+            table[name] = theirs[name]
+    table.update({OF: module, PATH: path, "training": module.training, "_modules": {}})
+    return made
+
+
+def _settings_of(kind: type[nn.Module]) -> list[str]:
+    """Plain values that a class has, and that its instances may have otherwise."""
+    found: dict[str, None] = {}
+    for one in kind.__mro__:
+        for name, value in () if one in (nn.Module, object) else vars(one).items():
+            if not (name.startswith("__") or callable(value) or hasattr(value, "__get__")):
+                found[name] = None
+    return list(found)
+
+
+def _through(kind: type[nn.Module], name: str) -> property:
+    def get(self: nn.Module) -> Any:
+        table = self.__dict__
+        return table[name] if name in table else getattr(table.get(OF, kind), name)
+
+    def put(self: nn.Module, value: Any) -> None:
+        table = self.__dict__
+        if OF not in table or SETTLING in table:
+            table[name] = value
+        else:
+            setattr(table[OF], name, value)
+
+    return property(get, put)

@@ -1,0 +1,101 @@
+"""What a module keeps among its attributes, with other modules in the place of those that it speaks of."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import types
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, Tensor, torch.dtype, torch.device, torch.Size, type)
+_DEPTH = 6
+
+
+class Rebinding:
+    """Puts proxies in the place of modules: in lists, closures, bound methods, weak references and objects.
+
+    Args:
+        proxies: by the identity of the module.
+    """
+
+    def __init__(self, proxies: Mapping[int, nn.Module]) -> None:
+        self.proxies = proxies
+        self.known: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, value: Any, depth: int = 0) -> Any:
+        """The same object, if it speaks of none of the modules."""
+        if isinstance(value, (*_PLAIN, types.ModuleType)) or depth > _DEPTH:
+            return value
+        if isinstance(value, nn.Module):
+            return self.proxies.get(id(value), value)
+        if id(value) not in self.known:
+            self.known[id(value)] = value, value  # of what refers to itself
+            self.known[id(value)] = value, self._rebound(value, depth + 1)
+        return self.known[id(value)][1]
+
+    def _rebound(self, value: Any, depth: int) -> Any:
+        if isinstance(value, weakref.ref):
+            found = self(value(), depth)
+            return value if found is value() else weakref.ref(found)
+        if isinstance(value, types.MethodType):
+            owner, function = self(value.__self__, depth), self(value.__func__, depth)
+            same = owner is value.__self__ and function is value.__func__
+            return value if same else types.MethodType(function, owner)
+        if isinstance(value, functools.partial):
+            parts = value.func, value.args, value.keywords
+            function, args, kwargs = (self(part, depth) for part in parts)
+            same = all(one is other for one, other in zip(parts, (function, args, kwargs), strict=True))
+            return value if same else functools.partial(function, *args, **kwargs)
+        if isinstance(value, types.FunctionType):
+            return self._function(value, depth)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            made = [self(one, depth) for one in value]
+            if all(one is other for one, other in zip(made, value, strict=True)):
+                return value
+            return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+        if isinstance(value, dict):
+            made = {key: self(one, depth) for key, one in value.items()}
+            if all(made[key] is one for key, one in value.items()):
+                return value
+            twin = copy.copy(value)
+            twin.update(made)
+            return twin
+        return self._object(value, depth)
+
+    def _function(self, function: types.FunctionType, depth: int) -> types.FunctionType:
+        held = [_content(cell) for cell in function.__closure__ or ()]
+        parts = [*held, function.__defaults__, function.__kwdefaults__]
+        made = [self(part, depth) for part in parts]
+        if all(one is other for one, other in zip(made, parts, strict=True)):
+            return function
+        cells = tuple(
+            cell if one is new else types.CellType(new)
+            for cell, one, new in zip(function.__closure__ or (), held, made, strict=False)
+        )
+        twin = types.FunctionType(function.__code__, function.__globals__, function.__name__, made[-2], cells)
+        twin.__kwdefaults__ = made[-1]
+        twin.__dict__.update(function.__dict__)
+        return twin
+
+    def _object(self, value: Any, depth: int) -> Any:
+        table = getattr(value, "__dict__", None)
+        if not isinstance(table, dict) or depth > 3:
+            return value
+        changed = {name: new for name, one in table.items() if (new := self(one, depth)) is not one}
+        if not changed:
+            return value
+        twin = copy.copy(value)
+        twin.__dict__.update(changed)
+        return twin
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None  # not yet filled

@@ -1,0 +1,31 @@
+"""A backbone that somebody has moved or cast by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+_OF_TYPES = re.compile("dtype|data ?type|scalar type|type of|device")
+
+
+def moved(backbone: nn.Module, held: Mapping[str, Tensor], error: RuntimeError) -> str | None:
+    """What to say of an error that comes of that; None: it does not.
+
+    Args:
+        backbone: the network.
+        held: tensors of tasks on it, by name.
+        error: of a pass.
+    """
+    own = next((p for p in backbone.parameters() if p.is_floating_point()), None)
+    if own is None or not _OF_TYPES.search(str(error)):
+        return None
+    for name, tensor in held.items():
+        for what, theirs, mine in (("type", own.dtype, tensor.dtype), ("device", own.device, tensor.device)):
+            if tensor.is_floating_point() and theirs != mine:
+                return (
+                    f"the backbone's {what} is {theirs}, and that of a task's {name!r} is {mine}: the backbone was "
+                    "moved or cast by itself; do it to the model: model.to(…), model.half(), model.double()"
+                )
+    return None

@@ -1,0 +1,113 @@
+"""The skeletons that stand for a backbone, kept in step with what people do to it."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from ..layers import Site, Unwritten, Watch, follow, sites_of, skeleton
+
+
+class Standing(ABC):
+    """A backbone, and a skeleton of it for each mode."""
+
+    backbone: nn.Module
+    paths: frozenset[str]
+    training: bool
+    lock: threading.Lock
+
+    @abstractmethod
+    def _clear(self) -> None:
+        """Forget what was found out about the skeletons there were."""
+
+    def _begin(self) -> None:
+        self.skeletons: Mapping[bool, nn.Module] = {}
+        """One that trains, and one that evaluates."""
+        self.sites: list[Site] = []
+        self.watch: Watch | None = None
+        self.unwritten = Unwritten(self.backbone)
+        self.modes: dict[str, bool] = {}
+        """Modes that somebody has set on modules of the backbone since the model's own was set."""
+        self.held: dict[str, dict[str, Any]] = {}
+        """Attributes that modules have in the skeletons alone, by path."""
+        self.still = False
+        """Layers evaluate in passes that train."""
+
+    def adapt(self, paths: Collection[str]) -> None:
+        """From now on these modules ask which task they run for.
+
+        Raises:
+            TypeError: one of them can't be adapted.
+        """
+        with self.lock:
+            if not self.paths.issuperset(paths):
+                both = self.paths.union(paths)
+                self._install(both)  # passes under way go on with the skeletons there are
+                self.paths = both  # last: if this call is interrupted, the next one builds them again
+
+    def renew(self) -> None:
+        """Build the skeletons anew: the backbone has changed. Now, so that a compiler finds them ready."""
+        if self.paths or self.skeletons:
+            with self.lock:
+                self._install(self.paths)
+
+    def network(self, training: bool | None = None) -> nn.Module:
+        """The skeleton of a mode; default: the model's."""
+        made = self.skeletons
+        if not made:
+            with self.lock:
+                if not self.skeletons:
+                    self._install(self.paths)
+                made = self.skeletons
+        return made[self.training if training is None else training]
+
+    def _install(self, paths: Collection[str]) -> None:
+        made = {mode: skeleton(self.backbone, paths, mode, held=self.held) for mode in (True, False)}
+        self._clear()
+        self.sites, self.watch = sites_of(made[False]), Watch(self.backbone, paths)
+        self.unwritten = Unwritten(self.backbone)
+        self.skeletons = made
+        self._follow(self.modes)
+
+    def moving(self, training: bool) -> bool:
+        """The mode of the layers in a pass."""
+        return training and not self.still
+
+    def train(self, mode: bool) -> None:
+        self.training = mode
+        if self.watch is not None:
+            self._notice()
+            if self.modes:
+                self.modes = {}
+                self.renew()
+
+    def _notice(self) -> None:
+        """What somebody has done to the backbone since the last pass takes effect."""
+        assert self.watch is not None
+        changed, modes = self.watch.changed()
+        self._follow(modes)
+        if changed:
+            self.renew()
+
+    def _follow(self, modes: Mapping[str, bool]) -> None:
+        self.modes.update(modes)
+        for path, mode in modes.items():
+            for network in self.skeletons.values():
+                follow(network, path, mode)
+
+    @contextmanager
+    def holding(self, paths: Iterable[str], **attributes: Any) -> Iterator[None]:
+        """Run a block in which these modules have other attributes; the backbone's own are left alone."""
+        before = self.held
+        self.held = {**before, **{path: {**before.get(path, {}), **attributes} for path in paths}}
+        self.renew()
+        try:
+            yield
+        finally:
+            self.held = before
+            self.renew()
