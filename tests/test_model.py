@@ -202,7 +202,8 @@ def test_a_view_of_one_task_is_the_task(model: MultiTask) -> None:
     assert torch.equal(view(x), model(x, task="cars"))
     assert {id(p) for p in view.parameters()} == {id(p) for p in model["cars"].parameters()}
     view.train()
-    assert model.training
+    assert view.training
+    assert not model.training
 
 
 def test_methods_mix_on_one_backbone(model: MultiTask) -> None:
