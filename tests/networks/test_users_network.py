@@ -57,7 +57,7 @@ def test_hooks_come_and_go(way: str) -> None:
             handle.remove()
             assert len(seen) == n + 1
         return
-    net[2].register_forward_hook(lambda m, i, o: torch.zeros_like(o))
+    net[2].register_forward_hook(lambda m, i, o: torch.zeros_like(o))  # type: ignore[arg-type]
     assert not torch.equal(model(X, task="a"), plain)
     if way == "replaced":
         net[2]._forward_hooks = type(net[2]._forward_hooks)()

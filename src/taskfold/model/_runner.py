@@ -291,7 +291,7 @@ class Runner(Standing):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
         self.progress = 1.0
         self.forget()
 

@@ -24,7 +24,7 @@ class TaskView(nn.Module):
         return self.__dict__["model"].training if mode is None else mode
 
     @training.setter
-    def training(self, mode: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def training(self, mode: bool) -> None:  # type: ignore[override]
         self.__dict__["mode"] = mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -40,7 +40,7 @@ class TaskView(nn.Module):
 
     def train(self, mode: bool = True) -> TaskView:
         """Training or evaluation mode of this task in this view."""
-        self.training = mode
+        self.__dict__["mode"] = mode
         self.task.train(mode)
         return self
 
