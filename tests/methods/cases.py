@@ -58,11 +58,13 @@ class TorchEncoder(nn.Module):
         return self.encoder(tokens, src_key_padding_mask=hidden).mean(1)
 
 
+NARROW = (16, 24, 32, 48)
+"""Channels of the stages: laws hold or fail at any width."""
 CONVOLUTIONAL: dict[str, Callable[[], nn.Module]] = {
     # Blocks that start at zero would give their first convolutions no gradient.
-    "resnet18": _timm("resnet18", zero_init_last=False),
-    "resnet34": _timm("resnet34", zero_init_last=False),
-    "resnet50": _timm("resnet50", zero_init_last=False),
+    "resnet18": _timm("resnet18", zero_init_last=False, channels=NARROW),
+    "resnet34": _timm("resnet34", zero_init_last=False, channels=NARROW),
+    "resnet50": _timm("resnet50", zero_init_last=False, channels=NARROW),
     "efficientnet-lite0": _timm("tf_efficientnet_lite0"),
 }
 ATTENTION: dict[str, Callable[[], nn.Module]] = {
