@@ -14,7 +14,7 @@ from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._guard import Unwritten, check_unwritten
-from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen
+from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions
 from ._notes import Notes, Passes
 from ._origin import Origins
 from ._part import (
@@ -116,6 +116,7 @@ __all__ = [
     "caches",
     "check_unwritten",
     "current",
+    "directions",
     "fit",
     "follow",
     "groups_of_inventory",

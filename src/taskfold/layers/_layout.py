@@ -9,8 +9,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-AXES = 3
+AXES = 2
 """How many first axes rows are looked for on."""
+MOST = 1e4
+"""What larger numbers count as: masks hold the largest there are."""
 TOLERANCES = {torch.float16: 0.03, torch.bfloat16: 0.2}
 """Of a mark, in parts of its size; other floating-point types have `TOLERANCE`."""
 TOLERANCE = 1e-3
@@ -120,26 +122,34 @@ class Mark:
         shape, kind = tuple(tensor.shape), tensor.dtype
         number = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
         if kind.is_floating_point or kind.is_complex:
-            number = number.float().asinh().nan_to_num(nan=77.0, posinf=99.0, neginf=-99.0)
+            number = number.float().nan_to_num(nan=77.0).clamp(-MOST, MOST)
             tolerance = TOLERANCES.get(kind, TOLERANCE)
         else:
             number, tolerance = number.double(), 1e-6
-        axes = [axis for axis in range(min(AXES, len(shape))) if shape[axis] and shape[axis] % rows == 0]
-        slices = {axis: _projected(number.movedim(axis, 0).flatten(1)) for axis in axes if number.dim() > 1}
-        if axes and number.dim() == 1:
-            slices = {0: number[:, None].expand(-1, 2)}
-        return cls(shape, tolerance, _projected(number.reshape(1, -1))[0], slices)
+        first = number.shape[:AXES]
+        rest = number.shape[len(first) :].numel()
+        left = number.reshape(*first, rest) @ directions(rest, number)
+        slices = {axis: _along(left, axis) for axis, size in enumerate(first) if size and size % rows == 0}
+        return cls(shape, tolerance, _along(left, None), slices)
 
 
-def _projected(rows: Tensor) -> Tensor:
-    """`[n, m]` → `[n, 2]`: two numbers for each."""
-    return rows @ _directions(rows.shape[1], rows.dtype).to(rows.device)
+def _along(left: Tensor, axis: int | None) -> Tensor:
+    """`[…, 2]` → `[n, 2]` along an axis, or `[2]`: the other axes are summed with numbers of their own."""
+    for other in reversed(range(left.dim() - 1)):
+        if other != axis:
+            weights = directions(left.shape[other], left)[:, :1]
+            left = (left * weights.reshape(-1, *[1] * (left.dim() - 1 - other))).sum(other)
+    return left
 
 
-@lru_cache(maxsize=16)
-def _directions(length: int, dtype: torch.dtype) -> Tensor:
-    dice = torch.Generator().manual_seed(length)
-    return torch.randn(length, 2, generator=dice, dtype=dtype) / max(length, 1) ** 0.5
+def directions(length: int, like: Tensor) -> Tensor:
+    """`[length, 2]` numbers, the same every time."""
+    return _numbers(1 << max(length - 1, 1).bit_length())[:length].to(like) / max(length, 1) ** 0.5
+
+
+@lru_cache(maxsize=32)
+def _numbers(length: int) -> Tensor:
+    return torch.randn(length, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def layout(given: Mark, turned: Mark, less: Mark, moves: Moves) -> Layout | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any, Literal, get_args
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
-from ..layers import PLAIN, Layout, Moves, Notes, OfTasks, Origins, Passes, Seen, Selection, selecting
+from ..layers import PLAIN, Layout, Moves, Notes, OfTasks, Origins, Passes, Seen, Selection, directions, selecting
 
 Handling = Literal["checked", "separate"]
 """Of mixed batches: in one pass where it is known which rows layers see, or always task by task."""
@@ -125,12 +125,12 @@ class Batch:
         return (other, True) if other._differ() else (self, False)
 
     def _differ(self) -> bool:
-        same = torch.ones(self.rows, self.rows, dtype=torch.bool)
+        found = torch.zeros(self.rows, 0, dtype=torch.float64)
         for leaf in self.leaves:
             if self.cut(leaf):
-                flat = leaf.detach().flatten(1) if leaf.dim() > 1 else leaf.detach()[:, None]
-                same &= (flat[:, None] == flat[None]).all(-1).cpu()
-        return int(same.sum()) == self.rows
+                flat = leaf.detach().reshape(self.rows, -1).double().nan_to_num()
+                found = torch.cat([found, (flat @ directions(flat.shape[1], flat)).cpu()], 1)
+        return len(found.unique(dim=0)) == self.rows
 
     @staticmethod
     def _other(leaf: Tensor, numbers: torch.Generator) -> Tensor:
@@ -169,15 +169,10 @@ def looked_for(network: nn.Module, batch: Batch) -> Known:
     Raises:
         Exception: what the network raises for the batch as it is.
     """
-    batch, distinct = (batch if batch.rows > 1 else batch.twice()).distinct()
     if batch.rows > FEW:
-        few = batch.take(torch.arange(FEW))
-        few, apart = few.distinct()
-        try:
-            return _three(network, few, apart)
-        except Exception:  # it runs with another number of rows, perhaps
-            pass
-    return _three(network, batch, distinct)
+        with suppress(Exception):  # it runs with another number of rows, perhaps
+            return _three(network, *batch.take(torch.arange(FEW)).distinct())
+    return _three(network, *(batch if batch.rows > 1 else batch.twice()).distinct())
 
 
 def _three(network: nn.Module, batch: Batch, distinct: bool) -> Known:
