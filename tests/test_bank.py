@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import re
 from collections.abc import Callable
 
@@ -255,6 +256,27 @@ def test_tasks_of_another_backbone_are_refused() -> None:
         with pytest.raises(ValueError, match=text):
             bank.add(model.add_task("x", head=2))
     assert len(bank) == 3
+
+
+def test_a_task_knows_its_backbone_by_its_numbers() -> None:
+    model, other = built(), built()
+    with torch.no_grad():
+        other.backbone[4].weight[2, 0, 0, 0] += 1e-3
+    bank = model.bank()
+    with pytest.raises(ValueError, match=r"task 'new' was made for another backbone: '4\.weight' holds other numbers"):
+        bank.add(other["t0"], "new")
+    assert len(bank) == 3
+    twin, loaded = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    for n, same in enumerate((built(), twin, loaded)):  # equal numbers, wherever they lie
+        bank.add(same["t0"], f"same-{n}")
+        same.rename_task("t0", f"same-{n}")
+        agree(bank, same, [f"same-{n}", "t1"])
+    assert twin["t1"].origin.backbone() is twin.backbone
+    assert loaded["t1"].origin.backbone() is loaded.backbone
+    assert copy.deepcopy(model["t1"]).origin.backbone() is model.backbone
+    copy.deepcopy(model).bfloat16().bank().add(model["t1"], "rounded")
+    with pytest.raises(ValueError, match="its own is not known or gone; save it by save_task"):
+        bank.add(pickle.loads(pickle.dumps(model["t2"])), "lone")
 
 
 def test_standardised_layers_run_task_by_task() -> None:

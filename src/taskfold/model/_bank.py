@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from weakref import ReferenceType, ref
+from weakref import ReferenceType, WeakSet, ref
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,7 @@ class Bank(nn.Module):
         self.table = Table(like.new_zeros(0, 0), like.new_zeros(0, 0, dtype=torch.uint8), Heads.none(like))
         self._changing = threading.RLock()
         self._older: list[tuple[int, ReferenceType[Table]]] = []
+        self._equal: WeakSet[nn.Module] = WeakSet()
         self.eval()
 
     @property
@@ -93,17 +94,27 @@ class Bank(nn.Module):
             name: another than its own.
 
         Raises:
-            ValueError: the name is taken, the task does something that a bank cannot hold, or its head is neither
-                linear nor absent as the others' are.
+            ValueError: the name is taken, the task was made for a backbone with other numbers, it does something that a
+                bank cannot hold, or its head is neither linear nor absent as the others' are.
         """
         name = name or task.name
         with self._changing:
             if name in self:
                 raise ValueError(f"task {name!r} is in the bank already; remove it first, or give another name")
+            self._check_origin(task, name)
             self.table.heads.check(task.head, name)
             stacks = self._read(task, name)
             self._runner.adapt(stacks)
             self._publish(self.table.added(name, stacks, task.head, self._kinds, self._oldest()))
+
+    def _check_origin(self, task: Task, name: str) -> None:
+        made_for = task.origin.backbone()
+        if made_for is not None and made_for in self._equal:
+            return
+        if odds := task.origin.odds(self.backbone):
+            raise ValueError(f"task {name!r} was made for another backbone: {odds}")
+        if made_for is not None:
+            self._equal.add(made_for)  # looked at once
 
     def remove(self, name: str) -> None:
         """Forget a task; its place is for the next one, once no forward pass can read it any more.
@@ -288,23 +299,19 @@ class Bank(nn.Module):
         """What a task has at each layer, in evaluation, as rows hold it."""
         found: dict[str, Stack] = {}
         for path, parts in layers_of(task):
-            try:
-                kind = self._kinds.get(path) or kind_of(self.backbone.get_submodule(path))
-            except AttributeError:
-                raise ValueError(f"task {name!r} was made for another backbone: there is no layer {path!r}") from None
-            self._kinds[path] = kind
+            kind = self._kinds[path] = self._kinds.get(path) or kind_of(self.backbone.get_submodule(path))
             stack = stack_of(parts, kind, SERVING)
             if not all(one.fits(kind, tensors) for one, tensors in stack):
-                raise ValueError(f"task {name!r} was made for another backbone: its layer {path!r} has other sizes")
+                raise ValueError(f"task {name!r} has tensors at layer {path!r} that are not of the layer's sizes")
             found[path] = [(one, one.served(kind, tensors)) for one, tensors in stack]
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_changing", "_older")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_changing", "_older", "_equal")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._changing, self._older = threading.RLock(), []
+        self._changing, self._older, self._equal = threading.RLock(), [], WeakSet()
 
 
 def _selection(table: Table, rows: Rows) -> Selection:

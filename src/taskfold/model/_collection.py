@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..layers import check_unwritten, fit, inventory_of
 from ..methods import Method
-from ..tasks import Features, Info, Leaves, Named, Task, build_head, check_free, feature_width, pooled
+from ..tasks import Features, Info, Leaves, Named, Origin, Task, build_head, check_free, feature_width, pooled
 from ._copying import detached
 from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
@@ -90,6 +90,7 @@ class TaskCollection(nn.Module):
         inventory = {key: self.inventory[key] for key in self.inventory}
         sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)
         task = Task(name, chosen.as_json(), dict(sites), made, Info(tuple(labels), dict(preprocessing or {})))
+        task.origin = Origin(self.backbone)
         task.train(self.training)
         self._runner.adapt(sites)
         for key, bank in inventory.items():
@@ -284,3 +285,8 @@ class TaskCollection(nn.Module):
         super()._apply(fn, recurse)
         self._runner.renew()
         return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for name in self.tasks:  # a copy's tasks are of the copy's backbone
+            self.tasks[name].origin = Origin(self.backbone)

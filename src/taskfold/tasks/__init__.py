@@ -6,6 +6,7 @@ from ._fingerprint import digest, fingerprint, identity, is_same, types_of
 from ._head import build_head
 from ._leaves import Inventory, Leaves, check_inventory, kept_in, make, slashed
 from ._named import Named
+from ._origin import Origin
 from ._task import Info, Task
 from ._task_name import as_file, check_free, check_name
 
@@ -17,6 +18,7 @@ __all__ = [
     "Inventory",
     "Leaves",
     "Named",
+    "Origin",
     "Task",
     "TaskFileError",
     "as_file",

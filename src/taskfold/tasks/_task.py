@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..factors import HEAD, Group
 from ._leaves import Leaves, keeping_precision
 from ._named import Named
+from ._origin import Origin
 from ._task_name import check_name
 
 
@@ -41,9 +42,11 @@ class Task(nn.Module):
         info: labels, preprocessing, metrics.
         transfer: how it was made from an inventory, `all`, `mu` or `z`; None: it was not. See
             `MultiTask.transfer_task`.
+        origin: the backbone that it was made for.
     """
 
     transfer: str | None = None
+    origin: Origin = Origin()
 
     def __init__(
         self,

@@ -1,0 +1,65 @@
+"""The backbone that a task was made for."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+
+class Origin:
+    """Which backbone a task was made for. It keeps none alive, and is no part of copies on disk.
+
+    Args:
+        backbone: None: it is not known.
+    """
+
+    def __init__(self, backbone: nn.Module | None = None) -> None:
+        self.backbone = (lambda: None) if backbone is None else ref(backbone)
+
+    def odds(self, backbone: nn.Module) -> str | None:
+        """In what another backbone differs from that one, in words; None: in nothing."""
+        made_for = self.backbone()
+        if made_for is backbone:
+            return None
+        if made_for is None:
+            return "its own is not known or gone; save it by save_task, and load it by load_task here"
+        mine, theirs = _state(made_for), _state(backbone)
+        if odd := [key for key, tensor in mine.items() if key in theirs and tensor.shape != theirs[key].shape]:
+            return f"its layer {_layer(odd[0])[0]!r} has other sizes"
+        if missing := [key for key in mine if key not in theirs]:
+            return "there is no layer {!r} with a {!r}".format(*_layer(missing[0]))
+        if more := [key for key in theirs if key not in mine]:
+            return "its own has no layer {!r} with a {!r}".format(*_layer(more[0]))
+        other = next((key for key, tensor in mine.items() if not _same(tensor, theirs[key])), None)
+        return None if other is None else f"{other!r} holds other numbers here"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Origin:
+        return self
+
+    def __reduce__(self) -> tuple[type[Origin], tuple[()]]:
+        return Origin, ()
+
+
+def _state(network: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors by name; numbers that are packed into a module's own state too."""
+    leaves = ((key, tree_leaves(value)) for key, value in network.state_dict(keep_vars=True).items())
+    found = ((key if not n else f"{key}:{n}", leaf) for key, every in leaves for n, leaf in enumerate(every))
+    return {key: leaf for key, leaf in found if isinstance(leaf, Tensor)}
+
+
+def _layer(key: str) -> tuple[str, str]:
+    path, _, name = key.rpartition(".")
+    return path, name
+
+
+@torch.no_grad()
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two hold the same numbers; one may have been rounded to the other's precision."""
+    if one is other or one.is_meta or other.is_meta:
+        return one.is_meta == other.is_meta
+    rounded = one.to(other.device) if one.dtype == other.dtype else one.to(other.device, other.dtype)
+    return torch.equal(rounded, other)
