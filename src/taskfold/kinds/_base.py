@@ -113,7 +113,17 @@ class LayerKind(ABC):
         """The layer's own forward with tensors in place of its own."""
         if not tensors:
             return self.plain(*args, **kwargs)
+        statistics = self.written if training else {}
+        if any(name not in tensors for name, buffer in statistics.items() if buffer.is_floating_point()):
+            training = False  # or it would write to what is the backbone's
+        elif statistics:
+            tensors = {name: buffer.clone() for name, buffer in statistics.items() if name not in tensors} | {**tensors}
         return stand_in(self.module, tensors, training=training).forward(*args, **kwargs)
+
+    @property
+    def written(self) -> dict[str, Tensor]:
+        """The layer's buffers, which a pass that trains may write to."""
+        return dict(self.module.named_buffers(recurse=False)) if self.normalises or not self.module._modules else {}
 
     def exchanges(self, x: Tensor) -> bool:
         """Whether the first two axes of an input may change places, and those of the output with them."""

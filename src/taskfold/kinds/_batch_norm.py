@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ._base import NONE, LayerKind, Tensors, scaled_bias
 from ._rows import Rows
 from ._stand_in import stand_in
-from ._tried import once, random
+from ._tried import attempt, once, random
 
 MEAN, VARIANCE, SEEN = "running_mean", "running_var", "num_batches_tracked"
 SCALE, SHIFT = "scale", "shift"
@@ -201,10 +201,8 @@ def _absorbs(module: nn.Module) -> bool:
     own[VARIANCE] = normal(size).square()
     x = normal(2, size, 3, 3)
     try:
-        with torch.no_grad():
-            wanted = stand_in(module, own, training=False).forward(x)
-            found = _absorbed(module, own)
-            state = {"weight": found[SCALE], "bias": found[SHIFT]} | _standard(own[MEAN])
-            return torch.allclose(wanted, stand_in(module, state, training=False).forward(x))
+        wanted, found = attempt(module, own, x), _absorbed(module, own)
+        state = {"weight": found[SCALE], "bias": found[SHIFT]} | _standard(own[MEAN])
+        return torch.allclose(wanted, attempt(module, state, x))
     except Exception:
         return False  # of inputs of another kind, say

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ._base import LayerKind, Tensors, scaled_bias
 from ._rows import Rows
-from ._stand_in import stand_in
-from ._tried import once, random
+from ._tried import attempt, once, random
 
 _NAME = re.compile(r"(Batch|Layer|Group|Instance|RMS|Sync\w*)_?Norm|Norm(2d|Act\w*)?$")
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -85,7 +85,7 @@ class Norm(LayerKind):
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
         scale = self.scale
         assert scale is not None
-        own = self.tensors()
+        own = {name: tensor for name, tensor in self.tensors().items() if name in ("weight", "bias")}
         y = self.run(args, kwargs, scale.neutral(own))
         mine = {
             name: rows.of_each(tensors[name]) if name in tensors else one.expand(rows.size, -1)
@@ -126,17 +126,22 @@ def _within(module: nn.Module) -> bool:
         return False
     scale = scale_of(module)
     if scale is None and module._modules:
-        scale = scale_of(stand_in(module, {}, **{name: nn.Identity() for name in module._modules}))
+        scale = scale_of(module, _modules={name: nn.Identity() for name in module._modules})
     return weight.is_meta or (scale is not None and scale.unit == 1)
 
 
-def scale_of(module: nn.Module) -> Scale | None:
-    """How a normalisation scales; those with a forward of their own are tried on small inputs, in double precision."""
+def scale_of(module: nn.Module, **attributes: object) -> Scale | None:
+    """How a normalisation scales; those with a forward of their own are tried on small inputs, in double precision.
+
+    Args:
+        module: the normalisation.
+        attributes: others than its own.
+    """
     weight = getattr(module, "weight", None)
     if not is_norm(module) or isinstance(module, _BatchNorm) or weight is None or weight.dim() != 1:
         return None
     forward = type(module).forward
-    if forward is nn.GroupNorm.forward:
+    if forward in (nn.GroupNorm.forward, _InstanceNorm.forward):
         return Scale(1, 1.0)
     if forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
         return Scale(-1, 1.0)
@@ -145,21 +150,21 @@ def scale_of(module: nn.Module) -> Scale | None:
     channels = len(weight)
     for axis, shape in ((-1, (2, 3, channels)), (1, (2, channels, 3, 3))):
         for unit in (1.0, 0.0):
-            if _holds(module, scale := Scale(axis, unit), shape):
+            if _holds(module, scale := Scale(axis, unit), shape, attributes):
                 return scale
     return None
 
 
-def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...]) -> bool:
+def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...], attributes: Mapping[str, object]) -> bool:
     normal = random()
     own = {name: normal(*tensor.shape) for name, tensor in module.named_parameters(recurse=False)}
     if own.keys() - {"weight", "bias"}:
         return False
     x, rows = normal(*shape), {name: tensor.expand(shape[0], -1) for name, tensor in own.items()}
     try:
-        with torch.no_grad():
-            wanted = stand_in(module, own).forward(x)
-            found = scale.apply(stand_in(module, scale.neutral(own)).forward(x), rows.get("weight"), rows.get("bias"))
+        wanted = attempt(module, own, x, **attributes)
+        neutral = attempt(module, scale.neutral(own), x, **attributes)
+        found = scale.apply(neutral, rows.get("weight"), rows.get("bias"))
         # Some normalise in single precision, whatever they are given.
         return wanted.shape == x.shape and torch.allclose(wanted.double(), found.double(), rtol=1e-4, atol=1e-4)
     except Exception:
