@@ -208,7 +208,15 @@ class Wrong(LoRA):
 
     def penalty(self, task: Task, progress: float) -> Any:
         leaf = factors(task)[0]
-        return {"vector": leaf.abs().sum(0), "number": 1.0, "nan": leaf.sum() * float("nan")}[self.what]
+        if self.what == "freezes":
+            leaf.requires_grad_(False)
+        if self.what == "writes":
+            LAYERS[0].weight.data.mul_(1.01)
+        found = {"vector": leaf.abs().sum(0), "number": 1.0, "nan": leaf.sum() * float("nan")}
+        return {**found, "detached": leaf.detach().sum(), "zero": torch.zeros(())}.get(self.what, leaf.sum())
+
+
+LAYERS: list[nn.Linear] = []
 
 
 @pytest.mark.parametrize(
@@ -217,8 +225,17 @@ class Wrong(LoRA):
         ("vector", r"penalty of method 'toy-wrong' must be None or a scalar.*found \[2\] for task 'a'"),
         ("number", r"must be None or a scalar.*found float for task 'a'"),
         ("nan", r"task 'a': the penalty is nan at step 1"),
+        (
+            "detached",
+            r"penalty of method 'toy-wrong' is a scalar without a gradient for task 'a'; compute it of the task",
+        ),
+        ("zero", r"without a gradient for task 'a'; .* or return None where there is none"),
+        ("freezes", r"penalty of method 'toy-wrong' has frozen 'tasks.*'; it may read, and write to nothing"),
+        ("writes", r"penalty of method 'toy-wrong' has written to 'backbone.1.weight'; it may read"),
     ],
 )
 def test_a_penalty_that_cannot_be_is_refused(what: str, message: str) -> None:
     with pytest.raises(DivergedError if what == "nan" else ValueError, match=message):
-        train_together(team(Wrong(rank=2, what=what)), sets(), QUICK)
+        model = team(Wrong(rank=2, what=what))
+        LAYERS[:] = [model.backbone[1]]  # type: ignore[index,operator]
+        train_together(model, sets(), QUICK)

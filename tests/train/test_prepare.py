@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,23 @@ class Meddling(LoRA):
             raise KeyboardInterrupt
         if self.what == "new":
             task.register_buffer("mask", torch.ones(3))
+        if self.what == "hidden":
+            task.register_buffer("mask", torch.ones(3), persistent=False)
+        if self.what == "freeze":
+            factors(task)[0].requires_grad_(False)
+        if self.what == "larger":
+            factors(task)[0].data = torch.zeros(9, 9)
+        if self.what == "double":
+            factors(task)[0].data = factors(task)[0].data.double()
+        if self.what == "parameter":
+            head = task.head
+            head.weight = torch.nn.Parameter(head.weight.detach().clone())  # type: ignore[union-attr]
+        if self.what == "module":
+            task.head = torch.nn.Linear(6, 2)
+        if self.what == "backbone":
+            OTHERS[0].get_parameter("backbone.1.weight").data[0, 0] += 1
+        if self.what == "layer":
+            OTHERS[0].backbone[1] = copy.deepcopy(OTHERS[0].backbone[1])  # type: ignore[index,operator]
         if self.what == "elsewhere":
             with torch.no_grad():
                 OTHERS[0]["b"].get_parameter("head.bias").add_(1)
@@ -120,14 +138,24 @@ OTHERS: list[MultiTask] = []
     [
         ("new", r"prepare of method 'toy-meddling' must leave the task's tensors as many.*changed 'a/mask'"),
         ("elsewhere", r"prepare of method 'toy-meddling' has written to 'tasks.b.head.bias'"),
+        ("hidden", r"prepare of method 'toy-meddling' has registered a tensor, 'tasks.a.mask'"),
+        ("freeze", r"prepare of method 'toy-meddling' has frozen 'tasks\.a\.sites\..*', which .* say by phases"),
+        ("larger", r"must leave the task's tensors as many.*changed 'a/sites.*, \(.*\) before and \(9, 9, .*\) now"),
+        ("double", r"must leave the task's tensors as many.*torch.float32.*before and .*torch.float64"),
+        ("parameter", r"has put another tensor in the place of 'tasks.a.head.weight'"),
+        ("module", r"has put another module in the place of 'tasks.a.head'"),
+        ("backbone", r"has written to 'backbone.1.weight'"),
+        ("layer", r"has put another module in the place of 'backbone.1'"),
     ],
 )
 def test_prepare_may_not_leave_what_a_checkpoint_would_not_hold(what: str, message: str) -> None:
     model = team(Meddling(rank=2, what=what))
     OTHERS[:] = [model]
+    begun = {key: (id(tensor), tensor.requires_grad, tensor.shape) for key, tensor in model.named_parameters()}
     with pytest.raises(ValueError, match=message):
         train_task(model, "a", points("a", 20), points("a", 7), Settings(epochs=1))
     assert all(parameter.grad is None for parameter in model.parameters())
+    assert {key: (id(p), p.requires_grad, p.shape) for key, p in model.named_parameters()} == begun
 
 
 def test_an_interrupted_prepare_leaves_the_task_as_it_was() -> None:

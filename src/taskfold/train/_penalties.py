@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..methods import Method
 from ._job import Job
+from ._kept import Kept
 from ._processes import total
 
 
@@ -21,6 +22,8 @@ class Penalties:
 
     def __init__(self, job: Job) -> None:
         self.job, self.nothing = job, torch.zeros(len(job.names), 2, device=job.device)
+        self.watched: set[type[Method]] = set()
+        self.tried: set[type[Method]] = set()
         self.numbers = [n for n, name in enumerate(job.names) if type(job.methods[name]).penalty is not Method.penalty]
 
     def of(self, tasks: Collection[int], progress: float) -> dict[int, Tensor]:
@@ -32,7 +35,7 @@ class Penalties:
             progress: of the training.
 
         Raises:
-            ValueError: a penalty is no scalar.
+            ValueError: a penalty is no scalar, has no gradient, or has changed something.
         """
         if not self.numbers:
             return {}
@@ -69,7 +72,12 @@ class Penalties:
     def _penalty(self, number: int, progress: float) -> Tensor | None:
         name = self.job.names[number]
         method = self.job.methods[name]
+        kept = None if type(method) in self.watched else Kept(self.job.model)
+        self.watched.add(type(method))
         penalty = method.penalty(self.job.moves.tasks[name], progress)
+        if kept is not None and (changed := kept.changed()):
+            kept.put_back()
+            raise ValueError(f"penalty of method {method.name!r} {changed}; it may read, and write to nothing")
         if penalty is None:
             return None
         if not isinstance(penalty, Tensor) or penalty.shape != () or not penalty.is_floating_point():
@@ -78,4 +86,26 @@ class Penalties:
                 f"penalty of method {method.name!r} must be None or a scalar tensor of floating point, [], found "
                 f"{found} for task {name!r}"
             )
+        if type(method) not in self.tried and torch.is_grad_enabled():
+            self.tried.add(type(method))
+            if not (penalty.requires_grad or self._has_gradient(number, progress)):
+                raise ValueError(
+                    f"penalty of method {method.name!r} is a scalar without a gradient for task {name!r}; compute it "
+                    "of the task's parameters, undetached, or return None where there is none"
+                )
         return penalty.to(self.job.device, torch.promote_types(penalty.dtype, torch.float32))
+
+    def _has_gradient(self, number: int, progress: float) -> bool:
+        """Whether it has one when all trains that ever does: other groups may be still in this pass."""
+        name, leaves = self.job.names[number], self.job.moves.parameters
+        trained = [leaf.requires_grad for leaf in leaves]
+        devices = [self.job.device] if self.job.device.type == "cuda" else []
+        try:
+            for leaf in leaves:
+                leaf.requires_grad_(True)
+            with torch.random.fork_rng(devices):
+                penalty = self.job.methods[name].penalty(self.job.moves.tasks[name], progress)
+        finally:
+            for leaf, was in zip(leaves, trained, strict=True):
+                leaf.requires_grad_(was)
+        return penalty is not None and penalty.requires_grad

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from ..methods import Method
 from ._data import Joined, Keyed
 from ._job import Job
+from ._kept import Kept
 from ._processes import send
 from ._sampler import Key, Switch
 from ._seeds import mixed, reseed
@@ -69,43 +70,45 @@ class Preparation:
             What the log should say.
 
         Raises:
-            ValueError: it has registered something new, or written to something that this training does not move.
+            ValueError: it has registered, replaced or frozen something, or written to something that this training does
+                not move.
         """
         job, name = self.job, self.job.names[number]
         method, moves = job.methods[name], job.moves
         batches = self.batches.pop(number)
-        before, elsewhere = _shapes(moves.live()), self._elsewhere()
-        versions = {key: tensor._version for key, tensor in elsewhere.items()}
+        before, kept = _shapes(moves.live()), Kept(job.model, moves.live().values())
         job.model.train(False)
         job.model.progress = 0.0
         reseed(job.settings.seed, "prepare", number)
         try:
             method.prepare(moves.tasks[name], batches, batches.score)
+            self._check(name, before, kept)
+        except BaseException:
+            kept.put_back()
+            raise
         finally:
             job.model.progress = 1.0
-            for tensor in (*moves.live().values(), *elsewhere.values()):
+            for tensor, *_ in kept.tensors.values():
                 tensor.grad = None
-        if (after := _shapes(moves.live())) != before:
-            changed = min(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-            raise ValueError(
-                f"prepare of method {method.name!r} must leave the task's tensors as many and as large as they are, "
-                f"and has changed {changed!r}; make what it needs when the task is added"
-            )
-        if written := [key for key, tensor in elsewhere.items() if tensor._version != versions[key]]:
-            raise ValueError(
-                f"prepare of method {method.name!r} has written to {written[0]!r}, which the training of task {name!r} "
-                "does not move and a checkpoint would not hold; write to the task's parameters and buffers"
-            )
         send(job.accelerator, moves.live().values())
         return {"task": name, "method": method.name, "batches": batches.drawn}
 
-    def _elsewhere(self) -> dict[str, Tensor]:
-        """All of the model that the training does not move, by name."""
-        moved = {id(tensor) for tensor in self.job.moves.live().values()}
-        model = self.job.model
-        named = [*model.named_parameters(), *model.named_buffers()]
-        return {key: tensor for key, tensor in named if id(tensor) not in moved}
+    def _check(self, name: str, before: dict[str, object], kept: Kept) -> None:
+        method, after = self.job.methods[name], _shapes(self.job.moves.live())
+        if after != before:
+            changed = min(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+            raise ValueError(
+                f"prepare of method {method.name!r} must leave the task's tensors as many and as large as they are, "
+                f"and has changed {changed!r}, {before.get(changed, 'none')} before and {after.get(changed, 'none')} "
+                "now; make what it needs when the task is added"
+            )
+        if changed := kept.changed():
+            raise ValueError(
+                f"prepare of method {method.name!r} {changed}, which the training of task {name!r} does not move and a "
+                "checkpoint would not hold; write in place, to the task's parameters and buffers, and say by phases "
+                "what trains when"
+            )
 
 
-def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, object]:
+    return {key: (*tensor.shape, str(tensor.dtype)) for key, tensor in tensors.items()}
