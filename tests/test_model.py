@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import timm
@@ -75,6 +76,43 @@ def test_bad_tasks_are_refused_whole(model: MultiTask, settings: dict, message: 
     with pytest.raises((ValueError, TypeError), match=message):
         model.add_task("new", **settings)
     assert list(model.tasks) == ["flowers", "cars"]
+
+
+def of_the_same_numbers(linear: nn.Linear) -> nn.Module:
+    twin = nn.Linear(linear.in_features, linear.out_features)
+    twin.weight = nn.Parameter(linear.weight.data)
+    return twin
+
+
+HEADS = {
+    "head": (lambda model: model["flowers"].head, "task 'new' holds tensors that task 'flowers' holds too"),
+    "inside": (lambda model: nn.Sequential(nn.ReLU(), model["cars"].head), "task 'cars' holds too"),
+    "bias": (lambda model: nn.ParameterList([model["cars"].head.bias]), "task 'cars' holds too"),
+    "numbers": (lambda model: of_the_same_numbers(model["flowers"].head), "task 'flowers' holds too"),
+    "layer": (lambda model: model.backbone[0], "holds tensors that the backbone holds too"),
+    "buffers": (lambda model: nn.Sequential(model.backbone[1]), "the backbone holds too"),
+    "lazy": (
+        lambda model: nn.LazyLinear(3),
+        r"layer '' \(LazyLinear\) has no weights yet; run a batch through the head",
+    ),
+    "lazy inside": (lambda model: nn.Sequential(nn.LazyBatchNorm1d(affine=False)), r"layer '0' \(LazyBatchNorm1d\)"),
+}
+
+
+@pytest.mark.parametrize(("build", "message"), HEADS.values(), ids=HEADS)
+def test_a_head_is_the_tasks_alone_and_complete(model: MultiTask, build: Callable, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.add_task("new", head=build(model))
+    assert list(model.tasks) == ["flowers", "cars"]
+    model.add_task("new", head=copy.deepcopy(model["cars"].head))
+
+
+def test_a_lazy_backbone_is_refused() -> None:
+    for lazy in (nn.LazyConv2d(3, 2), nn.LazyBatchNorm2d(affine=False)):
+        with pytest.raises(
+            TypeError, match=r"layer '1' \(Lazy.*\) has no weights yet; run a batch through the backbone"
+        ):
+            MultiTask(nn.Sequential(nn.Identity(), lazy))
 
 
 def test_other_errors(model: MultiTask) -> None:

@@ -235,7 +235,7 @@ LAYERS: list[nn.Linear] = []
     ],
 )
 def test_a_penalty_that_cannot_be_is_refused(what: str, message: str) -> None:
+    model = team(Wrong(rank=2, what=what))
+    LAYERS[:] = [model.backbone[1]]  # type: ignore[index,operator]
     with pytest.raises(DivergedError if what == "nan" else ValueError, match=message):
-        model = team(Wrong(rank=2, what=what))
-        LAYERS[:] = [model.backbone[1]]  # type: ignore[index,operator]
         train_together(model, sets(), QUICK)

@@ -241,7 +241,7 @@ def test_what_cannot_be_trained_says_so() -> None:
         train_task(model, "empty", data(24), data(9, 1), QUICK)
     head = nn.Linear(16, 3)
     model.add_task("one", head)
-    model.add_task("two", head)
+    model.add_task("two", 3).head = head
     with pytest.raises(ValueError, match=r"holds tensors that task 'one' holds too.*deepcopy"):
         train_task(model, "two", data(24), data(9, 1), QUICK)
     model.add_task("three", copy.deepcopy(head))

@@ -1,6 +1,7 @@
 """A frozen backbone and its tasks: how they come and go, run, fold, and are served."""
 
 from ._again import checkpoint_context
+from ._apart import check_apart
 from ._bank import Bank
 from ._folding import changed_tensors, folded
 from ._multi_task import MultiTask
@@ -18,6 +19,7 @@ __all__ = [
     "TaskView",
     "begun",
     "changed_tensors",
+    "check_apart",
     "checkpoint_context",
     "folded",
     "read_inventory",

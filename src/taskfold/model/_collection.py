@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..layers import check_unwritten, fit, inventory_of
 from ..methods import Method
 from ..tasks import Features, Info, Leaves, Named, Origin, Task, build_head, check_free, feature_width, pooled
+from ._apart import check_apart, check_ready
 from ._copying import detached
 from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
@@ -36,11 +37,7 @@ class TaskCollection(nn.Module):
             raise TypeError(f"backbone must be an nn.Module, found {type(backbone).__name__}")
         if method is not None and not isinstance(method, Method):
             raise TypeError(f"method must be a Method such as taskfold.FTN(rank=8), found {method!r}")
-        for name, parameter in backbone.named_parameters():
-            if isinstance(parameter, nn.UninitializedParameter):
-                layer = name.rpartition(".")[0]
-                kind = type(backbone.get_submodule(layer)).__name__
-                raise TypeError(f"layer {layer!r} ({kind}) has no weights yet; run a batch through the backbone first")
+        check_ready(backbone, "backbone")
         check_unwritten(backbone)
         self.backbone = backbone.requires_grad_(False)
         self.method = method
@@ -75,7 +72,8 @@ class TaskCollection(nn.Module):
 
         Raises:
             ValueError: the name is taken or not allowed, a setting does not exist, the method finds nothing to adapt
-                here, or labels and head disagree.
+                here, labels and head disagree, or another task or the backbone holds the head's tensors too.
+            TypeError: the head is neither a number nor a module, or has no weights yet.
         """
         check_free(name, self.tasks, "remove it first, or choose another name")
         chosen = method or self.method
@@ -86,6 +84,9 @@ class TaskCollection(nn.Module):
         chosen = chosen.with_settings(**settings)
         like = next(self.backbone.parameters(), torch.zeros(()))
         made = build_head(head, lambda: self.num_features or feature_width(self.backbone), like)
+        if made is not None:
+            check_ready(made, "head")
+            check_apart(name, made, self.backbone, self.tasks)
         composition = chosen.compose(self.backbone)
         inventory = {key: self.inventory[key] for key in self.inventory}
         sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)

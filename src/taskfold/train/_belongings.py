@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import groups_of_inventory, inventory_of, statistics_of
-from ..model import MultiTask
+from ..model import MultiTask, check_apart
 from ..tasks import Task
 from ._passes import still
 from ._uncertainty import UNCERTAINTY, started
@@ -124,7 +124,9 @@ def belongings(model: MultiTask, names: Sequence[str]) -> Belongings:
                 f"task {other!r} stands on the shared factors {min(common)!r} as they are, and this training would "
                 f"move them: {remedy}"
             )
-    _check_apart(model, tasks)
+    rest = {name: model[name] for name in model.tasks if name not in tasks}
+    for name, task in tasks.items():
+        check_apart(name, task, model.backbone, rest)
     groups = _groups(tasks, shared)
     for name, task in tasks.items():
         if not any(p.requires_grad for p in task.parameters()) and not shared.keys() & inventory_of(task).keys():
@@ -143,20 +145,3 @@ def _groups(tasks: Mapping[str, Task], shared: Mapping[str, nn.Parameter]) -> di
     for key, leaf in shared.items():
         found.setdefault(groups[key], {})[id(leaf)] = leaf
     return {group: list(own.values()) for group, own in found.items() if own}
-
-
-def _check_apart(model: MultiTask, tasks: Mapping[str, Task]) -> None:
-    """Nobody else may hold a tensor of these tasks."""
-    others = {f"task {name!r}": model[name] for name in model.tasks if name not in tasks}
-    held = {
-        id(tensor): owner
-        for owner, module in {"the backbone": model.backbone, **others}.items()
-        for tensor in [*module.parameters(), *module.buffers()]
-    }
-    for name, task in tasks.items():
-        for tensor in [*task.parameters(), *task.buffers()]:
-            if owner := held.get(id(tensor)):
-                raise ValueError(
-                    f"task {name!r} holds tensors that {owner} holds too (the same head module?); training it would "
-                    f"move {owner}: give the task a copy (copy.deepcopy)"
-                )
