@@ -86,6 +86,19 @@ def test_places_are_used_again() -> None:
     assert "t0" not in bank
 
 
+def test_one_name_is_no_list_of_names() -> None:
+    model = built()
+    bank = model.bank(name for name in ("t0", "t1"))
+    for ask in (model.bank, bank.index):
+        with pytest.raises(TypeError, match=r"names must be a list of task names, such as \['t0'\], found 't0'"):
+            ask("t0")
+    with pytest.raises(TypeError, match="names must be a list of names, found 3"):
+        bank.index(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"labels must be a list of class names, one per output, found 'ab'"):
+        model.add_task("new", head=2, labels="ab")
+    assert list(bank) == ["t0", "t1"]
+
+
 def test_a_bank_is_a_copy() -> None:
     model = built()
     bank, x = model.bank(), torch.randn(2, 3, 8, 8)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from torch import Tensor
 
-from taskfold import MultiTask
-from taskfold.methods import Phase, method_of
+from taskfold import LoRA, MultiTask
+from taskfold.methods import Phase, Turn, method_of
 from taskfold.train import (
     JointSettings,
     TaskSet,
@@ -83,6 +85,41 @@ def test_methods_that_name_different_phases_need_to_be_told() -> None:
     train_together(model, both, QUICK.model_copy(update={"phases": (Phase(("head",), epochs=1), Phase())}))
     with pytest.raises(ValueError, match="phases say 3 epochs and leave one phase open, and epochs=3"):
         train_together(team(InTurn(rank=2)), sets(), QUICK)
+
+
+@dataclass(frozen=True)
+class Loose(LoRA):
+    """Phases that there cannot be."""
+
+    what: Any = ()
+    name: ClassVar[str] = "toy-loose"
+
+    @property
+    def phases(self) -> Any:
+        return self.what
+
+
+@pytest.mark.parametrize("what", [Phase(), ("head",), "head", None, (Phase(epochs=1), "head")], ids=repr)
+def test_phases_of_a_method_are_phases(what: Any) -> None:
+    said = r"phases of method 'toy-loose' must be a tuple of Phase, such as .*, found "
+    with pytest.raises(TypeError, match=said + re.escape(repr(what))):
+        Loose(rank=2, what=what)
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: Phase("head"), r"groups must be a tuple of names, such as \('head',\), found 'head'"),  # type: ignore[arg-type]
+        (lambda: Turn("head"), r"groups must be a tuple of names, such as \('head',\), found 'head'"),  # type: ignore[arg-type]
+        (lambda: Phase((1,)), r"groups must be a tuple of names, .* found \(1,\)"),  # type: ignore[arg-type]
+        (lambda: Phase(turns=Turn()), r"turns must be a tuple of Turn, such as .* found Turn"),  # type: ignore[arg-type]
+        (lambda: Phase(turns=("head",)), r"turns must be a tuple of Turn, such as .* found \('head',\)"),  # type: ignore[arg-type]
+        (lambda: Phase(epochs=1.5), r"epochs must be a whole number ≥ 1, or None, found 1.5"),  # type: ignore[arg-type]
+    ],
+)
+def test_phases_are_made_of_names(build: Callable[[], object], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        build()
 
 
 def test_a_tasks_method_is_found_with_its_settings() -> None:

@@ -2,7 +2,7 @@
 
 from ._any import AnyLayer
 from ._attention import UNITS, Attention
-from ._base import LayerKind, Tensors, WeightKind, may_write, traced
+from ._base import NUMBERS, LayerKind, Tensors, WeightKind, may_write, traced
 from ._batch_norm import MEAN, SEEN, VARIANCE, BatchNorm, OneValueError, check_values
 from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
@@ -20,6 +20,7 @@ from ._thin import outer, plus_, thin
 __all__ = [
     "KINDS",
     "MEAN",
+    "NUMBERS",
     "SEEN",
     "UNITS",
     "VARIANCE",

@@ -19,6 +19,8 @@ from ._thin import plus, plus_
 
 Tensors = Mapping[str, Tensor]
 NONE: Tensors = {}
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of numbers that a task's tensors may stand beside, or in the place of."""
 
 
 class LayerKind(ABC):

@@ -31,7 +31,8 @@ class Quantised(Linear):
         weight = module._parameters.get("weight")
         if weight is None:  # torch's own: a method unpacks it
             return callable(getattr(module, "weight", None)) and "quantized" in type(module).__module__
-        packed = not weight.is_floating_point() or tuple(weight.shape) != sizes[::-1]
+        numbers = weight.is_floating_point() or weight.is_complex()
+        packed = not numbers or tuple(weight.shape) != sizes[::-1]
         return isinstance(module, nn.Linear) and (packed or type(weight) not in _PLAIN)
 
     @property

@@ -17,7 +17,7 @@ from ..routing import Private, Shared, Sharing
 from ._part import Part
 from ._recipe import Fitting, Recipe
 from ._ruled import Direct, leaves_of
-from ._where import Where
+from ._where import Where, check_numbers
 
 AdapterInit = Literal["zero", "authors"]
 
@@ -58,6 +58,9 @@ class Adapters(Recipe):
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
         for target in self.where.find(at.network):
             kind, path = at.kind(target.path), target.path
+            for name, tensor in kind.tensors().items():
+                if tensor.is_floating_point():
+                    check_numbers(kind, path, name, tensor)
             channels = self.adapter.channels(kind)
             if channels is None:
                 where = "beside" if self.adapter.beside else "behind"

@@ -14,7 +14,7 @@ from ..factors import NORM, Group
 from ..kinds import LayerKind, Patterns, WeightKind
 from ..tasks import Leaves, kept_in
 from ._copied import Copied, copy_of
-from ._copies import Copies
+from ._copies import Copies, check_copied
 from ._part import Part
 from ._recipe import Fitting
 from ._where import Linears, units
@@ -64,6 +64,7 @@ class Biases(Copies):
             if path in created and "bias" not in own and "bias" not in made:
                 tensors["bias"], groups["bias"] = _zero(kind, path), BIAS
             if tensors:
+                check_copied(kind, path, tensors)
                 found += 1
                 yield path, "own", Copied(Leaves(tensors, groups))
         if not found:

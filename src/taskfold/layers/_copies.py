@@ -15,7 +15,7 @@ from ..tasks import Leaves, check_inventory
 from ._copied import Copied, copy_of, group_of
 from ._part import Part
 from ._recipe import Fitting, Recipe
-from ._where import units
+from ._where import check_numbers, check_plain, units
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Copies(Recipe):
             groups = {name: group for name, group in self.wanted(kind).items() if name not in made}
             if not groups:
                 continue
+            check_copied(kind, path, {name: own[name] for name in groups})
             found += 1
             tensors = {name: copied.setdefault(id(own[name]), copy_of(own[name])) for name in groups}
             yield path, "own", Copied(Leaves(tensors, groups))
@@ -102,6 +103,7 @@ class Rest(Recipe):
             groups = groups_of(kind)
             mine = self.statistics == "own"
             own = {name: copy_of(t) for name, t in tensors.items() if mine and not isinstance(t, nn.Parameter)}
+            check_copied(kind, path, tensors)
             common, inventory = {name: tensor for name, tensor in tensors.items() if name not in own}, None
             if common:
                 key = f"{at.prefix}/{path}/rest"
@@ -112,6 +114,18 @@ class Rest(Recipe):
                 inventory = key, at.inventory[key]
             if own or inventory:
                 yield path, "own", Copied(Leaves(own, groups), inventory)
+
+
+def check_copied(kind: LayerKind, path: str, tensors: Mapping[str, Tensor]) -> None:
+    """A task can have such tensors of its own, or scale them; whole numbers are copied and do not train.
+
+    Raises:
+        TypeError: they are computed, or of a type that nothing trains in.
+    """
+    check_plain(kind, path)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() or tensor.is_complex():
+            check_numbers(kind, path, name, tensor)
 
 
 def _common(tensors: Mapping[str, Tensor], groups: Mapping[str, Group], leaves: dict[int, nn.Parameter]) -> Leaves:

@@ -14,6 +14,7 @@ from ..factors import Group, Leaf
 from ..interventions import Scale
 from ..kinds import UNITS, Convolution, LayerKind, Linear, Patterns, matches
 from ..routing import Private, Sharing
+from ._copies import check_copied
 from ._part import Part
 from ._recipe import Fitting, Recipe
 from ._ruled import Direct, leaves_of
@@ -62,6 +63,7 @@ class Scales(Recipe):
 
     def _part(self, at: Fitting, path: str) -> Part:
         kind = at.kind(path)
+        check_copied(kind, path, kind.tensors())
         if kind.outputs is None:
             raise ValueError(
                 f"layer {path!r} ({kind.words}, {type(kind.module).__name__}) has no axis of channels that a scale "

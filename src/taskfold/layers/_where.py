@@ -10,9 +10,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ..factors import Modes
-from ..kinds import UNITS, LayerKind, Patterns, Recurrent, WeightKind, kind_of, matches
+from ..kinds import NUMBERS, UNITS, LayerKind, Patterns, Recurrent, WeightKind, kind_of, matches
 from ..kinds import Convolution as ConvolutionKind
 from ..kinds import Embedding as EmbeddingKind
 from ..kinds import Linear as LinearKind
@@ -66,15 +67,46 @@ def check_weight(kind: LayerKind, path: str, name: str) -> None:
     module = kind.module.get_submodule(owner)
     weight = module._parameters.get(last)
     if weight is None:
+        raise TypeError(_no_plain(path, module, name))
+    check_numbers(kind, path, name, weight)
+
+
+def check_numbers(kind: LayerKind, path: str, name: str, tensor: Tensor) -> None:
+    """A layer's tensor is of a type that numbers are added and multiplied in.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if tensor.dtype not in NUMBERS:
         raise TypeError(
-            f"layer {path!r} ({type(module).__name__}) has no plain parameter {name!r}; remove "
-            "parametrisations (torch.nn.utils.parametrize.remove_parametrizations) first"
+            f"layer {path!r} ({kind.words}, {type(kind.module).__name__}) has a {name!r} of {tensor.dtype}, and a task "
+            f"needs a floating-point one ({', '.join(str(dtype).removeprefix('torch.') for dtype in NUMBERS)}); load "
+            "the backbone unquantised, or leave the layer out with targets"
         )
-    if not weight.is_floating_point():
-        raise TypeError(
-            f"layer {path!r} ({kind.words}, {type(module).__name__}) has a {name!r} of {weight.dtype}, and an update "
-            "needs a floating-point one; load the backbone unquantised, or leave the layer out with targets"
-        )
+
+
+def check_plain(kind: LayerKind, path: str) -> None:
+    """A layer's tensors are plain ones, not computed by parametrisations or hooks (weight or spectral norm, pruning).
+
+    Raises:
+        TypeError: one is computed.
+    """
+    whole, inside, _ = path.partition(".parametrizations.")
+    if inside or isinstance(kind.module, parametrize.ParametrizationList):
+        name = inside and path.removeprefix(f"{whole}{inside}").partition(".")[0]
+        raise TypeError(_no_plain(whole, kind.module, name or "weight"))
+    for module in kind.module.modules() if isinstance(kind.module, UNITS) else (kind.module,):
+        made = list(getattr(module, "parametrizations", {})) if parametrize.is_parametrized(module) else []
+        made += [name for name in vars(module) if {f"{name}_orig", f"{name}_g", f"{name}_v"} & {*module._parameters}]
+        if made:
+            raise TypeError(_no_plain(path, module, made[0]))
+
+
+def _no_plain(path: str, module: nn.Module, name: str) -> str:
+    return (
+        f"layer {path!r} ({type(module).__name__}) has no plain parameter {name!r}; remove parametrisations "
+        "(torch.nn.utils.parametrize.remove_parametrizations) first"
+    )
 
 
 @dataclass(frozen=True)

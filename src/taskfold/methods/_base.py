@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..layers import Composition
 from ..tasks import Task
-from ._phases import Phase
+from ._phases import Phase, check_phases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Method(ABC):
             if kind == "Patterns" and not _is_patterns(value):
                 raise ValueError(f"{field.name} must be a pattern of layer names or a list of them, found {value!r}")
         _ = self.parts
+        check_phases(self.phases, f"phases of method {getattr(self, 'name', type(self).__name__)!r}")
 
     @abstractmethod
     def compose(self, network: nn.Module) -> Composition:

@@ -17,6 +17,7 @@ class Turn:
         own_loss: each task trains by its own loss, without task weights, learned weights or balancing.
 
     Raises:
+        TypeError: the groups are no tuple of names.
         ValueError: a group is named twice.
     """
 
@@ -25,6 +26,7 @@ class Turn:
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
+        _check_names(self.groups)
         if len({*self.groups}) != len(self.groups):
             raise ValueError(f"groups={self.groups} names a group twice; name each once")
 
@@ -40,7 +42,8 @@ class Phase:
         turns: instead of `groups`, for groups that alternate within an epoch: one pass over the data for each turn.
 
     Raises:
-        ValueError: `epochs` is less than 1, a group is named twice, or both `groups` and `turns` are given.
+        TypeError: `groups` are no tuple of names, or `turns` no tuple of turns.
+        ValueError: `epochs` is no whole number from 1, a group is named twice, or both `groups` and `turns` are given.
 
     Example:
         Three epochs of the factors alone, then everything:
@@ -58,6 +61,11 @@ class Phase:
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
+        _check_names(self.groups)
+        if not isinstance(self.turns, tuple) or not all(isinstance(turn, Turn) for turn in self.turns):
+            raise TypeError(f"turns must be a tuple of Turn, such as (Turn(('head',)), Turn()), found {self.turns!r}")
+        if self.epochs is not None and not isinstance(self.epochs, int):
+            raise TypeError(f"epochs must be a whole number ≥ 1, or None, found {self.epochs!r}")
         if self.epochs is not None and self.epochs < 1:
             raise ValueError(f"epochs={self.epochs} must be ≥ 1; leave the phase out, or let it last longer")
         if self.groups and self.turns:
@@ -69,6 +77,12 @@ class Phase:
     def passes(self) -> tuple[Turn, ...]:
         """The turns of each epoch of the phase, one at the least."""
         return self.turns or (Turn(self.groups),)
+
+
+def _check_names(groups: object) -> None:
+    if not isinstance(groups, tuple) or not all(isinstance(name, str) for name in groups):
+        hint = f"({groups!r},)" if isinstance(groups, str) else "('factors', 'head')"
+        raise TypeError(f"groups must be a tuple of names, such as {hint}, found {groups!r}")
 
 
 def epochs_of(phases: Sequence[Phase], epochs: int) -> list[int]:
@@ -92,12 +106,21 @@ def epochs_of(phases: Sequence[Phase], epochs: int) -> list[int]:
     return [left if phase.epochs is None else phase.epochs for phase in phases]
 
 
-def check_phases(phases: Sequence[Phase]) -> None:
-    """At most one phase may leave its number of epochs open.
+def check_phases(phases: Sequence[Phase], what: str = "phases") -> None:
+    """They are a tuple of phases, of which one at the most leaves its number of epochs open.
+
+    Args:
+        phases: in order.
+        what: they are, in words.
 
     Raises:
-        ValueError: several do.
+        TypeError: they are something else.
+        ValueError: several leave it open.
     """
+    if not isinstance(phases, (tuple, list)) or not all(isinstance(phase, Phase) for phase in phases):
+        raise TypeError(
+            f"{what} must be a tuple of Phase, such as (Phase(('head',), epochs=1), Phase()), found {phases!r}"
+        )
     if (several := sum(phase.epochs is None for phase in phases)) > 1:
         raise ValueError(
             f"{several} phases leave their number of epochs open, and one at the most may; give epochs to the others"

@@ -5,7 +5,7 @@ from ._apart import check_apart
 from ._bank import Bank
 from ._folding import changed_tensors, folded
 from ._multi_task import MultiTask
-from ._outputs import Outputs
+from ._outputs import Outputs, names_of_any
 from ._runner import SERVING
 from ._saving import read_inventory
 from ._transfer import begun
@@ -22,5 +22,6 @@ __all__ = [
     "check_apart",
     "checkpoint_context",
     "folded",
+    "names_of_any",
     "read_inventory",
 ]

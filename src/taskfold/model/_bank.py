@@ -18,7 +18,7 @@ from ..kinds import LayerKind, Rows, kind_of
 from ..layers import OfTable, Selection, Stack, check_unwritten, layers_of, stack_of, worth_sharing
 from ..tasks import Features, Task, pooled
 from ._heads import Heads
-from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_rows, rows_of
+from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_any, names_of_rows, rows_of
 from ._rows import Handling, checked
 from ._runner import SERVING, Runner
 from ._table import Table, widest
@@ -149,9 +149,10 @@ class Bank(nn.Module):
         """The rows of tasks, `[B]`, as `forward` takes them; it is refused once one of the tasks is gone.
 
         Raises:
+            TypeError: the names are no collection of names.
             ValueError: a task is not known, or the list is empty.
         """
-        table, wanted = self.table, list(names)
+        table, wanted = self.table, names_of_any(names)
         index = torch.tensor(_places(table, wanted), device=table.numbers.device)
         known = vars(index)
         known["tasks"] = {name: table.born[name] for name in wanted}

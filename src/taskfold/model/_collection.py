@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from ..layers import check_unwritten, fit, inventory_of
@@ -16,6 +15,7 @@ from ..methods import Method
 from ..tasks import Features, Info, Leaves, Named, Origin, Task, build_head, check_free, feature_width, pooled
 from ._apart import check_apart, check_ready
 from ._copying import detached
+from ._heads import like_of
 from ._runner import Runner
 from ._saving import Stored, read_inventory, save, save_inventory
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
@@ -79,11 +79,12 @@ class TaskCollection(nn.Module):
         chosen = method or self.method
         if chosen is None:
             raise ValueError(f"task {name!r} has no method: give one here, or to MultiTask")
+        if isinstance(labels, str):
+            raise TypeError(f"labels must be a list of class names, one per output, found {labels!r}")
         if isinstance(head, int) and labels and len(labels) != head:
             raise ValueError(f"task {name!r} has {head} outputs and {len(labels)} labels; they must be as many")
         chosen = chosen.with_settings(**settings)
-        like = next(self.backbone.parameters(), torch.zeros(()))
-        made = build_head(head, lambda: self.num_features or feature_width(self.backbone), like)
+        made = build_head(head, lambda: self.num_features or feature_width(self.backbone), like_of(self.backbone))
         if made is not None:
             check_ready(made, "head")
             check_apart(name, made, self.backbone, self.tasks)

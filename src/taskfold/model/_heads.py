@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ..kinds import NUMBERS
 from ._said import check_features, runs_in
 
 GROWTH = 1.1
@@ -130,6 +131,12 @@ class Heads(nn.Module):
         """Each output without what its head has not."""
         sizes = self.size.tolist()
         return [one[..., : sizes[place]] for one, place in zip(made, places, strict=True)]
+
+
+def like_of(network: nn.Module) -> Tensor:
+    """A tensor of the device and the precision that heads take from a network."""
+    first = next(network.parameters(), torch.zeros(()))
+    return next((p for p in network.parameters() if p.dtype in NUMBERS), torch.zeros((), device=first.device))
 
 
 def room(table: Tensor, size: int, copy: bool = False) -> Tensor:

@@ -18,7 +18,15 @@ from ..tasks import Features, Task, pooled
 from ._bank import Bank
 from ._collection import TaskCollection
 from ._folding import changed_tensors, folded, without_batchnorm
-from ._outputs import batched, check_generates, names_of_all, names_of_rows, of_one_network, outputs_of_rows
+from ._outputs import (
+    batched,
+    check_generates,
+    names_of_all,
+    names_of_any,
+    names_of_rows,
+    of_one_network,
+    outputs_of_rows,
+)
 from ._rows import Handling, checked
 from ._said import in_type, output_of
 from ._view import Apply, TaskView
@@ -215,10 +223,11 @@ class MultiTask(TaskCollection):
         """A bank of these tasks (default: all), to serve them in any mixture; they stay here too.
 
         Raises:
+            TypeError: the names are no collection of names.
             ValueError: a task is not known, or cannot be held in a bank.
         """
         bank = Bank(self.backbone, features=self.features, rows=self.rows)
-        for name in self.tasks if names is None else names:
+        for name in self.tasks if names is None else names_of_any(names):
             bank.add(self[name])
         return bank
 

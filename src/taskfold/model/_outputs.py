@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -192,6 +192,18 @@ def names_of_rows(task: object) -> list[str]:
     if not names:
         raise ValueError("task is an empty list; give one name per row")
     return names
+
+
+def names_of_any(names: object) -> list[str]:
+    """Names in any order, as any collection of them gives them; one name by itself is not read letter by letter.
+
+    Raises:
+        TypeError: not names, or one alone.
+    """
+    rule = f"names must be a list of task names, such as [{names!r}]" if isinstance(names, str) else ""
+    return _names(
+        names if rule or not isinstance(names, Iterable) else [*names], rule or "names must be a list of names"
+    )
 
 
 def _names(task: object, rule: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..layers import groups_of_inventory
-from ..model import MultiTask
+from ..model import MultiTask, names_of_any
 from ..tasks import Task
 from ._belongings import Belongings, belongings
 from ._uncertainty import UNCERTAINTY
@@ -19,6 +19,7 @@ def group_rates(model: MultiTask, names: Sequence[str]) -> dict[str, float]:
     optimisers of all other groups out.
 
     Raises:
+        TypeError: the names are no collection of names.
         ValueError: as for the training itself; or tasks name different rates for a group.
 
     Example:
@@ -29,7 +30,7 @@ def group_rates(model: MultiTask, names: Sequence[str]) -> dict[str, float]:
         >>> group_rates(model, ["one"])
         {'factors': 0.01, 'head': 0.005, 'routing': 0.1}
     """
-    moves = belongings(model, names)
+    moves = belongings(model, names_of_any(names))
     return {group: _rate(moves, group) for group in sorted(moves.groups)}
 
 

@@ -34,7 +34,7 @@ def phases_of(settings: Settings, methods: Mapping[str, Method]) -> tuple[Phase,
     """
     if settings.phases is not None:
         return settings.phases
-    named = {name: method.phases for name, method in methods.items()}
+    named = {name: tuple(method.phases) for name, method in methods.items()}
     first = next(iter(named))
     for name, phases in named.items():
         if phases != named[first]:
