@@ -14,6 +14,7 @@ from ..kinds import LayerKind, WeightKind
 from ..routing import Private, Sharing
 from ..tasks import kept_in
 from ._factored import Factored, layer_name
+from ._made import check_begun, check_leaves, check_sizes
 from ._part import Part
 from ._recipe import Fitting, Recipe
 from ._ruled import leaves_of
@@ -59,11 +60,14 @@ class Update(Recipe):
         kind, layer, key = at.kind(path), layer_name(path, view), f"{at.prefix}/{path}/{view.name}"
         try:
             intervention, leaves = _intervention(factorisation, kind), factorisation.leaves(view.modes)
+            check_leaves(factorisation, leaves)
+            weight = _weight(kind, view)
+            values = {} if weight is None else _begun(factorisation, view, weight)
+            check_begun(factorisation, leaves, values)
+            check_sizes(factorisation, view.modes)
         except ValueError as error:
             raise ValueError(f"layer {layer!r}: {error}") from None
-        weight = _weight(kind, view)
         like = torch.empty(0, dtype=kind.dtype, device=kind.device) if weight is None else weight
-        values = {} if weight is None else _begun(factorisation, view, weight)
         own, inventory = leaves_of(at, key, leaves, self.sharing, like, values, layer)
         rows = kind.modes.shape[0] if isinstance(kind, WeightKind) else 0
         return Factored(intervention, factorisation, self.sharing, view, own, inventory, rows)

@@ -11,10 +11,10 @@ import torch
 
 from ..counting import count
 from ..factors import STATISTICS
-from ..layers import statistics_of, stored_of
+from ..layers import Factored, parts_of, statistics_of, stored_of
 from ..model import MultiTask
 from ..tasks import Task, TaskFileError
-from ._compare import check_close, check_same, snapshot
+from ._compare import DOUBLE, check_close, check_same, snapshot
 from ._dense import Indifference
 from ._subject import HEADS, Subject, floating, learning_steps, leaves_of
 
@@ -78,6 +78,19 @@ def unlearned(subject: Subject) -> list[str]:
 
 def _learns(tensor: torch.Tensor, group: object) -> bool:
     return tensor.is_floating_point() and (group == STATISTICS or getattr(group, "trained", True))
+
+
+def factors(subject: Subject) -> None:
+    """A factorisation that has a bottleneck makes the same weight with it and without."""
+    model = subject.stirred("a").double()
+    for (path, name), part in parts_of(model["a"]):
+        if isinstance(part, Factored) and part.factorisation.has_bottleneck:
+            leaves, modes = part.selected(torch.float64, training=False), part.view.modes
+            thin = part.factorisation.bottleneck(leaves, modes)
+            if thin is not None:
+                whole = part.factorisation.materialise(leaves, modes)
+                place = f"layer {path!r}, part {name!r}: materialise of {type(part.factorisation).__name__}"
+                check_close(f"{place}, beside its bottleneck", whole, thin.dense().reshape(modes.shape), None, DOUBLE)
 
 
 def folding(subject: Subject) -> None:

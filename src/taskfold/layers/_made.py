@@ -1,0 +1,75 @@
+"""What a factorisation says of a weight, checked when a task is added: its leaves, their start, its sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ..factors import Factorisation, Leaf, Modes
+
+
+def check_leaves(made: Factorisation, leaves: Mapping[str, Leaf]) -> None:
+    """They are leaves, by name.
+
+    Raises:
+        ValueError: they are not; names the factorisation and the leaf.
+    """
+    for name, leaf in leaves.items():
+        if not isinstance(leaf, Leaf):
+            raise ValueError(f"leaves of {type(made).__name__} gives {name!r} as {type(leaf).__name__}, not as a Leaf")
+
+
+def check_begun(made: Factorisation, leaves: Mapping[str, Leaf], values: Mapping[str, Tensor]) -> None:
+    """What starts from a layer's weight are leaves of their sizes.
+
+    Raises:
+        ValueError: they are not; names the factorisation, the leaf and its shape.
+    """
+    for name, value in values.items():
+        if name not in leaves:
+            raise ValueError(
+                f"begin of {type(made).__name__} starts {name!r}, which is none of its leaves ({', '.join(leaves)}); "
+                "name one of these"
+            )
+        if tuple(value.shape) != (shape := tuple(leaves[name].shape)):
+            raise ValueError(
+                f"begin of {type(made).__name__} starts leaf {name!r} at {tuple(value.shape)}, and it is {shape}"
+            )
+
+
+def check_sizes(made: Factorisation, modes: Modes) -> None:
+    """What it makes of its leaves is a weight of the layer's sizes.
+
+    Raises:
+        ValueError: it is not; names the factorisation and both shapes.
+    """
+    try:
+        found = _sizes(made, modes)
+    except TypeError:  # a setting that has no hash
+        found = _sizes.__wrapped__(made, modes)
+    for what, shape in found.items():
+        if shape != modes.shape:
+            raise ValueError(f"{what} of {type(made).__name__} makes {shape}, and the layer's weight is {modes.shape}")
+
+
+@lru_cache(1024)
+def _sizes(made: Factorisation, modes: Modes) -> dict[str, tuple[int, ...]]:
+    """The sizes of what it makes, found without a number; nothing of what can't be found so."""
+    found: dict[str, tuple[int, ...]] = {}
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+        leaves = {name: torch.empty(tuple(leaf.shape)) for name, leaf in made.leaves(modes).items()}
+        ways: dict[str, Callable[[], Tensor | None]] = {
+            "materialise": lambda: made.materialise(leaves, modes),
+            "whole": lambda: made.whole(leaves, torch.empty(modes.shape), modes),
+            "bottleneck": lambda: None if (factors := made.bottleneck(leaves, modes)) is None else factors.dense(),
+        }
+        for what, way in ways.items():
+            with suppress(Exception):
+                if (weight := way()) is not None:
+                    found[what] = tuple(weight.shape)
+    return found
