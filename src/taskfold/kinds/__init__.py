@@ -2,7 +2,7 @@
 
 from ._any import AnyLayer
 from ._attention import UNITS, Attention
-from ._base import NUMBERS, LayerKind, Tensors, WeightKind, may_write, traced
+from ._base import LayerKind, Tensors, WeightKind, may_write, traced
 from ._batch_norm import MEAN, SEEN, VARIANCE, BatchNorm, OneValueError, check_values
 from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
@@ -11,7 +11,7 @@ from ._geometry import Geometry, differentiable
 from ._linear import Linear, TransformersConv1D
 from ._norm import Norm, is_norm
 from ._patterns import Patterns, matches
-from ._quantised import Quantised
+from ._quantised import NUMBERS, Quantised
 from ._recurrent import Recurrent
 from ._rows import Groups, Rows, by_entry
 from ._stand_in import stand_in

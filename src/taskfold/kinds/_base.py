@@ -14,13 +14,11 @@ from torch import Tensor, nn
 from ..factors import Bottleneck, Modes
 from ._geometry import Geometry
 from ._rows import Groups, Rows, by_entry
-from ._stand_in import stand_in
+from ._stand_in import stand_in, unshared
 from ._thin import plus, plus_
 
 Tensors = Mapping[str, Tensor]
 NONE: Tensors = {}
-NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Types of numbers that a task's tensors may stand beside, or in the place of."""
 
 
 class LayerKind(ABC):
@@ -115,17 +113,9 @@ class LayerKind(ABC):
         """The layer's own forward with tensors in place of its own."""
         if not tensors:
             return self.plain(*args, **kwargs)
-        statistics = self.written if training else {}
-        if any(name not in tensors for name, buffer in statistics.items() if buffer.is_floating_point()):
-            training = False  # or it would write to what is the backbone's
-        elif statistics:
-            tensors = {name: buffer.clone() for name, buffer in statistics.items() if name not in tensors} | {**tensors}
+        if training and (self.normalises or not self.module._modules):
+            tensors, training = unshared(self.module, tensors)
         return stand_in(self.module, tensors, training=training).forward(*args, **kwargs)
-
-    @property
-    def written(self) -> dict[str, Tensor]:
-        """The layer's buffers, which a pass that trains may write to."""
-        return dict(self.module.named_buffers(recurse=False)) if self.normalises or not self.module._modules else {}
 
     def exchanges(self, x: Tensor) -> bool:
         """Whether the first two axes of an input may change places, and those of the output with them."""
@@ -352,11 +342,3 @@ def may_write() -> bool:
 def traced() -> bool:
     """Whether somebody takes the step apart: a compiler, or a transform of torch.func."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-
-
-def baddbmm(y: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """`y + left @ right`, into y if nobody else has seen it."""
-    left, right = left.to(y.dtype), right.to(y.dtype)
-    if torch.is_grad_enabled() or traced():
-        return torch.baddbmm(y, left, right)
-    return y.baddbmm_(left, right)

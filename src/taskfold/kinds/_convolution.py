@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
-from ._base import NONE, Tensors, WeightKind, baddbmm, traced
+from ._base import NONE, Tensors, WeightKind, traced
 from ._depthwise import depthwise, is_wide
 from ._geometry import Geometry, plain_class
+from ._linear import baddbmm
 from ._rows import Rows
 from ._stand_in import stand_in
 from ._thin import thin

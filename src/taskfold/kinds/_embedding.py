@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
-from ._base import WeightKind, baddbmm
+from ._base import WeightKind
+from ._linear import baddbmm
 from ._rows import Rows
 from ._stand_in import stand_in
 from ._tried import tried

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
-from ._base import WeightKind, baddbmm
+from ._base import WeightKind, traced
 from ._geometry import Geometry
 from ._rows import Groups, Rows
 from ._tried import tried
@@ -99,3 +99,11 @@ class TransformersConv1D(Linear):
 def _add(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
     """`y + z @ up` in one step; `z` `[*, n, r]` and `up` `[*, r, O]`, where * and n together are the rows of y."""
     return baddbmm(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape)
+
+
+def baddbmm(y: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """`y + left @ right`, into y if nobody else has seen it."""
+    left, right = left.to(y.dtype), right.to(y.dtype)
+    if torch.is_grad_enabled() or traced():
+        return torch.baddbmm(y, left, right)
+    return y.baddbmm_(left, right)

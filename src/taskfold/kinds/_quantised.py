@@ -13,6 +13,8 @@ from ..factors import Bottleneck, Modes
 from ._linear import Linear
 from ._rows import Rows
 
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of numbers that a task's tensors may stand beside, or in the place of."""
 _PLAIN = (nn.Parameter, Tensor, FakeTensor)
 """Types of weights that are read as they are; while somebody traces, fake tensors stand for them."""
 

@@ -75,3 +75,14 @@ def _aside(module: nn.Module | None) -> nn.Module | None:
     twin.__dict__["_settling"] = True
     twin.__dict__["_modules"] = {name: _aside(child) for name, child in module._modules.items()}
     return twin
+
+
+def unshared(module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], bool]:
+    """Tensors for a pass that trains, which may write to buffers; and whether it may: statistics must be a task's own.
+
+    Buffers that are no statistics, such as what is counted, are copies then.
+    """
+    held = {name: buffer for name, buffer in module._buffers.items() if buffer is not None and name not in tensors}
+    if any(buffer.is_floating_point() for buffer in held.values()):
+        return tensors, False
+    return {**{name: buffer.clone() for name, buffer in held.items()}, **tensors}, True

@@ -43,7 +43,11 @@ def check_ready(module: nn.Module, what: str) -> None:
         TypeError: a lazy layer has none yet; names it.
     """
     for path, layer in module.named_modules():
-        if any(tensor is not None and is_lazy(tensor) for table in (layer._parameters, layer._buffers) for tensor in table.values()):
+        if any(
+            tensor is not None and is_lazy(tensor)
+            for table in (layer._parameters, layer._buffers)
+            for tensor in table.values()
+        ):
             raise TypeError(
                 f"layer {path!r} ({type(layer).__name__}) has no weights yet; run a batch through the {what} first"
             )

@@ -101,20 +101,11 @@ class Bank(nn.Module):
         with self._changing:
             if name in self:
                 raise ValueError(f"task {name!r} is in the bank already; remove it first, or give another name")
-            self._check_origin(task, name)
+            task.origin.check(name, self.backbone, self._equal)
             self.table.heads.check(task.head, name)
             stacks = self._read(task, name)
             self._runner.adapt(stacks)
             self._publish(self.table.added(name, stacks, task.head, self._kinds, self._oldest()))
-
-    def _check_origin(self, task: Task, name: str) -> None:
-        made_for = task.origin.backbone()
-        if made_for is not None and made_for in self._equal:
-            return
-        if odds := task.origin.odds(self.backbone):
-            raise ValueError(f"task {name!r} was made for another backbone: {odds}")
-        if made_for is not None:
-            self._equal.add(made_for)  # looked at once
 
     def remove(self, name: str) -> None:
         """Forget a task; its place is for the next one, once no forward pass can read it any more.

@@ -281,6 +281,7 @@ class TaskCollection(nn.Module):
         twin = copy.copy(self)
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        twin._own()
         return twin
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
@@ -290,5 +291,9 @@ class TaskCollection(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for name in self.tasks:  # a copy's tasks are of the copy's backbone
+        self._own()
+
+    def _own(self) -> None:
+        """A copy's tasks are of the copy's backbone."""
+        for name in self.tasks:
             self.tasks[name].origin = Origin(self.backbone)

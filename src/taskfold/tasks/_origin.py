@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import ref
+from weakref import WeakSet, ref
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,25 @@ class Origin:
 
     def __init__(self, backbone: nn.Module | None = None) -> None:
         self.backbone = (lambda: None) if backbone is None else ref(backbone)
+
+    def check(self, name: str, backbone: nn.Module, equal: WeakSet[nn.Module]) -> None:
+        """It is that backbone, or one with the same numbers.
+
+        Args:
+            name: of the task.
+            backbone: that backbone.
+            equal: backbones that have been found to be: nothing is looked at twice.
+
+        Raises:
+            ValueError: it is another; says in what they differ.
+        """
+        made_for = self.backbone()
+        if made_for is not None and made_for in equal:
+            return
+        if odds := self.odds(backbone):
+            raise ValueError(f"task {name!r} was made for another backbone: {odds}")
+        if made_for is not None:
+            equal.add(made_for)
 
     def odds(self, backbone: nn.Module) -> str | None:
         """In what another backbone differs from that one, in words; None: in nothing."""
@@ -61,5 +80,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
     """Whether two hold the same numbers; one may have been rounded to the other's precision."""
     if one is other or one.is_meta or other.is_meta:
         return one.is_meta == other.is_meta
-    rounded = one.to(other.device) if one.dtype == other.dtype else one.to(other.device, other.dtype)
-    return torch.equal(rounded, other)
+    one = one.to(other.device)
+    if one.dtype != other.dtype:
+        type_ = min(one.dtype, other.dtype, key=lambda dtype: dtype.itemsize)
+        one, other = one.to(type_), other.to(type_)
+    return torch.equal(one, other)
