@@ -49,6 +49,7 @@ from ._where import (
     View,
     Weights,
     Where,
+    check_plain,
     writes_text,
 )
 
@@ -114,6 +115,7 @@ __all__ = [
     "ahead",
     "begun",
     "caches",
+    "check_plain",
     "check_unwritten",
     "current",
     "directions",

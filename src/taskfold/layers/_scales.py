@@ -18,7 +18,7 @@ from ._copies import check_copied
 from ._part import Part
 from ._recipe import Fitting, Recipe
 from ._ruled import Direct, leaves_of
-from ._where import output_layer, units
+from ._where import check_plain, output_layer, units
 
 SCALE = Group("scale", 1e-3)
 """Scales and shifts; 1e-3 is the rate of SSF's authors with AdamW."""
@@ -63,6 +63,7 @@ class Scales(Recipe):
 
     def _part(self, at: Fitting, path: str) -> Part:
         kind = at.kind(path)
+        check_plain(kind, path)
         check_copied(kind, path, kind.tensors())
         if kind.outputs is None:
             raise ValueError(

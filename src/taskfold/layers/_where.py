@@ -85,8 +85,13 @@ def check_numbers(kind: LayerKind, path: str, name: str, tensor: Tensor) -> None
         )
 
 
-def check_plain(kind: LayerKind, path: str) -> None:
-    """A layer's tensors are plain ones, not computed by parametrisations or hooks (weight or spectral norm, pruning).
+def check_plain(kind: LayerKind, path: str, hooks: bool = True) -> None:
+    """A layer's tensors are plain ones, not computed by parametrisations, nor by hooks (old weight norm, pruning).
+
+    Args:
+        kind: the layer.
+        path: its name.
+        hooks: False: hooks may compute them, of tensors that a task has.
 
     Raises:
         TypeError: one is computed.
@@ -97,7 +102,11 @@ def check_plain(kind: LayerKind, path: str) -> None:
         raise TypeError(_no_plain(whole, kind.module, name or "weight"))
     for module in kind.module.modules() if isinstance(kind.module, UNITS) else (kind.module,):
         made = list(getattr(module, "parametrizations", {})) if parametrize.is_parametrized(module) else []
-        made += [name for name in vars(module) if {f"{name}_orig", f"{name}_g", f"{name}_v"} & {*module._parameters}]
+        made += [
+            name
+            for name in vars(module)
+            if hooks and {f"{name}_orig", f"{name}_g", f"{name}_v"} & {*module._parameters}
+        ]
         if made:
             raise TypeError(_no_plain(path, module, made[0]))
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..kinds import LayerKind, Rows, kind_of
-from ..layers import OfTable, Selection, Stack, check_unwritten, layers_of, stack_of, worth_sharing
+from ..layers import OfTable, Selection, Stack, check_plain, check_unwritten, layers_of, stack_of, worth_sharing
 from ..tasks import Features, Task, pooled
 from ._heads import Heads
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_any, names_of_rows, rows_of
@@ -292,6 +292,7 @@ class Bank(nn.Module):
         found: dict[str, Stack] = {}
         for path, parts in layers_of(task):
             kind = self._kinds[path] = self._kinds.get(path) or kind_of(self.backbone.get_submodule(path))
+            check_plain(kind, path)
             stack = stack_of(parts, kind, SERVING)
             if not all(one.fits(kind, tensors) for one, tensors in stack):
                 raise ValueError(f"task {name!r} has tensors at layer {path!r} that are not of the layer's sizes")
