@@ -96,6 +96,14 @@ class Counted(Rows):
         return self.second(torch.tanh(self.first(x[:size])))
 
 
+class Longest(Rows):
+    """A number of the input says how much of each row is read, the same whichever rows there are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        longest = int((x > -10.0).sum(1).max())
+        return self.second(torch.tanh(self.first(x[:, :longest])))
+
+
 class Table(Rows):
     """The second layer sees a table of positions, as many as it likes."""
 
@@ -182,6 +190,7 @@ TOGETHER: dict[str, Callable[[], nn.Module]] = {
     "windows": Windows,
     "inside": Inside,
     "frames": Frames,
+    "longest": Longest,
     "recurrent": Recurrent,
     "attention": Attention,
     "attention-masked": lambda: Attention(masked=True),

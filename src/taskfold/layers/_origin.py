@@ -41,12 +41,13 @@ class Origins(TorchDispatchMode):
         rows: of the batch.
 
     Attributes:
-        escaped: the pass has read whole numbers of the input as sizes or places; what comes after may depend on them.
+        read: whole numbers that the pass has made of the input: sizes or places of what comes after, perhaps.
     """
 
     def __init__(self, rows: int) -> None:
         super().__init__()
-        self.rows, self.escaped = rows, False
+        self.rows = rows
+        self.read: list[Any] = []
         self._levels: dict[int, int] = {}
         """By storage; an operation that makes a new one says of what level it is, whoever had its number before."""
         self._reading = _Reading(self)
@@ -67,7 +68,7 @@ class Origins(TorchDispatchMode):
 
     def chosen(self, value: object) -> bool:
         """Whether the input says which of its rows stands where in a tensor."""
-        return self.escaped or (isinstance(value, Tensor) and self.level(value) == CHOSEN)
+        return self.level(value) == CHOSEN
 
     @staticmethod
     def nothing(value: object) -> bool:
@@ -94,7 +95,7 @@ class Origins(TorchDispatchMode):
         known = {_storage(tensor) for tensor in inputs}
         output = func(*args, **kwargs)
         if name == "_local_scalar_dense" and before and not args[0].is_floating_point() and args[0].dtype != torch.bool:
-            self.escaped = True
+            self.read.append(output)
         level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before
         for tensor in tree_leaves(output):
             if isinstance(tensor, Tensor):
@@ -156,9 +157,10 @@ class _Reading(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        output = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") in ("tolist", "numpy", "__array__") and self.origins.level(args[0]):
-            self.origins.escaped = True
-        return func(*args, **(kwargs or {}))
+            self.origins.read.append(output if isinstance(output, list) else output.tolist())
+        return output
 
 
 def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str, default: Any) -> Any:

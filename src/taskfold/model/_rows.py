@@ -32,6 +32,10 @@ def checked(rows: object) -> Handling:
     return rows  # type: ignore[return-value]
 
 
+UNKNOWN = Seen((None,), (None,))
+"""Of a layer whose rows can't be told apart."""
+
+
 @dataclass
 class Known:
     """What was found out about batches of one form.
@@ -59,7 +63,8 @@ class Known:
         if self.chosen:
             return "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
         for layer in layers:
-            why = self.failed.get(layer) or self.layers.get(layer, Seen((None,), ())).unknown
+            seen = self.layers.get(layer)  # None: it never ran, and is asked about when it does
+            why = self.failed.get(layer, "" if seen is None else seen.unknown)
             if why:
                 return f"layer {layer!r} {why}"
         return ""
@@ -180,11 +185,13 @@ def _three(network: nn.Module, batch: Batch, distinct: bool) -> Known:
     origins = Origins(batch.rows)
     given, output = noted(network, batch, origins)
     outputs = [given.marked(output)]
-    chosen = origins.escaped or any(mark[1] for mark in outputs[0])
+    chosen = any(mark[1] for mark in outputs[0])
     others = []
     try:
         for rows in (moves.order, moves.kept):
-            notes, output = noted(network, batch.take(rows))
+            other = Origins(len(rows)) if origins.read else None
+            notes, output = noted(network, batch.take(rows), other)
+            chosen |= other is not None and other.read != origins.read
             others.append(notes)
             outputs.append(notes.marked(output))
     except Exception as error:
@@ -219,12 +226,11 @@ def noted(network: nn.Module, batch: Batch, origins: Origins | None = None) -> t
 def agreed(known: Iterable[Known]) -> dict[str, Seen]:
     """By layer, what is known of rows in every form of inputs that a mixed batch has had."""
     found: dict[str, Seen] = {}
-    odd: set[str] = set()
     for one in known:
         for layer, seen in one.layers.items():
             if one.unknown([layer]) or one.trouble or not _alike(found.setdefault(layer, seen), seen):
-                odd.add(layer)
-    return {layer: seen for layer, seen in found.items() if layer not in odd}
+                found[layer] = UNKNOWN
+    return found
 
 
 def _alike(one: Seen, other: Seen) -> bool:

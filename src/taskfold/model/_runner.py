@@ -117,12 +117,12 @@ class Runner(Standing):
         rows = selection.rows
         assert rows is not None
         leaves = (*args, *kwargs.values())
-        known = torch.compiler.is_exporting() or not all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves)
-        if not known:
+        known = torch.compiler.is_exporting() and len(self.agreed) > 0
+        if not torch.compiler.is_exporting() and all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves):
             size = rows.size if rows.index is None else rows.index
             known = _look(self.number, method, size, len(args), tuple(kwargs), *leaves)
         seen = self.agreed
-        if self.rows == "checked" and known and all(path in seen for path in selection.answers.paths):
+        if self.rows == "checked" and known and not any(seen[p].unknown for p in selection.answers.paths if p in seen):
             return self._pass(replace(selection, seen=seen), args, kwargs, method)
         if torch.compiler.is_exporting():
             raise ValueError(
