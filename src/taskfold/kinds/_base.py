@@ -16,6 +16,7 @@ from ._geometry import Geometry
 from ._rows import Groups, Rows, by_entry
 from ._stand_in import stand_in, unshared
 from ._thin import plus, plus_
+from ._writing import may_write
 
 Tensors = Mapping[str, Tensor]
 NONE: Tensors = {}
@@ -67,6 +68,9 @@ class LayerKind(ABC):
     @property
     def dtype(self) -> torch.dtype:
         """Of the layer's tensors."""
+        for tensor in self.module._parameters.values():
+            if tensor is not None and tensor.is_floating_point():
+                return tensor.dtype
         held = next((t for t in self.tensors().values() if t.is_floating_point()), None)
         return torch.get_default_dtype() if held is None else held.dtype
 
@@ -85,17 +89,26 @@ class LayerKind(ABC):
             training: whether the pass trains, and writes to running statistics among them.
         """
         del training
-        return {
-            name: tensor.to(self._type_of(name)) if tensor.is_floating_point() else tensor
-            for name, tensor in tensors.items()
-        }
+        found: dict[str, Tensor] = {}
+        held, buffers, usual = self.module._parameters, self.module._buffers, None
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point():
+                own = held.get(name)
+                own = self._own(name) if own is None and (name in buffers or "." in name) else own
+                if own is None:
+                    usual = self.dtype if usual is None else usual
+                wanted = usual if own is None else own.dtype
+                tensor = tensor if tensor.dtype == wanted else tensor.to(wanted)
+            found[name] = tensor
+        return found
 
-    def _type_of(self, name: str) -> torch.dtype:
-        module, _, last = name.rpartition(".")
-        owner = self.module.get_submodule(module) if module else self.module
-        own = owner._parameters.get(last)
-        own = owner._buffers.get(last) if own is None else own
-        return self.dtype if own is None else own.dtype
+    def _own(self, name: str) -> Tensor | None:
+        owner = self.module
+        if "." in name:
+            path, _, name = name.rpartition(".")
+            owner = owner.get_submodule(path)
+        own = owner._parameters.get(name)
+        return owner._buffers.get(name) if own is None else own
 
     def seen(self, weight: Tensor) -> Tensor:
         """A weight as the module has it → as factorisations see it, `[*, O, I, *kernel]`."""
@@ -332,13 +345,3 @@ class WeightKind(LayerKind):
         ones = [1] * (y.dim() - 2)
         rows = vector.shape[0]
         return vector.reshape(rows, *ones, -1) if self.last else vector.reshape(rows, -1, *ones)
-
-
-def may_write() -> bool:
-    """Whether a product may be added into a layer's output, which nobody else has seen."""
-    return not (torch.is_grad_enabled() or traced())
-
-
-def traced() -> bool:
-    """Whether somebody takes the step apart: a compiler, or a transform of torch.func."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()

@@ -62,11 +62,11 @@ class BatchNorm(LayerKind):
             tensors = {"weight": tensors[SCALE], "bias": tensors[SHIFT]} | _standard(tensors[SCALE])
             training = False
         training = training and MEAN in tensors
-        if training and tensors[MEAN].dtype != self._type_of(MEAN):
+        if training and (own := self._own(MEAN)) is not None and tensors[MEAN].dtype != own.dtype:
             # Torch takes inputs in half precision beside numbers that are all in single precision.
             wide = tensors[MEAN].dtype
-            own = {**self.tensors(), **tensors}
-            tensors = {name: one.to(wide) if one.is_floating_point() else one for name, one in own.items()}
+            every = {**self.tensors(), **tensors}
+            tensors = {name: one.to(wide) if one.is_floating_point() else one for name, one in every.items()}
         return super().run(args, kwargs, tensors, training)
 
     def in_use(self, tensors: Tensors, training: bool) -> dict[str, Tensor]:

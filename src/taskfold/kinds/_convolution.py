@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
-from ._base import NONE, Tensors, WeightKind, traced
+from ._base import NONE, Tensors, WeightKind
 from ._depthwise import depthwise, is_wide
 from ._geometry import Geometry, plain_class
 from ._linear import baddbmm
@@ -20,6 +20,7 @@ from ._rows import Rows
 from ._stand_in import stand_in
 from ._thin import thin
 from ._tried import tried
+from ._writing import traced
 
 
 class Convolution(WeightKind):

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
-from ._base import WeightKind, traced
+from ._base import WeightKind
 from ._geometry import Geometry
 from ._rows import Groups, Rows
 from ._tried import tried
+from ._writing import traced
 
 
 class Linear(WeightKind):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
@@ -70,14 +70,18 @@ class Seen:
     inputs: tuple[Layout | None, ...]
     outputs: tuple[Layout | None, ...]
 
-    @property
-    def unknown(self) -> str:
-        """Why rows can't be told apart at the layer, as far as its first input says; empty: they can."""
+    unknown: str = field(init=False, compare=False)
+    """Why rows can't be told apart at the layer, as far as its first input says; empty: they can."""
+
+    def __post_init__(self) -> None:
+        why = ""
         if not self.inputs:
-            return "is given no tensor"
-        if (first := self.inputs[0]) is None:
-            return "sees rows of the batch in an order or number that is not fixed"
-        return "is given a tensor that serves all rows" if first.axis is None else ""
+            why = "is given no tensor"
+        elif (first := self.inputs[0]) is None:
+            why = "sees rows of the batch in an order or number that is not fixed"
+        elif first.axis is None:
+            why = "is given a tensor that serves all rows"
+        object.__setattr__(self, "unknown", why)
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,8 @@ def layout(given: Mark, turned: Mark, less: Mark, moves: Moves) -> Layout | None
     found = [copies for copies in (False, True) if _moved(given, turned, less, moves, axis, each, copies)]
     if not found or (each > 1 and len(found) == 2):
         return None
-    return Layout(axis, each, found[0])
+    made = Layout(axis, each, found[0])
+    return FIRST if made == FIRST else made
 
 
 def _moved(given: Mark, turned: Mark, less: Mark, moves: Moves, axis: int, each: int, copies: bool) -> bool:

@@ -66,8 +66,6 @@ class Site:
         if now.spread is not None:
             return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
         if now.rows is not None:
-            if not torch.compiler.is_compiling() and not (now.rows.size and _first(args, kwargs).numel()):
-                return self.kind.plain(*args, **kwargs)  # nobody's: an empty batch, or one in which nothing was found
             return self._mixed(now, now.rows, args, kwargs)
         if now.training and now.answers.draws(self.path, self.kind, now):
             if not (size := _first(args, kwargs).shape[0]):
@@ -105,6 +103,8 @@ class Site:
             raise RowsUnknownError(self.path, why)
         place: Layout = seen.inputs[0]  # type: ignore[assignment]
         first = args[0] if args and isinstance(args[0], Tensor) else _first(args, kwargs)
+        if not torch.compiler.is_compiling() and not (rows.size and first.numel()):
+            return self.kind.plain(*args, **kwargs)  # nobody's: an empty batch, or one in which nothing was found
         batch, split = rows, partial(self._split, now, rows, seen.inputs, seen.outputs)
         if place is not FIRST or first.shape[0] != rows.size:
             rows = now.rows_at(place, first, self.path)

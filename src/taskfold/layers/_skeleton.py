@@ -93,9 +93,6 @@ def _make_site(path: str, module: nn.Module, outer: nn.Module) -> None:
         )
     inner = proxy_of(module, path)
     inner.__dict__.update(outer.__dict__)
-    if type(module).__module__.startswith("torch.nn."):  # their settings do not change while they run
-        settings = {name: value for name, value in kept_of(module) if isinstance(value, (bool, int, float, str, tuple))}
-        inner.__dict__.update(settings | inner.__dict__)
     outer.__dict__["forward"] = Site(path, inner, kind_of(module).at(inner))
 
 
@@ -106,6 +103,9 @@ def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
     found |= {
         name: value for name, value in kept_of(module) if name not in found and callable(getattr(kind, name, None))
     }
+    if kind.__module__.startswith("torch.nn."):  # their settings do not change while they run
+        settings = {name: value for name, value in kept_of(module) if isinstance(value, (bool, int, float, str, tuple))}
+        found = settings | found
     # Their fused paths read the children's weights without calling them.
     if isinstance(module, nn.TransformerEncoderLayer):
         found["activation_relu_or_gelu"] = 0
