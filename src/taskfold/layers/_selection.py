@@ -161,16 +161,21 @@ def running() -> Selection | None:
     return _current.selection
 
 
-def current() -> Selection:
+def current(layer: str = "") -> Selection:
     """The selection of the forward pass that runs in this thread.
+
+    Args:
+        layer: who asks.
 
     Raises:
         RuntimeError: no forward pass of a `MultiTask` is running here.
     """
     if _current.selection is None:
+        which = f"the adapted layer {layer!r}" if layer else "an adapted layer"
         raise RuntimeError(
-            "an adapted layer ran outside MultiTask.forward, so its task is not known; "
-            "under gradient checkpointing pass context_fn=taskfold.checkpoint_context"
+            f"{which} ran outside MultiTask.forward, so its task is not known; under gradient checkpointing pass "
+            "context_fn=taskfold.checkpoint_context; networks that recompute their layers by themselves (reversible "
+            "ones) are for evaluation alone"
         )
     return _current.selection
 

@@ -41,7 +41,7 @@ class Site:
         """Whether rows run at once, by intervention, mode and names of tensors."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        now = current()
+        now = current(self.path)
         self.ran = True
         if self.path in now.left:
             return self._with(now.left[self.path])._run(now, args, kwargs)
@@ -116,7 +116,7 @@ class Site:
             (x,) = (*args, *kwargs.values())
             ahead = (replace(place, axis=0),)
             split = partial(self._split, now, batch, ahead, ahead)
-            return self._by_rows(now, rows, (x.transpose(0, 1),), {}, split).transpose(0, 1)
+            return self._by_rows(now, rows, (x.transpose(0, 1),), {}, split).transpose(0, 1).contiguous()
         raise RowsUnknownError(self.path, f"sees rows of the batch on axis {place.axis}")
 
     def _by_rows(self, now: Selection, rows: Rows, args: tuple, kwargs: dict, split: Callable[..., Any]) -> Any:

@@ -34,7 +34,8 @@ def skeleton(
         paths: of the modules that become sites.
         training: the mode.
         held: attributes that modules have here and not in the network, by path.
-        quiet: nobody is to see what it does: without hooks, and what modules leave on themselves stays here.
+        quiet: nobody is to see what it does: without hooks but those of the network's own library, and what modules
+            leave on themselves stays here.
 
     Raises:
         TypeError: a layer is to be adapted whose forward somebody has patched.
@@ -42,8 +43,11 @@ def skeleton(
     modules = dict(network.named_modules())
     proxies = _proxies(modules, paths, held or {})
     if quiet:
+        libraries = {"torch", type(network).__module__.partition(".")[0]} - {"__main__"}
         for table in (proxy.__dict__ for proxy in proxies.values()):
-            table |= {name: type(table[name])() for name in SHARED if "hooks" in name and name in table}
+            table |= {
+                name: _of_libraries(table[name], libraries) for name in SHARED if "hooks" in name and name in table
+            }
     made = proxies[id(network)]
     set_mode(made, training)
     for path, module in modules.items():
@@ -53,6 +57,18 @@ def skeleton(
         for proxy in proxies.values():
             proxy.__dict__[SETTLING] = True
     return made
+
+
+def _of_libraries(hooks: Any, libraries: Collection[str]) -> Any:
+    """The hooks that the network's own library has put there: it needs what they do."""
+    if not isinstance(hooks, dict):
+        return type(hooks)()
+
+    def ours(hook: Any) -> bool:
+        module = getattr(hook, "__module__", None) or type(hook).__module__
+        return module.partition(".")[0] in libraries
+
+    return type(hooks)((key, hook) for key, hook in hooks.items() if ours(hook))
 
 
 def in_mode(module: nn.Module, training: bool) -> nn.Module:

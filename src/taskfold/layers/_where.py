@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,10 +38,25 @@ class View:
 
 @dataclass(frozen=True)
 class Target:
-    """A module that a method updates, and the views of its weights."""
+    """A module that a method may update.
+
+    Attributes:
+        path: its name.
+        views: of its weights.
+        refused: why it can't be; None: it can.
+    """
 
     path: str
     views: tuple[View, ...]
+    refused: TypeError | None = None
+
+    @classmethod
+    def of(cls, path: str, views: Callable[[], tuple[View, ...]]) -> Target:
+        """A module, and what makes its views or raises a TypeError; a module that nobody selects may be refused."""
+        try:
+            return cls(path, views())
+        except TypeError as error:
+            return cls(path, (), error)
 
 
 def units(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -139,10 +154,13 @@ class Where(ABC):
         """The selected weights, in the network's order.
 
         Raises:
+            TypeError: what is selected can't be updated.
             ValueError: nothing is selected.
         """
         found = self.candidates(network)
         chosen = [target for target in found if matches(target.path, self.targets)]
+        if refused := next((target.refused for target in chosen if target.refused is not None), None):
+            raise refused
         if chosen:
             return chosen
         if not found:
@@ -232,19 +250,25 @@ def output_layer(network: nn.Module) -> object | None:
 
 
 def _whole(path: str, kind: LayerKind) -> Target:
-    assert isinstance(kind, WeightKind)
-    check_weight(kind, path, "weight")
-    return Target(path, (View("weight", "weight", None, kind.modes),))
+    def views() -> tuple[View, ...]:
+        assert isinstance(kind, WeightKind)
+        check_weight(kind, path, "weight")
+        return (View("weight", "weight", None, kind.modes),)
+
+    return Target.of(path, views)
 
 
 def _of_recurrent(path: str, kind: Recurrent) -> Target:
-    views = []
-    for name, weight in kind.tensors().items():
-        if weight.dim() == 2:
-            check_weight(kind, path, name)
-            out, inp = weight.shape
-            views.append(View(name, name, None, Modes((out,), (inp,))))
-    return Target(path, tuple(views))
+    def views() -> tuple[View, ...]:
+        found = []
+        for name, weight in kind.tensors().items():
+            if weight.dim() == 2:
+                check_weight(kind, path, name)
+                out, inp = weight.shape
+                found.append(View(name, name, None, Modes((out,), (inp,))))
+        return tuple(found)
+
+    return Target.of(path, views)
 
 
 def _kinds_in(network: nn.Module) -> str:

@@ -163,7 +163,7 @@ def _columns(matrices: Sequence[Tensor], layout: Layout) -> Columns:
     parts = [iter(held.split(mine, 1) if mine else ()) for held, mine in zip(matrices, sizes, strict=True)]
     return {
         path: [
-            (one, {name: next(parts[one.packed(name)]).unflatten(1, shape) for name, shape in shapes.items()})
+            (one, {name: _shaped(next(parts[one.packed(name)]), shape) for name, shape in shapes.items()})
             for one, shapes in stack
         ]
         for path, stack in layout.items()
@@ -233,3 +233,8 @@ def widest(backbone: nn.Module) -> Tensor:
     held = [p for p in backbone.parameters() if p.is_floating_point() and p.dtype.itemsize > 1]
     found = max(held, key=lambda p: p.dtype.itemsize, default=torch.zeros(()))
     return torch.zeros((), dtype=found.dtype, device=found.device)  # plain, whatever class a quantised one has
+
+
+def _shaped(held: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`[T, n]` → `[T, …]`; a single number has no axis of its own."""
+    return held.unflatten(1, shape) if shape else held[:, 0]
