@@ -1,0 +1,66 @@
+"""All methods on one network of the zoo."""
+
+from __future__ import annotations
+
+import copy
+import time
+import traceback
+import warnings
+from typing import Any
+
+import torch
+
+from .entry import Entry
+from .laws import tried
+from .subject import METHODS, Zoo, awakened
+
+ABSENT = ("has no ", "leave none", "selects none", "nothing to adapt")
+
+
+def tried_on(entry: Entry, methods: tuple[str, ...] = tuple(METHODS)) -> dict[str, Any]:
+    """`{"network", "family", "kind", "seconds", "methods": {method: {law: how}}}`."""
+    begun, found = time.monotonic(), {}
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    try:
+        network = awakened(entry.build(), entry)
+        args, kwargs = entry.batch(1)
+        with torch.no_grad():
+            network(*args, **kwargs)
+    except Exception as error:
+        return {"network": entry.name, "family": entry.family, "broken": f"{type(error).__name__}: {error}"}
+    for name in methods:
+        try:
+            found[name] = _judged(entry, name, network)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            if isinstance(error, ValueError) and any(words in said for words in ABSENT):
+                found[name] = {"all": f"absent: {error}"}
+            else:
+                found[name] = {"all": f"fault: {said}", "trace": traceback.format_exc(limit=-8)}
+    return {
+        "network": entry.name,
+        "family": entry.family,
+        "kind": type(network).__name__,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "seconds": round(time.monotonic() - begun, 1),
+        "methods": found,
+    }
+
+
+def _judged(entry: Entry, name: str, network: torch.nn.Module) -> dict[str, str]:
+    """In single precision; what fails there, or shows nothing, in double precision too, where rounding is no excuse."""
+    torch.manual_seed(0)
+    found = tried(Zoo(entry, METHODS[name], network, torch.float32))
+    unsure = [law for law, how in found.items() if how.startswith(("fault: the", "fault: row", "fault: broad", "fault: with", "not shown"))]
+    if unsure:
+        try:
+            again = tried(Zoo(entry, METHODS[name], copy.deepcopy(network).double(), torch.float64))
+        except Exception:
+            return found
+        for law in unsure:
+            if not again[law].startswith(("fault", "not shown")):
+                found[law] = again[law]
+            elif again[law].startswith("fault: ") and not found[law].startswith("fault"):
+                found[law] = again[law]
+    return found
