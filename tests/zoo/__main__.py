@@ -1,6 +1,7 @@
 """Try the laws on the whole zoo: `python -m tests.zoo [words of names …]`.
 
-Each network runs in a process of its own, whose results are kept in a folder: what is there is not run again.
+Each network runs in a process of its own, whose results are kept in a folder: what is there is not run again. Without
+names the page docs/networks.md is written.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 
 from .catalogue import entries
 from .entry import Entry
+from .page import PAGE, write
 from .subject import METHODS
 from .trial import tried_on
 
@@ -40,6 +42,8 @@ def main() -> int:
         _progress(n, len(left), begun, entry.name)
         _alone(entry, _file(given.results, entry), tuple(given.methods), given.seconds)
     _progress(len(left), len(left), begun, "")
+    if not given.names:
+        write(given.results, PAGE)
     return _summary(given.results, chosen)
 
 

@@ -37,6 +37,20 @@ class Entry:
         return tuple(given.pop(name) for name in [""] if name in given), given
 
 
+def shortened(network: nn.Module) -> nn.Module:
+    """The network with two of the blocks that follow one another and are alike."""
+    for module in list(network.modules()):
+        if isinstance(module, (nn.Sequential, nn.ModuleList)) and len(module) > 2:
+            first, *rest = (_form(child) for child in list(module)[1:])
+            if first[1] and all(form == first for form in rest):
+                del module[2:]
+    return network
+
+
+def _form(block: nn.Module) -> tuple[type, list[torch.Size]]:
+    return type(block), [p.shape for p in block.parameters()]
+
+
 def picture(size: int = 64, channels: int = 3, name: str = "") -> Inputs:
     """`[rows, channels, size, size]`."""
     return lambda rows, dice: {name: torch.randn(rows, channels, size, size, generator=dice)}

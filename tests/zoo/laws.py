@@ -144,7 +144,10 @@ def hooks(zoo: Zoo, model: tfold.MultiTask) -> str:
 
     def hook(_: nn.Module, __: Any, output: Any) -> Any:
         calls[0] += 1
-        return tree_map(lambda leaf: leaf * 1.5 if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, output)
+        return tree_map(larger, output)
+
+    def larger(leaf: Any) -> Any:
+        return leaf * 1.5 if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
     try:
         folded = model.fold("a").eval()

@@ -8,7 +8,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from .entry import Entry, picture
+from .entry import Entry, picture, shortened
 
 SIZED: dict[str, Any] = {"img_size": 64}
 FEW: dict[str, Any] = {"depth": 2, "embed_dim": 48, "num_heads": 3}
@@ -21,7 +21,7 @@ NETWORKS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "resnest14d": ("convolutions", 48, {}),
     "res2net50_14w_8s": ("convolutions", 48, {}),
     "skresnet18": ("convolutions", 48, {}),
-        "densenet121": ("convolutions", 48, {"block_config": (2, 2, 2, 2)}),
+    "densenet121": ("convolutions", 48, {"block_config": (2, 2, 2, 2)}),
     "dla34": ("convolutions", 64, {}),
     "dpn48b": ("convolutions", 48, {}),
     "nf_regnet_b0": ("convolutions", 48, {}),
@@ -129,7 +129,7 @@ NETWORKS: dict[str, tuple[str, int, dict[str, Any]]] = {
 
 
 def _built(name: str, settings: dict[str, Any]) -> nn.Module:
-    return timm.create_model(name, pretrained=False, num_classes=0, **settings)
+    return shortened(timm.create_model(name, pretrained=False, num_classes=0, **settings))
 
 
 def entries() -> list[Entry]:

@@ -32,8 +32,17 @@ NETWORKS: dict[str, tuple[str, Inputs, dict[str, Any]]] = {
     "convnext_tiny": ("convolutions", picture(32), {}),
     "swin_t": ("windows", picture(64), {}),
     "swin_v2_t": ("windows", picture(64), {}),
-    "maxvit_t": ("windows", picture(64), {"input_size": (64, 64)}),
-    "vit_b_16": ("attention", picture(64), {"image_size": 64}),
+    "MaxVit": (
+        "windows",
+        picture(64),
+        {"input_size": (64, 64), "stem_channels": 16, "partition_size": 4, "block_channels": [16, 32],
+         "block_layers": [1, 1], "head_dim": 16, "stochastic_depth_prob": 0.0},
+    ),
+    "VisionTransformer": (
+        "attention",
+        picture(64),
+        {"image_size": 64, "patch_size": 16, "num_layers": 2, "hidden_dim": 48, "mlp_dim": 96, "num_heads": 3},
+    ),
     "video/r3d_18": ("film", FILM, {}),
     "video/r2plus1d_18": ("film", FILM, {}),
     "video/swin3d_t": ("film", numbers(3, 4, 64, 64), {}),
@@ -59,6 +68,8 @@ NETWORKS: dict[str, tuple[str, Inputs, dict[str, Any]]] = {
 
 
 def _built(name: str, settings: dict[str, Any]) -> nn.Module:
+    if name[0].isupper():
+        return getattr(torchvision.models, name)(**settings)
     return torchvision.models.get_model(name.rpartition("/")[2], **NONE, **settings)
 
 
