@@ -32,7 +32,7 @@ Of every pair:
 - a step of training moves nothing of the backbone and of the other task, to the last bit.
 
 Two tasks differ by 100 tolerances where they are compared (1e-4 of 1 plus the number's size; what looks wrong there is
-tried in double precision at 1e-7). Where they don't, equality would show nothing, and the table says *not shown*.
+tried in double precision at 1e-6). Where they don't, equality would show nothing, and the table says *not shown*.
 
 | mixed batches | pairs |
 |---|---|

@@ -12,6 +12,13 @@ from .entry import Entry, picture, shortened
 
 SIZED: dict[str, Any] = {"img_size": 64}
 FEW: dict[str, Any] = {"depth": 2, "embed_dim": 48, "num_heads": 3}
+WHOLE = frozenset(
+    (
+        *("res2net50_14w_8s", "vovnet39a", "ese_vovnet19b_dw", "hgnet_tiny", "hgnetv2_b0", "edgenext_xx_small"),
+        "efficientvit_m0",
+    )
+)
+"""Networks whose blocks are alike and count on their number."""
 # name: (family, size, settings)
 NETWORKS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "resnet18": ("convolutions", 48, {}),
@@ -129,7 +136,8 @@ NETWORKS: dict[str, tuple[str, int, dict[str, Any]]] = {
 
 
 def _built(name: str, settings: dict[str, Any]) -> nn.Module:
-    return shortened(timm.create_model(name, pretrained=False, num_classes=0, **settings))
+    network = timm.create_model(name, pretrained=False, num_classes=0, **settings)
+    return network if name in WHOLE else shortened(network)
 
 
 def entries() -> list[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 import traceback
 import warnings
@@ -10,10 +11,13 @@ from typing import Any
 
 import torch
 
+from taskfold.methods import Method
+
 from .entry import Entry
 from .laws import tried
 from .subject import METHODS, Zoo, awakened
 
+REFUSED = re.compile(r"^TypeError: layer '([^']+)' ")
 ABSENT = ("has no ", "leave none", "selects none", "nothing to adapt")
 
 
@@ -30,14 +34,7 @@ def tried_on(entry: Entry, methods: tuple[str, ...] = tuple(METHODS)) -> dict[st
     except Exception as error:
         return {"network": entry.name, "family": entry.family, "broken": f"{type(error).__name__}: {error}"}
     for name in methods:
-        try:
-            found[name] = _judged(entry, name, network)
-        except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            if isinstance(error, ValueError) and any(words in said for words in ABSENT):
-                found[name] = {"all": f"absent: {error}"}
-            else:
-                found[name] = {"all": f"fault: {said}", "trace": traceback.format_exc(limit=-8)}
+        found[name] = _of_method(entry, METHODS[name], network)
     return {
         "network": entry.name,
         "family": entry.family,
@@ -48,14 +45,34 @@ def tried_on(entry: Entry, methods: tuple[str, ...] = tuple(METHODS)) -> dict[st
     }
 
 
-def _judged(entry: Entry, name: str, network: torch.nn.Module) -> dict[str, str]:
+def _of_method(entry: Entry, method: Method, network: torch.nn.Module) -> dict[str, str]:
+    """What was found, law by law; a layer that can't be adapted, and is refused by name, is left out."""
+    without: list[str] = []
+    while True:
+        try:
+            found = _judged(entry, method, network)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            if isinstance(error, ValueError) and any(words in said for words in ABSENT):
+                return {"all": f"absent: {error}"}
+            layer = REFUSED.search(said)
+            if layer is None or layer[1] in without or not hasattr(method, "targets"):
+                kind = "fault" if layer is None else "refused"
+                return {"all": f"{kind}: {said}", "trace": traceback.format_exc(limit=-8)}
+            without.append(layer[1])
+            method = method.with_settings(targets=("*", *(f"!{path}" for path in without)))
+        else:
+            return found | ({"without": ", ".join(without)} if without else {})
+
+
+def _judged(entry: Entry, method: Method, network: torch.nn.Module) -> dict[str, str]:
     """In single precision; what fails there, or shows nothing, in double precision too, where rounding is no excuse."""
     torch.manual_seed(0)
-    found = tried(Zoo(entry, METHODS[name], network, torch.float32))
+    found = tried(Zoo(entry, method, network, torch.float32))
     unsure = [law for law, how in found.items() if "tolerances" in how]
     if unsure:
         try:
-            again = tried(Zoo(entry, METHODS[name], copy.deepcopy(network).double(), torch.float64))
+            again = tried(Zoo(entry, method, copy.deepcopy(network).double(), torch.float64))
         except Exception:
             return found
         for law in unsure:
