@@ -140,6 +140,7 @@ class Zoo:
         for strength in (0.01, 0.02, *STIRS):
             model.load_state_dict(start)
             stir(model, strength)
+            model.train().eval()  # networks that keep what they made of their weights make it anew
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
                 one, other = common(*(self.said(model, 1, name) for name in NAMES))
