@@ -28,23 +28,10 @@ SAMPLE = {
     "transformers/MambaModel": (("LoRA",), "task by task"),
     "transformers/Wav2Vec2Model": (("own norm",), "in one pass"),
     "transformers/DetrModel": (("LoRA",), "in one pass"),
+    "transformers/FSMTModel": (("LoRA",), "in one pass"),
+    "transformers/LlavaModel": (("LoRA",), "task by task"),
     "transformers/CLIPModel": (("LoRA",), "refused"),
 }
-
-
-# network: what is wrong with its mixed batches
-WRONG = {
-    "transformers/LlavaModel": "hooks that a network sets on itself are gone where rows are looked for",
-    "transformers/FSMTModel": "the output of an adapted layer lies otherwise in memory than that of a plain one",
-}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xfail(reason=why)) for name, why in WRONG.items()]
-)
-def test_known_faults(name: str) -> None:
-    entry = next(one for one in entries() if one.name == name)
-    assert kind_of(tried_on(entry, ("LoRA",))["methods"]["LoRA"]["mixed"]) != "fault"
 
 
 @pytest.mark.parametrize("name", SAMPLE)
