@@ -202,7 +202,7 @@ def test_what_is_refused() -> None:
 
 
 def test_a_unit_ends_where_its_output_does() -> None:
-    """Behind attention that is one layer: the first of its outputs, and other layouts one task at a time."""
+    """Behind attention that is one layer: the first of its outputs; a batch whose first axis is no row is refused."""
     for batch_first in (True, False):
         model = tfold.MultiTask(nn.TransformerEncoderLayer(6, 2, 8, 0.0, batch_first=batch_first).double())
         for name in "ab":
@@ -217,5 +217,5 @@ def test_a_unit_ends_where_its_output_does() -> None:
             mixed = model(x, task=["a", "b"], src_key_padding_mask=hidden)
             torch.testing.assert_close(torch.stack(list(mixed)), torch.stack([alone[0][0], alone[1][1]]))
         else:
-            with pytest.raises(ValueError, match="cannot serve a mixed batch: it needs batch_first=True"):
+            with pytest.raises(ValueError, match="TransformerEncoderLayer can't answer a mixed batch"):
                 model(x, task=["a", "b"], src_key_padding_mask=hidden)

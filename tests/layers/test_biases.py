@@ -109,7 +109,7 @@ def test_a_bank_holds_them_beside_whole_copies() -> None:
     wanted = torch.stack([model(x, task=task)[n] for n, task in enumerate(rows)])
     torch.testing.assert_close(model(x, task=rows), wanted)
     for order in ("abc", "cba"):
-        torch.testing.assert_close(model.bank(order)(x, task=rows), wanted)
+        torch.testing.assert_close(model.bank(list(order))(x, task=rows), wanted)
 
 
 def test_running_statistics_are_the_backbones_in_training() -> None:

@@ -69,7 +69,7 @@ class Watching:
         self.names: list[list[str]] = []
 
     def __call__(self, model: MultiTask, batch: Any, tasks: Sequence[str]) -> Tensor:
-        if model.training:
+        if model.training and torch.is_grad_enabled():  # and not a trial of a row by itself
             self.before.append(everything(model))
             self.names.append(list(tasks))
         return classification().loss(model, batch, tasks)
