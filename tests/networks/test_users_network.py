@@ -219,3 +219,20 @@ def test_functional_calls() -> None:
     wanted = copy.deepcopy(model)
     wanted.load_state_dict({**model.state_dict(), **state})
     torch.testing.assert_close(torch.func.functional_call(model, state, (X,), {"task": "a"}), wanted(X, task="a"))
+
+
+def test_settings_of_a_language_model_act_when_they_change() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    ends = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    net = LlamaForCausalLM(LlamaConfig(**config, num_attention_heads=4, **ends)).eval()
+    model = MultiTask(net, tfold.LoRA(rank=2)).eval()
+    model.add_task("a")
+    ids = torch.randint(3, 60, (2, 8))
+    net.generation_config.max_new_tokens, net.generation_config.eos_token_id = 3, None
+    assert model.generate(input_ids=ids, task="a").shape == net.generate(input_ids=ids).shape == (2, 11)
+    assert model(input_ids=ids, task="a").hidden_states is None
+    net.config.output_hidden_states = True
+    assert len(model(input_ids=ids, task="a").hidden_states) == 3
