@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
+import sysconfig
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,7 +46,7 @@ def skeleton(
     modules = dict(network.named_modules())
     proxies = _proxies(modules, paths, held or {})
     if quiet:
-        libraries = {"torch", type(network).__module__.partition(".")[0]} - {"__main__"}
+        libraries = {name for name in ("torch", type(network).__module__.partition(".")[0]) if _installed(name)}
         for table in (proxy.__dict__ for proxy in proxies.values()):
             table |= {
                 name: _of_libraries(table[name], libraries) for name in SHARED if "hooks" in name and name in table
@@ -57,6 +60,12 @@ def skeleton(
         for proxy in proxies.values():
             proxy.__dict__[SETTLING] = True
     return made
+
+
+def _installed(name: str) -> bool:
+    """Whether a package is an installed one, and not the user's own code."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is not None and Path(file).is_relative_to(sysconfig.get_path("purelib"))
 
 
 def _of_libraries(hooks: Any, libraries: Collection[str]) -> Any:
