@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ._origin import storage_of
 from ._proxy import writes
 
 
@@ -100,7 +101,5 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]
 
 
 def _place(tensor: Tensor) -> int:
-    try:
-        return tensor.untyped_storage()._cdata
-    except (NotImplementedError, RuntimeError):  # no memory of its own: packed numbers, say
-        return id(tensor)
+    storage = storage_of(tensor)
+    return id(tensor) if storage is None else storage

@@ -78,11 +78,11 @@ class Origins(TorchDispatchMode):
 
     def level(self, value: object) -> int:
         """How a tensor depends on the input."""
-        key = _storage(value) if isinstance(value, Tensor) else None
+        key = storage_of(value) if isinstance(value, Tensor) else None
         return FIXED if key is None else self._levels.get(key, FIXED)
 
     def _mark(self, tensor: Tensor, level: int) -> None:
-        if (key := _storage(tensor)) is not None:
+        if (key := storage_of(tensor)) is not None:
             self._levels[key] = level
 
     def __torch_dispatch__(
@@ -92,14 +92,14 @@ class Origins(TorchDispatchMode):
         name = func.overloadpacket.__name__
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         before = max(map(self.level, inputs), default=FIXED)
-        known = {_storage(tensor) for tensor in inputs}
+        known = {storage_of(tensor) for tensor in inputs}
         output = func(*args, **kwargs)
         if name == "_local_scalar_dense" and before and not args[0].is_floating_point() and args[0].dtype != torch.bool:
             self.read.append(output)
         level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before
         for tensor in tree_leaves(output):
             if isinstance(tensor, Tensor):
-                self._mark(tensor, max(level, self.level(tensor)) if _storage(tensor) in known else level)
+                self._mark(tensor, max(level, self.level(tensor)) if storage_of(tensor) in known else level)
         return output
 
     def _chooses(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -171,8 +171,9 @@ def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name:
     return args[names.index(name)] if name in names[: len(args)] else default
 
 
-def _storage(tensor: Tensor) -> int | None:
+def storage_of(tensor: Tensor) -> int | None:
+    """The number of the memory that a tensor lies in; None: it has none of its own, as packed or sparse numbers."""
     try:
         return tensor.untyped_storage()._cdata
     except (RuntimeError, NotImplementedError):
-        return None  # it has none: packed or sparse numbers
+        return None

@@ -47,7 +47,7 @@ class Known:
         chosen: the input says which of its rows stands where: what was found holds for that input alone.
         lasting: it holds for the next batch of this form too.
         failed: by layer, what was otherwise in a later batch.
-        proven: sets of layers whose tasks have run so.
+        proven: a mixed batch of this form has been answered in one pass.
     """
 
     layers: Mapping[str, Seen] = field(default_factory=dict)
@@ -88,11 +88,6 @@ class Batch:
     def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Batch:
         leaves, form = tree_flatten((args, dict(kwargs)))
         return cls(leaves, form, rows)
-
-    @property
-    def plain(self) -> bool:
-        """Whether all values are tensors, numbers or names."""
-        return all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in self.leaves)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -235,11 +230,11 @@ def agreed(known: Iterable[Known]) -> dict[str, Seen]:
 
 def _alike(one: Seen, other: Seen) -> bool:
     """Whether rows lie alike, each of them as so many as may be."""
-    return all(
-        [None if place is None else (place.axis, place.copies, place.copies and place.each) for place in first]
-        == [None if place is None else (place.axis, place.copies, place.copies and place.each) for place in second]
-        for first, second in ((one.inputs, other.inputs), (one.outputs, other.outputs))
-    )
+
+    def order(places: Iterable[Layout | None]) -> list[object]:
+        return [None if place is None else (place.axis, place.copies, place.copies and place.each) for place in places]
+
+    return order(one.inputs) == order(other.inputs) and order(one.outputs) == order(other.outputs)
 
 
 def prompts(network: nn.Module, batch: Batch) -> Batch:

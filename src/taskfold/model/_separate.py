@@ -29,12 +29,9 @@ def separately(run: Run, batch: Batch, rows: Rows, outputs: Sequence[Layout | No
     Raises:
         ValueError: what tasks put out can't be put together.
     """
-    cut = Cut.of(rows.groups("the input"))
-    made = []
-    for entry, mine in zip(cut.entries, cut.rows, strict=True):
-        made.append(tree_flatten(run(entry, *batch.take(mine).arguments())))
+    cut, made = _each(run, batch, rows)
     try:
-        return cut.joined(made, outputs)
+        return cut.joined([tree_flatten(one) for one in made], outputs)
     except NotCutError as error:
         raise ValueError(
             f"{name} answers this mixed batch task by task, and its output can't be put together: it {error}; ask for "
@@ -48,8 +45,7 @@ def texts(run: Run, batch: Batch, rows: Rows, padding: int, name: str) -> Any:
     Raises:
         ValueError: the network writes something else than one tensor.
     """
-    cut = Cut.of(rows.groups("the input"))
-    made = [run(entry, *batch.take(mine).arguments()) for entry, mine in zip(cut.entries, cut.rows, strict=True)]
+    cut, made = _each(run, batch, rows)
     if not all(isinstance(text, Tensor) for text in made):
         raise ValueError(
             f"{name} writes the texts of this mixed batch task by task, and they can't be put together but as one "
@@ -58,6 +54,12 @@ def texts(run: Run, batch: Batch, rows: Rows, padding: int, name: str) -> Any:
     longest = max(text.shape[1] for text in made)
     padded = [nn.functional.pad(text, (0, longest - text.shape[1]), value=padding) for text in made]
     return FIRST.join(padded, cut.rows, batch.rows)
+
+
+def _each(run: Run, batch: Batch, rows: Rows) -> tuple[Cut, list[Any]]:
+    """What each task makes of its own rows."""
+    cut = Cut.of(rows.groups("the input"))
+    return cut, [run(entry, *batch.take(mine).arguments()) for entry, mine in zip(cut.entries, cut.rows, strict=True)]
 
 
 def check_cut(network: nn.Module, batch: Batch, rows: Rows, known: Known, name: str) -> None:
