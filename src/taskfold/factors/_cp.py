@@ -55,7 +55,7 @@ class CP(Ranked):
             up = khatri_rao(up, leaves[f"out{n}"])
         for n in range(1, len(modes.inp)):
             down = khatri_rao(down, leaves[f"inp{n}"])
-        up = up if self.scale == 1.0 else up * self.scale
+        up = up if self.alpha is None else up * self.scale
         if TERMS in leaves:
             up = up * leaves[TERMS].unsqueeze(-1)
         return Bottleneck.aligned(up.mT, down, leaves.get("kernel"), kernel=len(modes.kernel))

@@ -93,8 +93,8 @@ class LayerKind(ABC):
         held, buffers, usual = self.module._parameters, self.module._buffers, None
         for name, tensor in tensors.items():
             if tensor.is_floating_point():
-                own = held.get(name)
-                own = self._own(name) if own is None and (name in buffers or "." in name) else own
+                own = buffers[name] if name in buffers else held.get(name)
+                own = self._own(name) if own is None and "." in name else own
                 if own is None:
                     usual = self.dtype if usual is None else usual
                 wanted = usual if own is None else own.dtype
@@ -230,7 +230,7 @@ class WeightKind(LayerKind):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.weight.dtype
+        return self.module._parameters["weight"].dtype  # type: ignore[union-attr]
 
     @property
     def bias(self) -> Tensor | None:

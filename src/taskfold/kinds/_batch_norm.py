@@ -86,17 +86,16 @@ class BatchNorm(LayerKind):
         (x,) = (*args, *kwargs.values())
         module, size = self.module, rows.size
         # A row's channels beside another's, for any subclass that goes by channels.
-        if SCALE in tensors:
-            weight, bias = rows.of_each(tensors[SCALE]).reshape(-1), rows.of_each(tensors[SHIFT]).reshape(-1)
+        mine = rows.all_of_each(tensors)
+        if SCALE in mine:
+            weight, bias = mine[SCALE].reshape(-1), mine[SHIFT].reshape(-1)
             wide: dict[str, Tensor] = {"weight": weight, "bias": bias, **_standard(weight)}
         else:
             wide = {}
             for name in (MEAN, VARIANCE, "weight", "bias"):
                 own = module._buffers.get(name) if name in module._buffers else module._parameters.get(name)
                 if own is not None:
-                    mine = tensors.get(name)
-                    every = own.expand(size, -1) if mine is None else rows.of_each(mine)
-                    wide[name] = every.reshape(-1)
+                    wide[name] = mine[name].reshape(-1) if name in mine else own.expand(size, -1).reshape(-1)
         beside = x.reshape(1, -1, *x.shape[2:])
         if type(module).forward is _BatchNorm.forward:
             mean, variance, weight, bias = wide.get(MEAN), wide.get(VARIANCE), wide.get("weight"), wide.get("bias")

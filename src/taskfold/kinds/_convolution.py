@@ -84,9 +84,10 @@ class Convolution(WeightKind):
     def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
         if groups := rows.paying:
             return self.beside_groups(factors, groups, x, y)
-        up, down, spatial = rows.of_each(factors.up), rows.of_each(factors.down), factors.spatial
-        z = self._reduced_rows(down, None if spatial is None else rows.of_each(spatial), x)
-        return baddbmm(y.flatten(2), up, z.flatten(2)).reshape(y.shape)
+        held = {"up": factors.up, "down": factors.down}
+        every = rows.all_of_each(held if factors.spatial is None else {**held, "spatial": factors.spatial})
+        z = self._reduced_rows(every["down"], every.get("spatial"), x)
+        return baddbmm(y.flatten(2), every["up"], z.flatten(2)).reshape(y.shape)
 
     def _reduced_rows(self, down: Tensor, spatial: Tensor | None, x: Tensor) -> Tensor:
         if spatial is None:

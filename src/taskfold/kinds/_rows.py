@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -125,8 +125,17 @@ class Rows:
 
     def of_each(self, tensor: Tensor) -> Tensor:
         """`[T, …]` → `[size, …]`, of each row."""
-        made = tensor if self.index is None else tensor.index_select(0, self.index)
-        return made if self.each == 1 else made.repeat_interleave(self.each, 0)
+        return self.all_of_each({"": tensor})[""]
+
+    def all_of_each(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same of several tensors, by name."""
+        if self.index is None and self.each == 1:
+            return dict(tensors)
+        found: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            made = tensor if self.index is None else tensor.index_select(0, self.index)
+            found[name] = made if self.each == 1 else made.repeat_interleave(self.each, 0)
+        return found
 
     def entry_of_each(self, device: torch.device) -> Tensor:
         """`[size]`, the entry of each row."""

@@ -68,14 +68,18 @@ class Ruled(Part):
         self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The leaves that the task uses; of several tasks, `[T, …]`, if `own` holds theirs stacked."""
-        bank = {} if self.bank is None else {name: self._cast(name, leaf, dtype) for name, leaf in self.bank.items()}
         mine = dict(self.own.items()) if own is None else own
-        chosen = self.rule.select(bank, mine, self.specs, training)
-        return {name: self._cast(name, leaf, dtype) for name, leaf in chosen.items()}
+        shares = self.inventory is not None or self.forked is not None
+        held = self._cast(dict(self.bank.items()), dtype) if shares else {}  # type: ignore[union-attr]
+        return self._cast(self.rule.select(held, mine, self.specs, training), dtype)
 
-    def _cast(self, name: str, leaf: Tensor, dtype: torch.dtype) -> Tensor:
-        """A leaf in the layer's precision; scores keep theirs, or rounding could change their level."""
-        return leaf if name in self.specs and self.specs[name].stored else leaf.to(dtype)
+    def _cast(self, leaves: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Leaves in the layer's precision; scores keep theirs, or rounding could change their level."""
+        found = dict(leaves)
+        for name, leaf in leaves.items():
+            if leaf.dtype != dtype and not (name in self.specs and self.specs[name].stored):
+                found[name] = leaf.to(dtype)
+        return found
 
     def common(self) -> object | None:
         found = super().common()

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..interventions import Call, Intervention, Layer, form_at
-from ..kinds import LayerKind, Rows, Tensors, WeightKind, stand_in
+from ..interventions import Call, Layer, form_at
+from ..kinds import LayerKind, Rows, WeightKind, stand_in
 from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
 from ._notes import Notes
-from ._selection import RowsUnknownError, Selection, Stack, current, selecting
+from ._selection import RowsUnknownError, Selection, Stack, _current, current, selecting
 from ._spread import Arguments
 
 NEVER = Seen((None,), ())
@@ -41,11 +41,14 @@ class Site:
         """Whether rows run at once, by intervention, mode and names of tensors."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        now = current(self.path)
+        now = _current.selection or current(self.path)
         self.ran = True
-        if self.path in now.left:
-            return self._with(now.left[self.path])._run(now, args, kwargs)
-        return self._run(now, args, kwargs)
+        site = self._with(now.left[self.path]) if self.path in now.left else self
+        if now.rows is None or now.noting is not None or now.spread is not None:
+            return site._run(now, args, kwargs)
+        if self.path not in now.answers.paths:
+            return site.kind.plain(*args, **kwargs)
+        return site._mixed(now, now.rows, args, kwargs)
 
     def _with(self, left: dict[str, Any]) -> Site:
         """The same for a layer on which somebody has left attributes: a weight that a hook computes, say."""
@@ -65,8 +68,6 @@ class Site:
             return self(args[0][None], *args[1:], **kwargs)[0]
         if now.spread is not None:
             return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
-        if now.rows is not None:
-            return self._mixed(now, now.rows, args, kwargs)
         if now.training and now.answers.draws(self.path, self.kind, now):
             if not (size := _first(args, kwargs).shape[0]):
                 return self.kind.plain(*args, **kwargs)
@@ -135,18 +136,14 @@ class Site:
         if stack is None:
             return split(args, kwargs)
         for intervention, tensors in stack:
-            if not self._go_by_rows(intervention, tensors, now.training):
+            key = (type(intervention), now.training, *tensors)
+            if torch.compiler.is_compiling():
+                goes = intervention.goes_by_rows(self.kind, tensors.keys(), now.training)
+            elif (goes := self.goes.get(key)) is None:
+                goes = self.goes[key] = intervention.goes_by_rows(self.kind, tensors.keys(), now.training)
+            if not goes:
                 return split(args, kwargs)
         return self._rows(now, stack, rows, args, kwargs)
-
-    def _go_by_rows(self, intervention: Intervention, tensors: Tensors, training: bool) -> bool:
-        """Whether rows run at once; asked once for names of tensors."""
-        if torch.compiler.is_compiling():
-            return intervention.goes_by_rows(self.kind, tensors.keys(), training)
-        key = (type(intervention), training, *tensors)
-        if key not in self.goes:
-            self.goes[key] = intervention.goes_by_rows(self.kind, tensors.keys(), training)
-        return self.goes[key]
 
     def _rows(
         self, now: Selection, stack: Stack, rows: Rows, args: tuple, kwargs: dict, alike: Tensor | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
 
 from ..layers import Selection, current, selecting
 
@@ -19,20 +18,31 @@ def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextM
     return nullcontext(), _Again(current())
 
 
+class Written:
+    """What a pass writes to if it trains (running statistics), with the numbers that it had before."""
+
+    def __init__(self, selection: Selection) -> None:
+        written = selection.answers.written() if selection.training else []
+        self.kept = [(tensor, tensor.detach().clone()) for tensor in written]
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """The numbers of before; as data, since layers whose backward pass is to come have seen the tensors."""
+        for tensor, before in self.kept:
+            tensor.data.copy_(before)
+
+
 class _Again(selecting):
     """A pass that is computed again: what it writes to keeps its numbers."""
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
-        self.kept: list[list[tuple[Tensor, Tensor]]] = []
+        self.written: list[Written] = []
 
     def __enter__(self) -> None:
-        written = self.selection.answers.written() if self.selection.training else []
-        self.kept.append([(tensor, tensor.detach().clone()) for tensor in written])
+        self.written.append(Written(self.selection))
         super().__enter__()
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
-        with torch.no_grad():
-            for tensor, before in self.kept.pop():
-                tensor.data.copy_(before)  # as data: layers whose backward pass is to come have seen the tensor itself
+        self.written.pop().put_back()

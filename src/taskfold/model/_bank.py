@@ -17,14 +17,14 @@ from torch.utils._pytree import tree_map
 from ..kinds import LayerKind, Rows, kind_of
 from ..layers import OfTable, Selection, Stack, check_plain, check_unwritten, layers_of, stack_of, worth_sharing
 from ..tasks import Features, Task, pooled
+from ._handling import Handling, MixedRows
 from ._heads import Heads
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_any, names_of_rows, rows_of
-from ._rows import Handling, checked
 from ._runner import SERVING, Runner
 from ._table import Table, widest
 
 
-class Bank(nn.Module):
+class Bank(MixedRows, nn.Module):
     """Tasks of one backbone, ready to be served: one row of numbers for each, and no modules.
 
     A batch in which every row has its own task costs one gather and one forward pass, whatever the mixture; nothing
@@ -73,15 +73,6 @@ class Bank(nn.Module):
         self._older: list[tuple[int, ReferenceType[Table]]] = []
         self._equal: WeakSet[nn.Module] = WeakSet()
         self.eval()
-
-    @property
-    def rows(self) -> Handling:
-        """How a mixed batch is answered, `checked` or `separate`; may be set at any time."""
-        return self._runner.rows
-
-    @rows.setter
-    def rows(self, rows: Handling) -> None:
-        self._runner.rows = checked(rows)
 
     # Tasks
 

@@ -18,6 +18,7 @@ from ..tasks import Features, Task, pooled
 from ._bank import Bank
 from ._collection import TaskCollection
 from ._folding import changed_tensors, folded, without_batchnorm
+from ._handling import Handling, MixedRows
 from ._outputs import (
     batched,
     check_generates,
@@ -27,12 +28,11 @@ from ._outputs import (
     of_one_network,
     outputs_of_rows,
 )
-from ._rows import Handling, checked
 from ._said import in_type, output_of
 from ._view import Apply, TaskView
 
 
-class MultiTask(TaskCollection):
+class MultiTask(MixedRows, TaskCollection):
     """One frozen backbone, many tasks.
 
     The backbone is never written: not its weights, not its running statistics, not in training mode either. Its
@@ -92,15 +92,6 @@ class MultiTask(TaskCollection):
     def execution(self, execution: Execution) -> None:
         check_execution(execution)
         self._runner.execution = execution
-
-    @property
-    def rows(self) -> Handling:
-        """How a mixed batch is answered, `checked` or `separate`; may be set at any time."""
-        return self._runner.rows
-
-    @rows.setter
-    def rows(self, rows: Handling) -> None:
-        self._runner.rows = checked(rows)
 
     @property
     def progress(self) -> float:

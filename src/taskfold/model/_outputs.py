@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ..kinds import Groups, Rows
@@ -103,7 +104,8 @@ def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, fea
     heads = [task.head for task in mine]
     if isinstance(by_rows, Tensor) and by_rows.dim() == 2 and not groups.pays and _linear(heads):
         for task, head in zip(mine, heads, strict=True):
-            check_features(by_rows, head.in_features, f"task {task.name!r}: its head takes")  # type: ignore[union-attr,arg-type]
+            if head.in_features != by_rows.shape[1]:  # type: ignore[union-attr]
+                check_features(by_rows, head.in_features, f"task {task.name!r}: its head takes")  # type: ignore[union-attr,arg-type]
         made = _at_once(heads, groups, by_rows)
     else:
         made, begin = [], 0
@@ -124,26 +126,18 @@ def _linear(heads: Sequence[nn.Module | None]) -> bool:
 def _at_once(heads: Sequence[Any], groups: Groups, features: Tensor) -> list[Tensor]:
     """Linear heads of few rows each: one batched product; narrower heads are padded."""
     outputs = [head.out_features for head in heads]
-    widest = max(outputs)
     weights, biases = [head.weight for head in heads], [head.bias for head in heads]
     if (dtype := runs_in(features)) is not None:
         weights = [weight.to(dtype) for weight in weights]
         biases = [None if bias is None else bias.to(dtype) for bias in biases]
-    none = weights[0].new_zeros(widest)
-    if min(outputs) < widest:
-        weights = [_padded(weight, widest) for weight in weights]
-        biases = [None if bias is None else _padded(bias, widest) for bias in biases]
-    weight, bias = torch.stack(weights), torch.stack([none if bias is None else bias for bias in biases])
+    none = weights[0].new_zeros(max(outputs))
+    weight = pad_sequence(weights, batch_first=True)
+    bias = pad_sequence([none if bias is None else bias for bias in biases], batch_first=True)
     if len(heads) < len(features):
         entry = torch.arange(len(heads)).repeat_interleave(torch.tensor(groups.sizes)).to(features.device)
         weight, bias = weight.index_select(0, entry), bias.index_select(0, entry)
     made = torch.baddbmm(bias[:, :, None], weight, features[:, :, None])[:, :, 0]
     return [one[:, :size] for one, size in zip(made.split(groups.sizes), outputs, strict=True)]
-
-
-def _padded(tensor: Tensor, size: int) -> Tensor:
-    missing = size - len(tensor)
-    return tensor if not missing else torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])])
 
 
 def _slice(begin: int, end: int) -> Any:

@@ -7,29 +7,30 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Any, Literal, get_args
+from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
-from ..layers import PLAIN, Layout, Moves, Notes, OfTasks, Origins, Passes, Seen, Selection, directions, selecting
+from ..layers import (
+    PLAIN,
+    Layout,
+    Moves,
+    Notes,
+    OfTasks,
+    Origins,
+    Passes,
+    Plan,
+    Seen,
+    Selection,
+    directions,
+    selecting,
+)
 
-Handling = Literal["checked", "separate"]
-"""Of mixed batches: in one pass where it is known which rows layers see, or always task by task."""
 FEW = 4
 """Rows of the batch that are tried, if the network runs with so few."""
-
-
-def checked(rows: object) -> Handling:
-    """A way to answer mixed batches.
-
-    Raises:
-        ValueError: there is no such way.
-    """
-    if rows not in get_args(Handling):
-        raise ValueError(f"rows must be 'checked' or 'separate', found {rows!r:.40}")
-    return rows  # type: ignore[return-value]
 
 
 UNKNOWN = Seen((None,), (None,))
@@ -47,7 +48,8 @@ class Known:
         chosen: the input says which of its rows stands where: what was found holds for that input alone.
         lasting: it holds for the next batch of this form too.
         failed: by layer, what was otherwise in a later batch.
-        proven: a mixed batch of this form has been answered in one pass.
+        served: a mixed batch of this form has been evaluated in one pass.
+        trained: the sets of tasks of which one has been trained on.
     """
 
     layers: Mapping[str, Seen] = field(default_factory=dict)
@@ -56,7 +58,20 @@ class Known:
     chosen: bool = False
     lasting: bool = True
     failed: dict[str, str] = field(default_factory=dict)
-    proven: bool = False
+    served: bool = False
+    trained: WeakSet[Plan] = field(default_factory=WeakSet)
+
+    def has_answered(self, selection: Selection) -> bool:
+        """Whether a pass like this one has come to its end: one that writes nothing, or one for these very tasks."""
+        answers = selection.answers
+        return isinstance(answers, OfTasks) and answers.plan in self.trained if selection.training else self.served
+
+    def answered_for(self, selection: Selection) -> None:
+        """Such a pass has come to its end."""
+        if not selection.training:
+            self.served = True
+        elif isinstance(selection.answers, OfTasks):
+            self.trained.add(selection.answers.plan)
 
     def unknown(self, layers: Collection[str]) -> str:
         """Why tasks that change these layers can't share a pass; empty: they can."""
@@ -111,9 +126,13 @@ class Batch:
         """Each row twice."""
         return self.take(torch.arange(self.rows).repeat(2))
 
+    def copied(self) -> Batch:
+        """The same in memory of its own."""
+        return replace(self, leaves=[_copied(leaf, self.rows) for leaf in self.leaves])
+
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and named; they may be written to."""
-        return tree_unflatten([_copied(leaf, self.rows) for leaf in self.leaves], self.form)
+        """Positional and named."""
+        return tree_unflatten(list(self.leaves), self.form)
 
     def distinct(self) -> tuple[Batch, bool]:
         """The batch with rows that differ, and whether they do: equal rows don't show where they go."""
@@ -209,7 +228,7 @@ def noted(network: nn.Module, batch: Batch, origins: Origins | None = None) -> t
     notes = Notes(batch.rows, origins)
     following: AbstractContextManager[Any] = nullcontext() if origins is None else origins
     devices = {leaf.device for leaf in batch.leaves if isinstance(leaf, Tensor) and leaf.is_cuda}
-    args, kwargs = batch.arguments()
+    args, kwargs = batch.copied().arguments()
     if origins is not None:
         origins.follow([leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)])
     with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
@@ -239,7 +258,7 @@ def _alike(one: Seen, other: Seen) -> bool:
 
 def prompts(network: nn.Module, batch: Batch) -> Batch:
     """The inputs of one step, from those of a network that writes text."""
-    args, kwargs = tree_unflatten(list(batch.leaves), batch.form)
+    args, kwargs = batch.arguments()
     config: Any = getattr(network, "config", None)
     names = signature(type(network).forward).parameters
     named = {name: value for name, value in kwargs.items() if name in names and value is not None}

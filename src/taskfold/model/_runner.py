@@ -29,9 +29,11 @@ from ..layers import (
     worth_sharing,
 )
 from ..tasks import Task
+from ._again import Written
+from ._handling import Handling
 from ._moved import moved
 from ._outputs import rows_of
-from ._rows import Batch, Handling, Known, agreed, looked_for, padding_of, prompts
+from ._rows import Batch, Known, agreed, looked_for, padding_of, prompts
 from ._separate import check_cut, separately, texts
 from ._standing import Standing
 
@@ -148,11 +150,11 @@ class Runner(Standing):
             )
         why = "rows='separate'" if self.rows == "separate" else known.unknown(selection.answers.paths)
         if not why:
-            undo = None if known.proven else _Undo(selection)
+            undo = None if known.has_answered(selection) else _Undo(selection)
             now = replace(selection, seen=known.layers, multiplied=method != "__call__")
             try:
                 output = self._pass(now, args, kwargs, method)
-                known.proven = True
+                known.answered_for(selection)
                 return output
             except RowsUnknownError as error:
                 if undo is not None:
@@ -313,14 +315,11 @@ class _Undo:
     """What a pass for several tasks writes, and puts back when called: statistics and the state of random numbers."""
 
     def __init__(self, selection: Selection) -> None:
-        held = selection.answers.written() if selection.training else []
-        self.kept = [(tensor, tensor.detach().clone()) for tensor in held]
+        self.written = Written(selection)
         self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
-    @torch.no_grad()
     def __call__(self) -> None:
-        for tensor, before in self.kept:
-            tensor.copy_(before)
+        self.written.put_back()
         torch.set_rng_state(self.random[0])
         if self.random[1]:
             torch.cuda.set_rng_state_all(self.random[1])
