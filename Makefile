@@ -39,10 +39,10 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# The lowest versions that pyproject.toml admits, each at once.
+# The lowest versions that pyproject.toml admits, each at once. Old packages beside new ones warn of one another.
 test-lowest: .venv-lowest/.ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-lowest/bin/python $(PYTEST) -n 2 --dist loadfile \
-	  $(CORE) tests/train tests/text $(ARGS)
+	  -W default::DeprecationWarning -W default::FutureWarning $(CORE) tests/train tests/text $(ARGS)
 
 .venv-lowest/.ready: pyproject.toml scripts/lowest
 	@scripts/setup-lowest .venv-lowest $(LIBRARY),test

@@ -115,7 +115,12 @@ assert set(methods.__all__) - set(register(vars(methods))) == {
 def run(script: str, folder: Path, *path: Path) -> None:
     """Runs the script in the folder, with these places first among those that modules come from."""
     places = os.pathsep.join(map(str, [*path, folder, ROOT]))
-    settings = os.environ | {"PYTHONPATH": places, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
+    settings = os.environ | {
+        "PYTHONPATH": places,
+        "HF_HUB_OFFLINE": "1",
+        "MPLBACKEND": "agg",
+        "PYTHONWARNINGS": "ignore",
+    }
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
