@@ -7,11 +7,15 @@ import functools
 import pickle
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 import taskfold as tfold
 from taskfold import MultiTask
@@ -236,3 +240,28 @@ def test_settings_of_a_language_model_act_when_they_change() -> None:
     assert model(input_ids=ids, task="a").hidden_states is None
     net.config.output_hidden_states = True
     assert len(model(input_ids=ids, task="a").hidden_states) == 3
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of a process group of one
+@pytest.mark.parametrize("sharded", ["layer", "backbone", "model"])
+def test_a_network_in_shards_answers_as_before(tmp_path: Path, sharded: str) -> None:
+    """FSDP gathers tensors in hooks of its own, which take keywords."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
+    model = tfold.MultiTask(network, tfold.LoRA(rank=2, layers="linear", init="normal"), num_features=5).eval()
+    for name in "ab":
+        model.add_task(name, 3)
+    x, names = torch.randn(4, 6), list("abba")
+    wanted = torch.stack(list(model(x, task=names)))
+    assert (model(x, task="a") - model(x, task="b")).abs().max() > 0.01
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        whole = {"layer": network[2], "backbone": network, "model": model}[sharded]
+        fully_shard(whole, mesh=init_device_mesh("cpu", (1,)))
+        torch.testing.assert_close(torch.stack(list(model(x, task=names))), wanted)
+        torch.testing.assert_close(model(x, task="b")[1], wanted[1])
+        model.train()
+        torch.stack(list(model(x, task=names))).sum().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.tasks["a"].head.parameters())
+    finally:
+        dist.destroy_process_group()
