@@ -227,3 +227,34 @@ def test_a_weight_that_a_hook_computes_is_of_the_task_s_tensors(computed: Any) -
     torch.testing.assert_close(net(x), plain)
     model.train()(x, task="a").sum().backward()
     assert all(parameter.grad is not None for parameter in task.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:.*use_reentrant")
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("task", ["a", "aabb"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet10t"])
+def test_layers_that_timm_computes_again_have_the_same_tasks(name: str, task: str, reentrant: bool) -> None:
+    size: dict[str, Any] = {"img_size": 32, "depth": 2} if name.startswith("vit") else {}
+    torch.manual_seed(0)
+    network: Any = timm.create_model(name, num_classes=0, **size).double()
+    model = tfold.MultiTask(network, tfold.LoRA(rank=2, layers="all", norm=True)).train()
+    for one in "ab":
+        for parameter in model.add_task(one, 3).parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    x = torch.randn(4, 3, 32, 32).double().requires_grad_()
+    before, found = copy.deepcopy(model.state_dict()), []
+    for switched in (False, True):
+        model.load_state_dict(before)
+        network.set_grad_checkpointing(switched)
+        timm.layers.set_reentrant_ckpt(reentrant)
+        try:
+            model.zero_grad()
+            made = model(x, task=[*task] if len(task) > 1 else task)
+            (torch.stack(list(made)) * torch.arange(12.0).reshape(4, 3)).sum().backward()
+        finally:
+            timm.layers.set_reentrant_ckpt(False)
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append([*(one.clone() for one in gradients), *(b.clone() for b in model.tasks.buffers())])
+    assert len(found[0]) == len(found[1]) > 20
+    torch.testing.assert_close(found[0], found[1])
+    assert torch.utils.checkpoint.checkpoint.__module__ == "torch.utils.checkpoint"

@@ -33,7 +33,7 @@ from ._part import (
 from ._recipe import Composition, Fitting, Recipe, fit
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
-from ._selection import RowsUnknownError, Selection, Stack, current, selecting
+from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sites import Site
 from ._skeleton import begun, caches, follow, in_mode, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
@@ -130,6 +130,7 @@ __all__ = [
     "own_groups",
     "parts_of",
     "recomputes",
+    "running",
     "selecting",
     "sharing_passes",
     "sites_of",

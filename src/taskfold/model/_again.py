@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
+import torch.utils.checkpoint as checkpointing
 
-from ..layers import Selection, current, selecting
+from ..layers import Selection, current, running, selecting
+
+_ORIGINAL, _NONE = checkpointing.checkpoint, checkpointing.noop_context_fn
 
 
 def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -46,3 +52,40 @@ class _Again(selecting):
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         self.written.pop().put_back()
+
+
+class recomputing:
+    """While this block runs, a network that calls `torch.utils.checkpoint.checkpoint` keeps the task of its pass.
+
+    Calls outside of a pass, in other threads too, are torch's own; so are those that say a `context_fn` themselves.
+    """
+
+    _lock, _blocks = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            recomputing._blocks += 1
+            checkpointing.checkpoint = _checkpoint  # type: ignore[assignment]
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            recomputing._blocks -= 1
+            if not recomputing._blocks:
+                checkpointing.checkpoint = _ORIGINAL
+
+
+def _checkpoint(function: Callable[..., Any] | None = None, *args: Any, **kwargs: Any) -> Any:
+    now = running()
+    if function is None or now is None or kwargs.get("context_fn", _NONE) is not _NONE:
+        return _ORIGINAL(function, *args, **kwargs)  # type: ignore[arg-type]
+    if kwargs.get("use_reentrant") is False:
+        return _ORIGINAL(function, *args, **kwargs, context_fn=checkpoint_context)
+    ran = False
+
+    def again(*inputs: Any, **named: Any) -> Any:
+        nonlocal ran
+        with _Again(now) if ran else nullcontext():
+            ran = True
+            return function(*inputs, **named)
+
+    return _ORIGINAL(again, *args, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Container, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -29,7 +30,7 @@ from ..layers import (
     worth_sharing,
 )
 from ..tasks import Task
-from ._again import Written
+from ._again import Written, recomputing
 from ._handling import Handling
 from ._moved import moved
 from ._outputs import rows_of
@@ -209,7 +210,7 @@ class Runner(Standing):
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)
         try:
-            with selecting(selection):
+            with selecting(selection), recomputing() if torch.is_grad_enabled() else nullcontext():
                 output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs)
         except RuntimeError as error:
             if words := moved(self.backbone, answers.held(), error):
