@@ -29,7 +29,7 @@ class RefusedError(Exception):
     """The library says by name that it can't."""
 
 
-def named(zoo: Zoo, error: ValueError, model: Any) -> RefusedError:
+def named(zoo: Zoo, error: Exception, model: Any) -> RefusedError:
     """A refusal, if it names the network or a layer of it; else the error is a fault."""
     said = str(error)
     kinds = {type(zoo.network).__name__}
@@ -125,8 +125,11 @@ def training(zoo: Zoo, model: tfold.MultiTask) -> str:
     wanted = zoo.said(model, 2, "b")
     model.train()
     args, kwargs = zoo.given(2)
-    output = model(*args, **kwargs, task="a")
-    sum(leaf.square().mean() for leaf in tensors_of(output) if leaf.requires_grad).backward()  # type: ignore[union-attr]
+    try:
+        output = model(*args, **kwargs, task="a")
+        sum(leaf.square().mean() for leaf in tensors_of(output) if leaf.requires_grad).backward()  # type: ignore[union-attr]
+    except RuntimeError as error:  # a layer that would write the backbone, or runs again by itself
+        raise named(zoo, error, model) from error
     optimizer.step()
     model.eval()
     check_same("the backbone, when a task trains", state(model.backbone), before["the backbone"])
