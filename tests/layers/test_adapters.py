@@ -32,6 +32,7 @@ BART: dict[str, Any] = {"d_model": 24, "encoder_layers": 1, "decoder_layers": 1,
 T5: dict[str, Any] = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 20}
 GPT: dict[str, Any] = {"n_embd": 24, "n_layer": 1, "n_head": 3, "vocab_size": 20, "bos_token_id": 1, "eos_token_id": 1}
 ENCODER = "encoder.layers.encoder_layer_0"
+NEW = hf.__version__ >= "5"  # transformers names a ViT's layers otherwise since then
 
 
 def _timm(name: str, **settings: Any) -> Callable[[], nn.Module]:
@@ -50,7 +51,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
         [f"{ENCODER}.mlp.3"],
     ),
     "torch-encoder": (lambda: nn.TransformerEncoderLayer(16, 2, 32), ["linear2"]),
-    "hf-vit": (lambda: hf.ViTModel(hf.ViTConfig(**SMALL, image_size=32)), ["layers.0.mlp.fc2"]),
+    "hf-vit": (
+        lambda: hf.ViTModel(hf.ViTConfig(**SMALL, image_size=32)),
+        ["layers.0.mlp.fc2" if NEW else "encoder.layer.0.output.dense"],
+    ),
     "bert": (lambda: hf.BertModel(hf.BertConfig(**SMALL)), ["encoder.layer.0.output.dense"]),
     "distilbert": (
         lambda: hf.DistilBertModel(hf.DistilBertConfig(dim=24, n_layers=1, n_heads=3, hidden_dim=48, vocab_size=20)),

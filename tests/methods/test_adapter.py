@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
@@ -52,7 +53,9 @@ def pictures(network: nn.Module, **settings: Any) -> Tensor:
 FF, ATT = "feed-forward", "attention"
 PLACES = {
     "timm-vit": {FF: "blocks.{}.mlp.fc2", ATT: "blocks.{}.attn.proj"},
-    "hf-vit": {FF: "layers.{}.mlp.fc2", ATT: "layers.{}.attention.o_proj"},
+    "hf-vit": {FF: "layers.{}.mlp.fc2", ATT: "layers.{}.attention.o_proj"}
+    if transformers.__version__ >= "5"
+    else {FF: "encoder.layer.{}.output.dense", ATT: "encoder.layer.{}.attention.output.dense"},
     "torchvision-vit": {
         FF: "encoder.layers.encoder_layer_{}.mlp.3",
         ATT: "encoder.layers.encoder_layer_{}.self_attention",
