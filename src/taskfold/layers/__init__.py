@@ -30,6 +30,7 @@ from ._part import (
     statistics_of,
     stored_of,
 )
+from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._recipe import Composition, Fitting, Recipe, fit
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
@@ -87,7 +88,9 @@ __all__ = [
     "Notes",
     "OfTable",
     "OfTasks",
+    "OnPath",
     "Origins",
+    "OtherPathError",
     "Part",
     "Passes",
     "Place",
@@ -105,6 +108,7 @@ __all__ = [
     "Stack",
     "Table",
     "Target",
+    "Unmoved",
     "Unwritten",
     "Update",
     "View",
@@ -113,6 +117,7 @@ __all__ = [
     "When",
     "Where",
     "ahead",
+    "as_traced",
     "begun",
     "caches",
     "check_plain",

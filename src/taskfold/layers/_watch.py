@@ -63,6 +63,8 @@ class Watch:
             _Seen(path, module, path in paths and not isinstance(kind_of(module), AnyLayer))
             for path, module in network.named_modules()
         ]
+        self.numbers = False
+        """Whether somebody has set an attribute to another number, since that was last asked."""
         self.parents = [(one.table["_modules"], tuple(child for _, child in one.children)) for one in self.seen]
 
     def changed(self) -> tuple[bool, dict[str, bool]]:
@@ -77,8 +79,16 @@ class Watch:
             before = one.values[one.names.index("training")]
             if before is not table["training"]:
                 modes[one.path] = table["training"]
+            self.numbers = True
             one.note()
         for modules, children in self.parents:
             if len(modules) != len(children) or not all(map(is_, modules.values(), children)):
                 return True, modes
         return False, modes
+
+    def settle(self) -> None:
+        """What a pass has left on modules (a count of calls, say) is nobody's change."""
+        for one in self.seen:
+            table, values = one.table, one.values
+            if not (len(table) == len(values) and all(map(is_, table.values(), values))) and not one.structure():
+                one.note()

@@ -25,6 +25,10 @@ class Standing(ABC):
     def _clear(self) -> None:
         """Forget what was found out about the skeletons there were."""
 
+    @abstractmethod
+    def _forget_rows(self) -> None:
+        """Forget where rows were found: a setting of the backbone is another."""
+
     def _begin(self) -> None:
         self.skeletons: Mapping[bool, nn.Module] = {}
         """One that trains, and one that evaluates."""
@@ -93,6 +97,9 @@ class Standing(ABC):
         self._follow(modes)
         if changed:
             self.renew()
+        elif self.watch.numbers:
+            self.watch.numbers = False
+            self._forget_rows()
 
     def _follow(self, modes: Mapping[str, bool]) -> None:
         self.modes.update(modes)
