@@ -180,8 +180,8 @@ class Bank(MixedRows, nn.Module):
         if index is not None:
             raise TypeError("task and index both say whose rows these are; give one of them")
         names = names_of_all(task) if broadcast else names_of_rows(task)
-        places = _places(table, names)
-        rows = torch.tensor(places, device=table.numbers.device)
+        places = _places(table, names) if names else []
+        rows = torch.tensor(places, dtype=torch.long, device=table.numbers.device)
         made = self._of_index(table, rows, args, kwargs, broadcast, tuple(places))
         if table.heads.used:
             made = table.heads.trimmed(made, places)
@@ -249,7 +249,7 @@ class Bank(MixedRows, nn.Module):
             TypeError: the backbone has no `generate`, or the names are no list.
             ValueError: a task is not known, or there are not as many names as rows.
         """
-        check_generates(self.backbone)
+        check_generates(self.backbone, task)
         table, names = self.table, names_of_rows(task)
         index = torch.tensor(_places(table, names), device=table.numbers.device)
         batched(args, kwargs, len(index))

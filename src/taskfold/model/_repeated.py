@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ..layers import FIRST, Layout, NotCutError
+from ._nested import Nested
 
 COMMON = (NoneType, str, torch.dtype, torch.device)
 """What says the same of one task as of all; a number may count rows, or be a mean over them."""
@@ -22,7 +23,8 @@ def repeated(inputs: Any, rows: int, tasks: int) -> Any:
     def of_each(leaf: Any) -> Any:
         return torch.cat([leaf] * tasks) if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == rows else leaf
 
-    return tree_map(of_each, inputs)
+    leaves, form = Nested.of(inputs)
+    return form.filled([of_each(leaf) for leaf in leaves])
 
 
 def of_rows_alone(places: Sequence[Layout | None]) -> bool:

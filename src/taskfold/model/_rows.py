@@ -13,7 +13,6 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from ..layers import (
     PLAIN,
@@ -30,6 +29,7 @@ from ..layers import (
     directions,
     selecting,
 )
+from ._nested import Nested
 
 UNKNOWN = Seen((None,), (None,))
 """Of a layer whose rows can't be told apart."""
@@ -96,12 +96,12 @@ class Batch:
     """
 
     leaves: Sequence[Any]
-    form: TreeSpec
+    form: Nested
     rows: int
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Batch:
-        leaves, form = tree_flatten((args, dict(kwargs)))
+        leaves, form = Nested.of((args, dict(kwargs)))
         return cls(leaves, form, rows)
 
     @property
@@ -132,7 +132,7 @@ class Batch:
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and named."""
-        return tree_unflatten(list(self.leaves), self.form)
+        return self.form.filled(self.leaves)
 
     def distinct(self) -> tuple[Batch, bool]:
         """The batch with rows that differ, and whether they do: equal rows don't show where they go."""
@@ -231,7 +231,7 @@ def noted(network: nn.Module, batch: Batch, origins: Origins | None = None) -> t
     devices = {leaf.device for leaf in batch.leaves if isinstance(leaf, Tensor) and leaf.is_cuda}
     args, kwargs = batch.copied().arguments()
     if origins is not None:
-        origins.follow([leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)])
+        origins.follow([leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)])
     with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
         with following:
             output = network(*args, **kwargs)
