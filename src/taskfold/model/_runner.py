@@ -95,7 +95,8 @@ class Runner(Looking):
         """A pass; of a batch in which tasks are mixed, in one go or task by task.
 
         Raises:
-            ValueError: the inputs can't be cut into rows, or what the tasks put out can't be put together.
+            ValueError: the inputs can't be cut into rows, what the tasks put out can't be put together, or
+                `torch.jit.trace` traces a mixed batch.
         """
         compiling = torch.compiler.is_compiling()
         if not compiling and self.watch is not None:
@@ -103,6 +104,12 @@ class Runner(Looking):
         mixed = selection.rows is not None and selection.answers.paths
         if compiling:
             return (self._traced if mixed else self._pass)(selection, args, kwargs, method)
+        if mixed and torch.jit.is_tracing():
+            raise ValueError(
+                "torch.jit.trace (and torch.onnx.export with dynamo=False) can't follow a mixed batch, since it does "
+                "not see which rows are whose; trace model.fold(name) of each task, or write the bank with "
+                "taskfold.export.export"
+            )
         try:
             return (self._mixed if mixed else self._pass)(selection, args, kwargs, method)
         finally:
