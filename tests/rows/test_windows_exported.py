@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,5 +55,5 @@ def test_tracing_of_values_is_refused() -> None:
         with pytest.raises(ValueError, match=r"torch\.jit\.trace .* can't follow a mixed batch.*trace model\.fold"):
             torch.jit.trace(lambda v, who=who: torch.stack(list(who(v, task=["a", "b"]))), x)
     bank, other = model.bank(), torch.randn(2, 4, SIZE)
-    traced = torch.jit.trace(lambda v: bank(v, task=["b", "a"], broadcast=True)["b"], x)
+    traced: Any = torch.jit.trace(lambda v: bank(v, task=["b", "a"], broadcast=True)["b"], x)
     torch.testing.assert_close(traced(other), model.fold("b")(other))
