@@ -232,7 +232,7 @@ class Bank(MixedRows, nn.Module):
         args, named = repeated((inputs, kwargs), rows, tasks)
         places = None
         if not table.heads.used and not torch.compiler.is_compiling():
-            places = self._runner.known(Batch.of(args, named, rows * tasks), "__call__").outputs
+            places = self._runner.known(Batch.of(args, named, rows * tasks), "__call__", training=False).outputs
             if not of_rows_alone(places):
                 return None
         made = self._of_index(table, index.repeat_interleave(rows), args, named, broadcast=False)
