@@ -36,7 +36,7 @@ from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sites import Site
-from ._skeleton import begun, caches, follow, in_mode, sites_of, skeleton
+from ._skeleton import begun, caches, follow, in_mode, rebind, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -134,6 +134,7 @@ __all__ = [
     "leaves_of",
     "own_groups",
     "parts_of",
+    "rebind",
     "recomputes",
     "running",
     "selecting",

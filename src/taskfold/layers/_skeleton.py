@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..kinds import is_norm, kind_of
 from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, proxy_of
 from ._reading import Read
-from ._rebound import Rebinding
+from ._rebound import Rebinding, hidden
 from ._sites import Site
 
 _CACHES = re.compile("cache|memo")
@@ -41,9 +41,11 @@ def skeleton(
             leave on themselves stays here.
 
     Raises:
-        TypeError: a layer is to be adapted whose forward somebody has patched.
+        TypeError: a layer is to be adapted whose forward somebody has patched, or such a forward calls adapted layers
+            out of sight.
     """
     modules = dict(network.named_modules())
+    _check_patched(modules, paths)
     proxies = _proxies(modules, paths, held or {})
     if quiet:
         libraries = {name for name in ("torch", type(network).__module__.partition(".")[0]) if _installed(name)}
@@ -123,6 +125,26 @@ def _make_site(path: str, module: nn.Module, outer: nn.Module) -> None:
     outer.__dict__["forward"] = Site(path, inner, kind_of(module).at(inner))
 
 
+def _check_patched(modules: Mapping[str, nn.Module], paths: Collection[str]) -> None:
+    """Forwards patched onto instances find the modules that they call among what they hold.
+
+    Raises:
+        TypeError: one calls a module with adapted layers by a global variable, where it stays the user's.
+    """
+    for path, module in modules.items():
+        if "forward" not in module.__dict__:
+            continue
+        adapted = {id(one) for outer, one in modules.items() if any(f".{p}.".startswith(f".{outer}.") for p in paths)}
+        adapted |= {id(modules[""])} if paths else set()
+        if name := hidden(module.__dict__["forward"], adapted):
+            where = f"module {path!r}" if path else "the network"
+            raise TypeError(
+                f"{where} ({type(module).__name__}) has a forward patched onto the instance, which calls the "
+                f"backbone by the global variable {name!r}: no task would change what it says; use a forward hook, "
+                "wrap the module in an nn.Module, or bind what it calls to the function with functools.partial"
+            )
+
+
 def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
     """Attributes that a proxy has itself: what speaks of other modules, methods patched, fused paths switched off."""
     found = {name: new for name, value in kept_of(module) if (new := rebinding(value)) is not value}
@@ -139,6 +161,20 @@ def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
     if isinstance(module, nn.TransformerEncoder):
         found["enable_nested_tensor"] = found["use_nested_tensor"] = False
     return found
+
+
+def rebind(network: nn.Module, twin_of_all: nn.Module) -> None:
+    """Functions and weak references that a deep copy of a network keeps speak of the copy too.
+
+    Raises:
+        TypeError: a patched forward calls the network by a global variable.
+    """
+    modules = dict(network.named_modules())
+    _check_patched(modules, modules)
+    twins = [*twin_of_all.modules()]
+    rebinding = Rebinding({id(module): twin for module, twin in zip(modules.values(), twins, strict=True)})
+    for twin in twins:
+        twin.__dict__.update({name: new for name, one in [*kept_of(twin)] if (new := rebinding(one)) is not one})
 
 
 def kept_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
