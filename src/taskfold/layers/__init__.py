@@ -13,7 +13,7 @@ from ._copies import Copies, Everything, Norms, Rest
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
-from ._guard import Unwritten, check_unwritten
+from ._guard import Guard, Unwritten, check_unwritten
 from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions
 from ._notes import Notes, Passes
 from ._origin import Origins
@@ -75,6 +75,7 @@ __all__ = [
     "Factored",
     "FeedForwards",
     "Fitting",
+    "Guard",
     "Inventory",
     "LayerParts",
     "Layout",

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from ._proxy import OF, Proxy
+from ..kinds import lend
+from ._proxy import EXCHANGING, OF, Proxy, writes
 from ._selection import RowsUnknownError, Selection, running
 
 _SAID: frozenset[Any] = frozenset(
@@ -61,6 +62,9 @@ class _Lazy(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in EXCHANGING and isinstance(args[0], _Lazy):
+            site, now, name = args[0].source
+            raise writes(site.path, site.module.__dict__[OF], name, now.training)
         if func in _SAID:
             return super().__torch_function__(func, types, args, kwargs or {})
         args, kwargs = tree_map(_made, (tuple(args), kwargs or {}))
@@ -102,4 +106,7 @@ def _resolved(site: Any, now: Selection, name: str) -> Tensor | None:
             tensors |= intervention.folded(kind, mine, {**own, **tensors})
         except ValueError as error:
             raise ValueError(f"{words}, and {error}; leave it out with targets=('*', '!{site.path}')") from None
-    return tensors.get(name, site.module._parameters.get(name, site.module._buffers.get(name)))
+    found = tensors.get(name, site.module._parameters.get(name, site.module._buffers.get(name)))
+    if name in site.module._parameters:
+        lend(site.module, name, found, keep=True)
+    return found

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..interventions import Execution
 from ..layers import (
     PLAIN,
+    Guard,
     OfTasks,
     Plan,
     RowsUnknownError,
@@ -170,7 +171,7 @@ class Runner(Standing):
             return self._pass(selection.of_one(entry), mine, named, method)
 
         if known.chosen:
-            with self.looking:
+            with self.looking, Guard(self.backbone, training=False):
                 check_cut(self._plain(), batch, selection.rows, known, name)
         if method == "__call__":
             return separately(one, batch, selection.rows, known.outputs, name)
@@ -184,7 +185,8 @@ class Runner(Standing):
         with self.looking:
             if (known := self.forms.get(key)) is not None:
                 return known
-            known = looked_for(self._plain(), batch if method == "__call__" else prompts(self.backbone, batch))
+            with Guard(self.backbone, training=False):
+                known = looked_for(self._plain(), batch if method == "__call__" else prompts(self.backbone, batch))
             if known.lasting:
                 while len(self.forms) >= FORMS:
                     self.forms.pop(next(iter(self.forms)), None)
@@ -211,7 +213,8 @@ class Runner(Standing):
                 return getattr(network, method)(*args, **kwargs)
         try:
             with selecting(selection), recomputing() if torch.is_grad_enabled() else nullcontext():
-                output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs)
+                way = selection.rows is not None, selection.spread is not None
+                output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs, way)
         except RuntimeError as error:
             if words := moved(self.backbone, answers.held(), error):
                 raise RuntimeError(words) from error
