@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
+import random
+import weakref
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -160,3 +165,139 @@ def test_looking_at_layers_reads_no_property_of_theirs() -> None:
     model = tuned(net, tfold.LoRA(rank=2, layers="linear", targets="0"))
     model(torch.randn(4, 6), task="a")
     assert net[1].reads == 1
+
+
+class Keeps(nn.Module):
+    """Reads its child's weight, and keeps what it makes of it, in one of the ways that people do."""
+
+    num_features = 6
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.inner, self.last = way, nn.Linear(6, 6), nn.Linear(6, 6)
+        self.table: Tensor | None = None
+        self.tables: dict[str, Tensor] = {}
+        self.many: list[Tensor] = []
+        self.weak: Any = weakref.WeakKeyDictionary()
+        cell: list[Tensor] = []
+        self.closure = lambda: cell[0] if cell else (cell.append(self.made()), cell[0])[1]
+
+    def made(self) -> Tensor:
+        return self.inner.weight.t().contiguous()
+
+    @functools.cache  # noqa: B019
+    def remembered(self) -> Tensor:
+        return self.made()
+
+    @functools.cached_property
+    def property_(self) -> Tensor:
+        return self.made()
+
+    def turned(self) -> Tensor:
+        if self.way == "attribute":
+            if self.table is None:
+                self.table = self.made()
+            return self.table
+        if self.way == "alias":
+            if self.table is None:
+                self.table = self.inner.weight
+            return self.table.t()
+        if self.way == "dict":
+            if "t" not in self.tables:
+                self.tables["t"] = self.made()
+            return self.tables["t"]
+        if self.way == "list":
+            if not self.many:
+                self.many.append(self.made())
+            return self.many[0]
+        if self.way == "weak":
+            if self not in self.weak:
+                self.weak[self] = self.made()
+            return self.weak[self]
+        if self.way == "closure":
+            return self.closure()
+        if self.way == "lru":
+            return self.remembered()
+        if self.way == "property":
+            return self.property_
+        return self.made()
+
+    def forward(self, x: Tensor) -> Tensor:
+        zero = torch.zeros((), dtype=self.inner.weight.dtype)
+        return self.last(x @ self.turned() + self.inner.bias + zero)
+
+
+WAYS = ["attribute", "dict", "list", "weak", "lru", "property"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("first", ["single", "mixed", "broadcast", "bank", "other"])
+def test_what_a_network_keeps_of_a_layer_is_refused(way: str, first: str) -> None:
+    torch.manual_seed(0)
+    net, x = Keeps(way).eval(), torch.randn(4, 6)
+    own = copy.deepcopy(net)
+    model = tuned(net)
+    spared = model.add_task("c", method=tfold.LoRA(rank=2, layers="linear", targets="last"))
+    for parameter in spared.parameters():
+        parameter.data += 0.3
+    words = r"keeps what it has computed of the 'weight' of layer 'inner'.*leave the layer out"
+    with torch.no_grad():
+        right, plain = written_in(own, model, "c")(x), own(x)
+        if first == "other":
+            assert torch.allclose(model(x, task="c"), right, atol=1e-5)
+        elif first == "bank":
+            with pytest.raises(ValueError, match=words):
+                model.bank()(x, task=list("abab"))
+        elif first == "broadcast":
+            with pytest.raises(ValueError, match=words):
+                model(x, task=["a", "b"], broadcast=True)
+        elif first == "mixed":
+            with pytest.raises(ValueError, match=words):
+                model(x, task=list("abab"))
+        for _ in range(2):
+            for name in "ab":
+                with pytest.raises(ValueError, match=words):
+                    model(x, task=name)
+            with pytest.raises(ValueError, match=words):
+                model(x, task=list("abab"))
+            assert torch.allclose(model(x, task="c"), right, atol=1e-5)
+        assert torch.allclose(net(x), plain, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*task by task", "ignore:.*one after another")
+@pytest.mark.parametrize("way", ["anew", "alias"])
+def test_what_a_network_reads_anew_is_each_tasks_own(way: str) -> None:
+    torch.manual_seed(0)
+    net, x = Keeps(way).eval(), torch.randn(4, 6)
+    own = copy.deepcopy(net)
+    model = tuned(net)
+    calls: list[int] = []
+    net.last.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        right = {name: written_in(own, model, name)(x) for name in "ab"}
+        for name in "abab":
+            assert torch.allclose(model(x, task=name), right[name], atol=1e-5)
+        assert len(calls) == 4  # nobody sees the passes beside it
+        for name, y in model(x, task=["a", "b"], broadcast=True).items():
+            assert torch.allclose(y, right[name], atol=1e-5)
+        for name, row, n in zip("abab", model(x, task=list("abab")), range(4), strict=True):
+            assert torch.allclose(row, right[name][n], atol=1e-5)
+        assert torch.allclose(net(x), own(x), atol=1e-6)
+
+
+def test_looking_for_rows_leaves_random_numbers_alone() -> None:
+    class Rolls(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            random.random()
+            np.random.rand()
+            return super().forward(input) + 0 * torch.rand(())
+
+    model = tuned(nn.Sequential(nn.Linear(6, 6), Rolls(6, 6)), METHODS["left"])
+    found = []
+    for _ in range(2):  # the first looks for rows
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        model(torch.ones(4, 6), task=list("abab"))
+        found.append((random.random(), np.random.rand(), torch.rand(()).item()))
+    assert found[0] == found[1]

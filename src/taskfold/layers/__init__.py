@@ -30,6 +30,7 @@ from ._part import (
     statistics_of,
     stored_of,
 )
+from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, fit
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
@@ -141,6 +142,7 @@ __all__ = [
     "stages",
     "statistics_of",
     "stored_of",
+    "telling",
     "updates_of",
     "worth_sharing",
     "writes_text",

@@ -28,11 +28,13 @@ from ..layers import (
     selecting,
     skeleton,
     spread,
+    telling,
     worth_sharing,
 )
 from ..tasks import Task
-from ._again import Written, recomputing
+from ._again import Undo, recomputing
 from ._handling import Handling
+from ._kept import Beside, kept_by
 from ._moved import moved
 from ._outputs import rows_of
 from ._rows import Batch, Known, agreed, looked_for, padding_of, prompts
@@ -79,6 +81,7 @@ class Runner(Standing):
         self.number = next(_NUMBERS)
         _RUNNERS[self.number] = self
         self.lock, self.looking = threading.Lock(), threading.Lock()
+        self.kept = kept_by(self.backbone)
         self._begin()
         self._clear()
 
@@ -152,7 +155,7 @@ class Runner(Standing):
             )
         why = "rows='separate'" if self.rows == "separate" else known.unknown(selection.answers.paths)
         if not why:
-            undo = None if known.has_answered(selection) else _Undo(selection)
+            undo = None if known.has_answered(selection) else Undo(selection)
             now = replace(selection, seen=known.layers, multiplied=method != "__call__")
             try:
                 output = self._pass(now, args, kwargs, method)
@@ -185,8 +188,10 @@ class Runner(Standing):
         with self.looking:
             if (known := self.forms.get(key)) is not None:
                 return known
-            with Guard(self.backbone, training=False):
+            with Guard(self.backbone, training=False), self.kept.looking(training=False) as reads:
                 known = looked_for(self._plain(), batch if method == "__call__" else prompts(self.backbone, batch))
+                if known.trouble:
+                    reads.passes.clear()  # it has not run to its end several times
             if known.lasting:
                 while len(self.forms) >= FORMS:
                     self.forms.pop(next(iter(self.forms)), None)
@@ -196,12 +201,16 @@ class Runner(Standing):
 
     def _plain(self) -> nn.Module:
         if self.plain is None:
-            self.plain = skeleton(self.backbone, self.paths, quiet=True)
+            self.plain = self._quiet(False)
         return self.plain
+
+    def _quiet(self, training: bool) -> nn.Module:
+        return skeleton(self.backbone, self.paths, training, held=self.held, quiet=True)
 
     def _pass(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         compiling = torch.compiler.is_compiling()
-        network = self.network(self.moving(selection.training))
+        mode = self.moving(selection.training)
+        network = self.network(mode)
         answers = selection.answers
         if not compiling and isinstance(answers, OfTasks):  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
@@ -211,8 +220,11 @@ class Runner(Standing):
         if compiling:
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)
+        self.kept.check(answers.paths)
+        beside = Beside(self.kept, selection, mode, lambda: self._quiet(mode), args, kwargs, method)
         try:
-            with selecting(selection), recomputing() if torch.is_grad_enabled() else nullcontext():
+            again = recomputing() if torch.is_grad_enabled() else nullcontext()
+            with selecting(selection), telling(beside), again:
                 way = selection.rows is not None, selection.spread is not None
                 output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs, way)
         except RuntimeError as error:
@@ -271,7 +283,7 @@ class Runner(Standing):
         rows = rows_of(args, kwargs)
         if not rows or (rows > 1 and not worth_sharing(self.backbone, changed)):
             return one_by_one()  # with one row calls cost more than numbers
-        undo = _Undo(together)
+        undo = Undo(together)
         try:
             found = spread(tasks, lambda into: self.run(replace(together, spread=into), args, kwargs))
             self.shares[training] = True
@@ -313,20 +325,6 @@ def _look(number: int, method: str, rows: int | Tensor, positional: int, names: 
     batch = Batch.of(args, kwargs, len(rows) if isinstance(rows, Tensor) else rows)
     known = _RUNNERS[number].known(batch, method)
     return not (known.trouble or known.chosen)
-
-
-class _Undo:
-    """What a pass for several tasks writes, and puts back when called: statistics and the state of random numbers."""
-
-    def __init__(self, selection: Selection) -> None:
-        self.written = Written(selection)
-        self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-
-    def __call__(self) -> None:
-        self.written.put_back()
-        torch.set_rng_state(self.random[0])
-        if self.random[1]:
-            torch.cuda.set_rng_state_all(self.random[1])
 
 
 def _report_unused(network: nn.Module, task: Task) -> None:
