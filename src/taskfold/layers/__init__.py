@@ -36,7 +36,7 @@ from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sites import Site
-from ._skeleton import begun, caches, follow, in_mode, sites_of, skeleton
+from ._skeleton import begun, caches, follow, in_mode, kept_of, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -126,6 +126,7 @@ __all__ = [
     "groups_of_inventory",
     "in_mode",
     "inventory_of",
+    "kept_of",
     "layer_name",
     "layers_of",
     "leaves_of",

@@ -33,6 +33,7 @@ from ..layers import (
 )
 from ..tasks import Task
 from ._again import Undo, recomputing
+from ._each import own_inputs, own_state
 from ._handling import Handling
 from ._kept import Beside, kept_by
 from ._moved import moved
@@ -271,8 +272,13 @@ class Runner(Standing):
         """
         tasks = together.answers.entries()
 
+        def run(now: Selection) -> Any:
+            mine, named = own_inputs(args, kwargs)
+            with own_state(self.backbone):
+                return self.run(now, mine, named)
+
         def one_by_one() -> list[Any]:
-            return [self.run(together.of_one(n), args, kwargs) for n in range(tasks)]
+            return [run(together.of_one(n)) for n in range(tasks)]
 
         training = together.training
         known = self.shares.get(training)
@@ -285,7 +291,7 @@ class Runner(Standing):
             return one_by_one()  # with one row calls cost more than numbers
         undo = Undo(together)
         try:
-            found = spread(tasks, lambda into: self.run(replace(together, spread=into), args, kwargs))
+            found = spread(tasks, lambda into: run(replace(together, spread=into)))
             self.shares[training] = True
             return found
         except Exception as error:
