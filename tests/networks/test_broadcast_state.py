@@ -26,8 +26,8 @@ class Remembers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         state = 0 if self.state is None else self.onward(self.state)
-        self.state = (self.inward(self.before(x)) + state).tanh()
-        return self.state
+        self.state = y = (self.inward(self.before(x)) + state).tanh()
+        return y
 
 
 class Appends(nn.Module):

@@ -285,14 +285,18 @@ def test_what_a_network_reads_anew_is_each_tasks_own(way: str) -> None:
         assert torch.allclose(net(x), own(x), atol=1e-6)
 
 
-def test_looking_for_rows_leaves_random_numbers_alone() -> None:
+def test_looking_for_rows_leaves_random_numbers_and_lists_alone() -> None:
+    seen: list[int] = []
+
     class Rolls(nn.Linear):
         def forward(self, input: Tensor) -> Tensor:
+            seen.append(len(input))
             random.random()
             np.random.rand()
             return super().forward(input) + 0 * torch.rand(())
 
     model = tuned(nn.Sequential(nn.Linear(6, 6), Rolls(6, 6)), METHODS["left"])
+    model.backbone.seen = seen  # type: ignore[assignment]
     found = []
     for _ in range(2):  # the first looks for rows
         random.seed(0)
@@ -301,3 +305,4 @@ def test_looking_for_rows_leaves_random_numbers_alone() -> None:
         model(torch.ones(4, 6), task=list("abab"))
         found.append((random.random(), np.random.rand(), torch.rand(()).item()))
     assert found[0] == found[1]
+    assert seen == [4, 4]

@@ -52,6 +52,19 @@ def own_state(network: nn.Module) -> Iterator[None]:
                         del module.__dict__[name]
 
 
+@contextmanager
+def own_lists(network: nn.Module) -> Iterator[None]:
+    """Run a block that nobody is to see: lists, dicts and sets that modules keep hold afterwards what they held."""
+    kept = [value for module in network.modules() for _, value in kept_of(module) if type(value) in (list, dict, set)]
+    before = [(value, value.copy()) for value in {id(value): value for value in kept}.values()]
+    try:
+        yield
+    finally:
+        for value, held in before:
+            value.clear()
+            (value.extend if type(value) is list else value.update)(held)
+
+
 def _of_tensors(value: object) -> bool:
     leaves = tree_leaves(value) if isinstance(value, (Tensor, tuple, list, dict)) else []
     return any(isinstance(leaf, Tensor) for leaf in leaves)

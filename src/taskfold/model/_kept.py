@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -110,13 +110,13 @@ def kept_by(network: nn.Module) -> Kept:
 class Beside:
     """Finds out, when a layer is first read in a pass, whether the network keeps what it computes of it.
 
-    The plain network runs twice, and leaves there what is right for itself.
+    The plain network runs twice; what it keeps, where nobody puts that back, is right for itself.
 
     Args:
         kept: where it is noted.
         selection: the pass.
         training: the mode of its layers.
-        plain: makes the plain network in that mode, on which nobody listens.
+        plain: lends the plain network in that mode; nobody is to see what it does.
         args, kwargs: the pass's inputs.
         method: what is called.
     """
@@ -126,7 +126,7 @@ class Beside:
         kept: Kept,
         selection: Selection,
         training: bool,
-        plain: Callable[[], nn.Module],
+        plain: Callable[[], AbstractContextManager[nn.Module]],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         method: str,
@@ -155,10 +155,9 @@ class Beside:
 
     def _run(self) -> None:
         args, kwargs, method = self.inputs
-        network = self.plain()
         batch = Batch.of(args, kwargs, rows_of(args, kwargs) or 0)
-        args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
-        with self.kept.looking(self.training):
+        with self.plain() as network, self.kept.looking(self.training):
+            args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
             for _ in range(2):
                 with generators(), selecting(Selection(OfTasks(()), None, self.training)):
                     network(*args, **kwargs)

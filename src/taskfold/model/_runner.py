@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Container, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -33,7 +33,7 @@ from ..layers import (
 )
 from ..tasks import Task
 from ._again import Undo, recomputing
-from ._each import own_inputs, own_state
+from ._each import own_inputs, own_lists, own_state
 from ._handling import Handling
 from ._kept import Beside, kept_by
 from ._moved import moved
@@ -189,7 +189,7 @@ class Runner(Standing):
         with self.looking:
             if (known := self.forms.get(key)) is not None:
                 return known
-            with Guard(self.backbone, training=False), self.kept.looking(training=False) as reads:
+            with Guard(self.backbone, False), own_lists(self.backbone), self.kept.looking(False) as reads:
                 known = looked_for(self._plain(), batch if method == "__call__" else prompts(self.backbone, batch))
                 if known.trouble:
                     reads.passes.clear()  # it has not run to its end several times
@@ -208,6 +208,11 @@ class Runner(Standing):
     def _quiet(self, training: bool) -> nn.Module:
         return skeleton(self.backbone, self.paths, training, held=self.held, quiet=True)
 
+    @contextmanager
+    def _beside(self, training: bool) -> Iterator[nn.Module]:
+        with own_lists(self.backbone):
+            yield self._quiet(training)
+
     def _pass(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         compiling = torch.compiler.is_compiling()
         mode = self.moving(selection.training)
@@ -222,7 +227,7 @@ class Runner(Standing):
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)
         self.kept.check(answers.paths)
-        beside = Beside(self.kept, selection, mode, lambda: self._quiet(mode), args, kwargs, method)
+        beside = Beside(self.kept, selection, mode, lambda: self._beside(mode), args, kwargs, method)
         try:
             again = recomputing() if torch.is_grad_enabled() else nullcontext()
             with selecting(selection), telling(beside), again:
