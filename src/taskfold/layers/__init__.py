@@ -13,7 +13,7 @@ from ._copies import Copies, Everything, Norms, Rest
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
-from ._guard import Unwritten, check_unwritten
+from ._guard import Guard, Unwritten, check_unwritten
 from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions
 from ._notes import Notes, Passes
 from ._origin import Origins
@@ -31,12 +31,13 @@ from ._part import (
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, fit
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sites import Site
-from ._skeleton import begun, caches, follow, in_mode, rebind, sites_of, skeleton
+from ._skeleton import begun, caches, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -76,6 +77,7 @@ __all__ = [
     "Factored",
     "FeedForwards",
     "Fitting",
+    "Guard",
     "Inventory",
     "LayerParts",
     "Layout",
@@ -129,6 +131,7 @@ __all__ = [
     "groups_of_inventory",
     "in_mode",
     "inventory_of",
+    "kept_of",
     "layer_name",
     "layers_of",
     "leaves_of",
@@ -146,6 +149,7 @@ __all__ = [
     "stages",
     "statistics_of",
     "stored_of",
+    "telling",
     "updates_of",
     "worth_sharing",
     "writes_text",

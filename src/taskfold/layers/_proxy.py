@@ -12,6 +12,8 @@ OF, PATH, SETTLING, STATE, FRESH, READ = "_proxied", "_path", "_settling", "_sta
 """Entries of a proxy's own: the module; its name; writes stay here; a task's tensors; how caches begin; those read."""
 KEPT = ("training", "_modules")
 SHARED = tuple(name for name in nn.Module().__dict__ if name not in (*KEPT, "_is_full_backward_hook"))
+EXCHANGING = (torch.Tensor.data.__set__, torch.Tensor.set_)  # type: ignore[attr-defined]
+"""What gives a tensor other memory."""
 _CLASSES: dict[tuple[type, type], type] = {}
 
 
@@ -113,7 +115,12 @@ def _replace(table: dict[str, Any], name: str, value: Any) -> None:
 
 def writes(path: str, module: nn.Module, name: str, training: bool) -> RuntimeError:
     """The error of a layer that writes a tensor of the backbone."""
-    if training:
+    if name in module._parameters:
+        remedy = (
+            "write it once before the model is made (what limits it, say), and put a layer that leaves it alone in its "
+            "place"
+        )
+    elif training:
         remedy = f"keep it in evaluation: model.train(), then model.backbone.get_submodule({path!r}).eval()"
     else:
         remedy = "switch that off before the model is made, or put a layer without it in its place"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..kinds import LayerKind, Rows, kind_of
 from ..layers import OfTable, Selection, Stack, check_plain, check_unwritten, layers_of, stack_of, worth_sharing
 from ..tasks import Features, Task, pooled
+from ._each import own_inputs, own_state
 from ._handling import Handling, MixedRows
 from ._heads import Heads
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_any, names_of_rows, rows_of
@@ -211,8 +212,9 @@ class Bank(MixedRows, nn.Module):
             raise ValueError("index is empty; give the row of at least one task")
         beside = self._beside and not torch.jit.is_tracing() and not worth_sharing(self.backbone, [table.layout])
         if beside:
-            with suppress(Exception):  # layers that see no rows, say; if the input is at fault, what follows says so
-                made = self._side_by_side(table, index, inputs, kwargs)
+            # Layers that see no rows, say; if the input is at fault, what follows says so.
+            with suppress(Exception), own_state(self.backbone):
+                made = self._side_by_side(table, index, *own_inputs(inputs, kwargs))
                 if made is not None:
                     return made
                 beside = False  # not tried: another form of inputs may do

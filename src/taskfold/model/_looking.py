@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import nn
 
-from ..layers import PLAIN, Seen, as_traced, follow, skeleton
+from ..layers import PLAIN, Guard, Seen, as_traced, follow, skeleton
+from ._each import own_lists
+from ._kept import Kept
 from ._rows import Batch, Known, agreed, looked_for, prompts
 from ._standing import Standing
 
@@ -29,6 +31,7 @@ class Looking(Standing):
     """Skeletons, and where they were found to put rows."""
 
     looking: threading.Lock
+    kept: Kept
 
     def _forget_rows(self) -> None:
         self.forms: dict[object, tuple[Known, ...]] = {}
@@ -61,8 +64,11 @@ class Looking(Standing):
             if (known := kept()) is not None:
                 return known
             inputs = batch if method == "__call__" else prompts(self.backbone, batch)
-            with as_traced() if traced else nullcontext():
+            guarded = Guard(self.backbone, training), own_lists(self.backbone)
+            with guarded[0], guarded[1], self.kept.looking(training) as reads, as_traced() if traced else nullcontext():
                 known = looked_for(self._plain(training), inputs, training)
+                if known.trouble:
+                    reads.passes.clear()  # it has not run to its end several times
             if known.lasting:
                 while len(self.forms) >= FORMS:
                     self.forms.pop(next(iter(self.forms)), None)
@@ -72,7 +78,16 @@ class Looking(Standing):
 
     def _plain(self, training: bool) -> nn.Module:
         if training not in self.plain:
-            self.plain[training] = made = skeleton(self.backbone, self.paths, training, quiet=True)
-            for path, mode in self.modes.items():
-                follow(made, path, mode)
+            self.plain[training] = self._quiet(training)
         return self.plain[training]
+
+    def _quiet(self, training: bool) -> nn.Module:
+        made = skeleton(self.backbone, self.paths, training, held=self.held, quiet=True)
+        for path, mode in self.modes.items():
+            follow(made, path, mode)
+        return made
+
+    @contextmanager
+    def _beside(self, training: bool) -> Iterator[nn.Module]:
+        with own_lists(self.backbone):
+            yield self._quiet(training)

@@ -178,6 +178,11 @@ def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:
     return twin
 
 
+def copied(value: Any) -> Any:
+    """A value in memory of its own, tensors inside it too."""
+    return _copied(value, -1)
+
+
 def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Known:
     """Where rows of a batch lie in the tensors of a network's layers.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..interventions import Execution
 from ..layers import (
     PLAIN,
+    Guard,
     OfTasks,
     OnPath,
     OtherPathError,
@@ -27,11 +28,14 @@ from ..layers import (
     recomputes,
     selecting,
     spread,
+    telling,
     worth_sharing,
 )
 from ..tasks import Task
-from ._again import Written, recomputing
+from ._again import Undo, recomputing
+from ._each import own_inputs, own_state
 from ._handling import Handling
+from ._kept import Beside, kept_by
 from ._looking import Looking
 from ._moved import moved
 from ._outputs import rows_of
@@ -78,6 +82,7 @@ class Runner(Looking):
         self.number = next(_NUMBERS)
         _RUNNERS[self.number] = self
         self.lock, self.looking = threading.Lock(), threading.Lock()
+        self.kept = kept_by(self.backbone)
         self._begin()
         self._clear()
 
@@ -174,7 +179,7 @@ class Runner(Looking):
             return self._pass(selection.of_one(entry), mine, named, method)
 
         if known.chosen:
-            with self.looking:
+            with self.looking, Guard(self.backbone, training):
                 check_cut(self._plain(training), batch, selection.rows, known, name)
         if method == "__call__":
             return separately(one, batch, selection.rows, known.outputs, name)
@@ -189,7 +194,7 @@ class Runner(Looking):
             RowsUnknownError, OtherPathError: what is known does not hold for this batch.
         """
         follows = bool(known.decisions) and method == "__call__"
-        undo = _Undo(selection) if follows or not known.has_answered(selection) else None
+        undo = Undo(selection) if follows or not known.has_answered(selection) else None
         now = replace(selection, seen=known.layers, multiplied=method != "__call__")
         try:
             with OnPath(known.decisions) if follows else nullcontext():
@@ -203,7 +208,8 @@ class Runner(Looking):
 
     def _pass(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         compiling = torch.compiler.is_compiling()
-        network = self.network(self.moving(selection.training))
+        mode = self.moving(selection.training)
+        network = self.network(mode)
         answers = selection.answers
         if not compiling and isinstance(answers, OfTasks):  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
@@ -213,9 +219,13 @@ class Runner(Looking):
         if compiling:
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)
+        self.kept.check(answers.paths)
+        beside = Beside(self.kept, selection, mode, lambda: self._beside(mode), args, kwargs, method)
         try:
-            with selecting(selection), recomputing() if torch.is_grad_enabled() else nullcontext():
-                output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs)
+            again = recomputing() if torch.is_grad_enabled() else nullcontext()
+            with selecting(selection), telling(beside), again:
+                way = selection.rows is not None, selection.spread is not None
+                output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs, way)
         except RuntimeError as error:
             if words := moved(self.backbone, answers.held(), error):
                 raise RuntimeError(words) from error
@@ -260,8 +270,13 @@ class Runner(Looking):
         """
         tasks = together.answers.entries()
 
+        def run(now: Selection) -> Any:
+            mine, named = own_inputs(args, kwargs)
+            with own_state(self.backbone):
+                return self.run(now, mine, named)
+
         def one_by_one() -> list[Any]:
-            return [self.run(together.of_one(n), args, kwargs) for n in range(tasks)]
+            return [run(together.of_one(n)) for n in range(tasks)]
 
         training = together.training
         known = self.shares.get(training)
@@ -272,9 +287,9 @@ class Runner(Looking):
         rows = rows_of(args, kwargs)
         if not rows or (rows > 1 and not worth_sharing(self.backbone, changed)):
             return one_by_one()  # with one row calls cost more than numbers
-        undo = _Undo(together)
+        undo = Undo(together)
         try:
-            found = spread(tasks, lambda into: self.run(replace(together, spread=into), args, kwargs))
+            found = spread(tasks, lambda into: run(replace(together, spread=into)))
             self.shares[training] = True
             return found
         except Exception as error:
@@ -322,20 +337,6 @@ def _look(
     batch = Batch.of(args, kwargs, len(rows) if isinstance(rows, Tensor) else rows)
     known = _RUNNERS[number].known(batch, method, training, traced=True)
     return not (known.trouble or known.chosen or known.decisions)
-
-
-class _Undo:
-    """What a pass for several tasks writes, and puts back when called: statistics and the state of random numbers."""
-
-    def __init__(self, selection: Selection) -> None:
-        self.written = Written(selection)
-        self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-
-    def __call__(self) -> None:
-        self.written.put_back()
-        torch.set_rng_state(self.random[0])
-        if self.random[1]:
-            torch.cuda.set_rng_state_all(self.random[1])
 
 
 def _report_unused(network: nn.Module, task: Task) -> None:
