@@ -210,7 +210,7 @@ class Bank(MixedRows, nn.Module):
     def _broadcast(self, table: Table, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         if not len(index):
             raise ValueError("index is empty; give the row of at least one task")
-        beside = self._beside and not torch.jit.is_tracing() and not worth_sharing(self.backbone, [table.layout])
+        beside = self._beside and not worth_sharing(self.backbone, [table.layout])
         if beside:
             # Layers that see no rows, say; if the input is at fault, what follows says so.
             with suppress(Exception), own_state(self.backbone):

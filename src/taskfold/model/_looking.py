@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..layers import PLAIN, Guard, Seen, as_traced, follow, skeleton
@@ -91,3 +92,17 @@ class Looking(Standing):
     def _beside(self, training: bool) -> Iterator[nn.Module]:
         with own_lists(self.backbone):
             yield self._quiet(training)
+
+
+def check_untraced() -> None:
+    """Nobody traces this with `torch.jit.trace`.
+
+    Raises:
+        ValueError: somebody does.
+    """
+    if torch.jit.is_tracing():
+        raise ValueError(
+            "torch.jit.trace (and torch.onnx.export with dynamo=False) can't follow several tasks, since it does not "
+            "see which rows are whose; trace model.fold(name) of each task, or write the bank with "
+            "taskfold.export.export"
+        )

@@ -36,7 +36,7 @@ from ._again import Undo, recomputing
 from ._each import own_inputs, own_state
 from ._handling import Handling
 from ._kept import Beside, kept_by
-from ._looking import Looking
+from ._looking import Looking, check_untraced
 from ._moved import moved
 from ._outputs import rows_of
 from ._rows import Batch, Known, padding_of
@@ -109,12 +109,8 @@ class Runner(Looking):
         mixed = selection.rows is not None and selection.answers.paths
         if compiling:
             return (self._traced if mixed else self._pass)(selection, args, kwargs, method)
-        if mixed and torch.jit.is_tracing():
-            raise ValueError(
-                "torch.jit.trace (and torch.onnx.export with dynamo=False) can't follow a mixed batch, since it does "
-                "not see which rows are whose; trace model.fold(name) of each task, or write the bank with "
-                "taskfold.export.export"
-            )
+        if mixed:
+            check_untraced()
         try:
             return (self._mixed if mixed else self._pass)(selection, args, kwargs, method)
         finally:
@@ -268,6 +264,7 @@ class Runner(Looking):
             changed: the modules that each of them changes.
             args, kwargs: the backbone's inputs.
         """
+        check_untraced()
         tasks = together.answers.entries()
 
         def run(now: Selection) -> Any:
