@@ -35,7 +35,7 @@ from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sites import Site
-from ._skeleton import begun, caches, follow, in_mode, sites_of, skeleton
+from ._skeleton import begun, caches, copy_again, follow, in_mode, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -117,6 +117,7 @@ __all__ = [
     "caches",
     "check_plain",
     "check_unwritten",
+    "copy_again",
     "current",
     "directions",
     "fit",

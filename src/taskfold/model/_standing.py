@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..layers import Site, Unwritten, Watch, follow, sites_of, skeleton
+from ..layers import Site, Unwritten, Watch, copy_again, follow, sites_of, skeleton
 
 
 class Standing(ABC):
@@ -20,6 +20,7 @@ class Standing(ABC):
     paths: frozenset[str]
     training: bool
     lock: threading.Lock
+    plain: nn.Module | None
 
     @abstractmethod
     def _clear(self) -> None:
@@ -89,10 +90,16 @@ class Standing(ABC):
     def _notice(self) -> None:
         """What somebody has done to the backbone since the last pass takes effect."""
         assert self.watch is not None
-        changed, modes = self.watch.changed()
-        self._follow(modes)
-        if changed:
+        changes = self.watch.changed()
+        self._follow(changes.modes)
+        if changes.anew:
             self.renew()
+            return
+        made = [one for one in (*self.skeletons.values(), self.plain) if one is not None]
+        for path, names in changes.settings.items():
+            mine = [name for name in names if name not in self.held.get(path, {})]
+            for network in made:
+                copy_again(network, path, mine)
 
     def _follow(self, modes: Mapping[str, bool]) -> None:
         self.modes.update(modes)

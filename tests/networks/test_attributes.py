@@ -1,0 +1,184 @@
+"""Settings and classes of the modules that people hold act at once, wherever they are kept."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import taskfold as tfold
+from taskfold import MultiTask
+
+X = torch.randn(4, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+
+
+def made(*middle: nn.Module, method: Any = None) -> MultiTask:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), *middle, nn.Conv2d(4, 4, 1), nn.Flatten())
+    model = MultiTask(net, method or tfold.LoRA(rank=2, layers="convolution")).eval()
+    for name in ("a", "b"):
+        for parameter in model.add_task(name).parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def plain(model: MultiTask, name: str) -> nn.Module:
+    """The network that is held, with the task's weights written in."""
+    network = copy.deepcopy(model.backbone)
+    for key, tensor in model.materialise(name).items():
+        network.state_dict()[key].copy_(tensor)
+    return network.eval()
+
+
+def agrees(model: MultiTask, *banks: nn.Module, x: Tensor = X) -> dict[str, Tensor]:
+    wanted = {name: plain(model, name)(x) for name in ("a", "b")}
+    for one in (model, *banks):
+        for n, row in enumerate(one(x, task=["a", "b", "b", "a"])):
+            torch.testing.assert_close(row, wanted["abba"[n]][n])
+        torch.testing.assert_close(one(x, task=["a", "b"], broadcast=True), wanted)
+    for name, value in wanted.items():
+        torch.testing.assert_close(model(x, task=name), value)
+        torch.testing.assert_close(model.fold(name)(x), value)
+    return wanted
+
+
+SETTINGS: list[tuple[nn.Module, dict[str, Any]]] = [
+    (nn.LeakyReLU(0.1), {"negative_slope": 0.9}),
+    (nn.MaxPool2d(2), {"kernel_size": 3}),
+    (nn.MaxPool2d((2, 2)), {"kernel_size": 3}),
+    (nn.LayerNorm(7), {"eps": 1.0}),
+    (nn.BatchNorm2d(4), {"eps": 1.0}),
+    (nn.GroupNorm(2, 4), {"num_groups": 4}),
+    (nn.Softmax(1), {"dim": 2}),
+    (nn.GELU(), {"approximate": "tanh"}),
+    (nn.Upsample(scale_factor=2.0), {"scale_factor": None, "size": 5}),
+    (nn.AdaptiveAvgPool2d(2), {"output_size": (3, 1)}),
+    (nn.Hardtanh(), {"max_val": 0.2}),
+    (nn.Conv2d(4, 4, 3, padding=1), {"padding": 0}),
+    (nn.Threshold(0.1, 0), {"value": 3}),
+]
+
+
+@pytest.mark.parametrize(("layer", "settings"), SETTINGS, ids=lambda one: type(one).__name__)
+def test_settings_of_torch_s_own_modules(layer: nn.Module, settings: dict[str, Any]) -> None:
+    model = made(copy.deepcopy(layer))
+    bank = model.bank()
+    before = agrees(model, bank)
+    for name, value in settings.items():
+        setattr(model.backbone[1], name, value)  # type: ignore[index]
+    after = agrees(model, bank)
+    assert not any(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_a_norm_of_the_task_s_own() -> None:
+    model = made(nn.BatchNorm2d(4), nn.Dropout(0.1), method=tfold.HeadNorm())
+    agrees(model, bank := model.bank())
+    model.backbone[1].eps = 1.0  # type: ignore[index]
+    agrees(model, bank)
+
+
+@pytest.mark.parametrize("p", [0, 0.0])
+def test_dropout_is_switched_off(p: float) -> None:
+    model = made(nn.Dropout(0.5)).train()
+    assert not torch.equal(model(X, task="a"), model(X, task="a"))
+    model.backbone[1].p = p  # type: ignore[index]
+    assert torch.equal(model(X, task="a"), model(X, task="a"))
+    model.backbone[1].p = 0.5  # type: ignore[index]
+    assert not torch.equal(model(X, task="a"), model(X, task="a"))
+
+
+def test_a_schedule_of_a_share_looks_for_no_rows_again() -> None:
+    model = made(nn.LeakyReLU(0.1))
+    agrees(model)
+    forms, skeletons = dict(model._runner.forms), model._runner.skeletons
+    for slope in (0.2, 0.3, 1):
+        model.backbone[1].negative_slope = slope  # type: ignore[index]
+        agrees(model)
+    assert model._runner.forms == forms
+    assert model._runner.skeletons is skeletons
+    model.backbone[1].inplace = True  # type: ignore[index]
+    agrees(model)
+    assert model._runner.skeletons is not skeletons
+
+
+def test_a_transformer_s_fused_path_stays_off() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, 0.1, batch_first=True), nn.Flatten())
+    model = MultiTask(net, tfold.LoRA(rank=2, layers="linear", init="normal")).eval()
+    for name in ("a", "b"):
+        model.add_task(name)
+    x = torch.randn(4, 3, 8)
+    agrees(model, x=x)
+    net[0].activation_relu_or_gelu = 2  # type: ignore[assignment]
+    net[0].norm1.eps = 1.0  # type: ignore[union-attr]
+    agrees(model, x=x)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.k = nn.Conv2d(4, 4, 1), 2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x).tanh() * self.k
+
+
+class Another(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) * 10
+
+
+class Reversed(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).flip(3)
+
+
+def test_another_class() -> None:
+    model = made(Block())
+    before = agrees(model, bank := model.bank())
+    model.backbone[1].__class__ = Another  # type: ignore[index]
+    after = agrees(model, bank)
+    assert not torch.equal(after["a"], before["a"])
+    model.backbone[0].__class__ = Reversed  # type: ignore[index]
+    assert not torch.equal(agrees(model, bank)["a"], after["a"])
+
+
+def test_an_attribute_of_a_class_hides_no_module_s() -> None:
+    class Mine(Block):
+        counted, shift = 0, 0.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            Mine.counted += 1
+            return super().forward(x) + type(self).counted.bit_length() * type(self).shift
+
+    model = made(Mine())
+    before = agrees(model, bank := model.bank())
+    skeletons = model._runner.skeletons
+    Mine.k = 100.0  # type: ignore[attr-defined]
+    assert torch.equal(agrees(model, bank)["a"], before["a"])
+    model.backbone[1].k = 3.0  # type: ignore[index]
+    assert not torch.equal(agrees(model, bank)["a"], before["a"])
+    agrees(made(Mine()))
+    assert model._runner.skeletons is not skeletons
+    skeletons = model._runner.skeletons
+    agrees(model, bank)
+    assert model._runner.skeletons is skeletons, "a counter is no change"
+
+
+def test_values_of_a_class_are_read_of_it_while_a_compiler_traces() -> None:
+    class Mine(Block):
+        k, shift = 3.0, 2.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + type(self).shift
+
+    model = made(Mine())
+    wanted = agrees(model)
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(X, task="a"), wanted["a"])
+    model.backbone[1].k = 5.0  # type: ignore[index]
+    torch.testing.assert_close(compiled(X, task="a"), plain(model, "a")(X))
