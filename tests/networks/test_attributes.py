@@ -182,3 +182,21 @@ def test_values_of_a_class_are_read_of_it_while_a_compiler_traces() -> None:
     torch.testing.assert_close(compiled(X, task="a"), wanted["a"])
     model.backbone[1].k = 5.0  # type: ignore[index]
     torch.testing.assert_close(compiled(X, task="a"), plain(model, "a")(X))
+
+
+def test_one_module_in_two_places_later_is_refused_by_name() -> None:
+    model = made(Block(), Block())
+    before, bank, kept = agrees(model), model.bank(), model.backbone[2]  # type: ignore[index]
+    model.backbone[2] = model.backbone[1]  # type: ignore[index]
+    for _ in range(2):
+        for ask in (
+            lambda: model(X, task="a"),
+            lambda: model(X, task=["a", "b", "b", "a"]),
+            lambda: model(X, task=["a", "b"], broadcast=True),
+            lambda: bank(X, task=["a", "b", "b", "a"]),
+            lambda: model.fold("a"),
+        ):
+            with pytest.raises(ValueError, match=r"layer '[12].layer' is one module in several places .*\(1.layer, 2"):
+                ask()
+    model.backbone[2] = kept  # type: ignore[index]
+    torch.testing.assert_close(agrees(model, bank), before)

@@ -30,7 +30,7 @@ from ._part import (
     statistics_of,
     stored_of,
 )
-from ._recipe import Composition, Fitting, Recipe, fit
+from ._recipe import Composition, Fitting, Recipe, check_once, fit, several
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
@@ -115,6 +115,7 @@ __all__ = [
     "ahead",
     "begun",
     "caches",
+    "check_once",
     "check_plain",
     "check_unwritten",
     "copy_again",
@@ -133,6 +134,7 @@ __all__ = [
     "recomputes",
     "running",
     "selecting",
+    "several",
     "sharing_passes",
     "sites_of",
     "skeleton",

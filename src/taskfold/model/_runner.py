@@ -23,6 +23,7 @@ from ..layers import (
     Seen,
     Selection,
     ahead,
+    check_once,
     recomputes,
     selecting,
     skeleton,
@@ -100,11 +101,14 @@ class Runner(Standing):
         """A pass; of a batch in which tasks are mixed, in one go or task by task.
 
         Raises:
-            ValueError: the inputs can't be cut into rows, or what the tasks put out can't be put together.
+            ValueError: the inputs can't be cut into rows, what the tasks put out can't be put together, or a layer that
+                they adapt stands in several places.
         """
         compiling = torch.compiler.is_compiling()
         if not compiling and self.watch is not None:
             self._notice()
+        if self.several:
+            check_once(self.backbone, self.several.intersection(selection.answers.paths))
         if selection.rows is None or not selection.answers.paths:
             return self._pass(selection, args, kwargs, method)
         if compiling:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..layers import Site, Unwritten, Watch, copy_again, follow, sites_of, skeleton
+from ..layers import Site, Unwritten, Watch, copy_again, follow, several, sites_of, skeleton
 
 
 class Standing(ABC):
@@ -36,6 +36,8 @@ class Standing(ABC):
         """Modes that somebody has set on modules of the backbone since the model's own was set."""
         self.held: dict[str, dict[str, Any]] = {}
         """Attributes that modules have in the skeletons alone, by path."""
+        self.several: frozenset[str] = frozenset()
+        """Adapted layers that stand in several places now."""
         self.still = False
         """Layers evaluate in passes that train."""
 
@@ -72,6 +74,7 @@ class Standing(ABC):
         self._clear()
         self.sites, self.watch = sites_of(made[False]), Watch(self.backbone, paths)
         self.unwritten = Unwritten(self.backbone)
+        self.several = frozenset(several(self.backbone, paths))
         self.skeletons = made
         self._follow(self.modes)
 
