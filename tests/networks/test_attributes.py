@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -200,3 +202,69 @@ def test_one_module_in_two_places_later_is_refused_by_name() -> None:
                 ask()
     model.backbone[2] = kept  # type: ignore[index]
     torch.testing.assert_close(agrees(model, bank), before)
+
+
+METHODS: list[Callable[[], Any]] = [lambda: tfold.LoRA(rank=2, layers="convolution"), tfold.FineTuning, tfold.HeadNorm]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=["lora", "fine-tuning", "head-norm"])
+@pytest.mark.parametrize("came", [True, False])
+def test_pieces_that_are_frozen_each_epoch_stay_frozen(method: Callable[[], Any], came: bool) -> None:
+    """As `model.train()` and then `.eval()` of each does it; the network's own modes are the user's alone."""
+    model = made(nn.BatchNorm2d(4), nn.Dropout(0.5), method=method())
+    net: Any = model.backbone.train(came)
+    if not came:  # as Hugging Face's networks come
+        net.train()
+    wanted = {name: plain(model, name)(X) for name in ("a", "b")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for _ in range(3):
+            model.train()
+            for module in net.modules():
+                if isinstance(module, (nn.BatchNorm2d, nn.Dropout)):
+                    module.eval()
+            kept = {key: buffer.clone() for key, buffer in model["a"].named_buffers()}
+            for view in (model, model.for_task("a").train()):
+                found = view(X, task="a") if view is model else view(X)
+                torch.testing.assert_close(found, wanted["a"])
+            for n, row in enumerate(model(X, task=["a", "b", "b", "a"])):
+                torch.testing.assert_close(row, wanted["abba"[n]][n])
+            torch.testing.assert_close(model(X, task=["a", "b"], broadcast=True), wanted)
+            assert all(torch.equal(buffer, kept[key]) for key, buffer in model["a"].named_buffers())
+            model(X, task="a").square().sum().backward()
+            assert all(one.grad is not None for one in model["a"].parameters())
+            assert [module.training for module in net] == [True, False, False, True, True]
+            model.eval()
+            agrees(model)
+    net.train()
+    model.train()
+    assert not torch.equal(model(X, task="a"), model(X, task="a"))
+
+
+def test_who_freezes_pieces_is_told_once_that_they_stay_so() -> None:
+    model = made(nn.Dropout(0.5)).train()
+    model.backbone[1].eval()  # type: ignore[index]
+    model(X, task="a")
+    with pytest.warns(
+        UserWarning, match=r"1 modules of the backbone stay in evaluation .*: 1; model.backbone.train\(\)"
+    ):
+        model.train()
+    assert torch.equal(model(X, task="a"), model(X, task="a"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.eval().train()
+    model.backbone.train()
+    model.train()
+    assert not torch.equal(model(X, task="a"), model(X, task="a"))
+
+
+def test_a_network_that_evaluates_as_a_whole_says_nothing_of_its_pieces() -> None:
+    model = made(nn.Dropout(0.5)).train()
+    model.backbone.eval()
+    model.train()
+    assert not torch.equal(model(X, task="a"), model(X, task="a"))
+    model.backbone[1] = nn.Dropout(0.5)  # type: ignore[index]
+    model.backbone[1].eval()  # type: ignore[index]
+    model.backbone[1] = nn.ReLU()  # type: ignore[index]
+    model.train()
+    model(X, task="a")

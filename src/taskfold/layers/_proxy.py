@@ -114,7 +114,8 @@ def _replace(table: dict[str, Any], name: str, value: Any) -> None:
 def writes(path: str, module: nn.Module, name: str, training: bool) -> RuntimeError:
     """The error of a layer that writes a tensor of the backbone."""
     if training:
-        remedy = f"keep it in evaluation: model.train(), then model.backbone.get_submodule({path!r}).eval()"
+        first = "" if module.training else "model.backbone.train(), "
+        remedy = f"keep it in evaluation: {first}model.train(), then model.backbone.get_submodule({path!r}).eval()"
     else:
         remedy = "switch that off before the model is made, or put a layer without it in its place"
     return RuntimeError(

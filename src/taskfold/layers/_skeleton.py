@@ -204,6 +204,8 @@ def follow(made: nn.Module, path: str, training: bool) -> None:
     mode = training and not evaluates(module)
     for one in _twins(module):
         one.__dict__["training"] = mode
+    if isinstance(site := module.__dict__.get("forward"), Site):
+        site.still = not training and site.kind.normalises
 
 
 def copy_again(made: nn.Module, path: str, names: Collection[str]) -> None:

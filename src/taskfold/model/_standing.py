@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,10 @@ class Standing(ABC):
         self.unwritten = Unwritten(self.backbone)
         self.modes: dict[str, bool] = {}
         """Modes that somebody has set on modules of the backbone since the model's own was set."""
+        self.frozen: set[str] = set()
+        """Modules put into evaluation, and not with the whole network: nobody sees it if that is said again."""
+        self.told: frozenset[str] = frozenset()
+        """Those of which somebody has been told."""
         self.held: dict[str, dict[str, Any]] = {}
         """Attributes that modules have in the skeletons alone, by path."""
         self.several: frozenset[str] = frozenset()
@@ -75,6 +80,9 @@ class Standing(ABC):
         self.sites, self.watch = sites_of(made[False]), Watch(self.backbone, paths)
         self.unwritten = Unwritten(self.backbone)
         self.several = frozenset(several(self.backbone, paths))
+        modules = dict(self.backbone.named_modules())
+        self.frozen = {path for path in self.frozen if path in modules and not modules[path].training}
+        self.modes = {path: mode for path, mode in self.modes.items() if path in modules}
         self.skeletons = made
         self._follow(self.modes)
 
@@ -83,12 +91,22 @@ class Standing(ABC):
         return training and not self.still
 
     def train(self, mode: bool) -> None:
+        """The mode of all but those modules that somebody has put into evaluation and left there."""
         self.training = mode
         if self.watch is not None:
             self._notice()
-            if self.modes:
-                self.modes = {}
+            kept = dict.fromkeys(self.frozen, False)
+            if self.modes != kept:
+                self.modes = kept
                 self.renew()
+            if mode and self.frozen and not self.told.issuperset(self.frozen):
+                self.told = frozenset(self.frozen)
+                names = ", ".join(sorted(self.frozen)[:5])
+                warnings.warn(
+                    "modules of the backbone that have been put into evaluation stay there while the model trains: "
+                    f"{names}; model.backbone.train() lets them train again",
+                    stacklevel=4,
+                )
 
     def _notice(self) -> None:
         """What somebody has done to the backbone since the last pass takes effect."""
@@ -106,6 +124,9 @@ class Standing(ABC):
 
     def _follow(self, modes: Mapping[str, bool]) -> None:
         self.modes.update(modes)
+        if modes.get("", True):
+            self.frozen.update(path for path, mode in modes.items() if not mode)
+            self.frozen.difference_update(path for path, mode in modes.items() if mode)
         for path, mode in modes.items():
             for network in self.skeletons.values():
                 follow(network, path, mode)
