@@ -245,9 +245,7 @@ def test_who_freezes_pieces_is_told_once_that_they_stay_so() -> None:
     model = made(nn.Dropout(0.5)).train()
     model.backbone[1].eval()  # type: ignore[index]
     model(X, task="a")
-    with pytest.warns(
-        UserWarning, match=r"1 modules of the backbone stay in evaluation .*: 1; model.backbone.train\(\)"
-    ):
+    with pytest.warns(UserWarning, match=r"stay there while the model trains: 1; model.backbone.train\(\)"):
         model.train()
     assert torch.equal(model(X, task="a"), model(X, task="a"))
     with warnings.catch_warnings():
@@ -268,3 +266,45 @@ def test_a_network_that_evaluates_as_a_whole_says_nothing_of_its_pieces() -> Non
     model.backbone[1] = nn.ReLU()  # type: ignore[index]
     model.train()
     model(X, task="a")
+
+
+class Merged(nn.Module):
+    """Is one layer in evaluation, as re-parametrised blocks are."""
+
+    def __init__(self, way: str = "tensor") -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, bias=False)
+        self.way, self.whole = way, None
+        self.weight: Tensor | None = None
+
+    def train(self, mode: bool = True) -> Merged:
+        super().train(mode)
+        if self.way == "flags":
+            self.first.weight.requires_grad = False
+            self.second.weight.requires_grad_(False)
+            self.mask = torch.ones(4)
+        elif self.way == "tensor":
+            self.weight = None if mode else (self.first.weight + self.second.weight).detach()
+        elif self.way == "parameters":
+            self.weight = None if mode else torch.stack([one for one in self.parameters() if one.dim() == 4]).sum(0)
+        elif not mode:
+            self.whole = nn.Conv2d(4, 4, 1)
+            self.whole.weight.data = self.first.weight + self.second.weight
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight is not None:
+            return nn.functional.conv2d(x, self.weight, self.first.bias)
+        return self.first(x) + self.second(x)
+
+
+@pytest.mark.parametrize("way", ["tensor", "parameters", "module"])
+def test_branches_that_are_merged_by_train_are_refused_by_name(way: str) -> None:
+    with pytest.raises(TypeError, match=r"module '1' \(Merged\) makes '(weight|whole)' of tensors of layer '1.first'"):
+        made(Merged(way))
+    alone = tfold.LoRA(rank=2, layers="convolution", targets=("*", "!1.*"))
+    agrees(made(Merged(way), method=alone))
+
+
+def test_train_of_the_user_s_that_sets_flags_is_welcome() -> None:
+    agrees(made(Merged("flags")))

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 from ._proxy import OF, Proxy
 from ._selection import RowsUnknownError, Selection, running
 
-_SAID: frozenset[Any] = frozenset(
+SAID: frozenset[Any] = frozenset(
     {
         *(
             getattr(Tensor, name).__get__
@@ -61,7 +61,7 @@ class _Lazy(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _SAID:
+        if func in SAID:
             return super().__torch_function__(func, types, args, kwargs or {})
         args, kwargs = tree_map(_made, (tuple(args), kwargs or {}))
         return func(*args, **kwargs)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import is_norm, kind_of
+from ._merging import Merging
 from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, proxy_of
 from ._reading import Read
 from ._rebound import Rebinding
@@ -43,7 +44,8 @@ def skeleton(
             leave on themselves stays here.
 
     Raises:
-        TypeError: a layer is to be adapted whose forward somebody has patched.
+        TypeError: a layer is to be adapted whose forward somebody has patched, or of whose tensors another module makes
+            something in its `train()`.
     """
     modules = dict(network.named_modules())
     proxies = _proxies(modules, paths, held or {})
@@ -54,7 +56,8 @@ def skeleton(
                 name: _of_libraries(table[name], libraries) for name in SHARED if "hooks" in name and name in table
             }
     made = proxies[id(network)]
-    set_mode(made, training)
+    with Merging({path: proxies[id(module)] for path, module in modules.items()}, paths):
+        set_mode(made, training)
     for path, module in modules.items():
         if path in paths:
             _make_site(path, module, proxies[id(module)])
