@@ -32,12 +32,12 @@ from ._part import (
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._reading import telling
-from ._recipe import Composition, Fitting, Recipe, fit
+from ._recipe import Composition, Fitting, Recipe, check_once, fit, several
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sites import Site
-from ._skeleton import begun, caches, follow, in_mode, kept_of, rebind, sites_of, skeleton
+from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -122,8 +122,10 @@ __all__ = [
     "as_traced",
     "begun",
     "caches",
+    "check_once",
     "check_plain",
     "check_unwritten",
+    "copy_again",
     "current",
     "directions",
     "fit",
@@ -141,6 +143,7 @@ __all__ = [
     "recomputes",
     "running",
     "selecting",
+    "several",
     "sharing_passes",
     "sites_of",
     "skeleton",

@@ -15,7 +15,7 @@ from ..kinds import lend
 from ._proxy import EXCHANGING, OF, Proxy, writes
 from ._selection import RowsUnknownError, Selection, running
 
-_SAID: frozenset[Any] = frozenset(
+SAID: frozenset[Any] = frozenset(
     {
         *(
             getattr(Tensor, name).__get__
@@ -102,7 +102,7 @@ class _Lazy(Tensor):
         if func in EXCHANGING and isinstance(args[0], _Lazy):
             site, now, name = args[0].source
             raise writes(site.path, site.module.__dict__[OF], name, now.training)
-        if func in _SAID:
+        if func in SAID:
             return super().__torch_function__(func, types, args, kwargs or {})
         args, kwargs = tree_map(_made, (tuple(args), kwargs or {}))
         return func(*args, **kwargs)

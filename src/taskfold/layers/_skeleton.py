@@ -14,12 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import is_norm, kind_of
+from ._merging import Merging
 from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, proxy_of
 from ._reading import Read
 from ._rebound import Rebinding, hidden
 from ._sites import Site
+from ._watch import copied
 
 _CACHES = re.compile("cache|memo")
+_COPIED = (bool, int, float, str, tuple)
 
 
 def skeleton(
@@ -41,8 +44,8 @@ def skeleton(
             leave on themselves stays here.
 
     Raises:
-        TypeError: a layer is to be adapted whose forward somebody has patched, or such a forward calls adapted layers
-            out of sight.
+        TypeError: a layer is to be adapted whose forward somebody has patched, such a forward calls adapted layers out
+            of sight, or another module makes something of the layer's tensors in its `train()`.
     """
     modules = dict(network.named_modules())
     _check_patched(modules, paths)
@@ -54,7 +57,8 @@ def skeleton(
                 name: _of_libraries(table[name], libraries) for name in SHARED if "hooks" in name and name in table
             }
     made = proxies[id(network)]
-    set_mode(made, training)
+    with Merging({path: proxies[id(module)] for path, module in modules.items()}, paths):
+        set_mode(made, training)
     for path, module in modules.items():
         if path in paths:
             _make_site(path, module, proxies[id(module)])
@@ -152,15 +156,18 @@ def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
     found |= {
         name: value for name, value in kept_of(module) if name not in found and callable(getattr(kind, name, None))
     }
-    if kind.__module__.startswith("torch.nn."):  # their settings do not change while they run
-        settings = {name: value for name, value in kept_of(module) if isinstance(value, (bool, int, float, str, tuple))}
-        found = settings | found
-    # Their fused paths read the children's weights without calling them.
+    if copied(module):
+        found = {name: value for name, value in kept_of(module) if isinstance(value, _COPIED)} | found
+    return found | _unfused(module)
+
+
+def _unfused(module: nn.Module) -> dict[str, Any]:
+    """Settings without which torch's fused paths aren't taken: they read the children's weights, and call nobody."""
     if isinstance(module, nn.TransformerEncoderLayer):
-        found["activation_relu_or_gelu"] = 0
+        return {"activation_relu_or_gelu": 0}
     if isinstance(module, nn.TransformerEncoder):
-        found["enable_nested_tensor"] = found["use_nested_tensor"] = False
-    return found
+        return {"enable_nested_tensor": False, "use_nested_tensor": False}
+    return {}
 
 
 def rebind(network: nn.Module, twin_of_all: nn.Module) -> None:
@@ -233,8 +240,34 @@ def follow(made: nn.Module, path: str, training: bool) -> None:
     """A module takes up the mode that the user has given to the one that it stands for."""
     module = made.get_submodule(path)
     mode = training and not evaluates(module)
-    for one in (module, site.module) if isinstance(site := module.__dict__.get("forward"), Site) else (module,):
+    for one in _twins(module):
         one.__dict__["training"] = mode
+    if isinstance(site := module.__dict__.get("forward"), Site):
+        site.still = not training and site.kind.normalises
+
+
+def copy_again(made: nn.Module, path: str, names: Collection[str]) -> None:
+    """A module takes up settings that the user has changed on the one that it stands for.
+
+    Args:
+        made: a skeleton.
+        path: of the module.
+        names: of the settings.
+    """
+    for one in _twins(made.get_submodule(path)):
+        table = one.__dict__
+        theirs, fixed = table[OF].__dict__, _unfused(table[OF])
+        for name in names:
+            if name not in fixed:
+                table.pop(name, None)
+                if isinstance(theirs.get(name), _COPIED):
+                    table[name] = theirs[name]
+
+
+def _twins(module: nn.Module) -> tuple[nn.Module, ...]:
+    """A module of a skeleton, and the layer as it is that a site runs."""
+    site = module.__dict__.get("forward")
+    return (module, site.module) if isinstance(site, Site) else (module,)
 
 
 def evaluates(module: nn.Module) -> bool:

@@ -25,6 +25,7 @@ from ..layers import (
     RowsUnknownError,
     Selection,
     ahead,
+    check_once,
     recomputes,
     selecting,
     spread,
@@ -100,12 +101,14 @@ class Runner(Looking):
         """A pass; of a batch in which tasks are mixed, in one go or task by task.
 
         Raises:
-            ValueError: the inputs can't be cut into rows, what the tasks put out can't be put together, or
-                `torch.jit.trace` traces a mixed batch.
+            ValueError: the inputs can't be cut into rows, what tasks put out can't be put together, a layer that they
+                adapt stands in several places, or `torch.jit.trace` traces a mixed batch.
         """
         compiling = torch.compiler.is_compiling()
         if not compiling and self.watch is not None:
             self._notice()
+        if self.several:
+            check_once(self.backbone, self.several.intersection(selection.answers.paths))
         mixed = selection.rows is not None and selection.answers.paths
         if compiling:
             return (self._traced if mixed else self._pass)(selection, args, kwargs, method)
