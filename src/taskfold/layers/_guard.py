@@ -7,17 +7,18 @@ from typing import Any
 from weakref import ref
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..kinds import lent
 from ._origin import storage_of
-from ._proxy import EXCHANGING, OF, PATH, writes
+from ._proxy import OF, PATH, writes
 
 
 class Guard(TorchDispatchMode):
     """Stops the step that would write one of a network's tensors, or what a task has in place of a parameter.
+
+    Memory that is exchanged (`weight.data = …`) is put back at the end of the block.
 
     Args:
         network: the user's.
@@ -33,18 +34,25 @@ class Guard(TorchDispatchMode):
         self.held = {_place(tensor): (path, module, name) for path, module, name, tensor in _tensors(network)}
         self.lent: dict[int, tuple[Callable[[], Tensor | None], nn.Module, str]] = {}
         """The parameters that layers compute with in place of their own; they come and go, and so does their memory."""
-        self._exchanges, self._lending = _Exchanges(self), lent(self._lend)
+        self.memory = [(*one, one[3].data) for one in _tensors(network) if not one[3].is_inference()]
+        """Tensors, and the memory that they lay in: to exchange it is no operation (`weight.data = …`)."""
+        self._lending = lent(self._lend)
 
     def __enter__(self) -> Guard:
         super().__enter__()
-        self._exchanges.__enter__()
         self._lending.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._lending.__exit__(*error)
-        self._exchanges.__exit__(*error)
-        super().__exit__(*error)
+    def __exit__(self, kind: Any, *error: Any) -> None:
+        self._lending.__exit__(kind, *error)
+        super().__exit__(kind, *error)
+        exchanged = [one for one in self.memory if _place(one[3]) != _place(one[4])]
+        for _, _, _, tensor, before in exchanged:
+            tensor.data = before
+        written = [one for one in exchanged if not isinstance(one[1], nn.RNNBase)]  # they move theirs, as they are
+        if written and kind is None:
+            path, module, name, *_ = written[0]
+            raise writes(path, module, name, self.training)
 
     def check(self, tensor: Tensor) -> None:
         """Somebody is about to write a tensor.
@@ -61,6 +69,9 @@ class Guard(TorchDispatchMode):
 
     def _lend(self, module: nn.Module, name: str, tensor: Tensor, keep: bool) -> None:
         self.lent[_place(tensor)] = (lambda: tensor) if keep else ref(tensor), module, name
+        if isinstance(tensor, nn.Parameter) and not tensor.is_inference():
+            path, owner = module.__dict__.get(PATH, ""), module.__dict__.get(OF, module)
+            self.memory.append((path, owner, name, tensor, tensor.data))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
@@ -71,19 +82,6 @@ class Guard(TorchDispatchMode):
                     if isinstance(one, Tensor):
                         self.check(one)
         return func(*args, **given)
-
-
-class _Exchanges(TorchFunctionMode):
-    """Sees the memory of a tensor exchanged (`weight.data = …`), which is no operation."""
-
-    def __init__(self, guard: Guard) -> None:
-        super().__init__()
-        self.guard = guard
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in EXCHANGING:
-            self.guard.check(args[0])
-        return func(*args, **(kwargs or {}))
 
 
 class Unwritten:
