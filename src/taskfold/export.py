@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .model import Bank, MultiTask
+from .tasks import check_no_folder
 
 Run = Callable[[Sequence[Tensor]], Tensor]
 TOLERANCE = 1e-3
@@ -39,6 +40,8 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
         TypeError: the module is a whole `MultiTask`, or the inputs are no list of tensors.
         ValueError: the suffix is neither, the examples have fewer than two rows or not as many as each other, a bank's
             do not end with an index, or there are not as many names as inputs.
+        FileNotFoundError: the path's folder does not exist.
+        IsADirectoryError: the path is a folder.
         ImportError: ONNX needs the `export` extra.
         RuntimeError: what was written says something else.
 
@@ -61,6 +64,7 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
         raise FileNotFoundError(
             f"cannot write {path.name}: folder {str(path.parent)!r} does not exist; create it first"
         )
+    check_no_folder(path)
     write, read = WRITERS[path.suffix]
     was = module.training
     try:

@@ -287,35 +287,6 @@ def test_a_missing_inventory_is_called_one(tmp_path: Path) -> None:
         MultiTask(plain()).load_inventory(tmp_path / "nope")
 
 
-@pytest.mark.parametrize("what", ["task", "inventory"])
-def test_a_file_that_is_replaced_while_it_is_read(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = shared(SHARED["routed"], "a")
-    path = tmp_path / "one.safetensors"
-
-    def save() -> object:
-        return model.save_task("a", path) if what == "task" else model.save_inventory(path)
-
-    save()
-    old, opened = read(path, what).tensors, []
-
-    def meanwhile(*given: object, **named: object) -> object:
-        opened.append(given)
-        file = safetensors.safe_open(*given, **named)  # type: ignore[arg-type]
-        with torch.no_grad():
-            for number in [*model.tasks.parameters(), *model.inventory.parameters()]:
-                number += 1
-        save()
-        return file
-
-    monkeypatch.setattr("taskfold.tasks._file.safe_open", meanwhile)
-    monkeypatch.setattr(safetensors.torch, "load_file", None)
-    found = read(path, what).tensors
-    assert all(torch.equal(found[name], old[name]) for name in old)
-    assert len(opened) == 1
-    now = read(path, what).tensors
-    assert not all(torch.equal(now[name], old[name]) for name in old)
-
-
 TYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 

@@ -115,20 +115,6 @@ def test_damage_is_noticed(damage: str, tmp_path: Path, monkeypatch: pytest.Monk
         checkpoint.load(path, IDENTITY)
 
 
-def test_a_checkpoint_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "c"
-    checkpoint.save(path, IDENTITY, {"weights": torch.zeros(9)})
-
-    def meanwhile(*given: Any, **named: Any) -> Any:
-        file = safetensors.safe_open(*given, **named)
-        checkpoint.save(path, IDENTITY, {"weights": torch.ones(9)})
-        return file
-
-    monkeypatch.setattr("taskfold.tasks._file.safe_open", meanwhile)
-    for number in (0, 1):
-        assert torch.equal(checkpoint.load(path, IDENTITY)["weights"], torch.full((9,), float(number)))
-
-
 def test_a_log_is_cut_back_to_its_checkpoint(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
     log.write("step", loss=float("nan"), lr={"head": float("inf")})

@@ -14,7 +14,7 @@ from ._patterns import Patterns, matches
 from ._quantised import NUMBERS, Quantised
 from ._recurrent import Recurrent
 from ._rows import Groups, Rows, by_entry
-from ._stand_in import stand_in
+from ._stand_in import lend, lent, stand_in
 from ._thin import outer, plus_, thin
 from ._weight import WeightKind
 from ._writing import may_write, traced
@@ -50,6 +50,8 @@ __all__ = [
     "differentiable",
     "is_norm",
     "kind_of",
+    "lend",
+    "lent",
     "matches",
     "may_write",
     "outer",

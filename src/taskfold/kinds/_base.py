@@ -28,6 +28,8 @@ class LayerKind(ABC):
     """The kind, in words."""
     normalises: ClassVar[bool] = False
     """Whether it is a normalisation: its buffers are its tensors too."""
+    running: ClassVar[str] = ""
+    """A tensor of running statistics: who has it trains on batches, with tensors in the types that they are kept in."""
     splits: ClassVar[bool] = True
     """Whether the rows of a batch can be taken apart on any axis, and its outputs may have more or fewer of them."""
     axes: ClassVar[tuple[int, ...]] = (0,)
@@ -83,7 +85,8 @@ class LayerKind(ABC):
             tensors: as a task keeps them, in single precision at least.
             training: whether the pass trains, and writes to running statistics among them.
         """
-        del training
+        if training and self.running in tensors:
+            return dict(tensors)  # small steps of running statistics are lost in half precision
         found: dict[str, Tensor] = {}
         held, buffers, usual = self.module._parameters, self.module._buffers, None
         for name, tensor in tensors.items():

@@ -53,6 +53,7 @@ class BatchNorm(LayerKind):
 
     words = "BatchNorm"
     normalises = True
+    running = MEAN
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
@@ -69,10 +70,6 @@ class BatchNorm(LayerKind):
             every = {**self.tensors(), **tensors}
             tensors = {name: one.to(wide) if one.is_floating_point() else one for name, one in every.items()}
         return super().run(args, kwargs, tensors, training)
-
-    def in_use(self, tensors: Tensors, training: bool) -> dict[str, Tensor]:
-        """While it trains they stay as they are kept: small steps of running statistics are lost in half precision."""
-        return dict(tensors) if training and MEAN in tensors else super().in_use(tensors, training)
 
     def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:
         if MEAN in tensors:

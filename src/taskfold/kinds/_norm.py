@@ -137,7 +137,7 @@ def scale_of(module: nn.Module, **attributes: Any) -> Scale | None:
         module: the normalisation.
         attributes: others than its own.
     """
-    weight = getattr(module, "weight", None)
+    weight = module._parameters.get("weight", module._buffers.get("weight"))
     if not is_norm(module) or isinstance(module, _BatchNorm) or weight is None or weight.dim() != 1:
         return None
     forward = type(module).forward

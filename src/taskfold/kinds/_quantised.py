@@ -30,8 +30,8 @@ class Quantised(Linear):
         if not all(isinstance(size, int) for size in sizes):
             return False
         weight = module._parameters.get("weight")
-        if weight is None:  # torch's own: a method unpacks it
-            return callable(getattr(module, "weight", None)) and "quantized" in type(module).__module__
+        if weight is None:  # torch's own: a method unpacks it; properties are not asked, since they may write
+            return callable(getattr(type(module), "weight", None)) and "quantized" in type(module).__module__
         numbers = weight.is_floating_point() or weight.is_complex()
         packed = not numbers or tuple(weight.shape) != sizes[::-1]
         return isinstance(module, nn.Linear) and (packed or type(weight) not in _PLAIN)

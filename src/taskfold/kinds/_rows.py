@@ -104,10 +104,11 @@ class Rows:
         """For a layer that sees `size` rows, equally many consecutive ones of each."""
         if size == self.size:
             return self
-        found = self._scaled.get(size)
+        traced = torch.compiler.is_compiling()  # then sizes may be symbols, which no dict can hold
+        found = None if traced else self._scaled.get(size)
         if found is None:
             found = replace(self, size=size, each=self.each * size // self.size, _scaled={}, _groups=[])
-            if not torch.compiler.is_compiling():
+            if not traced:
                 self._scaled[size] = found
         return found
 

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
+Lending = Callable[[nn.Module, str, Tensor, bool], None]
+"""Is told of a module, of a parameter that stands in place of its own, and whether nobody else keeps that."""
+
+
+class _Told(threading.local):
+    def __init__(self) -> None:
+        self.tell: Lending | None = None
+
+
+_told = _Told()
+
+
+@contextmanager
+def lent(tell: Lending) -> Iterator[None]:
+    """Run a block in which somebody is told of the parameters that modules are lent."""
+    before, _told.tell = _told.tell, tell
+    try:
+        yield
+    finally:
+        _told.tell = before
+
+
+def lend(module: nn.Module, name: str, tensor: Tensor | None, keep: bool = False) -> None:
+    """Tell whoever listens of a parameter that stands in place of a module's own."""
+    if not torch.compiler.is_compiling() and _told.tell is not None and tensor is not None:
+        _told.tell(module, name, tensor, keep)
 
 
 def stand_in(module: M, state: Mapping[str, Tensor | None], **attributes: object) -> M:
@@ -45,6 +74,8 @@ def stand_in(module: M, state: Mapping[str, Tensor | None], **attributes: object
     for kind, tensors in mine.items():
         if tensors:
             twin.__dict__[kind] = module.__dict__[kind] | tensors
+    for name, tensor in mine["_parameters"].items():
+        lend(module, name, tensor)
     if state and "_proxied" in twin.__dict__:
         _begin(twin, state)
     if children:

@@ -13,7 +13,7 @@ from ._copies import Copies, Everything, Norms, Rest
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
-from ._guard import Unwritten, check_unwritten
+from ._guard import Guard, Unwritten, check_unwritten
 from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions
 from ._notes import Notes, Passes
 from ._origin import Origins
@@ -30,12 +30,14 @@ from ._part import (
     statistics_of,
     stored_of,
 )
-from ._recipe import Composition, Fitting, Recipe, fit
+from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._reading import telling
+from ._recipe import Composition, Fitting, Recipe, check_once, fit, several
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sites import Site
-from ._skeleton import begun, caches, follow, in_mode, sites_of, skeleton
+from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -75,6 +77,7 @@ __all__ = [
     "Factored",
     "FeedForwards",
     "Fitting",
+    "Guard",
     "Inventory",
     "LayerParts",
     "Layout",
@@ -87,7 +90,9 @@ __all__ = [
     "Notes",
     "OfTable",
     "OfTasks",
+    "OnPath",
     "Origins",
+    "OtherPathError",
     "Part",
     "Passes",
     "Place",
@@ -105,6 +110,7 @@ __all__ = [
     "Stack",
     "Table",
     "Target",
+    "Unmoved",
     "Unwritten",
     "Update",
     "View",
@@ -113,10 +119,13 @@ __all__ = [
     "When",
     "Where",
     "ahead",
+    "as_traced",
     "begun",
     "caches",
+    "check_once",
     "check_plain",
     "check_unwritten",
+    "copy_again",
     "current",
     "directions",
     "fit",
@@ -124,14 +133,17 @@ __all__ = [
     "groups_of_inventory",
     "in_mode",
     "inventory_of",
+    "kept_of",
     "layer_name",
     "layers_of",
     "leaves_of",
     "own_groups",
     "parts_of",
+    "rebind",
     "recomputes",
     "running",
     "selecting",
+    "several",
     "sharing_passes",
     "sites_of",
     "skeleton",
@@ -140,6 +152,7 @@ __all__ = [
     "stages",
     "statistics_of",
     "stored_of",
+    "telling",
     "updates_of",
     "worth_sharing",
     "writes_text",

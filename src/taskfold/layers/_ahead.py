@@ -29,7 +29,7 @@ def ahead(sites: Iterable[Site], tasks: Sequence[Task], training: bool) -> dict[
     listed (other layers, tasks of different methods, draws for each row) make their own when they run.
     """
     alike: dict[object, dict[Place, Updates]] = {}
-    for site in sites:
+    for site in sites if tasks else ():
         if not (isinstance(site.kind, WeightKind) and site.kind.last):
             continue
         for name, updates in _common(site, tasks, training).items():

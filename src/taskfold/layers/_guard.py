@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import ref
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..kinds import lent
 from ._origin import storage_of
-from ._proxy import writes
+from ._proxy import EXCHANGING, OF, PATH, writes
 
 
 class Guard(TorchDispatchMode):
-    """Stops the step that would write one of a network's tensors, before it does.
+    """Stops the step that would write one of a network's tensors, or what a task has in place of a parameter.
 
     Args:
         network: the user's.
@@ -28,6 +31,36 @@ class Guard(TorchDispatchMode):
         super().__init__()
         self.training = training
         self.held = {_place(tensor): (path, module, name) for path, module, name, tensor in _tensors(network)}
+        self.lent: dict[int, tuple[Callable[[], Tensor | None], nn.Module, str]] = {}
+        """The parameters that layers compute with in place of their own; they come and go, and so does their memory."""
+        self._exchanges, self._lending = _Exchanges(self), lent(self._lend)
+
+    def __enter__(self) -> Guard:
+        super().__enter__()
+        self._exchanges.__enter__()
+        self._lending.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._lending.__exit__(*error)
+        self._exchanges.__exit__(*error)
+        super().__exit__(*error)
+
+    def check(self, tensor: Tensor) -> None:
+        """Somebody is about to write a tensor.
+
+        Raises:
+            RuntimeError: it is held, or lent.
+        """
+        place = _place(tensor)
+        if (known := self.held.get(place)) is not None:
+            raise writes(*known, self.training)
+        if (borrowed := self.lent.get(place)) is not None and borrowed[0]() is not None:
+            _, module, name = borrowed
+            raise writes(module.__dict__.get(PATH, ""), module.__dict__.get(OF, module), name, self.training)
+
+    def _lend(self, module: nn.Module, name: str, tensor: Tensor, keep: bool) -> None:
+        self.lent[_place(tensor)] = (lambda: tensor) if keep else ref(tensor), module, name
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
@@ -35,15 +68,29 @@ class Guard(TorchDispatchMode):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 value = args[n] if n < len(args) else given.get(argument.name)
                 for one in tree_leaves(value):
-                    if isinstance(one, Tensor) and (known := self.held.get(_place(one))) is not None:
-                        raise writes(*known, self.training)
+                    if isinstance(one, Tensor):
+                        self.check(one)
         return func(*args, **given)
+
+
+class _Exchanges(TorchFunctionMode):
+    """Sees the memory of a tensor exchanged (`weight.data = …`), which is no operation."""
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self.guard = guard
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in EXCHANGING:
+            self.guard.check(args[0])
+        return func(*args, **(kwargs or {}))
 
 
 class Unwritten:
     """Runs a network that must leave its tensors alone.
 
-    The first pass of a mode is guarded. Later ones that train are compared afterwards, for what writes now and then.
+    The first pass of each mode and kind is guarded. Later ones that train are compared afterwards, for what writes now
+    and then.
 
     Args:
         network: the user's.
@@ -51,29 +98,46 @@ class Unwritten:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self.known: set[bool] = set()
+        self.known: set[object] = set()
         self.held: list[tuple[str, nn.Module, str, Tensor]] = []
 
-    def run(self, training: bool, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(
+        self,
+        training: bool,
+        call: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        way: object = None,
+    ) -> Any:
         """Call a function.
+
+        Args:
+            training: the network's mode.
+            call, args, kwargs: the function, and what it is given.
+            way: how layers are run for tasks.
 
         Raises:
             RuntimeError: it writes; the error names the layer and the tensor.
         """
-        if training not in self.known:
+        if (training, way) not in self.known:
             with Guard(self.network, training):
                 output = call(*args, **kwargs)
-            self.known.add(training)
+            self.known.add((training, way))
             self.held = [one for one in _tensors(self.network) if not one[3].is_inference()]
             return output
         if not training:
             return call(*args, **kwargs)
-        before = [tensor._version for *_, tensor in self.held]
+        before = [_state(tensor, module) for _, module, _, tensor in self.held]
         output = call(*args, **kwargs)
         for old, (path, module, name, tensor) in zip(before, self.held, strict=True):
-            if tensor._version != old:
+            if _state(tensor, module) != old:
                 raise writes(path, module, name, training)
         return output
+
+
+def _state(tensor: Tensor, module: nn.Module) -> tuple[int, object]:
+    """What tells that somebody has written a tensor. Recurrent layers may move theirs in memory, as they are."""
+    return tensor._version, None if isinstance(module, nn.RNNBase) else _place(tensor)
 
 
 def check_unwritten(network: nn.Module) -> None:

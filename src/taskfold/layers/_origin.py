@@ -12,6 +12,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from ._path import is_answer
+
 FIXED, DATA, CHOSEN = 0, 1, 2
 """Does not depend on the input; does; and the input says which of its rows stands where."""
 
@@ -42,12 +44,14 @@ class Origins(TorchDispatchMode):
 
     Attributes:
         read: whole numbers that the pass has made of the input: sizes or places of what comes after, perhaps.
+        decisions: all numbers that operations have told Python: what comes after may hang on them.
     """
 
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows = rows
         self.read: list[Any] = []
+        self.decisions: list[Any] = []
         self._levels: dict[int, int] = {}
         """By storage; an operation that makes a new one says of what level it is, whoever had its number before."""
         self._reading = _Reading(self)
@@ -94,6 +98,8 @@ class Origins(TorchDispatchMode):
         before = max(map(self.level, inputs), default=FIXED)
         known = {storage_of(tensor) for tensor in inputs}
         output = func(*args, **kwargs)
+        if is_answer(output):
+            self.decisions.append(output)
         if name == "_local_scalar_dense" and before and not args[0].is_floating_point() and args[0].dtype != torch.bool:
             self.read.append(output)
         level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before

@@ -12,7 +12,9 @@ OF, PATH, SETTLING, STATE, FRESH, READ = "_proxied", "_path", "_settling", "_sta
 """Entries of a proxy's own: the module; its name; writes stay here; a task's tensors; how caches begin; those read."""
 KEPT = ("training", "_modules")
 SHARED = tuple(name for name in nn.Module().__dict__ if name not in (*KEPT, "_is_full_backward_hook"))
-_CLASSES: dict[tuple[type, type], type] = {}
+EXCHANGING = (torch.Tensor.data.__set__, torch.Tensor.set_)  # type: ignore[attr-defined]
+"""What gives a tensor other memory."""
+_CLASSES: dict[tuple[type, type, tuple[str, ...]], type] = {}
 
 
 class Proxy:
@@ -113,8 +115,14 @@ def _replace(table: dict[str, Any], name: str, value: Any) -> None:
 
 def writes(path: str, module: nn.Module, name: str, training: bool) -> RuntimeError:
     """The error of a layer that writes a tensor of the backbone."""
-    if training:
-        remedy = f"keep it in evaluation: model.train(), then model.backbone.get_submodule({path!r}).eval()"
+    if name in module._parameters:
+        remedy = (
+            "write it once before the model is made (what limits it, say), and put a layer that leaves it alone in its "
+            "place"
+        )
+    elif training:
+        first = "" if module.training else "model.backbone.train(), "
+        remedy = f"keep it in evaluation: {first}model.train(), then model.backbone.get_submodule({path!r}).eval()"
     else:
         remedy = "switch that off before the model is made, or put a layer without it in its place"
     return RuntimeError(
@@ -125,12 +133,14 @@ def writes(path: str, module: nn.Module, name: str, training: bool) -> RuntimeEr
 
 
 def class_of(kind: type[nn.Module], base: type[Proxy] = Proxy) -> type:
-    """The class of proxies for modules of a class."""
-    if (kind, base) not in _CLASSES:
-        through = {name: _through(kind, name) for name in _settings_of(kind)}
+    """The class of proxies for modules of a class, as it is now."""
+    names = tuple(settings_of(kind))
+    if (kind, base, names) not in _CLASSES:
+        through = {name: _Through(kind, name) for name in names}
         body = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, **through}
-        _CLASSES[kind, base] = types.new_class(kind.__name__, (base, kind), exec_body=lambda space: space.update(body))
-    return _CLASSES[kind, base]
+        made = types.new_class(kind.__name__, (base, kind), exec_body=lambda space: space.update(body))
+        _CLASSES[kind, base, names] = made
+    return _CLASSES[kind, base, names]
 
 
 def proxy_of(module: nn.Module, path: str, base: type[Proxy] = Proxy) -> nn.Module:
@@ -144,7 +154,7 @@ def proxy_of(module: nn.Module, path: str, base: type[Proxy] = Proxy) -> nn.Modu
     return made
 
 
-def _settings_of(kind: type[nn.Module]) -> list[str]:
+def settings_of(kind: type) -> list[str]:
     """Plain values that a class has, and that its instances may have otherwise."""
     found: dict[str, None] = {}
     for one in kind.__mro__:
@@ -154,16 +164,11 @@ def _settings_of(kind: type[nn.Module]) -> list[str]:
     return list(found)
 
 
-def _through(kind: type[nn.Module], name: str) -> property:
-    def get(self: nn.Module) -> Any:
-        table = self.__dict__
-        return table[name] if name in table else getattr(table.get(OF, kind), name)
+class _Through:
+    """A value of a class, or what the module that a proxy stands for has in its place; no method, so it gives way."""
 
-    def put(self: nn.Module, value: Any) -> None:
-        table = self.__dict__
-        if OF not in table or SETTLING in table:
-            table[name] = value
-        else:
-            setattr(table[OF], name, value)
+    def __init__(self, kind: type, name: str) -> None:
+        self.kind, self.name = kind, name
 
-    return property(get, put)
+    def __get__(self, module: nn.Module | None, owner: type) -> Any:
+        return getattr(self.kind if module is None else module.__dict__.get(OF, self.kind), self.name)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from ._proxy import OF, Proxy
+from ..kinds import lend
+from ._proxy import EXCHANGING, OF, Proxy, writes
 from ._selection import RowsUnknownError, Selection, running
 
-_SAID: frozenset[Any] = frozenset(
+SAID: frozenset[Any] = frozenset(
     {
         *(
             getattr(Tensor, name).__get__
@@ -24,6 +28,36 @@ _SAID: frozenset[Any] = frozenset(
 )
 
 
+class Reader(Protocol):
+    """Wants to know which layers' tensors are read."""
+
+    def knows(self, path: str, name: str) -> bool:
+        """Whether it need not be told of a layer's tensor."""
+        ...
+
+    def reads(self, path: str, name: str, now: Selection) -> None:
+        """Somebody computes with a tensor that a layer gave out in a pass."""
+        ...
+
+
+class _Telling(threading.local):
+    def __init__(self) -> None:
+        self.reader: Reader | None = None
+
+
+_telling = _Telling()
+
+
+@contextmanager
+def telling(reader: Reader) -> Iterator[None]:
+    """Run a block in which somebody is told of layers that are read."""
+    before, _telling.reader = _telling.reader, reader
+    try:
+        yield
+    finally:
+        _telling.reader = before
+
+
 class Read(Proxy):
     """A layer that tasks adapt, as others see it: its tensors are those of the task that the pass is for."""
 
@@ -32,13 +66,17 @@ class Read(Proxy):
         if OF in table and (name in table["_parameters"] or name in table["_buffers"]):
             own = table["_parameters"].get(name, table["_buffers"].get(name))
             now, site = running(), table.get("forward")
-            if now is None or now.noting is not None or site is None or site.path not in now.answers.paths:
+            if now is None or site is None or own is None:
                 return own
+            adapted = now.noting is None and site.path in now.answers.paths
             if torch.compiler.is_compiling():
-                if own is None or (now.rows is None and now.spread is None):
-                    return _resolved(site, now, name)
-                return _Said(own)
-            return _Lazy.of(site, now, name, own) if own is not None else own
+                if not adapted:
+                    return own
+                return _resolved(site, now, name) if now.rows is None and now.spread is None else _Said(own)
+            reader = _telling.reader
+            if not adapted and (reader is None or reader.knows(site.path, name)):
+                return own
+            return _Lazy.of((site, now, name), own)
         return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -49,19 +87,22 @@ class Read(Proxy):
 
 
 class _Lazy(Tensor):
-    """The task's tensor, made when somebody computes with it, and not when its type is asked."""
+    """The tensor for the pass that computes with it, made then, and not when its type is asked."""
 
     source: tuple[Any, Selection, str]
 
     @classmethod
-    def of(cls, site: Any, now: Selection, name: str, own: Tensor) -> _Lazy:
+    def of(cls, source: tuple[Any, Selection, str], own: Tensor) -> _Lazy:
         made = torch.Tensor._make_subclass(cls, own.detach())
-        made.source = site, now, name
+        made.source = source
         return made
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _SAID:
+        if func in EXCHANGING and isinstance(args[0], _Lazy):
+            site, now, name = args[0].source
+            raise writes(site.path, site.module.__dict__[OF], name, now.training)
+        if func in SAID:
             return super().__torch_function__(func, types, args, kwargs or {})
         args, kwargs = tree_map(_made, (tuple(args), kwargs or {}))
         return func(*args, **kwargs)
@@ -75,7 +116,21 @@ class _Said:
 
 
 def _made(value: Any) -> Any:
-    return _resolved(*value.source) if isinstance(value, _Lazy) else value
+    if not isinstance(value, _Lazy):
+        return value
+    site, now, name = value.source
+    backward = torch._C._current_graph_task_id() != -1
+    now = running() or (now if backward else None)  # outside of passes a network that has kept it computes as it is
+    if now is not None and (reader := _telling.reader) is not None and not reader.knows(site.path, name):
+        reader.reads(site.path, name, now)
+    if now is None or now.noting is not None or site.path not in now.answers.paths:
+        return _plain(site, name)
+    return _resolved(site, now, name)
+
+
+def _plain(site: Any, name: str) -> Tensor | None:
+    """The layer's own tensor."""
+    return site.module._parameters.get(name, site.module._buffers.get(name))
 
 
 def _resolved(site: Any, now: Selection, name: str) -> Tensor | None:
@@ -102,4 +157,7 @@ def _resolved(site: Any, now: Selection, name: str) -> Tensor | None:
             tensors |= intervention.folded(kind, mine, {**own, **tensors})
         except ValueError as error:
             raise ValueError(f"{words}, and {error}; leave it out with targets=('*', '!{site.path}')") from None
-    return tensors.get(name, site.module._parameters.get(name, site.module._buffers.get(name)))
+    found = tensors.get(name, _plain(site, name))
+    if name in site.module._parameters:
+        lend(site.module, name, found, keep=True)
+    return found

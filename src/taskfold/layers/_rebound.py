@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dis
 import functools
 import types
 import weakref
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -92,6 +93,35 @@ class Rebinding:
         twin = copy.copy(value)
         twin.__dict__.update(changed)
         return twin
+
+
+def hidden(value: Any, modules: Container[int], depth: int = 0) -> str | None:
+    """The global variable by which a function speaks of one of the modules, where nothing can be put in its place.
+
+    Args:
+        value: a function, or what calls one.
+        modules: their identities.
+    """
+    if isinstance(value, functools.partial):
+        return hidden(value.func, modules, depth)
+    if isinstance(value, types.MethodType):
+        value = value.__func__
+    if not isinstance(value, types.FunctionType) or depth > 3:
+        return None
+    globals_ = {name: value.__globals__.get(name) for name in _names(value.__code__)}
+    for name, found in globals_.items():
+        owner = found.__self__ if isinstance(found, types.MethodType) else found
+        if isinstance(owner, nn.Module) and id(owner) in modules:
+            return name
+    inner = (*map(_content, value.__closure__ or ()), *globals_.values())
+    return next((name for one in inner if (name := hidden(one, modules, depth + 1))), None)
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from (one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _names(inner)
 
 
 def _content(cell: types.CellType) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -122,22 +122,28 @@ def _fitted(composition: Composition, network: nn.Module, inventory: Inventory, 
     return {path: LayerParts(parts) for path, parts in sites.items()}
 
 
-def check_once(network: nn.Module, sites: dict[str, LayerParts]) -> None:
+def several(network: nn.Module, paths: Iterable[str]) -> dict[str, list[str]]:
+    """Those of these modules that stand in several places of the network, with all of them."""
+    places: dict[int, list[str]] = {}
+    modules = dict(network.named_modules(remove_duplicate=False))
+    for path, module in modules.items():
+        places.setdefault(id(module), []).append(path)
+    found = {path: places[id(modules[path])] for path in paths if path in modules}
+    return {path: names for path, names in found.items() if len(names) > 1}
+
+
+def check_once(network: nn.Module, paths: Iterable[str]) -> None:
     """Adapted modules stand in one place of the network.
 
     Raises:
         ValueError: one stands in several, so that its name does not say which layer a task adapts.
     """
-    places: dict[int, list[str]] = {}
-    for path, module in network.named_modules(remove_duplicate=False):
-        places.setdefault(id(module), []).append(path)
-    for path in sites:
-        if len(several := places[id(network.get_submodule(path))]) > 1:
-            raise ValueError(
-                f"layer {path!r} is one module in several places of the network ({', '.join(several[:4])}), and a task "
-                f"can't adapt one of them; leave it out with targets=('*', '!{path}'), or give each place a module of "
-                "its own (copy.deepcopy)"
-            )
+    for path, names in several(network, paths).items():
+        raise ValueError(
+            f"layer {path!r} is one module in several places of the network ({', '.join(names[:4])}), and a task "
+            f"can't adapt one of them; leave it out with targets=('*', '!{path}'), or give each place a module of "
+            "its own (copy.deepcopy)"
+        )
 
 
 def scope_of(scope: Scope, layer: str) -> str:

@@ -37,12 +37,16 @@ class Site:
         self.path, self.module, self.kind = path, module, kind
         self.layers = Layer(kind, path, {}, False), Layer(kind, path, {}, True)
         self.ran = False
+        self.still = False
+        """A normalisation evaluates in passes that train: somebody has put the layer into evaluation."""
         self.goes: dict[tuple[object, ...], bool] = {}
         """Whether rows run at once, by intervention, mode and names of tensors."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         now = _current.selection or current(self.path)
         self.ran = True
+        if self.still and now.training:
+            now = replace(now, training=False)
         site = self._with(now.left[self.path]) if self.path in now.left else self
         if now.rows is None or now.noting is not None or now.spread is not None:
             return site._run(now, args, kwargs)

@@ -14,12 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import is_norm, kind_of
+from ._merging import Merging
 from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, proxy_of
 from ._reading import Read
-from ._rebound import Rebinding
+from ._rebound import Rebinding, hidden
 from ._sites import Site
+from ._watch import copied
 
 _CACHES = re.compile("cache|memo")
+_COPIED = (bool, int, float, str, tuple)
 
 
 def skeleton(
@@ -41,9 +44,11 @@ def skeleton(
             leave on themselves stays here.
 
     Raises:
-        TypeError: a layer is to be adapted whose forward somebody has patched.
+        TypeError: a layer is to be adapted whose forward somebody has patched, such a forward calls adapted layers out
+            of sight, or another module makes something of the layer's tensors in its `train()`.
     """
     modules = dict(network.named_modules())
+    _check_patched(modules, paths)
     proxies = _proxies(modules, paths, held or {})
     if quiet:
         libraries = {name for name in ("torch", type(network).__module__.partition(".")[0]) if _installed(name)}
@@ -52,7 +57,8 @@ def skeleton(
                 name: _of_libraries(table[name], libraries) for name in SHARED if "hooks" in name and name in table
             }
     made = proxies[id(network)]
-    set_mode(made, training)
+    with Merging({path: proxies[id(module)] for path, module in modules.items()}, paths):
+        set_mode(made, training)
     for path, module in modules.items():
         if path in paths:
             _make_site(path, module, proxies[id(module)])
@@ -123,6 +129,26 @@ def _make_site(path: str, module: nn.Module, outer: nn.Module) -> None:
     outer.__dict__["forward"] = Site(path, inner, kind_of(module).at(inner))
 
 
+def _check_patched(modules: Mapping[str, nn.Module], paths: Collection[str]) -> None:
+    """Forwards patched onto instances find the modules that they call among what they hold.
+
+    Raises:
+        TypeError: one calls a module with adapted layers by a global variable, where it stays the user's.
+    """
+    for path, module in modules.items():
+        if "forward" not in module.__dict__:
+            continue
+        adapted = {id(one) for outer, one in modules.items() if any(f".{p}.".startswith(f".{outer}.") for p in paths)}
+        adapted |= {id(modules[""])} if paths else set()
+        if name := hidden(module.__dict__["forward"], adapted):
+            where = f"module {path!r}" if path else "the network"
+            raise TypeError(
+                f"{where} ({type(module).__name__}) has a forward patched onto the instance, which calls the "
+                f"backbone by the global variable {name!r}: no task would change what it says; use a forward hook, "
+                "wrap the module in an nn.Module, or bind what it calls to the function with functools.partial"
+            )
+
+
 def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
     """Attributes that a proxy has itself: what speaks of other modules, methods patched, fused paths switched off."""
     found = {name: new for name, value in kept_of(module) if (new := rebinding(value)) is not value}
@@ -130,15 +156,32 @@ def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
     found |= {
         name: value for name, value in kept_of(module) if name not in found and callable(getattr(kind, name, None))
     }
-    if kind.__module__.startswith("torch.nn."):  # their settings do not change while they run
-        settings = {name: value for name, value in kept_of(module) if isinstance(value, (bool, int, float, str, tuple))}
-        found = settings | found
-    # Their fused paths read the children's weights without calling them.
+    if copied(module):
+        found = {name: value for name, value in kept_of(module) if isinstance(value, _COPIED)} | found
+    return found | _unfused(module)
+
+
+def _unfused(module: nn.Module) -> dict[str, Any]:
+    """Settings without which torch's fused paths aren't taken: they read the children's weights, and call nobody."""
     if isinstance(module, nn.TransformerEncoderLayer):
-        found["activation_relu_or_gelu"] = 0
+        return {"activation_relu_or_gelu": 0}
     if isinstance(module, nn.TransformerEncoder):
-        found["enable_nested_tensor"] = found["use_nested_tensor"] = False
-    return found
+        return {"enable_nested_tensor": False, "use_nested_tensor": False}
+    return {}
+
+
+def rebind(network: nn.Module, twin_of_all: nn.Module) -> None:
+    """Functions and weak references that a deep copy of a network keeps speak of the copy too.
+
+    Raises:
+        TypeError: a patched forward calls the network by a global variable.
+    """
+    modules = dict(network.named_modules())
+    _check_patched(modules, modules)
+    twins = [*twin_of_all.modules()]
+    rebinding = Rebinding({id(module): twin for module, twin in zip(modules.values(), twins, strict=True)})
+    for twin in twins:
+        twin.__dict__.update({name: new for name, one in [*kept_of(twin)] if (new := rebinding(one)) is not one})
 
 
 def kept_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -197,8 +240,34 @@ def follow(made: nn.Module, path: str, training: bool) -> None:
     """A module takes up the mode that the user has given to the one that it stands for."""
     module = made.get_submodule(path)
     mode = training and not evaluates(module)
-    for one in (module, site.module) if isinstance(site := module.__dict__.get("forward"), Site) else (module,):
+    for one in _twins(module):
         one.__dict__["training"] = mode
+    if isinstance(site := module.__dict__.get("forward"), Site):
+        site.still = not training and site.kind.normalises
+
+
+def copy_again(made: nn.Module, path: str, names: Collection[str]) -> None:
+    """A module takes up settings that the user has changed on the one that it stands for.
+
+    Args:
+        made: a skeleton.
+        path: of the module.
+        names: of the settings.
+    """
+    for one in _twins(made.get_submodule(path)):
+        table = one.__dict__
+        theirs, fixed = table[OF].__dict__, _unfused(table[OF])
+        for name in names:
+            if name not in fixed:
+                table.pop(name, None)
+                if isinstance(theirs.get(name), _COPIED):
+                    table[name] = theirs[name]
+
+
+def _twins(module: nn.Module) -> tuple[nn.Module, ...]:
+    """A module of a skeleton, and the layer as it is that a site runs."""
+    site = module.__dict__.get("forward")
+    return (module, site.module) if isinstance(site, Site) else (module,)
 
 
 def evaluates(module: nn.Module) -> bool:

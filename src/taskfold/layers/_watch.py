@@ -1,14 +1,16 @@
-"""Whether a network's modules have been changed since: layers exchanged, hooks replaced, attributes, modes."""
+"""Whether a network's modules have been changed since: layers exchanged, classes, hooks replaced, attributes, modes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from operator import is_
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..kinds import AnyLayer, kind_of
-from ._proxy import KEPT, SHARED
+from ._proxy import KEPT, SHARED, settings_of
 
 _SWITCHES = ("gradient_checkpointing", "grad_checkpointing")  # Hugging Face's, and timm's
 _STRUCTURE = frozenset({*SHARED, "_modules"})
@@ -20,24 +22,48 @@ def recomputes(network: nn.Module) -> bool:
     return any(getattr(module, switch, False) is True for module in network.modules() for switch in _SWITCHES)
 
 
+@dataclass
+class Changes:
+    """What has changed in a network.
+
+    Attributes:
+        anew: a layer, a class, a hook's table, what is read once, or a setting by which rows may go other ways.
+        numbers: anything else: where rows lie may depend on it.
+        modes: those that somebody has set, by path.
+        settings: the names of those of torch's own modules that say how much, by path.
+    """
+
+    anew: bool = False
+    numbers: bool = False
+    modes: dict[str, bool] = field(default_factory=dict)
+    settings: dict[str, list[str]] = field(default_factory=dict)
+
+
 class _Seen:
     """What stands in a module now."""
 
-    __slots__ = ("children", "kind", "names", "path", "site", "table", "values")
+    __slots__ = ("children", "kind", "module", "names", "path", "site", "table", "values")
 
     def __init__(self, path: str, module: nn.Module, site: bool) -> None:
-        self.path, self.kind, self.table, self.site = path, type(module), module.__dict__, site
+        self.path, self.module, self.kind, self.table, self.site = path, module, type(module), module.__dict__, site
         self.note()
 
     def note(self) -> None:
         self.names, self.values = tuple(self.table), tuple(self.table.values())
         self.children = tuple(self.table["_modules"].items())
 
-    def structure(self) -> bool:
-        """Whether what has changed is more than a mode, a number, or a tensor that the module has left on itself."""
+    def add_to(self, changes: Changes) -> None:
+        """What has changed here; it is noted, where nothing has to be made anew."""
+        changes.numbers = True
+        if not self.look(changes):
+            self.note()
+
+    def look(self, changes: Changes) -> bool:
+        """What has changed here; whether something has to be made anew."""
         now = self.table
         before = dict(zip(self.names, self.values, strict=True))
-        if tuple(now["_modules"].items()) != self.children:
+        if type(self.module) is not self.kind or tuple(now["_modules"].items()) != self.children:
+            changes.anew = True
             return True
         for name in before.keys() | now.keys():
             old, new = before.get(name), now.get(name)
@@ -45,9 +71,47 @@ class _Seen:
                 continue
             plain = isinstance(old, _PLAIN) and isinstance(new, _PLAIN)
             read_once = self.site and not isinstance(new, (type(None), Tensor))
-            if name in _STRUCTURE or not plain or read_once or callable(getattr(self.kind, name, None)):
+            amount = plain and _amount(old, new)
+            other_way = copied(self.module) and not amount
+            if name in _STRUCTURE or not plain or read_once or other_way or callable(getattr(self.kind, name, None)):
+                changes.anew = True
                 return True
+            if copied(self.module):
+                changes.settings.setdefault(self.path, []).append(name)
+        if before["training"] is not now["training"]:
+            changes.modes[self.path] = now["training"]
         return False
+
+
+def copied(module: nn.Module) -> bool:
+    """Whether plain attributes of its are copied, which is faster: torch's own modules never set them themselves."""
+    return type(module).__module__.startswith("torch.nn.")
+
+
+def _amount(*values: Any) -> bool:
+    """Whether a setting says how much (a share, a slope), and not which way."""
+    return all(type(value) in (int, float) for value in values) and any(type(value) is float for value in values)
+
+
+class _Class:
+    """What stands in a class now."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind, self.table = kind, vars(kind)
+        self.note()
+
+    def note(self) -> None:
+        self.held, self.values = dict(self.table), tuple(self.table.values())
+        self.settings = settings_of(self.kind)
+
+    def changed(self) -> bool:
+        """Whether a method is another, or values have come that hide those of modules; a counter may count."""
+        before, settings, now = self.held, self.settings, self.table
+        self.note()
+        others = [name for name in before.keys() | now.keys() if before.get(name) is not now.get(name)]
+        return settings != self.settings or any(
+            callable(value) for name in others for value in (before.get(name), now.get(name))
+        )
 
 
 class Watch:
@@ -64,21 +128,32 @@ class Watch:
             for path, module in network.named_modules()
         ]
         self.parents = [(one.table["_modules"], tuple(child for _, child in one.children)) for one in self.seen]
+        kinds = {one: None for kind in {seen.kind for seen in self.seen} for one in kind.__mro__}
+        self.classes = [_Class(kind) for kind in kinds if kind not in (nn.Module, object)]
 
-    def changed(self) -> tuple[bool, dict[str, bool]]:
-        """Whether a layer, a hook's table or an attribute is another, and the modes that somebody has set since."""
-        modes: dict[str, bool] = {}
+    def changed(self) -> Changes:
+        """What has changed since this was asked last."""
+        changes = Changes()
         for one in self.seen:
             table, values = one.table, one.values
-            if len(table) == len(values) and all(map(is_, table.values(), values)):
+            if len(table) == len(values) and all(map(is_, table.values(), values)) and one.module.__class__ is one.kind:
                 continue
-            if one.structure():
-                return True, modes
-            before = one.values[one.names.index("training")]
-            if before is not table["training"]:
-                modes[one.path] = table["training"]
-            one.note()
+            one.add_to(changes)
         for modules, children in self.parents:
             if len(modules) != len(children) or not all(map(is_, modules.values(), children)):
-                return True, modes
-        return False, modes
+                changes.anew = True
+        for kind in self.classes:
+            now = kind.table
+            if len(now) != len(kind.values) or not all(map(is_, now.values(), kind.values)):
+                changes.anew = kind.changed() or changes.anew
+        return changes
+
+    def settle(self) -> None:
+        """What a pass has left on modules (a count of calls, say) is nobody's change."""
+        for one in self.seen:
+            table, values = one.table, one.values
+            if len(table) != len(values) or not all(map(is_, table.values(), values)):
+                found = Changes()
+                one.look(found)
+                if not (found.anew or found.modes or found.settings):
+                    one.note()

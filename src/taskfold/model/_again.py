@@ -38,6 +38,20 @@ class Written:
             tensor.data.copy_(before)
 
 
+class Undo:
+    """What a pass for several tasks writes, and puts back when called: statistics and the state of random numbers."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.written = Written(selection)
+        self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def __call__(self) -> None:
+        self.written.put_back()
+        torch.set_rng_state(self.random[0])
+        if self.random[1]:
+            torch.cuda.set_rng_state_all(self.random[1])
+
+
 class _Again(selecting):
     """A pass that is computed again: what it writes to keeps its numbers."""
 

@@ -6,20 +6,21 @@ import difflib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 from weakref import ReferenceType, WeakSet, ref
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from ..kinds import LayerKind, Rows, kind_of
 from ..layers import OfTable, Selection, Stack, check_plain, check_unwritten, layers_of, stack_of, worth_sharing
 from ..tasks import Features, Task, pooled
+from ._each import own_inputs, own_state
 from ._handling import Handling, MixedRows
 from ._heads import Heads
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_any, names_of_rows, rows_of
+from ._repeated import of_rows_alone, parted, repeated
+from ._rows import Batch
 from ._runner import SERVING, Runner
 from ._table import Table, widest
 
@@ -180,8 +181,8 @@ class Bank(MixedRows, nn.Module):
         if index is not None:
             raise TypeError("task and index both say whose rows these are; give one of them")
         names = names_of_all(task) if broadcast else names_of_rows(task)
-        places = _places(table, names)
-        rows = torch.tensor(places, device=table.numbers.device)
+        places = _places(table, names) if names else []
+        rows = torch.tensor(places, dtype=torch.long, device=table.numbers.device)
         made = self._of_index(table, rows, args, kwargs, broadcast, tuple(places))
         if table.heads.used:
             made = table.heads.trimmed(made, places)
@@ -211,28 +212,33 @@ class Bank(MixedRows, nn.Module):
             raise ValueError("index is empty; give the row of at least one task")
         beside = self._beside and not worth_sharing(self.backbone, [table.layout])
         if beside:
-            with suppress(Exception):  # layers that see no rows, say; if the input is at fault, what follows says so
-                return self._side_by_side(table, index, inputs, kwargs)
+            # Layers that see no rows, say; if the input is at fault, what follows says so.
+            with suppress(Exception), own_state(self.backbone):
+                made = self._side_by_side(table, index, *own_inputs(inputs, kwargs))
+                if made is not None:
+                    return made
+                beside = False  # not tried: another form of inputs may do
         together = Selection(OfTable(table.columns(index), len(index)), None, False)
         found = self._runner.run_each(together, [table.layout], inputs, kwargs)
         if beside:
             self._beside = False  # that failed, and this did not
         return [self._said(table, one, each, shared=True) for one, each in zip(found, index.split(1), strict=True)]
 
-    def _side_by_side(self, table: Table, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        """As a mixed batch in which every row is there for each task."""
+    def _side_by_side(
+        self, table: Table, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Any] | None:
+        """As a mixed batch in which every row is there for each task; None: what comes out is not of rows alone."""
         rows, tasks = rows_of(inputs, kwargs), len(index)
-
-        def repeated(leaf: Any) -> Any:
-            return torch.cat([leaf] * tasks) if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == rows else leaf
-
-        def part(leaf: Any, n: int) -> Any:
-            of_rows = isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == tasks * rows
-            return leaf[n * rows : (n + 1) * rows] if of_rows else leaf
-
-        args, named = tree_map(repeated, (inputs, kwargs))
+        if not rows:
+            return None
+        args, named = repeated((inputs, kwargs), rows, tasks)
+        places = None
+        if not table.heads.used and not torch.compiler.is_compiling():
+            places = self._runner.known(Batch.of(args, named, rows * tasks), "__call__", training=False).outputs
+            if not of_rows_alone(places):
+                return None
         made = self._of_index(table, index.repeat_interleave(rows), args, named, broadcast=False)
-        return [tree_map(partial(part, n=n), made) for n in range(tasks)]
+        return parted(made, rows, tasks, places)
 
     def generate(self, *args: Any, task: Sequence[str], **kwargs: Any) -> Any:
         """The backbone's own `generate` (Hugging Face language models), one task per row.
@@ -245,7 +251,7 @@ class Bank(MixedRows, nn.Module):
             TypeError: the backbone has no `generate`, or the names are no list.
             ValueError: a task is not known, or there are not as many names as rows.
         """
-        check_generates(self.backbone)
+        check_generates(self.backbone, task)
         table, names = self.table, names_of_rows(task)
         index = torch.tensor(_places(table, names), device=table.numbers.device)
         batched(args, kwargs, len(index))

@@ -224,6 +224,7 @@ class TaskCollection(nn.Module):
         Raises:
             ValueError: there is no such task.
             FileNotFoundError: the folder does not exist.
+            IsADirectoryError: the path is a folder.
         """
         return save(self[name], self.backbone, Path(path), standalone)
 
@@ -233,6 +234,7 @@ class TaskCollection(nn.Module):
         Raises:
             ValueError: the model shares nothing.
             FileNotFoundError: the folder does not exist.
+            IsADirectoryError: the path is a folder.
         """
         return save_inventory(self.inventory, self.backbone, Path(path))
 

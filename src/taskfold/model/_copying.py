@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from ..layers import caches
+from ..layers import caches, rebind
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -21,6 +21,7 @@ def copied(network: M, begun: Mapping[str, Mapping[str, Any]]) -> M:
         begun: attributes that held nothing at first, by path.
     """
     twin = copy.deepcopy(network, detached(network))
+    rebind(network, twin)
     for path, empty in begun.items():
         twin.get_submodule(path).__dict__.update(empty)
     for module in twin.modules():

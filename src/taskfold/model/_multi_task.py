@@ -20,6 +20,7 @@ from ._collection import TaskCollection
 from ._folding import changed_tensors, folded, without_batchnorm
 from ._handling import Handling, MixedRows
 from ._outputs import (
+    Outputs,
     batched,
     check_generates,
     names_of_all,
@@ -142,6 +143,8 @@ class MultiTask(MixedRows, TaskCollection):
         if broadcast:
             return self._broadcast(names_of_all(task), args, kwargs, training)
         names, selection = self._selected(task, args, kwargs, training)
+        if not selection.answers.entries() and any(self.tasks[name].head is not None for name in self.tasks):
+            return Outputs([], {})
         output, tasks = self._runner.run(selection, args, kwargs), self._tasks(selection)
         if not [one for one in tasks if one.head is not None]:
             return output
@@ -178,7 +181,7 @@ class MultiTask(MixedRows, TaskCollection):
             TypeError: the backbone has no `generate`.
             ValueError: as for `forward`.
         """
-        check_generates(self.backbone)
+        check_generates(self.backbone, task)
         return self._runner.run(self._selected(task, args, kwargs, self.training)[1], args, kwargs, "generate")
 
     def _selected(
@@ -193,7 +196,7 @@ class MultiTask(MixedRows, TaskCollection):
         held = self.tasks._modules
         tasks = [held[name] if name in held else self[name] for name in distinct]
         answers = self._runner.answers(tasks)  # type: ignore[arg-type]
-        if len(distinct) == 1:
+        if len(distinct) < 2:
             return names, Selection(answers, None, training)
         places = tuple(map(distinct.__getitem__, names))
         index = torch.tensor(places, device=first.device)

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ..kinds import Groups, Rows
 from ..layers import layers_of
 from ..tasks import Task
+from ._nested import Nested
 from ._said import check_features, output_of, runs_in
 
 
@@ -54,29 +55,44 @@ def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Tens
     Raises:
         ValueError: there is none.
     """
-    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    tensors = _tensors(args, kwargs)
     if not tensors:
-        raise ValueError("the input holds no tensor, so that its rows cannot be counted; give the batch as tensors")
+        raise ValueError(
+            "the input holds no tensor, so that its rows cannot be counted; give the batch as tensors, which may lie "
+            "in lists, dicts and dataclasses (of texts their tokens)"
+        )
     found = next((tensor for tensor in tensors if tensor.dim() and len(tensor) == rows), None)
     if found is None:
         there = len(tensors[0]) if tensors[0].dim() else "no"
-        raise ValueError(f"task lists {rows} names for a batch of {there} rows; give one per row")
+        said = f"lists {rows} names" if rows else "is an empty list"
+        raise ValueError(f"task {said} for a batch of {there} rows; give one per row")
     return found
 
 
 def rows_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
     """Rows of a batch, by its first tensor."""
-    return next((len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim()), 1)
+    return next((len(value) for value in _tensors(args, kwargs) if value.dim()), 1)
 
 
-def check_generates(backbone: nn.Module) -> None:
-    """A backbone that writes text.
+def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors among inputs; those inside of others, if there are none with rows beside them."""
+    given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    if any(tensor.dim() for tensor in given):
+        return given
+    return given + [leaf for leaf in Nested.of((args, dict(kwargs)))[0] if isinstance(leaf, Tensor)]
+
+
+def check_generates(backbone: nn.Module, task: object) -> None:
+    """A backbone that writes text, and a task for it.
 
     Raises:
         TypeError: it does not.
+        ValueError: there is none.
     """
     if not callable(getattr(backbone, "generate", None)):
         raise TypeError(f"{type(backbone).__name__} has no generate(); load a language model with its output layer")
+    if isinstance(task, (list, tuple)) and not task:
+        raise ValueError("task is an empty list; give one name per row of the texts to go on with")
 
 
 def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, features: Any, training: bool) -> Outputs:
@@ -180,12 +196,8 @@ def names_of_rows(task: object) -> list[str]:
 
     Raises:
         TypeError: not a list of names.
-        ValueError: the list is empty.
     """
-    names = _names(task, "task must be a list of names, one per row")
-    if not names:
-        raise ValueError("task is an empty list; give one name per row")
-    return names
+    return _names(task, "task must be a list of names, one per row")
 
 
 def names_of_any(names: object) -> list[str]:

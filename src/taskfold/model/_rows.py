@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
@@ -12,7 +13,6 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from ..layers import (
     PLAIN,
@@ -25,13 +25,11 @@ from ..layers import (
     Plan,
     Seen,
     Selection,
+    Unmoved,
     directions,
     selecting,
 )
-
-FEW = 4
-"""Rows of the batch that are tried, if the network runs with so few."""
-
+from ._nested import Nested
 
 UNKNOWN = Seen((None,), (None,))
 """Of a layer whose rows can't be told apart."""
@@ -47,6 +45,7 @@ class Known:
         trouble: why inputs of this form can't be cut into rows; empty: they can.
         chosen: the input says which of its rows stands where: what was found holds for that input alone.
         lasting: it holds for the next batch of this form too.
+        decisions: numbers that the network asked on its way: what was found holds for passes that get the same.
         failed: by layer, what was otherwise in a later batch.
         served: a mixed batch of this form has been evaluated in one pass.
         trained: the sets of tasks of which one has been trained on.
@@ -57,6 +56,7 @@ class Known:
     trouble: str = ""
     chosen: bool = False
     lasting: bool = True
+    decisions: tuple[Any, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     served: bool = False
     trained: WeakSet[Plan] = field(default_factory=WeakSet)
@@ -96,12 +96,12 @@ class Batch:
     """
 
     leaves: Sequence[Any]
-    form: TreeSpec
+    form: Nested
     rows: int
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Batch:
-        leaves, form = tree_flatten((args, dict(kwargs)))
+        leaves, form = Nested.of((args, dict(kwargs)))
         return cls(leaves, form, rows)
 
     @property
@@ -112,7 +112,7 @@ class Batch:
     def _key(self, leaf: Any) -> object:
         if not isinstance(leaf, Tensor):
             return leaf if isinstance(leaf, PLAIN) else type(leaf)
-        return (leaf.shape[1:], "rows", leaf.dtype) if self.cut(leaf) else (leaf.shape, leaf.dtype)
+        return leaf.shape, leaf.dtype, self.cut(leaf)
 
     def cut(self, leaf: object) -> bool:
         """Whether a value holds something for each row."""
@@ -132,7 +132,7 @@ class Batch:
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and named."""
-        return tree_unflatten(list(self.leaves), self.form)
+        return self.form.filled(self.leaves)
 
     def distinct(self) -> tuple[Batch, bool]:
         """The batch with rows that differ, and whether they do: equal rows don't show where they go."""
@@ -178,20 +178,26 @@ def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:
     return twin
 
 
-def looked_for(network: nn.Module, batch: Batch) -> Known:
+def copied(value: Any) -> Any:
+    """A value in memory of its own, tensors inside it too."""
+    return _copied(value, -1)
+
+
+def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Known:
     """Where rows of a batch lie in the tensors of a network's layers.
 
     Args:
         network: a skeleton for this alone, without hooks: nobody sees these passes.
         batch: at least one row.
+        training: the skeleton trains; chance plays no part in these passes.
 
     Raises:
         Exception: what the network raises for the batch as it is.
     """
-    if batch.rows > FEW:
-        with suppress(Exception):  # it runs with another number of rows, perhaps
-            return _three(network, *batch.take(torch.arange(FEW)).distinct())
-    return _three(network, *(batch if batch.rows > 1 else batch.twice()).distinct())
+    batch, distinct = (batch if batch.rows > 1 else batch.twice()).distinct()
+    with Unmoved() if training else nullcontext(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the pass itself gives them
+        return _three(network, batch, distinct)
 
 
 def _three(network: nn.Module, batch: Batch, distinct: bool) -> Known:
@@ -215,7 +221,7 @@ def _three(network: nn.Module, batch: Batch, distinct: bool) -> Known:
     trouble = next(
         (_mixing(mark) for (mark, _), one in zip(outputs[0], found, strict=True) if one is None and mark.shape), ""
     )
-    return Known(passes.seen(), found, trouble, chosen, distinct and not chosen)
+    return Known(passes.seen(), found, trouble, chosen, distinct and not chosen, tuple(origins.decisions))
 
 
 def _mixing(mark: Any) -> str:
@@ -230,7 +236,7 @@ def noted(network: nn.Module, batch: Batch, origins: Origins | None = None) -> t
     devices = {leaf.device for leaf in batch.leaves if isinstance(leaf, Tensor) and leaf.is_cuda}
     args, kwargs = batch.copied().arguments()
     if origins is not None:
-        origins.follow([leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)])
+        origins.follow([leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)])
     with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
         with following:
             output = network(*args, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
@@ -17,26 +17,31 @@ from torch import Tensor, nn
 from ..interventions import Execution
 from ..layers import (
     PLAIN,
+    Guard,
     OfTasks,
+    OnPath,
+    OtherPathError,
     Plan,
     RowsUnknownError,
-    Seen,
     Selection,
     ahead,
+    check_once,
     recomputes,
     selecting,
-    skeleton,
     spread,
+    telling,
     worth_sharing,
 )
 from ..tasks import Task
-from ._again import Written, recomputing
+from ._again import Undo, recomputing
+from ._each import own_inputs, own_state
 from ._handling import Handling
+from ._kept import Beside, kept_by
+from ._looking import Looking, check_untraced
 from ._moved import moved
 from ._outputs import rows_of
-from ._rows import Batch, Known, agreed, looked_for, padding_of, prompts
+from ._rows import Batch, Known, padding_of
 from ._separate import check_cut, separately, texts
-from ._standing import Standing
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class Pass:
 
 PLANS = 64
 """Sets of tasks whose structure is kept."""
-FORMS = 256
-"""Forms of inputs of which it is kept what is known."""
+PATHS = 3
+"""Of a batch that are tried before its tasks run one by one."""
 _NUMBERS = count()
 _RUNNERS: WeakValueDictionary[int, Runner] = WeakValueDictionary()
 """By number: a compiler hands on numbers, and no objects."""
@@ -58,7 +63,7 @@ SERVING = Pass(training=False)
 """Evaluation."""
 
 
-class Runner(Standing):
+class Runner(Looking):
     """A backbone and the skeletons that stand for it.
 
     They are views of the backbone, no part of the model's state: copies and pickles leave them out.
@@ -78,18 +83,14 @@ class Runner(Standing):
         self.number = next(_NUMBERS)
         _RUNNERS[self.number] = self
         self.lock, self.looking = threading.Lock(), threading.Lock()
+        self.kept = kept_by(self.backbone)
         self._begin()
         self._clear()
 
     def _clear(self) -> None:
         """What was found out about the skeletons there were."""
         self.checked: set[str] = set()
-        self.forms: dict[object, Known] = {}
-        """What is known of mixed batches, by form of the input."""
-        self.agreed: Mapping[str, Seen] = {}
-        """What all of them agree on, by layer: what may be traced."""
-        self.plain: nn.Module | None = None
-        """A skeleton on which rows are looked for: nobody listens there."""
+        self._forget_rows()
         self.said = False
         """Whether somebody has been told that tasks run one after another."""
         self.plans: dict[tuple[int, ...], tuple[list[ReferenceType[Task]], Plan]] = {}
@@ -100,16 +101,24 @@ class Runner(Standing):
         """A pass; of a batch in which tasks are mixed, in one go or task by task.
 
         Raises:
-            ValueError: the inputs can't be cut into rows, or what the tasks put out can't be put together.
+            ValueError: the inputs can't be cut into rows, what tasks put out can't be put together, a layer that they
+                adapt stands in several places, or `torch.jit.trace` traces a mixed batch.
         """
         compiling = torch.compiler.is_compiling()
         if not compiling and self.watch is not None:
             self._notice()
-        if selection.rows is None or not selection.answers.paths:
-            return self._pass(selection, args, kwargs, method)
+        if self.several:
+            check_once(self.backbone, self.several.intersection(selection.answers.paths))
+        mixed = selection.rows is not None and selection.answers.paths
         if compiling:
-            return self._traced(selection, args, kwargs, method)
-        return self._mixed(selection, args, kwargs, method)
+            return (self._traced if mixed else self._pass)(selection, args, kwargs, method)
+        if mixed:
+            check_untraced()
+        try:
+            return (self._mixed if mixed else self._pass)(selection, args, kwargs, method)
+        finally:
+            if self.watch is not None:
+                self.watch.settle()
 
     def _traced(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         """A mixed batch while somebody traces it.
@@ -123,7 +132,7 @@ class Runner(Standing):
         known = torch.compiler.is_exporting() and len(self.agreed) > 0
         if not torch.compiler.is_exporting() and all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves):
             size = rows.size if rows.index is None else rows.index
-            known = _look(self.number, method, size, len(args), tuple(kwargs), *leaves)
+            known = _look(self.number, method, size, selection.training, len(args), tuple(kwargs), *leaves)
         seen = self.agreed
         if self.rows == "checked" and known and not any(seen[p].unknown for p in selection.answers.paths if p in seen):
             return self._pass(replace(selection, seen=seen), args, kwargs, method)
@@ -143,25 +152,24 @@ class Runner(Standing):
         if not selection.rows.size:
             return self._pass(selection.of_one(0), args, kwargs, method)
         batch = Batch.of(args, kwargs, selection.rows.size)
-        known = self.known(batch, method)
-        name = type(self.backbone).__name__
-        if known.trouble:
-            raise ValueError(
-                f"{name} can't answer a mixed batch of these inputs: {known.trouble}; run one task at a time"
-            )
-        why = "rows='separate'" if self.rows == "separate" else known.unknown(selection.answers.paths)
-        if not why:
-            undo = None if known.has_answered(selection) else _Undo(selection)
-            now = replace(selection, seen=known.layers, multiplied=method != "__call__")
+        training, name = self.moving(selection.training), type(self.backbone).__name__
+        known, why = self.known(batch, method, training), ""
+        for _ in range(PATHS):
+            if known.trouble:
+                raise ValueError(
+                    f"{name} can't answer a mixed batch of these inputs: {known.trouble}; run one task at a time"
+                )
+            why = "rows='separate'" if self.rows == "separate" else known.unknown(selection.answers.paths)
+            if why:
+                break
             try:
-                output = self._pass(now, args, kwargs, method)
-                known.answered_for(selection)
-                return output
+                return self._at_once(selection, known, args, kwargs, method)
             except RowsUnknownError as error:
-                if undo is not None:
-                    undo()
-                known.failed[error.layer] = error.why
+                known.failed[error.layer], why = error.why, str(error)
+                break
+            except OtherPathError as error:
                 why = str(error)
+                known = self.known(batch, method, training, error.taken)
         if self.rows == "checked" and not self.said:
             self.said = True
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=6)
@@ -170,36 +178,37 @@ class Runner(Standing):
             return self._pass(selection.of_one(entry), mine, named, method)
 
         if known.chosen:
-            with self.looking:
-                check_cut(self._plain(), batch, selection.rows, known, name)
+            with self.looking, Guard(self.backbone, training):
+                check_cut(self._plain(training), batch, selection.rows, known, name)
         if method == "__call__":
             return separately(one, batch, selection.rows, known.outputs, name)
         return texts(one, batch, selection.rows, padding_of(self.backbone, kwargs), name)
 
-    def known(self, batch: Batch, method: str) -> Known:
-        """What is known of batches of this form; it is looked for once."""
-        key = (method, batch.key)
-        if (known := self.forms.get(key)) is not None:
-            return known
-        with self.looking:
-            if (known := self.forms.get(key)) is not None:
-                return known
-            known = looked_for(self._plain(), batch if method == "__call__" else prompts(self.backbone, batch))
-            if known.lasting:
-                while len(self.forms) >= FORMS:
-                    self.forms.pop(next(iter(self.forms)), None)
-                self.forms[key] = known
-                self.agreed = agreed(self.forms.values())
-            return known
+    def _at_once(
+        self, selection: Selection, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any], method: str
+    ) -> Any:
+        """All rows in one pass; if it can't be, statistics and random numbers are as they were.
 
-    def _plain(self) -> nn.Module:
-        if self.plain is None:
-            self.plain = skeleton(self.backbone, self.paths, quiet=True)
-        return self.plain
+        Raises:
+            RowsUnknownError, OtherPathError: what is known does not hold for this batch.
+        """
+        follows = bool(known.decisions) and method == "__call__"
+        undo = Undo(selection) if follows or not known.has_answered(selection) else None
+        now = replace(selection, seen=known.layers, multiplied=method != "__call__")
+        try:
+            with OnPath(known.decisions) if follows else nullcontext():
+                output = self._pass(now, args, kwargs, method)
+        except (RowsUnknownError, OtherPathError):
+            if undo is not None:
+                undo()
+            raise
+        known.answered_for(selection)
+        return output
 
     def _pass(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         compiling = torch.compiler.is_compiling()
-        network = self.network(self.moving(selection.training))
+        mode = self.moving(selection.training)
+        network = self.network(mode)
         answers = selection.answers
         if not compiling and isinstance(answers, OfTasks):  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
@@ -209,9 +218,13 @@ class Runner(Standing):
         if compiling:
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)
+        self.kept.check(answers.paths)
+        beside = Beside(self.kept, selection, mode, lambda: self._beside(mode), args, kwargs, method)
         try:
-            with selecting(selection), recomputing() if torch.is_grad_enabled() else nullcontext():
-                output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs)
+            again = recomputing() if torch.is_grad_enabled() else nullcontext()
+            with selecting(selection), telling(beside), again:
+                way = selection.rows is not None, selection.spread is not None
+                output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs, way)
         except RuntimeError as error:
             if words := moved(self.backbone, answers.held(), error):
                 raise RuntimeError(words) from error
@@ -254,10 +267,16 @@ class Runner(Standing):
             changed: the modules that each of them changes.
             args, kwargs: the backbone's inputs.
         """
+        check_untraced()
         tasks = together.answers.entries()
 
+        def run(now: Selection) -> Any:
+            mine, named = own_inputs(args, kwargs)
+            with own_state(self.backbone):
+                return self.run(now, mine, named)
+
         def one_by_one() -> list[Any]:
-            return [self.run(together.of_one(n), args, kwargs) for n in range(tasks)]
+            return [run(together.of_one(n)) for n in range(tasks)]
 
         training = together.training
         known = self.shares.get(training)
@@ -268,9 +287,9 @@ class Runner(Standing):
         rows = rows_of(args, kwargs)
         if not rows or (rows > 1 and not worth_sharing(self.backbone, changed)):
             return one_by_one()  # with one row calls cost more than numbers
-        undo = _Undo(together)
+        undo = Undo(together)
         try:
-            found = spread(tasks, lambda into: self.run(replace(together, spread=into), args, kwargs))
+            found = spread(tasks, lambda into: run(replace(together, spread=into)))
             self.shares[training] = True
             return found
         except Exception as error:
@@ -300,7 +319,15 @@ class Runner(Standing):
 
 
 @torch.compiler.assume_constant_result
-def _look(number: int, method: str, rows: int | Tensor, positional: int, names: tuple[str, ...], *values: Any) -> bool:
+def _look(
+    number: int,
+    method: str,
+    rows: int | Tensor,
+    training: bool,
+    positional: int,
+    names: tuple[str, ...],
+    *values: Any,
+) -> bool:
     """Looks what layers see of a batch that a compiler traces, which calls this with its numbers and keeps the answer.
 
     Returns:
@@ -308,22 +335,8 @@ def _look(number: int, method: str, rows: int | Tensor, positional: int, names: 
     """
     args, kwargs = values[:positional], dict(zip(names, values[positional:], strict=True))
     batch = Batch.of(args, kwargs, len(rows) if isinstance(rows, Tensor) else rows)
-    known = _RUNNERS[number].known(batch, method)
-    return not (known.trouble or known.chosen)
-
-
-class _Undo:
-    """What a pass for several tasks writes, and puts back when called: statistics and the state of random numbers."""
-
-    def __init__(self, selection: Selection) -> None:
-        self.written = Written(selection)
-        self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-
-    def __call__(self) -> None:
-        self.written.put_back()
-        torch.set_rng_state(self.random[0])
-        if self.random[1]:
-            torch.cuda.set_rng_state_all(self.random[1])
+    known = _RUNNERS[number].known(batch, method, training, traced=True)
+    return not (known.trouble or known.chosen or known.decisions)
 
 
 def _report_unused(network: nn.Module, task: Task) -> None:

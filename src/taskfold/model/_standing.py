@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from ..layers import Site, Unwritten, Watch, follow, sites_of, skeleton
+from ..layers import Site, Unwritten, Watch, copy_again, follow, several, sites_of, skeleton
 
 
 class Standing(ABC):
@@ -25,6 +26,10 @@ class Standing(ABC):
     def _clear(self) -> None:
         """Forget what was found out about the skeletons there were."""
 
+    @abstractmethod
+    def _forget_rows(self) -> None:
+        """Forget where rows were found: a setting of the backbone is another."""
+
     def _begin(self) -> None:
         self.skeletons: Mapping[bool, nn.Module] = {}
         """One that trains, and one that evaluates."""
@@ -33,8 +38,14 @@ class Standing(ABC):
         self.unwritten = Unwritten(self.backbone)
         self.modes: dict[str, bool] = {}
         """Modes that somebody has set on modules of the backbone since the model's own was set."""
+        self.frozen: set[str] = set()
+        """Modules put into evaluation, and not with the whole network: nobody sees it if that is said again."""
+        self.told: frozenset[str] = frozenset()
+        """Those of which somebody has been told."""
         self.held: dict[str, dict[str, Any]] = {}
         """Attributes that modules have in the skeletons alone, by path."""
+        self.several: frozenset[str] = frozenset()
+        """Adapted layers that stand in several places now."""
         self.still = False
         """Layers evaluate in passes that train."""
 
@@ -71,6 +82,10 @@ class Standing(ABC):
         self._clear()
         self.sites, self.watch = sites_of(made[False]), Watch(self.backbone, paths)
         self.unwritten = Unwritten(self.backbone)
+        self.several = frozenset(several(self.backbone, paths))
+        modules = dict(self.backbone.named_modules())
+        self.frozen = {path for path in self.frozen if path in modules and not modules[path].training}
+        self.modes = {path: mode for path, mode in self.modes.items() if path in modules}
         self.skeletons = made
         self._follow(self.modes)
 
@@ -79,23 +94,43 @@ class Standing(ABC):
         return training and not self.still
 
     def train(self, mode: bool) -> None:
+        """The mode of all but those modules that somebody has put into evaluation and left there."""
         self.training = mode
         if self.watch is not None:
             self._notice()
-            if self.modes:
-                self.modes = {}
+            kept = dict.fromkeys(self.frozen, False)
+            if self.modes != kept:
+                self.modes = kept
                 self.renew()
+            if mode and self.frozen and not self.told.issuperset(self.frozen):
+                self.told = frozenset(self.frozen)
+                names = ", ".join(sorted(self.frozen)[:5])
+                warnings.warn(
+                    "modules of the backbone that have been put into evaluation stay there while the model trains: "
+                    f"{names}; model.backbone.train() lets them train again",
+                    stacklevel=4,
+                )
 
     def _notice(self) -> None:
         """What somebody has done to the backbone since the last pass takes effect."""
         assert self.watch is not None
-        changed, modes = self.watch.changed()
-        self._follow(modes)
-        if changed:
+        changes = self.watch.changed()
+        self._follow(changes.modes)
+        if changes.anew:
             self.renew()
+            return
+        for path, names in changes.settings.items():
+            mine = [name for name in names if name not in self.held.get(path, {})]
+            for network in self.skeletons.values():
+                copy_again(network, path, mine)
+        if changes.numbers:
+            self._forget_rows()
 
     def _follow(self, modes: Mapping[str, bool]) -> None:
         self.modes.update(modes)
+        if modes.get("", True):
+            self.frozen.update(path for path, mode in modes.items() if not mode)
+            self.frozen.difference_update(path for path, mode in modes.items() if mode)
         for path, mode in modes.items():
             for network in self.skeletons.values():
                 follow(network, path, mode)

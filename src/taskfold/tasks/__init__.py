@@ -1,7 +1,17 @@
 """What belongs to one task: its state at every layer, its head, its labels and metrics; its file on disk."""
 
 from ._features import Features, feature_width, pooled
-from ._file import FORMAT_VERSION, Contents, TaskFileError, contents_of, read, read_header, write, write_atomically
+from ._file import (
+    FORMAT_VERSION,
+    Contents,
+    TaskFileError,
+    check_no_folder,
+    contents_of,
+    read,
+    read_header,
+    write,
+    write_atomically,
+)
 from ._fingerprint import digest, fingerprint, identity, is_same, types_of
 from ._head import build_head
 from ._leaves import Inventory, Leaves, check_inventory, kept_in, make, slashed
@@ -26,6 +36,7 @@ __all__ = [
     "check_free",
     "check_inventory",
     "check_name",
+    "check_no_folder",
     "contents_of",
     "digest",
     "feature_width",

@@ -53,6 +53,7 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
 
     Raises:
         FileNotFoundError: the folder does not exist.
+        IsADirectoryError: the path is a folder.
         ValueError: the file's name is too long.
     """
     if not path.parent.is_dir():
@@ -62,6 +63,7 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
             f"cannot save {path.name!r}: the name of a file may have {LONGEST} bytes, found {size}; choose a shorter "
             "one"
         )
+    check_no_folder(path)
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     header = {"kind": "task", **header, "format_version": FORMAT_VERSION}
     header["digest"] = digest(plain, _canonical(header))
@@ -69,8 +71,23 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
     write_atomically(path, data)
 
 
+def check_no_folder(path: Path) -> None:
+    """A file can be written there.
+
+    Raises:
+        IsADirectoryError: the path is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
+
+
 def write_atomically(path: Path, data: bytes) -> None:
-    """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash."""
+    """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash.
+
+    Raises:
+        IsADirectoryError: the path is a folder.
+    """
+    check_no_folder(path)
     short = os.fsdecode(os.fsencode(path.name)[:_DRAFT])  # or the draft's name is too long where the file's is not
     draft = path.with_name(f".{short}.{secrets.token_hex(4)}")
     try:
@@ -100,7 +117,7 @@ def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
 def _opened(path: Path, whole: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
     """A file's metadata and tensors, of one opening: somebody may put another file in its place at any moment."""
     if not path.is_file():
-        raise FileNotFoundError(f"there is no task file {str(path)!r}")
+        raise FileNotFoundError(f"there is no task file {str(path)!r}" + (": it is a folder" * path.is_dir()))
     try:
         return contents_of(path, whole)
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
@@ -115,8 +132,16 @@ def contents_of(path: Path, whole: bool = True) -> tuple[dict[str, str], dict[st
     Raises:
         SafetensorError, OSError: it is no such file, or can't be read.
     """
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}, {name: file.get_tensor(name) for name in (file.keys() if whole else ())}
+    if not whole:
+        with safe_open(path, "np") as file:  # as "pt" it opens the file once more, for its tensors
+            return file.metadata() or {}, {}
+    data = path.read_bytes()
+    try:
+        tensors = safetensors.torch.load(data)
+    except KeyError as error:
+        raise SafetensorError(f"its type {error} is not known here") from None
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return header.get("__metadata__") or {}, dict(sorted(tensors.items()))
 
 
 def _checked(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""Which path a pass takes where a network asks numbers on the way, and passes in which chance plays no part."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_ONES = frozenset(("bernoulli", "bernoulli_"))
+_HALVES = frozenset(("rand", "rand_like", "uniform", "uniform_", "random", "random_", "rrelu_with_noise"))
+_ZEROS = frozenset(("randn", "randn_like", "normal", "normal_", "normal_functional"))
+
+
+def is_answer(value: object) -> bool:
+    """Whether an operation has told Python a number: `bool(x.any())`, `x.item()`, `torch.equal(x, y)`."""
+    return isinstance(value, (bool, int, float))
+
+
+@contextmanager
+def as_traced() -> Iterator[None]:
+    """Networks of this thread hear that a compiler traces them: Hugging Face's then ask no numbers."""
+    asked, thread = torch.compiler.is_compiling, threading.get_ident()
+    torch.compiler.is_compiling = lambda: threading.get_ident() == thread or asked()
+    try:
+        yield
+    finally:
+        torch.compiler.is_compiling = asked
+
+
+class OtherPathError(Exception):
+    """A pass got another number on its way than the pass in which rows were looked for.
+
+    Args:
+        taken: the numbers up to there.
+    """
+
+    def __init__(self, taken: Sequence[Any]) -> None:
+        super().__init__("takes another path than when its rows were looked for")
+        self.taken = tuple(taken)
+
+
+class OnPath(TorchDispatchMode):
+    """A pass that must get these numbers on its way.
+
+    Raises:
+        OtherPathError: it gets another one.
+    """
+
+    def __init__(self, decisions: Sequence[Any]) -> None:
+        super().__init__()
+        self.decisions, self.taken = tuple(decisions), []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if is_answer(output):
+            self.taken.append(output)
+            if self.decisions[: len(self.taken)] != tuple(self.taken):
+                raise OtherPathError(self.taken)
+        return output
+
+    def __exit__(self, kind: Any, *error: Any) -> None:
+        super().__exit__(kind, *error)
+        if kind is None and len(self.taken) < len(self.decisions):
+            raise OtherPathError(self.taken)
+
+
+class Unmoved(TorchDispatchMode):
+    """A pass in which nothing is dropped and nothing is noisy: rows differ by their numbers alone."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        name = func.overloadpacket.__name__
+        if name == "native_dropout":
+            return args[0].clone(), torch.ones_like(args[0], dtype=torch.bool)
+        names = [argument.name for argument in func._schema.arguments]
+        if "dropout_p" in names:
+            place = names.index("dropout_p")
+            args = (*args[:place], 0.0, *args[place + 1 :]) if place < len(args) else args
+            kwargs = {**kwargs, "dropout_p": 0.0} if place >= len(args) else kwargs
+        output = func(*args, **kwargs)
+        for chances, number in ((_ONES, 1.0), (_HALVES, 0.5), (_ZEROS, 0.0)):
+            if name in chances and isinstance(output, torch.Tensor):
+                return output.fill_(number)
+        return output

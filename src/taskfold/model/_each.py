@@ -1,0 +1,70 @@
+"""Several tasks, each run as if it were the only one: inputs and what modules keep are as they were before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from ..layers import PLAIN, kept_of
+from ._rows import copied
+
+
+def own_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A pass's inputs in memory of its own: what it appends to a cache or writes into a tensor stays there.
+
+    What is given twice is one thing afterwards too.
+    """
+    if torch.compiler.is_compiling():
+        return args, dict(kwargs)
+    made: dict[int, Any] = {}
+
+    def own(value: Any) -> Any:
+        if isinstance(value, PLAIN):
+            return value
+        if id(value) not in made:
+            made[id(value)] = copied(value)
+        return made[id(value)]
+
+    return tuple(map(own, args)), {name: own(value) for name, value in kwargs.items()}
+
+
+@contextmanager
+def own_state(network: nn.Module) -> Iterator[None]:
+    """Run a block after which modules hold the tensors that they held before: hidden states, say."""
+    if torch.compiler.is_compiling():
+        yield
+        return
+    before = [(module, dict(kept_of(module))) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, held in before:
+            for name, value in [*kept_of(module)]:
+                if value is not held.get(name) and _of_tensors(value):
+                    if name in held:
+                        module.__dict__[name] = held[name]
+                    else:
+                        del module.__dict__[name]
+
+
+@contextmanager
+def own_lists(network: nn.Module) -> Iterator[None]:
+    """Run a block that nobody is to see: lists, dicts and sets that modules keep hold afterwards what they held."""
+    kept = [value for module in network.modules() for _, value in kept_of(module) if type(value) in (list, dict, set)]
+    before = [(value, value.copy()) for value in {id(value): value for value in kept}.values()]
+    try:
+        yield
+    finally:
+        for value, held in before:
+            value.clear()
+            (value.extend if type(value) is list else value.update)(held)
+
+
+def _of_tensors(value: object) -> bool:
+    leaves = tree_leaves(value) if isinstance(value, (Tensor, tuple, list, dict)) else []
+    return any(isinstance(leaf, Tensor) for leaf in leaves)

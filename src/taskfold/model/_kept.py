@@ -1,0 +1,163 @@
+"""Tensors of which a network keeps what it has computed of them: another task would be answered with that."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from ..layers import OfTasks, Selection, selecting, telling
+from ._outputs import rows_of
+from ._rows import Batch, prompts
+
+TRIES = 3
+"""How often it is tried to run the plain network beside a pass."""
+
+
+class Reads:
+    """Which layers' tensors are read, pass by pass."""
+
+    def __init__(self) -> None:
+        self.passes: list[tuple[Selection, set[tuple[str, str]]]] = []
+
+    def knows(self, path: str, name: str) -> bool:
+        """Of none: each pass counts."""
+        del path, name
+        return False
+
+    def reads(self, path: str, name: str, now: Selection) -> None:
+        """A tensor is read in a pass."""
+        for one, read in self.passes:
+            if one is now:
+                read.add((path, name))
+                return
+        self.passes.append((now, {(path, name)}))
+
+    def kept(self) -> dict[tuple[str, str], bool]:
+        """Of each tensor that was read, whether one of several passes did so alone: the others had what it kept."""
+        every = [one for _, read in self.passes for one in read]
+        return {one: every.count(one) == 1 for one in every}
+
+
+class Kept:
+    """What is known of layers whose tensors others read.
+
+    Attributes:
+        known: by mode, the layers' tensors that have been asked about.
+        kept: those of which the network keeps what it computes, in a mode: the others may find it.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
+        self.kept: set[tuple[str, str]] = set()
+        self.tried: dict[tuple[bool, str, str], int] = {}
+
+    def check(self, paths: Collection[str]) -> None:
+        """Tasks that change these layers can run.
+
+        Raises:
+            ValueError: the network would answer one with what it has kept of another.
+        """
+        for path, name in self.kept:
+            if path in paths:
+                raise ValueError(
+                    f"the network keeps what it has computed of the {name!r} of layer {path!r}, and would answer other "
+                    f"tasks with it; leave the layer out with targets=('*', '!{path}'), or switch off what keeps it "
+                    "before the model is made"
+                )
+
+    @contextmanager
+    def looking(self, training: bool) -> Iterator[Reads]:
+        """Run a block in which the plain network runs several times on its own; with what it reads there."""
+        reads = Reads()
+        with telling(reads), generators():
+            yield reads
+        for one, kept in reads.kept().items():
+            self.known[training].add(one)
+            if kept:
+                self.kept.add(one)
+
+
+@contextmanager
+def generators() -> Iterator[None]:
+    """Run a block that leaves Python's, NumPy's and torch's random numbers as they were."""
+    numpy = sys.modules.get("numpy")
+    before = random.getstate(), None if numpy is None else numpy.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(before[0])
+        if numpy is not None:
+            numpy.random.set_state(before[1])
+
+
+_KEPT: WeakKeyDictionary[nn.Module, Kept] = WeakKeyDictionary()
+
+
+def kept_by(network: nn.Module) -> Kept:
+    """What is known of a network, whoever has found it out: what it keeps, it keeps for all that stand on it."""
+    return _KEPT.setdefault(network, Kept())
+
+
+class Beside:
+    """Finds out, when a layer is first read in a pass, whether the network keeps what it computes of it.
+
+    The plain network runs twice; what it keeps, where nobody puts that back, is right for itself.
+
+    Args:
+        kept: where it is noted.
+        selection: the pass.
+        training: the mode of its layers.
+        plain: lends the plain network in that mode; nobody is to see what it does.
+        args, kwargs: the pass's inputs.
+        method: what is called.
+    """
+
+    def __init__(
+        self,
+        kept: Kept,
+        selection: Selection,
+        training: bool,
+        plain: Callable[[], AbstractContextManager[nn.Module]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        method: str,
+    ) -> None:
+        self.kept, self.selection, self.training, self.plain = kept, selection, training, plain
+        self.inputs = args, kwargs, method
+
+    def knows(self, path: str, name: str) -> bool:
+        """Whether a tensor has been asked about."""
+        return (path, name) in self.kept.known[self.training]
+
+    def reads(self, path: str, name: str, now: Selection) -> None:
+        """A tensor is read for the first time."""
+        del now
+        if self.knows(path, name):
+            return
+        key = self.training, path, name
+        self.kept.tried[key] = self.kept.tried.get(key, 0) + 1
+        try:
+            self._run()
+        except Exception:  # its inputs may have changed by now, as a cache of keys and values does
+            if self.kept.tried[key] < TRIES:
+                return
+        self.kept.known[self.training].add((path, name))
+        self.kept.check(self.selection.answers.paths)
+
+    def _run(self) -> None:
+        args, kwargs, method = self.inputs
+        batch = Batch.of(args, kwargs, rows_of(args, kwargs) or 0)
+        with self.plain() as network, self.kept.looking(self.training):
+            args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
+            for _ in range(2):
+                with generators(), selecting(Selection(OfTasks(()), None, self.training)):
+                    network(*args, **kwargs)

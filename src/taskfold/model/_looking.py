@@ -1,0 +1,108 @@
+"""What a backbone's skeletons know of the rows of mixed batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..layers import PLAIN, Guard, Seen, as_traced, follow, skeleton
+from ._each import own_lists
+from ._kept import Kept
+from ._rows import Batch, Known, agreed, looked_for, prompts
+from ._standing import Standing
+
+FORMS = 256
+"""Forms of inputs of which it is kept what is known."""
+VARIANTS = 8
+"""Paths of each that are kept."""
+
+
+def _settings(network: nn.Module) -> tuple[object, ...]:
+    """What a network's configuration says, as far as it is plain: where rows lie may depend on it."""
+    held = getattr(getattr(network, "config", None), "__dict__", {})
+    return tuple([value for value in held.values() if isinstance(value, PLAIN)])
+
+
+class Looking(Standing):
+    """Skeletons, and where they were found to put rows."""
+
+    looking: threading.Lock
+    kept: Kept
+
+    def _forget_rows(self) -> None:
+        self.forms: dict[object, tuple[Known, ...]] = {}
+        """What is known of mixed batches, by form of the input: one for each path that they took, the latest first."""
+        self.agreed: Mapping[str, Seen] = {}
+        """What all of them agree on, by layer: what may be traced."""
+        self.plain: dict[bool, nn.Module] = {}
+        """Skeletons on which rows are looked for, by mode: nobody listens there."""
+
+    def known(
+        self, batch: Batch, method: str, training: bool, taken: tuple[Any, ...] = (), *, traced: bool = False
+    ) -> Known:
+        """What is known of batches of this form; it is looked for once.
+
+        Args:
+            batch: the inputs.
+            method: of the backbone that runs.
+            training: the mode.
+            taken: numbers that the batch's pass got on its way, as far as it went.
+            traced: a compiler traces the pass, and the network may ask whether one does.
+        """
+        key = (method, training, traced, _settings(self.backbone), batch.key)
+
+        def kept() -> Known | None:
+            return next((one for one in self.forms.get(key, ()) if one.decisions[: len(taken)] == taken), None)
+
+        if (known := kept()) is not None:
+            return known
+        with self.looking:
+            if (known := kept()) is not None:
+                return known
+            inputs = batch if method == "__call__" else prompts(self.backbone, batch)
+            guarded = Guard(self.backbone, training), own_lists(self.backbone)
+            with guarded[0], guarded[1], self.kept.looking(training) as reads, as_traced() if traced else nullcontext():
+                known = looked_for(self._plain(training), inputs, training)
+                if known.trouble:
+                    reads.passes.clear()  # it has not run to its end several times
+            if known.lasting:
+                while len(self.forms) >= FORMS:
+                    self.forms.pop(next(iter(self.forms)), None)
+                self.forms[key] = (known, *self.forms.get(key, ()))[:VARIANTS]
+                self.agreed = agreed(one for each in self.forms.values() for one in each)
+            return known
+
+    def _plain(self, training: bool) -> nn.Module:
+        if training not in self.plain:
+            self.plain[training] = self._quiet(training)
+        return self.plain[training]
+
+    def _quiet(self, training: bool) -> nn.Module:
+        made = skeleton(self.backbone, self.paths, training, held=self.held, quiet=True)
+        for path, mode in self.modes.items():
+            follow(made, path, mode)
+        return made
+
+    @contextmanager
+    def _beside(self, training: bool) -> Iterator[nn.Module]:
+        with own_lists(self.backbone):
+            yield self._quiet(training)
+
+
+def check_untraced() -> None:
+    """Nobody traces this with `torch.jit.trace`.
+
+    Raises:
+        ValueError: somebody does.
+    """
+    if torch.jit.is_tracing():
+        raise ValueError(
+            "torch.jit.trace (and torch.onnx.export with dynamo=False) can't follow several tasks, since it does not "
+            "see which rows are whose; trace model.fold(name) of each task, or write the bank with "
+            "taskfold.export.export"
+        )

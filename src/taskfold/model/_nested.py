@@ -1,0 +1,81 @@
+"""Inputs as leaves: through what torch's trees know, and through mappings and dataclasses that hold tensors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+_DEPTH = 6
+
+
+@dataclass(frozen=True)
+class Nested:
+    """How leaves are nested.
+
+    Attributes:
+        spec: as torch's trees know it.
+        inside: by place among that tree's leaves, a container that torch does not know, and how its own are nested.
+    """
+
+    spec: TreeSpec
+    inside: Mapping[int, tuple[Any, Nested]]
+
+    def __str__(self) -> str:
+        return f"{self.spec}" + "".join(f" {n}: {type(one)} {form}" for n, (one, form) in self.inside.items())
+
+    @classmethod
+    def of(cls, value: Any, depth: int = 0) -> tuple[list[Any], Nested]:
+        """The leaves of a value, and how they are nested."""
+        found, spec = tree_flatten(value)
+        leaves: list[Any] = []
+        inside: dict[int, tuple[Any, Nested]] = {}
+        for place, leaf in enumerate(found):
+            held = _content(leaf) if depth < _DEPTH else None
+            mine, form = ([leaf], None) if held is None else cls.of(held, depth + 1)
+            if form is None or not any(isinstance(one, Tensor) for one in mine):
+                leaves.append(leaf)
+            else:
+                inside[place] = leaf, form
+                leaves += mine
+        return leaves, cls(spec, inside)
+
+    def filled(self, leaves: Sequence[Any]) -> Any:
+        """The same with other leaves; the containers are others too."""
+        return self._filled(iter(leaves))
+
+    def _filled(self, following: Iterator[Any]) -> Any:
+        made: list[Any] = []
+        for place in range(self.spec.num_leaves):
+            like, form = self.inside.get(place, (None, None))
+            made.append(next(following) if form is None else _with(like, form._filled(following)))
+        return tree_unflatten(made, self.spec)
+
+
+def _content(value: Any) -> dict[Any, Any] | None:
+    """What a container holds by name; None: it is none, or can't be made anew."""
+    if isinstance(value, (Tensor, nn.Module, type)):
+        return None
+    if isinstance(value, (MutableMapping, MappingProxyType)):
+        return dict(value)
+    if is_dataclass(value):
+        return {one.name: getattr(value, one.name) for one in fields(value) if hasattr(value, one.name)}
+    return None
+
+
+def _with(like: Any, content: dict[Any, Any]) -> Any:
+    """A container like that one, with other content."""
+    if isinstance(like, MappingProxyType):
+        return MappingProxyType(content)
+    twin = copy.copy(like)
+    for name, value in content.items():
+        if isinstance(twin, MutableMapping):
+            twin[name] = value
+        else:
+            object.__setattr__(twin, name, value)  # it may be frozen
+    return twin
