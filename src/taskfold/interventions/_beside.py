@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -32,19 +32,30 @@ class Beside(Intervention):
         if not isinstance(call, Layer) or kind.packed:
             return kind.beside(factors, x, call(*args, **kwargs))
         trains = torch.is_grad_enabled() and factors.up.requires_grad
-        form = layer.form or _cheapest(kind, factors, x, trains)
+        alone = kind.additive and len(args) + len(kwargs) == 1
+        form = (layer.form or _cheapest(kind, factors, x, trains)) if alone else "materialised"
         weight = call.tensors.get("weight", kind.weight)
         walk = kind.geometry
         if form == "materialised" or (form == "merged" and (walk is None or not trains)):
-            whole = kind.laid_out(factors.onto(kind.seen(weight)))
-            return kind.run(args, kwargs, {**call.tensors, "weight": whole}, call.training)
+            return self._whole(tensors, call, kind)(*args, **kwargs)
         if walk is not None and trains and not weight.requires_grad and not traced():
             bias = call.tensors.get("bias", kind.bias)
             return updated(walk, x, kind.seen(weight), bias, factors, merged=form == "merged")
         return kind.beside(factors, x, call(*args, **kwargs))
 
+    def _whole(self, tensors: Tensors, call: Layer, kind: WeightKind) -> Layer:
+        """The layer with the update in its weight."""
+        weight = kind.seen(call.tensors.get("weight", kind.weight))
+        return replace(call, tensors={**call.tensors, "weight": kind.laid_out(_factors(tensors).onto(weight))})
+
+    def bound(self, tensors: Tensors, call: Call, layer: Layer) -> Call:
+        kind = _weight(layer.kind)
+        if isinstance(call, Layer) and not (kind.packed or kind.additive):
+            return self._whole(tensors, call, kind)
+        return super().bound(tensors, call, layer)
+
     def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
-        return True
+        return _weight(kind).additive
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
         factors = Bottleneck(tensors["up"], tensors["down"], tensors.get("spatial"))

@@ -2,7 +2,7 @@
 
 from ._any import AnyLayer
 from ._attention import UNITS, Attention
-from ._base import LayerKind, Tensors, WeightKind
+from ._base import LayerKind, Tensors
 from ._batch_norm import MEAN, SEEN, VARIANCE, BatchNorm, OneValueError, check_values
 from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
@@ -16,6 +16,7 @@ from ._recurrent import Recurrent
 from ._rows import Groups, Rows, by_entry
 from ._stand_in import lend, lent, stand_in
 from ._thin import outer, plus_, thin
+from ._weight import WeightKind
 from ._writing import may_write, traced
 
 __all__ = [

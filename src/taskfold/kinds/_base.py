@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence, Set
-from functools import cached_property
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from ..factors import Bottleneck, Modes
-from ._geometry import Geometry
-from ._rows import Groups, Rows, by_entry
+from ._rows import Rows, by_entry
 from ._stand_in import stand_in, unshared
-from ._thin import plus, plus_
-from ._writing import may_write
 
 Tensors = Mapping[str, Tensor]
 NONE: Tensors = {}
@@ -50,7 +45,7 @@ class LayerKind(ABC):
 
     def at(self, module: nn.Module) -> Self:
         """The same for a twin of the module; what was found out by trying the `source` holds for it."""
-        for name in ("linear", "scale", "within", "absorbs"):  # now: a compiler must not meet the trial
+        for name in ("additive", "rowwise", "scale", "within", "absorbs"):  # now: a compiler must not meet the trial
             getattr(self, name, None)
         twin = copy.copy(self)
         twin.module = module
@@ -215,136 +210,3 @@ def scaled_bias(bias: Tensor | None, scale: Tensor, shift: Tensor | None) -> dic
     if bias is None:
         return {} if shift is None else {"bias": shift}
     return {"bias": bias * scale if shift is None else torch.addcmul(shift, bias, scale)}
-
-
-class WeightKind(LayerKind):
-    """A layer with a weight, seen as `[O, I, *kernel]`: output channels × input channels × kernel."""
-
-    splits = False
-    packed: ClassVar[bool] = False
-    """Whether the weight is no plain tensor: it can't be read, and an update can only stand beside the layer."""
-    last: ClassVar[bool] = True
-    """Whether channels are the last axis of input and output, or the second."""
-
-    @property
-    def weight(self) -> Tensor:
-        """The parameter as the module has it."""
-        return self.module._parameters["weight"]  # type: ignore[return-value]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.module._parameters["weight"].dtype  # type: ignore[union-attr]
-
-    @property
-    def bias(self) -> Tensor | None:
-        return getattr(self.module, "bias", None)
-
-    @property
-    @abstractmethod
-    def modes(self) -> Modes:
-        """The weight as factorisations see it."""
-
-    @cached_property
-    def linear(self) -> bool:
-        """Whether the layer's forward is linear in its weight, and plain enough for an update to run beside it."""
-        return True
-
-    @property
-    def additive(self) -> bool:
-        """Whether an update of low rank may run beside the layer, R channels wide."""
-        return self.linear and self.modes.groups == 1
-
-    @property
-    def outputs(self) -> int:
-        return self.modes.shape[0]
-
-    @property
-    def axis(self) -> int:  # type: ignore[override]
-        return -1 if self.last else -1 - len(self.modes.kernel)
-
-    def scaled(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
-        words = f"a {self.words} ({type(self.module).__name__})"
-        if self.packed or not (self.linear or self.weight.is_meta):
-            why = "has packed numbers" if self.packed else "is not linear in its weight"
-            raise ValueError(f"{words} {why}, so that a scale of its output can't be folded into it")
-        if shift is not None and not self.has_bias:
-            raise ValueError(f"{words} has no place for a bias, so that a shift can't be folded into it")
-        weight = self.seen(inside["weight"])
-        ones = (1,) * (weight.dim() - 1)
-        made = self.laid_out(weight * scale.reshape(-1, *ones))
-        return {"weight": made, **scaled_bias(inside.get("bias"), scale, shift)}
-
-    geometry: Geometry | None = None
-    """How it walks, for layers that run torch's own forward; None: another step can't stand for it."""
-
-    @abstractmethod
-    def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
-        """The layer's geometry (stride, padding, dilation, a subclass's forward) with a weight `[O, I, *kernel]`."""
-
-    @abstractmethod
-    def example(self, normal: Callable[..., Tensor]) -> Tensor:
-        """A small input; `normal(*sizes)` draws numbers."""
-
-    def exchanges(self, x: Tensor) -> bool:
-        return self.last and x.dim() > 2
-
-    def positions(self, x: Tensor) -> int:
-        """At how many positions the weight is applied to an input, the batch included."""
-        return x.numel() // x.shape[-1]
-
-    # An update beside the layer
-
-    def reduced(self, x: Tensor, factors: Bottleneck) -> Tensor:
-        """The R channels of an update."""
-        return self.walk(x, factors.down)
-
-    def plus(self, y: Tensor, up: Tensor, z: Tensor) -> Tensor:
-        """`y + up z`; under autocast a layer's output and its channels may be of two types."""
-        into = plus_ if may_write() else plus
-        up, z = up.to(y.dtype), z.to(y.dtype)
-        if not self.last:
-            return into(y, up, z)
-        return into(y.reshape(-1, y.shape[-1]), up, z.reshape(-1, z.shape[-1])).reshape(y.shape)
-
-    def beside(self, factors: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
-        """`y = layer(x)` with ΔW x added."""
-        return self.plus(y, factors.up, self.reduced(x, factors))
-
-    @abstractmethod
-    def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
-        """The same where each row has factors of its own, `[T, …]` by entry."""
-
-    def beside_groups(self, factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
-        """Each entry's factors on its own rows: no factor is ever copied for a row."""
-        parts = zip(factors.picked(groups.entries).unbind(), groups.split(x), groups.split(y), strict=True)
-        return groups.unsorted(torch.cat([self.beside(*part) for part in parts]))
-
-    # A weight for each row
-
-    def goes_by_rows(self, names: Set[str], training: bool) -> bool:
-        return self.linear and names <= {"weight", "bias"}
-
-    def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
-        weight, bias = tensors.get("weight"), tensors.get("bias")
-        # One grouped convolution for all rows is faster than one for each entry.
-        if weight is not None and self.modes.groups == 1 and rows.paying:
-            return self.by_entry(args, kwargs, tensors, rows, training, layer)
-        if weight is None:
-            own = self.bias
-            y = self.run(args, kwargs, NONE if bias is None or own is None else {"bias": torch.zeros_like(own)})
-        else:
-            (x,) = (*args, *kwargs.values())
-            y = self.rows_of_weights(rows.gather(self.seen(weight)), x, rows.each)
-            if bias is None and self.bias is not None:
-                y = y + self._channels(self.bias[None], y)
-        return y if bias is None else y + self._channels(rows.of_each(bias), y)
-
-    @abstractmethod
-    def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
-        """`[n, O, I, *kernel]` weights on a batch of `n · each` rows, without bias."""
-
-    def _channels(self, vector: Tensor, y: Tensor) -> Tensor:
-        """`[n, C]` in the place of channels."""
-        ones = [1] * (y.dim() - 2)
-        rows = vector.shape[0]
-        return vector.reshape(rows, *ones, -1) if self.last else vector.reshape(rows, -1, *ones)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
 from math import prod
@@ -15,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ._base import NONE, LayerKind, Tensors, scaled_bias
 from ._rows import Rows
 from ._stand_in import stand_in
-from ._tried import attempt, once, random
+from ._tried import apart, attempt, double, once, random
 
 MEAN, VARIANCE, SEEN = "running_mean", "running_var", "num_batches_tracked"
 SCALE, SHIFT = "scale", "shift"
@@ -77,7 +78,13 @@ class BatchNorm(LayerKind):
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         tracks = self.module.track_running_stats
-        return bool(tracks) and not (training and MEAN in names)
+        return bool(tracks) and not (training and MEAN in names) and self.rowwise
+
+    @cached_property
+    def rowwise(self) -> bool:
+        """Whether it goes by channels, so that rows may lie beside each other; a forward of its own is tried."""
+        plain = type(self.module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+        return plain or bool(once(self.source, "rowwise", lambda: _goes_by_channels(self)))
 
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
         (x,) = (*args, *kwargs.values())
@@ -135,7 +142,7 @@ class BatchNorm(LayerKind):
 
         That is if each has statistics of its own, and they move at a fixed pace.
         """
-        if not self.module.track_running_stats or self.module.momentum is None:
+        if not self.module.track_running_stats or self.module.momentum is None or not self.rowwise:
             return None
         means = {id(mine[MEAN]) for mine in each if MEAN in mine}
         if len(means) < len(each) or any(mine.keys() != each[0].keys() for mine in each):
@@ -183,6 +190,41 @@ def _absorbed(module: nn.Module, whole: Mapping[str, Tensor]) -> dict[str, Tenso
 
 def _standard(like: Tensor) -> dict[str, Tensor]:
     return {MEAN: torch.zeros_like(like), VARIANCE: torch.ones_like(like)}
+
+
+@torch.no_grad()
+def _goes_by_channels(kind: BatchNorm) -> bool:
+    """Whether rows beside each other, as further channels, are what each is alone; in training, two of each task."""
+    module, size = kind.module, kind.module.num_features
+    if any(tensor.is_meta for tensor in module._buffers.values() if tensor is not None):
+        return False
+    normal, ran = random(), False
+    each = [{n: normal(*t.shape).square() for n, t in kind.tensors().items() if t.dim()} for _ in range(2)]
+    seen = {SEEN: torch.zeros((), dtype=torch.long)} if module._buffers.get(SEEN) is not None else {}
+    for kernel in ((3, 3), (3,), (), (2, 2, 2)):
+        x = normal(4, size, *kernel) * torch.tensor([1.0, 1e3, 1e-2, 1.0]).reshape(-1, *[1] * (1 + len(kernel)))  # type: ignore[arg-type]
+        with apart():
+            for training in (False, True):
+                twin = copy.copy(kind)
+                twin.module = double(module, {}, training)
+                parts = []
+                try:
+                    for rows, own in zip(x.split(2), each, strict=True):
+                        parts.append(double(module, {**own, **seen}, training).forward(rows))
+                except Exception:
+                    break  # of inputs of another shape
+                ran = True
+                try:
+                    if training:
+                        found = _side_by_side(twin.module, [{**own, **seen} for own in copy.deepcopy(each)], x)
+                    else:
+                        both = {name: torch.stack([own[name] for own in each]) for name in each[0]}
+                        found = twin.run_rows((x,), {}, both, Rows(4, torch.tensor([0, 0, 1, 1])), False, "")
+                    if not torch.allclose(found, torch.cat(parts), rtol=1e-6, atol=1e-9):
+                        return False
+                except Exception:
+                    return False
+    return ran
 
 
 def _absorbs(module: nn.Module) -> bool:

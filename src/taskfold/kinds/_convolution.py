@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, cast
 
@@ -12,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
-from ._base import NONE, Tensors, WeightKind
+from ._base import NONE, Tensors
 from ._depthwise import depthwise, is_wide
 from ._geometry import Geometry, plain_class
 from ._linear import baddbmm
 from ._rows import Rows
 from ._stand_in import stand_in
 from ._thin import thin
-from ._tried import tried
+from ._weight import WeightKind
 from ._writing import traced
 
 
@@ -38,9 +37,9 @@ class Convolution(WeightKind):
         out, inp, *kernel = self.seen(self.weight).shape
         return Modes((out,), (inp,), tuple(kernel), self.module.groups)  # type: ignore[arg-type]
 
-    @cached_property
-    def linear(self) -> bool:
-        return plain_class(self.module) is not None or tried(self)
+    @property
+    def plainly(self) -> bool:
+        return plain_class(self.module) is not None
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
@@ -48,10 +47,11 @@ class Convolution(WeightKind):
         self.points = set(module.kernel_size) == {1}  # type: ignore[arg-type]
         """Whether the kernel has one position."""
         self.single = 1 + len(module.kernel_size)  # type: ignore[arg-type]
+        self.groups = module.groups  # type: ignore[assignment]
 
-    def example(self, normal: Callable[..., Tensor]) -> Tensor:
+    def examples(self, normal: Callable[..., Tensor], rows: int) -> Iterator[Tensor]:
         sizes = zip(self.module.dilation, self.module.kernel_size, strict=True)  # type: ignore[call-overload]
-        return normal(1, self.module.in_channels, *(2 * d * k + 1 for d, k in sizes))
+        yield normal(rows, self.module.in_channels, *(2 * d * k + 1 for d, k in sizes))
 
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         if walk := self.geometry:
@@ -136,9 +136,9 @@ class TransposedConvolution(Convolution):
     def fits(cls, module: nn.Module) -> bool:
         return isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
 
-    @cached_property
-    def linear(self) -> bool:
-        return _PLAIN.get(type(self.module).forward) is not None or tried(self)
+    @property
+    def plainly(self) -> bool:
+        return type(self.module).forward in _PLAIN
 
     def seen(self, weight: Tensor) -> Tensor:
         return _turned(weight, self.module.groups, len(self.module.kernel_size))  # type: ignore[arg-type]

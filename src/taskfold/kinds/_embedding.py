@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
-from functools import cached_property
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
-from ._base import WeightKind
 from ._linear import baddbmm
 from ._rows import Rows
 from ._stand_in import stand_in
-from ._tried import tried
+from ._weight import WeightKind
 
 
 class Embedding(WeightKind):
@@ -32,12 +30,20 @@ class Embedding(WeightKind):
         words, size = self.weight.shape
         return Modes((size,), (words,))
 
-    @cached_property
-    def linear(self) -> bool:
-        return type(self.module).forward is nn.Embedding.forward or tried(self)
+    @property
+    def plainly(self) -> bool:
+        return type(self.module).forward is nn.Embedding.forward
 
-    def example(self, normal: Callable[..., Tensor]) -> Tensor:
-        return torch.arange(min(self.modes.inp[0], 8))[None]
+    @property
+    def additive(self) -> bool:  # type: ignore[override]
+        return self.plainly  # no trial of a whole vocabulary
+
+    @property
+    def rowwise(self) -> bool:  # type: ignore[override]
+        return self.plainly
+
+    def examples(self, normal: Callable[..., Tensor], rows: int) -> Iterator[Tensor]:
+        yield torch.arange(min(self.modes.inp[0], 8)).expand(rows, -1)
 
     def seen(self, weight: Tensor) -> Tensor:
         return weight.mT
@@ -47,7 +53,7 @@ class Embedding(WeightKind):
 
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         module: nn.Embedding = self.module  # type: ignore[assignment]
-        if type(module).forward is nn.Embedding.forward:
+        if self.plainly:
             return F.embedding(x, weight.mT, scale_grad_by_freq=module.scale_grad_by_freq)
         return stand_in(module, {"weight": weight.mT}).forward(x)
 
@@ -73,13 +79,6 @@ class Embedding(WeightKind):
 
     def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
         return self._padded(x, self._looked_up(weights, Rows(x.shape[0], None, each), x))
-
-    def goes_by_rows(self, names: Set[str], training: bool) -> bool:
-        return type(self.module).forward is nn.Embedding.forward and super().goes_by_rows(names, training)
-
-    @property
-    def additive(self) -> bool:
-        return type(self.module).forward is nn.Embedding.forward
 
     def _looked_up(self, tables: Tensor, rows: Rows, x: Tensor) -> Tensor:
         """`[T, C, words]` tables, read at each row's own: nothing is copied but what is read."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
-from ._base import WeightKind
 from ._geometry import Geometry
 from ._rows import Groups, Rows
-from ._tried import tried
+from ._weight import WeightKind
 from ._writing import traced
 
 
@@ -34,19 +32,15 @@ class Linear(WeightKind):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
-        self.geometry = Geometry() if self.plainly(module) else None
+        self.geometry = Geometry() if self.plainly else None
 
-    @staticmethod
-    def plainly(module: nn.Module) -> bool:
-        """Whether it runs the forward that its kind is known by."""
-        return type(module).forward is nn.Linear.forward
+    @property
+    def plainly(self) -> bool:
+        return type(self.module).forward is nn.Linear.forward
 
-    @cached_property
-    def linear(self) -> bool:
-        return self.plainly(self.module) or tried(self)
-
-    def example(self, normal: Callable[..., Tensor]) -> Tensor:
-        return normal(1, self.modes.inp[0])
+    def examples(self, normal: Callable[..., Tensor], rows: int) -> Iterator[Tensor]:
+        yield normal(rows, 2, self.modes.inp[0])
+        yield normal(rows, self.modes.inp[0])
 
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         return F.linear(x, weight)
@@ -86,9 +80,9 @@ class TransformersConv1D(Linear):
         named = any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
         return named and weight is not None and weight.dim() == 2 and weight.shape[1] == width
 
-    @staticmethod
-    def plainly(module: nn.Module) -> bool:
-        return type(module).__name__ == "Conv1D"
+    @property
+    def plainly(self) -> bool:
+        return type(self.module).forward.__module__ == "transformers.pytorch_utils"
 
     def seen(self, weight: Tensor) -> Tensor:
         return weight.mT

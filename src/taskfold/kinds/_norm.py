@@ -15,7 +15,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ._base import LayerKind, Tensors, scaled_bias
 from ._rows import Rows
-from ._tried import attempt, once, random
+from ._tried import attempt, once, random, shaken
 
 _NAME = re.compile(r"(Batch|Layer|Group|Instance|RMS|Sync\w*)_?Norm|Norm(2d|Act\w*)?$")
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -130,7 +130,7 @@ def _within(module: nn.Module) -> bool:
     return weight.is_meta or (scale is not None and scale.unit == 1)
 
 
-def scale_of(module: nn.Module, **attributes: object) -> Scale | None:
+def scale_of(module: nn.Module, **attributes: Any) -> Scale | None:
     """How a normalisation scales; those with a forward of their own are tried on small inputs, in double precision.
 
     Args:
@@ -155,18 +155,25 @@ def scale_of(module: nn.Module, **attributes: object) -> Scale | None:
     return None
 
 
-def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...], attributes: Mapping[str, object]) -> bool:
+def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...], attributes: Mapping[str, Any]) -> bool:
     normal = random()
-    own = {name: normal(*tensor.shape) for name, tensor in module.named_parameters(recurse=False)}
-    if own.keys() - {"weight", "bias"}:
+    first = {name: normal(*tensor.shape) for name, tensor in module.named_parameters(recurse=False)}
+    if first.keys() - {"weight", "bias"}:
         return False
-    x, rows = normal(*shape), {name: tensor.expand(shape[0], -1) for name, tensor in own.items()}
+    once_more, x = {**shaken(module, first)[0]}, normal(*shape)
     try:
-        wanted = attempt(module, own, x, **attributes)
-        neutral = attempt(module, scale.neutral(own), x, **attributes)
-        found = scale.apply(neutral, rows.get("weight"), rows.get("bias"))
-        # Some normalise in single precision, whatever they are given.
-        return wanted.shape == x.shape and torch.allclose(wanted.double(), found.double(), rtol=1e-4, atol=1e-4)
+        # Of two magnitudes, so that what clamps does; rows run as in evaluation.
+        for size, training, state in ((1.0, False, {}), (1e3, True, once_more)):
+            own = {name: size * tensor for name, tensor in first.items()}
+            rows = {name: tensor.expand(shape[0], -1) for name, tensor in own.items()}
+            wanted = attempt(module, {**state, **own}, x, training, **attributes)
+            neutral = attempt(module, {**state, **scale.neutral(own)}, x, **attributes)
+            found = scale.apply(neutral, rows.get("weight"), rows.get("bias"))
+            # Some normalise in single precision, whatever they are given.
+            close = torch.allclose(wanted.double(), found.double(), rtol=1e-4, atol=1e-4 * size)
+            if wanted.shape != x.shape or not close:
+                return False
+        return True
     except Exception:
         # Whatever such a forward can't do with other tensors, running each task by itself does not ask of it.
         return False

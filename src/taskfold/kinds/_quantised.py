@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
-from functools import cached_property
+from collections.abc import Callable, Iterator, Set
 
 import torch
 from torch import Tensor, nn
@@ -50,21 +49,25 @@ class Quantised(Linear):
         seen = next((tensor.dtype for tensor in held if tensor.dtype.itemsize > 1), torch.get_default_dtype())
         return getattr(self.module, "compute_dtype", None) or seen
 
-    @cached_property
-    def linear(self) -> bool:
+    @property
+    def additive(self) -> bool:  # type: ignore[override]
         return True
+
+    @property
+    def rowwise(self) -> bool:  # type: ignore[override]
+        return False
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing that a task could have its own of but a bias."""
         bias = self.module._parameters.get("bias")
         return {} if bias is None else {"bias": bias}
 
-    @staticmethod
-    def plainly(module: nn.Module) -> bool:
+    @property
+    def plainly(self) -> bool:
         return False
 
-    def example(self, normal: Callable[..., Tensor]) -> Tensor:
-        return normal(1, self.module.in_features)
+    def examples(self, normal: Callable[..., Tensor], rows: int) -> Iterator[Tensor]:
+        yield normal(rows, self.module.in_features)
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         return False

@@ -1,13 +1,15 @@
-"""Layers with a forward of their own are tried once on small inputs, on copies: a trial writes nothing of theirs.
-
-May an update run beside a layer, y = f(W, x) + f(ΔW, x)? Only if f is linear in its weight.
-"""
+"""Layers with a forward of their own are tried once on small inputs, on copies: a trial writes nothing of theirs."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+import random as python
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from math import prod
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,18 +17,24 @@ from torch import Tensor, nn
 
 from ._stand_in import stand_in
 
-if TYPE_CHECKING:
-    from ._base import WeightKind
-
-_FOUND: WeakKeyDictionary[nn.Module, dict[str, object]] = WeakKeyDictionary()
+_FOUND: WeakKeyDictionary[nn.Module, dict[str, tuple[object, object]]] = WeakKeyDictionary()
+POOL = 4093
+"""A prime, so that rows of a weight differ."""
+_KEPT = frozenset({*nn.Module().__dict__})
 
 
 def once(module: nn.Module, what: str, find: Callable[[], object]) -> object:
-    """What was found out about a module by trying it; nothing is tried twice."""
-    found = _FOUND.setdefault(module, {})
-    if what not in found:
-        found[what] = find()
-    return found[what]
+    """What was found out about a module by trying it; nothing is tried twice unless its class or settings change."""
+    found, now = _FOUND.setdefault(module, {}), (type(module), settings(module))
+    if what not in found or found[what][0] != now:
+        found[what] = now, find()
+    return found[what][1]
+
+
+def settings(module: nn.Module) -> dict[str, object]:
+    """The plain values among a module's own attributes."""
+    plain = (type(None), bool, int, float, str)
+    return {n: value for n, value in module.__dict__.items() if n not in _KEPT and isinstance(value, plain)}
 
 
 def random() -> Callable[..., Tensor]:
@@ -35,39 +43,82 @@ def random() -> Callable[..., Tensor]:
     return lambda *size: torch.randn(*size, generator=dice, dtype=torch.float64)
 
 
-@torch.no_grad()
-def attempt(module: nn.Module, state: Mapping[str, Tensor | None], x: Tensor, **attributes: object) -> Tensor:
-    """What a module's own forward makes of an input in evaluation, with other tensors and attributes.
+@contextmanager
+def apart() -> Iterator[None]:
+    """A block without autocast that draws the same numbers every time, and nobody else's."""
+    numpy, state = sys.modules.get("numpy"), python.getstate()
+    drawn = None if numpy is None else numpy.random.get_state()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.autocast("cpu", enabled=False):
+            begin()
+            yield
+    finally:
+        python.setstate(state)
+        if numpy is not None:
+            numpy.random.set_state(drawn)
 
-    Whatever it writes or draws meanwhile is a copy's: buffers, numbers that it counts, the state of random numbers.
+
+def begin() -> None:
+    """The same numbers again, in such a block."""
+    torch.default_generator.manual_seed(0)
+
+
+def double(
+    module: nn.Module, state: Mapping[str, Tensor | None], training: bool = False, **attributes: Any
+) -> nn.Module:
+    """A copy of a module in double precision, with other tensors and attributes.
+
+    Whatever it writes is its own: buffers, numbers that it counts.
     """
     memo = {id(tensor): tensor for tensor in state.values() if tensor is not None}
-    twin = copy.deepcopy(stand_in(module, state, **attributes), memo).eval()
+    twin = copy.deepcopy(stand_in(module, state, **attributes), memo).train(training)
     for part in twin.modules():
         for table in (part._parameters, part._buffers):
             for name, tensor in table.items():
-                if tensor is not None and tensor.is_floating_point():
-                    table[name] = tensor.detach().to(x)  # type: ignore[assignment]
-    with torch.random.fork_rng(devices=[]):
-        return twin.forward(x)  # type: ignore[no-any-return]
+                if tensor is not None:
+                    wanted = torch.float64 if tensor.is_floating_point() else tensor.dtype
+                    table[name] = tensor.detach().to("cpu", wanted)  # type: ignore[assignment]
+    return twin
 
 
-def tried(kind: WeightKind) -> bool:
-    """Whether a layer's own forward is linear in its weight: two weights and their sum, on a small input."""
-    return bool(once(kind.source, "linear", lambda: _linear(kind)))
+def attempt(
+    module: nn.Module, state: Mapping[str, Tensor | None], x: Tensor, training: bool = False, **attributes: Any
+) -> Tensor:
+    """What a module's own forward makes of an input, with other tensors and attributes."""
+    with apart():
+        return double(module, state, training, **attributes).forward(x)  # type: ignore[no-any-return]
 
 
-def _linear(kind: WeightKind) -> bool:
-    if kind.weight.device.type == "meta":
-        return False
-    normal = random()
-    first, second = (kind.laid_out(normal(*kind.modes.shape)) for _ in range(2))
-    try:
-        x = kind.example(normal)
-        both, one, other = (
-            attempt(kind.module, {"weight": weight, "bias": None}, x) for weight in (first + second, first, second)
-        )
-        return torch.allclose(both, one + other, rtol=1e-9, atol=1e-9)
-    except Exception:
-        # Whatever such a forward can't do with other tensors, a whole weight does not ask of it.
-        return False
+def shaken(module: nn.Module, names: Collection[str]) -> tuple[dict[str, Tensor | None], dict[str, Any]]:
+    """Other tensors and numbers than a module has now: a mask of ones, or a scale of 1, does not stay one.
+
+    Args:
+        module: any.
+        names: tensors that are left alone.
+    """
+    dice = torch.Generator().manual_seed(1)
+    state: dict[str, Tensor | None] = {}
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if name in names:
+            continue
+        chance = torch.rand(tensor.shape, generator=dice, dtype=torch.float64)
+        if tensor.is_floating_point():
+            state[name] = tensor.detach().to("cpu", torch.float64) * (0.5 + chance) + 0.1 * chance
+        elif tensor.dtype == torch.bool:
+            state[name] = chance < 0.5
+    numbers: dict[str, Any] = {
+        n: 0.75 * value + 0.05 for n, value in settings(module).items() if isinstance(value, float)
+    }
+    return state, numbers
+
+
+def wide() -> Callable[..., Tensor]:
+    """Numbers of all magnitudes, so that what clamps them does; a few thousand, again and again."""
+    normal, places = random(), count()
+    pool = normal(POOL) * 10 ** normal(POOL)
+
+    def draw(*size: int) -> Tensor:
+        wanted, start = prod(size), 607 * next(places) % POOL
+        return pool.roll(-start).repeat(-(-wanted // POOL))[:wanted].reshape(size)
+
+    return draw

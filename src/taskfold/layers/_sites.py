@@ -137,8 +137,14 @@ class Site:
                 if trained is not None:
                     return trained
         stack = now.answers.stacks(self.path, self.kind, now)
-        if stack is None:
+        if stack is None or not self._at_once(now, stack, args, kwargs):
             return split(args, kwargs)
+        return self._rows(now, stack, rows, args, kwargs)
+
+    def _at_once(self, now: Selection, stack: Stack, args: tuple, kwargs: dict) -> bool:
+        """Whether all rows run at once: a layer with a weight takes its input and nothing else."""
+        if isinstance(self.kind, WeightKind) and len(args) + len(kwargs) != 1:
+            return False
         for intervention, tensors in stack:
             key = (type(intervention), now.training, *tensors)
             if torch.compiler.is_compiling():
@@ -146,8 +152,8 @@ class Site:
             elif (goes := self.goes.get(key)) is None:
                 goes = self.goes[key] = intervention.goes_by_rows(self.kind, tensors.keys(), now.training)
             if not goes:
-                return split(args, kwargs)
-        return self._rows(now, stack, rows, args, kwargs)
+                return False
+        return True
 
     def _rows(
         self, now: Selection, stack: Stack, rows: Rows, args: tuple, kwargs: dict, alike: Tensor | None = None
@@ -178,6 +184,8 @@ class Site:
                 return self._by_rows(alone, alone.rows, args, kwargs, split)
             stack = now.answers.stacks(self.path, self.kind, now)
             assert stack is not None
+            if not self._at_once(now, stack, *single):
+                return self._by_rows(alone, alone.rows, args, kwargs, split)
             y: Tensor = self.kind.plain(*single[0], **single[1])
             # Memory of its own: what is added is added in place.
             return self._rows(alone, stack, alone.rows, args, kwargs, torch.cat([y] * tasks))
