@@ -243,5 +243,5 @@ def test_more_than_an_input_goes_with_whole_weights() -> None:
             return self.up(x, output_size=[12, 12])
 
     torch.manual_seed(0)
-    check(told(Net(), METHODS["ftn"]()), torch.randn(4, 3, 5, 5))
+    check(told(Net(), tfold.FTN(rank=2, norm=False, stem=True)), torch.randn(4, 3, 5, 5))
     check(told(Net(), tfold.FineTuning()), torch.randn(4, 3, 5, 5))

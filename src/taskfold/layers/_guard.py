@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..kinds import lent
+from ..kinds import lent, traced
 from ._origin import storage_of
 from ._proxy import OF, PATH, writes
 
@@ -34,7 +34,8 @@ class Guard(TorchDispatchMode):
         self.held = {_place(tensor): (path, module, name) for path, module, name, tensor in _tensors(network)}
         self.lent: dict[int, tuple[Callable[[], Tensor | None], nn.Module, str]] = {}
         """The parameters that layers compute with in place of their own; they come and go, and so does their memory."""
-        self.memory = [(*one, one[3].data) for one in _tensors(network) if not one[3].is_inference()]
+        own = () if traced() else _tensors(network)  # transforms of torch.func refuse to exchange memory
+        self.memory = [(*one, one[3].data) for one in own if not one[3].is_inference()]
         """Tensors, and the memory that they lay in: to exchange it is no operation (`weight.data = …`)."""
         self._lending = lent(self._lend)
 
@@ -69,7 +70,7 @@ class Guard(TorchDispatchMode):
 
     def _lend(self, module: nn.Module, name: str, tensor: Tensor, keep: bool) -> None:
         self.lent[_place(tensor)] = (lambda: tensor) if keep else ref(tensor), module, name
-        if isinstance(tensor, nn.Parameter) and not tensor.is_inference():
+        if isinstance(tensor, nn.Parameter) and not (tensor.is_inference() or traced()):
             path, owner = module.__dict__.get(PATH, ""), module.__dict__.get(OF, module)
             self.memory.append((path, owner, name, tensor, tensor.data))
 

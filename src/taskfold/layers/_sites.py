@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..interventions import Call, Layer, form_at
-from ..kinds import LayerKind, Rows, WeightKind, stand_in
+from ..interventions import Call, Intervention, Layer, form_at
+from ..kinds import LayerKind, Rows, Tensors, WeightKind, stand_in
 from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
 from ._notes import Notes
@@ -137,23 +137,21 @@ class Site:
                 if trained is not None:
                     return trained
         stack = now.answers.stacks(self.path, self.kind, now)
-        if stack is None or not self._at_once(now, stack, args, kwargs):
-            return split(args, kwargs)
-        return self._rows(now, stack, rows, args, kwargs)
-
-    def _at_once(self, now: Selection, stack: Stack, args: tuple, kwargs: dict) -> bool:
-        """Whether all rows run at once: a layer with a weight takes its input and nothing else."""
-        if isinstance(self.kind, WeightKind) and len(args) + len(kwargs) != 1:
-            return False
+        if stack is None or (len(args) + len(kwargs) != 1 and isinstance(self.kind, WeightKind)):
+            return split(args, kwargs)  # a layer with a weight takes its input and nothing else
         for intervention, tensors in stack:
             key = (type(intervention), now.training, *tensors)
-            if torch.compiler.is_compiling():
-                goes = intervention.goes_by_rows(self.kind, tensors.keys(), now.training)
-            elif (goes := self.goes.get(key)) is None:
-                goes = self.goes[key] = intervention.goes_by_rows(self.kind, tensors.keys(), now.training)
-            if not goes:
-                return False
-        return True
+            goes = None if torch.compiler.is_compiling() else self.goes.get(key)
+            if not (self._goes(intervention, tensors, now.training) if goes is None else goes):
+                return split(args, kwargs)
+        return self._rows(now, stack, rows, args, kwargs)
+
+    def _goes(self, intervention: Intervention, tensors: Tensors, training: bool) -> bool:
+        """Whether rows run at once; it is kept, but by compilers."""
+        found = intervention.goes_by_rows(self.kind, tensors.keys(), training)
+        if not torch.compiler.is_compiling():
+            self.goes[type(intervention), training, *tensors] = found
+        return found
 
     def _rows(
         self, now: Selection, stack: Stack, rows: Rows, args: tuple, kwargs: dict, alike: Tensor | None = None
@@ -184,7 +182,8 @@ class Site:
                 return self._by_rows(alone, alone.rows, args, kwargs, split)
             stack = now.answers.stacks(self.path, self.kind, now)
             assert stack is not None
-            if not self._at_once(now, stack, *single):
+            several = len(single[0]) + len(single[1]) != 1 and isinstance(self.kind, WeightKind)
+            if several or not all(self._goes(one, tensors, now.training) for one, tensors in stack):
                 return self._by_rows(alone, alone.rows, args, kwargs, split)
             y: Tensor = self.kind.plain(*single[0], **single[1])
             # Memory of its own: what is added is added in place.
