@@ -280,7 +280,7 @@ def test_rates_come_with_the_groups(model: MultiTask) -> None:
 
 def test_the_structure_is_copied_once_for_a_form_of_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where one row alone can't be run, and where an argument is no tensor."""
-    from taskfold.model import _runner
+    from taskfold.model import _looking, _standing
 
     class Pairs(nn.Module):
         """Looks at rows two by two."""
@@ -300,8 +300,9 @@ def test_the_structure_is_copied_once_for_a_form_of_input(monkeypatch: pytest.Mo
     for name in "ab":
         model.add_task(name, head=2)
     copies: list[object] = []
-    make = _runner.skeleton
-    monkeypatch.setattr(_runner, "skeleton", lambda *args, **named: copies.append(args) or make(*args, **named))
+    make = _looking.skeleton
+    for room in (_looking, _standing):
+        monkeypatch.setattr(room, "skeleton", lambda *args, **named: copies.append(args) or make(*args, **named))
     rows = torch.randn(4, 6)
     for options in (None, object()):
         for _ in range(3):

@@ -99,15 +99,20 @@ class Norm(LayerKind):
     def within(self) -> bool:
         return bool(once(self.source, "within", lambda: _within(self.module)))
 
+    @cached_property
+    def affine(self) -> Scale | None:
+        """The same within a pass of one task, in either mode: it may normalise otherwise in training."""
+        return once(self.source, "affine", lambda: self.scale or scale_of(self.module, rows=False))  # type: ignore
+
     @property
     def outputs(self) -> int | None:
         weight: Tensor | None = getattr(self.module, "weight", None)
-        known = self.within or self.scale is not None or (weight is not None and weight.is_meta)
+        known = self.within or self.affine is not None or (weight is not None and weight.is_meta)
         return len(weight) if known and weight is not None and weight.dim() == 1 else None
 
     @property
     def axis(self) -> int:  # type: ignore[override]
-        return -1 if self.scale is None else self.scale.axis
+        return -1 if self.affine is None else self.affine.axis
 
     def scaled(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
         if shift is not None and not self.has_bias:
@@ -115,7 +120,7 @@ class Norm(LayerKind):
                 f"a {self.words} ({type(self.module).__name__}) has no place for a bias, so that a shift can't be "
                 "folded into it"
             )
-        less = 0 if self.scale is None else 1 - self.scale.unit
+        less = 0 if self.affine is None else 1 - self.affine.unit
         return {"weight": (inside["weight"] + less) * scale - less, **scaled_bias(inside.get("bias"), scale, shift)}
 
 
@@ -124,17 +129,18 @@ def _within(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
     if weight is None or weight.dim() != 1 or "bias" not in module._parameters:
         return False
-    scale = scale_of(module)
+    scale = scale_of(module, rows=False)
     if scale is None and module._modules:
-        scale = scale_of(module, _modules={name: nn.Identity() for name in module._modules})
+        scale = scale_of(module, rows=False, _modules={name: nn.Identity() for name in module._modules})
     return weight.is_meta or (scale is not None and scale.unit == 1)
 
 
-def scale_of(module: nn.Module, **attributes: Any) -> Scale | None:
+def scale_of(module: nn.Module, *, rows: bool = True, **attributes: Any) -> Scale | None:
     """How a normalisation scales; those with a forward of their own are tried on small inputs, in double precision.
 
     Args:
         module: the normalisation.
+        rows: whether it normalises in training as in evaluation, which is how mixed rows run.
         attributes: others than its own.
     """
     weight = module._parameters.get("weight", module._buffers.get("weight"))
@@ -150,25 +156,25 @@ def scale_of(module: nn.Module, **attributes: Any) -> Scale | None:
     channels = len(weight)
     for axis, shape in ((-1, (2, 3, channels)), (1, (2, channels, 3, 3))):
         for unit in (1.0, 0.0):
-            if _holds(module, scale := Scale(axis, unit), shape, attributes):
+            if _holds(module, scale := Scale(axis, unit), shape, rows, attributes):
                 return scale
     return None
 
 
-def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...], attributes: Mapping[str, Any]) -> bool:
+def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...], rows: bool, attributes: Mapping[str, Any]) -> bool:
     normal = random()
     first = {name: normal(*tensor.shape) for name, tensor in module.named_parameters(recurse=False)}
     if first.keys() - {"weight", "bias"}:
         return False
     once_more, x = {**shaken(module, first)[0]}, normal(*shape)
     try:
-        # Of two magnitudes, so that what clamps does; rows run as in evaluation.
+        # Of two magnitudes, so that what clamps does.
         for size, training, state in ((1.0, False, {}), (1e3, True, once_more)):
             own = {name: size * tensor for name, tensor in first.items()}
-            rows = {name: tensor.expand(shape[0], -1) for name, tensor in own.items()}
+            mine = {name: tensor.expand(shape[0], -1) for name, tensor in own.items()}
             wanted = attempt(module, {**state, **own}, x, training, **attributes)
-            neutral = attempt(module, {**state, **scale.neutral(own)}, x, **attributes)
-            found = scale.apply(neutral, rows.get("weight"), rows.get("bias"))
+            neutral = attempt(module, {**state, **scale.neutral(own)}, x, training and not rows, **attributes)
+            found = scale.apply(neutral, mine.get("weight"), mine.get("bias"))
             # Some normalise in single precision, whatever they are given.
             close = torch.allclose(wanted.double(), found.double(), rtol=1e-4, atol=1e-4 * size)
             if wanted.shape != x.shape or not close:
