@@ -13,6 +13,7 @@ from ._copies import Copies, Everything, Norms, Rest
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
+from ._form import Form
 from ._guard import Guard, Unwritten, check_unwritten
 from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions
 from ._notes import Notes, Passes
@@ -22,6 +23,7 @@ from ._part import (
     Part,
     Place,
     When,
+    forms_of,
     groups_of_inventory,
     inventory_of,
     layers_of,
@@ -32,7 +34,7 @@ from ._part import (
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._reading import telling
-from ._recipe import Composition, Fitting, Recipe, check_once, fit, several
+from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
@@ -77,6 +79,7 @@ __all__ = [
     "Factored",
     "FeedForwards",
     "Fitting",
+    "Form",
     "Guard",
     "Inventory",
     "LayerParts",
@@ -122,6 +125,7 @@ __all__ = [
     "as_traced",
     "begun",
     "caches",
+    "check_alike",
     "check_once",
     "check_plain",
     "check_unwritten",
@@ -130,6 +134,7 @@ __all__ = [
     "directions",
     "fit",
     "follow",
+    "forms_of",
     "groups_of_inventory",
     "in_mode",
     "inventory_of",

@@ -13,6 +13,7 @@ from ..factors import STATISTICS, Bits, Group
 from ..interventions import Intervention, stacked
 from ..kinds import LayerKind, Tensors
 from ..tasks import Leaves, Task
+from ._form import Form
 
 Place = tuple[str, str]
 """A layer's path, and the name of a part there."""
@@ -122,10 +123,16 @@ class Part(nn.Module):
 
 
 class LayerParts(nn.Module):
-    """Everything that one task does at one layer: parts, inside out, by name."""
+    """Everything that one task does at one layer.
 
-    def __init__(self, parts: Mapping[str, Part]) -> None:
+    Args:
+        parts: inside out, by name.
+        form: of the layer.
+    """
+
+    def __init__(self, parts: Mapping[str, Part], form: Form) -> None:
         super().__init__()
+        self.form = form
         self._modules.update(parts)
 
     def __iter__(self) -> Iterator[tuple[str, Part]]:
@@ -145,6 +152,11 @@ def layers_of(task: Task) -> Iterator[tuple[str, LayerParts]]:
     for path, parts in task.sites._modules.items():
         assert isinstance(parts, LayerParts)
         yield path, parts
+
+
+def forms_of(task: Task) -> dict[str, Form]:
+    """What the layers were that a task adapts, when it came to them."""
+    return {path: parts.form for path, parts in layers_of(task)}
 
 
 def parts_of(task: Task) -> Iterator[tuple[Place, Part]]:

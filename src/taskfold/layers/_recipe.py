@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from ..factors import Leaf, Scope
 from ..kinds import LayerKind, kind_of
 from ..routing import Sharing
 from ..tasks import Inventory, Leaves
+from ._form import Form
 from ._part import LayerParts, Part
 from ._stages import frozen
 
@@ -119,7 +120,7 @@ def _fitted(composition: Composition, network: nn.Module, inventory: Inventory, 
     for n in sorted(found, key=lambda n: not composition.recipes[n].copies):  # copies stand inside everything else
         for path, name, part in found[n]:
             sites.setdefault(path, {})[f"{n}:{name}"] = part
-    return {path: LayerParts(parts) for path, parts in sites.items()}
+    return {path: LayerParts(parts, Form.of(network.get_submodule(path), path)) for path, parts in sites.items()}
 
 
 def several(network: nn.Module, paths: Iterable[str]) -> dict[str, list[str]]:
@@ -141,9 +142,20 @@ def check_once(network: nn.Module, paths: Iterable[str]) -> None:
     for path, names in several(network, paths).items():
         raise ValueError(
             f"layer {path!r} is one module in several places of the network ({', '.join(names[:4])}), and a task "
-            f"can't adapt one of them; leave it out with targets=('*', '!{path}'), or give each place a module of "
-            "its own (copy.deepcopy)"
+            f"can't adapt one of them; give each place a module of its own (copy.deepcopy), or leave it out with "
+            f"targets=('*', '!{path}') of a method that has targets"
         )
+
+
+def check_alike(network: nn.Module, forms: Mapping[str, Form]) -> None:
+    """Adapted layers are what they were when tasks came to adapt them.
+
+    Raises:
+        ValueError: one has been exchanged for a layer that the tasks' tensors do not do for, or is gone.
+    """
+    for path, form in forms.items():
+        if words := form.odds(network, path):
+            raise ValueError(words)
 
 
 def scope_of(scope: Scope, layer: str) -> str:

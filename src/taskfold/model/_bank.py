@@ -13,7 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import LayerKind, Rows, kind_of
-from ..layers import OfTable, Selection, Stack, check_plain, check_unwritten, layers_of, stack_of, worth_sharing
+from ..layers import (
+    OfTable,
+    Selection,
+    Stack,
+    check_alike,
+    check_plain,
+    check_unwritten,
+    forms_of,
+    layers_of,
+    stack_of,
+    worth_sharing,
+)
 from ..tasks import Features, Task, pooled
 from ._each import own_inputs, own_state
 from ._handling import Handling, MixedRows
@@ -96,7 +107,7 @@ class Bank(MixedRows, nn.Module):
             task.origin.check(name, self.backbone, self._equal)
             self.table.heads.check(task.head, name)
             stacks = self._read(task, name)
-            self._runner.adapt(stacks)
+            self._runner.adapt(forms_of(task))
             self._publish(self.table.added(name, stacks, task.head, self._kinds, self._oldest()))
 
     def remove(self, name: str) -> None:
@@ -287,8 +298,10 @@ class Bank(MixedRows, nn.Module):
     def _read(self, task: Task, name: str) -> dict[str, Stack]:
         """What a task has at each layer, in evaluation, as rows hold it."""
         found: dict[str, Stack] = {}
+        check_alike(self.backbone, forms_of(task))
         for path, parts in layers_of(task):
-            kind = self._kinds[path] = self._kinds.get(path) or kind_of(self.backbone.get_submodule(path))
+            module, known = self.backbone.get_submodule(path), self._kinds.get(path)
+            kind = self._kinds[path] = known if known is not None and known.source is module else kind_of(module)
             check_plain(kind, path)
             stack = stack_of(parts, kind, SERVING)
             if not all(one.fits(kind, tensors) for one, tensors in stack):

@@ -94,7 +94,7 @@ class TaskCollection(nn.Module):
         task = Task(name, chosen.as_json(), dict(sites), made, Info(tuple(labels), dict(preprocessing or {})))
         task.origin = Origin(self.backbone)
         task.train(self.training)
-        self._runner.adapt(sites)
+        self._runner.adapt({path: parts.form for path, parts in sites.items()})
         for key, bank in inventory.items():
             self.inventory[key] = bank
         self.tasks[name] = task

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..kinds import kind_of
-from ..layers import check_once, layers_of, stack_of
+from ..layers import check_alike, check_once, forms_of, layers_of, stack_of
 from ..tasks import Task
 from ._copying import copied
 from ._runner import SERVING
@@ -21,8 +21,10 @@ def changed_tensors(backbone: nn.Module, task: Task) -> dict[str, Tensor]:
     """The backbone's tensors as a task has them in evaluation, by name, with gradient.
 
     Raises:
-        ValueError: something that the task does at a layer is no change of tensors, or it stands in several places.
+        ValueError: something that the task does at a layer is no change of tensors, or it stands in several places,
+            or is another layer than it was.
     """
+    check_alike(backbone, forms_of(task))
     check_once(backbone, task.sites)
     changed: dict[str, Tensor] = {}
     for path, parts in layers_of(task):

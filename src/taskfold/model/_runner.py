@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..interventions import Execution
 from ..layers import (
     PLAIN,
+    Form,
     Guard,
     OfTasks,
     OnPath,
@@ -72,6 +73,7 @@ class Runner(Looking):
     def __init__(self, backbone: nn.Module) -> None:
         self.backbone = backbone
         self.paths: frozenset[str] = frozenset()
+        self.adapted: Mapping[str, Form] = {}
         self.training = True
         self.execution: Execution = "auto"
         self.rows: Handling = "checked"
@@ -105,8 +107,12 @@ class Runner(Looking):
                 adapt stands in several places, or `torch.jit.trace` traces a mixed batch.
         """
         compiling = torch.compiler.is_compiling()
-        if not compiling and self.watch is not None:
+        if self.watch is None:
+            self.network()
+        elif not compiling:
             self._notice()
+        if self.unlike:
+            self._check_alike(selection.answers.paths)
         if self.several:
             check_once(self.backbone, self.several.intersection(selection.answers.paths))
         mixed = selection.rows is not None and selection.answers.paths
@@ -307,6 +313,7 @@ class Runner(Looking):
         return {
             "backbone": self.backbone,
             "paths": self.paths,
+            "adapted": self.adapted,
             "training": self.training,
             "execution": self.execution,
             "rows": self.rows,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Bits, Group
-from ..layers import inventory_of, own_groups, stored_of
+from ..layers import check_alike, forms_of, inventory_of, own_groups, stored_of
 from ..methods import Method, build
 from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
 from ._transfer import begun, remember, set_mode
@@ -19,7 +19,12 @@ _SHARED = "inventory:"
 
 
 def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
-    """Write a task: what is its own, and the inventory it stands on by name, or with it."""
+    """Write a task: what is its own, and the inventory it stands on by name, or with it.
+
+    Raises:
+        ValueError: a layer that the task adapts is another than it was.
+    """
+    check_alike(backbone, forms_of(task))
     shared, own, packed = inventory_of(task), _own(task), _packed(task)
     header = {
         "task": task.name,

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from ..layers import Site, Unwritten, Watch, copy_again, follow, several, sites_of, skeleton
+from ..layers import Form, Site, Unwritten, Watch, copy_again, follow, several, sites_of, skeleton
 
 
 class Standing(ABC):
@@ -19,6 +19,8 @@ class Standing(ABC):
 
     backbone: nn.Module
     paths: frozenset[str]
+    adapted: Mapping[str, Form]
+    """What these layers were when tasks came to adapt them."""
     training: bool
     lock: threading.Lock
 
@@ -42,6 +44,8 @@ class Standing(ABC):
         """Modules put into evaluation, and not with the whole network: nobody sees it if that is said again."""
         self.told: frozenset[str] = frozenset()
         """Those of which somebody has been told."""
+        self.unlike: dict[str, str] = {}
+        """Adapted layers that are no longer what they were, and what has become of them."""
         self.held: dict[str, dict[str, Any]] = {}
         """Attributes that modules have in the skeletons alone, by path."""
         self.several: frozenset[str] = frozenset()
@@ -49,15 +53,19 @@ class Standing(ABC):
         self.still = False
         """Layers evaluate in passes that train."""
 
-    def adapt(self, paths: Collection[str]) -> None:
+    def adapt(self, forms: Mapping[str, Form]) -> None:
         """From now on these modules ask which task they run for.
+
+        Args:
+            forms: what they are, by path.
 
         Raises:
             TypeError: one of them can't be adapted.
         """
         with self.lock:
-            if not self.paths.issuperset(paths):
-                both = self.paths.union(paths)
+            if not self.paths.issuperset(forms):
+                both = self.paths.union(forms)
+                self.adapted = {**forms, **self.adapted}
                 self._install(both)  # passes under way go on with the skeletons there are
                 self.paths = both  # last: if this call is interrupted, the next one builds them again
 
@@ -78,6 +86,12 @@ class Standing(ABC):
         return made[self.training if training is None else training]
 
     def _install(self, paths: Collection[str]) -> None:
+        self.unlike = {
+            path: words
+            for path in paths
+            if path in self.adapted and (words := self.adapted[path].odds(self.backbone, path))
+        }
+        paths = [path for path in paths if path not in self.unlike]
         made = {mode: skeleton(self.backbone, paths, mode, held=self.held) for mode in (True, False)}
         self._clear()
         self.sites, self.watch = sites_of(made[False]), Watch(self.backbone, paths)
@@ -88,6 +102,16 @@ class Standing(ABC):
         self.modes = {path: mode for path, mode in self.modes.items() if path in modules}
         self.skeletons = made
         self._follow(self.modes)
+
+    def _check_alike(self, paths: Collection[str]) -> None:
+        """Layers of these paths are what they were when tasks came to adapt them.
+
+        Raises:
+            ValueError: one is not.
+        """
+        for path, words in self.unlike.items():
+            if path in paths:
+                raise ValueError(words)
 
     def moving(self, training: bool) -> bool:
         """The mode of the layers in a pass."""
