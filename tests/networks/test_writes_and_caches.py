@@ -176,12 +176,13 @@ def test_looking_at_layers_reads_no_property_of_theirs() -> None:
 
 
 class Keeps(nn.Module):
-    """Reads its child's weight, and keeps what it makes of it, in one of the ways that people do."""
+    """Reads its child's weight, or calls it, and keeps what it makes of that, in one of the ways that people do."""
 
     num_features = 6
 
-    def __init__(self, way: str) -> None:
+    def __init__(self, way: str, what: str = "weight") -> None:
         super().__init__()
+        self.what = what
         self.way, self.inner, self.last = way, nn.Linear(6, 6), nn.Linear(6, 6)
         self.table: Tensor | None = None
         self.tables: dict[str, Tensor] = {}
@@ -191,7 +192,7 @@ class Keeps(nn.Module):
         self.closure = lambda: cell[0] if cell else (cell.append(self.made()), cell[0])[1]
 
     def made(self) -> Tensor:
-        return self.inner.weight.t().contiguous()
+        return self.inner(torch.ones(1, 6)) if self.what == "output" else self.inner.weight.t().contiguous()
 
     @functools.cache  # noqa: B019
     def remembered(self) -> Tensor:
@@ -231,6 +232,8 @@ class Keeps(nn.Module):
         return self.made()
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.what == "output":
+            return self.last(x + self.turned())
         zero = torch.zeros((), dtype=self.inner.weight.dtype)
         return self.last(x @ self.turned() + self.inner.bias + zero)
 
@@ -238,17 +241,20 @@ class Keeps(nn.Module):
 WAYS = ["attribute", "dict", "list", "weak", "lru", "property"]
 
 
+@pytest.mark.filterwarnings("ignore:.*task by task", "ignore:.*one after another")
+@pytest.mark.parametrize("what", ["weight", "output"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("first", ["single", "mixed", "broadcast", "bank", "other"])
-def test_what_a_network_keeps_of_a_layer_is_refused(way: str, first: str) -> None:
+def test_what_a_network_keeps_of_a_layer_is_refused(way: str, first: str, what: str) -> None:
     torch.manual_seed(0)
-    net, x = Keeps(way).eval(), torch.randn(4, 6)
+    net, x = Keeps(way, what).eval(), torch.randn(4, 6)
     own = copy.deepcopy(net)
     model = tuned(net)
     spared = model.add_task("c", method=tfold.LoRA(rank=2, layers="linear", targets="last"))
     for parameter in spared.parameters():
         parameter.data += 0.3
-    words = r"keeps what it has computed of the 'weight' of layer 'inner'.*leave the layer out"
+    kept = "the output" if what == "output" else "what it has computed of the 'weight'"
+    words = f"keeps {kept} of layer 'inner'.*leave the layer out"
     with torch.no_grad():
         right, plain = written_in(own, model, "c")(x), own(x)
         if first == "other":
@@ -273,10 +279,10 @@ def test_what_a_network_keeps_of_a_layer_is_refused(way: str, first: str) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*task by task", "ignore:.*one after another")
-@pytest.mark.parametrize("way", ["anew", "alias"])
-def test_what_a_network_reads_anew_is_each_tasks_own(way: str) -> None:
+@pytest.mark.parametrize(("way", "what"), [("anew", "weight"), ("alias", "weight"), ("anew", "output")])
+def test_what_a_network_reads_anew_is_each_tasks_own(way: str, what: str) -> None:
     torch.manual_seed(0)
-    net, x = Keeps(way).eval(), torch.randn(4, 6)
+    net, x = Keeps(way, what).eval(), torch.randn(4, 6)
     own = copy.deepcopy(net)
     model = tuned(net)
     calls: list[int] = []

@@ -49,6 +49,10 @@ class Passes:
         """Where rows lie in the tensors of each layer, if all of its calls agree."""
         return {layer: self._at(layer) for layer in self.given.calls}
 
+    def once(self) -> frozenset[str]:
+        """Layers that the first pass called, and later ones did not."""
+        return frozenset(self.given.calls.keys() - self.turned.calls.keys() - self.less.calls.keys())
+
     def _at(self, layer: str) -> Seen:
         three = [notes.calls.get(layer, []) for notes in (self.given, self.turned, self.less)]
         if len({len(calls) for calls in three}) > 1:

@@ -12,12 +12,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from ..layers import OfTasks, Selection, selecting, telling
+from ..layers import OfTasks, Selection, selecting, sites_of, telling
 from ._outputs import rows_of
 from ._rows import Batch, prompts
 
 TRIES = 3
 """How often it is tried to run the plain network beside a pass."""
+OUTPUT = "output"
+"""In the place of a tensor's name."""
 
 
 class Reads:
@@ -57,6 +59,8 @@ class Kept:
         self.known: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
         self.kept: set[tuple[str, str]] = set()
         self.tried: dict[tuple[bool, str, str], int] = {}
+        self.called: set[bool] = set()
+        """Modes in which it is known which layers several passes call."""
 
     def check(self, paths: Collection[str]) -> None:
         """Tasks that change these layers can run.
@@ -66,11 +70,22 @@ class Kept:
         """
         for path, name in self.kept:
             if path in paths:
+                what = "the output" if name == OUTPUT else f"what it has computed of the {name!r}"
                 raise ValueError(
-                    f"the network keeps what it has computed of the {name!r} of layer {path!r}, and would answer other "
+                    f"the network keeps {what} of layer {path!r}, and would answer other "
                     f"tasks with it; leave the layer out with targets=('*', '!{path}'), or switch off what keeps it "
                     "before the model is made"
                 )
+
+    def calls(self, training: bool, once: Collection[str]) -> None:
+        """What is known of layers that run when the same batch passes again.
+
+        Args:
+            training: the mode.
+            once: those that the first pass called, and later ones did not.
+        """
+        self.called.add(training)
+        self.kept.update((path, OUTPUT) for path in once)
 
     @contextmanager
     def looking(self, training: bool) -> Iterator[Reads]:
@@ -108,7 +123,7 @@ def kept_by(network: nn.Module) -> Kept:
 
 
 class Beside:
-    """Finds out, when a layer is first read in a pass, whether the network keeps what it computes of it.
+    """Finds out, before the first pass and when a layer is first read, whether the network keeps what it computes.
 
     The plain network runs twice; what it keeps, where nobody puts that back, is right for itself.
 
@@ -134,6 +149,16 @@ class Beside:
         self.kept, self.selection, self.training, self.plain = kept, selection, training, plain
         self.inputs = args, kwargs, method
 
+    def calls(self) -> None:
+        """Nothing is kept of what layers put out, once in each mode.
+
+        Raises:
+            ValueError: of a layer that the pass's tasks change.
+        """
+        if self.training not in self.kept.called and self.selection.answers.paths:
+            self._try((self.training, "", OUTPUT))
+        self.kept.check(self.selection.answers.paths)
+
     def knows(self, path: str, name: str) -> bool:
         """Whether a tensor has been asked about."""
         return (path, name) in self.kept.known[self.training]
@@ -143,21 +168,31 @@ class Beside:
         del now
         if self.knows(path, name):
             return
-        key = self.training, path, name
+        if self._try((self.training, path, name)):
+            self.kept.known[self.training].add((path, name))
+            self.kept.check(self.selection.answers.paths)
+
+    def _try(self, key: tuple[bool, str, str]) -> bool:
+        """Whether it is known now, or not worth another try."""
         self.kept.tried[key] = self.kept.tried.get(key, 0) + 1
         try:
             self._run()
         except Exception:  # its inputs may have changed by now, as a cache of keys and values does
             if self.kept.tried[key] < TRIES:
-                return
-        self.kept.known[self.training].add((path, name))
-        self.kept.check(self.selection.answers.paths)
+                return False
+            self.kept.called.add(self.training)
+        return True
 
     def _run(self) -> None:
         args, kwargs, method = self.inputs
         batch = Batch.of(args, kwargs, rows_of(args, kwargs) or 0)
         with self.plain() as network, self.kept.looking(self.training):
             args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
+            sites, ran = sites_of(network), []
             for _ in range(2):
-                with generators(), selecting(Selection(OfTasks(()), None, self.training)):
+                for site in sites:
+                    site.ran = False
+                with torch.no_grad(), generators(), selecting(Selection(OfTasks(()), None, self.training)):
                     network(*args, **kwargs)
+                ran.append({site.path for site in sites if site.ran})
+        self.kept.calls(self.training, ran[0] - ran[1])

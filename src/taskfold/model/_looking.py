@@ -70,6 +70,8 @@ class Looking(Standing):
                 known = looked_for(self._plain(training), inputs, training)
                 if known.trouble:
                     reads.passes.clear()  # it has not run to its end several times
+                else:
+                    self.kept.calls(training, known.once)
             if known.lasting:
                 while len(self.forms) >= FORMS:
                     self.forms.pop(next(iter(self.forms)), None)
@@ -90,7 +92,7 @@ class Looking(Standing):
 
     @contextmanager
     def _beside(self, training: bool) -> Iterator[nn.Module]:
-        with own_lists(self.backbone):
+        with Guard(self.backbone, training), own_lists(self.backbone):
             yield self._quiet(training)
 
 

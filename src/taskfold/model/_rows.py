@@ -46,6 +46,7 @@ class Known:
         chosen: the input says which of its rows stands where: what was found holds for that input alone.
         lasting: it holds for the next batch of this form too.
         decisions: numbers that the network asked on its way: what was found holds for passes that get the same.
+        once: layers that the first of several passes called alone: the others found what it had kept.
         failed: by layer, what was otherwise in a later batch.
         served: a mixed batch of this form has been evaluated in one pass.
         trained: the sets of tasks of which one has been trained on.
@@ -57,6 +58,7 @@ class Known:
     chosen: bool = False
     lasting: bool = True
     decisions: tuple[Any, ...] = ()
+    once: frozenset[str] = frozenset()
     failed: dict[str, str] = field(default_factory=dict)
     served: bool = False
     trained: WeakSet[Plan] = field(default_factory=WeakSet)
@@ -221,7 +223,8 @@ def _three(network: nn.Module, batch: Batch, distinct: bool) -> Known:
     trouble = next(
         (_mixing(mark) for (mark, _), one in zip(outputs[0], found, strict=True) if one is None and mark.shape), ""
     )
-    return Known(passes.seen(), found, trouble, chosen, distinct and not chosen, tuple(origins.decisions))
+    decisions = tuple(origins.decisions)
+    return Known(passes.seen(), found, trouble, chosen, distinct and not chosen, decisions, once=passes.once())
 
 
 def _mixing(mark: Any) -> str:

@@ -224,8 +224,8 @@ class Runner(Looking):
         if compiling:
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)
-        self.kept.check(answers.paths)
         beside = Beside(self.kept, selection, mode, lambda: self._beside(mode), args, kwargs, method)
+        beside.calls()
         try:
             again = recomputing() if torch.is_grad_enabled() else nullcontext()
             with selecting(selection), telling(beside), again:
