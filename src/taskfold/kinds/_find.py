@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from ._any import AnyLayer
@@ -38,4 +39,6 @@ def kind_of(module: nn.Module) -> LayerKind:
         >>> kind_of(nn.Conv1d(2, 3, 5)).words
         'convolution'
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        return AnyLayer(module)
     return next(kind for kind in KINDS if kind.fits(module))(module)

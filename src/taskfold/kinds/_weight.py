@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..factors import Bottleneck, Modes
@@ -123,6 +124,8 @@ class WeightKind(LayerKind):
         up, z = up.to(y.dtype), z.to(y.dtype)
         if not self.last:
             return into(y, up, z)
+        if y.is_nested:
+            return y + F.linear(z, up)
         return into(y.reshape(-1, y.shape[-1]), up, z.reshape(-1, z.shape[-1])).reshape(y.shape)
 
     def beside(self, factors: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
@@ -155,8 +158,8 @@ class WeightKind(LayerKind):
             (x,) = (*args, *kwargs.values())
             y = self.rows_of_weights(rows.gather(self.seen(weight)), x, rows.each)
             if bias is None and self.bias is not None:
-                y = y + self._channels(self.bias[None], y)
-        return y if bias is None else y + self._channels(rows.of_each(bias), y)
+                y = y + self._channels(self.bias[None], y).to(y.dtype)
+        return y if bias is None else y + self._channels(rows.of_each(bias), y).to(y.dtype)  # as under autocast
 
     @abstractmethod
     def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:

@@ -38,7 +38,7 @@ from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit,
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
-from ._sites import Site
+from ._sites import Site, comparing
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
@@ -129,6 +129,7 @@ __all__ = [
     "check_once",
     "check_plain",
     "check_unwritten",
+    "comparing",
     "copy_again",
     "current",
     "directions",

@@ -165,7 +165,7 @@ class _Reading(TorchFunctionMode):
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") in ("tolist", "numpy", "__array__") and self.origins.level(args[0]):
-            self.origins.read.append(output if isinstance(output, list) else output.tolist())
+            self.origins.read.append(output.tolist() if hasattr(output, "tolist") else output)
         return output
 
 

@@ -173,7 +173,8 @@ def current(layer: str = "") -> Selection:
     if _current.selection is None:
         which = f"the adapted layer {layer!r}" if layer else "an adapted layer"
         raise RuntimeError(
-            f"{which} ran outside MultiTask.forward, so its task is not known; under gradient checkpointing pass "
+            f"{which} ran outside MultiTask.forward, or in a thread of the network's own, so its task is not known; "
+            "run layers in the thread that calls the model; under gradient checkpointing pass "
             "context_fn=taskfold.checkpoint_context; networks that recompute their layers by themselves (reversible "
             "ones) are for evaluation alone"
         )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..kinds import is_norm, kind_of
 from ._merging import Merging
+from ._padded import Padded, pads
 from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, proxy_of
 from ._reading import Read
 from ._rebound import Rebinding, hidden
@@ -114,6 +115,8 @@ def _proxies(
                 table["_modules"][name] = None if child is None else proxies.get(id(child), child)
             table.update(_own(module, rebinding), **held.get(path, {}))
             table[FRESH] = caches(module, empty=True)
+            if pads(module):
+                table.setdefault("forward", Padded(proxies[id(module)], module))
     return proxies
 
 

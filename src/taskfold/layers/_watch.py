@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..kinds import AnyLayer, kind_of
@@ -126,6 +127,7 @@ class Watch:
         self.seen = [
             _Seen(path, module, path in paths and not isinstance(kind_of(module), AnyLayer))
             for path, module in network.named_modules()
+            if not isinstance(module, torch.jit.ScriptModule)  # nobody changes these
         ]
         self.parents = [(one.table["_modules"], tuple(child for _, child in one.children)) for one in self.seen]
         kinds = {one: None for kind in {seen.kind for seen in self.seen} for one in kind.__mro__}

@@ -111,6 +111,11 @@ def check_plain(kind: LayerKind, path: str, hooks: bool = True) -> None:
     Raises:
         TypeError: one is computed.
     """
+    if isinstance(kind.module, torch.jit.ScriptModule):
+        raise TypeError(
+            f"layer {path!r} is scripted or traced, so that its tensors can't be a task's; leave it out with "
+            f"targets=('*', '!{path}'), or build the network without torch.jit"
+        )
     whole, inside, _ = path.partition(".parametrizations.")
     if inside or isinstance(kind.module, parametrize.ParametrizationList):
         name = inside and path.removeprefix(f"{whole}{inside}").partition(".")[0]

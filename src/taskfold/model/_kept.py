@@ -12,13 +12,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from ..layers import OfTasks, Selection, selecting, sites_of, telling
+from ..layers import OfTasks, Selection, comparing, selecting, sites_of, telling
 from ._outputs import rows_of
 from ._rows import Batch, prompts
 
 TRIES = 3
 """How often it is tried to run the plain network beside a pass."""
 OUTPUT = "output"
+EXCHANGED = "exchanged"
 """In the place of a tensor's name."""
 
 
@@ -70,6 +71,12 @@ class Kept:
         """
         for path, name in self.kept:
             if path in paths:
+                if name == EXCHANGED:
+                    raise ValueError(
+                        f"the network calls layer {path!r} with other parameters than the layer's "
+                        "(torch.func.functional_call), which no task changes; leave the layer out with "
+                        f"targets=('*', '!{path}')"
+                    )
                 what = "the output" if name == OUTPUT else f"what it has computed of the {name!r}"
                 raise ValueError(
                     f"the network keeps {what} of layer {path!r}, and would answer other "
@@ -77,15 +84,17 @@ class Kept:
                     "before the model is made"
                 )
 
-    def calls(self, training: bool, once: Collection[str]) -> None:
+    def calls(self, training: bool, once: Collection[str], exchanged: Collection[str]) -> None:
         """What is known of layers that run when the same batch passes again.
 
         Args:
             training: the mode.
             once: those that the first pass called, and later ones did not.
+            exchanged: those that were called with other parameters than theirs.
         """
         self.called.add(training)
         self.kept.update((path, OUTPUT) for path in once)
+        self.kept.update((path, EXCHANGED) for path in exchanged)
 
     @contextmanager
     def looking(self, training: bool) -> Iterator[Reads]:
@@ -189,10 +198,11 @@ class Beside:
         with self.plain() as network, self.kept.looking(self.training):
             args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
             sites, ran = sites_of(network), []
-            for _ in range(2):
-                for site in sites:
-                    site.ran = False
-                with torch.no_grad(), generators(), selecting(Selection(OfTasks(()), None, self.training)):
-                    network(*args, **kwargs)
-                ran.append({site.path for site in sites if site.ran})
-        self.kept.calls(self.training, ran[0] - ran[1])
+            with comparing(sites) as exchanged:
+                for _ in range(2):
+                    for site in sites:
+                        site.ran = False
+                    with torch.no_grad(), generators(), selecting(Selection(OfTasks(()), None, self.training)):
+                        network(*args, **kwargs)
+                    ran.append({site.path for site in sites if site.ran})
+        self.kept.calls(self.training, ran[0] - ran[1], exchanged)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layers import PLAIN, Guard, Seen, as_traced, follow, skeleton
+from ..layers import PLAIN, Guard, Seen, as_traced, comparing, follow, sites_of, skeleton
 from ._each import own_lists
 from ._kept import Kept
 from ._rows import Batch, Known, agreed, looked_for, prompts
@@ -67,11 +67,13 @@ class Looking(Standing):
             inputs = batch if method == "__call__" else prompts(self.backbone, batch)
             guarded = Guard(self.backbone, training), own_lists(self.backbone)
             with guarded[0], guarded[1], self.kept.looking(training) as reads, as_traced() if traced else nullcontext():
-                known = looked_for(self._plain(training), inputs, training)
+                plain = self._plain(training)
+                with comparing(sites_of(plain)) as exchanged:
+                    known = looked_for(plain, inputs, training)
                 if known.trouble:
                     reads.passes.clear()  # it has not run to its end several times
                 else:
-                    self.kept.calls(training, known.once)
+                    self.kept.calls(training, known.once, exchanged)
             if known.lasting:
                 while len(self.forms) >= FORMS:
                     self.forms.pop(next(iter(self.forms)), None)

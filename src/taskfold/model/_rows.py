@@ -13,6 +13,8 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import tree_leaves
 
 from ..layers import (
     PLAIN,
@@ -196,10 +198,23 @@ def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Know
     Raises:
         Exception: what the network raises for the batch as it is.
     """
+    if trouble := _uncut(batch):
+        return Known(trouble=trouble)
     batch, distinct = (batch if batch.rows > 1 else batch.twice()).distinct()
     with Unmoved() if training else nullcontext(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the pass itself gives them
         return _three(network, batch, distinct)
+
+
+def _uncut(batch: Batch) -> str:
+    """Why rows can't be taken out of some inputs, whatever the network makes of them; empty: they can."""
+    for leaf in batch.leaves:
+        if isinstance(leaf, Tensor) and (leaf.is_nested or leaf.layout != torch.strided):
+            return "rows can't be taken out of nested and sparse tensors"
+    held = tree_leaves(batch.arguments(), is_leaf=lambda value: isinstance(value, PackedSequence))
+    if any(isinstance(value, PackedSequence) for value in held):
+        return "rows can't be taken out of a packed sequence; pack inside the network"
+    return ""
 
 
 def _three(network: nn.Module, batch: Batch, distinct: bool) -> Known:

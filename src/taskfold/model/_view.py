@@ -29,6 +29,11 @@ class TaskView(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         model, name = self.__dict__["model"], self.task.name
+        if "task" in kwargs:
+            raise TypeError(
+                "'task' names the task of a model, and this view has its own; give an argument of the network's that "
+                "is called so by its position"
+            )
         if model.tasks.get(name) is not self.task:
             raise RuntimeError(
                 f"the task {name!r} of this view has been removed from the model; make a view of the one that is there "
