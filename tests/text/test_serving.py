@@ -85,6 +85,17 @@ def test_a_mixed_batch_generates_what_each_folded_task_does(kind: str, method: s
         assert not torch.equal(found[0], found[3])  # one text, two tasks
 
 
+def test_a_plain_network_assists() -> None:
+    made, given = model("decoder-only", "lora"), inputs("decoder-only")
+    one = {name: tensor[:1] for name, tensor in given.items()}
+    settings = {"min_new_tokens": 4, "max_new_tokens": 4, "do_sample": False}
+    for helper in (made.for_task("b"), made, made.bank()):
+        with pytest.raises(TypeError, match=r"assistant_model is a .*; give model.fold\(name\)"):
+            made.generate(**one, task="a", assistant_model=helper, **settings)
+    found = made.generate(**one, task="a", assistant_model=made.fold("b"), **settings)
+    assert torch.equal(found, made.fold("a").generate(**one, **settings))
+
+
 @pytest.mark.filterwarnings("ignore:task '.' adapts 1 layers that this forward pass never called")  # the common table
 @pytest.mark.parametrize("length", [4, 5, 8])
 def test_tasks_with_tables_of_positions_run_one_by_one(length: int) -> None:

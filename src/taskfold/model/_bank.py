@@ -262,7 +262,7 @@ class Bank(MixedRows, nn.Module):
             TypeError: the backbone has no `generate`, or the names are no list.
             ValueError: a task is not known, or there are not as many names as rows.
         """
-        check_generates(self.backbone, task)
+        check_generates(self.backbone, task, kwargs)
         table, names = self.table, names_of_rows(task)
         index = torch.tensor(_places(table, names), device=table.numbers.device)
         batched(args, kwargs, len(index))

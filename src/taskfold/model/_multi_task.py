@@ -181,7 +181,7 @@ class MultiTask(MixedRows, TaskCollection):
             TypeError: the backbone has no `generate`.
             ValueError: as for `forward`.
         """
-        check_generates(self.backbone, task)
+        check_generates(self.backbone, task, kwargs)
         return self._runner.run(self._selected(task, args, kwargs, self.training)[1], args, kwargs, "generate")
 
     def _selected(

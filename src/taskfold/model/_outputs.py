@@ -82,15 +82,21 @@ def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     return given + [leaf for leaf in Nested.of((args, dict(kwargs)))[0] if isinstance(leaf, Tensor)]
 
 
-def check_generates(backbone: nn.Module, task: object) -> None:
+def check_generates(backbone: nn.Module, task: object, settings: Mapping[str, object]) -> None:
     """A backbone that writes text, and a task for it.
 
     Raises:
-        TypeError: it does not.
+        TypeError: it does not, or the model that assists it is not a plain one.
         ValueError: there is none.
     """
     if not callable(getattr(backbone, "generate", None)):
         raise TypeError(f"{type(backbone).__name__} has no generate(); load a language model with its output layer")
+    helper = settings.get("assistant_model")
+    if helper is not None and not hasattr(helper, "config"):
+        raise TypeError(
+            f"assistant_model is a {type(helper).__name__}, and no language model by itself; give model.fold(name) of "
+            "the task that assists"
+        )
     if isinstance(task, (list, tuple)) and not task:
         raise ValueError("task is an empty list; give one name per row of the texts to go on with")
 
