@@ -192,7 +192,7 @@ class Keeps(nn.Module):
         self.closure = lambda: cell[0] if cell else (cell.append(self.made()), cell[0])[1]
 
     def made(self) -> Tensor:
-        return self.inner(torch.ones(1, 6)) if self.what == "output" else self.inner.weight.t().contiguous()
+        return self.inner(torch.ones(1, 6)) if self.what != "weight" else self.inner.weight.t().contiguous()
 
     @functools.cache  # noqa: B019
     def remembered(self) -> Tensor:
@@ -232,8 +232,9 @@ class Keeps(nn.Module):
         return self.made()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.what == "output":
-            return self.last(x + self.turned())
+        if self.what in ("output", "one of two"):
+            other = self.inner(x) if self.what == "one of two" else x
+            return self.last(other + self.turned())
         zero = torch.zeros((), dtype=self.inner.weight.dtype)
         return self.last(x @ self.turned() + self.inner.bias + zero)
 
@@ -242,7 +243,7 @@ WAYS = ["attribute", "dict", "list", "weak", "lru", "property"]
 
 
 @pytest.mark.filterwarnings("ignore:.*task by task", "ignore:.*one after another")
-@pytest.mark.parametrize("what", ["weight", "output"])
+@pytest.mark.parametrize("what", ["weight", "output", "one of two"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("first", ["single", "mixed", "broadcast", "bank", "other"])
 def test_what_a_network_keeps_of_a_layer_is_refused(way: str, first: str, what: str) -> None:
@@ -253,7 +254,7 @@ def test_what_a_network_keeps_of_a_layer_is_refused(way: str, first: str, what: 
     spared = model.add_task("c", method=tfold.LoRA(rank=2, layers="linear", targets="last"))
     for parameter in spared.parameters():
         parameter.data += 0.3
-    kept = "the output" if what == "output" else "what it has computed of the 'weight'"
+    kept = "the output" if what != "weight" else "what it has computed of the 'weight'"
     words = f"keeps {kept} of layer 'inner'.*leave the layer out"
     with torch.no_grad():
         right, plain = written_in(own, model, "c")(x), own(x)
@@ -279,7 +280,9 @@ def test_what_a_network_keeps_of_a_layer_is_refused(way: str, first: str, what: 
 
 
 @pytest.mark.filterwarnings("ignore:.*task by task", "ignore:.*one after another")
-@pytest.mark.parametrize(("way", "what"), [("anew", "weight"), ("alias", "weight"), ("anew", "output")])
+@pytest.mark.parametrize(
+    ("way", "what"), [("anew", "weight"), ("alias", "weight"), ("anew", "output"), ("anew", "one of two")]
+)
 def test_what_a_network_reads_anew_is_each_tasks_own(way: str, what: str) -> None:
     torch.manual_seed(0)
     net, x = Keeps(way, what).eval(), torch.randn(4, 6)

@@ -7,6 +7,7 @@ from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention
 from ._biases import Biases
 from ._branched import ConvolutionBranches
+from ._calls import Calls
 from ._columns import Plan
 from ._copied import Copied
 from ._copies import Copies, Everything, Norms, Rest
@@ -38,7 +39,7 @@ from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit,
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
-from ._sites import Site, comparing
+from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
@@ -67,6 +68,7 @@ __all__ = [
     "Adapters",
     "Attention",
     "Biases",
+    "Calls",
     "Composition",
     "ConvolutionBranches",
     "Convolutions",
@@ -129,7 +131,6 @@ __all__ = [
     "check_once",
     "check_plain",
     "check_unwritten",
-    "comparing",
     "copy_again",
     "current",
     "directions",

@@ -50,8 +50,12 @@ class Passes:
         return {layer: self._at(layer) for layer in self.given.calls}
 
     def once(self) -> frozenset[str]:
-        """Layers that the first pass called, and later ones did not."""
-        return frozenset(self.given.calls.keys() - self.turned.calls.keys() - self.less.calls.keys())
+        """Layers that the first pass called more often than any later one."""
+        given, *later = ({path: len(calls) for path, calls in one.calls.items()} for one in self._three())
+        return frozenset(path for path, often in given.items() if all(one.get(path, 0) < often for one in later))
+
+    def _three(self) -> tuple[Notes, Notes, Notes]:
+        return self.given, self.turned, self.less
 
     def _at(self, layer: str) -> Seen:
         three = [notes.calls.get(layer, []) for notes in (self.given, self.turned, self.less)]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from operator import is_not
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from ..interventions import Call, Intervention, Layer, form_at
 from ..kinds import LayerKind, Rows, Tensors, WeightKind, stand_in
+from ._calls import Calls
 from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
 from ._notes import Notes
@@ -39,10 +38,8 @@ class Site:
         self.path, self.module, self.kind = path, module, kind
         self.layers = Layer(kind, path, {}, False), Layer(kind, path, {}, True)
         self.ran = False
-        self.own: dict[str, Any] | None = None
-        """Its parameters, while it is looked whether somebody calls it with others."""
-        self.exchanged = False
-        """Somebody has."""
+        self.calls: Calls | None = None
+        """Somebody counts its calls."""
         self.still = False
         """A normalisation evaluates in passes that train: somebody has put the layer into evaluation."""
         self.goes: dict[tuple[object, ...], bool] = {}
@@ -51,8 +48,8 @@ class Site:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         now = _current.selection or current(self.path)
         self.ran = True
-        if self.own is not None and any(map(is_not, self.own.values(), self.module._parameters.values())):
-            self.exchanged = True
+        if self.calls is not None:
+            self.calls.add(self)
         if self.still and now.training:
             now = replace(now, training=False)
         site = self._with(now.left[self.path]) if self.path in now.left else self
@@ -233,23 +230,6 @@ class Site:
         found = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).arguments
         named = {name: value for name, value in found.items() if name not in ("self", "args", "kwargs")}
         return found.get("args", ()), {**named, **found.get("kwargs", {})}
-
-
-@contextmanager
-def comparing(sites: Sequence[Site]) -> Iterator[set[str]]:
-    """Run a block in which nobody else uses these; with the layers that were called with other parameters than theirs.
-
-    That is `torch.func.functional_call` within the network: the caller makes them of what the backbone has.
-    """
-    found: set[str] = set()
-    for site in sites:
-        site.own, site.exchanged = {**site.module._parameters}, False
-    try:
-        yield found
-    finally:
-        for site in sites:
-            site.own = None
-        found.update(site.path for site in sites if site.exchanged)
 
 
 def _first(args: tuple, kwargs: dict) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from ..layers import OfTasks, Selection, comparing, selecting, sites_of, telling
+from ..layers import Calls, OfTasks, Selection, selecting, sites_of, telling
 from ._outputs import rows_of
 from ._rows import Batch, prompts
 
@@ -89,7 +90,7 @@ class Kept:
 
         Args:
             training: the mode.
-            once: those that the first pass called, and later ones did not.
+            once: those that the first pass called more often than the next.
             exchanged: those that were called with other parameters than theirs.
         """
         self.called.add(training)
@@ -197,12 +198,9 @@ class Beside:
         batch = Batch.of(args, kwargs, rows_of(args, kwargs) or 0)
         with self.plain() as network, self.kept.looking(self.training):
             args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
-            sites, ran = sites_of(network), []
-            with comparing(sites) as exchanged:
+            with Calls(sites_of(network)) as calls:
                 for _ in range(2):
-                    for site in sites:
-                        site.ran = False
+                    before, calls.often = calls.often, Counter()
                     with torch.no_grad(), generators(), selecting(Selection(OfTasks(()), None, self.training)):
                         network(*args, **kwargs)
-                    ran.append({site.path for site in sites if site.ran})
-        self.kept.calls(self.training, ran[0] - ran[1], exchanged)
+        self.kept.calls(self.training, before - calls.often, calls.exchanged)

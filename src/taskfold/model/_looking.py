@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layers import PLAIN, Guard, Seen, as_traced, comparing, follow, sites_of, skeleton
+from ..layers import PLAIN, Calls, Guard, Seen, as_traced, follow, sites_of, skeleton
 from ._each import own_lists
 from ._kept import Kept
 from ._rows import Batch, Known, agreed, looked_for, prompts
@@ -68,12 +68,12 @@ class Looking(Standing):
             guarded = Guard(self.backbone, training), own_lists(self.backbone)
             with guarded[0], guarded[1], self.kept.looking(training) as reads, as_traced() if traced else nullcontext():
                 plain = self._plain(training)
-                with comparing(sites_of(plain)) as exchanged:
+                with Calls(sites_of(plain)) as calls:
                     known = looked_for(plain, inputs, training)
                 if known.trouble:
                     reads.passes.clear()  # it has not run to its end several times
                 else:
-                    self.kept.calls(training, known.once, exchanged)
+                    self.kept.calls(training, known.once, calls.exchanged)
             if known.lasting:
                 while len(self.forms) >= FORMS:
                     self.forms.pop(next(iter(self.forms)), None)

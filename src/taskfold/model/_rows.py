@@ -48,7 +48,7 @@ class Known:
         chosen: the input says which of its rows stands where: what was found holds for that input alone.
         lasting: it holds for the next batch of this form too.
         decisions: numbers that the network asked on its way: what was found holds for passes that get the same.
-        once: layers that the first of several passes called alone: the others found what it had kept.
+        once: layers that the first of several passes called more often: the others found what it had kept.
         failed: by layer, what was otherwise in a later batch.
         served: a mixed batch of this form has been evaluated in one pass.
         trained: the sets of tasks of which one has been trained on.
