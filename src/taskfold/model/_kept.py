@@ -199,8 +199,10 @@ class Beside:
         with self.plain() as network, self.kept.looking(self.training):
             args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
             with Calls(sites_of(network)) as calls:
+                each: list[Counter[str]] = []
                 for _ in range(2):
-                    before, calls.often = calls.often, Counter()
+                    calls.often = Counter()
                     with torch.no_grad(), generators(), selecting(Selection(OfTasks(()), None, self.training)):
                         network(*args, **kwargs)
-        self.kept.calls(self.training, before - calls.often, calls.exchanged)
+                    each.append(calls.often)
+        self.kept.calls(self.training, each[0] - each[1], calls.exchanged)
