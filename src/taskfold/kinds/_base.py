@@ -20,6 +20,8 @@ from ._writing import may_write
 
 Tensors = Mapping[str, Tensor]
 NONE: Tensors = {}
+SEEN = "num_batches_tracked"
+"""The batches that running statistics are of: who has it trains on batch statistics."""
 
 
 class LayerKind(ABC):

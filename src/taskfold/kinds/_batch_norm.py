@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ._base import NONE, LayerKind, Tensors, scaled_bias
+from ._base import NONE, SEEN, LayerKind, Tensors, scaled_bias
 from ._rows import Rows
 from ._stand_in import stand_in
 from ._tried import attempt, once, random
 
-MEAN, VARIANCE, SEEN = "running_mean", "running_var", "num_batches_tracked"
+MEAN, VARIANCE = "running_mean", "running_var"
 SCALE, SHIFT = "scale", "shift"
 """γ and β with the statistics in them, as a bank holds them."""
 
@@ -47,7 +47,8 @@ def check_values(x: Tensor, rows: int, layer: str) -> None:
 class BatchNorm(LayerKind):
     """`nn.BatchNorm1d`, `2d`, `3d`, `SyncBatchNorm` and subclasses that go by channels.
 
-    It trains on the batch where a task has running statistics of its own; otherwise it keeps the backbone's.
+    It trains on the batch where a task counts batches of its own (`num_batches_tracked`); otherwise statistics are kept
+    as they are: the backbone's, or the task's.
     """
 
     words = "BatchNorm"
@@ -61,7 +62,7 @@ class BatchNorm(LayerKind):
         if SCALE in tensors:
             tensors = {"weight": tensors[SCALE], "bias": tensors[SHIFT]} | _standard(tensors[SCALE])
             training = False
-        training = training and MEAN in tensors
+        training = training and SEEN in tensors
         if training and (own := self._own(MEAN)) is not None and tensors[MEAN].dtype != own.dtype:
             # Torch takes inputs in half precision beside numbers that are all in single precision.
             wide = tensors[MEAN].dtype
@@ -71,16 +72,16 @@ class BatchNorm(LayerKind):
 
     def in_use(self, tensors: Tensors, training: bool) -> dict[str, Tensor]:
         """While it trains they stay as they are kept: small steps of running statistics are lost in half precision."""
-        return dict(tensors) if training and MEAN in tensors else super().in_use(tensors, training)
+        return dict(tensors) if training and SEEN in tensors else super().in_use(tensors, training)
 
     def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:
-        if MEAN in tensors:
+        if SEEN in tensors:
             (x,) = (*args, *kwargs.values())
             check_values(x, len(x), layer)
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         tracks = self.module.track_running_stats
-        return bool(tracks) and not (training and MEAN in names)
+        return bool(tracks) and not (training and SEEN in names)
 
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
         (x,) = (*args, *kwargs.values())
@@ -136,11 +137,11 @@ class BatchNorm(LayerKind):
     def trained_rows(self, each: Sequence[Tensors], rows: Rows, x: Tensor, layer: str) -> Tensor | None:
         """Tasks train side by side, one call for all that have equally many rows; running statistics are written.
 
-        That is if each has statistics of its own, and they move at a fixed pace.
+        That is if each counts batches of its own, and statistics move at a fixed pace.
         """
         if not self.module.track_running_stats or self.module.momentum is None:
             return None
-        means = {id(mine[MEAN]) for mine in each if MEAN in mine}
+        means = {id(mine[MEAN]) for mine in each if SEEN in mine}
         if len(means) < len(each) or any(mine.keys() != each[0].keys() for mine in each):
             return None
         groups = rows.groups(layer)
