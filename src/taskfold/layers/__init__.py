@@ -9,7 +9,7 @@ from ._biases import Biases
 from ._branched import ConvolutionBranches
 from ._columns import Plan
 from ._copied import Copied
-from ._copies import Copies, Everything, Norms, Rest
+from ._copies import Copies, Everything, Norms, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
@@ -108,6 +108,7 @@ __all__ = [
     "Selection",
     "Site",
     "Stack",
+    "Statistics",
     "Table",
     "Target",
     "Unmoved",
@@ -124,6 +125,7 @@ __all__ = [
     "caches",
     "check_once",
     "check_plain",
+    "check_statistics",
     "check_unwritten",
     "copy_again",
     "current",
@@ -138,6 +140,7 @@ __all__ = [
     "layers_of",
     "leaves_of",
     "own_groups",
+    "own_norms",
     "parts_of",
     "rebind",
     "recomputes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from ._kept import Kept
 from ._processes import send
 from ._sampler import Key, Switch
 from ._seeds import mixed, reseed
+from ._statistics import BATCHES, adapt, kept
 
 
 class Batches:
@@ -60,7 +62,11 @@ class Preparation:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        asked = [n for n, name in enumerate(job.names) if type(job.methods[name]).prepare is not Method.prepare]
+        asked = [
+            n
+            for n, name in enumerate(job.names)
+            if type(job.methods[name]).prepare is not Method.prepare or kept(job.model, name)
+        ]
         self.batches = {number: Batches(job, number) for number in asked}
 
     def run(self, number: int) -> dict[str, Any]:
@@ -76,24 +82,40 @@ class Preparation:
         job, name = self.job, self.job.names[number]
         method, moves = job.methods[name], job.moves
         batches = self.batches.pop(number)
-        before, kept = _shapes(moves.live()), Kept(job.model, moves.live().values())
+        before, held = _shapes(moves.live()), Kept(job.model, moves.live().values())
         job.model.train(False)
         job.model.progress = 0.0
         reseed(job.settings.seed, "prepare", number)
         try:
+            adapted = self._adapt(batches)
             method.prepare(moves.tasks[name], batches, batches.score)
-            self._check(name, before, kept)
+            self._check(name, before, held)
         except BaseException:
-            kept.put_back()
+            held.put_back()
             raise
         finally:
             job.model.progress = 1.0
-            for tensor, *_ in kept.tensors.values():
+            for tensor, *_ in held.tensors.values():
                 tensor.grad = None
         send(job.accelerator, moves.live().values())
-        return {"task": name, "method": method.name, "batches": batches.drawn}
+        found = {"task": name, "method": method.name, "batches": batches.drawn}
+        return {**found, "adapted": adapted} if adapted else found
 
-    def _check(self, name: str, before: dict[str, object], kept: Kept) -> None:
+    def _adapt(self, batches: Batches) -> int:
+        """Statistics that the task keeps in training; how many layers have them."""
+        job, number = self.job, batches.number
+        name = job.names[number]
+        if not kept(job.model, name):
+            return 0
+
+        def forward(batch: Any) -> None:
+            owners, inputs = batch
+            with job.accelerator.autocast():
+                job.objective.losses(job.model, inputs, owners, [number])
+
+        return adapt(job.model, name, islice(batches, BATCHES), forward, job.settings.adapt_norm)
+
+    def _check(self, name: str, before: dict[str, object], held: Kept) -> None:
         method, after = self.job.methods[name], _shapes(self.job.moves.live())
         if after != before:
             changed = min(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
@@ -102,7 +124,7 @@ class Preparation:
                 f"and has changed {changed!r}, {before.get(changed, 'none')} before and {after.get(changed, 'none')} "
                 "now; make what it needs when the task is added"
             )
-        if changed := kept.changed():
+        if changed := held.changed():
             raise ValueError(
                 f"prepare of method {method.name!r} {changed}, which the training of task {name!r} does not move and a "
                 "checkpoint would not hold; write in place, to the task's parameters and buffers, and say by phases "

@@ -13,6 +13,8 @@ from ..layers import Copied, parts_of
 from ..model import MultiTask
 
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+BATCHES = 200
+"""Batches that running statistics are estimated on, at the most: thousands of images have said what they will."""
 
 
 def statistics(model: MultiTask, name: str) -> dict[str, dict[str, Tensor]]:
@@ -66,3 +68,48 @@ def reestimate(
         finally:
             model._runner.still = False
             model.train(before)
+
+
+def kept(model: MultiTask, name: str) -> dict[str, Copied]:
+    """The parts of a task that hold statistics of its own which training keeps as they are, by layer."""
+    found: dict[str, Copied] = {}
+    for (path, _), part in parts_of(model[name]):
+        if isinstance(part, Copied) and RUNNING[0] in part.own and RUNNING[2] not in part.held():
+            found[path] = part
+    return found
+
+
+@torch.no_grad()
+def adapt(
+    model: MultiTask, name: str, batches: Iterable[Any], forward: Callable[[Any], object], share: float = 1.0
+) -> int:
+    """Estimate the statistics that a task keeps (`statistics="adapted"`), in one pass over its data.
+
+    Args:
+        model: holds the task.
+        name: of the task.
+        batches: of its data.
+        forward: runs it on one of the batches.
+        share: how much of the new statistics is the estimate; the rest is what they were.
+
+    Returns:
+        How many layers have such statistics.
+    """
+    parts = kept(model, name)
+    held = [part.own.held()[key] for part in parts.values() for key in RUNNING[:2]]
+    before = [tensor.clone() for tensor in held]
+    try:
+        for part in parts.values():  # who counts batches takes their statistics
+            part.own.register_buffer(RUNNING[2], torch.zeros((), dtype=torch.long, device=held[0].device))
+        reestimate(model, name, batches, forward)
+    except BaseException:
+        for tensor, old in zip(held, before, strict=True):
+            tensor.copy_(old)
+        raise
+    finally:
+        for part in parts.values():
+            part.own._buffers.pop(RUNNING[2], None)
+        model._runner.plans.clear()
+    for tensor, old in zip(held, before, strict=True):
+        tensor.lerp_(old, 1 - share)
+    return len(parts)

@@ -110,6 +110,12 @@ class Settings(BaseModel):
         le=1,
         description="Of the tasks' BatchNorm statistics while training; null: the backbone's.",
     )
+    adapt_norm: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Of `adapted` BatchNorm statistics, the share of the task's data; the rest is the backbone's.",
+    )
     workers: int = Field(default=0, ge=0, description="Loader processes; 0: the training process loads.")
     checkpoint_every: float = Field(default=30.0, ge=0, description="Seconds between checkpoints, at the least.")
     log_every: int = Field(default=10, ge=1, description="Steps between log lines; checkpoints fall on these steps.")
