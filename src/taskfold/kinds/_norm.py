@@ -81,7 +81,7 @@ class Norm(LayerKind):
 
     def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
         # Statistics that nobody counts batches of are kept as they are (InstanceNorm's, where it has any).
-        training = training and (SEEN in tensors or SEEN not in self.module._buffers)
+        training = training and (SEEN in tensors or self.module._buffers.get(SEEN) is None)
         return super().run(args, kwargs, tensors, training)
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..factors import FACTORS, NORM, STATISTICS, Group
 from ..kinds import SEEN, LayerKind
+from ..routing import Shared, Sharing
 from ..tasks import Leaves, check_inventory
 from ._copied import Copied, copy_of, group_of
 from ._part import Part
@@ -59,7 +60,7 @@ class Copies(Recipe):
 
 
 Statistics = Literal["backbone", "adapted", "own"]
-"""Where the running mean and variance of a task's normalisation come from."""
+"""Where the running mean and variance of a task's BatchNorm come from."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,14 @@ class Norms(Copies):
         affine: γ and β are the task's.
         statistics: of BatchNorm. `backbone`: the backbone's, kept in training too. `adapted`: the task's, estimated
             before it trains, then kept. `own`: the task's; it trains on the statistics of each batch, and evaluates
-            with a moving average of them.
+            with a moving average of them. None: `own`, in networks without running statistics too.
+
+    Raises:
+        ValueError: when a task is added, the network has no running statistics for `adapted` or `own`.
     """
 
     affine: bool = True
-    statistics: Statistics = "backbone"
+    statistics: Statistics | None = "backbone"
     what: ClassVar[str] = "norms"
 
     def wanted(self, kind: LayerKind) -> dict[str, Group]:
@@ -90,6 +94,9 @@ class Everything(Copies):
 
     Args:
         statistics: as for `Norms`.
+
+    Raises:
+        ValueError: as for `Norms`.
     """
 
     statistics: Statistics = "backbone"
@@ -102,14 +109,6 @@ class Everything(Copies):
         _check_tracked(network, self.statistics)
 
 
-def _check_tracked(network: nn.Module, statistics: Statistics) -> None:
-    if statistics != "backbone" and not any(SEEN in module._buffers for module in network.modules()):
-        raise ValueError(
-            f"statistics={statistics!r}, but {type(network).__name__} has no running statistics that a task could "
-            "have; leave statistics at 'backbone'"
-        )
-
-
 def check_statistics(statistics: object) -> None:
     """A source of running statistics.
 
@@ -120,19 +119,41 @@ def check_statistics(statistics: object) -> None:
         raise ValueError(f"statistics={statistics!r} is not known; choose one of {', '.join(get_args(Statistics))}")
 
 
-def own_norms(norm: bool, statistics: Statistics) -> tuple[Norms, ...]:
-    """What a method says of normalisation, as recipes: none, where all of it is the backbone's."""
+def own_norms(norm: bool, statistics: Statistics | None, rule: Sharing | None = None) -> tuple[Norms, ...]:
+    """What a method says of normalisation, as recipes: none, where all of it is the backbone's.
+
+    Args:
+        norm: γ and β are the task's.
+        statistics: as for `Norms`; None: `own` where tasks that have γ and β train one common trunk, else `backbone`.
+        rule: how tasks share the method's factors.
+    """
+    if statistics is None and not (norm and isinstance(rule, Shared)):
+        statistics = "backbone"
     return (Norms(norm, statistics),) if norm or statistics != "backbone" else ()
 
 
-def _wanted(kind: LayerKind, parameters: bool, statistics: Statistics) -> dict[str, Group]:
+def _check_tracked(network: nn.Module, statistics: Statistics | None) -> None:
+    if statistics in ("adapted", "own") and not any(_tracks(module) for module in network.modules()):
+        raise ValueError(
+            f"statistics={statistics!r}, but {type(network).__name__} has no running statistics that a task could "
+            "have; leave statistics at 'backbone'"
+        )
+
+
+def _wanted(kind: LayerKind, parameters: bool, statistics: Statistics | None) -> dict[str, Group]:
     """A layer's tensors that a task has: who counts no batches keeps the statistics that it has."""
-    left = {"backbone": lambda _: False, "adapted": lambda name: name != SEEN, "own": lambda _: True}[statistics]
+    left = {"backbone": lambda _: False, "adapted": lambda name: name != SEEN}.get(statistics or "own", lambda _: True)
+    tracked = _tracks(kind.module)
     return {
         name: group
         for name, group in groups_of(kind).items()
-        if (left(name) if group == STATISTICS and SEEN in kind.module._buffers else parameters)
+        if (left(name) if tracked and group == STATISTICS else parameters)
     }
+
+
+def _tracks(module: nn.Module) -> bool:
+    """Whether a layer has running statistics."""
+    return module._buffers.get(SEEN) is not None
 
 
 def groups_of(kind: LayerKind) -> dict[str, Group]:

@@ -40,7 +40,7 @@ class Method(ABC):
                 raise ValueError(f"{field.name} must be true or false, found {value!r}")
             if field.name == "frozen_stages" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise ValueError(f"frozen_stages must be a number of stages, 0 or more, found {value!r}")
-            if kind == "Statistics":
+            if kind.startswith("Statistics") and not (value is None and kind.endswith("None")):
                 check_statistics(value)
             if kind == "Patterns" and not _is_patterns(value):
                 raise ValueError(f"{field.name} must be a pattern of layer names or a list of them, found {value!r}")

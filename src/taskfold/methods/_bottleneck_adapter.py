@@ -57,7 +57,7 @@ class BottleneckAdapter(Method):
     targets: Patterns = "*"
     norm: bool = True
     sharing: str | Mapping[str, Any] = "private"
-    statistics: Statistics = "backbone"
+    statistics: Statistics | None = None
     name: ClassVar[str] = "adapter"
 
     @property
@@ -76,4 +76,4 @@ class BottleneckAdapter(Method):
         )
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((*self.parts, *own_norms(self.norm, self.statistics)))
+        return Composition((*self.parts, *own_norms(self.norm, self.statistics, sharing(self.sharing))))

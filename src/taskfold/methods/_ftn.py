@@ -50,7 +50,7 @@ class FTN(Method):
     stem: bool = False
     norm: bool = True
     sharing: str | Mapping[str, Any] = "private"
-    statistics: Statistics = "backbone"
+    statistics: Statistics | None = None
     name: ClassVar[str] = "ftn"
 
     @property
@@ -59,4 +59,4 @@ class FTN(Method):
         return (Update(factorisation, Convolutions(self.targets, self.stem), sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((*self.parts, *own_norms(self.norm, self.statistics)))
+        return Composition((*self.parts, *own_norms(self.norm, self.statistics, self.parts[0].sharing)))

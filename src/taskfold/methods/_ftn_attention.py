@@ -32,7 +32,7 @@ class FTNQueryValue(Method):
     targets: Patterns = "*"
     norm: bool = False
     sharing: str | Mapping[str, Any] = "private"
-    statistics: Statistics = "backbone"
+    statistics: Statistics | None = None
     name: ClassVar[str] = "ftn-qv"
     projections: ClassVar[tuple[str, ...]] = ("query", "value")
 
@@ -42,7 +42,7 @@ class FTNQueryValue(Method):
         return (Update(factorisation, Attention(self.targets, self.projections), sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((*self.parts, *own_norms(self.norm, self.statistics)))
+        return Composition((*self.parts, *own_norms(self.norm, self.statistics, self.parts[0].sharing)))
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Layerwise(Method):
     layers: Layers = "auto"
     targets: Patterns = "*"
     norm: bool = False
-    statistics: Statistics = "backbone"
+    statistics: Statistics | None = None
 
     @abstractmethod
     def update(self) -> tuple[Factorisation, Sharing]:
@@ -61,7 +61,7 @@ class Layerwise(Method):
     def compose(self, network: nn.Module) -> Composition:
         factorisation, rule = self.parts
         updates = tuple(Update(factorisation, where, rule) for where in self._where(network))
-        return Composition((*updates, *own_norms(self.norm, self.statistics)))
+        return Composition((*updates, *own_norms(self.norm, self.statistics, rule)))
 
     def _where(self, network: nn.Module) -> list[Where]:
         kinds: dict[str, Where] = {

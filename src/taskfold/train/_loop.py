@@ -90,7 +90,7 @@ class Loop:
             self._pass_time()
             self.folder.log.write("prepare", **said, seconds=self.state.seconds)
             self._save()
-        self.preparation.batches.clear()
+        self.preparation.clear()
 
     def _train(self, one: Pass, bar: Bar) -> None:
         state = self.state

@@ -20,6 +20,9 @@ from ._sampler import Key, Switch
 from ._seeds import mixed, reseed
 from ._statistics import BATCHES, adapt, kept
 
+ADAPTING = 32
+"""Samples that statistics are estimated on together, at the least: of few a variance says little."""
+
 
 class Batches:
     """The training data of one task: every sample once, in an order that the seed draws, from the start each time.
@@ -27,16 +30,18 @@ class Batches:
     Args:
         job: the training.
         number: of the task.
+        least: samples in a batch, where the training has fewer; batches then are as equally large as may be.
     """
 
-    def __init__(self, job: Job, number: int) -> None:
+    def __init__(self, job: Job, number: int, least: int = 0) -> None:
         self.job, self.number, self.drawn = job, number, 0
         joined = Joined([one.unaugmented for one in job.sets.values()])
         place = next(place for place, numbers in enumerate(job.members) if number in numbers)
         first, last = (int(offset) for offset in joined.offsets[place : place + 2])
         generator = torch.Generator().manual_seed(mixed(job.settings.seed, "prepare", place))
         order = (first + torch.randperm(last - first, generator=generator)).tolist()
-        size = job.settings.batch_size
+        size = max(job.settings.batch_size, least)
+        size = -(-len(order) // -(-len(order) // size)) if least else size
         keys: list[list[Key]] = [[(0, n) for n in order[at : at + size]] for at in range(0, len(order), size)]
         self.loader: DataLoader[Any] = job.loader(Keyed(joined, job.settings.seed), Switch(keys))
 
@@ -62,12 +67,15 @@ class Preparation:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        asked = [
-            n
-            for n, name in enumerate(job.names)
-            if type(job.methods[name]).prepare is not Method.prepare or kept(job.model, name)
-        ]
-        self.batches = {number: Batches(job, number) for number in asked}
+        asked = [n for n, name in enumerate(job.names) if type(job.methods[name]).prepare is not Method.prepare]
+        adapts = [n for n, name in enumerate(job.names) if kept(job.model, name)]
+        self.adapting = {number: Batches(job, number, ADAPTING) for number in adapts}
+        self.batches = {number: Batches(job, number) for number in sorted({*asked, *adapts})}
+
+    def clear(self) -> None:
+        """Nobody looks any more."""
+        self.batches.clear()
+        self.adapting.clear()
 
     def run(self, number: int) -> dict[str, Any]:
         """Let the method of one task look, once; what it has written is the first process's in all of them.
@@ -87,7 +95,7 @@ class Preparation:
         job.model.progress = 0.0
         reseed(job.settings.seed, "prepare", number)
         try:
-            adapted = self._adapt(batches)
+            adapted = self._adapt(number)
             method.prepare(moves.tasks[name], batches, batches.score)
             self._check(name, before, held)
         except BaseException:
@@ -101,11 +109,11 @@ class Preparation:
         found = {"task": name, "method": method.name, "batches": batches.drawn}
         return {**found, "adapted": adapted} if adapted else found
 
-    def _adapt(self, batches: Batches) -> int:
-        """Statistics that the task keeps in training; how many layers have them."""
-        job, number = self.job, batches.number
-        name = job.names[number]
-        if not kept(job.model, name):
+    def _adapt(self, number: int) -> int:
+        """Estimate statistics that the task keeps in training; how many layers have them."""
+        job = self.job
+        batches = self.adapting.pop(number, None)
+        if batches is None:
             return 0
 
         def forward(batch: Any) -> None:
@@ -113,7 +121,7 @@ class Preparation:
             with job.accelerator.autocast():
                 job.objective.losses(job.model, inputs, owners, [number])
 
-        return adapt(job.model, name, islice(batches, BATCHES), forward, job.settings.adapt_norm)
+        return adapt(job.model, job.names[number], islice(batches, BATCHES), forward, job.settings.adapt_norm)
 
     def _check(self, name: str, before: dict[str, object], held: Kept) -> None:
         method, after = self.job.methods[name], _shapes(self.job.moves.live())
