@@ -96,9 +96,35 @@ def test_batches_of_one_row_train(statistics: str) -> None:
     assert not [key for key, held in bits(model, "a").items() if held == before[key]]
 
 
+def points(norm: nn.Module, method: tfold.Method, head: nn.Module | int = 2) -> MultiTask:
+    model = MultiTask(nn.Sequential(nn.Linear(6, 8), norm), method, num_features=8)
+    model.add_task("a", head)
+    return model
+
+
+OWN = tfold.HeadNorm(statistics="own")
+ON_BATCHES = {
+    "own": lambda: points(nn.BatchNorm1d(8), OWN),
+    "common": lambda: points(nn.BatchNorm1d(8), tfold.HardSharing()),
+    "of the head": lambda: points(
+        nn.BatchNorm1d(8), tfold.HeadNorm(), nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 2))
+    ),
+    "branches": lambda: make("a", method=tfold.RepVGG()),
+}
+
+
+@pytest.mark.parametrize("case", ON_BATCHES)
+def test_batch_statistics_want_two_rows(case: str) -> None:
+    model = ON_BATCHES[case]()
+    rows = data(8) if case == "branches" else TensorDataset(torch.randn(8, 6), torch.arange(8) % 2)
+    with pytest.raises(ValueError, match=r"batch_size must be ≥ 2 \(two for each of 1 processes: BatchNorm trains on"):
+        train_task(model, "a", rows, rows, Settings(epochs=1, batch_size=1))
+    with pytest.raises(ValueError, match=r"the training set must be ≥ 2 .* found 1"):
+        train_task(model, "a", TensorDataset(*rows[:1]), rows, Settings(epochs=1))
+
+
 def test_of_one_row_nothing_is_estimated() -> None:
-    model = MultiTask(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8)), tfold.HeadNorm("adapted"), num_features=8)
-    model.add_task("a", 2)
+    model = points(nn.BatchNorm1d(8), tfold.HeadNorm(statistics="adapted"))
     before, point = bits(model, "a"), TensorDataset(torch.randn(1, 6), torch.zeros(1).long())
     with pytest.raises(ValueError, match=r"task 'a': statistics='adapted' cannot be estimated, layer '1': BatchNorm"):
         train_task(model, "a", point, point)

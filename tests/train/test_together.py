@@ -123,7 +123,7 @@ def test_it_learns_and_ends_with_the_weights_that_validation_prefers() -> None:
 
 
 def test_with_its_own_normalisation_each_task_keeps_the_statistics_that_it_prefers() -> None:
-    model = team(LoRA(rank=2, norm=True), norm=True)
+    model = team(LoRA(rank=2, norm=True, statistics="own"), norm=True)
     data = sets()
     misleading = TensorDataset(points("b", 12).tensors[0] * 100, points("b", 12).tensors[1])
     data["b"] = TaskSet(data["b"].train, data["b"].val, plain=misleading)

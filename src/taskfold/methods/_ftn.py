@@ -31,6 +31,7 @@ class FTN(Method):
         norm: every task has its own γ and β of normalisation.
         statistics: of BatchNorm: `backbone` keeps the backbone's, in training too; `adapted` estimates the task's
             before it trains, and keeps them; `own` trains on batch statistics, and evaluates with their moving average.
+            None: `own` for `sharing="shared"` with `norm`, else `backbone`.
         sharing: `private` (a task's own factors), `shared`, or a routed rule: `tensorpoly-i` (a task weighs the R
             terms), `poly`, `{"name": "poly", "skills": 4}`, ….
 

@@ -40,7 +40,7 @@ class Layerwise(Method):
             linear.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
         norm: own normalisation.
-        statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
+        statistics: as for `FTN`.
     """
 
     layers: Layers = "auto"
