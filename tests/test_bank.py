@@ -362,7 +362,7 @@ class Activated(nn.BatchNorm2d):
 )
 def test_statistics_are_held_in_the_weight_where_that_says_the_same(norm: nn.Module, held: int) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), copy.deepcopy(norm), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    model = tfold.MultiTask(net, tfold.HeadNorm(), num_features=4)
+    model = tfold.MultiTask(net, tfold.HeadNorm(statistics="own"), num_features=4)
     for n in range(3):
         task = model.add_task(f"t{n}", head=2)
         for tensor in [*task.parameters(), *(b for b in task.buffers() if b.is_floating_point())]:

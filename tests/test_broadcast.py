@@ -122,7 +122,7 @@ class Stubborn(nn.Sequential):
 
 @pytest.mark.usefixtures("always")
 def test_a_network_that_looks_at_its_numbers_runs_task_after_task() -> None:
-    model = MultiTask(Stubborn(*network()), tfold.FTN(rank=2, stem=True), num_features=4)
+    model = MultiTask(Stubborn(*network()), tfold.FTN(rank=2, stem=True, statistics="own"), num_features=4)
     for name in "ab":
         model.add_task(name, head=2)
     x = torch.randn(4, 3, 6, 6)

@@ -30,6 +30,13 @@ def test_the_papers_counts(run: Run, model: str, method: str, rank: int, factors
     assert found["per_task"]["factors"] == factors
 
 
+@pytest.mark.parametrize("statistics", ["backbone", "adapted", "own"])
+def test_statistics_are_no_parameters(run: Run, statistics: str) -> None:
+    setting = f"statistics={statistics}"
+    result = run("count", "--model", "timm:resnet18", "--method", "head-norm", "--set", setting, "--json")
+    assert json.loads(result.stdout)["per_task"] == {"factors": 0, "norm": 9_600, "head": 0}
+
+
 T5_XL = [  # numbers without routing; routing of one task, or of all 313 with it
     ("lora", {"rank": 1}, 2_211_840, 0, 2_211_840),
     ("tlora", {"rank": 16, "tensor_rank": 1, "order": 2}, 1_391_616, 0, 1_391_616),

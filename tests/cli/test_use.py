@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from taskfold import FTN, MultiTask
+from taskfold import FTN, MultiTask, build
 from taskfold.backbones import load
 
 from .conftest import Run
@@ -142,10 +142,22 @@ class TestInspect:
             "rank=3",
             "test_accuracy=1",
             "intact",
-            "running statistics",
             "head.weight",
         ):
             assert part in result.stdout
+
+    @pytest.mark.parametrize(("statistics", "numbers"), [("backbone", 0), ("adapted", 16), ("own", 17)])
+    def test_statistics_of_a_task_are_said(self, statistics: str, numbers: int, tmp_path: Path, run: Run) -> None:
+        network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8))
+        model = MultiTask(network, build("head-norm", {"statistics": statistics}))
+        model.add_task("a")
+        model.save_task("a", tmp_path / "a.safetensors")
+        [card] = json.loads(run("inspect", tmp_path / "a.safetensors", "--json").stdout)
+        assert card["method"]["settings"]["statistics"] == statistics
+        assert (card["parameters"]["running statistics"], card["parameters"]["norm"]) == (numbers, 16)
+        shown = run("inspect", tmp_path / "a.safetensors").stdout
+        assert f"statistics={statistics}" in shown
+        assert ("running statistics" in shown) == (numbers > 0)
 
     def test_numbers_are_those_of_the_task(self, trained: Path, files: list[Path], run: Run) -> None:
         model = MultiTask(load(f"{trained}/net.py:build").network)

@@ -38,6 +38,16 @@ def test_a_value_that_cannot_be_is_said(settings: dict[str, object], message: st
         build_method("ftn", settings)
 
 
+@pytest.mark.parametrize("statistics", ["backbone", "adapted", "own"])
+@pytest.mark.parametrize(
+    "name", ["ftn", "ftn-qv", "lora", "tlora", "poly", "adapter", "piggyback", "head-norm", "fine-tuning"]
+)
+def test_statistics_have_the_same_words_everywhere(name: str, statistics: str) -> None:
+    assert build_method(name, {"statistics": statistics}).as_json()["settings"]["statistics"] == statistics
+    with pytest.raises(ConfigError, match=r"statistics: must be 'backbone', 'adapted'.* 'own'.* found 'batch'"):
+        build_method(name, {"statistics": "batch"})
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         build_method("lora", {"rank": 1.5, "nrom": True})

@@ -145,7 +145,7 @@ def test_an_input_without_a_batch(method: str, network: Callable[[], nn.Module],
 
 
 @pytest.mark.parametrize(
-    "method", [tfold.HeadNorm(), tfold.HardSharing(), tfold.RepVGG()], ids=["own", "common", "branches"]
+    "method", [tfold.HeadNorm(statistics="own"), tfold.HardSharing(), tfold.RepVGG()], ids=["own", "common", "branches"]
 )
 @pytest.mark.parametrize("task", ["a", ["a", "b", "b"]], ids=["one", "mixed"])
 def test_one_value_per_channel_is_named(method: tfold.Method, task: Any) -> None:

@@ -133,7 +133,7 @@ def test_running_statistics_take_small_steps(dtype: torch.dtype) -> None:
     for held in (torch.float32, dtype):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8, momentum=1e-3)).to(held)
-        model = MultiTask(net, tfold.HeadNorm(), num_features=8).train()
+        model = MultiTask(net, tfold.HeadNorm(statistics="own"), num_features=8).train()
         for name in "ab":
             model.add_task(name, head=3)
         x = torch.randn(16, 5) + 1

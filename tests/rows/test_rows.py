@@ -185,7 +185,7 @@ def test_statistics_move_once_where_a_later_mixture_fails_half_way() -> None:
     torch.manual_seed(0)
     model = tfold.MultiTask(Auxiliary())
     for name, targets in (("a", "last"), ("b", "last"), ("c", ("last", "aside"))):
-        model.add_task(name, 2, method=tfold.LoRA(rank=1, targets=targets, norm=True))
+        model.add_task(name, 2, method=tfold.LoRA(rank=1, targets=targets, norm=True, statistics="own"))
     x = torch.randn(6, 6)
     model.train()
     model(x, task=list("aaabbb"))

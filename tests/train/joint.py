@@ -14,6 +14,8 @@ from taskfold.train import JointSettings, OptimizerSettings, TaskSet
 from taskfold.train._classification import classification
 
 SIZES = {"a": 20, "b": 12, "c": 5}
+EVEN = {**SIZES, "c": 4}
+"""Batches of 4 leave nothing over, which two processes could not share."""
 SHARED = LoRA(rank=2, init="normal", sharing="shared")
 PRIVATE = LoRA(rank=2, init="normal")
 SGD = OptimizerSettings(optimizer="sgd", lr=0.1, momentum=0.0)

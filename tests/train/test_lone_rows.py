@@ -48,7 +48,7 @@ def plain() -> nn.Module:
 @pytest.mark.parametrize(
     ("network", "method", "head", "layer"),
     [
-        (linear, tfold.HeadNorm(), None, "layer '1': BatchNorm"),
+        (linear, tfold.HeadNorm(statistics="own"), None, "layer '1': BatchNorm"),
         (linear, tfold.HardSharing(), None, "layer '1': BatchNorm"),
         (plain, tfold.HeadNorm(), deep, "Expected more than 1 value per channel"),
     ],
@@ -62,7 +62,7 @@ def test_it_is_named(
 
 
 def test_it_trains_where_it_can() -> None:
-    trained(linear(), ROWS, 63, tfold.HeadNorm())  # three rows in each batch
+    trained(linear(), ROWS, 63, tfold.HeadNorm(statistics="own"))  # three rows in each batch
     maps = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    trained(maps, MAPS, 16, tfold.HeadNorm())  # sixteen values per channel
+    trained(maps, MAPS, 16, tfold.HeadNorm(statistics="own"))  # sixteen values per channel
     trained(linear(), ROWS, 16, tfold.LoRA(rank=2, layers="linear"))  # the backbone's statistics

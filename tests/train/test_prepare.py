@@ -181,7 +181,8 @@ class Shifting(LoRA):
 
 
 def test_what_prepare_writes_into_buffers_is_part_of_the_state(tmp_path: Path) -> None:
-    method, settings = Shifting(rank=2, norm=True), Settings(epochs=1, batch_size=5, reestimate_norm=False, log_every=1)
+    method = Shifting(rank=2, norm=True, statistics="own")
+    settings = Settings(epochs=1, batch_size=5, reestimate_norm=False, log_every=1)
     data = points("a", 20), points("a", 7)
     whole, other = team(method, norm=True), team(method, norm=True, seed=3)
     train_task(whole, "a", *data, settings)

@@ -61,7 +61,7 @@ def test_a_step_is_along_the_gradient_of_all_losses_over_the_samples_of_the_batc
 
 
 @pytest.mark.parametrize("optimiser", [ADAMW, MOMENTUM], ids=["adamw", "sgd"])
-@pytest.mark.parametrize("method", [SHARED, LoRA(rank=2, norm=True)], ids=["shared", "norm"])
+@pytest.mark.parametrize("method", [SHARED, LoRA(rank=2, norm=True, statistics="own")], ids=["shared", "norm"])
 def test_nothing_moves_of_a_task_that_no_sample_of_the_batch_has_a_target_for(
     method: Method, optimiser: OptimizerSettings
 ) -> None:
@@ -170,7 +170,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(method: Method, when: tuple
 
 
 def test_own_statistics_are_estimated_anew_on_the_samples_of_the_task() -> None:
-    model = team(LoRA(rank=2, norm=True), norm=True)
+    model = team(LoRA(rank=2, norm=True, statistics="own"), norm=True)
     result = train(model, settings=quick(epochs=1, norm_momentum=None))
     assert any(found["reestimated"] for found in result.tasks.values())
     with torch.no_grad():

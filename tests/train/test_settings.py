@@ -32,7 +32,7 @@ def test_the_papers_recipe_can_be_said() -> None:
     "wrong",
     [
         {"epochs": 0},
-        {"batch_size": 1},
+        {"batch_size": 0},
         {"seed": -1},
         {"warmup": 1.0},
         {"clip_norm": 0},

@@ -13,7 +13,7 @@ from .cases import bits, data, make
 
 
 def test_reestimated_statistics_are_those_of_the_data() -> None:
-    model = make("a", "b", method=HeadNorm()).eval()
+    model = make("a", "b", method=HeadNorm(statistics="own")).eval()
     inputs = data(30).tensors[0] * 3 + 5
     others = bits(model, "b"), {k: v.clone() for k, v in model.backbone.state_dict().items()}
     reestimate(model, "a", inputs.split(10), lambda batch: model(batch, task="a"))
@@ -31,7 +31,7 @@ def test_reestimated_statistics_are_those_of_the_data() -> None:
 def test_dropout_is_off_while_statistics_are_estimated() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten())
-    model = MultiTask(net, HeadNorm())
+    model = MultiTask(net, HeadNorm(statistics="own"))
     model.add_task("a", nn.Sequential(nn.Flatten(), nn.Dropout(0.5)))
     reestimate(model, "a", [data(8).tensors[0]], lambda batch: model(batch, task="a"))
     wanted = net[1](data(8).tensors[0]).mean((0, 2, 3))
@@ -41,7 +41,7 @@ def test_dropout_is_off_while_statistics_are_estimated() -> None:
 
 
 def test_the_momentum_comes_back_and_the_backbone_keeps_its_own() -> None:
-    model = make("a", method=HeadNorm())
+    model = make("a", method=HeadNorm(statistics="own"))
     start = statistics(model, "a")["1"]["running_mean"].clone()
     moved = []
     for value in (None, 0.5):

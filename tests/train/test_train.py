@@ -121,7 +121,7 @@ def test_stale_running_statistics_are_estimated_anew(tmp_path: Path) -> None:
     shifted = TensorDataset(data(64).tensors[0] * 5 + 20, data(64).tensors[1])
     found = {}
     for anew in (False, True):
-        model = make("a", method=HeadNorm())
+        model = make("a", method=HeadNorm(statistics="own"))
         settings = quick(epochs=2, norm_momentum=None, reestimate_norm=anew, select_by="loss")
         found[anew] = train_task(model, "a", shifted, shifted, settings, folder=tmp_path / str(anew)).best
     assert found[True]["reestimated"]
@@ -133,7 +133,7 @@ def test_stale_running_statistics_are_estimated_anew(tmp_path: Path) -> None:
 
 def test_statistics_that_validation_likes_less_are_not_kept() -> None:
     misleading = TensorDataset(data(16).tensors[0] * 100, data(16).tensors[1])
-    model = make("a", method=HeadNorm())
+    model = make("a", method=HeadNorm(statistics="own"))
     settings = quick(epochs=2, select_by="loss")
     result = train_task(model, "a", data(64), data(30, 1), settings, plain=misleading)
     assert result.best["reestimated"] is False
@@ -180,7 +180,9 @@ class BrokenAfter(Dataset[Any]):
 def test_a_loss_that_is_no_number_stops_the_run_and_loses_nothing(good_epochs: int, tmp_path: Path) -> None:
     model = make("a")
     start = bits(model, "a")
-    with pytest.raises(DivergedError, match=rf"nan at step {4 * good_epochs + 1} .*factors.*lower the learning"):
+    with pytest.raises(
+        DivergedError, match=rf"nan at step {4 * good_epochs + 1} .*factors.*try a third of what was set .*factors"
+    ):
         train_task(model, "a", BrokenAfter(data(32), good_epochs), data(9, 1), quick(epochs=4), folder=tmp_path)
     assert (bits(model, "a") == start) == (good_epochs == 0)
     assert all(bool(tensor.isfinite().all()) for tensor in model["a"].state_dict().values())
@@ -254,7 +256,6 @@ def test_what_cannot_be_trained_says_so() -> None:
     [
         (data(0), data(9), "train is empty"),
         (data(9), data(0), "val is empty"),
-        (data(1), data(9), "the training set must be ≥ 2"),
         (TensorDataset(data(9).tensors[0], torch.arange(9)), data(9), "3 outputs, but a target is"),
     ],
 )
@@ -276,7 +277,7 @@ def test_a_terminal_sees_a_bar_and_a_pipe_sees_nothing(
     assert capsys.readouterr().out == ""
     train_task(make("a"), "a", data(24), data(9, 1), QUICK, label="flowers")
     shown = capsys.readouterr().out
-    for word in ("flowers", "epoch 3/3", "loss 0.", "val 0.", "samples/s"):
+    for word in ("flowers", "epoch 3/3", "loss ", "val 0.", "samples/s"):
         assert word in shown
 
 

@@ -31,7 +31,7 @@ def together(folder: Path, rank: int) -> None:
     for balance in (None, "upgrad"):
         model, watching = joint.team(seed=rank), joint.Watching()
         with_balance = settings.model_copy(update={"balance": balance})
-        result = train_together(model, joint.sets(), with_balance, objective=watching)
+        result = train_together(model, joint.sets(joint.EVEN), with_balance, objective=watching)
         found = [[sorted(names), sorted(moved)] for names, moved in watching.moved()]
         kept = {"best": result.best, "curve": result.curve, "steps": found}
         (folder / f"joint-{balance}-{rank}.json").write_text(json.dumps(kept))

@@ -2,8 +2,8 @@
 
 from ._any import AnyLayer
 from ._attention import UNITS, Attention
-from ._base import LayerKind, Tensors
-from ._batch_norm import MEAN, SEEN, VARIANCE, BatchNorm, OneValueError, check_values
+from ._base import SEEN, LayerKind, Tensors
+from ._batch_norm import MEAN, VARIANCE, BatchNorm, OneValueError, check_values
 from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
 from ._find import KINDS, kind_of

@@ -15,6 +15,8 @@ from ._stand_in import stand_in, unshared
 
 Tensors = Mapping[str, Tensor]
 NONE: Tensors = {}
+SEEN = "num_batches_tracked"
+"""The batches that running statistics are of: who has it trains on batch statistics."""
 
 
 class LayerKind(ABC):
@@ -29,7 +31,7 @@ class LayerKind(ABC):
     normalises: ClassVar[bool] = False
     """Whether it is a normalisation: its buffers are its tensors too."""
     running: ClassVar[str] = ""
-    """A tensor of running statistics: who has it trains on batches, with tensors in the types that they are kept in."""
+    """The count of batches: who has it trains on batch statistics, with tensors in the types that they are kept in."""
     splits: ClassVar[bool] = True
     """Whether the rows of a batch can be taken apart on any axis, and its outputs may have more or fewer of them."""
     axes: ClassVar[tuple[int, ...]] = (0,)

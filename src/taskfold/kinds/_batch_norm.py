@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ._base import NONE, LayerKind, Tensors, scaled_bias
+from ._base import NONE, SEEN, LayerKind, Tensors, scaled_bias
 from ._rows import Rows
 from ._stand_in import stand_in
 from ._tried import apart, attempt, double, once, random
 
-MEAN, VARIANCE, SEEN = "running_mean", "running_var", "num_batches_tracked"
+MEAN, VARIANCE = "running_mean", "running_var"
 SCALE, SHIFT = "scale", "shift"
 """γ and β with the statistics in them, as a bank holds them."""
 
@@ -48,12 +48,13 @@ def check_values(x: Tensor, rows: int, layer: str) -> None:
 class BatchNorm(LayerKind):
     """`nn.BatchNorm1d`, `2d`, `3d`, `SyncBatchNorm` and subclasses that go by channels.
 
-    It trains on the batch where a task has running statistics of its own; otherwise it keeps the backbone's.
+    It trains on the batch where a task counts batches of its own (`num_batches_tracked`); otherwise statistics are kept
+    as they are: the backbone's, or the task's.
     """
 
     words = "BatchNorm"
     normalises = True
-    running = MEAN
+    running = SEEN
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
@@ -63,7 +64,7 @@ class BatchNorm(LayerKind):
         if SCALE in tensors:
             tensors = {"weight": tensors[SCALE], "bias": tensors[SHIFT]} | _standard(tensors[SCALE])
             training = False
-        training = training and MEAN in tensors
+        training = training and SEEN in tensors
         if training and (own := self._own(MEAN)) is not None and tensors[MEAN].dtype != own.dtype:
             # Torch takes inputs in half precision beside numbers that are all in single precision.
             wide = tensors[MEAN].dtype
@@ -72,13 +73,13 @@ class BatchNorm(LayerKind):
         return super().run(args, kwargs, tensors, training)
 
     def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:
-        if MEAN in tensors:
+        if SEEN in tensors:
             (x,) = (*args, *kwargs.values())
             check_values(x, len(x), layer)
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         tracks = self.module.track_running_stats
-        return bool(tracks) and not (training and MEAN in names) and self.rowwise
+        return bool(tracks) and not (training and SEEN in names) and self.rowwise
 
     @cached_property
     def rowwise(self) -> bool:
@@ -140,11 +141,11 @@ class BatchNorm(LayerKind):
     def trained_rows(self, each: Sequence[Tensors], rows: Rows, x: Tensor, layer: str) -> Tensor | None:
         """Tasks train side by side, one call for all that have equally many rows; running statistics are written.
 
-        That is if each has statistics of its own, and they move at a fixed pace.
+        That is if each counts batches of its own, and statistics move at a fixed pace.
         """
         if not self.module.track_running_stats or self.module.momentum is None or not self.rowwise:
             return None
-        means = {id(mine[MEAN]) for mine in each if MEAN in mine}
+        means = {id(mine[MEAN]) for mine in each if SEEN in mine}
         if len(means) < len(each) or any(mine.keys() != each[0].keys() for mine in each):
             return None
         groups = rows.groups(layer)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ._base import LayerKind, Tensors, scaled_bias
+from ._base import NONE, SEEN, LayerKind, Tensors, scaled_bias
 from ._rows import Rows
 from ._tried import attempt, once, random, shaken
 
@@ -78,6 +78,11 @@ class Norm(LayerKind):
     def scale(self) -> Scale | None:
         """How it uses its weight and bias; None: otherwise than as a scale of one axis."""
         return once(self.source, "scale", lambda: scale_of(self.module))  # type: ignore[return-value]
+
+    def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
+        # Statistics that nobody counts batches of are kept as they are (InstanceNorm's, where it has any).
+        training = training and (SEEN in tensors or self.module._buffers.get(SEEN) is None)
+        return super().run(args, kwargs, tensors, training)
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         return self.scale is not None and names <= {"weight", "bias"}

@@ -10,7 +10,7 @@ from ._branched import ConvolutionBranches
 from ._calls import Calls
 from ._columns import Plan
 from ._copied import Copied
-from ._copies import Copies, Everything, Norms, Rest
+from ._copies import Copies, Everything, Norms, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
@@ -113,6 +113,7 @@ __all__ = [
     "Selection",
     "Site",
     "Stack",
+    "Statistics",
     "Table",
     "Target",
     "Unmoved",
@@ -130,6 +131,7 @@ __all__ = [
     "check_alike",
     "check_once",
     "check_plain",
+    "check_statistics",
     "check_unwritten",
     "copy_again",
     "current",
@@ -145,6 +147,7 @@ __all__ = [
     "layers_of",
     "leaves_of",
     "own_groups",
+    "own_norms",
     "parts_of",
     "rebind",
     "recomputes",

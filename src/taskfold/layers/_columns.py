@@ -29,12 +29,14 @@ class Held:
 
     Attributes:
         own: where they lie.
+        read: the same of those that evaluation reads.
     """
 
     own: TablesByName
+    read: TablesByName
 
     def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
-        return kind.in_use(stack_of_tables(self.own), when.training)
+        return kind.in_use(stack_of_tables(self.own if when.training else self.read), when.training)
 
 
 def all_alike(kind: type[P], parts: Sequence[Part | None]) -> list[P] | None:

@@ -41,8 +41,8 @@ class Copied(Part):
         copied = all_alike(Copied, parts)
         if copied is None:
             return Each(parts)
-        names = [name for name in copied[0].held() if name != SEEN]
-        return Held({name: (slashed(name), [part._table(slashed(name)) for part in copied]) for name in names})
+        own = {name: (slashed(name), [part._table(slashed(name)) for part in copied]) for name in copied[0].held()}
+        return Held(own, {name: tables for name, tables in own.items() if name != SEEN})
 
     def _table(self, name: str) -> Mapping[str, Tensor | None]:
         if name in self.own or self.inventory is None:

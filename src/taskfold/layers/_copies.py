@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
-from ..factors import FACTORS, NORM, Group
-from ..kinds import LayerKind
+from ..factors import FACTORS, NORM, STATISTICS, Group
+from ..kinds import SEEN, LayerKind
+from ..routing import Shared, Sharing
 from ..tasks import Leaves, check_inventory
 from ._copied import Copied, copy_of, group_of
 from ._part import Part
@@ -30,7 +31,15 @@ class Copies(Recipe):
     def wanted(self, kind: LayerKind) -> dict[str, Group]:
         """The names of a layer's tensors that are copied, and what they count as."""
 
+    def check(self, network: nn.Module) -> None:
+        """Whether a network has what the recipe asks for.
+
+        Raises:
+            ValueError: it does not.
+        """
+
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
+        self.check(at.network)
         copied: dict[int, Tensor] = {}
         found = 0
         for path, _ in units(at.network):
@@ -50,24 +59,101 @@ class Copies(Recipe):
             )
 
 
+Statistics = Literal["backbone", "adapted", "own"]
+"""Where the running mean and variance of a task's BatchNorm come from."""
+
+
 @dataclass(frozen=True)
 class Norms(Copies):
-    """Own normalisation: γ and β, and running mean and variance where the layer has them."""
+    """Own normalisation.
 
+    Args:
+        affine: γ and β are the task's.
+        statistics: of BatchNorm. `backbone`: the backbone's, kept in training too. `adapted`: the task's, estimated
+            before it trains, then kept. `own`: the task's; it trains on the statistics of each batch, and evaluates
+            with a moving average of them. None: `own`, in networks without running statistics too.
+
+    Raises:
+        ValueError: when a task is added, the network has no running statistics for `adapted` or `own`.
+    """
+
+    affine: bool = True
+    statistics: Statistics | None = "backbone"
     what: ClassVar[str] = "norms"
 
     def wanted(self, kind: LayerKind) -> dict[str, Group]:
-        return groups_of(kind) if kind.normalises else {}
+        return _wanted(kind, self.affine, self.statistics) if kind.normalises else {}
+
+    def check(self, network: nn.Module) -> None:
+        _check_tracked(network, self.statistics)
 
 
 @dataclass(frozen=True)
 class Everything(Copies):
-    """A full copy of all parameters: what fine-tuning keeps per task."""
+    """A full copy of all parameters: what fine-tuning keeps per task.
 
+    Args:
+        statistics: as for `Norms`.
+
+    Raises:
+        ValueError: as for `Norms`.
+    """
+
+    statistics: Statistics = "backbone"
     what: ClassVar[str] = "tensors"
 
     def wanted(self, kind: LayerKind) -> dict[str, Group]:
-        return groups_of(kind)
+        return _wanted(kind, True, self.statistics)
+
+    def check(self, network: nn.Module) -> None:
+        _check_tracked(network, self.statistics)
+
+
+def check_statistics(statistics: object) -> None:
+    """A source of running statistics.
+
+    Raises:
+        ValueError: there is no such source.
+    """
+    if statistics not in get_args(Statistics):
+        raise ValueError(f"statistics={statistics!r} is not known; choose one of {', '.join(get_args(Statistics))}")
+
+
+def own_norms(norm: bool, statistics: Statistics | None, rule: Sharing | None = None) -> tuple[Norms, ...]:
+    """What a method says of normalisation, as recipes: none, where all of it is the backbone's.
+
+    Args:
+        norm: γ and β are the task's.
+        statistics: as for `Norms`; None: `own` where tasks that have γ and β train one common trunk, else `backbone`.
+        rule: how tasks share the method's factors.
+    """
+    if statistics is None and not (norm and isinstance(rule, Shared)):
+        statistics = "backbone"
+    return (Norms(norm, statistics),) if norm or statistics != "backbone" else ()
+
+
+def _check_tracked(network: nn.Module, statistics: Statistics | None) -> None:
+    if statistics in ("adapted", "own") and not any(_tracks(module) for module in network.modules()):
+        raise ValueError(
+            f"statistics={statistics!r}, but {type(network).__name__} has no running statistics that a task could "
+            "have; leave statistics at 'backbone'"
+        )
+
+
+def _wanted(kind: LayerKind, parameters: bool, statistics: Statistics | None) -> dict[str, Group]:
+    """A layer's tensors that a task has: who counts no batches keeps the statistics that it has."""
+    left = {"backbone": lambda _: False, "adapted": lambda name: name != SEEN}.get(statistics or "own", lambda _: True)
+    tracked = _tracks(kind.module)
+    return {
+        name: group
+        for name, group in groups_of(kind).items()
+        if (left(name) if tracked and group == STATISTICS else parameters)
+    }
+
+
+def _tracks(module: nn.Module) -> bool:
+    """Whether a layer has running statistics."""
+    return module._buffers.get(SEEN) is not None
 
 
 def groups_of(kind: LayerKind) -> dict[str, Group]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from ..layers import Composition
+from ..layers import Composition, check_statistics
 from ..tasks import Task
 from ._phases import Phase, check_phases
 
@@ -40,6 +40,8 @@ class Method(ABC):
                 raise ValueError(f"{field.name} must be true or false, found {value!r}")
             if field.name == "frozen_stages" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise ValueError(f"frozen_stages must be a number of stages, 0 or more, found {value!r}")
+            if kind.startswith("Statistics") and not (value is None and kind.endswith("None")):
+                check_statistics(value)
             if kind == "Patterns" and not _is_patterns(value):
                 raise ValueError(f"{field.name} must be a pattern of layer names or a list of them, found {value!r}")
         _ = self.parts

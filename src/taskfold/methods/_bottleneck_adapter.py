@@ -8,7 +8,7 @@ from torch import nn
 
 from ..interventions import Activation, Adapter
 from ..kinds import Patterns
-from ..layers import AdapterInit, Adapters, Attention, Composition, FeedForwards, Norms, Where
+from ..layers import AdapterInit, Adapters, Attention, Composition, FeedForwards, Statistics, Where, own_norms
 from ..routing import sharing
 from ._base import Method
 
@@ -35,6 +35,7 @@ class BottleneckAdapter(Method):
         targets: shell patterns over the names of these layers; `!pattern` leaves layers out.
         norm: every task has its own normalisation.
         sharing: `private` (a task's own adapters) or `shared`.
+        statistics: as for `FTN`.
 
     Raises:
         ValueError: a setting is out of its range; when a task is added, a network without such sublayers.
@@ -56,6 +57,7 @@ class BottleneckAdapter(Method):
     targets: Patterns = "*"
     norm: bool = True
     sharing: str | Mapping[str, Any] = "private"
+    statistics: Statistics | None = None
     name: ClassVar[str] = "adapter"
 
     @property
@@ -74,4 +76,4 @@ class BottleneckAdapter(Method):
         )
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((*self.parts, Norms()) if self.norm else self.parts)
+        return Composition((*self.parts, *own_norms(self.norm, self.statistics, sharing(self.sharing))))

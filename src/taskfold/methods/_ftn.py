@@ -8,7 +8,7 @@ from torch import nn
 
 from ..factors import CP, Init, Rank
 from ..kinds import Patterns
-from ..layers import Composition, Convolutions, Norms, Update
+from ..layers import Composition, Convolutions, Statistics, Update, own_norms
 from ..routing import sharing
 from ._base import Method
 
@@ -28,7 +28,10 @@ class FTN(Method):
         init: `zero` starts exactly at the backbone; `xavier` is the paper's; `normal` is N(0, 0.05).
         targets: shell patterns over layer names; `!pattern` leaves layers out.
         stem: also adapt the first convolution (the paper's counts leave it out).
-        norm: every task has its own normalisation, running statistics included.
+        norm: every task has its own γ and β of normalisation.
+        statistics: of BatchNorm: `backbone` keeps the backbone's, in training too; `adapted` estimates the task's
+            before it trains, and keeps them; `own` trains on batch statistics, and evaluates with their moving average.
+            None: `own` for `sharing="shared"` with `norm`, else `backbone`.
         sharing: `private` (a task's own factors), `shared`, or a routed rule: `tensorpoly-i` (a task weighs the R
             terms), `poly`, `{"name": "poly", "skills": 4}`, ….
 
@@ -48,6 +51,7 @@ class FTN(Method):
     stem: bool = False
     norm: bool = True
     sharing: str | Mapping[str, Any] = "private"
+    statistics: Statistics | None = None
     name: ClassVar[str] = "ftn"
 
     @property
@@ -56,4 +60,4 @@ class FTN(Method):
         return (Update(factorisation, Convolutions(self.targets, self.stem), sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((*self.parts, Norms()) if self.norm else self.parts)
+        return Composition((*self.parts, *own_norms(self.norm, self.statistics, self.parts[0].sharing)))

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..factors import CP, Init, Rank
 from ..kinds import Patterns
-from ..layers import Attention, Composition, Norms, Update
+from ..layers import Attention, Composition, Statistics, Update, own_norms
 from ..routing import sharing
 from ._base import Method
 
@@ -22,7 +22,7 @@ class FTNQueryValue(Method):
     Garg et al., section III.B. The paper uses rank 4, alpha 10, `normal`, learning rate 5e-6.
 
     Args:
-        rank, alpha, init, targets, sharing: as for `FTN`.
+        rank, alpha, init, targets, sharing, statistics: as for `FTN`.
         norm: own normalisation (γ and β); the paper's counts have none.
     """
 
@@ -32,6 +32,7 @@ class FTNQueryValue(Method):
     targets: Patterns = "*"
     norm: bool = False
     sharing: str | Mapping[str, Any] = "private"
+    statistics: Statistics | None = None
     name: ClassVar[str] = "ftn-qv"
     projections: ClassVar[tuple[str, ...]] = ("query", "value")
 
@@ -41,7 +42,7 @@ class FTNQueryValue(Method):
         return (Update(factorisation, Attention(self.targets, self.projections), sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((*self.parts, Norms()) if self.norm else self.parts)
+        return Composition((*self.parts, *own_norms(self.norm, self.statistics, self.parts[0].sharing)))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from ..layers import Composition, Norms
+from ..layers import Composition, Norms, Statistics
 from ._base import Method
 
 __all__ = ["HeadNorm", "HeadOnly"]
@@ -23,9 +23,14 @@ class HeadOnly(Method):
 
 @dataclass(frozen=True)
 class HeadNorm(Method):
-    """A task is its head and its own normalisation, running statistics included."""
+    """A task is its head and its own normalisation, γ and β.
 
+    Args:
+        statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
+    """
+
+    statistics: Statistics = "backbone"
     name: ClassVar[str] = "head-norm"
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((Norms(),))
+        return Composition((Norms(statistics=self.statistics),))

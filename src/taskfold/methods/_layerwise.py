@@ -16,10 +16,11 @@ from ..layers import (
     Convolutions,
     Embeddings,
     Linears,
-    Norms,
     Recurrents,
+    Statistics,
     Update,
     Where,
+    own_norms,
     writes_text,
 )
 from ..routing import Sharing
@@ -39,11 +40,13 @@ class Layerwise(Method):
             linear.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
         norm: own normalisation.
+        statistics: as for `FTN`.
     """
 
     layers: Layers = "auto"
     targets: Patterns = "*"
     norm: bool = False
+    statistics: Statistics | None = None
 
     @abstractmethod
     def update(self) -> tuple[Factorisation, Sharing]:
@@ -58,7 +61,7 @@ class Layerwise(Method):
     def compose(self, network: nn.Module) -> Composition:
         factorisation, rule = self.parts
         updates = tuple(Update(factorisation, where, rule) for where in self._where(network))
-        return Composition((*updates, Norms()) if self.norm else updates)
+        return Composition((*updates, *own_norms(self.norm, self.statistics, rule)))
 
     def _where(self, network: nn.Module) -> list[Where]:
         kinds: dict[str, Where] = {

@@ -7,7 +7,7 @@ from torch import nn
 
 from ..factors import Mask
 from ..kinds import Patterns
-from ..layers import Composition, Norms, Update, Weights
+from ..layers import Composition, Statistics, Update, Weights, own_norms
 from ._base import Method
 
 __all__ = ["Piggyback"]
@@ -28,6 +28,7 @@ class Piggyback(Method):
         ternary: M may also be −1, where m < 0; two bits for each weight.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
         norm: each task also trains its own normalisation, which the paper keeps frozen.
+        statistics: as for `FTN`.
 
     Raises:
         ValueError: a setting is out of its range; when a task is added, the network has no such layers.
@@ -45,6 +46,7 @@ class Piggyback(Method):
     ternary: bool = False
     targets: Patterns = "*"
     norm: bool = False
+    statistics: Statistics = "backbone"
     name: ClassVar[str] = "piggyback"
 
     @property
@@ -52,4 +54,4 @@ class Piggyback(Method):
         return (Update(Mask(self.threshold, ternary=self.ternary), Weights(self.targets)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((*self.parts, *((Norms(),) if self.norm else ())))
+        return Composition((*self.parts, *own_norms(self.norm, self.statistics)))

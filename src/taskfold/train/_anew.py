@@ -17,11 +17,8 @@ from ._log import Log
 from ._processes import total
 from ._sampler import Batches, Switch
 from ._state import better
-from ._statistics import reestimate, statistics
+from ._statistics import BATCHES, reestimate, statistics
 from ._validation import Found, Validation, means
-
-STATISTICS_BATCHES = 200
-"""Batches to re-estimate running statistics on, at the most: thousands of images have said what they will."""
 
 
 class Anew:
@@ -87,7 +84,7 @@ class Anew:
     def _inputs(self, group: tuple[int, ...]) -> Iterator[tuple[list[int], Any]]:
         self.batches[group].go_to(0)
         self.switch.source = self.batches[group]
-        yield from islice(self.loader, STATISTICS_BATCHES)
+        yield from islice(self.loader, BATCHES)
 
     def _batches(self, group: Sequence[int]) -> Batches:
         places = [place for place, numbers in enumerate(self.job.members) if {*numbers} & {*group}]

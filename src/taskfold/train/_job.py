@@ -22,6 +22,7 @@ from ._rates import optimisers_of
 from ._regimes import phases_of, regimes
 from ._sampler import Batches
 from ._seams import TaskSet
+from ._statistics import trains_on_batches
 from ._uncertainty import UNCERTAINTY
 from .settings import OptimizerSettings, Settings
 
@@ -110,7 +111,8 @@ class Job:
     def batches(self, mixture: Mixture) -> Batches:
         """This process's batches of such a mixture."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        return Batches(mixture, self.settings.batch_size, self.settings.seed, rank, processes)
+        least = 2 if trains_on_batches(self.model, self.names) else 1
+        return Batches(mixture, self.settings.batch_size, self.settings.seed, rank, processes, least)
 
     def loader(self, data: Dataset[Any], batches: Any) -> DataLoader[Any]:
         """Samples in these batches, as (numbers of their data sets, batch)."""

@@ -90,7 +90,7 @@ class Loop:
             self._pass_time()
             self.folder.log.write("prepare", **said, seconds=self.state.seconds)
             self._save()
-        self.preparation.batches.clear()
+        self.preparation.clear()
 
     def _train(self, one: Pass, bar: Bar) -> None:
         state = self.state
@@ -166,11 +166,12 @@ class Loop:
             if not math.isfinite(value):
                 rates = ", ".join(f"{group} {rate:.3g}" for group, rate in self.optimisers.rates(step).items())
                 self.folder.log.write("diverged", task=name, epoch=self.state.epoch + 1, step=step + 1, **{what: value})
+                third = ", ".join(f"{group} {one.lr / 3:.2g}" for group, one in self.job.optimisers.items())
                 kept = f"; the checkpoint of an earlier step is in {self.folder.path}" if self.folder.path else ""
                 raise DivergedError(
-                    f"task {name!r}: the {what} is {value} at step {step + 1} (learning rates: {rates}); lower the "
-                    "learning rates, lengthen warmup or set clip_norm, and check the inputs for values that are not "
-                    f"finite. The best weights so far are in place{kept}"
+                    f"task {name!r}: the {what} is {value} at step {step + 1} (learning rates: {rates}); try a "
+                    f"third of what was set ({third}), lengthen warmup or set clip_norm, and check the inputs for "
+                    f"values that are not finite. The best weights so far are in place{kept}"
                 )
 
     def _judge_epoch(self, passes: Sequence[Pass], bar: Bar) -> None:

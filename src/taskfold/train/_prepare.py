@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,6 +18,10 @@ from ._kept import Kept
 from ._processes import send
 from ._sampler import Key, Switch
 from ._seeds import mixed, reseed
+from ._statistics import BATCHES, adapt, kept
+
+ADAPTING = 32
+"""Samples that statistics are estimated on together, at the least: of few a variance says little."""
 
 
 class Batches:
@@ -25,16 +30,18 @@ class Batches:
     Args:
         job: the training.
         number: of the task.
+        least: samples in a batch, where the training has fewer; batches then are as equally large as may be.
     """
 
-    def __init__(self, job: Job, number: int) -> None:
+    def __init__(self, job: Job, number: int, least: int = 0) -> None:
         self.job, self.number, self.drawn = job, number, 0
         joined = Joined([one.unaugmented for one in job.sets.values()])
         place = next(place for place, numbers in enumerate(job.members) if number in numbers)
         first, last = (int(offset) for offset in joined.offsets[place : place + 2])
         generator = torch.Generator().manual_seed(mixed(job.settings.seed, "prepare", place))
         order = (first + torch.randperm(last - first, generator=generator)).tolist()
-        size = job.settings.batch_size
+        size = max(job.settings.batch_size, least)
+        size = -(-len(order) // -(-len(order) // size)) if least else size
         keys: list[list[Key]] = [[(0, n) for n in order[at : at + size]] for at in range(0, len(order), size)]
         self.loader: DataLoader[Any] = job.loader(Keyed(joined, job.settings.seed), Switch(keys))
 
@@ -61,7 +68,14 @@ class Preparation:
     def __init__(self, job: Job) -> None:
         self.job = job
         asked = [n for n, name in enumerate(job.names) if type(job.methods[name]).prepare is not Method.prepare]
-        self.batches = {number: Batches(job, number) for number in asked}
+        adapts = [n for n, name in enumerate(job.names) if kept(job.model, name)]
+        self.adapting = {number: Batches(job, number, ADAPTING) for number in adapts}
+        self.batches = {number: Batches(job, number) for number in sorted({*asked, *adapts})}
+
+    def clear(self) -> None:
+        """Nobody looks any more."""
+        self.batches.clear()
+        self.adapting.clear()
 
     def run(self, number: int) -> dict[str, Any]:
         """Let the method of one task look, once; what it has written is the first process's in all of them.
@@ -76,24 +90,40 @@ class Preparation:
         job, name = self.job, self.job.names[number]
         method, moves = job.methods[name], job.moves
         batches = self.batches.pop(number)
-        before, kept = _shapes(moves.live()), Kept(job.model, moves.live().values())
+        before, held = _shapes(moves.live()), Kept(job.model, moves.live().values())
         job.model.train(False)
         job.model.progress = 0.0
         reseed(job.settings.seed, "prepare", number)
         try:
+            adapted = self._adapt(number)
             method.prepare(moves.tasks[name], batches, batches.score)
-            self._check(name, before, kept)
+            self._check(name, before, held)
         except BaseException:
-            kept.put_back()
+            held.put_back()
             raise
         finally:
             job.model.progress = 1.0
-            for tensor, *_ in kept.tensors.values():
+            for tensor, *_ in held.tensors.values():
                 tensor.grad = None
         send(job.accelerator, moves.live().values())
-        return {"task": name, "method": method.name, "batches": batches.drawn}
+        found = {"task": name, "method": method.name, "batches": batches.drawn}
+        return {**found, "adapted": adapted} if adapted else found
 
-    def _check(self, name: str, before: dict[str, object], kept: Kept) -> None:
+    def _adapt(self, number: int) -> int:
+        """Estimate statistics that the task keeps in training; how many layers have them."""
+        job = self.job
+        batches = self.adapting.pop(number, None)
+        if batches is None:
+            return 0
+
+        def forward(batch: Any) -> None:
+            owners, inputs = batch
+            with job.accelerator.autocast():
+                job.objective.losses(job.model, inputs, owners, [number])
+
+        return adapt(job.model, job.names[number], islice(batches, BATCHES), forward, job.settings.adapt_norm)
+
+    def _check(self, name: str, before: dict[str, object], held: Kept) -> None:
         method, after = self.job.methods[name], _shapes(self.job.moves.live())
         if after != before:
             changed = min(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
@@ -102,7 +132,7 @@ class Preparation:
                 f"and has changed {changed!r}, {before.get(changed, 'none')} before and {after.get(changed, 'none')} "
                 "now; make what it needs when the task is added"
             )
-        if changed := kept.changed():
+        if changed := held.changed():
             raise ValueError(
                 f"prepare of method {method.name!r} {changed}, which the training of task {name!r} does not move and a "
                 "checkpoint would not hold; write in place, to the task's parameters and buffers, and say by phases "

@@ -18,13 +18,14 @@ Key = tuple[int, int]
 class Batches(Sampler[list[Key]]):
     """The batches of one epoch, this process's share of each. Rows of one data set stand together.
 
-    A last batch that would leave a process fewer than two samples is dropped: BatchNorm cannot train on one.
+    A last batch that would leave a process fewer than `least` samples is dropped.
 
     Args:
         mixture: of the data sets.
-        batch_size: over all processes together, at least two for each.
+        batch_size: over all processes together.
         seed: whole number.
         rank, processes: which process this is, of how many.
+        least: samples for each process: two where BatchNorm trains on the batch, else one.
 
     Raises:
         ValueError: batch or data are too small.
@@ -36,13 +37,15 @@ class Batches(Sampler[list[Key]]):
         (2, [[2, 0]])
     """
 
-    def __init__(self, mixture: Mixture, batch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
-        least = 2 * processes
+    def __init__(
+        self, mixture: Mixture, batch_size: int, seed: int, rank: int = 0, processes: int = 1, least: int = 2
+    ) -> None:
+        least, why = least * processes, "one for each process"
+        if least > processes:
+            why = f"two for each of {processes} processes: BatchNorm trains on the batch, and not on one sample"
         for name, found in (("batch_size", batch_size), ("the training set", mixture.total)):
             if found < least:
-                raise ValueError(
-                    f"{name} must be ≥ {least} (two samples for each of {processes} processes), found {found}"
-                )
+                raise ValueError(f"{name} must be ≥ {least} ({why}), found {found}")
         self.mixture, self.batch_size, self.seed = mixture, batch_size, seed
         self.rank, self.processes = rank, processes
         self.epoch, self.start = 0, 0

@@ -8,11 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..layers import Copied, parts_of
+from ..kinds import OneValueError
+from ..layers import Copied, parts_of, statistics_of
 from ..model import MultiTask
 
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+BATCHES = 200
+"""Batches that running statistics are estimated on, at the most: thousands of images have said what they will."""
 
 
 def statistics(model: MultiTask, name: str) -> dict[str, dict[str, Tensor]]:
@@ -66,3 +70,74 @@ def reestimate(
         finally:
             model._runner.still = False
             model.train(before)
+
+
+def trains_on_batches(model: MultiTask, names: Sequence[str]) -> bool:
+    """Whether BatchNorm trains on the statistics of batches: a task's, a head's, or one that has no running ones."""
+    heads = [head for name in names if (head := model[name].head) is not None]
+    if any(isinstance(module, _BatchNorm) for head in heads for module in head.modules()):
+        return True
+    if any(isinstance(module, _BatchNorm) and module.running_mean is None for module in model.backbone.modules()):
+        return True
+    held = {id(tensor) for name in names for part in kept(model, name).values() for tensor in part.held().values()}
+    moving = [buffer for name in names for buffer in model[name].buffers() if id(buffer) not in held]
+    return bool(moving) or any(statistics_of(model[name]) for name in names)
+
+
+def kept(model: MultiTask, name: str) -> dict[str, Copied]:
+    """The parts of a task that hold statistics of its own which training keeps as they are, by layer."""
+    found: dict[str, Copied] = {}
+    for (path, _), part in parts_of(model[name]):
+        if isinstance(part, Copied) and RUNNING[0] in part.own and RUNNING[2] not in part.held():
+            found[path] = part
+    return found
+
+
+@torch.no_grad()
+def adapt(
+    model: MultiTask, name: str, batches: Iterable[Any], forward: Callable[[Any], object], share: float = 1.0
+) -> int:
+    """Estimate the statistics that a task keeps (`statistics="adapted"`), in one pass over its data.
+
+    A layer that no batch reaches keeps what it has, and so do all if the pass fails.
+
+    Args:
+        model: holds the task.
+        name: of the task.
+        batches: of its data; one in which a channel has a single value is passed over.
+        forward: runs it on one of the batches.
+        share: how much of the new statistics is the estimate, from 0 to 1; the rest is what they were.
+
+    Returns:
+        How many layers have new ones.
+
+    Raises:
+        ValueError: in every batch a channel has a single value.
+    """
+    lone: list[OneValueError] = []
+
+    def run(batch: Any) -> None:
+        try:
+            forward(batch)
+        except OneValueError as error:
+            lone.append(error)
+
+    parts = kept(model, name).values()
+    held = {part: [part.own.held()[key] for key in RUNNING[:2]] for part in parts}
+    before = {part: [tensor.clone() for tensor in tensors] for part, tensors in held.items()}
+    counts = {part: torch.zeros((), dtype=torch.long, device=held[part][0].device) for part in parts}
+    reached: set[Copied] = set()
+    try:
+        for part in parts:  # who counts batches takes their statistics
+            part.own.register_buffer(RUNNING[2], counts[part])
+        reestimate(model, name, batches, run)
+        reached = {part for part in parts if part.own.held()[RUNNING[2]]}
+    finally:
+        for part in parts:
+            part.own._buffers.pop(RUNNING[2], None)
+            for tensor, old in zip(held[part], before[part], strict=True):
+                tensor.lerp_(old, 1 - share if part in reached else 1.0)
+        model._runner.plans.clear()
+    if lone and not reached:
+        raise ValueError(f"task {name!r}: statistics='adapted' cannot be estimated, {lone[0]}") from lone[0]
+    return len(reached)

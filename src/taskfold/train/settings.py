@@ -75,7 +75,11 @@ class Settings(BaseModel):
         default=None, ge=1, description="Steps between validations; null: as many as the data make."
     )
     max_steps: int | None = Field(default=None, ge=1, description="Steps in all, instead of `epochs`.")
-    batch_size: int = Field(default=32, ge=2, description="Inputs per step, over all processes together.")
+    batch_size: int = Field(
+        default=32,
+        ge=1,
+        description="Inputs per step, over all processes together; two for each where BatchNorm trains on the batch.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of the data's order, of augmentation and of dropout.")
     optimizers: dict[str, OptimizerSettings] = Field(
         default={}, description="By group of parameters; a group that is not listed has Adam at the task's rate."
@@ -109,6 +113,12 @@ class Settings(BaseModel):
         gt=0,
         le=1,
         description="Of the tasks' BatchNorm statistics while training; null: the backbone's.",
+    )
+    adapt_norm: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Of `adapted` BatchNorm statistics, the share of the task's data; the rest is what they were.",
     )
     workers: int = Field(default=0, ge=0, description="Loader processes; 0: the training process loads.")
     checkpoint_every: float = Field(default=30.0, ge=0, description="Seconds between checkpoints, at the least.")
