@@ -47,14 +47,8 @@ class LayerKind(ABC):
 
     def at(self, module: nn.Module) -> Self:
         """The same for a twin of the module; what was found out by trying the `source` holds for it."""
-        for name in (
-            "additive",
-            "rowwise",
-            "scale",
-            "affine",
-            "within",
-            "absorbs",
-        ):  # now: a compiler must not meet the trial
+        # Now: a compiler must not meet the trial.
+        for name in ("additive", "rowwise", "scale", "affine", "within", "absorbs"):
             getattr(self, name, None)
         twin = copy.copy(self)
         twin.module = module
