@@ -38,7 +38,7 @@ def test_the_quick_demo_does_every_step(tmp_path: Path) -> None:
 
 def test_plans() -> None:
     labels = [entry.label for entry in plan("all").entries]
-    assert labels == ["head only", "head + norm", "LoRA r=4", "FTN R=1", "FTN R=4", "FTN R=16", "fine-tuning"]
+    assert labels == ["head only", "head + norm", "LoRA r=4 + norm", "FTN R=1", "FTN R=4", "FTN R=16", "fine-tuning"]
     assert len(plan().sources) >= 4
     with pytest.raises(ValueError, match="compare='most' is not known; choose one of default, all"):
         plan("most")  # type: ignore[arg-type]

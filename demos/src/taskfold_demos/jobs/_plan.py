@@ -22,21 +22,23 @@ class Entry:
     Attributes:
         label: its row in the table.
         method: the method.
-        lr: learning rate of its factors; chosen on validation data by `experiments/learning_rates.py`.
+        lr: learning rate of its factors, or of the weights that it copies.
+        others: that of its normalisation and head. Both: see `experiments/learning_rates.py`.
     """
 
     label: str
     method: Method
     lr: float = 1e-2
+    others: float = 2e-3
 
     def settings(self, plan: Plan, seed: int) -> Settings:
-        """How it is trained; the head and normalisation alike for all methods, which do not all have these groups."""
-        small = OptimizerSettings(lr=2e-3)
+        """How it is trained; not all methods have all of these groups."""
+        others = OptimizerSettings(lr=self.others)
         return Settings(
             epochs=plan.epochs,
             batch_size=plan.batch_size,
             seed=seed,
-            optimizers={"factors": OptimizerSettings(lr=self.lr), "norm": small, "head": small},
+            optimizers={"factors": OptimizerSettings(lr=self.lr), "norm": others, "head": others},
             warmup=0.1,
         )
 
@@ -79,10 +81,11 @@ def plan(compare: Compare = "default", *, seeds: int | tuple[int, ...] = 1, quic
         raise ValueError(f"seeds must be ≥ 1, found {seeds}")
     ranks = (16,) if compare == "default" else (1, 4, 16)
     ftn = [Entry(f"FTN R={rank}", FTN(rank=rank)) for rank in ranks]
-    entries = [Entry("head only", HeadOnly()), *ftn, Entry("fine-tuning", FineTuning(), lr=2e-3)]
+    head, tuning = Entry("head only", HeadOnly(), others=1e-2), Entry("fine-tuning", FineTuning(), lr=5e-4, others=5e-4)
+    entries = [head, *ftn, tuning]
     if compare == "all":
-        lora = Entry("LoRA r=4", LoRA(rank=4, layers="convolution", norm=True), lr=2e-2)
-        entries[1:1] = [Entry("head + norm", HeadNorm()), lora]
+        lora = Entry("LoRA r=4 + norm", LoRA(rank=4, layers="convolution", norm=True))
+        entries[1:1] = [Entry("head + norm", HeadNorm(), others=5e-3), lora]
     if quick:
         sources = {name: _source(name, (64, 32, 48)) for name in ("mnist", "digits")}
         return Plan(sources, tuple(entries), chosen, size=32, epochs=1, batch_size=16, proof=16)
