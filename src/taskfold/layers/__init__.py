@@ -16,8 +16,8 @@ from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form
 from ._guard import Guard, Unwritten, check_unwritten
-from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions
-from ._notes import Notes, Passes
+from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions, is_blind, is_same
+from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins
 from ._part import (
     LayerParts,
@@ -89,6 +89,7 @@ __all__ = [
     "Leaves",
     "Linears",
     "Mark",
+    "Marked",
     "Moves",
     "Norms",
     "NotCutError",
@@ -116,6 +117,7 @@ __all__ = [
     "Statistics",
     "Table",
     "Target",
+    "Tracers",
     "Unmoved",
     "Unwritten",
     "Update",
@@ -142,6 +144,8 @@ __all__ = [
     "groups_of_inventory",
     "in_mode",
     "inventory_of",
+    "is_blind",
+    "is_same",
     "kept_of",
     "layer_name",
     "layers_of",

@@ -91,17 +91,30 @@ class Moves:
     Attributes:
         rows: how many there are.
         order: another order of them.
-        kept: those that are left, if some are taken away.
+        kept: those that are left, each time that some are taken away; each row is away once at least.
     """
 
     rows: int
     order: Tensor
-    kept: Tensor
+    kept: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, rows: int) -> Moves:
-        """Backwards, and without the first: a cyclic order would be kept by what is matched one after another."""
-        return cls(rows, torch.arange(rows).flip(0), torch.arange(1, rows))
+    def of(cls, rows: int, *, halves: bool = True) -> Moves:
+        """Backwards (a cyclic order would be kept by what is matched one after another), and in parts.
+
+        Args:
+            rows: how many there are.
+            halves: the parts are the two halves, unless one would be a lone row of three; or all rows but one, each.
+        """
+        numbers = torch.arange(rows)
+        if halves and rows != 3:
+            return cls(rows, numbers.flip(0), numbers.tensor_split(2))
+        return cls(rows, numbers.flip(0), tuple(numbers[numbers != left] for left in range(rows)))
+
+    @property
+    def parts(self) -> int:
+        """How many parts each row is in."""
+        return sum(map(len, self.kept)) // self.rows
 
 
 @dataclass(frozen=True)
@@ -156,25 +169,33 @@ def _numbers(length: int) -> Tensor:
     return torch.randn(length, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def layout(given: Mark, turned: Mark, less: Mark, moves: Moves) -> Layout | None:
+def layout(given: Mark, turned: Mark, less: Sequence[tuple[Mark, Tensor]], moves: Moves) -> Layout | None:
     """Where rows lie in a tensor, from its marks as rows are given, in another order, and without some.
+
+    Args:
+        given, turned: as they are, and in another order.
+        less: without some, each with the rows that are left.
+        moves: of the rows.
 
     Returns:
         None: that is not known.
     """
-    tolerance, rows = given.tolerance, moves.rows
-    if given.shape == less.shape:
+    parts = [mark for mark, _ in less]
+    if all(mark.shape == given.shape for mark in parts):
         alike = turned.shape == given.shape and all(
-            _same(given.whole, other.whole, tolerance) for other in (turned, less)
+            _same(given.whole, other.whole, given.tolerance) for other in (turned, *parts)
         )
         return ALL if alike else None
-    if turned.shape != given.shape or len(less.shape) != len(given.shape):
+    if turned.shape != given.shape or any(len(mark.shape) != len(given.shape) for mark in parts):
         return None
-    changed = [axis for axis, size in enumerate(given.shape) if less.shape[axis] != size]
-    axis, size = changed[0], given.shape[changed[0]]
-    if len(changed) > 1 or axis not in given.slices or less.shape[axis] * rows != size * len(moves.kept):
+    changed = {axis for mark in parts for axis, size in enumerate(given.shape) if mark.shape[axis] != size}
+    axis = changed.pop()
+    size = given.shape[axis]
+    if changed or axis not in given.slices:
         return None
-    each = size // rows
+    if any(mark.shape[axis] * moves.rows != size * len(kept) for mark, kept in less):
+        return None
+    each = size // moves.rows
     found = [copies for copies in (False, True) if _moved(given, turned, less, moves, axis, each, copies)]
     if not found or (each > 1 and len(found) == 2):
         return None
@@ -182,14 +203,40 @@ def layout(given: Mark, turned: Mark, less: Mark, moves: Moves) -> Layout | None
     return FIRST if made == FIRST else made
 
 
-def _moved(given: Mark, turned: Mark, less: Mark, moves: Moves, axis: int, each: int, copies: bool) -> bool:
+def _moved(
+    given: Mark, turned: Mark, less: Sequence[tuple[Mark, Tensor]], moves: Moves, axis: int, each: int, copies: bool
+) -> bool:
     """Whether slices along an axis moved as rows did."""
     place = Layout(0, each, copies)
     slices = given.slices[axis]
-    order, kept = (place.positions(rows.to(slices.device), moves.rows, each) for rows in (moves.order, moves.kept))
-    return _same(slices[order], turned.slices[axis], given.tolerance) and _same(
-        slices[kept], less.slices[axis], given.tolerance
+    return all(
+        _same(slices[place.positions(rows.to(slices.device), moves.rows, each)], mark.slices[axis], given.tolerance)
+        for mark, rows in ((turned, moves.order), *less)
     )
+
+
+def is_blind(mark: Mark, place: Layout | None, rows: int) -> bool:
+    """Whether rows are equal in a tensor: where they lie is guessed from its shape, or can't be told.
+
+    Args:
+        mark: of the tensor.
+        place: where rows were found to lie.
+        rows: how many there are.
+    """
+    if place is not None and (place.axis is None or place.axis not in mark.slices):
+        return False
+    for axis in mark.slices if place is None else [place.axis]:
+        slices = mark.slices[axis]  # type: ignore[index]
+        for copies in (False, True) if place is None else (place.copies,):
+            entries = slices.reshape(-1, rows, 2).transpose(0, 1) if copies else slices.reshape(rows, -1, 2)
+            if _same(entries, entries[:1].expand_as(entries), mark.tolerance):
+                return True
+    return False
+
+
+def is_same(one: Mark, other: Mark) -> bool:
+    """Whether two tensors are the same."""
+    return one.shape == other.shape and _same(one.whole, other.whole, one.tolerance)
 
 
 def _same(one: Tensor, other: Tensor, tolerance: float) -> bool:

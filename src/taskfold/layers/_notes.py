@@ -2,17 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from ._layout import Layout, Mark, Moves, Seen, layout
+from ._layout import MOST, Layout, Mark, Moves, Seen, is_blind, layout
 from ._origin import Origins, not_followed
 
 Marked = tuple[Mark, bool]
 """A tensor's mark, and whether the input says which of its rows stands where."""
+
+
+@dataclass
+class Tracers:
+    """Numbers that are added to what layers put out, of its own for each row: layers behind them tell rows apart.
+
+    Attributes:
+        rows: of the whole batch.
+        places: by layer, where rows lie in the tensors that it puts out.
+        others: layers that have other numbers.
+        sizes: of the numbers, as large as those that the first pass met.
+    """
+
+    rows: int
+    places: Mapping[str, Sequence[Layout | None]]
+    others: Collection[str] = ()
+    sizes: dict[tuple[str, int, int], float] = field(default_factory=dict)
+
+    def added(self, layer: str, call: int, output: Any, index: Tensor) -> Any:
+        """A layer's output with numbers added.
+
+        Args:
+            layer: its name.
+            call: how often it ran before.
+            output: tensors, nested.
+            index: the rows of the batch that the pass has.
+        """
+        leaves, form = tree_flatten(output)
+        places = iter(self.places.get(layer, ()))
+        for n, leaf in enumerate(leaves):
+            place = next(places, None) if isinstance(leaf, Tensor) else None
+            if place is not None and place.axis is not None and leaf.is_floating_point() and leaf.numel():
+                with not_followed():
+                    numbers = self._numbers((layer, call, n), leaf, place, index)
+                leaves[n] = leaf + numbers
+        return tree_unflatten(leaves, form)
+
+    def _numbers(self, key: tuple[str, int, int], leaf: Tensor, place: Layout, index: Tensor) -> Tensor:
+        if key not in self.sizes:
+            size = float(leaf.float().nan_to_num(0.0).abs().amax().clamp(max=MOST))
+            self.sizes[key] = size if size > 1e-3 else 1.0
+        seed = zlib.crc32(repr((key, key[0] in self.others)).encode())
+        shape = [*leaf.shape]
+        shape[place.axis or 0] = leaf.shape[place.axis or 0] // len(index) * self.rows
+        every = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * self.sizes[key]
+        return place.take(every, index, self.rows).to(leaf)
 
 
 @dataclass
@@ -22,11 +71,15 @@ class Notes:
     Attributes:
         rows: of its batch.
         origins: follows where numbers come from; None: nobody does in this pass.
+        tracers: numbers that layers add to what they put out; None: they add none.
+        index: the rows that the pass has of those that the tracers are for.
         calls: by layer, the tensors of inputs and of outputs of each of its calls.
     """
 
     rows: int
     origins: Origins | None = None
+    tracers: Tracers | None = None
+    index: Tensor | None = None
     calls: dict[str, list[tuple[list[Marked], list[Marked]]]] = field(default_factory=dict)
 
     def marked(self, tree: object) -> list[Marked]:
@@ -35,15 +88,41 @@ class Notes:
         with not_followed():
             return [(Mark.of(leaf, self.rows), chosen(leaf)) for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
+    def noted(self, layer: str, inputs: list[Marked], output: Any) -> Any:
+        """Note a call of a layer.
+
+        Args:
+            layer: its name.
+            inputs: that it was given.
+            output: what it put out.
+
+        Returns:
+            What it puts out in this pass.
+        """
+        calls = self.calls.setdefault(layer, [])
+        calls.append((inputs, self.marked(output)))
+        if self.tracers is None or self.index is None:
+            return output
+        return self.tracers.added(layer, len(calls) - 1, output, self.index)
+
 
 @dataclass(frozen=True)
 class Passes:
-    """The same batch three times: as it is, its rows in another order, and without some of them."""
+    """The same batch several times: as it is, its rows in another order, and without some of them.
+
+    Attributes:
+        moves: of the rows.
+        given: the batch as it is.
+        turned: in another order.
+        less: without some rows.
+        astray: which of the last got other numbers on their way than the first, and may have taken another path.
+    """
 
     moves: Moves
     given: Notes
     turned: Notes
-    less: Notes
+    less: Sequence[Notes]
+    astray: Sequence[bool]
 
     def seen(self) -> dict[str, Seen]:
         """Where rows lie in the tensors of each layer, if all of its calls agree."""
@@ -51,33 +130,83 @@ class Passes:
 
     def once(self) -> frozenset[str]:
         """Layers that the first pass called more often than any later one."""
-        given, *later = ({path: len(calls) for path, calls in one.calls.items()} for one in self._three())
-        return frozenset(path for path, often in given.items() if all(one.get(path, 0) < often for one in later))
+        later = [{path: len(calls) for path, calls in one.calls.items()} for one in (self.turned, *self.less)]
+        calls = self.given.calls.items()
+        return frozenset(path for path, each in calls if all(one.get(path, 0) < len(each) for one in later))
 
-    def _three(self) -> tuple[Notes, Notes, Notes]:
-        return self.given, self.turned, self.less
+    def blind(self, seen: Mapping[str, Seen]) -> set[str]:
+        """Layers that are given a first tensor with equal rows."""
+        return {
+            layer
+            for layer, calls in self.given.calls.items()
+            if any(
+                is_blind(inputs[0][0], seen[layer].inputs[0], self.moves.rows)
+                for inputs, _ in calls
+                if inputs and seen[layer].inputs and not inputs[0][1]
+            )
+        }
 
     def _at(self, layer: str) -> Seen:
-        three = [notes.calls.get(layer, []) for notes in (self.given, self.turned, self.less)]
-        if len({len(calls) for calls in three}) > 1:
+        on = self._on_path()
+        passes = [notes.calls.get(layer, []) for notes in (self.given, self.turned, *(self.less[n] for n in on))]
+        if len({len(calls) for calls in passes}) > 1:
             return Seen((None,), (None,))
-        found = [
-            Seen(*(self.layouts([call[n] for call in calls], origins=True) for n in (0, 1)))
-            for calls in zip(*three, strict=True)
-        ]
+        found = []
+        for given, turned, *less in zip(*passes, strict=True):
+            found.append(
+                Seen(
+                    *(
+                        self._layouts(given[n], turned[n], {part: one[n] for part, one in zip(on, less, strict=True)})
+                        for n in (0, 1)
+                    )
+                )
+            )
         first = found[0]
         if all(one == first for one in found):
             return first
         return Seen(*(_common([getattr(one, name) for one in found]) for name in ("inputs", "outputs")))
 
-    def layouts(self, three: Sequence[Sequence[Marked]], *, origins: bool) -> tuple[Layout | None, ...]:
-        """Of the tensors of one call in three passes; with `origins` none of those that the input has put in order."""
-        if len({len(marked) for marked in three}) > 1:
-            return tuple(None for _ in three[0])
+    def _on_path(self) -> list[int]:
+        """Parts whose passes went the way of the whole batch; all, if none did."""
+        return [n for n, astray in enumerate(self.astray) if not astray] or [*range(len(self.astray))]
+
+    def _layouts(
+        self, given: Sequence[Marked], turned: Sequence[Marked], less: Mapping[int, Sequence[Marked]]
+    ) -> tuple[Layout | None, ...]:
+        """Of the tensors of one call; none of those that the input has put in order."""
+        if len({len(given), len(turned), *map(len, less.values())}) > 1:
+            return tuple(None for _ in given)
         return tuple(
-            None if origins and given[1] else layout(given[0], turned[0], less[0], self.moves)
-            for given, turned, less in zip(*three, strict=True)
+            None
+            if mark[1]
+            else layout(
+                mark[0],
+                turned[n][0],
+                [(marks[n][0], self.moves.kept[part]) for part, marks in less.items()],
+                self.moves,
+            )
+            for n, mark in enumerate(given)
         )
+
+    def outputs(self, marked: Sequence[Sequence[Marked]]) -> tuple[Layout | None, ...]:
+        """Of the tensors that the network puts out in each pass; parts gone astray agree too, if shapes let them."""
+        if len({len(marks) for marks in marked}) > 1:
+            return tuple(None for _ in marked[0])
+        found: list[Layout | None] = []
+        on = self._on_path()
+        for (given, _), (turned, _), *less in zip(*marked, strict=True):
+            parts = [
+                (mark, kept)
+                for n, ((mark, _), kept) in enumerate(zip(less, self.moves.kept, strict=True))
+                if n in on or _comparable(given, mark)
+            ]
+            found.append(layout(given, turned, parts, self.moves))
+        return tuple(found)
+
+
+def _comparable(one: Mark, other: Mark) -> bool:
+    """Whether shapes differ in the number of rows at most."""
+    return len(one.shape) == len(other.shape) and sum(a != b for a, b in zip(one.shape, other.shape, strict=True)) <= 1
 
 
 def _common(layouts: Sequence[tuple[Layout | None, ...]]) -> tuple[Layout | None, ...]:

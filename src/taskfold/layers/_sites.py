@@ -102,9 +102,7 @@ class Site:
         """The plain layer, noted down."""
         args, kwargs = self._bound(args, kwargs)
         inputs = notes.marked((args, kwargs))
-        y = self.kind.plain(*args, **kwargs)
-        notes.calls.setdefault(self.path, []).append((inputs, notes.marked(y)))
-        return y
+        return notes.noted(self.path, inputs, self.kind.plain(*args, **kwargs))
 
     def _mixed(self, now: Selection, rows: Rows, args: tuple, kwargs: dict) -> Any:
         """A batch in which tasks are mixed: what the layer is given lies as it did when its rows were looked for."""

@@ -13,7 +13,8 @@ from torch import nn
 from ..layers import PLAIN, Calls, Guard, Seen, as_traced, follow, sites_of, skeleton
 from ._each import own_lists
 from ._kept import Kept
-from ._rows import Batch, Known, agreed, looked_for, prompts
+from ._look import looked_for
+from ._rows import Batch, Known, agreed, prompts
 from ._standing import Standing
 
 FORMS = 256

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
@@ -13,23 +11,16 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
-from torch.utils._pytree import tree_leaves
 
 from ..layers import (
     PLAIN,
+    TOLERANCE,
     Layout,
-    Moves,
-    Notes,
     OfTasks,
-    Origins,
-    Passes,
     Plan,
     Seen,
     Selection,
-    Unmoved,
     directions,
-    selecting,
 )
 from ._nested import Nested
 
@@ -45,7 +36,7 @@ class Known:
         layers: where rows lie in the tensors of each layer.
         outputs: the same of the network's outputs, tensor by tensor.
         trouble: why inputs of this form can't be cut into rows; empty: they can.
-        chosen: the input says which of its rows stands where: what was found holds for that input alone.
+        chosen: why what was found holds for that input alone, whose tasks run one by one; empty: it does not.
         lasting: it holds for the next batch of this form too.
         decisions: numbers that the network asked on its way: what was found holds for passes that get the same.
         once: layers that the first of several passes called more often: the others found what it had kept.
@@ -57,7 +48,7 @@ class Known:
     layers: Mapping[str, Seen] = field(default_factory=dict)
     outputs: tuple[Layout | None, ...] = ()
     trouble: str = ""
-    chosen: bool = False
+    chosen: str = ""
     lasting: bool = True
     decisions: tuple[Any, ...] = ()
     once: frozenset[str] = frozenset()
@@ -80,7 +71,7 @@ class Known:
     def unknown(self, layers: Collection[str]) -> str:
         """Why tasks that change these layers can't share a pass; empty: they can."""
         if self.chosen:
-            return "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
+            return self.chosen
         for layer in layers:
             seen = self.layers.get(layer)  # None: it never ran, and is asked about when it does
             why = self.failed.get(layer, "" if seen is None else seen.unknown)
@@ -147,19 +138,30 @@ class Batch:
         other = replace(self, leaves=leaves)
         return (other, True) if other._differ() else (self, False)
 
+    def shaken(self) -> Batch:
+        """The batch with other numbers, as large as those that it has."""
+        numbers = torch.Generator().manual_seed(1)
+        floats = [self.cut(leaf) and leaf.is_floating_point() for leaf in self.leaves]
+        leaves = [self._other(leaf, numbers, 1.0) if it else leaf for leaf, it in zip(self.leaves, floats, strict=True)]
+        return replace(self, leaves=leaves)
+
     def _differ(self) -> bool:
-        found = torch.zeros(self.rows, 0, dtype=torch.float64)
+        """Whether all rows differ, and some by more than rounding."""
+        found, visible = torch.zeros(self.rows, 0, dtype=torch.float64), False
         for leaf in self.leaves:
             if self.cut(leaf):
                 flat = leaf.detach().reshape(self.rows, -1).double().nan_to_num()
-                found = torch.cat([found, (flat @ directions(flat.shape[1], flat)).cpu()], 1)
-        return len(found.unique(dim=0)) == self.rows
+                numbers = (flat @ directions(flat.shape[1], flat)).cpu()
+                found = torch.cat([found, numbers], 1)
+                spread = (numbers.amax(0) - numbers.amin(0)).max()
+                visible |= bool(spread > TOLERANCE * numbers.abs().max().clamp(min=1e-3))
+        return visible and len(found.unique(dim=0)) == self.rows
 
     @staticmethod
-    def _other(leaf: Tensor, numbers: torch.Generator) -> Tensor:
+    def _other(leaf: Tensor, numbers: torch.Generator, size: float = 0.1) -> Tensor:
         if leaf.is_floating_point():
             noise = torch.randn(leaf.shape, generator=numbers).to(leaf)
-            return leaf + noise * (0.1 * leaf.abs().float().mean().to(leaf) + 0.1)
+            return leaf + noise * (size * leaf.abs().float().mean().to(leaf) + 0.1)
         if leaf.dim() < 2:
             return leaf
         return torch.stack([row.roll(n, -1) for n, row in enumerate(leaf)])
@@ -185,80 +187,6 @@ def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:
 def copied(value: Any) -> Any:
     """A value in memory of its own, tensors inside it too."""
     return _copied(value, -1)
-
-
-def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Known:
-    """Where rows of a batch lie in the tensors of a network's layers.
-
-    Args:
-        network: a skeleton for this alone, without hooks: nobody sees these passes.
-        batch: at least one row.
-        training: the skeleton trains; chance plays no part in these passes.
-
-    Raises:
-        Exception: what the network raises for the batch as it is.
-    """
-    if trouble := _uncut(batch):
-        return Known(trouble=trouble)
-    batch, distinct = (batch if batch.rows > 1 else batch.twice()).distinct()
-    with Unmoved() if training else nullcontext(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the pass itself gives them
-        return _three(network, batch, distinct)
-
-
-def _uncut(batch: Batch) -> str:
-    """Why rows can't be taken out of some inputs, whatever the network makes of them; empty: they can."""
-    for leaf in batch.leaves:
-        if isinstance(leaf, Tensor) and (leaf.is_nested or leaf.layout != torch.strided):
-            return "rows can't be taken out of nested and sparse tensors"
-    held = tree_leaves(batch.arguments(), is_leaf=lambda value: isinstance(value, PackedSequence))
-    if any(isinstance(value, PackedSequence) for value in held):
-        return "rows can't be taken out of a packed sequence; pack inside the network"
-    return ""
-
-
-def _three(network: nn.Module, batch: Batch, distinct: bool) -> Known:
-    moves = Moves.of(batch.rows)
-    origins = Origins(batch.rows)
-    given, output = noted(network, batch, origins)
-    outputs = [given.marked(output)]
-    chosen = any(mark[1] for mark in outputs[0])
-    others = []
-    try:
-        for rows in (moves.order, moves.kept):
-            other = Origins(len(rows)) if origins.read else None
-            notes, output = noted(network, batch.take(rows), other)
-            chosen |= other is not None and other.read != origins.read
-            others.append(notes)
-            outputs.append(notes.marked(output))
-    except Exception as error:
-        return Known(trouble=f"it does not run with its rows in another order or without some ({error})")
-    passes = Passes(moves, given, *others)
-    found = passes.layouts(outputs, origins=False)
-    trouble = next(
-        (_mixing(mark) for (mark, _), one in zip(outputs[0], found, strict=True) if one is None and mark.shape), ""
-    )
-    decisions = tuple(origins.decisions)
-    return Known(passes.seen(), found, trouble, chosen, distinct and not chosen, decisions, once=passes.once())
-
-
-def _mixing(mark: Any) -> str:
-    return f"rows of its output {list(mark.shape)} don't follow those of its inputs: each depends on several"
-
-
-@torch.no_grad()
-def noted(network: nn.Module, batch: Batch, origins: Origins | None = None) -> tuple[Notes, Any]:
-    """One pass of a network that leaves tasks alone; random numbers are the same in each."""
-    notes = Notes(batch.rows, origins)
-    following: AbstractContextManager[Any] = nullcontext() if origins is None else origins
-    devices = {leaf.device for leaf in batch.leaves if isinstance(leaf, Tensor) and leaf.is_cuda}
-    args, kwargs = batch.copied().arguments()
-    if origins is not None:
-        origins.follow([leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)])
-    with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
-        with following:
-            output = network(*args, **kwargs)
-        return notes, output
 
 
 def agreed(known: Iterable[Known]) -> dict[str, Seen]:

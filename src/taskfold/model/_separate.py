@@ -11,7 +11,8 @@ from torch.utils._pytree import tree_flatten
 
 from ..kinds import Rows
 from ..layers import FIRST, TOLERANCE, TOLERANCES, Cut, Layout, NotCutError
-from ._rows import Batch, Known, noted
+from ._look import noted
+from ._rows import Batch, Known
 
 Run = Callable[[int, tuple[Any, ...], dict[str, Any]], Any]
 

@@ -1,0 +1,233 @@
+"""The passes of the plain network that find out where the rows of a batch lie."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import tree_leaves
+
+from ..layers import (
+    Layout,
+    Marked,
+    Moves,
+    Notes,
+    OfTasks,
+    Origins,
+    Passes,
+    Seen,
+    Selection,
+    Tracers,
+    Unmoved,
+    is_blind,
+    is_same,
+    selecting,
+)
+from ._nested import Nested
+from ._rows import UNKNOWN, Batch, Known
+
+CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
+BLIND = "layers or outputs see equal rows in this batch, and what other numbers do there says nothing of their places"
+
+
+def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Known:
+    """Where rows of a batch lie in the tensors of a network's layers.
+
+    Args:
+        network: a skeleton for this alone, without hooks: nobody sees these passes.
+        batch: at least one row.
+        training: the skeleton trains; chance plays no part in these passes.
+
+    Raises:
+        Exception: what the network raises for the batch as it is.
+    """
+    if trouble := _uncut(batch):
+        return Known(trouble=trouble)
+    batch, distinct = (batch if batch.rows > 1 else batch.twice()).distinct()
+    with Unmoved() if training else nullcontext(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the pass itself gives them
+        look = Look.of(network, batch)
+        known = replace(look.known, lasting=distinct and not look.known.chosen)
+        if known.trouble or known.chosen or not (look.blind or look.nothing):
+            return known
+        return _told(network, batch, look, known)
+
+
+def _uncut(batch: Batch) -> str:
+    """Why rows can't be taken out of some inputs, whatever the network makes of them; empty: they can."""
+    for leaf in batch.leaves:
+        if isinstance(leaf, Tensor) and (leaf.is_nested or leaf.layout != torch.strided):
+            return "rows can't be taken out of nested and sparse tensors"
+    held = tree_leaves(batch.arguments(), is_leaf=lambda value: isinstance(value, PackedSequence))
+    if any(isinstance(value, PackedSequence) for value in held):
+        return "rows can't be taken out of a packed sequence; pack inside the network"
+    return ""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the passes of one batch show.
+
+    Attributes:
+        known: of layers and outputs.
+        marks: of the network's outputs for the batch as it is.
+        blind: layers that see equal rows.
+        nothing: a tensor that the network puts out has equal rows.
+    """
+
+    known: Known
+    marks: Sequence[Marked] = ()
+    blind: Collection[str] = ()
+    nothing: bool = False
+
+    @classmethod
+    def of(cls, network: nn.Module, batch: Batch, tracers: Tracers | None = None) -> Look:
+        """Run the network on the batch as it is, in another order, and in parts that each row is missing from once.
+
+        Raises:
+            Exception: what the network raises for the batch as it is.
+        """
+        origins = Origins(batch.rows)
+        notes, output = noted(network, batch, origins, tracers, torch.arange(batch.rows))
+        given = notes, notes.marked(output)
+        try:
+            try:
+                return cls._of(network, batch, origins, given, tracers, Moves.of(batch.rows))
+            except Exception:
+                if batch.rows <= 3:
+                    raise
+                return cls._of(network, batch, origins, given, tracers, Moves.of(batch.rows, halves=False))
+        except Exception as error:
+            why = f"it does not run with its rows in another order or without some ({error})"
+            return cls(Known(trouble=why))
+
+    @classmethod
+    def _of(
+        cls,
+        network: nn.Module,
+        batch: Batch,
+        origins: Origins,
+        given: tuple[Notes, list[Marked]],
+        tracers: Tracers | None,
+        moves: Moves,
+    ) -> Look:
+        followed, others, outputs = [], [], [given[1]]
+        for rows in (moves.order, *moves.kept):
+            followed.append(Origins(len(rows)) if origins.decisions or origins.read else None)
+            notes, output = noted(network, batch.take(rows), followed[-1], tracers, rows)
+            others.append(notes)
+            outputs.append(notes.marked(output))
+        turned, *less = [origins if one is None else one for one in followed]
+        chosen = any(mark[1] for mark in outputs[0]) or turned.read != origins.read
+        chosen = chosen or not _extremes(origins.read, [one.read for one in less], moves)
+        astray = [(one.read, one.decisions) != (origins.read, origins.decisions) for one in less]
+        passes = Passes(moves, given[0], others[0], others[1:], astray)
+        found, seen = passes.outputs(outputs), passes.seen()
+        trouble = next(
+            (_mixing(mark) for (mark, _), one in zip(outputs[0], found, strict=True) if one is None and mark.shape), ""
+        )
+        decisions = tuple(origins.decisions)
+        known = Known(seen, found, trouble, CHOSEN if chosen else "", True, decisions, once=passes.once())
+        nothing = any(
+            is_blind(mark, one, batch.rows) for (mark, _), one in zip(outputs[0], found, strict=True) if one is not None
+        )
+        return cls(known, outputs[0], passes.blind(seen), nothing)
+
+
+def _extremes(whole: Sequence[Any], parts: Sequence[Sequence[Any]], moves: Moves) -> bool:
+    """Whether numbers that a pass has read are the largest or least of its parts', as the length of the longest row is.
+
+    Numbers that say how many rows there are, or how much of a tensor is whose, add up instead.
+    """
+    if all(part == whole for part in parts):
+        return True
+    if any(len(part) != len(whole) for part in parts):
+        return False
+    for number, *mine in zip(whole, *parts, strict=True):
+        if all(one == number for one in mine):
+            continue
+        if not isinstance(number, int) or number not in (max(mine), min(mine)) or sum(mine) == moves.parts * number:
+            return False
+    return True
+
+
+def _mixing(mark: Any) -> str:
+    return f"rows of its output {list(mark.shape)} don't follow those of its inputs: each depends on several"
+
+
+def _told(network: nn.Module, batch: Batch, look: Look, known: Known) -> Known:
+    """What is known where layers see equal rows: looked at again, with numbers of its own for each row behind layers.
+
+    A layer that sees equal rows then too is trusted to hold them as its shape says if outputs follow what it adds.
+    """
+    partly: dict[str, Seen] | None = None
+    for inputs, places in _tries(batch, look):
+        tracers = Tracers(batch.rows, places)
+        try:
+            again = Look.of(network, inputs, tracers)
+        except Exception:  # numbers that the network does not take
+            continue
+        if again.known.trouble or again.known.chosen or again.nothing or again.known.outputs != known.outputs:
+            continue
+        told = {layer: again.known.layers.get(layer, UNKNOWN) for layer in look.blind}
+        still = [layer for layer in look.blind if layer in again.blind]
+        lost = [layer for layer in still if not _reaches(network, inputs, tracers, layer, again)]
+        if not lost:
+            return replace(known, layers={**known.layers, **told})
+        if partly is None:
+            partly = {**told, **dict.fromkeys(lost, UNKNOWN)}
+    if partly is None:
+        return replace(known, chosen=BLIND, lasting=False)
+    return replace(known, layers={**known.layers, **partly})
+
+
+def _tries(batch: Batch, look: Look) -> Iterator[tuple[Batch, dict[str, tuple[Layout | None, ...]]]]:
+    """Inputs, and the layers that add numbers: all, or those that are no guess."""
+    every = {layer: seen.outputs for layer, seen in look.known.layers.items()}
+    yield batch, every
+    yield batch.shaken(), every
+    yield batch, {layer: outputs for layer, outputs in every.items() if layer not in look.blind}
+
+
+def _reaches(network: nn.Module, batch: Batch, tracers: Tracers, layer: str, look: Look) -> bool:
+    """Whether what a layer adds is seen in what the network puts out."""
+    if layer not in tracers.places:
+        return False
+    notes, output = noted(network, batch, None, replace(tracers, others=(layer,)), torch.arange(batch.rows))
+    pairs = zip(notes.marked(output), look.marks, strict=True)
+    return not all(is_same(one, other) for (one, _), (other, _) in pairs)
+
+
+@torch.no_grad()
+def noted(
+    network: nn.Module,
+    batch: Batch,
+    origins: Origins | None = None,
+    tracers: Tracers | None = None,
+    index: Tensor | None = None,
+) -> tuple[Notes, Any]:
+    """One pass of a network that leaves tasks alone; random numbers are the same in each.
+
+    Args:
+        network: the skeleton.
+        batch: its inputs.
+        origins: follows where numbers come from.
+        tracers: what layers add to their outputs.
+        index: the rows of the tracers' batch that this one has.
+    """
+    notes = Notes(batch.rows, origins, tracers, index)
+    following: AbstractContextManager[Any] = nullcontext() if origins is None else origins
+    devices = {leaf.device for leaf in batch.leaves if isinstance(leaf, Tensor) and leaf.is_cuda}
+    args, kwargs = batch.copied().arguments()
+    if origins is not None:
+        origins.follow([leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)])
+    with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
+        with following:
+            output = network(*args, **kwargs)
+        return notes, output
