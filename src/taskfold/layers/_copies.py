@@ -153,7 +153,7 @@ def _wanted(kind: LayerKind, parameters: bool, statistics: Statistics | None) ->
 
 def _tracks(module: nn.Module) -> bool:
     """Whether a layer has running statistics."""
-    return module._buffers.get(SEEN) is not None
+    return getattr(module, SEEN, None) is not None
 
 
 def groups_of(kind: LayerKind) -> dict[str, Group]:
