@@ -15,6 +15,7 @@ from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form
 from ._guard import Guard, Unwritten, check_unwritten
+from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions
 from ._notes import Notes, Passes
 from ._origin import Origins
@@ -81,6 +82,8 @@ __all__ = [
     "Fitting",
     "Form",
     "Guard",
+    "HookChangesError",
+    "Hooks",
     "Inventory",
     "LayerParts",
     "Layout",
@@ -102,6 +105,7 @@ __all__ = [
     "Plan",
     "Recipe",
     "Recurrents",
+    "Registered",
     "Rest",
     "RowsUnknownError",
     "Ruled",
@@ -122,6 +126,7 @@ __all__ = [
     "When",
     "Where",
     "ahead",
+    "are",
     "as_traced",
     "begun",
     "caches",
@@ -136,6 +141,7 @@ __all__ = [
     "follow",
     "forms_of",
     "groups_of_inventory",
+    "hearing",
     "in_mode",
     "inventory_of",
     "kept_of",

@@ -108,7 +108,7 @@ def hidden(value: Any, modules: Container[int], depth: int = 0) -> str | None:
         value = value.__func__
     if not isinstance(value, types.FunctionType) or depth > 3:
         return None
-    globals_ = {name: value.__globals__.get(name) for name in _names(value.__code__)}
+    globals_ = {name: value.__globals__.get(name) for name in global_names(value.__code__)}
     for name, found in globals_.items():
         owner = found.__self__ if isinstance(found, types.MethodType) else found
         if isinstance(owner, nn.Module) and id(owner) in modules:
@@ -117,11 +117,12 @@ def hidden(value: Any, modules: Container[int], depth: int = 0) -> str | None:
     return next((name for one in inner if (name := hidden(one, modules, depth + 1))), None)
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
+def global_names(code: types.CodeType) -> Iterator[str]:
+    """The global variables that a function reads, and those that functions in it read."""
     yield from (one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
-            yield from _names(inner)
+            yield from global_names(inner)
 
 
 def _content(cell: types.CellType) -> Any:

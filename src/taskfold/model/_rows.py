@@ -48,6 +48,8 @@ class Known:
         decisions: numbers that the network asked on its way: what was found holds for passes that get the same.
         once: layers that the first of several passes called alone: the others found what it had kept.
         failed: by layer, what was otherwise in a later batch.
+        hooks: the user's, of which one changed what it was given.
+        hooked: what that is said to have done.
         served: a mixed batch of this form has been evaluated in one pass.
         trained: the sets of tasks of which one has been trained on.
     """
@@ -60,6 +62,8 @@ class Known:
     decisions: tuple[Any, ...] = ()
     once: frozenset[str] = frozenset()
     failed: dict[str, str] = field(default_factory=dict)
+    hooks: tuple[Any, ...] = ()
+    hooked: str = ""
     served: bool = False
     trained: WeakSet[Plan] = field(default_factory=WeakSet)
 

@@ -19,6 +19,7 @@ from ..layers import (
     PLAIN,
     Form,
     Guard,
+    HookChangesError,
     OfTasks,
     OnPath,
     OtherPathError,
@@ -26,7 +27,9 @@ from ..layers import (
     RowsUnknownError,
     Selection,
     ahead,
+    are,
     check_once,
+    hearing,
     recomputes,
     selecting,
     spread,
@@ -159,6 +162,7 @@ class Runner(Looking):
             return self._pass(selection.of_one(0), args, kwargs, method)
         batch = Batch.of(args, kwargs, selection.rows.size)
         training, name = self.moving(selection.training), type(self.backbone).__name__
+        hooks, _ = self.hooks.now()
         known, why = self.known(batch, method, training), ""
         for _ in range(PATHS):
             if known.trouble:
@@ -166,10 +170,16 @@ class Runner(Looking):
                     f"{name} can't answer a mixed batch of these inputs: {known.trouble}; run one task at a time"
                 )
             why = "rows='separate'" if self.rows == "separate" else known.unknown(selection.answers.paths)
+            if hooks and are(hooks, known.hooks):
+                why = why or known.hooked
             if why:
                 break
             try:
-                return self._at_once(selection, known, args, kwargs, method)
+                return self._at_once(selection, known, args, kwargs, method, hooks=bool(hooks))
+            except HookChangesError as error:
+                known.hooks, known.hooked = hooks, str(error)
+                why = known.hooked
+                break
             except RowsUnknownError as error:
                 known.failed[error.layer], why = error.why, str(error)
                 break
@@ -191,19 +201,19 @@ class Runner(Looking):
         return texts(one, batch, selection.rows, padding_of(self.backbone, kwargs), name)
 
     def _at_once(
-        self, selection: Selection, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any], method: str
+        self, selection: Selection, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any], method: str, hooks: bool
     ) -> Any:
         """All rows in one pass; if it can't be, statistics and random numbers are as they were.
 
         Raises:
-            RowsUnknownError, OtherPathError: what is known does not hold for this batch.
+            RowsUnknownError, OtherPathError: what is known does not hold for this batch, or a hook changes something.
         """
         follows = bool(known.decisions) and method == "__call__"
-        undo = Undo(selection) if follows or not known.has_answered(selection) else None
+        undo = Undo(selection) if follows or hooks or not known.has_answered(selection) else None
         now = replace(selection, seen=known.layers, multiplied=method != "__call__")
         try:
-            with OnPath(known.decisions) if follows else nullcontext():
-                output = self._pass(now, args, kwargs, method)
+            with hearing() if hooks else nullcontext(), OnPath(known.decisions) if follows else nullcontext():
+                output = self._pass(now, args, kwargs, method, hooks)
         except (RowsUnknownError, OtherPathError):
             if undo is not None:
                 undo()
@@ -211,10 +221,12 @@ class Runner(Looking):
         known.answered_for(selection)
         return output
 
-    def _pass(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
+    def _pass(
+        self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str, hooks: bool = False
+    ) -> Any:
         compiling = torch.compiler.is_compiling()
         mode = self.moving(selection.training)
-        network = self.network(mode)
+        network = self.heard(mode) if hooks else self.network(mode)
         answers = selection.answers
         if not compiling and isinstance(answers, OfTasks):  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
