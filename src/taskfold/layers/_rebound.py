@@ -69,7 +69,7 @@ class Rebinding:
         return self._object(value, depth)
 
     def _function(self, function: types.FunctionType, depth: int) -> types.FunctionType:
-        held = [_content(cell) for cell in function.__closure__ or ()]
+        held = [content(cell) for cell in function.__closure__ or ()]
         parts = [*held, function.__defaults__, function.__kwdefaults__]
         made = [self(part, depth) for part in parts]
         if all(one is other for one, other in zip(made, parts, strict=True)):
@@ -113,7 +113,7 @@ def hidden(value: Any, modules: Container[int], depth: int = 0) -> str | None:
         owner = found.__self__ if isinstance(found, types.MethodType) else found
         if isinstance(owner, nn.Module) and id(owner) in modules:
             return name
-    inner = (*map(_content, value.__closure__ or ()), *globals_.values())
+    inner = (*map(content, value.__closure__ or ()), *globals_.values())
     return next((name for one in inner if (name := hidden(one, modules, depth + 1))), None)
 
 
@@ -125,7 +125,7 @@ def global_names(code: types.CodeType) -> Iterator[str]:
             yield from global_names(inner)
 
 
-def _content(cell: types.CellType) -> Any:
+def content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ._hooks import installed
 from ._proxy import KEPT, SHARED
-from ._rebound import global_names
+from ._rebound import content, global_names
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum)
 _LEAVES = (*PLAIN, Tensor, nn.Module, torch.dtype, torch.device)
@@ -164,8 +164,8 @@ class _Search:
                 return
             if isinstance(value, dict):
                 inside = self._add(value, functools.partial(chain.from_iterable, (value.values(), value.keys())))
-            elif isinstance(value, tuple):
-                inside = value
+            elif isinstance(value, (tuple, frozenset)):
+                inside = tuple(value)
             else:
                 inside = self._add(value, value.__iter__)
             for one in inside:
@@ -184,44 +184,44 @@ class _Search:
 
     def _class(self, kind: type, calls: int) -> None:
         """Values of a class, and what its functions read; those of modules' classes are compared by themselves."""
-        if kind in self.kinds or issubclass(kind, nn.Module) or foreign(kind.__module__):
+        if kind in self.kinds or issubclass(kind, nn.Module):
             return
         for one in kind.__mro__:
-            if not foreign(one.__module__) and (one is kind or self._new(one)):
-                for value in self._add(one, vars(one).values):
-                    self._value(value, 1, calls)
+            if not theirs(one.__module__) and (one is kind or self._new(one)):
+                self._add(one, vars(one).values)
                 if calls < _CALLS:
                     self._functions(one, calls + 1)
 
     def _functions(self, kind: type, calls: int) -> None:
-        for value in [*vars(kind).values()]:
+        for name, value in [*vars(kind).items()]:
+            if name.startswith("__") and not callable(value):
+                continue
             for function in _within(value):
                 self._value(function, 0, calls)
             if not (callable(value) or hasattr(value, "__get__")):
                 self._value(value, 1, calls)
 
     def _function(self, function: types.FunctionType, depth: int, calls: int) -> None:
-        cells = [cell for cell in function.__closure__ or () if _filled(cell)]
+        home, code = function.__globals__, function.__code__
+        package = theirs(home.get("__name__", ""))
+        held = [(cell, content(cell)) for cell in function.__closure__ or ()]
+        cells = [cell for cell, value in held if not isinstance(value, (type, types.FunctionType))]
         if cells:
-            for value in self._add(cells, functools.partial(map, _CELL, cells)):
-                self._value(value, depth + 1, calls)
-        for value in (function.__defaults__, function.__kwdefaults__):
+            self._add(cells, functools.partial(map, _CELL, cells))
+        for value in (*(one for _, one in held), *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._value(value, depth + 1, calls)
-        home = function.__globals__
-        if foreign(home.get("__name__", "")):
+        if foreign(home.get("__name__", "")) or (package and calls):
             return
-        code = function.__code__
-        theirs = installed(home.get("__name__", "").partition(".")[0])
-        for name in _names(code) if theirs else _read(code):  # of an installed package, looked up in no time
+        for name in _names(code) if package else _read(code):  # of an installed package, looked up in no time
             value = home.get(name)
             if isinstance(value, types.ModuleType):
                 self._module(value, _names(code), depth, calls)
-            elif self._reads(home, name) and not (callable(value) and (theirs or calls >= _CALLS)):
+            elif not (callable(value) and (package or calls >= _CALLS)) and self._reads(home, name):
                 self._value(value, depth + 1, calls + 1)
 
     def _module(self, module: types.ModuleType, names: Collection[str], depth: int, calls: int) -> None:
         """Variables of a module of the user's that a function reads by the module's name."""
-        if foreign(module.__name__) or installed(module.__name__.partition(".")[0]):
+        if theirs(module.__name__):
             return
         table = vars(module)
         for name in names:
@@ -259,6 +259,11 @@ def foreign(module: str) -> bool:
     return root in ("torch", "numpy", "") or root in sys.stdlib_module_names
 
 
+def theirs(module: str) -> bool:
+    """Whether a module is no code of the user's."""
+    return foreign(module) or installed(module.partition(".")[0])
+
+
 def _within(value: Any) -> Iterator[Any]:
     """The functions of a class's attribute."""
     if isinstance(value, (classmethod, staticmethod)):
@@ -276,8 +281,3 @@ def _slots(kind: type) -> Iterable[str]:
     return (one for one in ([named] if isinstance(named, str) else named) if not one.startswith("__"))
 
 
-def _filled(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:
-        return False
