@@ -208,7 +208,11 @@ class _Search:
         cells = [cell for cell, value in held if not isinstance(value, (type, types.FunctionType))]
         if cells:
             self._add(cells, functools.partial(map, _CELL, cells))
-        for value in (*(one for _, one in held), *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        for value in (
+            *(one for _, one in held),
+            *(function.__defaults__ or ()),
+            *(function.__kwdefaults__ or {}).values(),
+        ):
             self._value(value, depth + 1, calls)
         if foreign(home.get("__name__", "")) or (package and calls):
             return
@@ -234,7 +238,7 @@ class _Search:
     def _reads(self, table: dict[str, Any], name: str) -> bool:
         """Whether a variable is there, and was not known to be read."""
         mine = self.variables.setdefault(id(table), (table, {}))[1]
-        if name not in table or name in mine:
+        if name not in table or name in mine or name.startswith("__"):
             return False
         mine[name] = None
         return True
@@ -279,5 +283,3 @@ def _within(value: Any) -> Iterator[Any]:
 def _slots(kind: type) -> Iterable[str]:
     named = vars(kind).get("__slots__", ())
     return (one for one in ([named] if isinstance(named, str) else named) if not one.startswith("__"))
-
-

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
-from weakref import ReferenceType, WeakValueDictionary, ref
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ from ._moved import moved
 from ._outputs import rows_of
 from ._rows import Batch, Known, padding_of
 from ._separate import check_cut, separately, texts
+from ._traced import LOOKING, hooked, look_traced, report_unused
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,6 @@ PLANS = 64
 PATHS = 3
 """Of a batch that are tried before its tasks run one by one."""
 _NUMBERS = count()
-_RUNNERS: WeakValueDictionary[int, Runner] = WeakValueDictionary()
-"""By number: a compiler hands on numbers, and no objects."""
 SERVING = Pass(training=False)
 """Evaluation."""
 
@@ -86,7 +85,7 @@ class Runner(Looking):
     def forget(self) -> None:
         """Build the skeletons when next needed."""
         self.number = next(_NUMBERS)
-        _RUNNERS[self.number] = self
+        LOOKING[self.number] = self
         self.lock, self.looking = threading.Lock(), threading.Lock()
         self.kept = kept_by(self.backbone)
         self._begin()
@@ -133,15 +132,22 @@ class Runner(Looking):
         """A mixed batch while somebody traces it.
 
         Raises:
-            ValueError: it is exported, and has never run.
+            ValueError: it is exported, and has never run, or has hooks of the user's.
         """
         rows = selection.rows
         assert rows is not None
+        if hooked(self.number):
+            if torch.compiler.is_exporting():
+                raise ValueError(
+                    "forward hooks of the backbone can't be exported with several tasks: nobody knows which rows they "
+                    "leave where; remove them before"
+                )
+            return self._untraced(selection, args, kwargs, method)
         leaves = (*args, *kwargs.values())
         known = torch.compiler.is_exporting() and len(self.agreed) > 0
         if not torch.compiler.is_exporting() and all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves):
             size = rows.size if rows.index is None else rows.index
-            known = _look(self.number, method, size, selection.training, len(args), tuple(kwargs), *leaves)
+            known = look_traced(self.number, method, size, selection.training, len(args), tuple(kwargs), *leaves)
         seen = self.agreed
         if self.rows == "checked" and known and not any(seen[p].unknown for p in selection.answers.paths if p in seen):
             return self._pass(replace(selection, seen=seen), args, kwargs, method)
@@ -163,6 +169,7 @@ class Runner(Looking):
         batch = Batch.of(args, kwargs, selection.rows.size)
         training, name = self.moving(selection.training), type(self.backbone).__name__
         hooks, _ = self.hooks.now()
+        before = batch.copied() if hooks else batch
         known, why = self.known(batch, method, training), ""
         for _ in range(PATHS):
             if known.trouble:
@@ -178,7 +185,7 @@ class Runner(Looking):
                 return self._at_once(selection, known, args, kwargs, method, hooks=bool(hooks))
             except HookChangesError as error:
                 known.hooks, known.hooked = hooks, str(error)
-                why = known.hooked
+                batch, why = before.given_back(batch), known.hooked
                 break
             except RowsUnknownError as error:
                 known.failed[error.layer], why = error.why, str(error)
@@ -201,7 +208,13 @@ class Runner(Looking):
         return texts(one, batch, selection.rows, padding_of(self.backbone, kwargs), name)
 
     def _at_once(
-        self, selection: Selection, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any], method: str, hooks: bool
+        self,
+        selection: Selection,
+        known: Known,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        method: str,
+        hooks: bool,
     ) -> Any:
         """All rows in one pass; if it can't be, statistics and random numbers are as they were.
 
@@ -251,7 +264,7 @@ class Runner(Looking):
             for task in answers.tasks:
                 if task.name not in self.checked:
                     self.checked.add(task.name)
-                    _report_unused(network, task)
+                    report_unused(network, task)
         return output
 
     def answers(self, tasks: Sequence[Task]) -> OfTasks:
@@ -335,35 +348,3 @@ class Runner(Looking):
         vars(self).update(state)
         self.progress = 1.0
         self.forget()
-
-
-@torch.compiler.assume_constant_result
-def _look(
-    number: int,
-    method: str,
-    rows: int | Tensor,
-    training: bool,
-    positional: int,
-    names: tuple[str, ...],
-    *values: Any,
-) -> bool:
-    """Looks what layers see of a batch that a compiler traces, which calls this with its numbers and keeps the answer.
-
-    Returns:
-        Whether the batch can be answered as one.
-    """
-    args, kwargs = values[:positional], dict(zip(names, values[positional:], strict=True))
-    batch = Batch.of(args, kwargs, len(rows) if isinstance(rows, Tensor) else rows)
-    known = _RUNNERS[number].known(batch, method, training, traced=True)
-    return not (known.trouble or known.chosen or known.decisions)
-
-
-def _report_unused(network: nn.Module, task: Task) -> None:
-    """A task that adapts layers which a forward pass never calls would be a silent no-op."""
-    unused = [path for path in task.sites if not network.get_submodule(path).__dict__["forward"].ran]
-    if unused:
-        warnings.warn(
-            f"task {task.name!r} adapts {len(unused)} layers that this forward pass never called, to no effect: "
-            f"{', '.join(unused[:5])}; leave them out with targets=('*', '!{unused[0]}')",
-            stacklevel=6,
-        )
