@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, MutableMapping
 from functools import cache
 from operator import is_
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
@@ -124,7 +124,7 @@ class Table(MutableMapping[int, Any]):
         packages: whose hooks are left alone.
     """
 
-    kept: dict[int, Table] = {}
+    kept: ClassVar[dict[int, Table]] = {}
     """Tables through which a hook was registered that stands: its handle refers to them weakly."""
 
     def __init__(self, of: Any, path: str, before: bool, packages: Collection[str]) -> None:
@@ -178,10 +178,10 @@ def heard(hook: Callable[..., Any], path: str, before: bool) -> Callable[..., An
         with _Writes(content) as writes:
             said = hook(module, *given)
         exchanged = said is not None and not _same(list(_content(said)), list(_content(_replaced(said, given, before))))
-        if writes.found or exchanged or not _same(content, list(_content(given))):
-            if not isinstance(sys.exc_info()[1], OtherPathError):
-                _heard.error = HookChangesError(path)
-                raise _heard.error
+        changes = writes.found or exchanged or not _same(content, list(_content(given)))
+        if changes and not isinstance(sys.exc_info()[1], OtherPathError):
+            _heard.error = HookChangesError(path)
+            raise _heard.error
         return said
 
     return run

@@ -84,7 +84,7 @@ class Runner(Looking):
 
     def forget(self) -> None:
         """Build the skeletons when next needed."""
-        self.number = next(_NUMBERS)
+        self.number = str(next(_NUMBERS))  # a compiler may take other numbers for variables
         LOOKING[self.number] = self
         self.lock, self.looking = threading.Lock(), threading.Lock()
         self.kept = kept_by(self.backbone)
@@ -106,7 +106,7 @@ class Runner(Looking):
 
         Raises:
             ValueError: the inputs can't be cut into rows, what tasks put out can't be put together, a layer that they
-                adapt stands in several places, or `torch.jit.trace` traces a mixed batch.
+                adapt stands in several places, `torch.jit.trace` traces a mixed batch, or one is exported with hooks.
         """
         compiling = torch.compiler.is_compiling()
         if self.watch is None:
@@ -118,6 +118,13 @@ class Runner(Looking):
         if self.several:
             check_once(self.backbone, self.several.intersection(selection.answers.paths))
         mixed = selection.rows is not None and selection.answers.paths
+        if compiling and mixed and hooked(self.number):
+            if torch.compiler.is_exporting():
+                raise ValueError(
+                    "forward hooks of the backbone can't be exported with several tasks: nobody knows which rows they "
+                    "leave where; remove them before"
+                )
+            return self._untraced(selection, args, kwargs, method)
         if compiling:
             return (self._traced if mixed else self._pass)(selection, args, kwargs, method)
         if mixed:
@@ -132,17 +139,10 @@ class Runner(Looking):
         """A mixed batch while somebody traces it.
 
         Raises:
-            ValueError: it is exported, and has never run, or has hooks of the user's.
+            ValueError: it is exported, and has never run.
         """
         rows = selection.rows
         assert rows is not None
-        if hooked(self.number):
-            if torch.compiler.is_exporting():
-                raise ValueError(
-                    "forward hooks of the backbone can't be exported with several tasks: nobody knows which rows they "
-                    "leave where; remove them before"
-                )
-            return self._untraced(selection, args, kwargs, method)
         leaves = (*args, *kwargs.values())
         known = torch.compiler.is_exporting() and len(self.agreed) > 0
         if not torch.compiler.is_exporting() and all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves):

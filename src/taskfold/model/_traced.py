@@ -13,12 +13,12 @@ from ..tasks import Task
 from ._looking import Looking
 from ._rows import Batch
 
-LOOKING: WeakValueDictionary[int, Looking] = WeakValueDictionary()
+LOOKING: WeakValueDictionary[str, Looking] = WeakValueDictionary()
 """By number: a compiler hands on numbers, and no objects."""
 
 
 @torch.compiler.assume_constant_result
-def hooked(number: int) -> bool:
+def hooked(number: str) -> bool:
     """Whether hooks of the user's are registered; what was found is forgotten where a switch has been turned since."""
     one = LOOKING[number]
     if one.watch is not None and one.watch.switches.changed():
@@ -28,7 +28,7 @@ def hooked(number: int) -> bool:
 
 @torch.compiler.assume_constant_result
 def look_traced(
-    number: int,
+    number: str,
     method: str,
     rows: int | Tensor,
     training: bool,
