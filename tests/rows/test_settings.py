@@ -49,7 +49,7 @@ class Net(nn.Module):
         return bool(inside or outside or self.slots.flip or self.asked() or kind.flip or kind.flags[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        type(self).calls += 1
+        Net.calls += 1
         flip = self.flipped()
         h = self.first(x).tanh()
         h = self.second(h.flip(0) if flip else h).tanh()
