@@ -16,6 +16,7 @@ from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form
 from ._guard import Guard, Unwritten, check_unwritten
+from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions, is_blind, is_same
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins
@@ -83,6 +84,8 @@ __all__ = [
     "Fitting",
     "Form",
     "Guard",
+    "HookChangesError",
+    "Hooks",
     "Inventory",
     "LayerParts",
     "Layout",
@@ -105,6 +108,7 @@ __all__ = [
     "Plan",
     "Recipe",
     "Recurrents",
+    "Registered",
     "Rest",
     "RowsUnknownError",
     "Ruled",
@@ -127,6 +131,7 @@ __all__ = [
     "When",
     "Where",
     "ahead",
+    "are",
     "as_traced",
     "begun",
     "caches",
@@ -142,6 +147,7 @@ __all__ = [
     "follow",
     "forms_of",
     "groups_of_inventory",
+    "hearing",
     "in_mode",
     "inventory_of",
     "is_blind",

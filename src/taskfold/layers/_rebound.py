@@ -69,7 +69,7 @@ class Rebinding:
         return self._object(value, depth)
 
     def _function(self, function: types.FunctionType, depth: int) -> types.FunctionType:
-        held = [_content(cell) for cell in function.__closure__ or ()]
+        held = [content(cell) for cell in function.__closure__ or ()]
         parts = [*held, function.__defaults__, function.__kwdefaults__]
         made = [self(part, depth) for part in parts]
         if all(one is other for one, other in zip(made, parts, strict=True)):
@@ -108,23 +108,24 @@ def hidden(value: Any, modules: Container[int], depth: int = 0) -> str | None:
         value = value.__func__
     if not isinstance(value, types.FunctionType) or depth > 3:
         return None
-    globals_ = {name: value.__globals__.get(name) for name in _names(value.__code__)}
+    globals_ = {name: value.__globals__.get(name) for name in global_names(value.__code__)}
     for name, found in globals_.items():
         owner = found.__self__ if isinstance(found, types.MethodType) else found
         if isinstance(owner, nn.Module) and id(owner) in modules:
             return name
-    inner = (*map(_content, value.__closure__ or ()), *globals_.values())
+    inner = (*map(content, value.__closure__ or ()), *globals_.values())
     return next((name for one in inner if (name := hidden(one, modules, depth + 1))), None)
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
+def global_names(code: types.CodeType) -> Iterator[str]:
+    """The global variables that a function reads, and those that functions in it read."""
     yield from (one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
-            yield from _names(inner)
+            yield from global_names(inner)
 
 
-def _content(cell: types.CellType) -> Any:
+def content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:

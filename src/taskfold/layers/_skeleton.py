@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
-import sys
-import sysconfig
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..kinds import is_norm, kind_of
+from ._hooks import libraries, listen, of_libraries
 from ._merging import Merging
 from ._padded import Padded, pads
 from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, proxy_of
@@ -33,6 +31,7 @@ def skeleton(
     *,
     held: Mapping[str, Mapping[str, Any]] | None = None,
     quiet: bool = False,
+    heard: bool = False,
 ) -> nn.Module:
     """The network again, module by module: each stands for the user's, with children and a mode of its own.
 
@@ -43,6 +42,7 @@ def skeleton(
         held: attributes that modules have here and not in the network, by path.
         quiet: nobody is to see what it does: without hooks but those of the network's own library, and what modules
             leave on themselves stays here.
+        heard: hooks of the user's tell when they change what they are given.
 
     Raises:
         TypeError: a layer is to be adapted whose forward somebody has patched, such a forward calls adapted layers out
@@ -52,11 +52,15 @@ def skeleton(
     _check_patched(modules, paths)
     proxies = _proxies(modules, paths, held or {})
     if quiet:
-        libraries = {name for name in ("torch", type(network).__module__.partition(".")[0]) if _installed(name)}
+        packages = libraries(network)
         for table in (proxy.__dict__ for proxy in proxies.values()):
             table |= {
-                name: _of_libraries(table[name], libraries) for name in SHARED if "hooks" in name and name in table
+                name: _of_libraries(table[name], packages) for name in SHARED if "hooks" in name and name in table
             }
+    if heard:
+        packages = libraries(network)
+        for proxy in proxies.values():
+            listen(proxy, packages)
     made = proxies[id(network)]
     with Merging({path: proxies[id(module)] for path, module in modules.items()}, paths):
         set_mode(made, training)
@@ -69,24 +73,14 @@ def skeleton(
     return made
 
 
-def _installed(name: str) -> bool:
-    """Whether a package is an installed one, and not the user's own code."""
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return file is not None and Path(file).is_relative_to(sysconfig.get_path("purelib"))
-
-
-def _of_libraries(hooks: Any, libraries: Collection[str]) -> Any:
+def _of_libraries(hooks: Any, packages: Collection[str]) -> Any:
     """The hooks that the network's own library has put there: it needs what they do."""
     if not isinstance(hooks, dict):
         return type(hooks)()
 
-    def ours(hook: Any) -> bool:
-        if isinstance(hook, bool):  # how another table's hook of that number is called
-            return True
-        module = getattr(hook, "__module__", None) or type(hook).__module__
-        return module.partition(".")[0] in libraries
-
-    return type(hooks)((key, hook) for key, hook in hooks.items() if ours(hook))
+    # a bool: how another table's hook of that number is called
+    kept = [(key, hook) for key, hook in hooks.items() if isinstance(hook, bool) or of_libraries(hook, packages)]
+    return type(hooks)(kept)
 
 
 def in_mode(module: nn.Module, training: bool) -> nn.Module:

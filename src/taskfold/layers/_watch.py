@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..kinds import AnyLayer, kind_of
 from ._proxy import KEPT, SHARED, settings_of
+from ._switches import Switches, differ, same
 
 _SWITCHES = ("gradient_checkpointing", "grad_checkpointing")  # Hugging Face's, and timm's
 _STRUCTURE = frozenset({*SHARED, "_modules"})
@@ -105,14 +106,14 @@ class _Class:
         self.held, self.values = dict(self.table), tuple(self.table.values())
         self.settings = settings_of(self.kind)
 
-    def changed(self) -> bool:
-        """Whether a method is another, or values have come that hide those of modules; a counter may count."""
-        before, settings, now = self.held, self.settings, self.table
-        self.note()
-        others = [name for name in before.keys() | now.keys() if before.get(name) is not now.get(name)]
-        return settings != self.settings or any(
+    def look(self) -> Changes:
+        """What has changed: a method is another, or values have come that hide those of modules; or a plain value."""
+        before, now = self.held, self.table
+        others = [name for name in before.keys() | now.keys() if not same(before.get(name), now.get(name))]
+        anew = settings_of(self.kind) != self.settings or any(
             callable(value) for name in others for value in (before.get(name), now.get(name))
         )
+        return Changes(anew, any(not name.startswith("__") for name in others))
 
 
 class Watch:
@@ -132,6 +133,7 @@ class Watch:
         self.parents = [(one.table["_modules"], tuple(child for _, child in one.children)) for one in self.seen]
         kinds = {one: None for kind in {seen.kind for seen in self.seen} for one in kind.__mro__}
         self.classes = [_Class(kind) for kind in kinds if kind not in (nn.Module, object)]
+        self.switches = Switches(network)
 
     def changed(self) -> Changes:
         """What has changed since this was asked last."""
@@ -147,15 +149,30 @@ class Watch:
         for kind in self.classes:
             now = kind.table
             if len(now) != len(kind.values) or not all(map(is_, now.values(), kind.values)):
-                changes.anew = kind.changed() or changes.anew
+                found = kind.look()
+                kind.note()
+                changes.anew, changes.numbers = changes.anew or found.anew, changes.numbers or found.numbers
+        if self.switches.changed() or (changes.numbers and not changes.anew):
+            changes.numbers = True
+            self.switches.find()
         return changes
 
     def settle(self) -> None:
-        """What a pass has left on modules (a count of calls, say) is nobody's change."""
+        """What a pass has left on modules, objects and classes (a count of calls, say) is nobody's change."""
+        nested = False
         for one in self.seen:
             table, values = one.table, one.values
             if len(table) != len(values) or not all(map(is_, table.values(), values)):
                 found = Changes()
                 one.look(found)
                 if not (found.anew or found.modes or found.settings):
+                    nested = nested or not all(isinstance(value, _PLAIN) for value in differ(values, [*table.values()]))
                     one.note()
+        for kind in self.classes:
+            now = kind.table
+            if (len(now) != len(kind.values) or not all(map(is_, now.values(), kind.values))) and not kind.look().anew:
+                nested = nested or not all(isinstance(value, _PLAIN) for value in differ(kind.values, [*now.values()]))
+                kind.note()
+        self.switches.changed()
+        if nested:
+            self.switches.find()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layers import PLAIN, Calls, Guard, Seen, as_traced, follow, sites_of, skeleton
+from ..layers import Calls, Guard, Hooks, Seen, are, as_traced, follow, sites_of, skeleton
 from ._each import own_lists
 from ._kept import Kept
 from ._look import looked_for
@@ -21,12 +21,6 @@ FORMS = 256
 """Forms of inputs of which it is kept what is known."""
 VARIANTS = 8
 """Paths of each that are kept."""
-
-
-def _settings(network: nn.Module) -> tuple[object, ...]:
-    """What a network's configuration says, as far as it is plain: where rows lie may depend on it."""
-    held = getattr(getattr(network, "config", None), "__dict__", {})
-    return tuple([value for value in held.values() if isinstance(value, PLAIN)])
 
 
 class Looking(Standing):
@@ -42,6 +36,10 @@ class Looking(Standing):
         """What all of them agree on, by layer: what may be traced."""
         self.plain: dict[bool, nn.Module] = {}
         """Skeletons on which rows are looked for, by mode: nobody listens there."""
+        self.hearing: dict[bool, nn.Module] = {}
+        """Skeletons on which hooks of the user's tell when they change what they are given, by mode."""
+        self.hooks_seen: Hooks = ()
+        """The hooks that ran when rows were looked for."""
 
     def known(
         self, batch: Batch, method: str, training: bool, taken: tuple[Any, ...] = (), *, traced: bool = False
@@ -55,7 +53,10 @@ class Looking(Standing):
             taken: numbers that the batch's pass got on its way, as far as it went.
             traced: a compiler traces the pass, and the network may ask whether one does.
         """
-        key = (method, training, traced, _settings(self.backbone), batch.key)
+        key = (method, training, traced, batch.key)
+        if not are(seen := self.hooks.now()[1], self.hooks_seen):
+            self._forget_rows()
+            self.hooks_seen = seen
 
         def kept() -> Known | None:
             return next((one for one in self.forms.get(key, ()) if one.decisions[: len(taken)] == taken), None)
@@ -87,8 +88,17 @@ class Looking(Standing):
             self.plain[training] = self._quiet(training)
         return self.plain[training]
 
+    def heard(self, training: bool) -> nn.Module:
+        """The skeleton for mixed batches while hooks of the user's are registered."""
+        if training not in self.hearing:
+            self.hearing[training] = self._made(training, heard=True)
+        return self.hearing[training]
+
     def _quiet(self, training: bool) -> nn.Module:
-        made = skeleton(self.backbone, self.paths, training, held=self.held, quiet=True)
+        return self._made(training, quiet=True)
+
+    def _made(self, training: bool, **way: bool) -> nn.Module:
+        made = skeleton(self.backbone, self.paths.difference(self.unlike), training, held=self.held, **way)
         for path, mode in self.modes.items():
             follow(made, path, mode)
         return made

@@ -41,6 +41,8 @@ class Known:
         decisions: numbers that the network asked on its way: what was found holds for passes that get the same.
         once: layers that the first of several passes called more often: the others found what it had kept.
         failed: by layer, what was otherwise in a later batch.
+        hooks: the user's, of which one changed what it was given.
+        hooked: what that is said to have done.
         served: a mixed batch of this form has been evaluated in one pass.
         trained: the sets of tasks of which one has been trained on.
     """
@@ -53,6 +55,8 @@ class Known:
     decisions: tuple[Any, ...] = ()
     once: frozenset[str] = frozenset()
     failed: dict[str, str] = field(default_factory=dict)
+    hooks: tuple[Any, ...] = ()
+    hooked: str = ""
     served: bool = False
     trained: WeakSet[Plan] = field(default_factory=WeakSet)
 
@@ -124,6 +128,13 @@ class Batch:
     def copied(self) -> Batch:
         """The same in memory of its own."""
         return replace(self, leaves=[_copied(leaf, self.rows) for leaf in self.leaves])
+
+    def given_back(self, other: Batch) -> Batch:
+        """What somebody has written to another batch's tensors is undone; this one, from before, runs instead."""
+        for mine, theirs in zip(self.leaves, other.leaves, strict=True):
+            if isinstance(mine, Tensor) and theirs.shape == mine.shape and not torch.equal(mine, theirs):
+                theirs.data.copy_(mine)
+        return self
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and named."""

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
-from weakref import ReferenceType, WeakValueDictionary, ref
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from ..layers import (
     PLAIN,
     Form,
     Guard,
+    HookChangesError,
     OfTasks,
     OnPath,
     OtherPathError,
@@ -26,7 +27,9 @@ from ..layers import (
     RowsUnknownError,
     Selection,
     ahead,
+    are,
     check_once,
+    hearing,
     recomputes,
     selecting,
     spread,
@@ -43,6 +46,7 @@ from ._moved import moved
 from ._outputs import rows_of
 from ._rows import Batch, Known, padding_of
 from ._separate import check_cut, separately, texts
+from ._traced import LOOKING, hooked, look_traced, report_unused
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,6 @@ PLANS = 64
 PATHS = 3
 """Of a batch that are tried before its tasks run one by one."""
 _NUMBERS = count()
-_RUNNERS: WeakValueDictionary[int, Runner] = WeakValueDictionary()
-"""By number: a compiler hands on numbers, and no objects."""
 SERVING = Pass(training=False)
 """Evaluation."""
 
@@ -82,8 +84,8 @@ class Runner(Looking):
 
     def forget(self) -> None:
         """Build the skeletons when next needed."""
-        self.number = next(_NUMBERS)
-        _RUNNERS[self.number] = self
+        self.number = str(next(_NUMBERS))  # a compiler may take other numbers for variables
+        LOOKING[self.number] = self
         self.lock, self.looking = threading.Lock(), threading.Lock()
         self.kept = kept_by(self.backbone)
         self._begin()
@@ -104,7 +106,7 @@ class Runner(Looking):
 
         Raises:
             ValueError: the inputs can't be cut into rows, what tasks put out can't be put together, a layer that they
-                adapt stands in several places, or `torch.jit.trace` traces a mixed batch.
+                adapt stands in several places, `torch.jit.trace` traces a mixed batch, or one is exported with hooks.
         """
         compiling = torch.compiler.is_compiling()
         if self.watch is None:
@@ -116,6 +118,13 @@ class Runner(Looking):
         if self.several:
             check_once(self.backbone, self.several.intersection(selection.answers.paths))
         mixed = selection.rows is not None and selection.answers.paths
+        if compiling and mixed and hooked(self.number):
+            if torch.compiler.is_exporting():
+                raise ValueError(
+                    "forward hooks of the backbone can't be exported with several tasks: nobody knows which rows they "
+                    "leave where; remove them before"
+                )
+            return self._untraced(selection, args, kwargs, method)
         if compiling:
             return (self._traced if mixed else self._pass)(selection, args, kwargs, method)
         if mixed:
@@ -138,7 +147,7 @@ class Runner(Looking):
         known = torch.compiler.is_exporting() and len(self.agreed) > 0
         if not torch.compiler.is_exporting() and all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves):
             size = rows.size if rows.index is None else rows.index
-            known = _look(self.number, method, size, selection.training, len(args), tuple(kwargs), *leaves)
+            known = look_traced(self.number, method, size, selection.training, len(args), tuple(kwargs), *leaves)
         seen = self.agreed
         if self.rows == "checked" and known and not any(seen[p].unknown for p in selection.answers.paths if p in seen):
             return self._pass(replace(selection, seen=seen), args, kwargs, method)
@@ -159,6 +168,8 @@ class Runner(Looking):
             return self._pass(selection.of_one(0), args, kwargs, method)
         batch = Batch.of(args, kwargs, selection.rows.size)
         training, name = self.moving(selection.training), type(self.backbone).__name__
+        hooks, _ = self.hooks.now()
+        before = batch.copied() if hooks else batch
         known, why = self.known(batch, method, training), ""
         for _ in range(PATHS):
             if known.trouble:
@@ -166,10 +177,16 @@ class Runner(Looking):
                     f"{name} can't answer a mixed batch of these inputs: {known.trouble}; run one task at a time"
                 )
             why = "rows='separate'" if self.rows == "separate" else known.unknown(selection.answers.paths)
+            if hooks and are(hooks, known.hooks):
+                why = why or known.hooked
             if why:
                 break
             try:
-                return self._at_once(selection, known, args, kwargs, method)
+                return self._at_once(selection, known, args, kwargs, method, hooks=bool(hooks))
+            except HookChangesError as error:
+                known.hooks, known.hooked = hooks, str(error)
+                batch, why = before.given_back(batch), known.hooked
+                break
             except RowsUnknownError as error:
                 known.failed[error.layer], why = error.why, str(error)
                 break
@@ -191,19 +208,25 @@ class Runner(Looking):
         return texts(one, batch, selection.rows, padding_of(self.backbone, kwargs), name)
 
     def _at_once(
-        self, selection: Selection, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any], method: str
+        self,
+        selection: Selection,
+        known: Known,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        method: str,
+        hooks: bool,
     ) -> Any:
         """All rows in one pass; if it can't be, statistics and random numbers are as they were.
 
         Raises:
-            RowsUnknownError, OtherPathError: what is known does not hold for this batch.
+            RowsUnknownError, OtherPathError: what is known does not hold for this batch, or a hook changes something.
         """
         follows = bool(known.decisions) and method == "__call__"
-        undo = Undo(selection) if follows or not known.has_answered(selection) else None
+        undo = Undo(selection) if follows or hooks or not known.has_answered(selection) else None
         now = replace(selection, seen=known.layers, multiplied=method != "__call__")
         try:
-            with OnPath(known.decisions) if follows else nullcontext():
-                output = self._pass(now, args, kwargs, method)
+            with hearing() if hooks else nullcontext(), OnPath(known.decisions) if follows else nullcontext():
+                output = self._pass(now, args, kwargs, method, hooks)
         except (RowsUnknownError, OtherPathError):
             if undo is not None:
                 undo()
@@ -211,10 +234,12 @@ class Runner(Looking):
         known.answered_for(selection)
         return output
 
-    def _pass(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
+    def _pass(
+        self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str, hooks: bool = False
+    ) -> Any:
         compiling = torch.compiler.is_compiling()
         mode = self.moving(selection.training)
-        network = self.network(mode)
+        network = self.heard(mode) if hooks else self.network(mode)
         answers = selection.answers
         if not compiling and isinstance(answers, OfTasks):  # a compiler joins the steps itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
@@ -239,7 +264,7 @@ class Runner(Looking):
             for task in answers.tasks:
                 if task.name not in self.checked:
                     self.checked.add(task.name)
-                    _report_unused(network, task)
+                    report_unused(network, task)
         return output
 
     def answers(self, tasks: Sequence[Task]) -> OfTasks:
@@ -323,35 +348,3 @@ class Runner(Looking):
         vars(self).update(state)
         self.progress = 1.0
         self.forget()
-
-
-@torch.compiler.assume_constant_result
-def _look(
-    number: int,
-    method: str,
-    rows: int | Tensor,
-    training: bool,
-    positional: int,
-    names: tuple[str, ...],
-    *values: Any,
-) -> bool:
-    """Looks what layers see of a batch that a compiler traces, which calls this with its numbers and keeps the answer.
-
-    Returns:
-        Whether the batch can be answered as one.
-    """
-    args, kwargs = values[:positional], dict(zip(names, values[positional:], strict=True))
-    batch = Batch.of(args, kwargs, len(rows) if isinstance(rows, Tensor) else rows)
-    known = _RUNNERS[number].known(batch, method, training, traced=True)
-    return not (known.trouble or known.chosen or known.decisions)
-
-
-def _report_unused(network: nn.Module, task: Task) -> None:
-    """A task that adapts layers which a forward pass never calls would be a silent no-op."""
-    unused = [path for path in task.sites if not network.get_submodule(path).__dict__["forward"].ran]
-    if unused:
-        warnings.warn(
-            f"task {task.name!r} adapts {len(unused)} layers that this forward pass never called, to no effect: "
-            f"{', '.join(unused[:5])}; leave them out with targets=('*', '!{unused[0]}')",
-            stacklevel=6,
-        )

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from ..layers import Form, Site, Unwritten, Watch, copy_again, follow, several, sites_of, skeleton
+from ..layers import Form, Registered, Site, Unwritten, Watch, copy_again, follow, several, sites_of, skeleton
 
 
 class Standing(ABC):
@@ -37,6 +37,7 @@ class Standing(ABC):
         """One that trains, and one that evaluates."""
         self.sites: list[Site] = []
         self.watch: Watch | None = None
+        self.hooks = Registered(self.backbone)
         self.unwritten = Unwritten(self.backbone)
         self.modes: dict[str, bool] = {}
         """Modes that somebody has set on modules of the backbone since the model's own was set."""
@@ -95,6 +96,7 @@ class Standing(ABC):
         made = {mode: skeleton(self.backbone, paths, mode, held=self.held) for mode in (True, False)}
         self._clear()
         self.sites, self.watch = sites_of(made[False]), Watch(self.backbone, paths)
+        self.hooks = Registered(self.backbone)
         self.unwritten = Unwritten(self.backbone)
         self.several = frozenset(several(self.backbone, paths))
         modules = dict(self.backbone.named_modules())
