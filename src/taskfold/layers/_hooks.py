@@ -193,7 +193,7 @@ def _replaced(said: Any, given: tuple[Any, ...], before: bool) -> Any:
         return given[-1]
     if len(given) > 1:
         return given
-    (args,) = given
+    args = given[0]
     return args if isinstance(said, tuple) or len(args) != 1 else args[0]
 
 

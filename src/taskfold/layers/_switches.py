@@ -45,7 +45,7 @@ class _Held:
     def note(self) -> None:
         self.values = tuple(self.now())
 
-    def now(self) -> Sequence[Any]:
+    def now(self) -> tuple[Any, ...]:
         try:
             return tuple(self.read())
         except (AttributeError, RuntimeError, ValueError):  # it is gone, or another thread writes it
