@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ..interventions import Beside, Change, Intervention, stacked
@@ -35,6 +36,8 @@ class OfTasks:
         self, tasks: Sequence[Task], made: Mapping[Place, Tensors] | None = None, plan: Plan | None = None
     ) -> None:
         self.tasks, self.made = tuple(tasks), made or {}
+        if torch.compiler.is_compiling():
+            _guarded(self.tasks)
         self.sites: list[Mapping[str, LayerParts]] = [task.sites._modules for task in tasks]  # type: ignore[misc]
         self.plan = Plan(self.sites) if plan is None else plan
         self.paths: Collection[str] = self.plan.paths
@@ -151,6 +154,12 @@ class OfTable:
 
     def stands_beside(self, path: str) -> bool:
         return all(isinstance(one, Beside) for one, _ in self.table[path])
+
+
+def _guarded(tasks: Sequence[Task]) -> None:
+    """A compiler that traces this has to ask whether the tasks are the same ones, before it uses what it has made."""
+    if any([task.serial == "" for task in tasks]):
+        raise AssertionError("a task has no serial")
 
 
 def add(stack: Stack, kind: LayerKind, intervention: Intervention, tensors: dict[str, Tensor]) -> None:

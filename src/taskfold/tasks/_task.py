@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
+from uuid import uuid4
 
 from torch import Tensor, nn
 
@@ -43,6 +44,7 @@ class Task(nn.Module):
         transfer: how it was made from an inventory, `all`, `mu` or `z`; None: it was not. See
             `MultiTask.transfer_task`.
         origin: the backbone that it was made for.
+        serial: another for each task that is made: what a compiler has traced for one must not serve another.
     """
 
     transfer: str | None = None
@@ -58,6 +60,7 @@ class Task(nn.Module):
     ) -> None:
         super().__init__()
         self.name = check_name(name)
+        self.serial = uuid4().hex
         self.method = method
         self.sites: Named[nn.Module] = Named(sites)
         self.head = head
