@@ -191,9 +191,9 @@ def _replaced(said: Any, given: tuple[Any, ...], before: bool) -> Any:
     """What the module calls go on with if a hook says nothing: the output, or the inputs as the hook gives them."""
     if not before:
         return given[-1]
-    if len(given) > 1:
+    args, *named = given
+    if named:
         return given
-    args = given[0]
     return args if isinstance(said, tuple) or len(args) != 1 else args[0]
 
 

@@ -26,7 +26,7 @@ class Tracers:
         rows: of the whole batch.
         places: by layer, where rows lie in the tensors that it puts out.
         others: layers that have other numbers.
-        sizes: of the numbers, as large as those that the first pass met.
+        sizes: of the numbers, as large as those that the first pass met, or 1.
     """
 
     rows: int
@@ -56,7 +56,7 @@ class Tracers:
     def _numbers(self, key: tuple[str, int, int], leaf: Tensor, place: Layout, index: Tensor) -> Tensor:
         if key not in self.sizes:
             size = float(leaf.float().nan_to_num(0.0).abs().amax().clamp(max=MOST))
-            self.sizes[key] = size if size > 1e-3 else 1.0
+            self.sizes[key] = max(size, 1.0)  # small ones would drown in rounding on their way
         seed = zlib.crc32(repr((key, key[0] in self.others)).encode())
         shape = [*leaf.shape]
         shape[place.axis or 0] = leaf.shape[place.axis or 0] // len(index) * self.rows

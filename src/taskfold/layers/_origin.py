@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,8 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from ._path import is_answer
 
-FIXED, DATA, CHOSEN = 0, 1, 2
-"""Does not depend on the input; does; and the input says which of its rows stands where."""
+FIXED, DATA, POOLED, CHOSEN = range(4)
+"""Does not depend on the input; does; on all rows by one number (a maximum, a mean); it says which row stands where."""
 
 _SIZED_BY_DATA = frozenset(
     (
@@ -32,6 +33,14 @@ _PICKS = frozenset(
     )
 )
 _SORTS = frozenset(("sort", "topk", "kthvalue", "msort"))
+_POOLS = frozenset(
+    (
+        *("max", "min", "amax", "amin", "aminmax", "argmax", "argmin", "any", "all", "median", "nanmedian", "mode"),
+        *("sum", "nansum", "mean", "var", "std", "var_mean", "std_mean", "prod", "logsumexp", "linalg_vector_norm"),
+        *("norm", "count_nonzero", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "_softmax", "_log_softmax"),
+    )
+)
+_RARE = frozenset(("isinf", "isnan", "isfinite", "isposinf", "isneginf"))
 _INDEXES = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"))
 _NEW = frozenset(("lift_fresh", "lift_fresh_copy"))
 
@@ -52,6 +61,8 @@ class Origins(TorchDispatchMode):
         self.rows = rows
         self.read: list[Any] = []
         self.decisions: list[Any] = []
+        self._rare: set[int | None] = set()
+        """Where numbers lie that say which others are none: nothing hangs on them but in broken passes."""
         self._levels: dict[int, int] = {}
         """By storage; an operation that makes a new one says of what level it is, whoever had its number before."""
         self._reading = _Reading(self)
@@ -73,6 +84,10 @@ class Origins(TorchDispatchMode):
     def chosen(self, value: object) -> bool:
         """Whether the input says which of its rows stands where in a tensor."""
         return self.level(value) == CHOSEN
+
+    def pooled(self, value: object) -> bool:
+        """Whether something for each row depends on a number that all rows have in common."""
+        return isinstance(value, Tensor) and value.dim() > 0 and self.level(value) == POOLED
 
     @staticmethod
     def nothing(value: object) -> bool:
@@ -103,6 +118,12 @@ class Origins(TorchDispatchMode):
         if name == "_local_scalar_dense" and before and not args[0].is_floating_point() and args[0].dtype != torch.bool:
             self.read.append(output)
         level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before
+        if level == DATA and name in _POOLS and self._pools(func, args, kwargs):
+            level = POOLED
+        rare = name in _RARE or (name in ("eq", "ne") and _asks_for_none(args)) or (bool(known) and known <= self._rare)
+        self._rare.difference_update(made := {storage_of(t) for t in tree_leaves(output) if isinstance(t, Tensor)})
+        if rare:
+            self._rare |= made
         for tensor in tree_leaves(output):
             if isinstance(tensor, Tensor):
                 self._mark(tensor, max(level, self.level(tensor)) if storage_of(tensor) in known else level)
@@ -122,6 +143,19 @@ class Origins(TorchDispatchMode):
         if name in _SORTS:
             return bool(self.level(args[0])) and self._of_rows(args[0], _argument(func, args, kwargs, "dim", -1))
         return False
+
+    def _pools(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether an operation makes one number of all rows."""
+        tensor = args[0]
+        shape: Sequence[int] = tensor.shape
+        if not shape or storage_of(tensor) in self._rare:
+            return False
+        along = _argument(func, args, kwargs, "dim", None)
+        axes = {axis % len(shape) for axis in ([along] if isinstance(along, int) else along or range(len(shape)))}
+        here = [axis for axis in range(min(2, len(shape))) if shape[axis] == self.rows]
+        if len(shape) == 1:
+            return shape[0] % self.rows == 0 and shape[0] > 0
+        return bool(here) and axes.issuperset(here)
 
     def _indexes(self, args: tuple[Any, ...]) -> bool:
         into, indices, *values = args[:3]
@@ -175,6 +209,11 @@ def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name:
         return kwargs[name]
     names = [argument.name for argument in func._schema.arguments]
     return args[names.index(name)] if name in names[: len(args)] else default
+
+
+def _asks_for_none(args: tuple[Any, ...]) -> bool:
+    """Whether a comparison asks for infinite numbers, or for those that differ from themselves."""
+    return args[0] is args[1] or (isinstance(args[1], float) and math.isinf(args[1]))
 
 
 def storage_of(tensor: Tensor) -> int | None:

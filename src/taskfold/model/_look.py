@@ -33,6 +33,7 @@ from ._nested import Nested
 from ._rows import UNKNOWN, Batch, Known
 
 CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
+POOLED = "its rows depend on a number that they have in common (a maximum, a mean)"
 BLIND = "layers or outputs see equal rows in this batch, and what other numbers do there says nothing of their places"
 
 
@@ -96,13 +97,14 @@ class Look:
         origins = Origins(batch.rows)
         notes, output = noted(network, batch, origins, tracers, torch.arange(batch.rows))
         given = notes, notes.marked(output)
+        pooled = any(map(origins.pooled, tree_leaves(output)))
         try:
             try:
-                return cls._of(network, batch, origins, given, tracers, Moves.of(batch.rows))
+                return cls._of(network, batch, origins, given, pooled, tracers, Moves.of(batch.rows))
             except Exception:
                 if batch.rows <= 3:
                     raise
-                return cls._of(network, batch, origins, given, tracers, Moves.of(batch.rows, halves=False))
+                return cls._of(network, batch, origins, given, pooled, tracers, Moves.of(batch.rows, halves=False))
         except Exception as error:
             why = f"it does not run with its rows in another order or without some ({error})"
             return cls(Known(trouble=why))
@@ -114,6 +116,7 @@ class Look:
         batch: Batch,
         origins: Origins,
         given: tuple[Notes, list[Marked]],
+        pooled: bool,
         tracers: Tracers | None,
         moves: Moves,
     ) -> Look:
@@ -133,7 +136,9 @@ class Look:
             (_mixing(mark) for (mark, _), one in zip(outputs[0], found, strict=True) if one is None and mark.shape), ""
         )
         decisions = tuple(origins.decisions)
-        known = Known(seen, found, trouble, CHOSEN if chosen else "", True, decisions, once=passes.once())
+        known = Known(
+            seen, found, trouble, CHOSEN if chosen else POOLED if pooled else "", True, decisions, once=passes.once()
+        )
         nothing = any(
             is_blind(mark, one, batch.rows) for (mark, _), one in zip(outputs[0], found, strict=True) if one is not None
         )
