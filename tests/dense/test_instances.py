@@ -93,7 +93,7 @@ def test_losses_and_detections_are_torchvisions_of_each_image_by_itself(make: Ma
 @BOTH
 def test_training_moves_the_task_and_nothing_else(make: Make) -> None:
     made = small(frozen_norm=False)
-    model = make(made, tfold.FTN(rank=1, targets=("backbone.body.*",)))
+    model = make(made, tfold.FTN(rank=1, targets=("backbone.body.*",), statistics="own"))
     model.add_task("other", head=DetectorHead(small(3)) if make is halves else None)
     before, image = bits(made), [sample(5).image]
     with torch.no_grad():
@@ -158,7 +158,7 @@ def test_tasks_of_different_classes_train_together_and_apart_alike() -> None:
 
 @BOTH
 def test_measuring_changes_nothing_and_repeats_itself(make: Make) -> None:
-    model = make(small(frozen_norm=False), tfold.FTN(rank=1, targets=("backbone.body.*",))).eval()
+    model = make(small(frozen_norm=False), tfold.FTN(rank=1, targets=("backbone.body.*",), statistics="own")).eval()
     batch, before = InstanceBatch.of([sample(0), sample(1, objects=0)]), bits(model)
     torch.manual_seed(1)
     first, drawn = OBJECTIVE.measure(model, batch, ["shapes"] * 2), torch.rand(3)

@@ -120,13 +120,13 @@ class Biased(nn.Module):
 def test_what_cannot_move_is_excused() -> None:
     words = torch.tensor([[0], [1], [2], [4]])
     frozen = frozenset({"layer 'linear', part '0:own', leaf 'bias'", "layer 'never', part '0:own', leaf 'weight'"})
-    one = Frozen(tfold.FineTuning(), "biased", Biased, lambda rows: words[:rows], leaves=frozen)
+    one = Frozen(tfold.FineTuning(statistics="own"), "biased", Biased, lambda rows: words[:rows], leaves=frozen)
     torch.manual_seed(0)
     learning(one)
     torch.manual_seed(0)
     weight = frozenset({"layer 'linear', part '0:own', leaf 'weight'"})
     with pytest.raises(AssertionError, match="layer 'linear', part '0:own', leaf 'weight'"):
-        learning(Frozen(tfold.FineTuning(), "biased", Biased, lambda rows: words[:rows], leaves=weight))
+        learning(Frozen(tfold.FineTuning(statistics="own"), "biased", Biased, lambda rows: words[:rows], leaves=weight))
 
 
 def test_an_error_names_law_method_network_and_value(monkeypatch: pytest.MonkeyPatch) -> None:

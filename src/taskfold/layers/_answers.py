@@ -158,7 +158,7 @@ class OfTable:
 
 def _guarded(tasks: Sequence[Task]) -> None:
     """A compiler that traces this has to ask whether the tasks are the same ones, before it uses what it has made."""
-    if any([task.serial == "" for task in tasks]):
+    if any(task.serial == "" for task in tasks):
         raise AssertionError("a task has no serial")
 
 

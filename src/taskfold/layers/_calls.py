@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from operator import is_not
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from ._sites import Site
+
+PLAIN = (Tensor, nn.Parameter)
 
 
 class Calls:
@@ -33,7 +34,10 @@ class Calls:
 
     def __enter__(self) -> Calls:
         for site in self.sites:
-            site.calls, self.own[site.path] = self, {**site.module._parameters}
+            own = site.module._parameters.items()
+            site.calls = self
+            # Not those that are gathered from other processes when the layer runs.
+            self.own[site.path] = {name: tensor for name, tensor in own if type(tensor) in PLAIN}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,5 +47,6 @@ class Calls:
     def add(self, site: Site) -> None:
         """A layer is called."""
         self.often[site.path] += 1
-        if any(map(is_not, self.own[site.path].values(), site.module._parameters.values())):
+        now = site.module._parameters
+        if any(now.get(name) is not tensor for name, tensor in self.own[site.path].items()):
             self.exchanged.add(site.path)

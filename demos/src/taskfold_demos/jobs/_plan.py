@@ -81,7 +81,7 @@ def plan(compare: Compare = "default", *, seeds: int | tuple[int, ...] = 1, quic
         raise ValueError(f"seeds must be ≥ 1, found {seeds}")
     ranks = (16,) if compare == "default" else (1, 4, 16)
     ftn = [Entry(f"FTN R={rank}", FTN(rank=rank)) for rank in ranks]
-    head, tuning = Entry("head only", HeadOnly(), others=1e-2), Entry("fine-tuning", FineTuning(), lr=5e-4, others=5e-4)
+    head, tuning = Entry("head only", HeadOnly(), others=5e-3), Entry("fine-tuning", FineTuning(), lr=5e-4, others=5e-4)
     entries = [head, *ftn, tuning]
     if compare == "all":
         lora = Entry("LoRA r=4 + norm", LoRA(rank=4, layers="convolution", norm=True))
