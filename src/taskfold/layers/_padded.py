@@ -41,8 +41,9 @@ class Padded:
     def _zeroes(self, src: Tensor, mask: Tensor | None, padding: Tensor | None, is_causal: bool | None) -> bool:
         """Whether the user's own encoder would: it runs with a layer in place of its first that only looks."""
         first = self.proxy.get_submodule("layers")._modules.get("0")
-        if torch.is_grad_enabled() or first is None:
+        if torch.is_grad_enabled() or first is None or src.is_nested:
             return False
+        src = torch.zeros((), dtype=src.dtype, device=src.device).expand(src.shape)  # of one task, where several run
         looks = _Looks(self.module.layers[0]).train(first.training)
         modules = {"layers": nn.ModuleList([looks]), "norm": None}
         twin: Any = stand_in(self.module, {}, _modules=modules)
