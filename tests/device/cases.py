@@ -60,7 +60,7 @@ class Convolutional(nn.Sequential):
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"convolutional": Convolutional, "transformer": Transformer}
 BOTH = tuple(NETWORKS)
 METHODS: dict[str, tuple[tfold.Method, tuple[str, ...]]] = {
-    "ftn": (tfold.FTN(rank=2), ("convolutional",)),
+    "ftn": (tfold.FTN(rank=2, statistics="own"), ("convolutional",)),
     "ftn, routed": (tfold.FTN(rank=2, sharing="tensorpoly-i"), ("convolutional",)),
     "ftn on attention": (tfold.FTNQueryValue(rank=2), ("transformer",)),
     "lora": (tfold.LoRA(rank=2, layers="all", norm=True), BOTH),
