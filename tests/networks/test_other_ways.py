@@ -15,18 +15,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 import taskfold as tfold
 from taskfold import Method, MultiTask
 
+from .tuned import tuned
+
 METHODS = (tfold.LoRA(rank=2, layers="linear"), tfold.FineTuning(), tfold.Piggyback())
 WHOLE = (*METHODS, tfold.OverParameterised(), tfold.BitFit(), tfold.SSF())
-
-
-def tuned(net: nn.Module, method: Method, names: str = "ab") -> MultiTask:
-    model = MultiTask(net.eval(), method).eval()
-    numbers = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name in names:
-            for parameter in model.add_task(name).parameters():
-                parameter.add_(torch.randn(parameter.shape, generator=numbers) * 0.3)
-    return model
 
 
 def check(model: MultiTask, *inputs: Any, atol: float = 1e-5) -> None:

@@ -14,7 +14,7 @@ from ._copies import Copies, Everything, Norms, Rest, Statistics, check_statisti
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
-from ._form import Form
+from ._form import Form, module_at, odds_in
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions, is_blind, is_same
@@ -156,6 +156,8 @@ __all__ = [
     "layer_name",
     "layers_of",
     "leaves_of",
+    "module_at",
+    "odds_in",
     "own_groups",
     "own_norms",
     "parts_of",

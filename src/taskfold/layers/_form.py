@@ -33,9 +33,9 @@ class Form:
     computed: str
 
     @classmethod
-    def of(cls, module: nn.Module, path: str) -> Form:
-        """That of a module, as it is now."""
-        kind, computed, modes = kind_of(module), "", None
+    def of(cls, kind: LayerKind, path: str) -> Form:
+        """That of a layer, as it is now."""
+        module, computed, modes = kind.module, "", None
         try:
             check_plain(kind, path)
         except TypeError as error:
@@ -63,21 +63,38 @@ class Form:
         same = all(other.sizes.get(name) == size for name, size in self.sizes.items())
         return alike and same and (self.kind is AnyLayer or self.modes == other.modes)
 
-    def odds(self, network: nn.Module, path: str) -> str:
+    def odds(self, kind: LayerKind | None, path: str) -> str:
         """What has become of a layer that tasks adapt; empty: their tensors do for it.
 
         Args:
-            network: the backbone, as it is now.
+            kind: what stands there now; None: nothing.
             path: of the layer.
         """
-        remedy = "put a layer like it back, or remove the tasks that adapt it and add them anew"
+        now = None if kind is None else Form.of(kind, path)
+        if now is not None and self.takes(now) and (self.computed or not now.computed):
+            return ""
         was = f"layer {path!r} was a {self} when a task came to adapt it"
-        module: nn.Module | None = network
-        for name in path.split(".") if path else ():
-            module = module._modules.get(name) if module is not None else None
-        if module is None:
-            return f"{was}, and is gone; {remedy}"
-        now = Form.of(module, path)
-        if now.computed and not self.computed:
+        if now is not None and now.computed and not self.computed:
             return f"{was}: {now.computed}"
-        return "" if self.takes(now) else f"{was}, and is a {now} now; {remedy}"
+        found = "is gone" if now is None else f"is a {now} now"
+        return f"{was}, and {found}; put a layer like it back, or remove the tasks that adapt it and add them anew"
+
+
+def module_at(network: nn.Module, path: str) -> nn.Module | None:
+    """The module of that name; None: there is none."""
+    module: nn.Module | None = network
+    for name in path.split(".") if path else ():
+        module = module._modules.get(name) if module is not None else None
+    return module
+
+
+def odds_in(network: nn.Module, forms: Mapping[str, Form]) -> dict[str, str]:
+    """What has become of layers that tasks adapt, by path; those that their tensors do for are left out.
+
+    Args:
+        network: the backbone, as it is now.
+        forms: what the layers were.
+    """
+    now = {path: module_at(network, path) for path in forms}
+    kinds = {path: None if module is None else kind_of(module) for path, module in now.items()}
+    return {path: words for path, form in forms.items() if (words := form.odds(kinds[path], path))}

@@ -8,10 +8,9 @@ from weakref import ref
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ..kinds import lent, traced
-from ._origin import storage_of
+from ._origin import storage_of, written
 from ._proxy import OF, PATH, writes
 
 
@@ -76,12 +75,8 @@ class Guard(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
-        for n, argument in enumerate(func._schema.arguments):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                value = args[n] if n < len(args) else given.get(argument.name)
-                for one in tree_leaves(value):
-                    if isinstance(one, Tensor):
-                        self.check(one)
+        for tensor in written(func, args, given):
+            self.check(tensor)
         return func(*args, **given)
 
 

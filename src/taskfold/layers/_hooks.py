@@ -14,9 +14,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from ._origin import storage_of
+from ._origin import storage_of, written
 from ._path import OtherPathError
 from ._proxy import OF, PATH
 from ._selection import RowsUnknownError, running
@@ -240,11 +239,7 @@ class _Writes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
-        for n, argument in enumerate(func._schema.arguments):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                value = args[n] if n < len(args) else named.get(argument.name)
-                leaves = [one for one in tree_leaves(value) if isinstance(one, Tensor)]
-                self.found |= any(storage_of(one) in self.places for one in leaves if one.numel())
+        self.found |= any(storage_of(one) in self.places for one in written(func, args, named) if one.numel())
         return func(*args, **named)
 
     def __exit__(self, *error: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -214,6 +214,14 @@ def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name:
 def _asks_for_none(args: tuple[Any, ...]) -> bool:
     """Whether a comparison asks for infinite numbers, or for those that differ from themselves."""
     return args[0] is args[1] or (isinstance(args[1], float) and math.isinf(args[1]))
+
+
+def written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
+    """The tensors that an operation writes to."""
+    for n, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[n] if n < len(args) else kwargs.get(argument.name)
+            yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
 
 
 def storage_of(tensor: Tensor) -> int | None:

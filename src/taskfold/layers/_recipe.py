@@ -13,7 +13,7 @@ from ..factors import Leaf, Scope
 from ..kinds import LayerKind, kind_of
 from ..routing import Sharing
 from ..tasks import Inventory, Leaves
-from ._form import Form
+from ._form import Form, odds_in
 from ._part import LayerParts, Part
 from ._stages import frozen
 
@@ -120,7 +120,7 @@ def _fitted(composition: Composition, network: nn.Module, inventory: Inventory, 
     for n in sorted(found, key=lambda n: not composition.recipes[n].copies):  # copies stand inside everything else
         for path, name, part in found[n]:
             sites.setdefault(path, {})[f"{n}:{name}"] = part
-    return {path: LayerParts(parts, Form.of(network.get_submodule(path), path)) for path, parts in sites.items()}
+    return {path: LayerParts(parts, Form.of(at.kind(path), path)) for path, parts in sites.items()}
 
 
 def several(network: nn.Module, paths: Iterable[str]) -> dict[str, list[str]]:
@@ -153,9 +153,8 @@ def check_alike(network: nn.Module, forms: Mapping[str, Form]) -> None:
     Raises:
         ValueError: one has been exchanged for a layer that the tasks' tensors do not do for, or is gone.
     """
-    for path, form in forms.items():
-        if words := form.odds(network, path):
-            raise ValueError(words)
+    for words in odds_in(network, forms).values():
+        raise ValueError(words)
 
 
 def scope_of(scope: Scope, layer: str) -> str:

@@ -152,9 +152,10 @@ class Watch:
                 found = kind.look()
                 kind.note()
                 changes.anew, changes.numbers = changes.anew or found.anew, changes.numbers or found.numbers
-        if self.switches.changed() or (changes.numbers and not changes.anew):
-            changes.numbers = True
-            self.switches.find()
+        turned = self.switches.changed()
+        if changes.numbers and not changes.anew:
+            self.switches.find()  # the new values may hold others
+        changes.numbers = changes.numbers or turned
         return changes
 
     def settle(self) -> None:

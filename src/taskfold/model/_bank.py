@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -17,15 +16,15 @@ from ..layers import (
     OfTable,
     Selection,
     Stack,
-    check_alike,
-    check_plain,
     check_unwritten,
     forms_of,
     layers_of,
+    module_at,
     stack_of,
     worth_sharing,
 )
 from ..tasks import Features, Task, pooled
+from ._asked import checked_index, places_of
 from ._each import own_inputs, own_state
 from ._handling import Handling, MixedRows
 from ._heads import Heads
@@ -117,7 +116,7 @@ class Bank(MixedRows, nn.Module):
             ValueError: there is no such task.
         """
         with self._changing:
-            _places(self.table, [name])
+            places_of(self.table, [name])
             self._publish(self.table.removed(name))
 
     def _publish(self, table: Table) -> None:
@@ -147,7 +146,7 @@ class Bank(MixedRows, nn.Module):
             ValueError: a task is not known, or the list is empty.
         """
         table, wanted = self.table, names_of_any(names)
-        index = torch.tensor(_places(table, wanted), device=table.numbers.device)
+        index = torch.tensor(places_of(table, wanted), device=table.numbers.device)
         known = vars(index)
         known["tasks"] = {name: table.born[name] for name in wanted}
         known["places"] = tuple(table.places[name] for name in wanted)
@@ -188,11 +187,11 @@ class Bank(MixedRows, nn.Module):
         table = self.table  # one table for the whole pass, whatever comes after it
         if task is None:
             inputs, rows = (args, index) if index is not None else (args[:-1], args[-1] if args else None)
-            return self._of_index(table, _index(table, rows), inputs, kwargs, broadcast)
+            return self._of_index(table, checked_index(table, rows), inputs, kwargs, broadcast)
         if index is not None:
             raise TypeError("task and index both say whose rows these are; give one of them")
         names = names_of_all(task) if broadcast else names_of_rows(task)
-        places = _places(table, names) if names else []
+        places = places_of(table, names) if names else []
         rows = torch.tensor(places, dtype=torch.long, device=table.numbers.device)
         made = self._of_index(table, rows, args, kwargs, broadcast, tuple(places))
         if table.heads.used:
@@ -264,7 +263,7 @@ class Bank(MixedRows, nn.Module):
         """
         check_generates(self.backbone, task, kwargs)
         table, names = self.table, names_of_rows(task)
-        index = torch.tensor(_places(table, names), device=table.numbers.device)
+        index = torch.tensor(places_of(table, names), device=table.numbers.device)
         batched(args, kwargs, len(index))
         # Gathered once for the whole text, and not for each of its words.
         columns = table.columns(index)
@@ -298,16 +297,25 @@ class Bank(MixedRows, nn.Module):
     def _read(self, task: Task, name: str) -> dict[str, Stack]:
         """What a task has at each layer, in evaluation, as rows hold it."""
         found: dict[str, Stack] = {}
-        check_alike(self.backbone, forms_of(task))
         for path, parts in layers_of(task):
-            module, known = self.backbone.get_submodule(path), self._kinds.get(path)
-            kind = self._kinds[path] = known if known is not None and known.source is module else kind_of(module)
-            check_plain(kind, path)
+            kind = self._kind(path)
+            if words := parts.form.odds(kind, path):
+                raise ValueError(words)
+            assert kind is not None
+            if parts.form.computed:
+                raise TypeError(parts.form.computed)
             stack = stack_of(parts, kind, SERVING)
             if not all(one.fits(kind, tensors) for one, tensors in stack):
                 raise ValueError(f"task {name!r} has tensors at layer {path!r} that are not of the layer's sizes")
             found[path] = [(one, one.served(kind, tensors)) for one, tensors in stack]
         return found
+
+    def _kind(self, path: str) -> LayerKind | None:
+        """What stands at a layer now; it is known as long as it is the same module."""
+        module, known = module_at(self.backbone, path), self._kinds.get(path)
+        if module is not None and (known is None or known.source is not module):
+            known = self._kinds[path] = kind_of(module)
+        return None if module is None else known
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_changing", "_older", "_equal")}
@@ -319,40 +327,3 @@ class Bank(MixedRows, nn.Module):
 
 def _selection(table: Table, rows: Rows) -> Selection:
     return Selection(OfTable(table.columns(), len(table.numbers)), rows, False)
-
-
-def _places(table: Table, names: Sequence[str]) -> list[int]:
-    """The places of tasks.
-
-    Raises:
-        ValueError: a task is not known, or there are none.
-    """
-    if not names:
-        raise ValueError("the list of tasks is empty; give one name per row")
-    for name in names:
-        if name not in table.places:
-            near = difflib.get_close_matches(str(name), list(table.places), 1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"task {name!r} is not in the bank, which has {len(table.places)}{hint}")
-    return [table.places[name] for name in names]
-
-
-def _index(table: Table, index: object) -> Tensor:
-    """An index, checked: the tasks that it was made for are still there.
-
-    Raises:
-        TypeError: it is no tensor of whole numbers `[B]`.
-        ValueError: one of its rows holds no task, or another one since.
-    """
-    if not isinstance(index, Tensor) or index.dim() != 1 or index.is_floating_point():
-        given = f"a tensor {tuple(index.shape)} of {index.dtype}" if isinstance(index, Tensor) else repr(index)
-        raise TypeError(f"index must be a tensor of rows such as bank.index(names) gives, found {given}")
-    if torch.compiler.is_compiling():
-        return index
-    known: dict[str, int] = index.__dict__.get("tasks", {})
-    for name, born in known.items():
-        if table.born.get(name) != born:
-            raise ValueError(f"index was made for task {name!r}, which is gone since; make it anew: bank.index(names)")
-    if not known and index.device.type == "cpu" and (odd := set(index.tolist()) - set(table.places.values())):
-        raise ValueError(f"index has row {min(odd)}, which holds no task; rows come from bank.index(names)")
-    return index

@@ -19,9 +19,6 @@ from ._rows import Batch, prompts
 
 TRIES = 3
 """How often it is tried to run the plain network beside a pass."""
-OUTPUT = "output"
-EXCHANGED = "exchanged"
-"""In the place of a tensor's name."""
 
 
 class Reads:
@@ -54,36 +51,33 @@ class Kept:
 
     Attributes:
         known: by mode, the layers' tensors that have been asked about.
-        kept: those of which the network keeps what it computes, in a mode: the others may find it.
+        refused: why tasks can't change a layer, by its path: the network keeps what it computes of it, in a mode, where
+            the others may find it, or computes with something else.
+        called: modes in which it is known which layers several passes call.
     """
 
     def __init__(self) -> None:
         self.known: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
-        self.kept: set[tuple[str, str]] = set()
-        self.tried: dict[tuple[bool, str, str], int] = {}
+        self.refused: dict[str, str] = {}
+        self.tried: dict[object, int] = {}
         self.called: set[bool] = set()
-        """Modes in which it is known which layers several passes call."""
 
     def check(self, paths: Collection[str]) -> None:
         """Tasks that change these layers can run.
 
         Raises:
-            ValueError: the network would answer one with what it has kept of another.
+            ValueError: the network would answer one with what it has kept of another, or as no task does.
         """
-        for path, name in self.kept:
+        for path, why in self.refused.items():
             if path in paths:
-                if name == EXCHANGED:
-                    raise ValueError(
-                        f"the network calls layer {path!r} with other parameters than the layer's "
-                        "(torch.func.functional_call), which no task changes; leave the layer out with "
-                        f"targets=('*', '!{path}')"
-                    )
-                what = "the output" if name == OUTPUT else f"what it has computed of the {name!r}"
-                raise ValueError(
-                    f"the network keeps {what} of layer {path!r}, and would answer other "
-                    f"tasks with it; leave the layer out with targets=('*', '!{path}'), or switch off what keeps it "
-                    "before the model is made"
-                )
+                raise ValueError(why)
+
+    def _keeps(self, path: str, what: str) -> None:
+        self.refused.setdefault(
+            path,
+            f"the network keeps {what} of layer {path!r}, and would answer other tasks with it; leave the layer out "
+            f"with targets=('*', '!{path}'), or switch off what keeps it before the model is made",
+        )
 
     def calls(self, training: bool, once: Collection[str], exchanged: Collection[str]) -> None:
         """What is known of layers that run when the same batch passes again.
@@ -94,8 +88,15 @@ class Kept:
             exchanged: those that were called with other parameters than theirs.
         """
         self.called.add(training)
-        self.kept.update((path, OUTPUT) for path in once)
-        self.kept.update((path, EXCHANGED) for path in exchanged)
+        for path in once:
+            self._keeps(path, "the output")
+        for path in exchanged:
+            self.refused.setdefault(
+                path,
+                f"the network calls layer {path!r} with other parameters than the layer's "
+                "(torch.func.functional_call), which no task changes; leave the layer out with "
+                f"targets=('*', '!{path}')",
+            )
 
     @contextmanager
     def looking(self, training: bool) -> Iterator[Reads]:
@@ -103,10 +104,10 @@ class Kept:
         reads = Reads()
         with telling(reads), generators():
             yield reads
-        for one, kept in reads.kept().items():
-            self.known[training].add(one)
+        for (path, name), kept in reads.kept().items():
+            self.known[training].add((path, name))
             if kept:
-                self.kept.add(one)
+                self._keeps(path, f"what it has computed of the {name!r}")
 
 
 @contextmanager
@@ -166,7 +167,7 @@ class Beside:
             ValueError: of a layer that the pass's tasks change.
         """
         if self.training not in self.kept.called and self.selection.answers.paths:
-            self._try((self.training, "", OUTPUT))
+            self._try(self.training)
         self.kept.check(self.selection.answers.paths)
 
     def knows(self, path: str, name: str) -> bool:
@@ -182,7 +183,7 @@ class Beside:
             self.kept.known[self.training].add((path, name))
             self.kept.check(self.selection.answers.paths)
 
-    def _try(self, key: tuple[bool, str, str]) -> bool:
+    def _try(self, key: object) -> bool:
         """Whether it is known now, or not worth another try."""
         self.kept.tried[key] = self.kept.tried.get(key, 0) + 1
         try:

@@ -98,16 +98,14 @@ class Look:
         notes, output = noted(network, batch, origins, tracers, torch.arange(batch.rows))
         given = notes, notes.marked(output)
         pooled = any(map(origins.pooled, tree_leaves(output)))
-        try:
+        why = ""
+        for halves in (True, False) if batch.rows > 3 else (True,):
             try:
-                return cls._of(network, batch, origins, given, pooled, tracers, Moves.of(batch.rows))
-            except Exception:
-                if batch.rows <= 3:
-                    raise
-                return cls._of(network, batch, origins, given, pooled, tracers, Moves.of(batch.rows, halves=False))
-        except Exception as error:
-            why = f"it does not run with its rows in another order or without some ({error})"
-            return cls(Known(trouble=why))
+                moves = Moves.of(batch.rows, halves=halves)
+                return cls._of(network, batch, origins, given, pooled, tracers, moves)
+            except Exception as error:
+                why = f"it does not run with its rows in another order or without some ({error})"
+        return cls(Known(trouble=why))
 
     @classmethod
     def _of(

@@ -98,7 +98,7 @@ class Looking(Standing):
         return self._made(training, quiet=True)
 
     def _made(self, training: bool, **way: bool) -> nn.Module:
-        made = skeleton(self.backbone, self.paths.difference(self.unlike), training, held=self.held, **way)
+        made = skeleton(self.backbone, self.adapted.keys() - self.unlike.keys(), training, held=self.held, **way)
         for path, mode in self.modes.items():
             follow(made, path, mode)
         return made

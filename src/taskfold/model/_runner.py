@@ -74,7 +74,6 @@ class Runner(Looking):
 
     def __init__(self, backbone: nn.Module) -> None:
         self.backbone = backbone
-        self.paths: frozenset[str] = frozenset()
         self.adapted: Mapping[str, Form] = {}
         self.training = True
         self.execution: Execution = "auto"
@@ -337,7 +336,6 @@ class Runner(Looking):
     def __getstate__(self) -> dict[str, Any]:
         return {
             "backbone": self.backbone,
-            "paths": self.paths,
             "adapted": self.adapted,
             "training": self.training,
             "execution": self.execution,

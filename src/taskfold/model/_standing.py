@@ -11,16 +11,15 @@ from typing import Any
 
 from torch import nn
 
-from ..layers import Form, Registered, Site, Unwritten, Watch, copy_again, follow, several, sites_of, skeleton
+from ..layers import Form, Registered, Site, Unwritten, Watch, copy_again, follow, odds_in, several, sites_of, skeleton
 
 
 class Standing(ABC):
     """A backbone, and a skeleton of it for each mode."""
 
     backbone: nn.Module
-    paths: frozenset[str]
     adapted: Mapping[str, Form]
-    """What these layers were when tasks came to adapt them."""
+    """The layers that tasks adapt, by path: what they were when the first of these came."""
     training: bool
     lock: threading.Lock
 
@@ -64,17 +63,16 @@ class Standing(ABC):
             TypeError: one of them can't be adapted.
         """
         with self.lock:
-            if not self.paths.issuperset(forms):
-                both = self.paths.union(forms)
-                self.adapted = {**forms, **self.adapted}
+            if not self.adapted.keys() >= forms.keys():
+                both = {**forms, **self.adapted}
                 self._install(both)  # passes under way go on with the skeletons there are
-                self.paths = both  # last: if this call is interrupted, the next one builds them again
+                self.adapted = both  # last: if this call is interrupted, the next one builds them again
 
     def renew(self) -> None:
         """Build the skeletons anew: the backbone has changed. Now, so that a compiler finds them ready."""
-        if self.paths or self.skeletons:
+        if self.adapted or self.skeletons:
             with self.lock:
-                self._install(self.paths)
+                self._install(self.adapted)
 
     def network(self, training: bool | None = None) -> nn.Module:
         """The skeleton of a mode; default: the model's."""
@@ -82,17 +80,13 @@ class Standing(ABC):
         if not made:
             with self.lock:
                 if not self.skeletons:
-                    self._install(self.paths)
+                    self._install(self.adapted)
                 made = self.skeletons
         return made[self.training if training is None else training]
 
-    def _install(self, paths: Collection[str]) -> None:
-        self.unlike = {
-            path: words
-            for path in paths
-            if path in self.adapted and (words := self.adapted[path].odds(self.backbone, path))
-        }
-        paths = [path for path in paths if path not in self.unlike]
+    def _install(self, forms: Mapping[str, Form]) -> None:
+        self.unlike = odds_in(self.backbone, forms)
+        paths = forms.keys() - self.unlike.keys()
         made = {mode: skeleton(self.backbone, paths, mode, held=self.held) for mode in (True, False)}
         self._clear()
         self.sites, self.watch = sites_of(made[False]), Watch(self.backbone, paths)
