@@ -209,9 +209,10 @@ def test_tasks_whose_layers_see_no_rows_run_one_by_one(places: int) -> None:
 @pytest.mark.parametrize(
     ("index", "error", "said"),
     [
-        (torch.zeros(2, dtype=torch.long), ValueError, "lists 2 names for a batch of 4 rows"),
-        (torch.zeros(4), TypeError, "index must be a tensor of rows"),
-        ([0, 1, 2, 0], TypeError, "index must be a tensor of rows"),
+        (torch.arange(4) % 3, ValueError, "index holds 0, which this bank has not given"),
+        (torch.zeros(4), TypeError, r"tensor \[B\] of torch.int64 .* found a tensor \(4,\) of torch.float32"),
+        (torch.zeros(4, dtype=torch.bool), TypeError, r"found a tensor \(4,\) of torch.bool"),
+        ([0, 1, 2, 0], TypeError, r"index must be a tensor \[B\] of torch.int64"),
     ],
 )
 def test_an_index_that_does_not_fit_is_refused(index: object, error: type[Exception], said: str) -> None:
@@ -440,7 +441,7 @@ def test_what_a_bank_refuses() -> None:
     with pytest.raises(RuntimeError, match="serves and does not train"):
         bank.train()
     with pytest.raises(
-        TypeError, match=r"index must be a tensor of rows such as bank.index\(names\) gives, found \['t0'\]"
+        TypeError, match=r"index must be a tensor \[B\] of torch.int64 as bank.index\(names\) gives, found \['t0'\]"
     ):
         bank(torch.randn(1, 3, 8, 8), index=["t0"])
     before = {name: tensor.clone() for name, tensor in bank.named_buffers()}

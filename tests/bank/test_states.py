@@ -176,7 +176,7 @@ class Changes(RuleBasedStateMachine):
         for index, born in self.indices[-3:]:
             x = pool.x[:1].expand(len(index), *pool.x.shape[1:])
             if all(self.born.get(name) == when for name, when in born.items()):
-                names = [{place: name for name, place in self.bank.table.places.items()}[n] for n in index.tolist()]
+                names = [{number: name for name, number in self.bank.table.tasks.items()}[n] for n in index.tolist()]
                 for row, name in zip(self.bank(x, index=index), names, strict=True):
                     wanted = pool.answers[self.held[name]][0]
                     torch.testing.assert_close(row[: len(wanted)], wanted, rtol=1e-4, atol=1e-4)

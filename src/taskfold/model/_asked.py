@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._table import Table
+from ._table import ROWS, Table
 
 
 def places_of(table: Table, names: Sequence[str]) -> list[int]:
@@ -27,22 +27,69 @@ def places_of(table: Table, names: Sequence[str]) -> list[int]:
     return [table.places[name] for name in names]
 
 
-def checked_index(table: Table, index: object) -> Tensor:
-    """An index, checked: the tasks that it was made for are still there.
+def index_of(table: Table, names: Sequence[str]) -> Tensor:
+    """The numbers of tasks, `[B]`, which remember whose they are: nobody waits for the device to ask them.
+
+    Raises:
+        ValueError: a task is not known, or there are none.
+    """
+    places = tuple(places_of(table, names))
+    tasks = {name: table.tasks[name] for name in names}
+    index = torch.tensor([tasks[name] for name in names], device=table.numbers.device)
+    if not index.is_inference():  # whether somebody has written one is not known
+        vars(index)["asked"] = index._version, tasks, places
+    return index
+
+
+def rows_at(table: Table, index: object) -> tuple[Tensor, tuple[int, ...] | None]:
+    """The rows of a table that an index stands for, as numbers too, unless somebody traces.
 
     Raises:
         TypeError: it is no tensor of whole numbers `[B]`.
-        ValueError: one of its rows holds no task, or another one since.
+        ValueError: a task of it is gone, or it is not of this bank.
+        RuntimeError: the same, of a compiled or exported bank.
     """
-    if not isinstance(index, Tensor) or index.dim() != 1 or index.is_floating_point():
+    if not isinstance(index, Tensor) or index.dim() != 1 or index.dtype != torch.long:
         given = f"a tensor {tuple(index.shape)} of {index.dtype}" if isinstance(index, Tensor) else repr(index)
-        raise TypeError(f"index must be a tensor of rows such as bank.index(names) gives, found {given}")
+        raise TypeError(f"index must be a tensor [B] of torch.int64 as bank.index(names) gives, found {given}")
     if torch.compiler.is_compiling():
-        return index
-    known: dict[str, int] = index.__dict__.get("tasks", {})
-    for name, born in known.items():
-        if table.born.get(name) != born:
-            raise ValueError(f"index was made for task {name!r}, which is gone since; make it anew: bank.index(names)")
-    if not known and index.device.type == "cpu" and (odd := set(index.tolist()) - set(table.places.values())):
-        raise ValueError(f"index has row {min(odd)}, which holds no task; rows come from bank.index(names)")
-    return index
+        return _traced(table, index), None
+    version, tasks, places = index.__dict__.get("asked", (None, {}, ()))
+    if not tasks or version != index._version:
+        numbers = index.tolist()
+        tasks, places = {_name(table, number): number for number in numbers}, tuple(one % ROWS for one in numbers)
+    for name, number in tasks.items():
+        if table.tasks.get(name) != number:
+            raise ValueError(_odd(table, number))
+    return index % ROWS, places
+
+
+def _name(table: Table, number: int) -> str:
+    """Of the task with that number.
+
+    Raises:
+        ValueError: there is none.
+    """
+    place = number % ROWS
+    name = next((name for name, one in table.places.items() if one == place), "")
+    if table.tasks.get(name) != number:
+        raise ValueError(_odd(table, number))
+    return name
+
+
+def _odd(table: Table, number: int) -> str:
+    """Why a number stands for no task."""
+    if number in table.gone:
+        return f"index was made for task {table.gone[number]!r}, which is gone since; make it anew: bank.index(names)"
+    return f"index holds {number}, which this bank has not given; make it with the index(names) of this bank"
+
+
+def _traced(table: Table, index: Tensor) -> Tensor:
+    """Rows, checked in the graph. A file takes places too, and refuses an index by a row that the table has not."""
+    rows, size = index % ROWS, len(table.there)
+    there = table.there.index_select(0, rows.clamp(max=size - 1))
+    known = there == index
+    if torch.compiler.is_exporting():
+        known = known | ((index == rows) & (rows < size) & (there >= 0))
+    torch._assert_async(known.all(), "index is not of this bank, or one of its tasks is gone; make it anew")
+    return torch.where(known, rows, size)

@@ -24,7 +24,7 @@ from ..layers import (
     worth_sharing,
 )
 from ..tasks import Features, Task, pooled
-from ._asked import checked_index, places_of
+from ._asked import index_of, places_of, rows_at
 from ._each import own_inputs, own_state
 from ._handling import Handling, MixedRows
 from ._heads import Heads
@@ -139,18 +139,16 @@ class Bank(MixedRows, nn.Module):
         return iter(self.table.places)
 
     def index(self, names: Iterable[str]) -> Tensor:
-        """The rows of tasks, `[B]`, as `forward` takes them; it is refused once one of the tasks is gone.
+        """The numbers of tasks, int64 `[B]`, as `forward` takes them.
+
+        No other task has the same number, in no bank: an index of a task that is gone is refused, and so is another
+        bank's, whatever became of the tensor on its way (a copy, a slice, a batch of several).
 
         Raises:
             TypeError: the names are no collection of names.
             ValueError: a task is not known, or the list is empty.
         """
-        table, wanted = self.table, names_of_any(names)
-        index = torch.tensor(places_of(table, wanted), device=table.numbers.device)
-        known = vars(index)
-        known["tasks"] = {name: table.born[name] for name in wanted}
-        known["places"] = tuple(table.places[name] for name in wanted)
-        return index
+        return index_of(self.table, names_of_any(names))
 
     def nbytes(self) -> int:
         """Bytes of all tasks together, idle places included; the backbone's are not."""
@@ -171,7 +169,8 @@ class Bank(MixedRows, nn.Module):
         Args:
             args, kwargs: the backbone's inputs, batch first; an index may be the last.
             task: names, one per row; with `broadcast` each once.
-            index: instead of names the rows `[B]` of `bank.index(names)`, for compiled and exported graphs.
+            index: instead of names the numbers `[B]` of `bank.index(names)`, for compiled and exported graphs; exported
+                ones take places too, counted from 0.
             broadcast: tasks each see the whole batch, which passes once through the layers that no task in the bank
                 changes, if they are a good part of the network.
 
@@ -185,17 +184,23 @@ class Bank(MixedRows, nn.Module):
             ValueError: a task is not known or gone, one is named twice, or there are not as many as the batch has rows.
         """
         table = self.table  # one table for the whole pass, whatever comes after it
+        names: Sequence[str] = ()
         if task is None:
-            inputs, rows = (args, index) if index is not None else (args[:-1], args[-1] if args else None)
-            return self._of_index(table, checked_index(table, rows), inputs, kwargs, broadcast)
-        if index is not None:
+            args, given = (args, index) if index is not None else (args[:-1], args[-1] if args else None)
+            rows, places = rows_at(table, given)
+        elif index is not None:
             raise TypeError("task and index both say whose rows these are; give one of them")
-        names = names_of_all(task) if broadcast else names_of_rows(task)
-        places = places_of(table, names) if names else []
-        rows = torch.tensor(places, dtype=torch.long, device=table.numbers.device)
-        made = self._of_index(table, rows, args, kwargs, broadcast, tuple(places))
+        else:
+            names = names_of_all(task) if broadcast else names_of_rows(task)
+            places = tuple(places_of(table, names) if names else ())
+            rows = torch.tensor(places, dtype=torch.long, device=table.numbers.device)
+        if not (broadcast or torch.compiler.is_compiling()):
+            batched(args, kwargs, len(rows), "index has {} numbers" if task is None else "task lists {} names")
+        made = self._of_index(table, rows, args, kwargs, broadcast, places)
+        if task is None:
+            return made
         if table.heads.used:
-            made = table.heads.trimmed(made, places)
+            made = table.heads.trimmed(made, places or ())
         if broadcast:
             return dict(zip(names, made, strict=True))
         return Outputs.of_rows(names, made) if table.heads.used else made
@@ -211,9 +216,6 @@ class Bank(MixedRows, nn.Module):
     ) -> Any:
         if broadcast:
             return self._broadcast(table, index, inputs, kwargs)
-        if not torch.compiler.is_compiling():
-            batched(inputs, kwargs, len(index))
-            places = places or index.__dict__.get("places")
         rows = Rows(index.shape[0], index, places=places, gathers=True)
         return self._said(table, self._runner.run(_selection(table, rows), inputs, kwargs), index)
 

@@ -49,8 +49,13 @@ class Outputs(list[Any]):
         return self._by_task[name]
 
 
-def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Tensor:
+def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int, given: str = "task lists {} names") -> Tensor:
     """The first input with so many rows: beside the batch there may be tensors that serve all of it.
+
+    Args:
+        args, kwargs: the inputs.
+        rows: how many there must be.
+        given: words for what says so.
 
     Raises:
         ValueError: there is none.
@@ -64,8 +69,8 @@ def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Tens
     found = next((tensor for tensor in tensors if tensor.dim() and len(tensor) == rows), None)
     if found is None:
         there = len(tensors[0]) if tensors[0].dim() else "no"
-        said = f"lists {rows} names" if rows else "is an empty list"
-        raise ValueError(f"task {said} for a batch of {there} rows; give one per row")
+        said = given.format(rows) if rows else f"{given.partition(' ')[0]} is an empty list"
+        raise ValueError(f"{said} for a batch of {there} rows; give one per row")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, Self
@@ -21,6 +22,11 @@ Layout = Mapping[str, tuple[tuple[Intervention, Shapes], ...]]
 
 Matrices = tuple[Tensor, Tensor]
 """Of numbers and of packed bits, with the same rows."""
+ROWS = 1 << 20
+"""More places than a table has. A task's number in an index is its place and, above that, numbers drawn by chance."""
+GONE = 4096
+"""Names of tasks that are gone, of which a table knows the latest."""
+_CHANCE = random.SystemRandom()  # no seed repeats it, in no process
 
 
 class Table(nn.Module):
@@ -33,8 +39,8 @@ class Table(nn.Module):
         bits: `[P, K]`, bytes: a row of packed bits for each place.
         heads: of the places.
         layout: what a row holds.
-        places: of the tasks, by name.
-        born: for each task, the version of the table that it came with.
+        tasks: by name, the number that stands for each in an index: no other task has it, in no bank.
+        gone: names of tasks that were removed, by that number.
         free: places that no table in use names.
         leaving: (version, place): free, once no table of that version or an older one is in use.
         version: counted from 0.
@@ -42,6 +48,8 @@ class Table(nn.Module):
 
     numbers: Tensor
     bits: Tensor
+    there: Tensor
+    """`[P]`: the number of the task at each place, or -1."""
 
     def __init__(
         self,
@@ -49,8 +57,8 @@ class Table(nn.Module):
         bits: Tensor,
         heads: Heads,
         layout: Layout | None = None,
-        places: Mapping[str, int] | None = None,
-        born: Mapping[str, int] | None = None,
+        tasks: Mapping[str, int] | None = None,
+        gone: Mapping[int, str] | None = None,
         free: tuple[int, ...] = (),
         leaving: tuple[tuple[int, int], ...] = (),
         version: int = 0,
@@ -60,13 +68,19 @@ class Table(nn.Module):
         self.register_buffer("bits", bits, persistent=False)
         self.heads = heads
         self.layout: Layout = layout or {}
-        self.places, self.born = dict(places or {}), dict(born or {})
+        self.tasks, self.gone = dict(tasks or {}), dict([*(gone or {}).items()][-GONE:])
+        self.places = {name: number % ROWS for name, number in self.tasks.items()}
+        there = torch.full((max(len(numbers), 1),), -1)
+        for number in self.tasks.values():
+            there[number % ROWS] = number
+        self.register_buffer("there", there.to(numbers.device), persistent=False)
         self.free, self.leaving, self.version = free, leaving, version
         self._columns: Columns | None = None
 
     def nbytes(self) -> int:
         """Bytes of all rows and heads, idle ones included."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in (*self.matrices, *self.heads.tables()))
+        held = (*self.matrices, self.there, *self.heads.tables())
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     @property
     def matrices(self) -> Matrices:
@@ -111,28 +125,17 @@ class Table(nn.Module):
         numbers, bits = (room(held, place + 1) for held in matrices)
         for held, row in zip((numbers, bits), _row(layout, stacks, kinds, self.matrices), strict=True):
             held[place] = row
-        version = self.version + 1
+        tasks = {**self.tasks, name: (1 + _CHANCE.getrandbits(42)) * ROWS + place}
         heads = self.heads.added(place, head)
-        return Table(
-            numbers,
-            bits,
-            heads,
-            layout,
-            {**self.places, name: place},
-            {**self.born, name: version},
-            free,
-            leaving,
-            version,
-        )
+        return Table(numbers, bits, heads, layout, tasks, self.gone, free, leaving, self.version + 1)
 
     def removed(self, name: str) -> Table:
         """Without a task."""
-        places = {other: place for other, place in self.places.items() if other != name}
-        born = {other: version for other, version in self.born.items() if other != name}
-        place = self.places[name]
-        heads = self.heads.without(place, places.values())
+        tasks = {other: number for other, number in self.tasks.items() if other != name}
+        place, gone = self.places[name], {**self.gone, self.tasks[name]: name}
+        heads = self.heads.without(place, [number % ROWS for number in tasks.values()])
         leaving = (*self.leaving, (self.version, place))
-        return Table(*self.matrices, heads, self.layout, places, born, self.free, leaving, self.version + 1)
+        return Table(*self.matrices, heads, self.layout, tasks, gone, self.free, leaving, self.version + 1)
 
     def _laid_out(self, layout: Layout, kinds: Mapping[str, LayerKind]) -> Matrices:
         """The same rows in another layout."""
