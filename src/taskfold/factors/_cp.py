@@ -62,3 +62,6 @@ class CP(Ranked):
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         return self.bottleneck(leaves, modes).dense()
+
+    def outputs(self, leaves: Mapping[str, Tensor]) -> Tensor:
+        return leaves["out0"]

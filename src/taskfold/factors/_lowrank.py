@@ -52,3 +52,6 @@ class LowRank(Ranked):
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         return self.bottleneck(leaves, modes).dense()
+
+    def outputs(self, leaves: Mapping[str, Tensor]) -> Tensor:
+        return leaves["up"].mT
