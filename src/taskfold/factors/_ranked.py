@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from ._base import Factorisation, Modes
@@ -93,6 +94,11 @@ class Ranked(Factorisation):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say which factor is on the output side")
 
+    def aligned(self, leaves: Mapping[str, Tensor], modes: Modes) -> dict[str, Tensor]:
+        """Leaves of the same sum whose terms are orthogonal to each other; empty: there is no such form of it."""
+        del leaves, modes
+        return {}
+
     def kept(self, leaves: Mapping[str, Tensor], modes: Modes, terms: Tensor) -> dict[str, Tensor]:
         """The leaves of some of the terms, as a factorisation of so many takes them: α/r stays what it was.
 
@@ -106,3 +112,27 @@ class Ranked(Factorisation):
         if self.alpha is not None:
             self.outputs(found).mul_(len(terms) / self.size)
         return found
+
+
+def orthogonal(outputs: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_r outputs_r ⊗ inputs_r as its singular value decomposition, both sides scaled by √σ.
+
+    Terms that it has no use for have a zero on the output side, and inputs of the usual size: they can learn.
+
+    Args:
+        outputs: `[r, O]`.
+        inputs: `[r, I]`.
+
+    Example:
+        >>> u, v = orthogonal(torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 3.0], [0.0, 3.0]]))
+        >>> (u.T @ v).round().tolist(), u.norm(dim=1).round().tolist()
+        ([[0.0, 9.0], [0.0, 0.0]], [3.0, 0.0])
+    """
+    (one, left), (other, right) = torch.linalg.qr(outputs.T), torch.linalg.qr(inputs.T)
+    u, s, v = torch.linalg.svd(left @ right.T)
+    used = s > 1e-6 * s[:1].clamp_min(torch.finfo(s.dtype).tiny)
+    root, usual = s.sqrt(), inputs.norm(dim=1).mean()
+    found = torch.zeros_like(outputs), inputs.clone()
+    found[0][: len(s)] = ((one @ u) * torch.where(used, root, 0.0)).T
+    found[1][: len(s)] = torch.where(used, root, usual)[:, None] * (v @ other.T)
+    return found

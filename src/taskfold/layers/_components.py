@@ -60,6 +60,13 @@ class Components:
         outputs = self.made.outputs(dict(self.part.own.items()))
         outputs.mul_(factors.to(outputs.dtype).reshape(-1, *(1 for _ in outputs.shape[1:])))
 
+    @torch.no_grad()
+    def align(self) -> None:
+        """Make the components orthogonal to each other where that can be, so that none does what another does."""
+        own = self.part.own
+        for name, leaf in self.made.aligned(dict(own.items()), self.part.view.modes).items():
+            own[name].copy_(leaf)
+
     def _rows(self, name: str, leaf: Tensor) -> Tensor:
         axis = self.part.specs[name].axes.index(self.made.component)
         return leaf.detach().movedim(axis, 0).flatten(1)
@@ -130,8 +137,8 @@ def at_first(
         return list(updates)  # fitting says what is amiss
     if numbers < min(costs):
         raise ValueError(
-            f"budget={budget} is {numbers:,} numbers on {type(network).__name__}, and the smallest component of a layer "
-            f"has {min(costs):,}; raise it"
+            f"budget={budget} is {numbers:,} numbers on {type(network).__name__}, and one component of any of its "
+            f"layers has {min(costs):,} or more; raise it"
         )
     if numbers > whole:
         raise ValueError(

@@ -51,7 +51,8 @@ class Budgeted(Method):
             whole = isinstance(budget, int) and not isinstance(budget, bool) and budget >= 1
             if not whole and not (isinstance(budget, float) and 0 < budget < 1):
                 raise ValueError(
-                    f"budget must be a whole number ≥ 1, or a share of the backbone above 0 and below 1, found {budget!r}"
+                    "budget must be a whole number ≥ 1, or a share of the backbone above 0 and below 1, found "
+                    f"{budget!r}"
                 )
             if self.rank_policy is not None:
                 check_policy(self.rank_policy)

@@ -22,8 +22,8 @@ class FTN(Budgeted):
     Garg et al., "Parameter-efficient Multi-Task and Multi-Domain Learning using Factorized Tensor Networks", III.A.
 
     Args:
-        rank: R ≥ 1, `{layer pattern: rank}`, or `auto`, within a `budget` (see `Budgeted`); R (C_in/groups + C_out + k²) numbers per layer
-            and task (k or k³ on convolutions over one or three axes).
+        rank: R ≥ 1, or `{layer pattern: rank}`; R (C_in/groups + C_out + k²) numbers per layer and task (k or k³ on
+            convolutions over one or three axes). `auto`: as many as a `budget` has room for (see `Budgeted`).
         alpha: the update is scaled by alpha / rank; None: by 1.
         init: `zero` starts exactly at the backbone; `xavier` is the paper's; `normal` is N(0, 0.05).
         targets: shell patterns over layer names; `!pattern` leaves layers out.

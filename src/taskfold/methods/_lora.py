@@ -19,7 +19,7 @@ class LoRA(Budgeted, Layerwise):
     Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1.
 
     Args:
-        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`, within a `budget`: see `Budgeted`.
+        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: as much as a `budget` has room for (see `Budgeted`).
         alpha: the update is scaled by alpha / rank; None: by 1.
         init: `zero` (A zero, B random), `xavier` or `normal`.
         layers, targets, norm: see `Layerwise`.
@@ -46,7 +46,7 @@ class TLoRA(Budgeted, Layerwise):
     Su et al., "Mixture of Latent Experts Using Tensor Products", section 4.1. On convolutions d_in is I·k².
 
     Args:
-        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`, within a `budget`: see `Budgeted`.
+        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: as much as a `budget` has room for (see `Budgeted`).
         tensor_rank: R ≥ 1, products that are summed.
         order: N ≥ 1, vectors that are multiplied.
         alpha: scale alpha / rank; the paper's is 1 / rank.

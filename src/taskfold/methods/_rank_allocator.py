@@ -105,6 +105,8 @@ class RankAllocator:
         self.policy.state = {name: tensor.to(device) for name, tensor in state["policy"].items()}
 
     def _allocate(self, numbers: int) -> None:
+        for layer in self.layers if self.policy.aligns else ():
+            layer.align()
         scores = [found.tolist() for found in self.policy.scores()]
         self.open = chosen(scores, self.costs, numbers)
         self._close()

@@ -22,12 +22,15 @@ class Policy(ABC):
 
     Attributes:
         begin, end: shares of the training's steps between which the budget comes down.
+        aligns: a layer's components are made orthogonal, where that can be, before they are chosen among: else
+            several may each do a part of what one could.
         state: tensors that the next score depends on, by name; all that a checkpoint needs to hold.
     """
 
     name: ClassVar[str]
     begin: ClassVar[float] = 0.1
     end: ClassVar[float] = 0.5
+    aligns: ClassVar[bool] = True
 
     def __init__(self, layers: Sequence[Components]) -> None:
         self.layers = layers
@@ -121,6 +124,7 @@ class Gradients(Policy):
     name: ClassVar[str] = "gradients"
     begin: ClassVar[float] = 0.05
     end: ClassVar[float] = 0.05
+    aligns: ClassVar[bool] = False
 
     def observe(self) -> None:
         for layer in self.layers:
