@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python experiments/automatic_ranks.py          # start it twice to use two cores
     python experiments/automatic_ranks.py --table                    # of what is there: writes results and the report
-    python experiments/automatic_ranks.py --smoke                    # minutes: two tasks, 200 images, one seed
+    python experiments/automatic_ranks.py --smoke                    # two minutes: two tasks of 64 small images
 
 FTN and LoRA (on convolutions) with own γ and β on a frozen EfficientNet-lite0, 64 pixels, the backbone's statistics
 kept. The budget of `rank="auto"` is what the same method has at rank 1 or 4 everywhere. Epochs by validation data, and
@@ -41,12 +41,8 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--table", action="store_true")
 parser.add_argument("--smoke", action="store_true")
 asked = parser.parse_args()
-demo, ranks, seeds = plan("all"), (1, 4), (0, 1, 2)
-if asked.smoke:
-    sources = {
-        name: replace(demo.sources[name], train_size=200, test_size=300) for name in ("animals", "fashion-mnist")
-    }
-    demo, ranks, seeds = replace(demo, sources=sources), (4,), (0,)
+demo = plan("all", quick=asked.smoke)
+ranks, seeds = ((4,), (0,)) if asked.smoke else ((1, 4), (0, 1, 2))
 RUNS = HERE / "runs" / ("automatic_ranks_smoke" if asked.smoke else "automatic_ranks")
 RESULTS = RUNS / "results.json" if asked.smoke else HERE / "results" / "automatic_ranks.json"
 loaded = backbones.load("packaged:efficientnet-lite0")
@@ -128,7 +124,7 @@ def table(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
         row["spread"] = statistics.stdev(means) if len(means) > 1 else None
         differences = [*pairs(found, one)] if one.policy else []
         if len(differences) > 1:
-            test = stats.ttest_1samp(differences, 0.0)
+            test: Any = stats.ttest_1samp(differences, 0.0)
             low, high = test.confidence_interval()
             row |= {"difference": statistics.mean(differences), "low": low, "high": high, "p": float(test.pvalue)}
         rows.append(row)

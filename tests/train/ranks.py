@@ -26,10 +26,10 @@ class Parallel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(inp, out, bias=False) for inp, out in SIZES)
+        self.layers: Any = nn.ModuleList(nn.Linear(inp, out, bias=False) for inp, out in SIZES)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([layer(x[:, : layer.in_features]) for layer in self.layers], 1)  # type: ignore[index, misc]
+        return torch.cat([layer(x[:, : layer.in_features]) for layer in self.layers], 1)
 
 
 def planted(ranks: Sequence[int], seed: int = 0) -> tuple[Parallel, TaskSet]:

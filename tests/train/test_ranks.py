@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from taskfold import FTN, LoRA, MultiTask, Task, TLoRA, count
 from taskfold.layers import components_of, numbers_of
 from taskfold.methods import method_of
-from taskfold.train import JointSettings, OptimizerSettings, TaskSet, train_together
+from taskfold.train import JointSettings, OptimizerSettings, train_together
 
 from .ranks import BUDGET, CASES, RANKS, Parallel, planted, squared
 
@@ -34,10 +34,9 @@ def ranks_of(task: Task) -> list[int]:
 
 def trained(method: LoRA, folder: Path | None = None) -> tuple[MultiTask, dict[str, float], list[dict[str, Any]]]:
     """Both tasks, in mixed batches; validation losses, and the curve."""
-    sets: dict[str, TaskSet] = {}
-    for seed, (name, ranks) in enumerate(RANKS.items()):
-        network, sets[name] = planted(ranks, seed)
-    model = MultiTask(network, method)
+    problems = {name: planted(ranks, seed) for seed, (name, ranks) in enumerate(RANKS.items())}
+    sets = {name: one for name, (_, one) in problems.items()}
+    model = MultiTask(problems["a"][0], method)
     for name in RANKS:
         model.add_task(name)
     found = train_together(model, sets, SETTINGS, objective=squared, collate=default_collate, folder=folder, quiet=True)

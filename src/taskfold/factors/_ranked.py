@@ -129,7 +129,7 @@ def orthogonal(outputs: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         ([[0.0, 9.0], [0.0, 0.0]], [3.0, 0.0])
     """
     (one, left), (other, right) = torch.linalg.qr(outputs.T), torch.linalg.qr(inputs.T)
-    u, s, v = torch.linalg.svd(left @ right.T)
+    u, s, v = torch.linalg.svd(left @ right.T, full_matrices=False)
     used = s > 1e-6 * s[:1].clamp_min(torch.finfo(s.dtype).tiny)
     root, usual = s.sqrt(), inputs.norm(dim=1).mean()
     found = torch.zeros_like(outputs), inputs.clone()

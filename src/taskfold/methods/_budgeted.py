@@ -14,11 +14,11 @@ from ..routing import sharing
 from ..tasks import Task
 from ._base import Method
 from ._rank_allocator import RankAllocator
-from ._rank_policies import RankPolicy, check_policy
+from ._rank_policies import POLICIES, PolicyName, check_policy
 
 HEADROOM = 2.0
 """How many times its budget a task's factors are when it begins to train."""
-DEFAULT: RankPolicy = "importance"
+DEFAULT: PolicyName = "importance"
 
 AnyRank = Rank | Literal["auto"]
 
@@ -36,7 +36,7 @@ class Budgeted(Method):
     """
 
     budget: float | None = None
-    rank_policy: RankPolicy | None = None
+    rank_policy: PolicyName | None = None
 
     def __post_init__(self) -> None:
         auto, budget = self.is_auto, self.budget
@@ -88,4 +88,5 @@ class Budgeted(Method):
         if not self.is_auto:
             return None
         assert self.budget is not None
-        return RankAllocator(task, numbers_of(self.budget, backbone), self.rank_policy or DEFAULT)
+        policy = POLICIES[self.rank_policy or DEFAULT]
+        return RankAllocator(task, numbers_of(self.budget, backbone), policy)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..layers import components_of, keep_components
 from ..tasks import Task
-from ._rank_policies import POLICIES, RankPolicy
+from ._rank_policies import RankPolicy
 
 EVENTS = 100
 """How many times in a training components may be closed and opened."""
@@ -25,15 +25,15 @@ class RankAllocator:
     gradient, so that it may open again.
 
     Args:
-        task: of a method with `rank="auto"`.
+        task: with updates of its own that are sums of components.
         budget: numbers that remain.
         policy: says what components are worth.
     """
 
-    def __init__(self, task: Task, budget: int, policy: RankPolicy) -> None:
+    def __init__(self, task: Task, budget: int, policy: type[RankPolicy]) -> None:
         self.task, self.budget = task, budget
         self.layers = components_of(task)
-        self.policy = POLICIES[policy](self.layers)
+        self.policy = policy(self.layers)
         self.costs = [layer.cost for layer in self.layers]
         self.all = sum(layer.rank * layer.cost for layer in self.layers)
         self.open = [[True] * layer.rank for layer in self.layers]

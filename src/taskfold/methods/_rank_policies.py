@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..layers import Components
 
-RankPolicy = Literal["importance", "gates", "gradients"]
+PolicyName = Literal["importance", "gates", "gradients"]
 
 
-class Policy(ABC):
+class RankPolicy(ABC):
     """Scores components while they train; those of the highest scores that the budget has room for remain.
 
     Args:
@@ -45,7 +45,7 @@ class Policy(ABC):
         """What each component is worth for each of its numbers, `[r]` by layer."""
 
 
-class Importance(Policy):
+class Importance(RankPolicy):
     """Sensitivity times its uncertainty, smoothed: AdaLoRA's importance.
 
     Zhang et al., "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning", section 3.2, equations 8 to
@@ -85,7 +85,7 @@ class Importance(Policy):
         return found
 
 
-class Gates(Policy):
+class Gates(RankPolicy):
     """The size of each component, under a proximal step that draws all of them to zero: SoRA's gates.
 
     Ding et al., "Sparse Low-rank Adaptation of Pre-trained Language Models", section 3.2, equation 6: a gate g before
@@ -111,7 +111,7 @@ class Gates(Policy):
         return torch.stack([rows.float().norm(dim=1) for rows in layer.rows()]).prod(0)
 
 
-class Gradients(Policy):
+class Gradients(RankPolicy):
     """The gradient of each layer's weight in the first steps, after which ranks are final: GoRA's allocation.
 
     He et al., "GoRA: Gradient-driven Adaptive Low Rank Adaptation", section 3.2: a layer of importance I has the share
@@ -145,7 +145,7 @@ class Gradients(Policy):
         return norms.mean() / (places * layer.cost)
 
 
-POLICIES: dict[str, type[Policy]] = {policy.name: policy for policy in (Importance, Gates, Gradients)}
+POLICIES: dict[str, type[RankPolicy]] = {policy.name: policy for policy in (Importance, Gates, Gradients)}
 
 
 def check_policy(name: object) -> None:
@@ -155,4 +155,4 @@ def check_policy(name: object) -> None:
         ValueError: there is not.
     """
     if name not in POLICIES:
-        raise ValueError(f"rank_policy={name!r} is not known; choose one of {', '.join(get_args(RankPolicy))}")
+        raise ValueError(f"rank_policy={name!r} is not known; choose one of {', '.join(get_args(PolicyName))}")
