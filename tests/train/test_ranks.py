@@ -75,6 +75,18 @@ def test_tasks_of_different_ranks_are_ordinary_ones(
         assert {*model[name].sites} == {f"layers.{n}" for n, rank in enumerate(RANKS[name]) if rank}
 
 
+def test_a_run_that_has_finished_gives_the_same_tasks(
+    both: tuple[MultiTask, dict[str, float], list[dict[str, Any]], Path],
+) -> None:
+    model, losses, curve, folder = both
+    again, found, points = trained(LoRA(rank="auto", budget=BUDGET, layers="linear"), folder)
+    assert (found, points) == (losses, curve)
+    for name in RANKS:
+        assert again[name].method == model[name].method
+        state = model[name].state_dict()
+        assert all(torch.equal(tensor, state[key]) for key, tensor in again[name].state_dict().items())
+
+
 def test_the_best_epoch_is_within_the_budget_and_patience_waits_for_it(
     both: tuple[MultiTask, dict[str, float], list[dict[str, Any]], Path],
 ) -> None:
