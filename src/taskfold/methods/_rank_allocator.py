@@ -7,7 +7,6 @@ from glob import escape
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..layers import components_of, keep_components
 from ..tasks import Task
@@ -36,13 +35,14 @@ class RankAllocator:
         self.policy = policy(self.layers)
         self.costs = [layer.cost for layer in self.layers]
         self.all = sum(layer.rank * layer.cost for layer in self.layers)
-        self.open = [[True] * layer.rank for layer in self.layers]
+        self.device = self.layers[0].rows()[0].device
+        self.open = [torch.ones(layer.rank, dtype=torch.bool, device=self.device) for layer in self.layers]
         self.settled, self.events = False, 0
 
     @property
     def numbers(self) -> int:
         """Those of the components that are open."""
-        return sum(cost * sum(own) for cost, own in zip(self.costs, self.open, strict=True))
+        return sum(cost * int(own.sum()) for cost, own in zip(self.costs, self.open, strict=True))
 
     def step(self, step: int, steps: int) -> None:
         """After a step of the optimisers, while the gradients are there; a task that had none is left alone.
@@ -81,40 +81,33 @@ class RankAllocator:
         """
         self.settle()
         self._close()
-        kept = [torch.tensor([n for n, is_open in enumerate(own) if is_open], dtype=torch.long) for own in self.open]
-        named = {layer.layer: which for layer, which in zip(self.layers, kept, strict=True)}
-        self.reduce(named)
-        return {name: len(which) for name, which in named.items()}
-
-    def reduce(self, kept: dict[str, Tensor]) -> None:
-        """Make the task an ordinary one with these components, by layer."""
-        devices = [layer.rows()[0].device for layer in self.layers]
-        on = {name: which.to(device) for (name, which), device in zip(kept.items(), devices, strict=True)}
-        keep_components(self.task, on)
-        settings = {**self.task.method["settings"], "rank": {escape(name): len(which) for name, which in kept.items()}}
-        self.task.method = {**self.task.method, "settings": {**settings, "budget": None, "rank_policy": None}}
+        kept = {layer.layer: own.nonzero().flatten() for layer, own in zip(self.layers, self.open, strict=True)}
+        keep_components(self.task, kept)
+        ranks = {name: len(which) for name, which in kept.items()}
+        final = {"rank": {escape(name): rank for name, rank in ranks.items()}, "budget": None, "rank_policy": None}
+        self.task.method = {**self.task.method, "settings": {**self.task.method["settings"], **final}}
+        return ranks
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on beside the task."""
-        return {"open": self.open, "settled": self.settled, "events": self.events, "policy": dict(self.policy.state)}
+        return {"open": [*self.open], "settled": self.settled, "events": self.events, "policy": dict(self.policy.state)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.open, self.settled, self.events = state["open"], state["settled"], state["events"]
-        device = self.layers[0].rows()[0].device
-        self.policy.state = {name: tensor.to(device) for name, tensor in state["policy"].items()}
+        self.open, self.settled = [own.to(self.device) for own in state["open"]], state["settled"]
+        self.policy.state = {name: tensor.to(self.device) for name, tensor in state["policy"].items()}
+        self.events = state["events"]
 
     def _allocate(self, numbers: int) -> None:
         for layer in self.layers if self.policy.aligns else ():
             layer.align()
         scores = [found.tolist() for found in self.policy.scores()]
-        self.open = chosen(scores, self.costs, numbers)
+        self.open = [torch.tensor(own, device=self.device) for own in chosen(scores, self.costs, numbers)]
         self._close()
 
     def _close(self) -> None:
         for layer, own in zip(self.layers, self.open, strict=True):
-            if not all(own):
-                layer.scale(torch.tensor(own, device=layer.rows()[0].device))
+            layer.scale(own)
 
 
 def chosen(scores: Sequence[Sequence[float]], costs: Sequence[int], numbers: int) -> list[list[bool]]:
