@@ -28,7 +28,7 @@ CASES: dict[str, tuple[Method, list[int]]] = {
     "penalty": (Sparse(rank=2, norm=True), [10, 45, 70]),
     "prepare": (Largest(rank=2, init="normal", norm=True), [7, 45, 70, 45, 50]),
     # 20 steps: components close from the third on, and from the tenth on it is settled which remain.
-    "ranks": (FTN(rank="auto", budget=50), [10, 45, 30, 60]),
+    "ranks": (FTN(rank="auto", budget=50, rank_policy="importance"), [10, 45, 30, 60]),
     "phases": (InTurn(rank=2, norm=True), [10, 40, 33, 45]),
 }
 

@@ -18,7 +18,7 @@ from ._rank_policies import POLICIES, PolicyName, check_policy
 
 HEADROOM = 2.0
 """How many times its budget a task's factors are when it begins to train."""
-DEFAULT: PolicyName = "importance"
+DEFAULT: PolicyName = "gates"
 
 AnyRank = Rank | Literal["auto"]
 
@@ -31,7 +31,7 @@ class Budgeted(Method):
         budget: with `rank="auto"`, the numbers of factors that each task has after its training: a whole number, or
             below 1 a share of the backbone's. The training begins with twice as many, and the layers of a trained task
             have ranks of their own, `{layer: rank}`.
-        rank_policy: how components are chosen: `importance`, AdaLoRA's (None: this); `gates`, SoRA's; `gradients`,
+        rank_policy: how components are chosen: `gates`, SoRA's (None: this); `importance`, AdaLoRA's; `gradients`,
             GoRA's.
     """
 
