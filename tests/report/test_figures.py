@@ -11,7 +11,7 @@ import pytest
 
 from taskfold.report import read_results
 from taskfold.report._svg import to_svg
-from taskfold.report.figures import curves, layers, parameters
+from taskfold.report.figures import curves, layers, parameters, ranks
 from taskfold.report.figures._labels import spread
 
 Document = dict[str, Any]
@@ -53,6 +53,20 @@ def test_layers_show_the_ftn_of_highest_rank(document: Callable[..., Document]) 
     image = np.ma.asarray(figure.axes[0].images[0].get_array())
     assert image[0].tolist() == [0.5, 0.5, 0.5]
     assert image.mask[1].all()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["stem", "last"]
+
+
+def test_ranks_show_what_the_training_chose(document: Callable[..., Document]) -> None:
+    results = document()
+    assert ranks.figure(read_results(results)) is None  # one rank for all layers
+    for run in results["runs"]:
+        if run["label"] == "FTN R=4":
+            run["settings"]["rank"] = {"*": 4}
+        if run["label"] == "FTN R=16":
+            run["settings"]["rank"] = {"stem": 3, "last": 0}
+    figure = ranks.figure(read_results(results))
+    assert figure is not None
+    assert np.ma.asarray(figure.axes[0].images[0].get_array()).tolist() == [[3, 3, 3], [0, 0, 0]]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["stem", "last"]
 
 

@@ -137,6 +137,9 @@ class Factorisation(ABC):
     def at(self, layer: str) -> Self | None:
         """This factorisation as one layer has it; None: it leaves that layer alone.
 
+        Args:
+            layer: its name; where a weight is seen as several, with the projection, `path:query`.
+
         Raises:
             ValueError: the settings say nothing of that layer.
         """

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
+import torch
 from torch import Tensor
 
 from ._base import TERMS, Bottleneck, Modes, khatri_rao
 from ._init import Init, starts
 from ._leaf import Leaf
-from ._ranked import Ranked
+from ._ranked import Ranked, orthogonal
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,15 @@ class CP(Ranked):
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         return self.bottleneck(leaves, modes).dense()
+
+    def outputs(self, leaves: Mapping[str, Tensor]) -> Tensor:
+        return leaves["out0"]
+
+    def aligned(self, leaves: Mapping[str, Tensor], modes: Modes) -> dict[str, Tensor]:
+        if len(modes.out) > 1 or len(modes.inp) > 1 or prod(modes.kernel) > 1:
+            return {}  # a tensor has no singular value decomposition
+        inputs = leaves["inp0"]
+        kernel = leaves.get("kernel")
+        found = {} if kernel is None else {"kernel": torch.ones_like(kernel)}
+        out, inp = orthogonal(leaves["out0"], inputs if kernel is None else inputs * kernel.flatten(1))
+        return {"out0": out, "inp0": inp, **found}

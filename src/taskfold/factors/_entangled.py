@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from math import prod
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,6 +45,7 @@ class Entangled(Ranked):
     tensor_rank: int = 1
     order: int = 2
     product_norm: bool = False
+    component: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,6 +90,10 @@ class Entangled(Ranked):
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         return self.bottleneck(leaves, modes).dense()
+
+    def outputs(self, leaves: Mapping[str, Tensor]) -> Tensor:
+        """One of the vectors that are multiplied; without `product_norm`, which ties the columns to one another."""
+        return leaves["up"][0].transpose(0, 1)
 
     def columns(self, leaf: Tensor, size: int, weights: Tensor | None = None) -> Tensor:
         """The columns of a thin matrix, `[*, r, size]`.

@@ -10,7 +10,7 @@ from torch import Tensor
 from ._base import TERMS, Bottleneck, Modes
 from ._init import Init, kaiming, starts
 from ._leaf import Leaf
-from ._ranked import Ranked
+from ._ranked import Ranked, orthogonal
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,10 @@ class LowRank(Ranked):
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         return self.bottleneck(leaves, modes).dense()
+
+    def outputs(self, leaves: Mapping[str, Tensor]) -> Tensor:
+        return leaves["up"].mT
+
+    def aligned(self, leaves: Mapping[str, Tensor], modes: Modes) -> dict[str, Tensor]:
+        up, down = orthogonal(leaves["up"].T, leaves["down"].flatten(1))
+        return {"up": up.T, "down": down.reshape(leaves["down"].shape)}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Self
+from typing import ClassVar, Self
 
-from ._base import Factorisation
+import torch
+from torch import Tensor
+
+from ._base import Factorisation, Modes
 
 Rank = int | Mapping[str, int]
 """One rank for every layer, or `{pattern: rank}` over layer names, first match first; 0 leaves a layer alone."""
@@ -29,17 +32,23 @@ def check_rank(rank: Rank) -> None:
 def rank_at(rank: Rank, layer: str) -> int:
     """The rank of one layer.
 
+    Args:
+        rank: of every layer, or by pattern.
+        layer: its name, `path` or, where a weight is seen as several, `path:projection`; a pattern may match either.
+
     Raises:
         ValueError: no pattern of a per-layer rank matches it.
 
     Example:
         >>> rank_at({"layer4.*": 16, "*": 4}, "layer1.0.conv1")
         4
+        >>> rank_at({"h.0.attn:query": 2, "h.0.attn": 8}, "h.0.attn:value")
+        8
     """
     if not isinstance(rank, Mapping):
         return rank
     for pattern, one in rank.items():
-        if fnmatchcase(layer, pattern):
+        if fnmatchcase(layer, pattern) or fnmatchcase(layer.rpartition(":")[0], pattern):
             return one
     raise ValueError(f"rank has no entry for layer {layer!r}, only {list(rank)}; add '*' as the last pattern")
 
@@ -55,6 +64,8 @@ class Ranked(Factorisation):
 
     rank: Rank = 8
     alpha: float | None = None
+    component: ClassVar[str] = "term"
+    """The axis of each leaf that counts the terms."""
 
     def __post_init__(self) -> None:
         check_rank(self.rank)
@@ -75,3 +86,53 @@ class Ranked(Factorisation):
     @property
     def scale(self) -> float:
         return 1.0 if self.alpha is None else self.alpha / self.size
+
+    def outputs(self, leaves: Mapping[str, Tensor]) -> Tensor:
+        """Of each term the factor on the output side, `[r, …]`: a view, in which the update is linear.
+
+        Zeros there make a term zero, and leave it a gradient.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say which factor is on the output side")
+
+    def aligned(self, leaves: Mapping[str, Tensor], modes: Modes) -> dict[str, Tensor]:
+        """Leaves of the same sum whose terms are orthogonal to each other; empty: there is no such form of it."""
+        del leaves, modes
+        return {}
+
+    def kept(self, leaves: Mapping[str, Tensor], modes: Modes, terms: Tensor) -> dict[str, Tensor]:
+        """The leaves of some of the terms, as a factorisation of so many takes them: α/r stays what it was.
+
+        Args:
+            leaves: of all terms.
+            modes: of the weight.
+            terms: numbers of those to keep.
+        """
+        axes = {name: leaf.axes.index(self.component) for name, leaf in self.leaves(modes).items()}
+        found = {name: leaf.index_select(axes[name], terms) for name, leaf in leaves.items()}
+        if self.alpha is not None:
+            self.outputs(found).mul_(len(terms) / self.size)
+        return found
+
+
+def orthogonal(outputs: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_r outputs_r ⊗ inputs_r as its singular value decomposition, both sides scaled by √σ.
+
+    Terms that it has no use for have a zero on the output side, and inputs of the usual size: they can learn.
+
+    Args:
+        outputs: `[r, O]`.
+        inputs: `[r, I]`.
+
+    Example:
+        >>> u, v = orthogonal(torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 3.0], [0.0, 3.0]]))
+        >>> (u.T @ v).round().tolist(), u.norm(dim=1).round().tolist()
+        ([[0.0, 9.0], [0.0, 0.0]], [3.0, 0.0])
+    """
+    (one, left), (other, right) = torch.linalg.qr(outputs.T), torch.linalg.qr(inputs.T)
+    u, s, v = torch.linalg.svd(left @ right.T, full_matrices=False)
+    used = s > 1e-6 * s[:1].clamp_min(torch.finfo(s.dtype).tiny)
+    root, usual = s.sqrt(), inputs.norm(dim=1).mean()
+    found = torch.zeros_like(outputs), inputs.clone()
+    found[0][: len(s)] = ((one @ u) * torch.where(used, root, 0.0)).T
+    found[1][: len(s)] = torch.where(used, root, usual)[:, None] * (v @ other.T)
+    return found

@@ -9,6 +9,7 @@ from ._biases import Biases
 from ._branched import ConvolutionBranches
 from ._calls import Calls
 from ._columns import Plan
+from ._components import Components, at_first, components_of, keep_components, numbers_of
 from ._copied import Copied
 from ._copies import Copies, Everything, Norms, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
@@ -70,6 +71,7 @@ __all__ = [
     "Attention",
     "Biases",
     "Calls",
+    "Components",
     "Composition",
     "ConvolutionBranches",
     "Convolutions",
@@ -133,6 +135,7 @@ __all__ = [
     "ahead",
     "are",
     "as_traced",
+    "at_first",
     "begun",
     "caches",
     "check_alike",
@@ -140,6 +143,7 @@ __all__ = [
     "check_plain",
     "check_statistics",
     "check_unwritten",
+    "components_of",
     "copy_again",
     "current",
     "directions",
@@ -152,11 +156,13 @@ __all__ = [
     "inventory_of",
     "is_blind",
     "is_same",
+    "keep_components",
     "kept_of",
     "layer_name",
     "layers_of",
     "leaves_of",
     "module_at",
+    "numbers_of",
     "odds_in",
     "own_groups",
     "own_norms",

@@ -69,6 +69,11 @@ class Recipe(ABC):
     copies: ClassVar[bool] = False
     """Whether it copies what no other part makes; then it comes to the network last."""
 
+    @property
+    def nothing(self) -> str:
+        """What is to be said where neither this recipe nor another that asks for it makes a part; empty: nothing."""
+        return ""
+
     @abstractmethod
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
         """A new task's parts: the layer, the part's name there, and the part.
@@ -116,6 +121,9 @@ def _fitted(composition: Composition, network: nn.Module, inventory: Inventory, 
         for parts in found.values():
             for path, _, part in parts:
                 at.made[path] = at.made.get(path, frozenset()) | part.replaces
+    asking = [n for n, recipe in enumerate(composition.recipes) if recipe.nothing]
+    if asking and not any(found[n] for n in asking):
+        raise ValueError(composition.recipes[asking[0]].nothing)
     sites: dict[str, dict[str, Part]] = {}
     for n in sorted(found, key=lambda n: not composition.recipes[n].copies):  # copies stand inside everything else
         for path, name, part in found[n]:

@@ -44,17 +44,17 @@ class Update(Recipe):
                 f"use {rules}"
             )
 
+    @property
+    def nothing(self) -> str:
+        return f"the rank of {self.factorisation} is 0 for every layer; give at least one layer a rank"
+
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
-        found = 0
         for target in self.where.find(at.network):
-            factorisation = self.factorisation.at(target.path)
-            if factorisation is None:
-                continue
             for view in target.views:
-                found += 1
+                factorisation = self.factorisation.at(layer_name(target.path, view))
+                if factorisation is None:
+                    continue
                 yield target.path, view.name, self._part(factorisation, target.path, view, at)
-        if not found:
-            raise ValueError(f"the rank of {self.factorisation} is 0 for every layer; give at least one layer a rank")
 
     def _part(self, factorisation: Factorisation, path: str, view: View, at: Fitting) -> Part:
         kind, layer, key = at.kind(path), layer_name(path, view), f"{at.prefix}/{path}/{view.name}"

@@ -9,6 +9,7 @@ from ._base import names as names
 from ._base import register as _register
 from ._bitfit import *
 from ._bottleneck_adapter import *
+from ._budgeted import Budgeted as Budgeted
 from ._fine_tuning import *
 from ._ftn import *
 from ._ftn_attention import *
@@ -22,13 +23,18 @@ from ._phases import check_phases as check_phases
 from ._phases import epochs_of as epochs_of
 from ._piggyback import *
 from ._poly import *
+from ._rank_allocator import RankAllocator as RankAllocator
+from ._rank_policies import RankPolicy as RankPolicy
 from ._ssf import *
 from ._tensor_poly import *
 
 if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
     __all__ = [
+        "Budgeted",
         "Method",
         "Phase",
+        "RankAllocator",
+        "RankPolicy",
         "Turn",
         "build",
         "check_phases",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..layers import Composition, check_statistics
 from ..tasks import Task
 from ._phases import Phase, check_phases
+from ._rank_allocator import RankAllocator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,15 @@ class Method(ABC):
             score: batch → `[n]`, the losses of those n ≥ 0 samples that have a target for the task, with gradients, in
                 evaluation mode.
         """
+
+    def rank_allocator(self, task: Task, backbone: nn.Module) -> RankAllocator | None:
+        """What brings the ranks of a task down while it trains; None: they stay as they are.
+
+        Args:
+            task: one that this method made.
+            backbone: the network that it was made for.
+        """
+        return None
 
     def with_settings(self, **settings: Any) -> Self:
         """The same method with some settings changed.

@@ -6,24 +6,24 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from ..factors import CP, Init, Rank
+from ..factors import CP, Init
 from ..kinds import Patterns
 from ..layers import Composition, Convolutions, Statistics, Update, own_norms
 from ..routing import sharing
-from ._base import Method
+from ._budgeted import AnyRank, Budgeted
 
 __all__ = ["FTN"]
 
 
 @dataclass(frozen=True)
-class FTN(Method):
+class FTN(Budgeted):
     """Factorised tensor networks: W_t = W + Σ_r out_r ⊗ inp_r ⊗ kernel_r on every convolution, and own normalisation.
 
     Garg et al., "Parameter-efficient Multi-Task and Multi-Domain Learning using Factorized Tensor Networks", III.A.
 
     Args:
-        rank: R ≥ 1, or `{layer pattern: rank}`; R (C_in/groups + C_out + k²) numbers per layer
-            and task (k or k³ on convolutions over one or three axes).
+        rank: R ≥ 1, or `{layer pattern: rank}`; R (C_in/groups + C_out + k²) numbers per layer and task (k or k³ on
+            convolutions over one or three axes). `auto`: as many as a `budget` has room for (see `Budgeted`).
         alpha: the update is scaled by alpha / rank; None: by 1.
         init: `zero` starts exactly at the backbone; `xavier` is the paper's; `normal` is N(0, 0.05).
         targets: shell patterns over layer names; `!pattern` leaves layers out.
@@ -44,7 +44,7 @@ class FTN(Method):
         66
     """
 
-    rank: Rank = 8
+    rank: AnyRank = 8
     alpha: float | None = None
     init: Init = "zero"
     targets: Patterns = "*"
@@ -56,8 +56,10 @@ class FTN(Method):
 
     @property
     def parts(self) -> tuple[Update]:
-        factorisation = CP(self.rank, self.alpha, self.init)
+        factorisation = CP(self.first_rank, self.alpha, self.init)
         return (Update(factorisation, Convolutions(self.targets, self.stem), sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((*self.parts, *own_norms(self.norm, self.statistics, self.parts[0].sharing)))
+        return Composition(
+            (*self.on(network, self.parts), *own_norms(self.norm, self.statistics, self.parts[0].sharing))
+        )

@@ -6,17 +6,17 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from ..factors import CP, Init, Rank
+from ..factors import CP, Init
 from ..kinds import Patterns
 from ..layers import Attention, Composition, Statistics, Update, own_norms
 from ..routing import sharing
-from ._base import Method
+from ._budgeted import AnyRank, Budgeted
 
 __all__ = ["FTNOutput", "FTNQueryValue"]
 
 
 @dataclass(frozen=True)
-class FTNQueryValue(Method):
+class FTNQueryValue(Budgeted):
     """FTN on attention, query and value: each projection a d_model × d × n tensor, 2 L R (d_model + d + n) numbers.
 
     Garg et al., section III.B. The paper uses rank 4, alpha 10, `normal`, learning rate 5e-6.
@@ -26,7 +26,7 @@ class FTNQueryValue(Method):
         norm: own normalisation (γ and β); the paper's counts have none.
     """
 
-    rank: Rank = 4
+    rank: AnyRank = 4
     alpha: float | None = 10.0
     init: Init = "zero"
     targets: Patterns = "*"
@@ -38,11 +38,13 @@ class FTNQueryValue(Method):
 
     @property
     def parts(self) -> tuple[Update]:
-        factorisation = CP(self.rank, self.alpha, self.init)
+        factorisation = CP(self.first_rank, self.alpha, self.init)
         return (Update(factorisation, Attention(self.targets, self.projections), sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:
-        return Composition((*self.parts, *own_norms(self.norm, self.statistics, self.parts[0].sharing)))
+        return Composition(
+            (*self.on(network, self.parts), *own_norms(self.norm, self.statistics, self.parts[0].sharing))
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -60,8 +61,12 @@ class Layerwise(Method):
 
     def compose(self, network: nn.Module) -> Composition:
         factorisation, rule = self.parts
-        updates = tuple(Update(factorisation, where, rule) for where in self._where(network))
-        return Composition((*updates, *own_norms(self.norm, self.statistics, rule)))
+        updates = [Update(factorisation, where, rule) for where in self._where(network)]
+        return Composition((*self.on(network, updates), *own_norms(self.norm, self.statistics, rule)))
+
+    def on(self, network: nn.Module, updates: Sequence[Update]) -> Sequence[Update]:
+        """The updates as they are on that network."""
+        return updates
 
     def _where(self, network: nn.Module) -> list[Where]:
         kinds: dict[str, Where] = {

@@ -4,21 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..factors import Entangled, Init, LowRank, Rank
+from ..factors import Entangled, Init, LowRank
 from ..routing import Sharing, sharing
+from ._budgeted import AnyRank, Budgeted
 from ._layerwise import Layerwise
 
 __all__ = ["LoRA", "TLoRA"]
 
 
 @dataclass(frozen=True)
-class LoRA(Layerwise):
+class LoRA(Budgeted, Layerwise):
     """Low-rank adaptation: W_t = W + (α/r) A Bᵀ; on convolutions k×k to r channels, then 1×1.
 
     Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1.
 
     Args:
-        rank: r ≥ 1, or `{layer pattern: rank}`.
+        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: as much as a `budget` has room for (see `Budgeted`).
         alpha: the update is scaled by alpha / rank; None: by 1.
         init: `zero` (A zero, B random), `xavier` or `normal`.
         layers, targets, norm: see `Layerwise`.
@@ -28,24 +29,24 @@ class LoRA(Layerwise):
         ValueError: a setting is out of its range.
     """
 
-    rank: Rank = 8
+    rank: AnyRank = 8
     alpha: float | None = None
     init: Init = "zero"
     sharing: str | Mapping[str, Any] = "private"
     name: ClassVar[str] = "lora"
 
     def update(self) -> tuple[LowRank, Sharing]:
-        return LowRank(self.rank, self.alpha, self.init), sharing(self.sharing)
+        return LowRank(self.first_rank, self.alpha, self.init), sharing(self.sharing)
 
 
 @dataclass(frozen=True)
-class TLoRA(Layerwise):
+class TLoRA(Budgeted, Layerwise):
     """LoRA whose two thin matrices are entangled tensors: N r R (q_out + q_in) numbers per layer, q = ⌈d^(1/N)⌉.
 
     Su et al., "Mixture of Latent Experts Using Tensor Products", section 4.1. On convolutions d_in is I·k².
 
     Args:
-        rank: r ≥ 1, or `{layer pattern: rank}`.
+        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: as much as a `budget` has room for (see `Budgeted`).
         tensor_rank: R ≥ 1, products that are summed.
         order: N ≥ 1, vectors that are multiplied.
         alpha: scale alpha / rank; the paper's is 1 / rank.
@@ -65,7 +66,7 @@ class TLoRA(Layerwise):
         3776
     """
 
-    rank: Rank = 16
+    rank: AnyRank = 16
     tensor_rank: int = 1
     order: int = 2
     alpha: float | None = 1.0
@@ -75,5 +76,7 @@ class TLoRA(Layerwise):
     name: ClassVar[str] = "tlora"
 
     def update(self) -> tuple[Entangled, Sharing]:
-        entangled = Entangled(self.rank, self.alpha, self.init, self.tensor_rank, self.order, self.product_norm)
+        if self.is_auto and self.product_norm:
+            raise ValueError("rank='auto' prunes columns, which product_norm=True ties to one another; leave one out")
+        entangled = Entangled(self.first_rank, self.alpha, self.init, self.tensor_rank, self.order, self.product_norm)
         return entangled, sharing(self.sharing)

@@ -20,6 +20,7 @@ from ._passes import Pass
 from ._prepare import Preparation
 from ._processes import send, total
 from ._progress import Bar
+from ._ranks import Ranks
 from ._state import DivergedError, State, better
 from ._statistics import momentum
 from ._steps import Steps
@@ -40,6 +41,7 @@ class Loop:
         self.plan = job.plan(len(self.batches))
         groups, chosen = job.moves.optimised, job.optimisers
         self.optimisers = Optimisers(groups, chosen, self.settings, job.accelerator, self.plan.steps)
+        self.ranks = Ranks(job)
         self.state, self.best = State(), job.moves.snapshot()
         self._begin()
         self.offset = 0
@@ -49,6 +51,7 @@ class Loop:
     def load(self, kept: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.state, self.offset = State(**kept["state"]), kept["log"]
+        self.ranks.load_state_dict(kept["ranks"], self.state.done)
         self.job.moves.restore(kept["weights"])
         if not self.state.done:
             self.best = {name: tensor.to(self.job.device) for name, tensor in kept["best"].items()}
@@ -99,6 +102,7 @@ class Loop:
         with self.steps.of(one, state.batch, state.step, self.plan.steps, self.optimisers) as steps:
             for seen in steps:
                 self.pending.append(seen)
+                self.ranks.step(state.step, self.plan.steps)
                 state.batch += 1
                 state.step += 1
                 if state.step % self.settings.log_every == 0 or state.batch == one.steps:
@@ -199,10 +203,12 @@ class Loop:
         state.curve.append(point)
         bar.note(f"val {found[f'val_{settings.select_by}']:.3f}")
         self.folder.log.write("epoch", **point)
+        if self.ranks.settled and not state.settled:  # what was before had more numbers than its budget
+            state.best, state.waited, state.settled = {}, 0, True
         if better(found, state.best, settings.select_by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
             self.best = self.job.moves.snapshot()
-        elif self.plan.in_last_phase(state.epoch):  # patience ends a training, and never before its last phase
+        elif self.plan.in_last_phase(state.epoch) and state.settled:  # before, patience does not end a training
             state.waited += 1
         state.epoch, state.place, state.training, state.passes = state.epoch + 1, 0, 0.0, []
         self._begin()
@@ -230,7 +236,10 @@ class Loop:
                 "lower the learning rates"
             )
         self.job.moves.restore(self.best)
-        tasks = self.anew.settle(state.best["tasks"], log)
+        found = state.best["tasks"]
+        if self.ranks.finish(log):
+            found, self.best = self.validation.every(), self.job.moves.snapshot()
+        tasks = self.anew.settle(found, log)
         anew = any(found["reestimated"] for found in tasks.values())
         state.best = {**means(tasks), "reestimated": anew, **self._penalised(tasks)}
         state.done = True
@@ -254,6 +263,7 @@ class Loop:
 
     def _save(self) -> None:
         kept: dict[str, Any] = {"state": asdict(self.state), "weights": self.job.moves.live()}
+        kept["ranks"] = self.ranks.state_dict()
         if not self.state.done:
             kept |= {"best": self.best, "optimisers": self.optimisers.state_dict()}
         self.folder.save(kept)

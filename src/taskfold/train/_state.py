@@ -75,6 +75,7 @@ class State:
         curve, best, best_epoch: as in `JointResult`.
         stopped: None while epochs are to come.
         done: the model's tasks are final.
+        settled: the tasks' ranks have come down to their budgets.
     """
 
     prepared: int = 0
@@ -94,6 +95,7 @@ class State:
     best_epoch: int = 0
     stopped: Literal["finished", "early"] | None = None
     done: bool = False
+    settled: bool = False
 
     def result(self, resumed: bool) -> Result:
         """What the finished training of one task ends with."""

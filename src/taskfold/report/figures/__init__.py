@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 
 from ..additions import Section
 from ..schema import Results, Routing
-from . import clusters, curves, distributions, layers, parameters, routing, similarity, studies
+from . import clusters, curves, distributions, layers, parameters, ranks, routing, similarity, studies
 
 FIGURES = (
     Section("parameters", "Accuracy against parameters", parameters.CAPTION, parameters.figure),
     Section("curves", "Learning curves", curves.CAPTION, curves.figure),
     Section("layers", "Where the weights moved", layers.CAPTION, layers.figure),
+    Section("ranks", "The rank of each layer", ranks.CAPTION, ranks.figure),
 )
 
 

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from .._format import shorten
 from .._style import MUTED
+from .._svg import WIDTH
 
 Kind = tuple[str, str]
 GLYPH = 0.6 / 72  # inches: width of a character of one point
@@ -79,3 +81,27 @@ def scale(figure: Figure, image: AxesImage, axes: Any, label: str, share: float)
 
 def _brief(name: str) -> str:
     return name.removesuffix("_proj") or name
+
+
+LABELLED = 90  # with more layers than this, not every one can carry its name
+
+
+def by_layer(layers: Sequence[str], tasks: Sequence[str], values: Any, label: str, **colours: Any) -> Figure:
+    """Layers × tasks, input on top, with a colour bar that carries the label."""
+    height = 1.6 + max(0.15 * min(len(layers), 1.5 * LABELLED), 0.8)
+    width = min(WIDTH, 3.6 + 0.4 * len(tasks))
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    axes = drawing.add_subplot()
+    image = heatmap(axes, values, **colours)
+    every = math.ceil(len(layers) / LABELLED)
+    axes.set_yticks(range(0, len(layers), every), [shorten(name, 32) for name in layers[::every]], fontsize=8)
+    axes.xaxis.tick_top()
+    names = [shorten(name) for name in tasks]
+    fits = 0.09 * max(map(len, names)) < (width - 1.8) / len(names)  # inches
+    slant = {} if fits else {"rotation": 40 if len(tasks) <= 8 else 90, "ha": "left", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(tasks)), names, fontsize=9, va="bottom" if fits else "center", **slant)
+    bar = drawing.colorbar(image, ax=axes, location="top", fraction=0.12 / height, aspect=24, shrink=0.8)
+    bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=9)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return drawing

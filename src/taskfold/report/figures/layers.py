@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from .._format import shorten
 from .._style import family
 from .._summary import Row, rows
-from .._svg import WIDTH, styled
+from .._svg import styled
 from ..schema import Results
+from ._heat import by_layer
 
 CAPTION = (
     "Size of each task's update relative to the frozen weight, ‖ΔW‖/‖W‖ in Frobenius norm, mean over seeds, "
     "layers from input (top) to output. Blank: not measured."
 )
-LABELLED = 90  # with more layers than this, not every one can carry its name
 
 
 @styled
@@ -29,27 +29,8 @@ def figure(results: Results) -> Figure | None:
     tasks = [task.name for task in results.tasks if any(run.layers for run in row.on(task.name))]
     layers = list(dict.fromkeys(change.layer for run in row.runs for change in run.layers))
     ratios = np.array([[_mean(row, task, layer) for task in tasks] for layer in layers])
-
-    every = math.ceil(len(layers) / LABELLED)
-    height = 1.6 + max(0.15 * min(len(layers), 1.5 * LABELLED), 0.8)
-    width = min(WIDTH, 3.6 + 0.4 * len(tasks))
-    drawing = Figure(figsize=(width, height), layout="constrained")
-    axes = drawing.add_subplot()
-    image = axes.imshow(np.ma.masked_invalid(ratios), aspect="auto", cmap="viridis", vmin=0, interpolation="none")
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    axes.set_yticks(range(0, len(layers), every), [shorten(name, 32) for name in layers[::every]], fontsize=8)
-    axes.xaxis.tick_top()
-    names = [shorten(name) for name in tasks]
-    fits = 0.09 * max(map(len, names)) < (width - 1.8) / len(names)  # inches
-    slant = {} if fits else {"rotation": 40 if len(tasks) <= 8 else 90, "ha": "left", "rotation_mode": "anchor"}
-    axes.set_xticks(range(len(tasks)), names, fontsize=9, va="bottom" if fits else "center", **slant)
-    bar = drawing.colorbar(image, ax=axes, location="top", fraction=0.12 / height, aspect=24, shrink=0.8)
-    bar.set_label(f"{shorten(row.label, 40)}: ‖ΔW‖ / ‖W‖ (ratio)", fontsize=9)
-    bar.ax.tick_params(labelsize=9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    return drawing
+    label = f"{shorten(row.label, 40)}: ‖ΔW‖ / ‖W‖ (ratio)"
+    return by_layer(layers, tasks, ratios, label, cmap="viridis", vmin=0)
 
 
 def _chosen(table: tuple[Row, ...]) -> Row | None:

@@ -1,0 +1,53 @@
+"""Ranks that come down to a budget while tasks train."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from ._job import Job
+from ._log import Log
+
+
+class Ranks:
+    """The tasks whose ranks are left to the training."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        each = {
+            name: method.rank_allocator(job.moves.tasks[name], job.model.backbone)
+            for name, method in job.methods.items()
+        }
+        self.allocators = {name: one for name, one in each.items() if one is not None}
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known of all of them what remains."""
+        return all(one.settled for one in self.allocators.values())
+
+    def step(self, step: int, steps: int) -> None:
+        """After a step of the optimisers."""
+        for one in self.allocators.values():
+            one.step(step, steps)
+
+    def finish(self, log: Log | None = None) -> bool:
+        """Make the tasks ordinary ones with the ranks that remain; whether there were any to make."""
+        for name, one in self.allocators.items():
+            ranks = one.finish()
+            self.job.moves.tasks[name].serial = uuid4().hex  # what a compiler has traced for it had other sizes
+            if log is not None:
+                log.write("ranks", task=name, numbers=one.numbers, budget=one.budget, ranks=ranks)
+        if self.allocators:
+            self.job.model._runner.plans.clear()
+        return bool(self.allocators)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on beside the tasks, by task."""
+        return {name: one.state_dict() for name, one in self.allocators.items()}
+
+    def load_state_dict(self, state: dict[str, Any], done: bool) -> None:
+        """Go on from there; what is done has its final ranks."""
+        for name, one in self.allocators.items():
+            one.load_state_dict(state[name])
+        if done:
+            self.finish()
