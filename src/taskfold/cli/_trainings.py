@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
+
 from ..config import Plan, TaskPart
 from ..config.run import Config, TaskConfig
 from ..model import MultiTask
@@ -79,6 +81,7 @@ def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> S
         claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists(), joint=True)
     sets, seams = type(tasks[0]).joint(tasks, settings.seed)
     result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder, fresh=fresh))
+    torch.set_num_threads(result.threads)
     tests = {task.name: test(model, task) for task in tasks}
     if not main:
         return None
@@ -114,12 +117,12 @@ def routings(model: MultiTask, labels: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, label: str, fresh: bool) -> Result:
-    """Train one task by itself, or go on where that was."""
+    """Train one task by itself, or go on where that was; torch keeps the threads that its training ended with."""
     folder = plan.run_folder(settings)
     if is_main_process():
         claim(folder, [task], new=fresh or not (folder / "checkpoint.safetensors").exists())
     data = task.sets(settings.train.seed)
-    return retold(
+    result = retold(
         lambda: train_task(
             model,
             task.name,
@@ -133,6 +136,8 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
             **task.seams,
         )
     )
+    torch.set_num_threads(result.threads)
+    return result
 
 
 def retold(training: Callable[[], R]) -> R:
@@ -170,7 +175,8 @@ def save_task(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart) -> 
 def how(result: Result) -> str:
     """How a training went, in words."""
     done = {"finished": "trained", "early": "stopped early"}[result.stopped]
-    return f"{done} in {result.seconds:.0f} s, best epoch {result.best_epoch} of {len(result.curve)}"
+    threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
+    return f"{done} in {result.seconds:.0f} s on {threads}, best epoch {result.best_epoch} of {len(result.curve)}"
 
 
 def is_main_process() -> bool:

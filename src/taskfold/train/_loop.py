@@ -7,11 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..threads import Threads, in_words
 from ._anew import Anew
 from ._folder import Folder
 from ._job import Job
@@ -29,11 +31,11 @@ from ._validation import Validation, means
 class Loop:
     """A training under way: every process runs one, in step with the others."""
 
-    def __init__(self, job: Job, folder: Folder) -> None:
-        self.job, self.folder, self.settings = job, folder, job.settings
+    def __init__(self, job: Job, folder: Folder, threads: Threads) -> None:
+        self.job, self.folder, self.settings, self.threads = job, folder, job.settings, threads
         send(job.accelerator, [*job.moves.live().values(), *job.moves.fixed.values()])
         self.validation = Validation(job)
-        self.steps = Steps(job)
+        self.steps = Steps(job, threads)
         self.batches = self.steps.batches
         self.anew = Anew(job, self.steps.loader, self.steps.switch, self.validation)
         self.preparation = Preparation(job)
@@ -62,6 +64,7 @@ class Loop:
             if not self.state.step and not self.state.prepared:
                 self._save()  # before the log, so that a log always has its checkpoint
             self.folder.open_log(self.offset)
+            self.threads.said = partial(self._say_threads, bar)
             self._prepare()
             with ExitStack() as stack:
                 for name in self.job.names if value is not None else ():
@@ -233,7 +236,7 @@ class Loop:
         tasks = self.anew.settle(state.best["tasks"], log)
         anew = any(found["reestimated"] for found in tasks.values())
         state.best = {**means(tasks), "reestimated": anew, **self._penalised(tasks)}
-        state.done = True
+        state.done, state.threads = True, self.threads.count
         self._pass_time()
         log.write("end", stopped=state.stopped, best_epoch=state.best_epoch, **state.best, seconds=state.seconds)
         self._save()
@@ -245,6 +248,11 @@ class Loop:
         whole = {"penalty": sum(weights[name] * one for name, one in penalties.items())} if penalties else {}
         own = {name: {"penalty": one} for name, one in penalties.items()}
         return {**whole, "tasks": {name: found | own.get(name, {}) for name, found in tasks.items()}}
+
+    def _say_threads(self, bar: Bar, found: dict[str, Any]) -> None:
+        """A measurement of threads has ended."""
+        self.folder.log.write("threads", step=self.state.step, **found)
+        bar.say(in_words(found))
 
     def _pass_time(self, training: bool = False) -> None:
         now = time.monotonic()

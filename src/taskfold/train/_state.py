@@ -26,6 +26,7 @@ class Result:
         seconds: of training and validation, all interrupted parts together.
         stopped: `finished` all epochs, or `early` for want of improvement.
         resumed: an earlier run in the folder was continued, or had finished already.
+        threads: of torch, at the end; outside of the training torch has as many as before it.
     """
 
     curve: list[dict[str, Any]]
@@ -34,6 +35,7 @@ class Result:
     seconds: float
     stopped: Literal["finished", "early"]
     resumed: bool
+    threads: int
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON."""
@@ -75,6 +77,7 @@ class State:
         curve, best, best_epoch: as in `JointResult`.
         stopped: None while epochs are to come.
         done: the model's tasks are final.
+        threads: of torch, when they became so.
     """
 
     prepared: int = 0
@@ -94,17 +97,21 @@ class State:
     best_epoch: int = 0
     stopped: Literal["finished", "early"] | None = None
     done: bool = False
+    threads: int = 0
 
     def result(self, resumed: bool) -> Result:
         """What the finished training of one task ends with."""
         assert self.stopped is not None
         curve = [_without_tasks(point) for point in self.curve]
-        return Result(curve, self.best_epoch, _without_tasks(self.best), self.seconds, self.stopped, resumed)
+        return Result(
+            curve, self.best_epoch, _without_tasks(self.best), self.seconds, self.stopped, resumed, self.threads
+        )
 
     def joint_result(self, resumed: bool) -> JointResult:
         """What a finished joint training ends with."""
         assert self.stopped is not None
-        return JointResult(self.curve, self.best_epoch, self.best, self.seconds, self.stopped, resumed)
+        common = self.seconds, self.stopped, resumed, self.threads
+        return JointResult(self.curve, self.best_epoch, self.best, *common)
 
 
 def _without_tasks(found: dict[str, Any]) -> dict[str, Any]:
