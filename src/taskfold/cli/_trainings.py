@@ -12,6 +12,7 @@ from ..config import Plan, TaskPart
 from ..config.run import Config, TaskConfig
 from ..model import MultiTask
 from ..report import record, routing_record
+from ..threads import cores
 from ..train import JointResult, Result, train_task, train_together
 from ._optimisers import fitted
 from ._origin import Origin
@@ -81,7 +82,7 @@ def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> S
         claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists(), joint=True)
     sets, seams = type(tasks[0]).joint(tasks, settings.seed)
     result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder, fresh=fresh))
-    torch.set_num_threads(result.threads)
+    torch.set_num_threads(min(result.threads, cores()))
     tests = {task.name: test(model, task) for task in tasks}
     if not main:
         return None
@@ -136,7 +137,7 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
             **task.seams,
         )
     )
-    torch.set_num_threads(result.threads)
+    torch.set_num_threads(min(result.threads, cores()))
     return result
 
 
