@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Choice", "Threads", "chosen", "cores", "in_words"]
+__all__ = ["Choice", "Threads", "chosen", "cores", "in_words", "parsed"]
 
 Choice = int | Literal["auto"] | None
 """A number of threads; `auto`: the fastest, by measurement; None: as torch is set."""
@@ -34,6 +34,23 @@ SHARE, PAUSE = 0.02, 60.0
 def cores() -> int:
     """Of this machine, those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parsed(text: str | None) -> Choice:
+    """What an option says; None: nothing.
+
+    Raises:
+        ValueError: no whole number ≥ 1, and not `auto`.
+
+    Example:
+        >>> parsed("auto"), parsed("4"), parsed(None)
+        ('auto', 4, None)
+    """
+    if text is None or text == "auto":
+        return text  # type: ignore[return-value]
+    if not text.isdecimal() or not int(text):
+        raise ValueError(f"--threads must be a whole number ≥ 1 or auto, found {text!r}")
+    return int(text)
 
 
 def chosen(*said: Choice) -> Choice:

@@ -11,7 +11,7 @@ from rich.table import Table
 from .. import MultiTask
 from ..backbones import LoadedBackbone
 from ..config import words_of
-from ..threads import Threads, chosen, in_words
+from ..threads import Threads, chosen, in_words, parsed
 from ._output import UserError, emit, say, show
 from ._predict_images import image_table, label_images
 from ._predict_texts import answer_texts, choices_of, inputs_of, text_table
@@ -59,7 +59,7 @@ def predict(
         raise UserError(f"tasks are for {words}; choose those of one kind with --task")
     [kind] = kinds
     given = [one for one in inputs if not one.endswith(SUFFIX)]
-    measured = Threads.of(chosen(threads), best_device())
+    measured = Threads.of(chosen(parsed(threads)), best_device())
     measured.said = lambda found: say(in_words(found), "dim")
     asked = Asked(model, loaded, names, given, measured, batch_size, lines, choices, output)
     with measured, measured.over(model):
