@@ -3,9 +3,9 @@
     python benchmarks/threads.py                     # results/threads.json; run it again to go on
     python benchmarks/threads.py --epochs 3 --rounds 5
 
-FTN R=16 on the 600 packaged digits of `taskfold demo`, at 64 pixels. Each epoch is a process of its own; the contestants take
-turns, and the ratios are of medians. `busy` has two processes beside it that compute all the time at the lowest priority.
-Other work on the machine counts in both cases: look at `load`, the number of processes that wanted to run.
+FTN R=16 on the 600 packaged digits of `taskfold demo`, at 64 pixels. Each epoch has its own process; the contestants
+take turns, and the ratios are of medians. `busy` has two processes beside it that compute all the time at the lowest
+priority. Other work on the machine counts in both cases: look at `load`, the number of processes that wanted to run.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from statistics import median
 from typing import Any
 
 import torch
-from taskfold_demos.jobs import plan
 
 from taskfold import MultiTask, backbones
 from taskfold.data import ImageTensors, Preprocessing
 from taskfold.methods import FTN
 from taskfold.threads import cores
 from taskfold.train import Settings, train_task
+from taskfold_demos.jobs import plan
 
 HERE = Path(__file__).parent
 BUSY = [sys.executable, "-c", "import os; os.nice(19)\nwhile True: pass"]

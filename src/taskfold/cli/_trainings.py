@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -13,7 +15,7 @@ from ..config.run import Config, TaskConfig
 from ..model import MultiTask
 from ..report import record, routing_record
 from ..threads import cores
-from ..train import JointResult, Result, train_task, train_together
+from ..train import CollapseWarning, JointResult, Result, train_task, train_together
 from ._optimisers import fitted
 from ._origin import Origin
 from ._output import UserError, say
@@ -142,12 +144,22 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
 
 
 def retold(training: Callable[[], R]) -> R:
-    """What a training says is wrong, in the words of the command line."""
+    """What a training says is wrong, in the words of the command line; and at once what it warns of."""
     try:
-        return training()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", CollapseWarning)
+            warnings.showwarning = partial(_shown, warnings.showwarning)
+            return training()
     except ValueError as error:
         message = str(error).replace("another folder", "another output").replace("fresh=True", "--fresh")
         raise UserError(message) from error
+
+
+def _shown(otherwise: Callable[..., None], message: Warning | str, kind: type[Warning], *more: Any) -> None:
+    if issubclass(kind, CollapseWarning):
+        say(f"Warning: {message}", "yellow")
+    else:
+        otherwise(message, kind, *more)
 
 
 def test(model: MultiTask, task: Ready) -> Tested:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ..threads import Threads, in_words
 from ._anew import Anew
+from ._collapse import CollapseWarning, Watched, rates, slower
 from ._folder import Folder
 from ._job import Job
 from ._optimisers import Optimisers
@@ -42,7 +44,7 @@ class Loop:
         self.plan = job.plan(len(self.batches))
         groups, chosen = job.moves.optimised, job.optimisers
         self.optimisers = Optimisers(groups, chosen, self.settings, job.accelerator, self.plan.steps)
-        self.state, self.best = State(), job.moves.snapshot()
+        self.state, self.best = State(watched=[Watched() for _ in job.names]), job.moves.snapshot()
         self._begin()
         self.offset = 0
         self.pending: list[Tensor] = []
@@ -50,7 +52,7 @@ class Loop:
 
     def load(self, kept: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.state, self.offset = State(**kept["state"]), kept["log"]
+        self.state, self.offset = State.of_json(kept["state"]), kept["log"]
         self.job.moves.restore(kept["weights"])
         if not self.state.done:
             self.best = {name: tensor.to(self.job.device) for name, tensor in kept["best"].items()}
@@ -149,6 +151,8 @@ class Loop:
             loss = sum(weight * sums for weight, (sums, *_) in weighed) / self.batches.total(state.batch - ago)
             state.losses += loss
             state.penalties += sum(weight * penalty for weight, (_, _, penalty, _) in weighed)
+            for watched, (sums, count, *_) in zip(state.watched, step, strict=True):
+                watched.step(sums, count)
             state.seen = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(state.seen, step, strict=True)]
         self._pass_time(training=True)
         rate = (one.place * self.batches.mixture.total + self.batches.samples(state.batch)) / max(state.training, 1e-9)
@@ -167,13 +171,11 @@ class Loop:
         for name, (loss, _, penalty, _) in zip(self.job.names, seen, strict=True):
             what, value = ("loss", loss) if not math.isfinite(loss) else ("penalty", penalty)
             if not math.isfinite(value):
-                rates = ", ".join(f"{group} {rate:.3g}" for group, rate in self.optimisers.rates(step).items())
                 self.folder.log.write("diverged", task=name, epoch=self.state.epoch + 1, step=step + 1, **{what: value})
-                third = ", ".join(f"{group} {one.lr / 3:.2g}" for group, one in self.job.optimisers.items())
                 kept = f"; the checkpoint of an earlier step is in {self.folder.path}" if self.folder.path else ""
                 raise DivergedError(
-                    f"task {name!r}: the {what} is {value} at step {step + 1} (learning rates: {rates}); try a "
-                    f"third of what was set ({third}), lengthen warmup or set clip_norm, and check the inputs for "
+                    f"task {name!r}: the {what} is {value} at step {step + 1} (learning rates: "
+                    f"{rates(self.optimisers.rates(step))}); {slower(self.job.optimisers)}, and check the inputs for "
                     f"values that are not finite. The best weights so far are in place{kept}"
                 )
 
@@ -202,6 +204,7 @@ class Loop:
         state.curve.append(point)
         bar.note(f"val {found[f'val_{settings.select_by}']:.3f}")
         self.folder.log.write("epoch", **point)
+        self._look_for_collapse(tasks)
         if better(found, state.best, settings.select_by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
             self.best = self.job.moves.snapshot()
@@ -213,6 +216,25 @@ class Loop:
             state.stopped = "finished"
         elif settings.patience is not None and state.waited >= settings.patience:
             state.stopped = "early"
+
+    def _look_for_collapse(self, tasks: Mapping[str, Mapping[str, float]]) -> None:
+        """Say once of a task that it no longer learns, though its loss is finite."""
+        state = self.state
+        for (name, found), watched in zip(tasks.items(), state.watched, strict=True):
+            accuracy = found.get("val_accuracy", 0.0)
+            what = watched.collapsed(found["val_loss"], accuracy, self.validation.predicted.get(name))
+            if what is None or watched.said:
+                continue
+            watched.said = True
+            self.folder.log.write("collapsed", task=name, epoch=state.epoch + 1, step=state.step, what=what)
+            if self.job.accelerator.is_main_process:
+                top = rates({group: one.lr for group, one in self.job.optimisers.items()})
+                warnings.warn(
+                    f"task {name!r} has collapsed in epoch {state.epoch + 1}: {what} (learning rates: {top}); "
+                    f"{slower(self.job.optimisers)}. The best epoch is kept as ever",
+                    CollapseWarning,
+                    stacklevel=7,
+                )
 
     def _check_targets(self, trained: Mapping[str, Mapping[str, Any]], whole: bool) -> None:
         """A data set of several tasks, once gone through, had something for each of them."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from ._collapse import Watched
 
 
 class DivergedError(ValueError):
@@ -78,6 +81,7 @@ class State:
         stopped: None while epochs are to come.
         done: the model's tasks are final.
         threads: of torch, when they became so.
+        watched: the losses of each task, by which a collapse is noticed.
     """
 
     prepared: int = 0
@@ -98,6 +102,12 @@ class State:
     stopped: Literal["finished", "early"] | None = None
     done: bool = False
     threads: int = 0
+    watched: list[Watched] = field(default_factory=list)
+
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> State:
+        """The inverse of `asdict`."""
+        return cls(**{**found, "watched": [Watched(**one) for one in found["watched"]]})
 
     def result(self, resumed: bool) -> Result:
         """What the finished training of one task ends with."""
