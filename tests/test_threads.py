@@ -60,10 +60,24 @@ def test_the_fastest_is_kept_and_finding_it_costs_little(name: str) -> None:
 def test_a_number_that_is_far_too_slow_is_given_up_within_its_piece() -> None:
     machine = Machine(lambda count: 1.0 if count == 1 else 30.0)
     with machine.threads() as threads:
-        machine.work(threads, 1)
+        machine.work(threads, 2)
         assert machine.work(threads, 1) == pytest.approx(10 + 2 / 3)
         machine.work(threads, 10)
     assert machine.used.count(2) == 1 and 4 not in machine.used
+
+
+def test_what_torch_needs_to_get_ready_does_not_count() -> None:
+    machine, ready = Machine(lambda count: 0.0), set[int]()
+
+    def seconds(count: int) -> float:
+        first = count not in ready
+        ready.add(count)
+        return 0.4 if first else 0.02 / count
+
+    machine.seconds = seconds
+    with machine.threads() as threads:
+        machine.work(threads, 100)
+        assert threads.count == 8
 
 
 def test_rows_of_pieces_may_differ() -> None:

@@ -19,12 +19,12 @@ __all__ = ["Choice", "Threads", "chosen", "cores", "in_words", "parsed"]
 Choice = int | Literal["auto"] | None
 """A number of threads; `auto`: the fastest, by measurement; None: as torch is set."""
 
-TURN = 0.05
-"""Seconds that a number of threads is timed for, at least."""
+TURN, LONG = 0.05, 1.0
+"""Seconds that a number of threads is timed for, at least; and those in which it can be far too slow from the start."""
 ROUNDS = 3
 """Turns of each number that is still in the race."""
 HOPELESS, SLOWER, LEVEL = 3.0, 1.25, 1.03
-"""Times the fastest: not timed again after its first turn; after a later one; as fast, and the fewest threads win."""
+"""Times the fastest: more threads are not tried; not timed again; as fast, and the fewest threads win."""
 CLEARLY, AT_MOST, ENOUGH = 1.5, 2.5, 4.0
 """What a turn takes beyond 1.5 times the usual, at most 2.5 times it, adds up; at 4 the race is run again."""
 SHARE, PAUSE = 0.02, 60.0
@@ -117,7 +117,9 @@ class Threads:
         if isinstance(self.choice, int):
             torch.set_num_threads(self.choice)
         elif self.choice == "auto":
-            self._start("start")
+            self.restart()
+            self.count = self._trying
+            torch.set_num_threads(self.count)
         return self
 
     def __exit__(
@@ -153,12 +155,18 @@ class Threads:
             for handle in handles:
                 handle.remove()
 
+    def restart(self) -> None:
+        """Other work begins: measure again."""
+        if self.choice == "auto":
+            self._start("start")
+
     def halfway(self, rows: int = 1) -> None:
         """Within a piece of work: a number of threads that is far too slow so far is not used for the rest of it."""
         if self._race is None:
             return
-        taken = (self.clock() - self._begun) / max(1, rows)
-        if self._trying != self.count and taken > HOPELESS * self._half:
+        elapsed = self.clock() - self._begun
+        taken = elapsed / max(1, rows)
+        if self._trying != self.count and elapsed > LONG / 3 and taken > HOPELESS * self._half:
             torch.set_num_threads(self.count)
             self._given_up = True
         self._half = min(self._half, taken)
@@ -170,6 +178,7 @@ class Threads:
         self._half = self._fastest = math.inf
         self._elapsed, self._rows, self._given_up = 0.0, 0, False
         self._spent: list[tuple[float, int]] = []
+        self._ready: set[int] = set()
 
     def _open(self) -> None:
         if self.choice == "auto":
@@ -179,7 +188,12 @@ class Threads:
     def _close(self, rows: int) -> None:
         if self.choice != "auto":
             return
-        self._elapsed += self.clock() - self._begun
+        elapsed = self.clock() - self._begun
+        if self._race is not None and self._is_first(elapsed, rows):
+            self._spent.append((elapsed, rows))
+            torch.set_num_threads(self.count)
+            return
+        self._elapsed += elapsed
         self._rows += rows
         if self._elapsed >= TURN or self._given_up:
             turn, given_up = (self._elapsed, max(1, self._rows)), self._given_up
@@ -190,6 +204,16 @@ class Threads:
                 self._spent.append(turn)
                 self._run(self._race, math.inf if given_up else turn[0] / turn[1])
         torch.set_num_threads(self.count)
+
+    def _is_first(self, elapsed: float, rows: int) -> bool:
+        """Whether it was a number's first piece, in which torch gets ready and which does not count.
+
+        It counts if it took so long that nothing else can be the cause.
+        """
+        first = self._trying not in self._ready
+        self._ready.add(self._trying)
+        hopeless = elapsed > LONG and elapsed > HOPELESS * max(1, rows) * self._fastest
+        return first and not self._given_up and not hopeless
 
     def _run(self, race: Generator[int, float, dict[int, float]], taken: float) -> None:
         """A turn of the race has taken so long, for one row."""
@@ -230,25 +254,22 @@ def in_words(found: Mapping[str, Any]) -> str:
 def _race(counts: Sequence[int]) -> Generator[int, float, dict[int, float]]:
     """Yields the number of threads to try next, is sent the seconds that a row took, and returns those of each number.
 
-    The first turn of a number is not counted, because torch gets ready in it. More threads than a hopeless number of
-    them are not tried.
+    More threads than a hopeless number of them are not tried.
     """
-    alive: list[int] = []
-    first = dict[int, float]()
+    times = dict[int, list[float]]()
     for count in counts:
-        first[count] = yield count
-        if first[count] > HOPELESS * min(first.values()):
+        taken = yield count
+        if times and taken > HOPELESS * min(one for [one] in times.values()):
             break
-        alive.append(count)
-    times: dict[int, list[float]] = {count: [] for count in alive}
-    typical = dict[int, float]()
-    for _ in range(ROUNDS):
-        for count in list(alive):
+        times[count] = [taken]
+    typical = {count: one for count, [one] in times.items()}
+    alive = list(typical)
+    for _ in range(ROUNDS - 1):
+        least = min(typical[count] for count in alive)
+        alive = [count for count in alive if typical[count] <= SLOWER * least]
+        for count in alive if len(alive) > 1 else ():
             times[count].append((yield count))
             typical[count] = median(times[count])
-        alive = [count for count in alive if typical[count] <= SLOWER * min(typical[other] for other in alive)]
-        if len(alive) == 1:
-            break
     return typical
 
 

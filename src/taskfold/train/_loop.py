@@ -89,7 +89,9 @@ class Loop:
     def _prepare(self) -> None:
         """Let the methods look at data that want to; a run that is killed meanwhile begins with the same task again."""
         for number in list(self.preparation.batches)[self.state.prepared :]:
-            said = self.preparation.run(number)
+            with self.threads.over(self.job.model):
+                said = self.preparation.run(number)
+            self.threads.restart()  # a step is other work
             self.state.prepared += 1
             self.best = self.job.moves.snapshot()
             self._pass_time()
