@@ -108,6 +108,7 @@ CASES: dict[str, tuple[Watched, float, float, Predicted | None, str | None]] = {
     "no classes, noisy": (losses(0.1, *[0.2] * 40), 0.25, 0.0, None, None),
     "no classes, rose": (losses(0.1, *[0.9] * 80), 0.9, 0.0, None, "the loss has risen"),
     "negative": (losses(-1.0, *[5.0] * 40), 5.0, 0.0, None, None),
+    "so far for few steps": (losses(1.4, *[9.0] * 8), 9.0, 0.3, Predicted(0.5, 1.386, 1.0), None),
     "nothing seen": (Watched(), 5.0, 0.0, None, None),
 }
 

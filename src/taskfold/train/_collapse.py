@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from .settings import OptimizerSettings
 
-SAMPLES = 32
-"""Of the first steps that all later ones are compared with, at least."""
+SAMPLES, STEPS = 32, 10
+"""Of the first steps that all later ones are compared with, at least; and later ones, before anything is said of them."""
 WEIGHT = 0.1
 """Of a step in the running mean of its task's losses."""
 RISEN, RISEN_UNKNOWN = 1.5, 3.0
@@ -45,13 +45,14 @@ class Watched:
     """The training losses of a task; JSON all through.
 
     Attributes:
-        first: their mean over the first steps, of so many `samples`.
+        first: their mean over the first steps, of so many `samples`; there have been so many `steps` since.
         recent: a running mean over steps; `peak`, `least`: its extremes.
         said: a collapse has been, which is said once.
     """
 
     first: float = 0.0
     samples: float = 0.0
+    steps: int = 0
     recent: float = 0.0
     peak: float = 0.0
     least: float = 0.0
@@ -66,6 +67,7 @@ class Watched:
             self.samples += samples
             self.recent = self.peak = self.least = self.first
             return
+        self.steps += 1
         self.recent += WEIGHT * (loss / samples - self.recent)
         self.peak, self.least = max(self.peak, self.recent), min(self.least, self.recent)
 
@@ -81,14 +83,14 @@ class Watched:
             predicted: what was said in it; None: the task is no classification.
 
         Example:
-            >>> watched = Watched(first=2.3, samples=32, recent=2.3, peak=9.1, least=2.2)
+            >>> watched = Watched(first=2.3, samples=32, steps=40, recent=2.3, peak=9.1, least=2.2)
             >>> watched.collapsed(2.31, 0.1, Predicted(share=1.0, chance=2.303, spread=0.1))
             'one class is predicted for 100 % of the validation samples, after the loss had risen from 2.3 to 9.1'
             >>> watched.peak = 2.4  # it never left the loss of chance
             >>> watched.collapsed(2.31, 0.1, Predicted(share=1.0, chance=2.303, spread=0.1))
         """
         usual = max(self.first, predicted.chance if predicted else 0.0)
-        if usual <= 0:
+        if usual <= 0 or self.steps < STEPS:
             return None
         if min(self.recent, val_loss) > (RISEN if predicted else RISEN_UNKNOWN) * usual:
             than = f", and chance has {predicted.chance:.3g}" if predicted else ""
