@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .settings import OptimizerSettings
 
 SAMPLES, STEPS = 32, 10
-"""Of the first steps that all later ones are compared with, at least; and later ones, before anything is said of them."""
+"""Of the first steps that all later ones are compared with, at least; and how many follow before a collapse is said."""
 WEIGHT = 0.1
 """Of a step in the running mean of its task's losses."""
 RISEN, RISEN_UNKNOWN = 1.5, 3.0
