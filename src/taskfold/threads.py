@@ -62,8 +62,10 @@ def chosen(*said: Choice) -> Choice:
         >>> chosen(None, 4), chosen("auto", 4)
         (4, 'auto')
     """
-    found = next((one for one in said if one is not None), None)
-    return found if found is not None or os.environ.get("OMP_NUM_THREADS") else "auto"
+    for one in said:
+        if one is not None:
+            return one
+    return None if os.environ.get("OMP_NUM_THREADS") else "auto"
 
 
 class Threads:
