@@ -36,9 +36,9 @@ def test_the_demonstration_is_called_as_asked(name: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(command, "DEMOS", {name: stand_in})
     said = [] if name == "tasks" else [name]
-    result = asked("demo", *said, "--quick", "--compare", "all", "--seeds", 2, "--out", tmp_path)
+    result = asked("demo", *said, "--quick", "--compare", "all", "--seeds", 2, "--threads", 3, "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
-    said_again = " ".join(["taskfold demo", *said, f"--quick --compare all --seeds 2 --out {tmp_path}"])
-    assert calls == [("all", 2, True, tmp_path, said_again)]
+    said_again = " ".join(["taskfold demo", *said, f"--quick --compare all --seeds 2 --threads 3 --out {tmp_path}"])
+    assert calls == [("all", 2, True, 3, tmp_path, said_again)]
     assert asked("demo", *said, "--compare", "some").exit_code == 2
     assert "there is no demonstration 'nothing'" in asked("demo", "nothing").stderr

@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from taskfold.cli._trainings import retold
 from taskfold.report import read_results
 from taskfold.tasks import read_header
+from taskfold.train import CollapseWarning
 
 from . import project
 from .conftest import Run
@@ -178,3 +181,15 @@ def test_unreadable_images_can_be_left_out(tmp_path: Path, run: Run) -> None:
 def digests(folder: Path) -> dict[str, str]:
     files = sorted((folder / "runs" / "tasks").iterdir())
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_a_collapse_is_a_remark_and_other_warnings_stay_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    def training() -> str:
+        for name in "first", "second":
+            warnings.warn(f"task {name!r} has collapsed", CollapseWarning, stacklevel=1)
+        return "trained"
+
+    assert retold(training) == "trained"
+    assert capsys.readouterr().err == "Warning: task 'first' has collapsed\nWarning: task 'second' has collapsed\n"
+    with pytest.warns(UserWarning, match="something else"):
+        retold(lambda: warnings.warn("something else", stacklevel=1))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from taskfold.threads import chosen, parsed
+
 from .jobs import DEMOS, Compare
 
 
@@ -24,6 +26,14 @@ def demo(
         Compare, typer.Option(help="default: three methods; all: the others too, and FTN at three ranks.")
     ] = "default",
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions, for mean and spread.")] = 1,
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Torch's threads in training; auto: the fastest, by measurement. Default: OMP_NUM_THREADS, or auto.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +55,8 @@ def demo(
         *(["--quick"] if quick else []),
         *([f"--compare {compare}"] if compare != "default" else []),
         *([f"--seeds {seeds}"] if seeds > 1 else []),
+        *([f"--threads {threads}"] if threads else []),
         *([f"--out {out}"] if out else []),
     ]
     folder = out or (Path("demo") if name == "tasks" else Path("demo", name))
-    DEMOS[name](compare, seeds, quick)(folder, command=" ".join(words))
+    DEMOS[name](compare, seeds, quick, chosen(parsed(threads)))(folder, command=" ".join(words))

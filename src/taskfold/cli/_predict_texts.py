@@ -14,6 +14,7 @@ from rich.text import Text
 from .. import MultiTask
 from ..backbones import LoadedBackbone
 from ..text import Example, rank_classify
+from ..threads import Threads
 from ._output import UserError
 from ._texts import Reader
 
@@ -59,8 +60,12 @@ def answer_texts(
     texts: Sequence[str],
     choices: tuple[str, ...],
     batch_size: int,
+    threads: Threads,
 ) -> list[dict[str, Any]]:
-    """Every text for every task: choices ranked, if there are any (given here, or the task's labels); else written."""
+    """Every text for every task: choices ranked, if there are any (given here, or the task's labels); else written.
+
+    `threads` times what is written batch by batch.
+    """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for name in names:
         reader, among = Reader.of_task(model[name], loaded), choices or model[name].info.labels
@@ -75,7 +80,11 @@ def answer_texts(
                 listed = [{"text": choice, "score": score} for choice, score in order]
                 found[text, name] = {"answer": order[0][0], "choices": listed}
         else:
-            written = reader.write(model, name, [replace(one, choices=()) for one in asked], batch_size)
+            written: list[str] = []
+            for at in range(0, len(asked), batch_size):
+                part = [replace(one, choices=()) for one in asked[at : at + batch_size]]
+                with threads.piece(len(part)):
+                    written += reader.write(model, name, part, batch_size)
             found |= {(text, name): {"answer": answer} for text, answer in zip(texts, written, strict=True)}
     return [{"input": text, "task": name, **found[text, name]} for text in texts for name in names]
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
+
+import torch
 
 from ..config import Plan, TaskPart
 from ..config.run import Config, TaskConfig
 from ..model import MultiTask
 from ..report import record, routing_record
-from ..train import JointResult, Result, train_task, train_together
+from ..threads import cores
+from ..train import CollapseWarning, JointResult, Result, train_task, train_together
 from ._optimisers import fitted
 from ._origin import Origin
 from ._output import UserError, say
@@ -79,6 +84,7 @@ def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> S
         claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists(), joint=True)
     sets, seams = type(tasks[0]).joint(tasks, settings.seed)
     result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder, fresh=fresh))
+    torch.set_num_threads(min(result.threads, cores()))
     tests = {task.name: test(model, task) for task in tasks}
     if not main:
         return None
@@ -114,12 +120,12 @@ def routings(model: MultiTask, labels: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, label: str, fresh: bool) -> Result:
-    """Train one task by itself, or go on where that was."""
+    """Train one task by itself, or go on where that was; torch keeps the threads that its training ended with."""
     folder = plan.run_folder(settings)
     if is_main_process():
         claim(folder, [task], new=fresh or not (folder / "checkpoint.safetensors").exists())
     data = task.sets(settings.train.seed)
-    return retold(
+    result = retold(
         lambda: train_task(
             model,
             task.name,
@@ -133,15 +139,27 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
             **task.seams,
         )
     )
+    torch.set_num_threads(min(result.threads, cores()))
+    return result
 
 
 def retold(training: Callable[[], R]) -> R:
-    """What a training says is wrong, in the words of the command line."""
+    """What a training says is wrong, in the words of the command line; and at once what it warns of."""
     try:
-        return training()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", CollapseWarning)
+            warnings.showwarning = partial(_shown, warnings.showwarning)
+            return training()
     except ValueError as error:
         message = str(error).replace("another folder", "another output").replace("fresh=True", "--fresh")
         raise UserError(message) from error
+
+
+def _shown(otherwise: Callable[..., None], message: Warning | str, kind: type[Warning], *more: Any) -> None:
+    if issubclass(kind, CollapseWarning):
+        say(f"Warning: {message}", "yellow")
+    else:
+        otherwise(message, kind, *more)
 
 
 def test(model: MultiTask, task: Ready) -> Tested:
@@ -170,7 +188,8 @@ def save_task(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart) -> 
 def how(result: Result) -> str:
     """How a training went, in words."""
     done = {"finished": "trained", "early": "stopped early"}[result.stopped]
-    return f"{done} in {result.seconds:.0f} s, best epoch {result.best_epoch} of {len(result.curve)}"
+    threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
+    return f"{done} in {result.seconds:.0f} s on {threads}, best epoch {result.best_epoch} of {len(result.curve)}"
 
 
 def is_main_process() -> bool:

@@ -11,10 +11,12 @@ from rich.table import Table
 from .. import MultiTask
 from ..backbones import LoadedBackbone
 from ..config import words_of
+from ..threads import Threads, chosen, in_words, parsed
 from ._output import UserError, emit, say, show
 from ._predict_images import image_table, label_images
 from ._predict_texts import answer_texts, choices_of, inputs_of, text_table
-from ._tasks import SUFFIX, BackboneOption, InventoryOption, WeightsOption, kind_of, load_tasks
+from ._tasks import SUFFIX, BackboneOption, InventoryOption, WeightsOption, best_device, kind_of, load_tasks
+from ._threads import ThreadsOption
 
 ROWS = 32
 
@@ -38,6 +40,7 @@ def predict(
         int | None, typer.Option(min=1, help=f"Rows of one forward pass, of images or texts; {ROWS} if not given.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Label images, answer texts, or say of every pixel what it is: every input for every task.
 
@@ -56,8 +59,11 @@ def predict(
         raise UserError(f"tasks are for {words}; choose those of one kind with --task")
     [kind] = kinds
     given = [one for one in inputs if not one.endswith(SUFFIX)]
-    asked = Asked(model, loaded, names, given, batch_size, lines, choices, output)
-    found, errors, table = WAYS[kind](asked)
+    measured = Threads.of(chosen(parsed(threads)), best_device())
+    measured.said = lambda found: say(in_words(found), "dim")
+    asked = Asked(model, loaded, names, given, measured, batch_size, lines, choices, output)
+    with measured, measured.over(model):
+        found, errors, table = WAYS[kind](asked)
     if json:
         emit({"predictions": found, "errors": errors})
     elif found:
@@ -76,6 +82,7 @@ class Asked:
     loaded: LoadedBackbone
     names: list[str]
     inputs: list[str]
+    threads: Threads
     batch_size: int | None
     lines: Path | None
     choices: str | None
@@ -114,7 +121,7 @@ def _texts(asked: Asked) -> Found:
     if not texts:
         raise UserError("give at least one text, or a file of them with --lines, found none beside the task files")
     choices, size = choices_of(asked.choices), asked.batch_size or ROWS
-    return answer_texts(asked.model, asked.loaded, asked.names, texts, choices, size), [], text_table
+    return answer_texts(asked.model, asked.loaded, asked.names, texts, choices, size, asked.threads), [], text_table
 
 
 def _dense(asked: Asked) -> Found:

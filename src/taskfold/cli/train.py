@@ -6,14 +6,17 @@ from typing import Annotated
 import typer
 
 from ..config.run import load_config
+from ..threads import Threads
 from ._output import say
 from ._prepare import prepare
+from ._threads import ThreadsOption, threaded
 from ._trainings import is_main_process, one_by_one, together
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file: backbone, method, tasks, output.")],
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what was trained in the output is lost.")] = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Train the tasks of a configuration: one after another, so that none moves another, or all together.
 
@@ -21,14 +24,15 @@ def train(
     <output>/tasks/<name>.safetensors, <output>/results.json and <output>/report.html; with `together` and a method
     that shares, also <output>/inventory.safetensors.
     """
-    plan = load_config(config)
+    plan = threaded(load_config(config), threads)
     try:
         if is_main_process():
             names = [task.name for task in plan.tasks]
             who = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             say(f"Checking {plan.backbone.label} and the data of {who} …", "dim")
         opened, tasks = prepare(plan)
-        story = (together if plan.together else one_by_one)(plan, opened, tasks, fresh)
+        with Threads(None):  # what tests a task has as many threads as its training ended with
+            story = (together if plan.together else one_by_one)(plan, opened, tasks, fresh)
         if story:
             story.finish()
     except KeyboardInterrupt:

@@ -12,18 +12,21 @@ from ..config.transfer import TransferConfig, load_transfer
 from ..methods import Method, build
 from ..report import record
 from ..tasks import read_header
+from ..threads import Threads
 from ._origin import Origin
 from ._output import UserError, say
 from ._prepare import Opened, gather, new_model, seeded
 from ._ready import PlacedError, Ready
 from ._story import Story
 from ._tasks import SUFFIX, add_stored, needs_inventory
+from ._threads import ThreadsOption, threaded
 from ._trainings import how, is_main_process, save_task, test, train_alone
 
 
 def transfer(
     config: Annotated[Path, typer.Argument(help="A YAML file: from, mode, shots, tasks, output.")],
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what was trained in the output is lost.")] = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Teach new tasks from a few examples, on the inventory of a joint training (`from`); nothing of that moves.
 
@@ -31,9 +34,10 @@ def transfer(
     interruption. Writes <output>/tasks/<name>.safetensors, which name the inventory and do not hold it,
     <output>/results.json and <output>/report.html.
     """
-    plan = load_transfer(config)
+    plan = threaded(load_transfer(config), threads)
     try:
-        _run(plan, fresh)
+        with Threads(None):  # what tests a task has as many threads as its training ended with
+            _run(plan, fresh)
     except KeyboardInterrupt:
         say(f"Interrupted. To go on from the last checkpoint: taskfold transfer {config}", "yellow")
         raise typer.Exit(130) from None

@@ -2,6 +2,7 @@
 
 try:
     from ._checkpoint import CheckpointError
+    from ._collapse import CollapseWarning
     from ._joint_settings import JointSettings
     from ._rates import group_rates
     from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
@@ -16,6 +17,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "CheckpointError",
+    "CollapseWarning",
     "Collate",
     "DivergedError",
     "JointResult",

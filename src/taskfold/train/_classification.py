@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from ..evaluate import Loss, check_targets
 from ..model import MultiTask
-from ._seams import Seams
+from ._seams import OUTPUTS, Seams
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def _measure(per_row: PerRow, model: MultiTask, batch: Labelled, tasks: Sequence
     found = list(_outputs(model, batch, tasks))
     return {
         "loss": _assembled([(rows, per_row(outputs, targets)) for rows, outputs, targets in found]),
+        OUTPUTS: _assembled([(rows, outputs) for rows, outputs, _ in found]),
         "accuracy": _assembled([(rows, (outputs.argmax(1) == targets).float()) for rows, outputs, targets in found]),
     }
 

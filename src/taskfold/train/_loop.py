@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..threads import Threads, in_words
 from ._anew import Anew
+from ._collapse import CollapseWarning, Watched, rates, slower
 from ._folder import Folder
 from ._job import Job
 from ._optimisers import Optimisers
@@ -30,11 +34,11 @@ from ._validation import Validation, means
 class Loop:
     """A training under way: every process runs one, in step with the others."""
 
-    def __init__(self, job: Job, folder: Folder) -> None:
-        self.job, self.folder, self.settings = job, folder, job.settings
+    def __init__(self, job: Job, folder: Folder, threads: Threads) -> None:
+        self.job, self.folder, self.settings, self.threads = job, folder, job.settings, threads
         send(job.accelerator, [*job.moves.live().values(), *job.moves.fixed.values()])
         self.validation = Validation(job)
-        self.steps = Steps(job)
+        self.steps = Steps(job, threads)
         self.batches = self.steps.batches
         self.anew = Anew(job, self.steps.loader, self.steps.switch, self.validation)
         self.preparation = Preparation(job)
@@ -42,7 +46,7 @@ class Loop:
         groups, chosen = job.moves.optimised, job.optimisers
         self.optimisers = Optimisers(groups, chosen, self.settings, job.accelerator, self.plan.steps)
         self.ranks = Ranks(job)
-        self.state, self.best = State(), job.moves.snapshot()
+        self.state, self.best = State(watched=[Watched() for _ in job.names]), job.moves.snapshot()
         self._begin()
         self.offset = 0
         self.pending: list[Tensor] = []
@@ -50,7 +54,7 @@ class Loop:
 
     def load(self, kept: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.state, self.offset = State(**kept["state"]), kept["log"]
+        self.state, self.offset = State.of_json(kept["state"]), kept["log"]
         self.ranks.load_state_dict(kept["ranks"], self.state.done)
         self.job.moves.restore(kept["weights"])
         if not self.state.done:
@@ -65,6 +69,7 @@ class Loop:
             if not self.state.step and not self.state.prepared:
                 self._save()  # before the log, so that a log always has its checkpoint
             self.folder.open_log(self.offset)
+            self.threads.said = partial(self._say_threads, bar)
             self._prepare()
             with ExitStack() as stack:
                 for name in self.job.names if value is not None else ():
@@ -87,7 +92,9 @@ class Loop:
     def _prepare(self) -> None:
         """Let the methods look at data that want to; a run that is killed meanwhile begins with the same task again."""
         for number in list(self.preparation.batches)[self.state.prepared :]:
-            said = self.preparation.run(number)
+            with self.threads.over(self.job.model):
+                said = self.preparation.run(number)
+            self.threads.restart()  # a step is other work
             self.state.prepared += 1
             self.best = self.job.moves.snapshot()
             self._pass_time()
@@ -150,6 +157,8 @@ class Loop:
             loss = sum(weight * sums for weight, (sums, *_) in weighed) / self.batches.total(state.batch - ago)
             state.losses += loss
             state.penalties += sum(weight * penalty for weight, (_, _, penalty, _) in weighed)
+            for watched, (sums, count, *_) in zip(state.watched, step, strict=True):
+                watched.step(sums, count)
             state.seen = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(state.seen, step, strict=True)]
         self._pass_time(training=True)
         rate = (one.place * self.batches.mixture.total + self.batches.samples(state.batch)) / max(state.training, 1e-9)
@@ -168,13 +177,11 @@ class Loop:
         for name, (loss, _, penalty, _) in zip(self.job.names, seen, strict=True):
             what, value = ("loss", loss) if not math.isfinite(loss) else ("penalty", penalty)
             if not math.isfinite(value):
-                rates = ", ".join(f"{group} {rate:.3g}" for group, rate in self.optimisers.rates(step).items())
                 self.folder.log.write("diverged", task=name, epoch=self.state.epoch + 1, step=step + 1, **{what: value})
-                third = ", ".join(f"{group} {one.lr / 3:.2g}" for group, one in self.job.optimisers.items())
                 kept = f"; the checkpoint of an earlier step is in {self.folder.path}" if self.folder.path else ""
                 raise DivergedError(
-                    f"task {name!r}: the {what} is {value} at step {step + 1} (learning rates: {rates}); try a "
-                    f"third of what was set ({third}), lengthen warmup or set clip_norm, and check the inputs for "
+                    f"task {name!r}: the {what} is {value} at step {step + 1} (learning rates: "
+                    f"{rates(self.optimisers.rates(step))}); {slower(self.job.optimisers)}, and check the inputs for "
                     f"values that are not finite. The best weights so far are in place{kept}"
                 )
 
@@ -205,6 +212,7 @@ class Loop:
         self.folder.log.write("epoch", **point)
         if self.ranks.settled and not state.settled:  # what was before had more numbers than its budget
             state.best, state.waited, state.settled = {}, 0, True
+        self._look_for_collapse(tasks)
         if better(found, state.best, settings.select_by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
             self.best = self.job.moves.snapshot()
@@ -216,6 +224,25 @@ class Loop:
             state.stopped = "finished"
         elif settings.patience is not None and state.waited >= settings.patience:
             state.stopped = "early"
+
+    def _look_for_collapse(self, tasks: Mapping[str, Mapping[str, float]]) -> None:
+        """Say once of a task that it no longer learns, though its loss is finite."""
+        state = self.state
+        for (name, found), watched in zip(tasks.items(), state.watched, strict=True):
+            accuracy = found.get("val_accuracy", 0.0)
+            what = watched.collapsed(found["val_loss"], accuracy, self.validation.predicted.get(name))
+            if what is None or watched.said:
+                continue
+            watched.said = True
+            self.folder.log.write("collapsed", task=name, epoch=state.epoch + 1, step=state.step, what=what)
+            if self.job.accelerator.is_main_process:
+                top = rates({group: one.lr for group, one in self.job.optimisers.items()})
+                warnings.warn(
+                    f"task {name!r} has collapsed in epoch {state.epoch + 1}: {what} (learning rates: {top}); "
+                    f"{slower(self.job.optimisers)}. The best epoch is kept as ever",
+                    CollapseWarning,
+                    stacklevel=7,
+                )
 
     def _check_targets(self, trained: Mapping[str, Mapping[str, Any]], whole: bool) -> None:
         """A data set of several tasks, once gone through, had something for each of them."""
@@ -242,7 +269,7 @@ class Loop:
         tasks = self.anew.settle(found, log)
         anew = any(found["reestimated"] for found in tasks.values())
         state.best = {**means(tasks), "reestimated": anew, **self._penalised(tasks)}
-        state.done = True
+        state.done, state.threads = True, self.threads.count
         self._pass_time()
         log.write("end", stopped=state.stopped, best_epoch=state.best_epoch, **state.best, seconds=state.seconds)
         self._save()
@@ -254,6 +281,11 @@ class Loop:
         whole = {"penalty": sum(weights[name] * one for name, one in penalties.items())} if penalties else {}
         own = {name: {"penalty": one} for name, one in penalties.items()}
         return {**whole, "tasks": {name: found | own.get(name, {}) for name, found in tasks.items()}}
+
+    def _say_threads(self, bar: Bar, found: dict[str, Any]) -> None:
+        """A measurement of threads has ended."""
+        self.folder.log.write("threads", step=self.state.step, **found)
+        bar.say(in_words(found))
 
     def _pass_time(self, training: bool = False) -> None:
         now = time.monotonic()

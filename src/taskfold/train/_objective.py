@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model import MultiTask
-from ._seams import Collate, Seams, SeamsPerTask
+from ._seams import OUTPUTS, Collate, Seams, SeamsPerTask
 
 Measured = Mapping[int, Mapping[str, Tensor]]
 """Number of the task → what is measured → `[n]`, one number for each of its samples."""
@@ -82,6 +82,8 @@ class PerSample:
         """Of the one task that the samples are of."""
         found = self.seams.measure(model, batch, [self.names[number] for number in owners])
         for key, values in found.items():
+            if key == OUTPUTS and isinstance(values, Tensor) and values.dim() == 2 and len(values) == len(owners):
+                continue
             if not isinstance(values, Tensor) or values.shape != (len(owners),):
                 raise ValueError(
                     f"measure must return one number per sample, [{len(owners)}], found {_shape(values)} for {key!r}"

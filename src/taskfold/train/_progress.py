@@ -43,6 +43,11 @@ class Bar:
         """A word beside the bar, such as the last validation."""
         self._progress.update(self._bar, note=text)
 
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        if not self._progress.disable:
+            self._progress.console.print(text, highlight=False, markup=False)
+
     def __enter__(self) -> Bar:
         self._progress.start()
         return self

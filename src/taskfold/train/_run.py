@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, default_collate
 from ..evaluate import check_data
 from ..model import begun
 from ..tasks import digest, fingerprint, types_of
+from ..threads import Threads
 from ._folder import Folder
 from ._job import Job
 from ._lone import check_lone_rows
@@ -121,13 +122,14 @@ def run(
         who = {**identity(), **_surroundings(job)}
     check_equal(accelerator, "the backbone", who.get("backbone", ""))
     quiet = quiet if accelerator.is_main_process else True
-    with _own_randomness(job.device), job.moves.holding():
+    threads = Threads.of(job.settings.threads, job.device, accelerator.num_processes)
+    with _own_randomness(job.device), job.moves.holding(), threads:
         check_lone_rows(job)
-        return _run(job, Folder.open(folder, who, fresh, accelerator), label, quiet)
+        return _run(job, Folder.open(folder, who, fresh, accelerator), threads, label, quiet)
 
 
-def _run(job: Job, folder: Folder, label: str, quiet: bool | None) -> tuple[State, bool]:
-    loop = Loop(job, folder)
+def _run(job: Job, folder: Folder, threads: Threads, label: str, quiet: bool | None) -> tuple[State, bool]:
+    loop = Loop(job, folder, threads)
     kept = folder.load()
     if kept is not None:
         loop.load(kept)

@@ -20,8 +20,11 @@ LossPerSample = Callable[[MultiTask, Any, Sequence[str]], Tensor]
 Measure = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
 """(model, batch, one task name per sample) → `[B]` each: `loss`, perhaps `accuracy`, and whatever else is of interest.
 
-Asked in evaluation mode, without gradients, with samples of one task at a time.
+Asked in evaluation mode, without gradients, with samples of one task at a time. `outputs`, `[B, C]`, may be what the
+task says of C classes; it is no number of interest, but training looks whether one class is said of all.
 """
+
+OUTPUTS = "outputs"
 
 LossPerTask = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
 """(model, batch, task names) → by task `[n]`, n ≤ B: the losses of those samples that have a target for it.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from ._collapse import Watched
 
 
 class DivergedError(ValueError):
@@ -26,6 +29,7 @@ class Result:
         seconds: of training and validation, all interrupted parts together.
         stopped: `finished` all epochs, or `early` for want of improvement.
         resumed: an earlier run in the folder was continued, or had finished already.
+        threads: of torch, at the end; outside of the training torch has as many as before it.
     """
 
     curve: list[dict[str, Any]]
@@ -34,6 +38,7 @@ class Result:
     seconds: float
     stopped: Literal["finished", "early"]
     resumed: bool
+    threads: int
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON."""
@@ -76,6 +81,8 @@ class State:
         stopped: None while epochs are to come.
         done: the model's tasks are final.
         settled: the tasks' ranks have come down to their budgets.
+        threads: of torch, when they became so.
+        watched: the losses of each task, by which a collapse is noticed.
     """
 
     prepared: int = 0
@@ -96,17 +103,27 @@ class State:
     stopped: Literal["finished", "early"] | None = None
     done: bool = False
     settled: bool = False
+    threads: int = 0
+    watched: list[Watched] = field(default_factory=list)
+
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> State:
+        """The inverse of `asdict`."""
+        return cls(**{**found, "watched": [Watched(**one) for one in found["watched"]]})
 
     def result(self, resumed: bool) -> Result:
         """What the finished training of one task ends with."""
         assert self.stopped is not None
         curve = [_without_tasks(point) for point in self.curve]
-        return Result(curve, self.best_epoch, _without_tasks(self.best), self.seconds, self.stopped, resumed)
+        return Result(
+            curve, self.best_epoch, _without_tasks(self.best), self.seconds, self.stopped, resumed, self.threads
+        )
 
     def joint_result(self, resumed: bool) -> JointResult:
         """What a finished joint training ends with."""
         assert self.stopped is not None
-        return JointResult(self.curve, self.best_epoch, self.best, self.seconds, self.stopped, resumed)
+        common = self.seconds, self.stopped, resumed, self.threads
+        return JointResult(self.curve, self.best_epoch, self.best, *common)
 
 
 def _without_tasks(found: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
 
+from ..threads import Threads
 from ._data import Joined, Keyed
 from ._gradients import Losses
 from ._job import Job
@@ -22,10 +23,10 @@ from ._seeds import reseed
 
 
 class Steps:
-    """The training data, and what becomes of them."""
+    """The training data, and what becomes of them; `threads` times each step, but not the loading of its batch."""
 
-    def __init__(self, job: Job) -> None:
-        self.job, self.penalties = job, Penalties(job)
+    def __init__(self, job: Job, threads: Threads) -> None:
+        self.job, self.penalties, self.threads = job, Penalties(job), threads
         self.batches, self.switch = job.batches(job.mixture), Switch([])
         joined = Joined([one.train for one in job.sets.values()])
         self.loader = job.loader(Keyed(joined, job.settings.seed), self.switch)
@@ -57,14 +58,16 @@ class Steps:
     def _steps(self, one: Pass, batch: int, step: int, steps: int, optimisers: Optimisers) -> Iterator[Tensor]:
         job = self.job
         for ahead, (owners, inputs) in enumerate(self.loader):
-            reseed(job.settings.seed, "step", step + ahead, job.accelerator.process_index)
-            optimisers.clear()
-            job.model.progress = (step + ahead) / steps
-            rows = self._losses(owners, inputs)
-            penalties = self.penalties.of(rows.tasks, job.model.progress)
-            live, share = not rows.tasks <= one.regime.idle, self.penalties.share(penalties)
-            one.regime.gradients(Losses(rows.values, rows.index, self.batches.total(batch + ahead), live, share))
-            optimisers.step(step + ahead)
+            with self.threads.piece(len(owners)):
+                reseed(job.settings.seed, "step", step + ahead, job.accelerator.process_index)
+                optimisers.clear()
+                job.model.progress = (step + ahead) / steps
+                rows = self._losses(owners, inputs)
+                penalties = self.penalties.of(rows.tasks, job.model.progress)
+                live, share = not rows.tasks <= one.regime.idle, self.penalties.share(penalties)
+                self.threads.halfway(len(owners))
+                one.regime.gradients(Losses(rows.values, rows.index, self.batches.total(batch + ahead), live, share))
+                optimisers.step(step + ahead)
             seen = torch.stack([rows.values.detach(), torch.ones_like(rows.values)], 1).float()
             sums = torch.zeros(len(job.names), 2, device=seen.device).index_add_(0, rows.index, seen)
             yield torch.cat([sums, self.penalties.report(penalties)], 1)

@@ -67,6 +67,9 @@ def train_together(
         CheckpointError: the folder holds another run, or a damaged checkpoint.
         DivergedError: the loss of a task became infinite or NaN.
 
+    Warns:
+        CollapseWarning: the loss of a task is finite, and its training no longer learns; once for each.
+
     Example:
         >>> import torch, taskfold as tfold
         >>> from torch.utils.data import TensorDataset

@@ -73,6 +73,9 @@ def train_task(
         TypeError: data are not map-style.
         CheckpointError: the folder holds another run, or a damaged checkpoint.
         DivergedError: the loss became infinite or NaN.
+
+    Warns:
+        CollapseWarning: the loss is finite, and the training no longer learns; once.
     """
     settings = settings or Settings()
     if isinstance(settings, JointSettings) and settings.weighting != "fixed":

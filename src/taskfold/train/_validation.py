@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,17 +11,25 @@ from accelerate.utils import send_to_device
 from torch import Tensor
 
 from ..evaluate import evaluating
+from ._collapse import Predicted
 from ._data import Apart, Joined
 from ._job import Job
 from ._objective import Measured
 from ._processes import total
 from ._sampler import Switch
+from ._seams import OUTPUTS
 
 Found = dict[str, float]
+
+BUCKETS = 64
+"""Classes are counted by their number modulo this, so that processes add up as many numbers whatever they have seen."""
 
 
 class Validation:
     """The validation data of all tasks, and what is measured on them.
+
+    Attributes:
+        predicted: which classes were said, by task, as far as tasks have classes.
 
     Raises:
         ValueError: what is measured does not fit the settings, or a task has nothing to be measured on.
@@ -31,6 +40,7 @@ class Validation:
         self.joined = Joined([one.val for one in job.sets.values()])
         self.switch = Switch([])
         self.keys = self._probe()
+        self.predicted: dict[str, Predicted] = {}
         self.loader = job.loader(self.joined, self.switch)
 
     def every(self) -> dict[str, Found]:
@@ -43,6 +53,7 @@ class Validation:
         wanted = [[number for number in numbers if number in chosen] for numbers in job.members]
         sums: dict[tuple[int, str], list[Tensor]] = {(n, key): [] for n in chosen for key in self.keys}
         counts = dict.fromkeys(chosen, 0)
+        said = torch.zeros(len(chosen), 3 + BUCKETS, dtype=torch.float64)
         batches = [batch for place, asked in enumerate(wanted) if asked for batch in self._share(place)]
         self.switch.source = batches  # type: ignore[assignment]
         with evaluating(job.model), job.accelerator.autocast():
@@ -51,11 +62,19 @@ class Validation:
                     for key in self.keys:
                         sums[number, key].append(measured[key].detach().float().sum())
                     counts[number] += len(measured["loss"])
+                    if OUTPUTS in measured:
+                        said[chosen.index(number)] += _said(measured[OUTPUTS])
         # Not every accelerator has float64, so the sums are added on the CPU.
         flat = torch.stack([_added(values) for values in sums.values()])
-        flat = torch.cat([flat, torch.tensor(list(counts.values()), dtype=torch.float64)]).to(job.device)
-        added = total(job.accelerator, flat).tolist()
-        counted = dict(zip(chosen, added[len(sums) :], strict=True))
+        flat = torch.cat([flat, torch.tensor(list(counts.values()), dtype=torch.float64), said.flatten()])
+        added = total(job.accelerator, flat.to(job.device)).tolist()
+        counted = dict(zip(chosen, added[len(sums) : len(sums) + len(chosen)], strict=True))
+        sums_said = torch.tensor(added[-said.numel() :], dtype=torch.float64).view_as(said)
+        for n, one in zip(chosen, sums_said, strict=True):
+            chance, margin, square, *shares = (one / counted[n]).tolist()
+            if chance:
+                spread = math.sqrt(max(0.0, square - margin**2))
+                self.predicted[job.names[n]] = Predicted(max(shares), chance, spread)
         found: dict[str, Found] = {job.names[n]: {} for n in chosen}
         for (n, key), value in zip(sums, added[: len(sums)], strict=True):
             found[job.names[n]][f"val_{key}"] = value / counted[n]
@@ -98,18 +117,29 @@ class Validation:
                 f"select_by={by!r} needs measure to return {sorted({'loss', by})}, it returned "
                 f"{sorted(measured)}: give a measure that returns {min(missing)!r}, or choose another select_by"
             )
-        if before and {*before} != measured.keys():
+        found = [key for key in measured if key != OUTPUTS]
+        if before and {*before} != {*found}:
             raise ValueError(
-                f"measure must return the same for every task, found {sorted(measured)} for {name!r} and "
+                f"measure must return the same for every task, found {sorted(found)} for {name!r} and "
                 f"{sorted(before)} for another"
             )
-        return list(measured)
+        return found
 
 
 def means(tasks: Mapping[str, Found]) -> Found:
     """What is measured, as the mean over tasks, each counted alike."""
     keys = next(iter(tasks.values())).keys()
     return {key: sum(found[key] for found in tasks.values()) / len(tasks) for key in keys if key.startswith("val_")}
+
+
+def _said(outputs: Tensor) -> Tensor:
+    """What `Predicted` is made of, as sums over rows, from `[B, C]`: chance, margins, their squares, and each class."""
+    outputs = outputs.detach().double().cpu()
+    margins, classes = outputs.amax(1) - outputs.mean(1), outputs.argmax(1).remainder(BUCKETS)
+    chance = outputs.new_tensor(len(outputs) * math.log(outputs.shape[1]))
+    return torch.cat(
+        [torch.stack([chance, margins.sum(), margins.square().sum()]), classes.bincount(minlength=BUCKETS)]
+    )
 
 
 def _added(values: Sequence[Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from ..methods import Phase, check_phases, epochs_of
 
@@ -121,6 +121,9 @@ class Settings(BaseModel):
         description="Of `adapted` BatchNorm statistics, the share of the task's data; the rest is what they were.",
     )
     workers: int = Field(default=0, ge=0, description="Loader processes; 0: the training process loads.")
+    threads: PositiveInt | Literal["auto"] | None = Field(
+        default=None, description="Torch's threads on a CPU; auto: the fastest, by measurement; null: as torch is set."
+    )
     checkpoint_every: float = Field(default=30.0, ge=0, description="Seconds between checkpoints, at the least.")
     log_every: int = Field(default=10, ge=1, description="Steps between log lines; checkpoints fall on these steps.")
 
@@ -140,8 +143,8 @@ class Settings(BaseModel):
 
     @classmethod
     def unseen(cls) -> frozenset[str]:
-        """The settings that no result depends on."""
-        return frozenset({"workers", "checkpoint_every", "log_every"})
+        """The settings that no result depends on, but for how sums are rounded."""
+        return frozenset({"workers", "threads", "checkpoint_every", "log_every"})
 
     def only(self, groups: Collection[str]) -> Self:
         """The same without the optimisers of any other groups: for tasks that do not have all that are listed.

@@ -19,6 +19,7 @@ from taskfold.methods import (
     RepVGG,
     Turn,
 )
+from taskfold.threads import Choice
 from taskfold.train import JointSettings, OptimizerSettings
 
 from ._plan import Compare, check_choices
@@ -70,6 +71,7 @@ class DenseContender:
             clip_norm=10.0,
             select_by="loss",
             checkpoint_every=1e9,
+            threads=plan.threads,
         )
 
 
@@ -83,6 +85,7 @@ class DensePlan:
         train, val, test: rooms of each part.
         size: of the images, pixels.
         shown: test images in the report.
+        threads: of torch in training; see `taskfold.threads`.
     """
 
     contenders: tuple[DenseContender, ...]
@@ -96,6 +99,7 @@ class DensePlan:
     epochs: int = 5
     batch_size: int = 4
     shown: int = 5
+    threads: Choice = None
 
 
 def iterative(warm_up: int) -> tuple[Phase, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from taskfold.data import Source, parse_source
 from taskfold.methods import FTN, FineTuning, HeadNorm, HeadOnly, LoRA, Method
+from taskfold.threads import Choice
 from taskfold.train import OptimizerSettings, Settings
 
 Compare = Literal["default", "all"]
@@ -40,6 +41,7 @@ class Entry:
             seed=seed,
             optimizers={"factors": OptimizerSettings(lr=self.lr), "norm": others, "head": others},
             warmup=0.1,
+            threads=plan.threads,
         )
 
 
@@ -52,6 +54,7 @@ class Plan:
         entries: the methods; the last factorised one is saved, served and shown.
         size: pixels.
         proof: test images whose outputs are compared bit for bit, and rows of the mixed batch.
+        threads: of torch in training; see `taskfold.threads`.
     """
 
     sources: dict[str, Source]
@@ -61,6 +64,7 @@ class Plan:
     epochs: int = 3
     batch_size: int = 32
     proof: int = 64
+    threads: Choice = None
 
 
 def plan(compare: Compare = "default", *, seeds: int | tuple[int, ...] = 1, quick: bool = False) -> Plan:

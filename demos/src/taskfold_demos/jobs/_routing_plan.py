@@ -8,6 +8,7 @@ from typing import Literal
 
 from taskfold.methods import MHR, LoRA, Method, Poly, TensorPolyI, TensorPolyII, TLoRA
 from taskfold.text import Objective
+from taskfold.threads import Choice
 from taskfold.train import JointSettings, OptimizerSettings
 
 from ._languages import HELD_OUT, TRAINING
@@ -83,6 +84,7 @@ class RoutingPlan:
         together, transfer: the two stages.
         losses: of the second stage; the first has the loss of the target alone.
         max_bytes: of a word.
+        threads: of torch in training; see `taskfold.threads`.
     """
 
     training: tuple[str, ...]
@@ -98,6 +100,7 @@ class RoutingPlan:
     transfer: Stage = field(default=Stage(60, 6, 8, 6))
     losses: Objective = LM
     max_bytes: int = 16
+    threads: Choice = None
 
 
 Size = Literal["demo", "full", "quick"]

@@ -38,7 +38,7 @@ def run_routing_demo(
         The results document (see `taskfold.report.schema`).
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the network is small: more threads wait for one another
+    torch.set_num_threads(1)  # the network is small; a training may find more threads faster and use them
     try:
         return _run(plan, out, command, console or Console())
     finally:

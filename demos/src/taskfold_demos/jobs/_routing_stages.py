@@ -229,6 +229,7 @@ class Bench:
         rates: tuple[float, float],
         label: str,
     ) -> Record:
+        settings = stage.settings(seed, *rates).model_copy(update={"threads": self.plan.threads})
         collator = self.choosing if objective.mc or objective.ul else self.plain
         tasks = {
             name: TaskSet(Bundles(train, stage.words, seed), Bundles(val, len(val), seed))
@@ -238,7 +239,7 @@ class Bench:
         result = train_together(
             model,
             tasks,
-            stage.settings(seed, *rates).only(group_rates(model, list(tasks))),
+            settings.only(group_rates(model, list(tasks))),
             objective=bundled(objective),
             collate=collating(collator),
             quiet=self.quiet,

@@ -16,6 +16,7 @@ from taskfold.data import DataError, ImageTensors, MissingDataError, Preprocessi
 from taskfold.evaluate import evaluate, predict
 from taskfold.report import record, summary_table, write_report
 from taskfold.tasks import fingerprint, write_atomically
+from taskfold.threads import Threads
 from taskfold.train import group_rates, train_task
 
 from ._mixed import in_fresh_process
@@ -38,7 +39,8 @@ def run_demo(
     Returns:
         The results document (see `taskfold.report.schema`).
     """
-    return _Demo(plan, out, console or Console()).run(command)
+    with Threads(None):  # what tests a task has as many threads as its training ended with
+        return _Demo(plan, out, console or Console()).run(command)
 
 
 class _Demo:
@@ -149,6 +151,7 @@ class _Demo:
         except ValueError as error:
             self.console.print(f"[red]{entry.label} · {name} failed:[/] {error}", highlight=False)
             return {"task": name, "method": entry.method.name, **shown, "failed": str(error)}
+        torch.set_num_threads(result.threads)
         measured = evaluate(model, name, splits["test"])
         task.info.metrics["test_accuracy"] = measured.accuracy
         run = record.run_record(model, name, result, measured) | shown
@@ -156,14 +159,17 @@ class _Demo:
         if keep:
             model.save_task(name, self.out / "tasks" / f"{name}.safetensors")
             run["predictions"] = record.sample_records(model, data, self.preprocessing)
+        took = f"{result.seconds:5.1f} s on {result.threads} thread{'s' * (result.threads > 1)}"
         self.console.print(
-            f"{entry.label:>20} · {name:<14} {measured.accuracy:6.1%} on test   {result.seconds:5.1f} s",
+            f"{entry.label:>20} · {name:<14} {measured.accuracy:6.1%} on test   {took}",
             highlight=False,
         )
         return run
 
     def _outputs(self, model: MultiTask, name: str) -> str:
-        return hashlib.sha256(predict(model, name, self._proof_images(name)).numpy().tobytes()).hexdigest()
+        with Threads(1):  # the same bits need the same number, and that of a training may change
+            said = predict(model, name, self._proof_images(name))
+        return hashlib.sha256(said.numpy().tobytes()).hexdigest()
 
     def _proof_images(self, name: str) -> torch.Tensor:
         return torch.stack([self.splits[name]["test"][n][0] for n in range(self.plan.proof)])
