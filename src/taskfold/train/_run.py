@@ -121,7 +121,7 @@ def run(
         who = {**identity(), **_surroundings(job)}
     check_equal(accelerator, "the backbone", who.get("backbone", ""))
     quiet = quiet if accelerator.is_main_process else True
-    with _own_randomness(job.device), job.moves.holding():
+    with own_randomness(job.device), job.moves.holding():
         check_lone_rows(job)
         return _run(job, Folder.open(folder, who, fresh, accelerator), label, quiet)
 
@@ -178,7 +178,7 @@ def _surroundings(job: Job) -> dict[str, Any]:
 
 
 @contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
+def own_randomness(device: torch.device) -> Iterator[None]:
     """The global generators are the run's own, and the caller's are given back."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
