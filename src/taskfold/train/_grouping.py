@@ -89,9 +89,7 @@ def _merged(pairs: Matrix, count: int | None) -> Groups:
     groups = [[n] for n in range(len(pairs))]
     while len(groups) > (count or 1):
         rated = [
-            (_between(pairs, one, other), -a, -b)
-            for a, one in enumerate(groups)
-            for b, other in enumerate(groups[:a])
+            (_between(pairs, one, other), -a, -b) for a, one in enumerate(groups) for b, other in enumerate(groups[:a])
         ]
         gain, a, b = max(rated)
         if count is None and gain <= 0:
