@@ -73,7 +73,7 @@ def figure(found: AffinityMap, matrix: AffinityMatrix) -> Figure | None:
                 f"({text})" if uncertain[i, j] else text,
                 ha="center",
                 va="center",
-                fontsize=6.5 if total > 5 else 8,
+                fontsize=7 if total > 5 else 8,
                 color="#ffffff" if strong else "#111111",  # on the cell's own colour, in light and in dark
             )
     elif total <= MARKED:
