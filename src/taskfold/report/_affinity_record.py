@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._format import MINUS
 
@@ -109,7 +109,7 @@ def _strongest(found: Affinity) -> dict[str, Any]:
 
 
 def _groupings(found: Affinity, chosen: list[list[str]]) -> dict[str, Any]:
-    measures = [name for name in ("linear", "lookahead") if getattr(found, name)]
+    measures: list[Literal["linear", "lookahead"]] = ["linear", "lookahead"] if found.lookahead else ["linear"]
     ways = {
         "these groups": chosen,
         "all together": [[*found.tasks]],

@@ -66,7 +66,7 @@ def figure(found: AffinityMap, matrix: AffinityMatrix) -> Figure | None:
     if total <= NUMBERED:
         for i, j in np.argwhere(np.isfinite(mean)):
             strong = abs(mean[i, j]) > 0.6 * limit
-            text = number(mean[i, j], cosine=matrix.measure == "cosine")
+            text = number(float(mean[i, j]), cosine=matrix.measure == "cosine")
             axes.text(
                 j,
                 i,
