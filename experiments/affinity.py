@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from claims import claimed
 from scipy.stats import spearmanr
@@ -150,8 +151,8 @@ def images() -> Problem:
 
     def tensors(part: Any, first: int, last: int) -> tuple[Tensor, Tensor]:
         picked = range(first, last)
-        grey = [torch.tensor([*part.read(n).convert("L").resize((8, 8)).getdata()]) for n in picked]
-        return torch.stack(grey).view(-1, 1, 8, 8) / 255, torch.tensor([part.targets[n] for n in picked])
+        grey = [torch.from_numpy(np.array(part.read(n).convert("L").resize((8, 8)))) for n in picked]
+        return torch.stack(grey)[:, None] / 255, torch.tensor([part.targets[n] for n in picked])
 
     dice = torch.Generator().manual_seed(0)
     turns = [torch.arange(10), (torch.arange(10) + 1) % 10, torch.randperm(10, generator=dice)]

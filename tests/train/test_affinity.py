@@ -66,10 +66,10 @@ def test_gains_of_linear_tasks_are_what_calculus_says() -> None:
     model, data = planted()
     found = affinity(model, data, SGD, SHORT, objective=squares, collate=default_collate)
     directions = torch.tensor([[sign * (place == n) for n in (0, 1)] for place, sign in PLANTED.values()])
-    alike = directions @ directions.T  # gradients are −2 · direction, and losses 1
-    assert torch.allclose(torch.tensor(found.linear.mean), RATE * 4 * alike, rtol=1e-2, atol=1e-12)
+    alike = directions @ directions.T  # gradients are −2 · direction, losses 1, and a step is one of four tasks
+    assert torch.allclose(torch.tensor(found.linear.mean), RATE * alike, rtol=1e-2, atol=1e-12)
     assert found.lookahead is not None
-    assert torch.allclose(torch.tensor(found.lookahead.mean), RATE * 4 * alike, rtol=1e-2, atol=1e-7)
+    assert torch.allclose(torch.tensor(found.lookahead.mean), RATE * alike, rtol=1e-2, atol=1e-7)
     assert torch.allclose(torch.tensor(found.cosine.mean), alike, atol=1e-6)
     assert found.losses == pytest.approx([1] * 4, rel=1e-2)
     assert found.measurements == 2
@@ -92,7 +92,7 @@ def test_a_step_is_scaled_as_adam_scales_it() -> None:
     found = affinity(model, data, adam, SHORT, objective=squares, collate=default_collate)
     # Of four tasks three look at the first input and one at the second: mean squares of 4 · 3/4 and 4 · 1/4.
     own = torch.tensor(found.linear.mean).diagonal().tolist()
-    assert own == pytest.approx([RATE * 4 / 3**0.5] * 3 + [RATE * 4], rel=1e-2)
+    assert own == pytest.approx([RATE / 3**0.5] * 3 + [RATE], rel=1e-2)
 
 
 def test_one_pass_over_samples_that_serve_all_tasks() -> None:

@@ -45,8 +45,8 @@ class Gains(BaseModel):
 class Affinity(BaseModel):
     """Which tasks help and which hurt one another, as `affinity` measures it.
 
-    A gain is the share of task j's loss that one step for task i takes away: 0.01 lowers it by a percent, −0.01
-    raises it. Diagonals are a task's own step, on other samples than the loss.
+    A gain is the share of task j's loss that task i's part of a joint step takes away: 0.01 lowers it by a percent,
+    −0.01 raises it. Diagonals are a task's own step, on other samples than the loss.
 
     Attributes:
         tasks: names; rows and columns are in this order.

@@ -22,8 +22,9 @@ TINY = 1e-8
 class Probe:
     """Measures between the steps of a training, and moves nothing.
 
-    A step is what the optimiser of the leaf's group makes of one task's gradient without momentum: its learning rate
-    times the gradient, divided for all but SGD by the root of the gradients' mean square over the tasks, as Adam does.
+    A step for a task is its part of a joint step, one of T: what the optimiser of the leaf's group makes of the task's
+    gradient without momentum. That is the learning rate over T times the gradient, divided for all but SGD by the root
+    of the gradients' mean square over the tasks, as Adam does.
 
     Args:
         job: the training.
@@ -39,7 +40,7 @@ class Probe:
         self.job, self.samples, self.lookahead = job, samples, lookahead
         group_of = {id(leaf): group for group, own in job.moves.groups.items() for leaf in own}
         chosen = {key: job.optimisers[group_of[id(leaf)]] for key, leaf in job.moves.shared.items()}
-        self.rates = {key: one.lr for key, one in chosen.items()}
+        self.rates = {key: one.lr / len(job.names) for key, one in chosen.items()}
         self.plain = {key for key, one in chosen.items() if one.optimizer == "sgd"}
         joined = Joined([one.train for one in job.sets.values()])
         self.offsets, self.data = joined.offsets.tolist(), Keyed(joined, job.settings.seed)
