@@ -48,7 +48,15 @@ def problems(folder: Path, text: str) -> str:
     ],
 )
 def test_together_goes_over_what_holds_for_all(tmp_path: Path, text: str, expected: JointSettings | None) -> None:
-    assert read(tmp_path, f"{text}\n{TASKS}").together == expected
+    said = read(tmp_path, f"{text}\n{TASKS}").together
+    assert (said and said.training) == expected
+
+
+def test_groups_are_auto_or_said(tmp_path: Path) -> None:
+    auto = read(tmp_path, f"together: {{groups: auto, affinity: {{groups: 2, by: cosine}}}}\n{TASKS}").together
+    assert auto and (auto.groups, auto.affinity.groups, auto.affinity.by) == ("auto", 2, "cosine")
+    said = read(tmp_path, f"together: {{groups: [[dutch], [german]]}}\n{TASKS}").together
+    assert said and said.groups == (("dutch",), ("german",))
 
 
 def test_texts_are_read_as_is_said_for_all_and_for_one(tmp_path: Path) -> None:
@@ -76,6 +84,13 @@ def test_texts_are_read_as_is_said_for_all_and_for_one(tmp_path: Path) -> None:
         (f"together: {{task_weights: {{duch: 3}}}}\n{TASKS}", "task_weights.duch: task is not known; did you mean dut"),
         (f"together: {{temperature: 2}}\n{TASKS}", "does not fit sampling='proportional'"),
         (f"together: true\ntrain: {{epochs: 0}}\n{TASKS}", "train.epochs: must be ≥ 1, found 0"),
+        (f"together: {{groups: [[dutch], [duch]]}}\n{TASKS}", "together.groups[1]: 'duch': task is not known; did you"),
+        (f"together: {{groups: [[dutch], [duch]]}}\n{TASKS}", "together.groups: must name every task, german is in no"),
+        (f"together: {{groups: [[dutch, german], [dutch], []]}}\n{TASKS}", "groups[1]: 'dutch' is in two places"),
+        (f"together: {{groups: [[dutch, german], []]}}\n{TASKS}", "together.groups[1]: is empty; leave it out"),
+        (f"together: {{groups: some}}\n{TASKS}", "together.groups: must be 'auto'"),
+        (f"together: {{affinity: {{steps: 20}}}}\n{TASKS}", "is measured for groups='auto', found groups=None"),
+        (f"together: {{groups: auto, affinity: {{steps: 3}}}}\n{TASKS}", "make 0 measurements"),
         (f"image_size: 8\n{TASKS}", "image_size: is for tasks of images, and these have texts; leave it out"),
         (f"text: {{max_input: 8}}\n{IMAGES}", "text: is for tasks of texts, and these have images; leave it out"),
         (f"text: {{max_input: 1}}\n{TASKS}", "text.max_input: must be ≥ 2, found 1"),

@@ -55,18 +55,24 @@ def prepare(config: Config) -> tuple[Opened, list[Ready]]:
     Raises:
         UserError: lists all that is wrong with backbone, data and methods.
     """
-    methods = {task.name: task.method for task in config.tasks}
 
     def opening() -> Opened:
         loaded = config.load_backbone()
         return Opened(new_model(loaded), loaded)
+
+    return gather(config, "backbone", opening, adding(config))
+
+
+def adding(config: Config) -> Adding:
+    """How the tasks of a configuration are added to a model."""
+    methods = {task.name: task.method for task in config.tasks}
 
     def add(opened: Opened, task: TaskPart, ready: Ready) -> None:
         # A task starts the same, whichever others there are.
         with seeded(config.together.seed if config.together else task.train.seed):
             opened.model.add_task(task.name, ready.head, method=methods[task.name], **ready.belonging)
 
-    return gather(config, "backbone", opening, add)
+    return add
 
 
 def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) -> tuple[Opened, list[Ready]]:

@@ -110,7 +110,14 @@ class Story:
         return "highest" if self.better[title] else "lowest"
 
     def _kind(self, title: str) -> str:
-        known = {"numbers": "count", "bytes": "bytes", "seconds": "seconds", "mode": "number", "loss": "number"}
+        known = {
+            "numbers": "count",
+            "bytes": "bytes",
+            "seconds": "seconds",
+            "mode": "number",
+            "group": "number",
+            "loss": "number",
+        }
         return known.get(title, "number" if title in self.plain else "percent")
 
     def _said(self) -> list[dict[str, Any]]:
@@ -139,7 +146,9 @@ class Story:
             return None
         chosen = list(self.curves.items())
         if len(chosen) > SERIES:
-            chosen = [(name, curve) for name, curve in chosen if name == "mean of all tasks"] or chosen[:SERIES]
+            chosen = [(name, curve) for name, curve in chosen if name.startswith("mean of ")][:SERIES] or chosen[
+                :SERIES
+            ]
         series = [
             {
                 "label": name,

@@ -1,4 +1,4 @@
-"""The two ways to train the tasks of a configuration: one after another, and all together."""
+"""Training the tasks of a configuration one after another, and what that has in common with training them together."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from ..config import Plan, TaskPart
 from ..config.run import Config, TaskConfig
 from ..model import MultiTask
-from ..report import record, routing_record
+from ..report import record
 from ..threads import cores
-from ..train import CollapseWarning, JointResult, Result, train_task, train_together
+from ..train import CollapseWarning, Result, train_task
 from ._optimisers import fitted
 from ._origin import Origin
 from ._output import UserError, say
@@ -43,7 +43,7 @@ def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) ->
         shown = task.show(model)
         story.show(task.name, shown)
         if tested.accuracy is None:
-            story.row(task.name, {**_size(model, task), "seconds": result.seconds}, tested)
+            story.row(task.name, {**size(model, task), "seconds": result.seconds}, tested)
             story.curves[task.name] = result.curve
         else:
             story.run(_run(model, task, settings, labels[task.name], result, tested, shown))
@@ -72,51 +72,6 @@ def _run(
         "layers": record.layer_changes(model, task.name),
         "predictions": shown.predictions,
     }
-
-
-def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> Story | None:
-    """Train all tasks at once, and what they share."""
-    model, main, settings = opened.model, is_main_process(), plan.together
-    assert settings is not None
-    story = Story(plan, "train", opened.loaded, tasks)
-    folder = plan.output / "together"
-    if main:
-        claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists(), joint=True)
-    sets, seams = type(tasks[0]).joint(tasks, settings.seed)
-    result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder, fresh=fresh))
-    torch.set_num_threads(min(result.threads, cores()))
-    tests = {task.name: test(model, task) for task in tasks}
-    if not main:
-        return None
-    shared = sum(leaf.numel() for leaf in model.inventory.parameters())
-    Origin.of(plan, inventory=bool(shared)).write(plan.output)
-    (plan.output / "tasks").mkdir(parents=True, exist_ok=True)
-    if shared:
-        model.save_inventory(plan.inventory_file)
-        story.note = f"What the tasks share has {shared:,} numbers; numbers are what each has beside that."
-    for task, said in zip(tasks, plan.tasks, strict=True):
-        save_task(plan, model, task, said)
-        story.row(task.name, _size(model, task), tests[task.name])
-        story.show(task.name, task.show(model))
-    story.curves = {
-        "mean of all tasks": result.curve,
-        **{t.name: [{**point["tasks"][t.name], "step": point["step"]} for point in result.curve] for t in tasks},
-    }
-    labels = record.labels_of({task.name: task.method for task in plan.tasks})
-    story.document["routing"] = routings(model, labels)
-    story.save(model)
-    say(f"{len(tasks)} tasks: {how(result)}")
-    return story
-
-
-def routings(model: MultiTask, labels: dict[str, str]) -> list[dict[str, Any]]:
-    """How tasks mix their inventory, one entry for each method among them that routes."""
-    found: list[dict[str, Any]] = []
-    for label in dict.fromkeys(labels.values()):
-        names = [name for name, own in labels.items() if own == label and model.routing(name)]
-        if len(names) > 1:
-            found.append(routing_record(model, names, label))
-    return found
 
 
 def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, label: str, fresh: bool) -> Result:
@@ -174,15 +129,16 @@ def _named(tested: Tested) -> dict[str, float]:
     return main | {f"{tested.split}_{name}": value for name, value in tested.metrics.items()}
 
 
-def _size(model: MultiTask, task: Ready) -> dict[str, int]:
+def size(model: MultiTask, task: Ready) -> dict[str, int]:
+    """What a task has beside what it shares."""
     return {"numbers": sum(model[task.name].counts().values())}
 
 
-def save_task(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart) -> None:
+def save_task(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, *, standalone: bool = False) -> None:
     """The task's file, before the results that name it."""
     file = plan.task_file(settings)
     file.parent.mkdir(parents=True, exist_ok=True)
-    model.save_task(task.name, file)
+    model.save_task(task.name, file, standalone=standalone)
 
 
 def how(result: Result) -> str:

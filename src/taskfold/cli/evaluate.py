@@ -79,11 +79,14 @@ def _of_config(path: Path, batch_size: int | None) -> Found:
         command = "transfer" if isinstance(config, TransferConfig) else "train"
         raise UserError(f"{path}: not trained yet: {', '.join(absent)}; run taskfold {command} {path}")
     loaded, inventory = _ground(config)
+    apart = isinstance(config, Config) and config.together is not None and config.together.groups is not None
     model = new_model(loaded).to(best_device())
     if inventory is not None and any(needs_inventory(read_header(file)) for file in files):
         model.load_inventory(inventory)
     found: Found = []
     for settings, file in zip(config.parts, files, strict=True):
+        if apart:  # groups have inventories of their own, and a model has one
+            model = new_model(loaded).to(best_device())
         task = add_stored(model, file, loaded, settings.name)
         ready = ready_kind(settings.kind.name).saved(settings.source, task, loaded, config)
         found.append((task.name, file, ready.test(model, batch_size or ready.batch)))

@@ -7,10 +7,11 @@ import typer
 
 from ..config.run import load_config
 from ..threads import Threads
+from ._joint import together
 from ._output import say
 from ._prepare import prepare
 from ._threads import ThreadsOption, threaded
-from ._trainings import is_main_process, one_by_one, together
+from ._trainings import is_main_process, one_by_one
 
 
 def train(
@@ -22,7 +23,7 @@ def train(
 
     What is finished is not trained again, and what was interrupted goes on where it was: run the same command. Writes
     <output>/tasks/<name>.safetensors, <output>/results.json and <output>/report.html; with `together` and a method
-    that shares, also <output>/inventory.safetensors.
+    that shares, also <output>/inventory.safetensors; with `together: {groups: …}` one in <output>/group-<n> for each.
     """
     plan = threaded(load_config(config), threads)
     try:

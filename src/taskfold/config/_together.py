@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
+from pydantic import Field, model_validator
 from torch import nn
 
 from ..layers import Update
 from ..methods import Method
 from ..model import MultiTask
 from ..routing import Private, Sharing
+from ..train import AffinitySettings, JointSettings
 from ._errors import Place, unknown
 from ._merge import as_method
 from ._method import try_method
 
 _ALIKE = ("max_input", "max_target", "cut", "length_normalised", "losses")
 """Settings of texts that decide how a batch is made, and what its loss is."""
+
+
+class Together(JointSettings):
+    """How tasks are trained together, and which of them with which.
+
+    Attributes:
+        groups: `auto`: those that affinity proposes; or lists of tasks' names; None: all together.
+        affinity: how it is measured, for `auto`.
+    """
+
+    groups: Literal["auto"] | tuple[tuple[str, ...], ...] | None = None
+    affinity: AffinitySettings = Field(default=AffinitySettings())
+
+    @model_validator(mode="after")
+    def _for_auto(self) -> Together:
+        if "affinity" in self.model_fields_set and self.groups != "auto":
+            raise ValueError(f"affinity is measured for groups='auto', found groups={self.groups!r}; leave it out")
+        return self
+
+    @property
+    def training(self) -> JointSettings:
+        """How each group is trained."""
+        return JointSettings.model_validate(self.model_dump(include=set(JointSettings.model_fields)))
 
 
 def shares(method: Method) -> bool:
@@ -76,9 +101,29 @@ def together_problems(document: Mapping[str, Any], whole: Mapping[str, Any]) -> 
                 found.append((place, "tasks trained together are batched alike; say it once, under text at the top"))
     weights = said.get("task_weights") if isinstance(said, dict) else None
     names = [str(task.get("name")) for task in tasks.values()]
+    found += _group_problems(said.get("groups") if isinstance(said, dict) else None, names)
     for name in weights if isinstance(weights, dict) else ():
         if name not in names:
             found.append((("together", "task_weights", name), unknown(name, names, "task")))
+    return found
+
+
+def _group_problems(groups: Any, names: Sequence[str]) -> list[tuple[Place, str]]:
+    """Every task is in one group."""
+    if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
+        return []
+    place, found, seen = ("together", "groups"), list[tuple[Place, str]](), set[str]()
+    for n, group in enumerate(groups):
+        if not group:
+            found.append(((*place, n), "is empty; leave it out"))
+        for name in map(str, group):
+            if name not in names:
+                found.append(((*place, n), f"{name!r}: {unknown(name, names, 'task')}"))
+            elif name in seen:
+                found.append(((*place, n), f"{name!r} is in two places; each task is in one group"))
+            seen.add(name)
+    if absent := [name for name in names if name not in seen]:
+        found.append((place, f"must name every task, {', '.join(absent)} is in none; give it a group of its own"))
     return found
 
 

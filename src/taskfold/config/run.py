@@ -10,7 +10,6 @@ from pydantic import BeforeValidator, Field, InstanceOf
 
 from ..backbones import LoadedBackbone
 from ..methods import Method
-from ..train import JointSettings
 from ._backbones import AnyBackbone, BackboneConfig
 from ._document import checked, document_of
 from ._errors import ConfigError, custom
@@ -18,10 +17,10 @@ from ._kinds import defaulted
 from ._merge import as_method, merged
 from ._method import try_method
 from ._parts import Plan, TaskPart
-from ._together import together_problems
+from ._together import Together, together_problems
 from .transfer import TransferConfig, load_transfer
 
-__all__ = ["BackboneConfig", "Config", "TaskConfig", "load_any", "load_config"]
+__all__ = ["BackboneConfig", "Config", "TaskConfig", "Together", "load_any", "load_config"]
 
 
 def _method(value: Any) -> Any:
@@ -50,7 +49,7 @@ class Config(Plan):
     """
 
     backbone: AnyBackbone
-    together: JointSettings | None = None
+    together: Together | None = None
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
 
     method: Any = Field(None, exclude=True)

@@ -49,7 +49,7 @@ class Adapters(Recipe):
             raise ValueError(f"width must be a number of channels, 1 or more, found {self.width!r}")
         if self.init not in get_args(AdapterInit):
             raise ValueError(f"init={self.init!r} is not known; choose one of {', '.join(get_args(AdapterInit))}")
-        if not isinstance(self.sharing, (Private, Shared)):
+        if not all(isinstance(rule, (Private, Shared)) for rule in self.sharing.rules()):
             raise ValueError(
                 f"sharing={self.sharing.name!r} mixes the terms of a sum, and an adapter with a non-linearity is none; "
                 "use 'private' or 'shared'"
@@ -71,8 +71,9 @@ class Adapters(Recipe):
                 )
             specs = self._leaves(*channels)
             like = torch.empty(0, dtype=kind.dtype, device=kind.device)
-            own, inventory = leaves_of(at, f"{at.prefix}/{path}/adapter", specs, self.sharing, like, {}, path)
-            yield path, "adapter", Direct(self.adapter, specs, self.sharing, own, inventory)
+            rule, prefix = at.rule(self.sharing, path)
+            own, inventory = leaves_of(at, f"{prefix}/{path}/adapter", specs, rule, like, {}, path)
+            yield path, "adapter", Direct(self.adapter, specs, rule, own, inventory)
 
     def _leaves(self, out: int, inp: int) -> dict[str, Leaf]:
         near = partial(nn.init.normal_, std=0.02)

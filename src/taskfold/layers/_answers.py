@@ -58,6 +58,16 @@ class OfTasks:
         parts = self.sites[0].get(path)
         return [] if parts is None else stack_of(parts, kind, now, self.made, path)
 
+    def common(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
+        if not self.plan.in_common(path) or self.draws(path, kind, now):
+            return None
+        parts = self.sites[0][path]
+        return stack_of(parts, kind, now)
+
+    def apart(self) -> frozenset[str]:
+        """The layers at which they are not all the same."""
+        return frozenset(path for path in self.paths if not self.plan.in_common(path))
+
     def stacks(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
         columns = self.plan.known.get(path) or self.plan.at(path)
         if columns is None:
@@ -139,6 +149,9 @@ class OfTable:
             (one, kind.in_use({name: held[0] for name, held in tensors.items()}, False))
             for one, tensors in self.table[path]
         ]
+
+    def common(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
+        return None
 
     def stacks(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
         return [(one, kind.in_use(tensors, False)) for one, tensors in self.table[path]]

@@ -71,6 +71,7 @@ class Plan:
         self.tasks = tasks
         self.paths = frozenset().union(*tasks)
         self.known: dict[str, list[tuple[str, Intervention, Column]] | None] = {}
+        self.same: dict[str, bool] = {}
 
     def at(self, path: str) -> list[tuple[str, Intervention, Column]] | None:
         """The parts at a layer: name, intervention and column of each, inside out; None: they differ in kind."""
@@ -79,6 +80,13 @@ class Plan:
         if path not in self.known:
             self.known[path] = self._columns(path)
         return self.known[path]
+
+    def in_common(self, path: str) -> bool:
+        """Whether all tasks do the same at a layer, to the last number, with nothing of their own."""
+        if path not in self.same:
+            first, *others = [parts and parts.common() for parts in (held.get(path) for held in self.tasks)]
+            self.same[path] = first is not None and all(one == first for one in others)
+        return self.same[path]
 
     def _columns(self, path: str) -> list[tuple[str, Intervention, Column]] | None:
         columns = side_by_side([held.get(path) for held in self.tasks])

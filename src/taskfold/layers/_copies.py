@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
 from ..factors import FACTORS, NORM, STATISTICS, Group
 from ..kinds import SEEN, LayerKind
-from ..routing import Shared, Sharing
+from ..routing import Shared, Sharing, Tree
 from ..tasks import Leaves, check_inventory
 from ._copied import Copied, copy_of, group_of
 from ._part import Part
@@ -21,11 +21,17 @@ from ._where import check_numbers, check_plain, units
 
 @dataclass(frozen=True)
 class Copies(Recipe):
-    """Copies that are the task's alone. Tied parameters stay tied."""
+    """Copies that are the task's alone. Tied parameters stay tied.
+
+    Args:
+        above: stages of the network, counted from the first, that keep the backbone's tensors.
+    """
 
     copies = True
     what: ClassVar[str]
     """What is copied, in words."""
+
+    above: int = field(default=0, kw_only=True)
 
     @abstractmethod
     def wanted(self, kind: LayerKind) -> dict[str, Group]:
@@ -43,6 +49,8 @@ class Copies(Recipe):
         copied: dict[int, Tensor] = {}
         found = 0
         for path, _ in units(at.network):
+            if path in at.below(self.above):
+                continue
             kind = at.kind(path)
             own, made = kind.tensors(), at.made.get(path, frozenset())
             groups = {name: group for name, group in self.wanted(kind).items() if name not in made}
@@ -72,6 +80,8 @@ class Norms(Copies):
         statistics: of BatchNorm. `backbone`: the backbone's, kept in training too. `adapted`: the task's, estimated
             before it trains, then kept. `own`: the task's; it trains on the statistics of each batch, and evaluates
             with a moving average of them. None: `own`, in networks without running statistics too.
+
+        above: stages of the network, counted from the first, that keep the backbone's.
 
     Raises:
         ValueError: when a task is added, the network has no running statistics for `adapted` or `own`.
@@ -125,11 +135,12 @@ def own_norms(norm: bool, statistics: Statistics | None, rule: Sharing | None = 
     Args:
         norm: γ and β are the task's.
         statistics: as for `Norms`; None: `own` where tasks that have γ and β train one common trunk, else `backbone`.
-        rule: how tasks share the method's factors.
+        rule: how tasks share the method's factors; stages that they share as they are have the backbone's.
     """
     if statistics is None and not (norm and isinstance(rule, Shared)):
         statistics = "backbone"
-    return (Norms(norm, statistics),) if norm or statistics != "backbone" else ()
+    above = rule.stages if isinstance(rule, Tree) else 0
+    return (Norms(norm, statistics, above=above),) if norm or statistics != "backbone" else ()
 
 
 def _check_tracked(network: nn.Module, statistics: Statistics | None) -> None:

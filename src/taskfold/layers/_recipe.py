@@ -36,12 +36,28 @@ class Fitting:
     made: dict[str, frozenset[str]] = field(default_factory=dict)
     tied: dict[object, nn.Parameter] = field(default_factory=dict)
     _kinds: dict[str, LayerKind] = field(default_factory=dict)
+    _below: dict[int, frozenset[str]] = field(default_factory=dict)
 
     def kind(self, path: str) -> LayerKind:
         """What the layer of that name is."""
         if path not in self._kinds:
             self._kinds[path] = kind_of(self.network.get_submodule(path))
         return self._kinds[path]
+
+    def below(self, count: int) -> frozenset[str]:
+        """The modules of the first stages, and all that comes before them.
+
+        Raises:
+            ValueError: there are not as many.
+        """
+        if count not in self._below:
+            self._below[count] = frozen(self.network, count, "a number of shared stages")
+        return self._below[count]
+
+    def rule(self, rule: Sharing, path: str) -> tuple[Sharing, str]:
+        """The rule that holds at a layer, and the prefix of its keys in the inventory."""
+        found, group = rule.at(lambda stages: path in self.below(stages))
+        return found, f"{self.prefix}{group}"
 
     def tie(self, own: Leaves, specs: dict[str, Leaf], rule: Sharing, layer: str) -> None:
         """Leaves of a wider scope than the layer become the ones that other layers have; the first brings them.

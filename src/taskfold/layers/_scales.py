@@ -73,9 +73,10 @@ class Scales(Recipe):
             )
         names = ("scale", "shift") if kind.has_bias else ("scale",)
         specs = {name: Leaf((kind.outputs,), ("out",), self._start(name), SCALE) for name in names}
-        like, key = torch.empty(0, dtype=kind.dtype, device=kind.device), f"{at.prefix}/{path}/scale"
-        own, inventory = leaves_of(at, key, specs, self.sharing, like, {}, path)
-        return Direct(Scale(), specs, self.sharing, own, inventory)
+        rule, prefix = at.rule(self.sharing, path)
+        like = torch.empty(0, dtype=kind.dtype, device=kind.device)
+        own, inventory = leaves_of(at, f"{prefix}/{path}/scale", specs, rule, like, {}, path)
+        return Direct(Scale(), specs, rule, own, inventory)
 
     def _start(self, name: str) -> Callable[[Tensor], object]:
         at = 1.0 if name == "scale" else 0.0

@@ -36,6 +36,10 @@ class Answers(Protocol):
         """The same for several, tensors `[T, …]` by entry; None: they differ in kind, and run one by one."""
         ...
 
+    def common(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
+        """What stands at a layer for all entries, if it is the same for each, to the last number; None: it is not."""
+        ...
+
     def each(self, path: str) -> list[Tensors] | None:
         """The layer's tensors that each entry has instead, to be written to; None: that is not all they do there."""
         ...

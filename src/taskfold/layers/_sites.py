@@ -76,6 +76,8 @@ class Site:
         if single and self.kind.is_single(args[0]):
             return self(args[0][None], *args[1:], **kwargs)[0]
         if now.spread is not None:
+            if not now.spread.differs and (common := now.answers.common(self.path, self.kind, now)) is not None:
+                return self._one(now, common, args, kwargs)
             return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
         if now.training and now.answers.draws(self.path, self.kind, now):
             if not (size := _first(args, kwargs).shape[0]):

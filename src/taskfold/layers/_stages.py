@@ -33,8 +33,13 @@ def _blocks(module: nn.Module, path: str) -> Iterator[str]:
             yield from _blocks(child, f"{name}.")
 
 
-def frozen(network: nn.Module, count: int) -> frozenset[str]:
+def frozen(network: nn.Module, count: int, what: str = "frozen_stages") -> frozenset[str]:
     """The modules of the first stages, and all that comes before them.
+
+    Args:
+        network: the backbone.
+        count: of the stages.
+        what: its name, for people.
 
     Raises:
         ValueError: there are not as many.
@@ -44,7 +49,7 @@ def frozen(network: nn.Module, count: int) -> frozenset[str]:
     found = stages(network)
     if count > len(found):
         raise ValueError(
-            f"frozen_stages={count} is more than {type(network).__name__} has: "
+            f"{what}={count} is more than {type(network).__name__} has: "
             f"{len(found)} stages ({', '.join(found) or 'none'})"
         )
     names = [name for name, _ in network.named_modules()]

@@ -35,7 +35,7 @@ class Update(Recipe):
 
     def __post_init__(self) -> None:
         made = self.factorisation
-        if (made.replaces or made.masks) and not self.sharing.keeps_leaves:
+        if (made.replaces or made.masks) and not all(rule.keeps_leaves for rule in self.sharing.rules()):
             does, rules = "takes the place of a layer's weight", "'private', 'shared' or 'diagonal'"
             if made.masks:
                 does, rules = "masks a layer's weight", "'private' or 'shared'"
@@ -57,7 +57,8 @@ class Update(Recipe):
                 yield target.path, view.name, self._part(factorisation, target.path, view, at)
 
     def _part(self, factorisation: Factorisation, path: str, view: View, at: Fitting) -> Part:
-        kind, layer, key = at.kind(path), layer_name(path, view), f"{at.prefix}/{path}/{view.name}"
+        kind, layer = at.kind(path), layer_name(path, view)
+        rule, prefix = at.rule(self.sharing, path)
         try:
             intervention, leaves = _intervention(factorisation, kind), factorisation.leaves(view.modes)
             check_leaves(factorisation, leaves)
@@ -68,9 +69,9 @@ class Update(Recipe):
         except ValueError as error:
             raise ValueError(f"layer {layer!r}: {error}") from None
         like = torch.empty(0, dtype=kind.dtype, device=kind.device) if weight is None else weight
-        own, inventory = leaves_of(at, key, leaves, self.sharing, like, values, layer)
+        own, inventory = leaves_of(at, f"{prefix}/{path}/{view.name}", leaves, rule, like, values, layer)
         rows = kind.modes.shape[0] if isinstance(kind, WeightKind) else 0
-        return Factored(intervention, factorisation, self.sharing, view, own, inventory, rows)
+        return Factored(intervention, factorisation, rule, view, own, inventory, rows)
 
 
 def _intervention(factorisation: Factorisation, kind: LayerKind) -> Intervention:

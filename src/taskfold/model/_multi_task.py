@@ -160,9 +160,9 @@ class MultiTask(MixedRows, TaskCollection):
         outputs: dict[str, Any] = {}
         groups = list(of_one_network([self[name] for name in names]))
         tasks = [group[0] for group in groups]
-        together = Selection(self._runner.answers(tasks), None, training)
-        training = self._runner.moving(training)
-        found = self._runner.run_each(together, [task.sites for task in tasks], args, kwargs)
+        answers = self._runner.answers(tasks)
+        together, training = Selection(answers, None, training), self._runner.moving(training)
+        found = self._runner.run_each(together, [answers.apart()], args, kwargs)
         for group, output in zip(groups, found, strict=True):
             features = output if all(task.head is None for task in group) else self.features(output)
             outputs |= {

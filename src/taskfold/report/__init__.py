@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 try:
+    from ._affinity_record import affinity_record
     from ._routing_record import routing_record
     from ._source import ResultsError, read_results
     from ._terminal import summary_table
@@ -16,7 +17,15 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError(f'taskfold.report needs {error.name}: pip install "taskfold[report]"') from error
 
-__all__ = ["Results", "ResultsError", "read_results", "routing_record", "summary_table", "write_report"]
+__all__ = [
+    "Results",
+    "ResultsError",
+    "affinity_record",
+    "read_results",
+    "routing_record",
+    "summary_table",
+    "write_report",
+]
 
 
 def write_report(results: Results | Mapping[str, Any] | Path, out: Path) -> Path:

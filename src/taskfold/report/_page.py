@@ -22,7 +22,7 @@ from ._summary import Row, best, rows
 from ._svg import to_svg
 from ._table import build, cost_columns, mean_column, task_columns
 from .additions import Section, additions, chapters
-from .figures import FIGURES, routing_sections, study_sections
+from .figures import FIGURES, affinity_sections, routing_sections, study_sections
 from .schema import Comparison, Prediction, Results, Task
 
 SHOWN_PREDICTIONS = 48
@@ -100,7 +100,9 @@ def render(results: Results) -> str:
         png_size=png_size,
         methods=METHODS,
         marks=page_marks(results),
-        drawings=_drawings(results, (*_added(results), *FIGURES, *study_sections(results))),
+        drawings=_drawings(
+            results, (*_added(results), *FIGURES, *affinity_sections(results), *study_sections(results))
+        ),
         routings=[
             (routing, _drawings(results, routing_sections(routing, f"routing-{index}")))
             for index, routing in enumerate(results.routing)

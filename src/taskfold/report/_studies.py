@@ -87,6 +87,11 @@ class Comparison(Part):
     columns: Annotated[tuple[ComparisonColumn, ...], Field(min_length=1)]
     rows: Annotated[tuple[ComparisonRow, ...], Field(min_length=1)]
 
+    @property
+    def spread(self) -> bool:
+        """Whether a cell has a standard deviation."""
+        return any(cell.std is not None for row in self.rows for cell in row.cells)
+
     @model_validator(mode="after")
     def _rectangular(self) -> Comparison:
         seen: set[str] = set()

@@ -19,10 +19,13 @@ from ..evaluate import Metrics, predict
 from ..methods import Method
 from ..model import MultiTask
 from ..train import Result
+from ._affinity_record import affinity_record, affinity_tables
 from ._picture import encode_png
 from ._routing_record import routing_record
 
 __all__ = [
+    "affinity_record",
+    "affinity_tables",
     "backbone_record",
     "encode_png",
     "environment",

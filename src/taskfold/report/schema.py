@@ -10,12 +10,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ._affinities import AffinityMap, AffinityMatrix
 from ._parts import Count, Fraction, Name, Part, Png, Seconds, Text, png_size
 from ._routings import Histogram, RoutedLayer, Routing
 from ._scenes import ClassColour, ColourBar, Legend, Picture, Scene, Scenes, View
 from ._studies import Comparison, ComparisonColumn, ComparisonRow, Measure, Series, Study
 
 __all__ = [
+    "AffinityMap",
+    "AffinityMatrix",
     "Backbone",
     "ClassColour",
     "ColourBar",
@@ -202,6 +205,7 @@ class Results(Part):
     runs: tuple[Run, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     studies: tuple[Study, ...] = ()
+    affinity: tuple[AffinityMap, ...] = ()
     routing: tuple[Routing, ...] = ()
     scenes: tuple[Scenes, ...] = ()
     isolation: tuple[Isolation, ...] = ()

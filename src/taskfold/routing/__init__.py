@@ -8,6 +8,7 @@ from ._private import Private
 from ._routed import ALPHA, LOGITS, Allocation, Granularity, Routed
 from ._shared import Shared
 from ._tensor_poly import OrderRouting, TermRouting
+from ._tree import Tree
 
 __all__ = [
     "ALPHA",
@@ -24,5 +25,6 @@ __all__ = [
     "Shared",
     "Sharing",
     "TermRouting",
+    "Tree",
     "sharing",
 ]

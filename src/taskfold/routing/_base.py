@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -42,6 +42,19 @@ class Sharing(ABC):
     def draws_per_row(self, training: bool) -> bool:
         """Whether each row of a batch gets a selection of its own."""
         return False
+
+    def at(self, below: Callable[[int], bool]) -> tuple[Sharing, str]:
+        """The rule that holds at a layer, and what tells its inventory from others at the same layer.
+
+        Args:
+            below: number of stages → whether the layer lies in these first stages of the network, or before them.
+        """
+        del below
+        return self, ""
+
+    def rules(self) -> tuple[Sharing, ...]:
+        """Those that it may be at layers."""
+        return (self,)
 
 
 def sharing(spec: str | Mapping[str, Any]) -> Sharing:

@@ -1,8 +1,12 @@
 """Training one task at a time, or several together, on Accelerate: resumable, the same on one device or several."""
 
 try:
+    from ._affinities import Affinity, Gains
+    from ._affinity import affinity
+    from ._affinity_settings import AffinitySettings
     from ._checkpoint import CheckpointError
     from ._collapse import CollapseWarning
+    from ._grouping import best_groups, predicted_gain
     from ._joint_settings import JointSettings
     from ._rates import group_rates
     from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
@@ -16,10 +20,13 @@ except ModuleNotFoundError as error:
     raise ImportError(f'taskfold.train needs {error.name}: pip install "taskfold[train]"') from error
 
 __all__ = [
+    "Affinity",
+    "AffinitySettings",
     "CheckpointError",
     "CollapseWarning",
     "Collate",
     "DivergedError",
+    "Gains",
     "JointResult",
     "JointSettings",
     "LossPerSample",
@@ -30,7 +37,10 @@ __all__ = [
     "Result",
     "Settings",
     "TaskSet",
+    "affinity",
+    "best_groups",
     "group_rates",
+    "predicted_gain",
     "train_task",
     "train_together",
 ]

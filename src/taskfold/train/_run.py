@@ -123,7 +123,7 @@ def run(
     check_equal(accelerator, "the backbone", who.get("backbone", ""))
     quiet = quiet if accelerator.is_main_process else True
     threads = Threads.of(job.settings.threads, job.device, accelerator.num_processes)
-    with _own_randomness(job.device), job.moves.holding(), threads:
+    with own_randomness(job.device), job.moves.holding(), threads:
         check_lone_rows(job)
         return _run(job, Folder.open(folder, who, fresh, accelerator), threads, label, quiet)
 
@@ -180,7 +180,7 @@ def _surroundings(job: Job) -> dict[str, Any]:
 
 
 @contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
+def own_randomness(device: torch.device) -> Iterator[None]:
     """The global generators are the run's own, and the caller's are given back."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

@@ -13,7 +13,7 @@ from ._joint_settings import JointSettings
 from ._mixture import Mixture
 from ._objective import Objective, PerSample, PerTask
 from ._processes import start
-from ._run import check_smoothing, own_seams, run, seams_per_task, sizes_of, task_identity
+from ._run import Sizes, check_smoothing, own_seams, run, seams_per_task, sizes_of, task_identity
 from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
 from ._state import JointResult
 
@@ -84,7 +84,27 @@ def train_together(
         >>> sorted(result.tasks)
         ['sign', 'sum']
     """
-    settings = settings or JointSettings()
+    job, of_each, together = joint_job(model, tasks, settings or JointSettings(), objective, measure, collate)
+    state, resumed = run(
+        job,
+        lambda: {"tasks": {name: task_identity(job, name, of_each[name]) for name in job.names}, **together},
+        folder,
+        label or f"{len(job.names)} tasks",
+        quiet=quiet,
+        fresh=fresh,
+    )
+    return state.joint_result(resumed)
+
+
+def joint_job(
+    model: MultiTask,
+    tasks: Mapping[str, TaskSet] | Mapping[tuple[str, ...], TaskSet],
+    settings: JointSettings,
+    objective: LossPerSample | LossPerTask | None,
+    measure: Measure | MeasurePerTask | None,
+    collate: Collate | None,
+) -> tuple[Job, dict[str, Sizes], dict[str, bool]]:
+    """What `train_together` is told, checked; the samples of each task; what says that samples serve all tasks."""
     if not tasks:
         raise ValueError("tasks is empty; give the data of at least one task")
     data = {key if isinstance(key, tuple) else (key,): one for key, one in tasks.items()}
@@ -104,16 +124,7 @@ def train_together(
     accelerator = start(settings.precision)
     model.to(accelerator.device)
     job = Job.of(model, data, moves, way, mixture, settings, accelerator)
-    of_each = {name: found for key, found in sizes.items() for name in key}
-    state, resumed = run(
-        job,
-        lambda: {"tasks": {name: task_identity(job, name, of_each[name]) for name in names}, **together},
-        folder,
-        label or f"{len(names)} tasks",
-        quiet=quiet,
-        fresh=fresh,
-    )
-    return state.joint_result(resumed)
+    return job, {name: found for key, found in sizes.items() for name in key}, together
 
 
 def _check_keys(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..additions import Section
 from ..schema import Results, Routing
-from . import clusters, curves, distributions, layers, parameters, ranks, routing, similarity, studies
+from . import affinity, clusters, curves, distributions, layers, parameters, ranks, routing, similarity, studies
 
 FIGURES = (
     Section("parameters", "Accuracy against parameters", parameters.CAPTION, parameters.figure),
@@ -24,6 +24,20 @@ def study_sections(results: Results) -> list[Section]:
     return [
         Section(f"study-{index}", study.title, studies.caption(study), partial(studies.figure, study=study))
         for index, study in enumerate(results.studies)
+    ]
+
+
+def affinity_sections(results: Results) -> list[Section]:
+    """One figure for each measure of each map of affinities."""
+    return [
+        Section(
+            f"affinity-{index}-{matrix.measure}",
+            affinity.TITLES[matrix.measure],
+            affinity.caption(found, matrix),
+            lambda _, found=found, matrix=matrix: affinity.figure(found, matrix),
+        )
+        for index, found in enumerate(results.affinity)
+        for matrix in found.matrices
     ]
 
 

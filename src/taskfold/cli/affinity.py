@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json as encoding
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from pydantic import ValidationError
+
+from ..config.run import load_config
+from ..report import record, summary_table, write_report
+from ..tasks import write_atomically
+from ..train import AffinitySettings
+from ._groups import measured, method_label
+from ._output import UserError, emit, say, show
+from ._prepare import prepare
+
+Measure = Literal["linear", "lookahead", "cosine"]
+
+
+def affinity(
+    config: Annotated[Path, typer.Argument(help="A YAML file of tasks that share: with together.")],
+    groups: Annotated[int | None, typer.Option(help="Propose so many groups; as many as gain most.")] = None,
+    by: Annotated[Measure | None, typer.Option(help="What groups gain by.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the short joint training.")] = None,
+    every: Annotated[int | None, typer.Option(help="Steps between two measurements.")] = None,
+    lookahead: Annotated[bool | None, typer.Option(help="Also take each step, and look.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what was measured before.")] = False,
+) -> None:
+    """Measure which tasks help and which hurt one another through what they share, and propose groups.
+
+    Trains the tasks together for a few steps and looks what a step for one does to the others; nothing of that stays.
+    What options leave out stands in `together.affinity`. Writes <output>/affinity/results.json and report.html; with
+    `together: {groups: auto}`, taskfold train goes by what was measured.
+    """
+    plan = load_config(config)
+    said = {"groups": groups, "by": by, "steps": steps, "every": every, "lookahead": lookahead}
+    base = plan.together.affinity if plan.together else AffinitySettings()
+    try:
+        how = AffinitySettings.model_validate(
+            {**base.model_dump(), **{key: value for key, value in said.items() if value is not None}}
+        )
+    except ValidationError as error:
+        raise UserError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    if how.groups is not None and how.groups > len(plan.tasks):
+        raise UserError(f"groups={how.groups} must be at most the number of tasks, {len(plan.tasks)}")
+    opened, tasks = prepare(plan)
+    found = measured(plan, opened, tasks, how, fresh)
+    document = {
+        "version": 1,
+        "title": f"{plan.path.stem}: affinity",
+        "command": f"taskfold affinity {plan.path}",
+        "seconds": found.seconds,
+        "environment": record.environment(opened.model),
+        "backbone": record.backbone_record(opened.loaded),
+        "tasks": [task.record for task in tasks],
+        "affinity": [record.affinity_record(found, method_label(plan))],
+        "comparisons": record.affinity_tables(found),
+    }
+    folder = plan.output / "affinity"
+    text = encoding.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+    write_atomically(folder / "results.json", text.encode())
+    if json:
+        emit(found.as_json())
+    else:
+        show(summary_table(document))
+    try:
+        say(f"The report is {write_report(document, folder / 'report.html')}")
+    except ImportError as error:
+        say(f"No report: {error}", "yellow")

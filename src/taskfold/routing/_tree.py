@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ._base import Leaf, Leaves, Sharing, Tensors, sharing
+from ._shared import Shared
+
+
+@dataclass(frozen=True)
+class Tree(Sharing):
+    """Sharing by depth: tasks have the first stages of the network in common, and part above them.
+
+    A rule that is another one at each layer: `shared` in the first `branch` stages, and what comes before them; above,
+    the rule `above`. In between tasks of one `group` may have stages in common. Stages are those that `frozen_stages`
+    counts: `layer1` to `layer4` of a ResNet, the blocks of a transformer. Tasks on one batch (`broadcast=True`) run
+    what all of them share once.
+
+    Args:
+        branch: stages that all tasks share, 1 or more.
+        above: the rule for the others: `private`, or a routed one.
+        group: name of the task's group; empty: the task is in none.
+        grouped: stages that tasks of one group share, counted from the first; more than `branch`.
+
+    Raises:
+        ValueError: a setting is out of its range, or does not go with another.
+
+    Example:
+        >>> rule = Tree(branch=1, group="roads", grouped=3)
+        >>> [rule.at(lambda stages, depth=depth: depth < stages)[0].name for depth in range(4)]
+        ['shared', 'shared', 'shared', 'private']
+    """
+
+    branch: int = 1
+    above: str | Mapping[str, Any] = "private"
+    group: str = ""
+    grouped: int = 0
+    name = "tree"
+
+    def __post_init__(self) -> None:
+        for setting in ("branch", "grouped"):
+            value = getattr(self, setting)
+            if not isinstance(value, int) or isinstance(value, bool) or value < (setting == "branch"):
+                least = int(setting == "branch")
+                raise ValueError(f"{setting}={value!r} of sharing 'tree' must be a number of stages, {least} or more")
+        if not isinstance(self.group, str) or not (self.group == "" or self.group.replace("-", "_").isidentifier()):
+            raise ValueError(f"group={self.group!r} of sharing 'tree' must be a name of letters, digits, - and _")
+        if bool(self.group) != bool(self.grouped):
+            raise ValueError(
+                f"group={self.group!r} and grouped={self.grouped} of sharing 'tree' go together: give both, or none"
+            )
+        if self.grouped and self.grouped <= self.branch:
+            raise ValueError(
+                f"grouped={self.grouped} must be more than branch={self.branch}, which all tasks share; raise it, or "
+                "leave group and grouped out"
+            )
+        if isinstance(self.rule, (Shared, Tree)):
+            raise ValueError(f"above={self.rule.name!r} does not part tasks; choose 'private' or a routed rule")
+
+    @property
+    def rule(self) -> Sharing:
+        """The rule above all that is shared."""
+        return sharing(self.above)
+
+    @property
+    def stages(self) -> int:
+        """Stages that a task shares as they are, with all others or with its group."""
+        return max(self.branch, self.grouped)
+
+    def at(self, below: Callable[[int], bool]) -> tuple[Sharing, str]:
+        if below(self.branch):
+            return Shared(), ""
+        return (Shared(), f"@{self.group}") if self.grouped and below(self.grouped) else (self.rule, "")
+
+    def rules(self) -> tuple[Sharing, ...]:
+        return Shared(), self.rule
+
+    def inventory(self, leaves: Leaves) -> dict[str, Leaf]:
+        return self.rule.inventory(leaves)
+
+    def own(self, leaves: Leaves) -> dict[str, Leaf]:
+        return self.rule.own(leaves)
+
+    def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
+        return self.rule.select(inventory, own, leaves, training)

@@ -1,0 +1,43 @@
+"""How affinity between tasks is measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Measure = Literal["linear", "lookahead", "cosine"]
+
+
+class AffinitySettings(BaseModel):
+    """How affinity between tasks is measured, and grouped by.
+
+    Example:
+        >>> AffinitySettings(steps=40, every=10).measurements
+        4
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=100, ge=2, description="Of the short joint training that is measured along.")
+    every: int = Field(default=10, ge=1, description="Steps between two measurements.")
+    samples: int = Field(default=32, ge=1, description="Of each task, twice in each measurement: step, and loss.")
+    lookahead: bool = Field(default=True, description="Also take each step and look; a forward pass per pair of tasks.")
+    by: Measure = Field(default="linear", description="What the proposed groups gain by.")
+    groups: int | None = Field(default=None, ge=1, description="How many; null: as many as gain most.")
+
+    @property
+    def measurements(self) -> int:
+        """How many there are."""
+        return self.steps // self.every
+
+    @model_validator(mode="after")
+    def _several(self) -> AffinitySettings:
+        if self.measurements < 2:
+            raise ValueError(
+                f"steps={self.steps} and every={self.every} make {self.measurements} measurements, and an interval "
+                "needs two at the least; raise steps, or lower every"
+            )
+        if self.by == "lookahead" and not self.lookahead:
+            raise ValueError("by='lookahead' needs lookahead=True; leave one of them out")
+        return self
