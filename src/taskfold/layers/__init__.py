@@ -1,6 +1,7 @@
 """What a task does at a layer: recipes make parts, sites run them."""
 
 from ..tasks import Inventory, Leaves
+from ._absent import AbsentError, absent_in
 from ._adapters import AdapterInit, Adapters
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
@@ -35,6 +36,7 @@ from ._part import (
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._prefix import Made, Prefix, PrefixError, Recorded, drawn
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
 from ._ruled import Direct, Ruled, leaves_of
@@ -65,6 +67,7 @@ __all__ = [
     "PLAIN",
     "TOLERANCE",
     "TOLERANCES",
+    "AbsentError",
     "AdapterInit",
     "Adapters",
     "Attention",
@@ -91,6 +94,7 @@ __all__ = [
     "Layout",
     "Leaves",
     "Linears",
+    "Made",
     "Mark",
     "Marked",
     "Moves",
@@ -106,7 +110,10 @@ __all__ = [
     "Passes",
     "Place",
     "Plan",
+    "Prefix",
+    "PrefixError",
     "Recipe",
+    "Recorded",
     "Recurrents",
     "Registered",
     "Rest",
@@ -130,6 +137,7 @@ __all__ = [
     "Weights",
     "When",
     "Where",
+    "absent_in",
     "ahead",
     "are",
     "as_traced",
@@ -143,6 +151,7 @@ __all__ = [
     "copy_again",
     "current",
     "directions",
+    "drawn",
     "fit",
     "follow",
     "forms_of",

@@ -39,6 +39,7 @@ from ..layers import (
 from ..tasks import Task
 from ._again import Undo, recomputing
 from ._each import own_inputs, own_state
+from ._features import kept_features
 from ._handling import Handling
 from ._kept import Beside, kept_by
 from ._looking import Looking, check_untraced
@@ -225,7 +226,7 @@ class Runner(Looking):
         now = replace(selection, seen=known.layers, multiplied=method != "__call__")
         try:
             with hearing() if hooks else nullcontext(), OnPath(known.decisions) if follows else nullcontext():
-                output = self._pass(now, args, kwargs, method, hooks)
+                output = self._pass(now, args, kwargs, method, hooks, follows)
         except (RowsUnknownError, OtherPathError):
             if undo is not None:
                 undo()
@@ -234,7 +235,13 @@ class Runner(Looking):
         return output
 
     def _pass(
-        self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str, hooks: bool = False
+        self,
+        selection: Selection,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        method: str,
+        hooks: bool = False,
+        follows: bool = False,
     ) -> Any:
         compiling = torch.compiler.is_compiling()
         mode = self.moving(selection.training)
@@ -250,11 +257,19 @@ class Runner(Looking):
                 return getattr(network, method)(*args, **kwargs)
         beside = Beside(self.kept, selection, mode, lambda: self._beside(mode), args, kwargs, method)
         beside.calls()
-        try:
+
+        def call(network: nn.Module) -> Any:
             again = recomputing() if torch.is_grad_enabled() else nullcontext()
             with selecting(selection), telling(beside), again:
                 way = selection.rows is not None, selection.spread is not None
-                output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs, way)
+                return self.unwritten.run(selection.training, getattr(network, method), args, kwargs, way)
+
+        features = None if hooks or follows or method != "__call__" or selection.spread else kept_features()
+        try:
+            if features is None or features.runner is not self:
+                output = call(network)
+            else:
+                output = features.run(call, selection, mode, args, kwargs)
         except RuntimeError as error:
             if words := moved(self.backbone, answers.held(), error):
                 raise RuntimeError(words) from error
@@ -310,7 +325,7 @@ class Runner(Looking):
 
         training = together.training
         known = self.shares.get(training)
-        if tasks == 1 or known is False or torch.compiler.is_compiling():
+        if tasks == 1 or known is False or torch.compiler.is_compiling() or kept_features() is not None:
             return one_by_one()
         if torch.is_grad_enabled() and recomputes(self.backbone):
             return one_by_one()

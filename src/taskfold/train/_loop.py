@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ._anew import Anew
 from ._folder import Folder
+from ._frozen import Frozen
 from ._job import Job
 from ._optimisers import Optimisers
 from ._passes import Pass
@@ -35,6 +36,8 @@ class Loop:
         self.validation = Validation(job)
         self.steps = Steps(job)
         self.batches = self.steps.batches
+        self.frozen = Frozen(job, folder, self.steps.keyed)
+        self.steps.features = self.validation.features = self.frozen.features
         self.anew = Anew(job, self.steps.loader, self.steps.switch, self.validation)
         self.preparation = Preparation(job)
         self.plan = job.plan(len(self.batches))
@@ -63,7 +66,7 @@ class Loop:
                 self._save()  # before the log, so that a log always has its checkpoint
             self.folder.open_log(self.offset)
             self._prepare()
-            with ExitStack() as stack:
+            with self.frozen.open(), ExitStack() as stack:
                 for name in self.job.names if value is not None else ():
                     stack.enter_context(momentum(self.job.model, name, value))
                 while self.state.stopped is None:
@@ -199,6 +202,8 @@ class Loop:
         state.curve.append(point)
         bar.note(f"val {found[f'val_{settings.select_by}']:.3f}")
         self.folder.log.write("epoch", **point)
+        if news := self.frozen.news():
+            self.folder.log.write("features", epoch=state.epoch + 1, **news)
         if better(found, state.best, settings.select_by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
             self.best = self.job.moves.snapshot()
@@ -234,6 +239,7 @@ class Loop:
         anew = any(found["reestimated"] for found in tasks.values())
         state.best = {**means(tasks), "reestimated": anew, **self._penalised(tasks)}
         state.done = True
+        self.frozen.clear()
         self._pass_time()
         log.write("end", stopped=state.stopped, best_epoch=state.best_epoch, **state.best, seconds=state.seconds)
         self._save()

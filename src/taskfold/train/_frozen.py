@@ -1,0 +1,105 @@
+"""What the frozen part of the network puts out, kept while tasks train: whether it pays, where, and what is said of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten
+
+from ..model import Features, Store
+from ..tasks import types_of
+from ._data import Keyed
+from ._folder import FEATURES, Folder
+from ._job import Job
+
+PROBES = 8
+"""Samples of each data set that are asked for in two epochs, to see whether they are augmented."""
+
+
+class Frozen:
+    """The frozen part in one training.
+
+    Args:
+        job: the training.
+        folder: its folder, where features are kept beside the checkpoint until the training ends.
+        data: the training data.
+
+    Raises:
+        ValueError: `cache_features="on"`, and training inputs are other ones in every epoch.
+    """
+
+    def __init__(self, job: Job, folder: Folder, data: Keyed) -> None:
+        self.job, self.features = job, None
+        settings, path = job.settings, folder.path and folder.path / FEATURES
+        self.path = path and path / str(job.accelerator.process_index)
+        self.said: dict[str, Any] = {}
+        if settings.cache_features == "off":
+            return
+        store = Store(settings.cache_memory, self.path, settings.cache_disk)
+        changed = {path for task in job.moves.tasks.values() for path in task.sites}
+        network = repr((folder.identity.get("backbone"), types_of(job.model.backbone)))
+        required = settings.cache_features == "on"
+        self.features = Features(job.model._runner, changed, store, network, required)
+        if settings.cache_views is None and varies(data):
+            why = "training samples differ from epoch to epoch"
+            if required:
+                raise ValueError(f"cache_features='on', and {why}; set cache_views, or choose 'auto' or 'off'")
+            self.features.off[True] = f"{why} (cache_views is not set)"
+
+    features: Features | None
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Run a training; files stay behind if it is interrupted."""
+        try:
+            yield
+        finally:
+            if self.features is not None:
+                self.features.store.close()
+
+    def clear(self) -> None:
+        """The training has ended: nobody needs them any more."""
+        if self.features is not None:
+            self.features.store.clear()
+            if self.path is not None:
+                shutil.rmtree(self.path, ignore_errors=True)
+
+    def news(self) -> dict[str, Any]:
+        """What the log should say, if that is something else than the last time."""
+        if self.features is None:
+            return {}
+        kept, store = self.features.kept, self.features.store
+        size = max(store.in_memory, store.on_disk)
+        found: dict[str, Any] = {"cached": f"features cached: {kept:,} inputs, {size / 1e6:,.1f} MB"} if kept else {}
+        found |= {"inputs": kept, "memory": store.in_memory, "disk": store.on_disk}
+        if self.features.why:
+            found["off"] = self.features.why
+        if found == self.said:
+            return {}
+        self.said = found
+        return found
+
+
+def varies(data: Keyed) -> bool:
+    """Whether samples of some data set are others in another epoch, as far as a few of them tell."""
+    offsets = data.joined.offsets
+    for first, end in zip(offsets[:-1], offsets[1:], strict=True):
+        for index in range(int(first), int(end), max(1, int(end - first) // PROBES)):
+            one, other = ([*_numbers(data[epoch, index])] for epoch in (0, 1))
+            if len(one) != len(other) or not all(map(_equal, one, other)):
+                return True
+    return False
+
+
+def _numbers(sample: Any) -> list[Any]:
+    return tree_flatten(sample)[0]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.shape == other.shape and torch.equal(one, other)
+    return type(one) is not type(other) or one is other or not isinstance(one, (int, float, str)) or one == other
