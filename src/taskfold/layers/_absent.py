@@ -39,7 +39,7 @@ class Absent(Tensor):
         kwargs = kwargs or {}
         device = next(leaf.__dict__["home"] for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Absent))
         if func in (_DEVICE, _CUDA):
-            return device if func is _DEVICE else device.type == "cuda"
+            return device if func == _DEVICE else device.type == "cuda"
         name = getattr(func, "__name__", "")
         in_place = name in ("__setitem__", "__set__") or (name.endswith("_") and not name.endswith("__"))
         in_place |= name.startswith("__i") and name != "__invert__"

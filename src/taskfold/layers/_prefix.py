@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class PrefixError(ValueError):
     """The frozen part of a network can't be cut off; the message says why."""
 
 
-class _Ended(Exception):
+class _Ended(BaseException):
     """The frozen part has run, and nobody asks for the rest."""
 
 
@@ -227,10 +227,8 @@ class Prefix:
             return output
 
         with self._going(note):
-            try:
+            with suppress(_Ended):
                 yield made
-            except _Ended:
-                pass
 
     @contextmanager
     def replaying(self, outputs: Sequence[tuple[str, Any]]) -> Iterator[None]:

@@ -258,7 +258,11 @@ class Runner(Looking):
         beside = Beside(self.kept, selection, mode, lambda: self._beside(mode), args, kwargs, method)
         beside.calls()
 
+        used = network
+
         def call(network: nn.Module) -> Any:
+            nonlocal used
+            used = network
             again = recomputing() if torch.is_grad_enabled() else nullcontext()
             with selecting(selection), telling(beside), again:
                 way = selection.rows is not None, selection.spread is not None
@@ -278,7 +282,7 @@ class Runner(Looking):
             for task in answers.tasks:
                 if task.name not in self.checked:
                     self.checked.add(task.name)
-                    report_unused(network, task)
+                    report_unused(used, task)
         return output
 
     def answers(self, tasks: Sequence[Task]) -> OfTasks:

@@ -1,10 +1,11 @@
-"""What the frozen part of the network puts out, kept while tasks train: whether it pays, where, and what is said of it."""
+"""What the frozen part of the network puts out, kept while tasks train: of which passes, and what is said of it."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -27,39 +28,39 @@ class Frozen:
         job: the training.
         folder: its folder, where features are kept beside the checkpoint until the training ends.
         data: the training data.
-
-    Raises:
-        ValueError: `cache_features="on"`, and training inputs are other ones in every epoch.
     """
 
     def __init__(self, job: Job, folder: Folder, data: Keyed) -> None:
-        self.job, self.features = job, None
-        settings, path = job.settings, folder.path and folder.path / FEATURES
-        self.path = path and path / str(job.accelerator.process_index)
+        self.job, self.data = job, data
+        self.path = folder.path and folder.path / FEATURES / str(job.accelerator.process_index)
+        self.network = repr((folder.identity.get("backbone"), types_of(job.model.backbone)))
+        self.features: Features | None = None
         self.said: dict[str, Any] = {}
+
+    @contextmanager
+    def open(self) -> Iterator[Features | None]:
+        """Run a training; files stay behind if it is interrupted. None: nothing is kept.
+
+        Raises:
+            ValueError: `cache_features="on"`, and training inputs are other ones in every epoch.
+        """
+        settings = self.job.settings
         if settings.cache_features == "off":
+            yield None
             return
-        store = Store(settings.cache_memory, self.path, settings.cache_disk)
-        changed = {path for task in job.moves.tasks.values() for path in task.sites}
-        network = repr((folder.identity.get("backbone"), types_of(job.model.backbone)))
         required = settings.cache_features == "on"
-        self.features = Features(job.model._runner, changed, store, network, required)
-        if settings.cache_views is None and varies(data):
+        changed = {path for task in self.job.moves.tasks.values() for path in task.sites}
+        store = Store(settings.cache_memory, self.path, settings.cache_disk)
+        self.features = Features(self.job.model._runner, changed, store, self.network, required)
+        if settings.cache_views is None and varies(self.data):
             why = "training samples differ from epoch to epoch"
             if required:
                 raise ValueError(f"cache_features='on', and {why}; set cache_views, or choose 'auto' or 'off'")
-            self.features.off[True] = f"{why} (cache_views is not set)"
-
-    features: Features | None
-
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """Run a training; files stay behind if it is interrupted."""
+            self.features.off[True] = f"{why}, and cache_views is not set"
         try:
-            yield
+            yield self.features
         finally:
-            if self.features is not None:
-                self.features.store.close()
+            store.close()
 
     def clear(self) -> None:
         """The training has ended: nobody needs them any more."""
@@ -87,7 +88,7 @@ class Frozen:
 def varies(data: Keyed) -> bool:
     """Whether samples of some data set are others in another epoch, as far as a few of them tell."""
     offsets = data.joined.offsets
-    for first, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for first, end in pairwise(offsets):
         for index in range(int(first), int(end), max(1, int(end - first) // PROBES)):
             one, other = ([*_numbers(data[epoch, index])] for epoch in (0, 1))
             if len(one) != len(other) or not all(map(_equal, one, other)):

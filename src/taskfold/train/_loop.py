@@ -37,7 +37,6 @@ class Loop:
         self.steps = Steps(job)
         self.batches = self.steps.batches
         self.frozen = Frozen(job, folder, self.steps.keyed)
-        self.steps.features = self.validation.features = self.frozen.features
         self.anew = Anew(job, self.steps.loader, self.steps.switch, self.validation)
         self.preparation = Preparation(job)
         self.plan = job.plan(len(self.batches))
@@ -66,7 +65,8 @@ class Loop:
                 self._save()  # before the log, so that a log always has its checkpoint
             self.folder.open_log(self.offset)
             self._prepare()
-            with self.frozen.open(), ExitStack() as stack:
+            with self.frozen.open() as features, ExitStack() as stack:
+                self.steps.features = self.validation.features = features
                 for name in self.job.names if value is not None else ():
                     stack.enter_context(momentum(self.job.model, name, value))
                 while self.state.stopped is None:
