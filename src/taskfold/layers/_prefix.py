@@ -226,9 +226,8 @@ class Prefix:
                 made.add(*made_of(step.path, output, batch))
             return output
 
-        with self._going(note):
-            with suppress(_Ended):
-                yield made
+        with self._going(note), suppress(_Ended):
+            yield made
 
     @contextmanager
     def replaying(self, outputs: Sequence[tuple[str, Any]]) -> Iterator[None]:

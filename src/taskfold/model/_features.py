@@ -150,9 +150,10 @@ class Features:
         return "; ".join(dict.fromkeys([*self.off.values(), *self.refused.values()]))
 
     @property
-    def kept(self) -> int:
-        """Rows that are kept."""
-        return sum(len(table) for table in self.store.tables.values())
+    def kept(self) -> tuple[int, int]:
+        """Rows that are kept, and their bytes."""
+        sizes = [(len(table), table.width) for table in self.store.tables.values()]
+        return sum(count for count, _ in sizes), sum(count * width for count, width in sizes)
 
 
 class _Keeping(threading.local):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -65,6 +65,11 @@ class Inputs:
         """Some of the rows, as (args, kwargs)."""
         taken = [leaf[index.to(leaf.device)] if _has_rows(leaf, self.batch) else leaf for leaf in self.leaves]
         return tree_unflatten(taken, self.nesting)
+
+    def first(self, rows: int) -> Inputs:
+        """The first rows of the batch, where it has more."""
+        index = torch.arange(min(rows, self.batch))
+        return replace(self, leaves=tree_flatten(self.some(index))[0], batch=len(index))
 
     def keys(self) -> list[bytes]:
         """A key of each row's contents, and of what serves all rows."""

@@ -19,6 +19,9 @@ from ._store import Store, Table
 SINGLE, HALF = 1e-4, 3e-2
 """How far a row may move, of the largest number, by which rows stand beside it in a batch."""
 
+TRIED = 4
+"""Rows of the first batch that the trial takes."""
+
 
 @dataclass
 class Cut:
@@ -78,12 +81,13 @@ class Trial:
     Args:
         network: a skeleton that nobody else uses.
         changed: the layers that tasks change.
-        inputs: the batch, of two rows at least.
+        inputs: the batch, of two rows at least; few of them are tried, for one of the tasks.
         selection: the pass.
     """
 
     def __init__(self, network: nn.Module, changed: Collection[str], inputs: Inputs, selection: Selection) -> None:
-        self.prefix, self.inputs, self.selection = Prefix(network, changed), inputs, selection
+        self.prefix, self.inputs = Prefix(network, changed), inputs.first(TRIED)
+        self.selection = selection if selection.rows is None else selection.of_one(0)
         self.undo = Undo(selection)
         self.whole, self.output = Recorded(0), None
 

@@ -35,7 +35,6 @@ class Frozen:
         self.path = folder.path and folder.path / FEATURES / str(job.accelerator.process_index)
         self.network = repr((folder.identity.get("backbone"), types_of(job.model.backbone)))
         self.features: Features | None = None
-        self.said: dict[str, Any] = {}
 
     @contextmanager
     def open(self) -> Iterator[Features | None]:
@@ -70,18 +69,15 @@ class Frozen:
                 shutil.rmtree(self.path, ignore_errors=True)
 
     def news(self) -> dict[str, Any]:
-        """What the log should say, if that is something else than the last time."""
+        """What the log should say; empty: nothing."""
         if self.features is None:
             return {}
-        kept, store = self.features.kept, self.features.store
-        size = max(store.in_memory, store.on_disk)
-        found: dict[str, Any] = {"cached": f"features cached: {kept:,} inputs, {size / 1e6:,.1f} MB"} if kept else {}
-        found |= {"inputs": kept, "memory": store.in_memory, "disk": store.on_disk}
+        kept, size = self.features.kept
+        found: dict[str, Any] = {"inputs": kept, "bytes": size}
+        if kept:
+            found["cached"] = f"features cached: {kept:,} inputs, {size / 1e6:,.1f} MB"
         if self.features.why:
             found["off"] = self.features.why
-        if found == self.said:
-            return {}
-        self.said = found
         return found
 
 

@@ -202,7 +202,8 @@ class Loop:
         state.curve.append(point)
         bar.note(f"val {found[f'val_{settings.select_by}']:.3f}")
         self.folder.log.write("epoch", **point)
-        if news := self.frozen.news():
+        if (news := self.frozen.news()) != state.features:
+            state.features = news
             self.folder.log.write("features", epoch=state.epoch + 1, **news)
         if better(found, state.best, settings.select_by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
