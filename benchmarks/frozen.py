@@ -3,11 +3,11 @@
     python benchmarks/frozen.py --json benchmarks/results/frozen.json       ten rounds; about twenty minutes
     python benchmarks/frozen.py --quick                                     three rounds of fewer images
 
-On one thread. In each round a training with `cache_features="on"` and one with "off" take turns, in an order that changes;
+On one thread. In each round a training with `cache_features="always"` and one with "never" take turns, in changing order; the
 weights come out the same to the bit, or the run fails. A time is that of an epoch from the second one on, with its
-validation, median over the epochs; a ratio is that of the two in one round, and tables show medians with their quartiles.
-Images are random and lie in memory as tensors: what reading them costs comes to both. The first epoch has what keeping
-costs.
+validation, median over the epochs; a ratio is that of the two in one round, and tables show medians of ratios with
+their quartiles. Images are random and lie in memory as tensors: what reading them costs comes to both. The first epoch
+has what keeping costs.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
         for turn in range(number):
             made = {}
             for name in ("kept", "computed")[:: 1 if turn % 2 else -1]:
-                epochs, made[name] = train(case, "on" if name == "kept" else "off", *sets)
+                epochs, made[name] = train(case, "always" if name == "kept" else "never", *sets)
                 later[name].append(statistics.median(epochs[1:]))
                 first[name].append(epochs[0])
             assert made["kept"] == made["computed"], f"{case}: weights differ"

@@ -76,40 +76,40 @@ def losses(result: Any) -> list[tuple[float, ...]]:
 def test_nothing_comes_out_otherwise(method: Method, tmp_path: Path) -> None:
     """Weights and losses to the bit, dropout and running statistics included; the last batch is smaller."""
     found = {}
-    for way in ("off", "on"):
+    for way in ("never", "always"):
         model = make(method)
         result = train_task(model, "a", data(30), data(14, 1), settings(cache_features=way), folder=tmp_path / way)
         found[way] = bits(model, "a"), losses(result), RUNS["images"]
-    assert found["on"][:2] == found["off"][:2]
-    assert found["on"][2] < found["off"][2] - 30 - 14
-    assert said(tmp_path / "off") == []
-    (line,) = said(tmp_path / "on")
+    assert found["always"][:2] == found["never"][:2]
+    assert found["always"][2] < found["never"][2] - 30 - 14
+    assert said(tmp_path / "never") == []
+    (line,) = said(tmp_path / "always")
     assert line["cached"] == f"features cached: 44 inputs, {line['bytes'] / 1e6:.1f} MB" and "off" not in line
-    assert not list((tmp_path / "on" / "features").rglob("*.rows")), "a training that has ended needs none"
+    assert not list((tmp_path / "always" / "features").rglob("*.rows")), "a training that has ended needs none"
 
 
 @pytest.mark.parametrize("method", [HeadOnly(), FTN(rank=2, frozen_stages=2)], ids=["head only", "FTN"])
 def test_tasks_in_mixed_batches(method: Method) -> None:
     found = {}
-    for way in ("off", "on"):
+    for way in ("never", "always"):
         model = make(method, "a", "b")
         sets = {"a": TaskSet(data(16), data(8, 1)), "b": TaskSet(data(16, 2), data(8, 3))}
         chosen = JointSettings(epochs=3, batch_size=8, cache_features=way)
         result = train_together(model, sets, chosen)
         found[way] = bits(model, "a"), bits(model, "b"), losses(result), RUNS["images"]
-    assert found["on"][:3] == found["off"][:3]
-    assert found["on"][3] < found["off"][3]
+    assert found["always"][:3] == found["never"][:3]
+    assert found["always"][3] < found["never"][3]
 
 
 def test_of_a_task_beside_one_that_changes_the_frozen_part() -> None:
     """What one task leaves alone another may change: the first one's features are the plain network's."""
     found = {}
-    for way in ("off", "on"):
+    for way in ("never", "always"):
         model = make(HeadOnly(), "a")
         model.add_task("b", 3, method=FTN(rank=2, stem=True, init="normal"))
         train_task(model, "a", data(16), data(8, 1), settings(cache_features=way))
         found[way] = bits(model, "a")
-    assert found["on"] == found["off"]
+    assert found["always"] == found["never"]
 
 
 class Killed(Exception):
@@ -150,18 +150,20 @@ def test_resumed_with_the_rows_that_it_had(tmp_path: Path) -> None:
 
 def test_views_come_again() -> None:
     found = {}
-    for way in ("off", "on"):
+    for way in ("never", "always"):
         model = make(HeadOnly())
         chosen = settings(cache_features=way, cache_views=2, epochs=6)
         result = train_task(model, "a", Noisy(data(16)), data(8, 1), chosen)
         found[way] = bits(model, "a"), losses(result), RUNS["images"]
-    assert found["on"][:2] == found["off"][:2]
-    assert found["on"][2] < found["off"][2] - 4 * 16 + 4 * 8  # the trials of two first batches
+    assert found["always"][:2] == found["never"][:2]
+    assert found["always"][2] < found["never"][2] - 4 * 16 + 4 * 8  # the trials of two first batches
 
 
 def test_augmented_inputs_are_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cache_features='on', and training samples differ from epoch to epoch; set"):
-        train_task(make(HeadOnly()), "a", Noisy(data(16)), data(8, 1), settings(cache_features="on"))
+    with pytest.raises(
+        ValueError, match=r"cache_features='always', and training samples differ from epoch to epoch; set"
+    ):
+        train_task(make(HeadOnly()), "a", Noisy(data(16)), data(8, 1), settings(cache_features="always"))
     train_task(make(HeadOnly()), "a", Noisy(data(16)), data(8, 1), settings(epochs=2), folder=tmp_path)
     (line,) = said(tmp_path)
     assert line["off"] == "training samples differ from epoch to epoch, and cache_views is not set"
@@ -291,7 +293,7 @@ def test_refused_by_name(net: nn.Module, method: Method, why: str) -> None:
 def test_refused_where_it_is_required() -> None:
     words = "features of the frozen part can't be kept: 0 of 3 layers run .* choose cache_features='auto'"
     with pytest.raises(FeaturesError, match=words):
-        train_task(make(FTN(rank=2, stem=True)), "a", data(16), data(8, 1), settings(cache_features="on"))
+        train_task(make(FTN(rank=2, stem=True)), "a", data(16), data(8, 1), settings(cache_features="always"))
 
 
 def test_random_numbers_of_training_alone() -> None:

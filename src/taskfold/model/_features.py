@@ -106,15 +106,14 @@ class Features:
             inputs = Inputs.of(args, kwargs, training)
             form = inputs.form
             cut = self._cut(inputs, plain, selection, training)
+            if cut is not None:
+                return cut, inputs
         except PrefixError as error:
             self.refused[form] = str(error)
-            cut = None
-        if cut is not None:
-            return cut, inputs
         if self.required and form in self.refused:
             raise FeaturesError(
                 f"features of the frozen part can't be kept: {self.refused[form]}; choose cache_features='auto', which "
-                "trains without, or 'off'"
+                "trains without, or 'never'"
             )
         return None
 

@@ -41,20 +41,20 @@ class Frozen:
         """Run a training; files stay behind if it is interrupted. None: nothing is kept.
 
         Raises:
-            ValueError: `cache_features="on"`, and training inputs are other ones in every epoch.
+            ValueError: `cache_features="always"`, and training inputs are other ones in every epoch.
         """
         settings = self.job.settings
-        if settings.cache_features == "off":
+        if settings.cache_features == "never":
             yield None
             return
-        required = settings.cache_features == "on"
+        required = settings.cache_features == "always"
         changed = {path for task in self.job.moves.tasks.values() for path in task.sites}
         store = Store(settings.cache_memory, self.path, settings.cache_disk)
         self.features = Features(self.job.model._runner, changed, store, self.network, required)
         if settings.cache_views is None and varies(self.data):
             why = "training samples differ from epoch to epoch"
             if required:
-                raise ValueError(f"cache_features='on', and {why}; set cache_views, or choose 'auto' or 'off'")
+                raise ValueError(f"cache_features='always', and {why}; set cache_views, or choose 'auto' or 'never'")
             self.features.off[True] = f"{why}, and cache_views is not set"
         try:
             yield self.features

@@ -120,9 +120,9 @@ class Settings(BaseModel):
         le=1,
         description="Of `adapted` BatchNorm statistics, the share of the task's data; the rest is what they were.",
     )
-    cache_features: Literal["auto", "on", "off"] = Field(
+    cache_features: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="Whether what the frozen part of the network puts out is kept; on: that it can't be is an error.",
+        description="Whether what the frozen part of the network puts out is kept; always: that it can't be is an error.",
     )
     cache_views: int | None = Field(
         default=None,
