@@ -141,6 +141,8 @@ class Step:
         return self.course.step(self, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "inner":
+            raise AttributeError(name)
         return getattr(self.inner, name)  # of a site: what others ask it
 
 
@@ -206,14 +208,15 @@ class Prefix:
         return made
 
     @contextmanager
-    def recording(self, batch: int, ends: int = 0) -> Iterator[Recorded]:
+    def recording(self, batch: int, ends: int = 0, needed: Collection[int] | None = None) -> Iterator[Recorded]:
         """Run a block in which a pass writes down what the frozen part puts out.
 
         Args:
             batch: rows of the pass.
             ends: the pass is over with so many calls of modules of the frozen part; 0: it goes on to its end.
+            needed: numbers of the calls whose tensors are kept; None: all.
         """
-        made, depth = Recorded(ends), 0
+        made, depth = Recorded(ends, needed), 0
 
         def note(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             nonlocal depth
@@ -283,15 +286,16 @@ class Recorded:
         tensors: of each call, those that have rows.
     """
 
-    def __init__(self, ends: int) -> None:
-        self.ends = ends
+    def __init__(self, ends: int = 0, needed: Collection[int] | None = None) -> None:
+        self.ends, self.needed = ends, needed
         self.calls: list[Made] = []
         self.tensors: list[list[Tensor]] = []
 
     def add(self, made: Made, tensors: list[Tensor]) -> None:
         """A call has ended; what follows may write its output."""
+        kept = self.needed is None or len(self.calls) in self.needed
         self.calls.append(made)
-        self.tensors.append([tensor.clone() for tensor in tensors])
+        self.tensors.append([tensor.clone() for tensor in tensors if kept])
         if len(self.calls) == self.ends:
             raise _Ended
 

@@ -74,13 +74,13 @@ class Features:
         if len(missing) == len(keys):
             if cut.table.full:
                 return call(plain)
-            with cut.prefix.recording(inputs.batch) as recorded:
+            with cut.prefix.recording(inputs.batch, needed=cut.needed) as recorded:
                 output = call(cut.prefix.network)
             self._keep(cut, keys, recorded)
             return output
         rows = torch.empty(len(keys), cut.table.width, dtype=torch.uint8)
         if missing:
-            new = part_of(cut.prefix, inputs, torch.tensor(missing), selection, len(cut.calls))
+            new = part_of(cut.prefix, inputs, torch.tensor(missing), selection, len(cut.calls), cut.needed)
             if not self._keep(cut, [keys[n] for n in missing], new):
                 return call(plain)
             rows[missing] = cut.packed(new)
@@ -103,7 +103,7 @@ class Features:
         form = f"training={training}"
         try:
             self._check()
-            inputs = Inputs.of(args, kwargs, training)
+            inputs = Inputs.of(args, kwargs, training, sorted(self.runner.modes.items()))
             form = inputs.form
             cut = self._cut(inputs, plain, selection, training)
             if cut is not None:
@@ -142,6 +142,10 @@ class Features:
         finally:
             torch.clear_autocast_cache()  # weights that were cast without gradients
         return self.cuts[form]
+
+    def parts(self, training: bool) -> bool:
+        """Whether several tasks on one batch are to pass one by one: the frozen part is kept, or may be."""
+        return training not in self.off and (bool(self.cuts) or not self.refused)
 
     @property
     def why(self) -> str:

@@ -329,9 +329,11 @@ class Runner(Looking):
 
         training = together.training
         known = self.shares.get(training)
-        if tasks == 1 or known is False or torch.compiler.is_compiling() or kept_features() is not None:
+        if tasks == 1 or known is False or torch.compiler.is_compiling():
             return one_by_one()
         if torch.is_grad_enabled() and recomputes(self.backbone):
+            return one_by_one()
+        if (features := kept_features()) is not None and features.parts(self.moving(training)):
             return one_by_one()
         rows = rows_of(args, kwargs)
         if not rows or (rows > 1 and not worth_sharing(self.backbone, changed)):

@@ -67,10 +67,12 @@ def outputs(
 
 
 @torch.no_grad()
-def part_of(prefix: Prefix, inputs: Inputs, index: Tensor, selection: Selection, calls: int) -> Recorded:
+def part_of(
+    prefix: Prefix, inputs: Inputs, index: Tensor, selection: Selection, calls: int, needed: Sequence[int] | None = None
+) -> Recorded:
     """The frozen part alone, of some rows; it ends with so many calls."""
     args, kwargs = inputs.some(index)
-    with prefix.recording(len(index), calls) as recorded, selecting(selection):
+    with prefix.recording(len(index), calls, needed) as recorded, selecting(selection):
         prefix.network(*args, **kwargs)
     return recorded
 
@@ -89,7 +91,7 @@ class Trial:
         self.prefix, self.inputs = Prefix(network, changed), inputs.first(TRIED)
         self.selection = selection if selection.rows is None else selection.of_one(0)
         self.undo = Undo(selection)
-        self.whole, self.output = Recorded(0), None
+        self.whole, self.output = Recorded(), None
 
     def cut(self, standing: object, store: Store, name: str) -> Cut:
         """Find where to cut, and see that it does.

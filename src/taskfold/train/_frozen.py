@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -67,6 +67,8 @@ class Frozen:
             self.features.store.clear()
             if self.path is not None:
                 shutil.rmtree(self.path, ignore_errors=True)
+                with suppress(OSError):  # of another process, which has not ended
+                    self.path.parent.rmdir()
 
     def news(self) -> dict[str, Any]:
         """What the log should say; empty: nothing."""

@@ -122,7 +122,7 @@ class Settings(BaseModel):
     )
     cache_features: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="Whether what the frozen part of the network puts out is kept; always: that it can't be is an error.",
+        description="Whether what frozen layers put out is kept; always: that it can't be is an error.",
     )
     cache_views: int | None = Field(
         default=None,
