@@ -295,9 +295,16 @@ def test_refused_by_name(net: nn.Module, method: Method, why: str) -> None:
 
 
 def test_refused_where_it_is_required() -> None:
-    words = "features of the frozen part can't be kept: 0 of 3 layers run .* choose cache_features='auto'"
+    sets, chosen = (data(16), data(8, 1)), settings(cache_features="always")
+    with pytest.raises(
+        ValueError, match=r"the tasks change layers from '0.0' on, and few stand before it; freeze more"
+    ):
+        train_task(make(FTN(rank=2, stem=True)), "a", *sets, chosen)
+    words = (
+        "features of the frozen part can't be kept: forward hooks stand on the network; choose cache_features='auto'"
+    )
     with pytest.raises(FeaturesError, match=words):
-        train_task(make(FTN(rank=2, stem=True)), "a", data(16), data(8, 1), settings(cache_features="always"))
+        train_task(make(BEFORE, net=hooked()), "a", *sets, chosen)
 
 
 def test_random_numbers_of_training_alone() -> None:

@@ -20,6 +20,7 @@ from ._reading import telling
 from ._selection import Selection
 from ._sites import Site
 from ._skeleton import sites_of
+from ._spread import SHARED
 
 
 class PrefixError(ValueError):
@@ -195,7 +196,7 @@ class Prefix:
         while self.paths and not _within(layers, self.paths[-1:]):
             self.paths.pop()  # what comes last and has no weights is as soon computed as kept
         mine = _within(layers, self.paths)
-        if not mine or len(mine) < SMALL * len(layers):
+        if not mine or len(mine) < SHARED * len(layers):
             first = f", {watch.first}" if watch.first else ""
             raise PrefixError(f"{len(mine)} of {len(layers)} layers run before the first that can't be kept{first}")
         self._wrap(self.paths)
@@ -272,10 +273,6 @@ class Prefix:
             kept.append((module, module.__dict__.get("forward")))
             module.__dict__["forward"] = Step(path, module.forward, self)
         return kept
-
-
-SMALL = 0.2
-"""Of the network's layers: with fewer of them before the tasks' first, keys and memory cost what is saved."""
 
 
 class Recorded:

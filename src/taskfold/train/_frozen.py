@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten
 
+from ..layers import worth_sharing
 from ..model import Features, Store
 from ..tasks import types_of
 from ._data import Keyed
@@ -35,31 +36,42 @@ class Frozen:
         self.path = folder.path and folder.path / FEATURES / str(job.accelerator.process_index)
         self.network = repr((folder.identity.get("backbone"), types_of(job.model.backbone)))
         self.features: Features | None = None
+        self.off = ""
 
     @contextmanager
     def open(self) -> Iterator[Features | None]:
         """Run a training; files stay behind if it is interrupted. None: nothing is kept.
 
         Raises:
-            ValueError: `cache_features="always"`, and training inputs are other ones in every epoch.
+            ValueError: `cache_features="always"`, and hardly a layer is frozen, or training inputs are other ones in
+                every epoch.
         """
-        settings = self.job.settings
+        settings, backbone = self.job.settings, self.job.model.backbone
         if settings.cache_features == "never":
             yield None
             return
-        required = settings.cache_features == "always"
         changed = {path for task in self.job.moves.tasks.values() for path in task.sites}
+        if not worth_sharing(backbone, [changed]):
+            first = next(path for path, _ in backbone.named_modules() if path in changed)
+            self.off = f"the tasks change layers from {first!r} on, and few stand before it"
+            self._check(self.off, "freeze more of the network (frozen_stages)")
+            yield None
+            return
         store = Store(settings.cache_memory, self.path, settings.cache_disk)
+        required = settings.cache_features == "always"
         self.features = Features(self.job.model._runner, changed, store, self.network, required)
         if settings.cache_views is None and varies(self.data):
             why = "training samples differ from epoch to epoch"
-            if required:
-                raise ValueError(f"cache_features='always', and {why}; set cache_views, or choose 'auto' or 'never'")
+            self._check(why, "set cache_views")
             self.features.off[True] = f"{why}, and cache_views is not set"
         try:
             yield self.features
         finally:
             store.close()
+
+    def _check(self, why: str, remedy: str) -> None:
+        if self.job.settings.cache_features == "always":
+            raise ValueError(f"cache_features='always', and {why}; {remedy}, or choose 'auto' or 'never'")
 
     def clear(self) -> None:
         """The training has ended: nobody needs them any more."""
@@ -73,7 +85,7 @@ class Frozen:
     def news(self) -> dict[str, Any]:
         """What the log should say; empty: nothing."""
         if self.features is None:
-            return {}
+            return {"off": self.off} if self.off else {}
         kept, size = self.features.kept
         found: dict[str, Any] = {"inputs": kept, "bytes": size}
         if kept:
