@@ -36,7 +36,8 @@ from ._part import (
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
-from ._prefix import Made, Prefix, PrefixError, Recorded, drawn
+from ._prefix import Prefix, Recorded, drawn
+from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
 from ._ruled import Direct, Ruled, leaves_of

@@ -7,8 +7,8 @@ from ._features import Features, FeaturesError, keeping
 from ._folding import changed_tensors, folded
 from ._multi_task import MultiTask
 from ._outputs import Outputs, names_of_any
-from ._runner import SERVING
 from ._saving import read_inventory
+from ._serving import SERVING
 from ._store import Store
 from ._transfer import begun
 from ._view import TaskView

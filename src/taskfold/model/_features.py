@@ -176,6 +176,7 @@ def keeping(features: Features | None) -> Iterator[None]:
         _keeping.features = before
 
 
-def kept_features() -> Features | None:
-    """Where passes of this thread keep what the frozen part puts out."""
-    return _keeping.features
+def kept_features(runner: Looking) -> Features | None:
+    """Where passes of this thread keep what the frozen part of a model puts out."""
+    found = _keeping.features
+    return found if found is not None and found.runner is runner else None
