@@ -48,6 +48,8 @@ class Absent(Tensor):
             raise AbsentError(f"{name} writes what the frozen part puts out into another tensor")
         with torch._C.DisableTorchFunctionSubclass():
             made = func(*tree_map(_without_numbers, tuple(args)), **tree_map(_without_numbers, kwargs))
+        if isinstance(made, torch.Size):  # a tuple, as far as nested values go
+            return made
         return tree_map(lambda one: cls.of(one, device) if isinstance(one, Tensor) else one, made)
 
 
