@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,28 @@ import taskfold as tfold
 
 Step = Callable[[], None]
 LIMIT, PLAIN = "normalisation and head (limit)", "plain network"
+KEPT = "the limit, statistics kept"
+
+
+class Kept(Plain):
+    """BatchNorm takes the network's statistics in training too."""
+
+    def train(self, mode: bool = True) -> Kept:
+        super().train(mode)
+        for module in self.body.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(False)
+        return self
+
+
+def by_statistics(network: str) -> dict[str, Callable[[], nn.Module]]:
+    """FTN with the network's statistics and with its own, and the limit of each."""
+    methods = {
+        f"FTN R={RANK}, statistics {name}": tfold.FTN(rank=RANK, statistics=name)  # type: ignore[arg-type]
+        for name in ("backbone", "own")
+    }
+    ours = {name: partial(_ours, network, "auto", method) for name, method in methods.items()}
+    return {LIMIT: lambda: Plain(network), KEPT: lambda: Kept(network), **ours}
 
 
 def _ours(network: str, execution: str, method: tfold.Method | None = None) -> nn.Module:
@@ -61,7 +84,12 @@ def _lycoris(network: str) -> dict[str, Callable[[], nn.Module]]:
 
 def training(network: str, rows: int, size: int, name: str) -> Step:
     """Forward, loss and backward; optimisers differ in parameters alone."""
-    model = trained(network)[name]().train()
+    return stepped(trained(network)[name](), rows, size)
+
+
+def stepped(model: nn.Module, rows: int, size: int) -> Step:
+    """A training step of any model."""
+    model.train()
     x, wanted = torch.randn(rows, 3, size, size), torch.arange(rows) % CLASSES
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
 

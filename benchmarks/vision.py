@@ -4,6 +4,7 @@
     python benchmarks/vision.py --quick                    ResNet-18 alone, three rounds
     python benchmarks/vision.py --network vit_tiny_patch16_224      training and inference of one network
     python benchmarks/vision.py --full                     more networks, 10,000 tasks in a bank; half an hour
+    python benchmarks/vision.py --statistics               training steps with own and with kept statistics alone
     python benchmarks/vision.py --quick --device cuda      the same on a card, 32 rows in place of 4
 
 On one thread. Contestants take turns; a time is divided by the reference's in the same turn, and tables show medians of
@@ -24,7 +25,7 @@ from _peers import HERE
 from _report import Document, peak_elsewhere, peak_of
 from _report import options as asked
 from _timing import Step, ratios, rounds
-from _vision import LIMIT, PLAIN, inference, trained, training
+from _vision import KEPT, LIMIT, PLAIN, by_statistics, inference, stepped, trained, training
 
 PEERS = ("timm", "transformers", "peft", "lycoris-lora", "adapters")
 QUICK = (("resnet18", 4),)
@@ -56,10 +57,21 @@ def main() -> None:
     def timed(steps: Mapping[str, Step]) -> dict[str, list[float]]:
         return rounds(steps, options.rounds, options.seconds)
 
-    networks = FULL if options.full else QUICK if options.quick else NETWORKS
+    networks = FULL[:3] if options.statistics else FULL if options.full else QUICK if options.quick else NETWORKS
     if options.network:
         networks = [(name, rows) for name, rows in FULL if name == options.network]
     networks = [(network, 8 * rows if card else rows) for network, rows in networks]
+    if options.statistics:
+        for network, rows in networks:
+            with torch.device(options.device):
+                steps = {name: stepped(made(), rows, 224) for name, made in by_statistics(network).items()}
+            taken = timed(steps)
+            for limit, kind in ((LIMIT, "own"), (KEPT, "backbone")):
+                of_kind = {name: times for name, times in taken.items() if name == limit or name.endswith(kind)}
+                table(f"training step, statistics {kind}, {network}, {rows} × 224²", limit, of_kind)
+            ours = {name: times for name, times in taken.items() if name not in (LIMIT, KEPT)}
+            table(f"FTN's training step, {network}, {rows} × 224²", next(n for n in ours if n.endswith("own")), ours)
+        return
     peaks: dict[str, dict[str, float]] = {}
     for network, rows in networks if options.memory and not card else ():  # all before the clock starts
         peaks[network] = {name: peak_elsewhere(__file__, network, rows, 224, name) for name in trained(network)}
@@ -96,6 +108,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = asked(__doc__, quick="ResNet-18 alone, three rounds", rounds=30, seconds=20.0)
+    parser.add_argument("--statistics", action="store_true", help="own and kept statistics of three networks alone")
     parser.add_argument("--full", action="store_true", help="more networks, 10,000 tasks in a bank")
     parser.add_argument(
         "--network", choices=[name for name, _ in FULL], help="training and inference of this one alone"

@@ -1,6 +1,7 @@
 """What a task does at a layer: recipes make parts, sites run them."""
 
 from ..tasks import Inventory, Leaves
+from ._absent import AbsentError, absent_in
 from ._adapters import AdapterInit, Adapters
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
@@ -36,6 +37,8 @@ from ._part import (
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._prefix import Prefix, Recorded, drawn
+from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
 from ._ruled import Direct, Ruled, leaves_of
@@ -66,6 +69,7 @@ __all__ = [
     "PLAIN",
     "TOLERANCE",
     "TOLERANCES",
+    "AbsentError",
     "AdapterInit",
     "Adapters",
     "Attention",
@@ -93,6 +97,7 @@ __all__ = [
     "Layout",
     "Leaves",
     "Linears",
+    "Made",
     "Mark",
     "Marked",
     "Moves",
@@ -108,7 +113,10 @@ __all__ = [
     "Passes",
     "Place",
     "Plan",
+    "Prefix",
+    "PrefixError",
     "Recipe",
+    "Recorded",
     "Recurrents",
     "Registered",
     "Rest",
@@ -132,6 +140,7 @@ __all__ = [
     "Weights",
     "When",
     "Where",
+    "absent_in",
     "ahead",
     "are",
     "as_traced",
@@ -147,6 +156,7 @@ __all__ = [
     "copy_again",
     "current",
     "directions",
+    "drawn",
     "fit",
     "follow",
     "forms_of",

@@ -3,25 +3,31 @@
 from ._again import checkpoint_context
 from ._apart import check_apart
 from ._bank import Bank
+from ._features import Features, FeaturesError, keeping
 from ._folding import changed_tensors, folded
 from ._multi_task import MultiTask
 from ._outputs import Outputs, names_of_any
-from ._runner import SERVING
 from ._saving import read_inventory
+from ._serving import SERVING
+from ._store import Store
 from ._transfer import begun
 from ._view import TaskView
 
 __all__ = [
     "SERVING",
     "Bank",
+    "Features",
+    "FeaturesError",
     "MultiTask",
     "Outputs",
+    "Store",
     "TaskView",
     "begun",
     "changed_tensors",
     "check_apart",
     "checkpoint_context",
     "folded",
+    "keeping",
     "names_of_any",
     "read_inventory",
 ]

@@ -31,7 +31,8 @@ from ._heads import Heads
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_any, names_of_rows, rows_of
 from ._repeated import of_rows_alone, parted, repeated
 from ._rows import Batch
-from ._runner import SERVING, Runner
+from ._runner import Runner
+from ._serving import SERVING
 from ._table import Table, widest
 
 

@@ -14,7 +14,7 @@ from ..kinds import kind_of
 from ..layers import check_alike, check_once, forms_of, layers_of, stack_of
 from ..tasks import Task
 from ._copying import copied
-from ._runner import SERVING
+from ._serving import SERVING
 
 
 def changed_tensors(backbone: nn.Module, task: Task) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any
 from weakref import ReferenceType, ref
@@ -39,6 +39,7 @@ from ..layers import (
 from ..tasks import Task
 from ._again import Undo, recomputing
 from ._each import own_inputs, own_state
+from ._features import keeping, kept_features
 from ._handling import Handling
 from ._kept import Beside, kept_by
 from ._looking import Looking, check_untraced
@@ -48,22 +49,11 @@ from ._rows import Batch, Known, padding_of
 from ._separate import check_cut, separately, texts
 from ._traced import LOOKING, hooked, look_traced, report_unused
 
-
-@dataclass(frozen=True)
-class Pass:
-    """A pass, as far as a task's tensors depend on it."""
-
-    training: bool
-    progress: float = 1.0
-
-
 PLANS = 64
 """Sets of tasks whose structure is kept."""
 PATHS = 3
 """Of a batch that are tried before its tasks run one by one."""
 _NUMBERS = count()
-SERVING = Pass(training=False)
-"""Evaluation."""
 
 
 class Runner(Looking):
@@ -224,7 +214,8 @@ class Runner(Looking):
         undo = Undo(selection) if follows or hooks or not known.has_answered(selection) else None
         now = replace(selection, seen=known.layers, multiplied=method != "__call__")
         try:
-            with hearing() if hooks else nullcontext(), OnPath(known.decisions) if follows else nullcontext():
+            on_path = OnPath(known.decisions) if follows else nullcontext()
+            with hearing() if hooks else nullcontext(), on_path, keeping(None) if follows else nullcontext():
                 output = self._pass(now, args, kwargs, method, hooks)
         except (RowsUnknownError, OtherPathError):
             if undo is not None:
@@ -250,21 +241,26 @@ class Runner(Looking):
                 return getattr(network, method)(*args, **kwargs)
         beside = Beside(self.kept, selection, mode, lambda: self._beside(mode), args, kwargs, method)
         beside.calls()
-        try:
+
+        def call(network: nn.Module) -> Any:
             again = recomputing() if torch.is_grad_enabled() else nullcontext()
             with selecting(selection), telling(beside), again:
                 way = selection.rows is not None, selection.spread is not None
                 output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs, way)
+            for task in answers.tasks if isinstance(answers, OfTasks) else ():
+                if task.name not in self.checked:
+                    self.checked.add(task.name)
+                    report_unused(network, task)
+            return output
+
+        ordinary = method == "__call__" and selection.spread is None and not hooks
+        features = kept_features(self) if ordinary else None
+        try:
+            return call(network) if features is None else features.run(call, selection, mode, args, kwargs)
         except RuntimeError as error:
             if words := moved(self.backbone, answers.held(), error):
                 raise RuntimeError(words) from error
             raise
-        if isinstance(answers, OfTasks):
-            for task in answers.tasks:
-                if task.name not in self.checked:
-                    self.checked.add(task.name)
-                    report_unused(network, task)
-        return output
 
     def answers(self, tasks: Sequence[Task]) -> OfTasks:
         """Tasks that a pass is for; what they have at layers side by side is found once for a set of tasks."""
@@ -313,6 +309,8 @@ class Runner(Looking):
         if tasks == 1 or known is False or torch.compiler.is_compiling():
             return one_by_one()
         if torch.is_grad_enabled() and recomputes(self.backbone):
+            return one_by_one()
+        if (features := kept_features(self)) is not None and features.parts(self.moving(training)):
             return one_by_one()
         rows = rows_of(args, kwargs)
         if not rows or (rows > 1 and not worth_sharing(self.backbone, changed)):

@@ -38,25 +38,33 @@ class Keyed(Dataset[Owned]):
     """Data sets asked by (epoch, index): the epoch reaches loader processes with the request.
 
     Before each batch the global generators start from seed, epoch and first index, so that any augmentation is the
-    same whatever ran before and however many processes load.
+    same whatever ran before and however many processes load. With a number of views they start before each sample,
+    from its index and view: after so many epochs the same samples come again.
     """
 
-    def __init__(self, joined: Joined, seed: int) -> None:
-        self.joined, self.seed = joined, seed
+    def __init__(self, joined: Joined, seed: int, views: int | None = None) -> None:
+        self.joined, self.seed, self.views = joined, seed, views
 
     def __getitems__(self, keys: list[Key]) -> list[Owned]:
         """The samples of one batch."""
         epoch, first = keys[0]
+        epoch = epoch % self.views if self.views else epoch
         for number in {self.joined.locate(index)[0] for _, index in keys}:
             data = self.joined.data[number]
             if hasattr(data, "set_epoch"):
                 data.set_epoch(epoch)  # type: ignore[attr-defined]
+        if self.views:
+            return [self._view(epoch, index) for _, index in keys]
         reseed(self.seed, "data", epoch, first)
         return [self.joined[index] for _, index in keys]
 
     def __getitem__(self, key: Key) -> Owned:
         """One sample."""
         return self.__getitems__([key])[0]
+
+    def _view(self, view: int, index: int) -> Owned:
+        reseed(self.seed, "view", view, index % int(self.joined.offsets[-1]))
+        return self.joined[index]
 
 
 class Apart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from accelerate import Accelerator
 from . import _checkpoint
 from ._log import Log
 
-CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
+CHECKPOINT, LOG, FEATURES = "checkpoint.safetensors", "log.jsonl", "features"
 
 
 class Folder:
@@ -47,6 +48,7 @@ class Folder:
             if fresh:
                 (path / CHECKPOINT).unlink(missing_ok=True)
                 (path / LOG).unlink(missing_ok=True)
+                shutil.rmtree(path / FEATURES, ignore_errors=True)
         accelerator.wait_for_everyone()
         log = path / LOG
         if log.exists() and log.stat().st_size and not (path / CHECKPOINT).exists():

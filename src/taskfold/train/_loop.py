@@ -18,6 +18,7 @@ from ..threads import Threads, in_words
 from ._anew import Anew
 from ._collapse import CollapseWarning, Watched, rates, slower
 from ._folder import Folder
+from ._frozen import Frozen
 from ._job import Job
 from ._optimisers import Optimisers
 from ._passes import Pass
@@ -40,6 +41,7 @@ class Loop:
         self.validation = Validation(job)
         self.steps = Steps(job, threads)
         self.batches = self.steps.batches
+        self.frozen = Frozen(job, folder, self.steps.keyed)
         self.anew = Anew(job, self.steps.loader, self.steps.switch, self.validation)
         self.preparation = Preparation(job)
         self.plan = job.plan(len(self.batches))
@@ -71,7 +73,8 @@ class Loop:
             self.folder.open_log(self.offset)
             self.threads.said = partial(self._say_threads, bar)
             self._prepare()
-            with ExitStack() as stack:
+            with self.frozen.open() as features, ExitStack() as stack:
+                self.steps.features = self.validation.features = features
                 for name in self.job.names if value is not None else ():
                     stack.enter_context(momentum(self.job.model, name, value))
                 while self.state.stopped is None:
@@ -213,6 +216,9 @@ class Loop:
         if self.ranks.settled and not state.settled:  # what was before had more numbers than its budget
             state.best, state.waited, state.settled = {}, 0, True
         self._look_for_collapse(tasks)
+        if (news := self.frozen.news()) != state.features:
+            state.features = news
+            self.folder.log.write("features", epoch=state.epoch + 1, **news)
         if better(found, state.best, settings.select_by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
             self.best = self.job.moves.snapshot()
@@ -270,6 +276,7 @@ class Loop:
         anew = any(found["reestimated"] for found in tasks.values())
         state.best = {**means(tasks), "reestimated": anew, **self._penalised(tasks)}
         state.done, state.threads = True, self.threads.count
+        self.frozen.clear()
         self._pass_time()
         log.write("end", stopped=state.stopped, best_epoch=state.best_epoch, **state.best, seconds=state.seconds)
         self._save()

@@ -78,6 +78,7 @@ class State:
         seconds: so far; `training` of this epoch.
         waited: epochs without improvement.
         curve, best, best_epoch: as in `JointResult`.
+        features: what the log has last said of features of the network's frozen part.
         stopped: None while epochs are to come.
         done: the model's tasks are final.
         settled: the tasks' ranks have come down to their budgets.
@@ -100,6 +101,7 @@ class State:
     curve: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
     best_epoch: int = 0
+    features: dict[str, Any] = field(default_factory=dict)
     stopped: Literal["finished", "early"] | None = None
     done: bool = False
     settled: bool = False

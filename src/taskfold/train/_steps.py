@@ -10,6 +10,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
 
+from ..model import Features, keeping
 from ..threads import Threads
 from ._data import Joined, Keyed
 from ._gradients import Losses
@@ -29,7 +30,9 @@ class Steps:
         self.job, self.penalties, self.threads = job, Penalties(job), threads
         self.batches, self.switch = job.batches(job.mixture), Switch([])
         joined = Joined([one.train for one in job.sets.values()])
-        self.loader = job.loader(Keyed(joined, job.settings.seed), self.switch)
+        self.keyed = Keyed(joined, job.settings.seed, job.settings.cache_views)
+        self.loader = job.loader(self.keyed, self.switch)
+        self.features: Features | None = None
 
     @contextmanager
     def of(self, one: Pass, batch: int, step: int, steps: int, optimisers: Optimisers) -> Iterator[Iterator[Tensor]]:
@@ -76,5 +79,5 @@ class Steps:
         job = self.job
         wanted = [number for place in dict.fromkeys(owners) for number in job.members[place]]
         batch = send_to_device(batch, job.device, non_blocking=True)
-        with job.accelerator.autocast():
+        with job.accelerator.autocast(), keeping(self.features):
             return job.objective.losses(job.model, batch, owners, wanted)

@@ -11,6 +11,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor
 
 from ..evaluate import evaluating
+from ..model import Features, keeping
 from ._collapse import Predicted
 from ._data import Apart, Joined
 from ._job import Job
@@ -39,6 +40,7 @@ class Validation:
         self.job = job
         self.joined = Joined([one.val for one in job.sets.values()])
         self.switch = Switch([])
+        self.features: Features | None = None
         self.keys = self._probe()
         self.predicted: dict[str, Predicted] = {}
         self.loader = job.loader(self.joined, self.switch)
@@ -56,7 +58,7 @@ class Validation:
         said = torch.zeros(len(chosen), 3 + BUCKETS, dtype=torch.float64)
         batches = [batch for place, asked in enumerate(wanted) if asked for batch in self._share(place)]
         self.switch.source = batches  # type: ignore[assignment]
-        with evaluating(job.model), job.accelerator.autocast():
+        with evaluating(job.model), job.accelerator.autocast(), keeping(self.features):
             for owners, batch in self.loader:
                 for number, measured in self._measured(owners, batch, wanted[owners[0]]).items():
                     for key in self.keys:

@@ -120,6 +120,19 @@ class Settings(BaseModel):
         le=1,
         description="Of `adapted` BatchNorm statistics, the share of the task's data; the rest is what they were.",
     )
+    cache_features: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether what frozen layers put out is kept; always: that it can't be is an error.",
+    )
+    cache_views: int | None = Field(
+        default=None,
+        ge=1,
+        description="Augmented views of each training sample, then the same again; null: new ones in every epoch.",
+    )
+    cache_memory: int = Field(default=2**29, ge=0, description="Bytes of memory for features, in each process.")
+    cache_disk: int = Field(
+        default=2**31, ge=0, description="Bytes for features in the run's folder, in each process; 0: memory alone."
+    )
     workers: int = Field(default=0, ge=0, description="Loader processes; 0: the training process loads.")
     threads: PositiveInt | Literal["auto"] | None = Field(
         default=None, description="Torch's threads on a CPU; auto: the fastest, by measurement; null: as torch is set."
@@ -144,7 +157,8 @@ class Settings(BaseModel):
     @classmethod
     def unseen(cls) -> frozenset[str]:
         """The settings that no result depends on, but for how sums are rounded."""
-        return frozenset({"workers", "threads", "checkpoint_every", "log_every"})
+        kept = {"cache_features", "cache_memory", "cache_disk"}
+        return frozenset({"workers", "threads", "checkpoint_every", "log_every", *kept})
 
     def only(self, groups: Collection[str]) -> Self:
         """The same without the optimisers of any other groups: for tasks that do not have all that are listed.
