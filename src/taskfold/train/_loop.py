@@ -20,6 +20,7 @@ from ._passes import Pass
 from ._prepare import Preparation
 from ._processes import send, total
 from ._progress import Bar
+from ._range_test import RangeTest
 from ._state import DivergedError, State, better
 from ._statistics import momentum
 from ._steps import Steps
@@ -53,19 +54,21 @@ class Loop:
         if not self.state.done:
             self.best = {name: tensor.to(self.job.device) for name, tensor in kept["best"].items()}
             self.optimisers.load_state_dict(kept["optimisers"])
+            self.optimisers.tops |= self.state.rates.get("lr", {})
 
     def run(self, bar: Bar) -> None:
         """From where the state stands to the end."""
         self.saved = self.mark = time.monotonic()
         value = self.settings.norm_momentum
         try:
-            if not self.state.step and not self.state.prepared:
+            if not (self.state.step or self.state.prepared or self.state.rates):
                 self._save()  # before the log, so that a log always has its checkpoint
             self.folder.open_log(self.offset)
             self._prepare()
             with ExitStack() as stack:
                 for name in self.job.names if value is not None else ():
                     stack.enter_context(momentum(self.job.model, name, value))
+                self._find_rates()
                 while self.state.stopped is None:
                     passes = self.plan.passes(self.state.epoch)
                     for one in passes[self.state.place :]:
@@ -91,6 +94,16 @@ class Loop:
             self.folder.log.write("prepare", **said, seconds=self.state.seconds)
             self._save()
         self.preparation.clear()
+
+    def _find_rates(self) -> None:
+        """Find the learning rates that are to be found; a run that is killed meanwhile begins the test again."""
+        if not self.job.sought or self.state.rates:
+            return
+        self.state.rates = found = RangeTest(self.job, self.steps, self.plan).run()
+        self.optimisers.tops |= found["lr"]
+        self._pass_time()
+        self.folder.log.write("rates", **found, seconds=self.state.seconds)
+        self._save()
 
     def _train(self, one: Pass, bar: Bar) -> None:
         state = self.state
@@ -166,7 +179,7 @@ class Loop:
             if not math.isfinite(value):
                 rates = ", ".join(f"{group} {rate:.3g}" for group, rate in self.optimisers.rates(step).items())
                 self.folder.log.write("diverged", task=name, epoch=self.state.epoch + 1, step=step + 1, **{what: value})
-                third = ", ".join(f"{group} {one.lr / 3:.2g}" for group, one in self.job.optimisers.items())
+                third = ", ".join(f"{group} {top / 3:.2g}" for group, top in self.optimisers.tops.items())
                 kept = f"; the checkpoint of an earlier step is in {self.folder.path}" if self.folder.path else ""
                 raise DivergedError(
                     f"task {name!r}: the {what} is {value} at step {step + 1} (learning rates: {rates}); try a "
