@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
@@ -26,6 +25,7 @@ from taskfold.train import (
     train_together,
 )
 from taskfold.train import _range_test as range_test
+from taskfold.train._trial import Trials
 
 from . import images, joint
 from .cases import Noisy, bits, data, make
@@ -78,6 +78,7 @@ def test_the_training_is_that_of_these_rates_set_by_hand(kind: str) -> None:
     found, ours = KINDS[kind](AUTO)
     rates = found.rates["lr"]
     assert len(found.rates["trials"]) >= 2
+    assert found.rates["steps"] <= 4 * len(found.rates["trials"])
     by_hand = {**AUTO, "lr": None, "optimizers": {group: OptimizerSettings(lr=rate) for group, rate in rates.items()}}
     wanted, theirs = KINDS[kind](by_hand)
     assert joint.everything(ours) == joint.everything(theirs)
@@ -85,17 +86,38 @@ def test_the_training_is_that_of_these_rates_set_by_hand(kind: str) -> None:
     assert wanted.rates == {}
 
 
-def test_it_chooses_the_rates_whose_trial_had_the_lowest_loss_and_says_so() -> None:
+def bowl(optimum: dict[str, float], cliff: float = math.inf) -> Callable[..., list[float]]:
+    """Trials whose loss is quadratic in octaves from an optimum, and which diverge above a rate of the head."""
+
+    def losses(trials: Trials, regime: Any, tops: dict[str, float]) -> list[float]:
+        away = sum(math.log2(tops[group] / rate) ** 2 for group, rate in optimum.items())
+        return [] if tops["head"] > cliff else [1 + away] * trials.length
+
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("optimum", "cliff", "octaves"),
+    [
+        ({"head": 0.08, "norm": 0.08}, math.inf, {"head": 4, "norm": 4}),
+        ({"head": 0.005 / 32, "norm": 0.005 / 32}, math.inf, {"head": -5, "norm": -5}),
+        ({"head": 0.005, "norm": 0.02}, math.inf, {"head": 0, "norm": 2}),
+        ({"head": 0.04, "norm": 0.0025}, math.inf, {"head": 3, "norm": -1}),
+        ({"head": 0.04, "norm": 0.04}, 0.03, {"head": 1.5, "norm": 2.5}),  # half an octave from the cliff
+        ({"head": 0.04, "norm": 0.04}, 0.002, {"head": -2.5, "norm": 2.5}),
+    ],
+)
+def test_it_finds_the_optimum_of_each_group_and_stays_half_an_octave_below(
+    optimum: dict[str, float], cliff: float, octaves: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(range_test, "FURTHEST", 12)
+    monkeypatch.setattr(Trials, "losses", bowl(optimum, cliff))
     result, _ = alone(HeadNorm())(AUTO)
-    trials = result.rates["trials"]
-    best = min(trials, key=lambda one: math.inf if one["loss"] is None else one["loss"])
-    assert result.rates["lr"] == best["lr"]
-    assert trials[0]["lr"] == {"head": 0.005, "norm": 0.005}
-    assert result.rates["steps"] == 4 * len(trials)
-    said = f"norm {best['lr']['norm']:.2g}: the lowest loss, {best['loss']:.4g}, of {len(trials)} trials of 4 steps"
-    assert result.rates["why"].endswith(said)
-    near = {round(math.log2(one["lr"]["norm"] / best["lr"]["norm"])) for one in trials}
-    assert {-1, 0, 1} <= near or best["lr"]["norm"] in (0.01, 0.0025)
+    found = {group: math.log2(rate / 0.005) + 0.5 for group, rate in result.rates["lr"].items()}
+    assert found == pytest.approx(octaves)
+    assert result.rates["trials"][0]["lr"] == {"head": 0.005, "norm": 0.005}
+    assert f", norm {result.rates['lr']['norm']:.2g}: a little below the lowest loss of " in result.rates["why"]
+    assert ("of them diverged" in result.rates["why"]) == (cliff < math.inf)
 
 
 def test_rates_that_are_listed_stay() -> None:
@@ -168,8 +190,8 @@ def test_a_run_that_was_interrupted_in_the_test_or_after_it_ends_with_the_same_b
     assert bits(model, "a") == bits(whole, "a")
     assert later.rates == result.rates
     assert [line["lr"] for line in lines(tmp_path) if line["event"] == "rates"] == [result.rates["lr"]]
-    assert [line["event"] for line in lines(tmp_path)][0] == "rates"
+    assert next(line["event"] for line in lines(tmp_path)) == "rates"
     again = train_task(model, "a", Noisy(data(30)), data(9, 1), settings, folder=tmp_path)
     assert again.rates == result.rates
-    with pytest.raises(CheckpointError, match="settings.lr was 'auto', is now None"):
+    with pytest.raises(CheckpointError, match=r"settings\.lr was 'auto', is now None"):
         train_task(model, "a", Noisy(data(30)), data(9, 1), settings.model_copy(update={"lr": None}), folder=tmp_path)

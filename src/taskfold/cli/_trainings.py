@@ -79,6 +79,7 @@ def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> S
         claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists(), joint=True)
     sets, seams = type(tasks[0]).joint(tasks, settings.seed)
     result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder, fresh=fresh))
+    say_rates(f"{len(tasks)} tasks", result)
     tests = {task.name: test(model, task) for task in tasks}
     if not main:
         return None
@@ -119,7 +120,7 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
     if is_main_process():
         claim(folder, [task], new=fresh or not (folder / "checkpoint.safetensors").exists())
     data = task.sets(settings.train.seed)
-    return retold(
+    result: Result = retold(
         lambda: train_task(
             model,
             task.name,
@@ -133,6 +134,14 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
             **task.seams,
         )
     )
+    say_rates(task.name, result)
+    return result
+
+
+def say_rates(who: str, result: Result) -> None:
+    """What `lr: auto` has chosen, and why."""
+    if result.rates and is_main_process():
+        say(f"{who}: learning rates {result.rates['why']}")
 
 
 def retold(training: Callable[[], R]) -> R:
