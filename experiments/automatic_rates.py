@@ -1,14 +1,14 @@
 """`lr="auto"` against learning rates that were swept, and against other rules; on validation data alone.
 
-    python experiments/automatic_rates.py                          a small network: ten minutes of one core
-    python experiments/automatic_rates.py demo                     the demonstration's network and methods: hours
-    python experiments/automatic_rates.py small "mnist, head only"     pairs of these names
+    python experiments/automatic_rates.py                              a small network: an hour of one core
+    python experiments/automatic_rates.py demo                         the demonstration's: hours
+    python experiments/automatic_rates.py small "mnist, FTN R=16"      pairs of these names
 
 The small network of five convolutions is trained on fashion-mnist here. A pair is a task and a method. Its sweep climbs
-in octaves by whole trainings of seed 0, first all groups of parameters together, in the proportions of their default
-rates, then each by itself, until both neighbours of the best have been tried. Then the rates of the sweep, the defaults,
-and those of each rule train with other seeds, so that nothing is measured where it was chosen. The rules read the
-trials that `lr="auto"` makes. What has been trained is kept in results/automatic_rates.json, and not trained again.
+in octaves by whole trainings of seed 0: first all groups of parameters together, in the proportions of their default
+rates, then each by itself, until both neighbours of the best have been tried. Then the rates of the sweep, those of
+`lr="auto"`, the defaults and what other rules make of the same trials train with other seeds, so that nothing is
+measured where it was chosen. What has been trained is kept in results/automatic_rates.json, and not trained again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from automatic_rates_beds import BEDS, Bed
 
 from taskfold.train import DivergedError, OptimizerSettings, Settings, group_rates, train_task
@@ -55,7 +54,13 @@ class Pair:
         self.defaults = group_rates(bed.model(task, method, 0), [task])
 
     def key(self, seed: int) -> dict[str, Any]:
-        return {"network": self.bed.name, "task": self.task, "method": self.method, "seed": seed}
+        return {
+            "network": self.bed.name,
+            "task": self.task,
+            "method": self.method,
+            "length": self.bed.steps,
+            "seed": seed,
+        }
 
     def train(self, seed: int, **settings: Any) -> dict[str, Any]:
         """Train a new model; None: the training diverged."""
@@ -104,19 +109,26 @@ class Pair:
         return once({**self.key(seed), "rates": "auto"}, lambda: self.train(seed, lr="auto"))
 
 
+def lowest(trials: Trials) -> Rates:
+    """Where the loss of a trial was lowest."""
+    return min(trials, key=lambda one: math.inf if one["loss"] is None else one["loss"])["lr"]
+
+
 def jointly(defaults: Rates, trials: Trials) -> Rates:
-    """All groups together, none by itself."""
-    group = next(iter(defaults))
+    """The same, of those trials in which no group had moved by itself."""
     together = [one for one in trials if len({round(math.log2(one["lr"][g] / defaults[g])) for g in defaults}) == 1]
-    best = min(together, key=lambda one: math.inf if one["loss"] is None else one["loss"])["lr"][group]
-    return {name: rate * best / defaults[group] for name, rate in defaults.items()}
+    return lowest(together)
+
+
+def halved(rates: Rates) -> Rates:
+    return {group: rate / 2 for group, rate in rates.items()}
 
 
 RULES: dict[str, Callable[[Rates, Trials], Rates]] = {
     "defaults": lambda defaults, trials: defaults,
-    "jointly": jointly,
-    "jointly, halved": lambda defaults, trials: {g: r / 2 for g, r in jointly(defaults, trials).items()},
-    "jointly, doubled": lambda defaults, trials: {g: r * 2 for g, r in jointly(defaults, trials).items()},
+    "lowest": lambda defaults, trials: lowest(trials),
+    "lowest together": jointly,
+    "lowest together, halved": lambda defaults, trials: halved(jointly(defaults, trials)),
 }
 
 

@@ -86,7 +86,7 @@ def small() -> Bed:
         "fine-tuning": FineTuning(),
     }
     tasks = {"mnist": _source("mnist", 1000, 1600), "animals": _source("animals", 1000, 1000)}
-    return Bed("small", network.eval(), WIDTHS[-1], preprocessing, tasks, methods, 90)
+    return Bed("small", network.eval(), WIDTHS[-1], preprocessing, tasks, methods, 200)
 
 
 def _pretrain(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs: int = 6) -> None:
