@@ -93,7 +93,7 @@ class Job:
     @property
     def sought(self) -> frozenset[str]:
         """Groups of parameters whose learning rates a range test finds; what they have is where it begins."""
-        return self.moves.groups.keys() - self.settings.optimizers.keys() if self.settings.lr else frozenset()
+        return frozenset(self.moves.groups.keys() - self.settings.optimizers.keys() if self.settings.lr else ())
 
     @property
     def device(self) -> torch.device:
