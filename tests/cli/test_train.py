@@ -18,7 +18,7 @@ import pytest
 from taskfold.cli._trainings import retold
 from taskfold.report import read_results
 from taskfold.tasks import read_header
-from taskfold.train import CollapseWarning
+from taskfold.train import CollapseWarning, _range_test
 
 from . import project
 from .conftest import Run
@@ -43,15 +43,20 @@ def test_what_a_run_leaves_behind(trained: Path) -> None:
 
 
 def test_optimisers_of_all_tasks_need_to_be_of_one_of_them_and_those_of_a_task_its_own(
-    tmp_path: Path, run: Run
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_range_test, "LEAST", 4)
+    monkeypatch.setattr(_range_test, "FURTHEST", 1)
     tasks: list[dict[str, Any]] = [
         {"name": "warm", "source": source("data/warm")},
         {"name": "all", "source": source("data/all"), "method": "head-only"},
     ]
-    train: dict[str, Any] = {"epochs": 1, "batch_size": 8, "optimizers": {"factors": {"lr": 0.02}}}
+    train: dict[str, Any] = {"epochs": 1, "batch_size": 8, "optimizers": {"factors": {"lr": 0.02}}, "lr": "auto"}
     result = run("train", project.write(tmp_path, train=train, tasks=tasks))
     assert result.exit_code == 0, result.stderr
+    found = read_header(tmp_path / "runs" / "tasks" / "warm.safetensors")["info"]["metrics"]["lr"]
+    assert [*found] == ["head", "norm"]  # not those that are listed
+    assert f"warm: learning rates head {found['head']:.2g}, norm {found['norm']:.2g}: a little below" in result.stderr
     logs = [(tmp_path / "runs" / "train" / name / "log.jsonl").read_text().splitlines() for name in ("warm", "all")]
     rates = [next(line["lr"] for line in map(json.loads, log) if line["event"] == "epoch") for log in logs]
     assert [{*one} for one in rates] == [{"factors", "norm", "head"}, {"head"}]

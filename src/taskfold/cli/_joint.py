@@ -21,7 +21,7 @@ from ._prepare import Opened, adding, new_model
 from ._ready import Ready
 from ._same_data import claim
 from ._story import Story
-from ._trainings import how, is_main_process, retold, save_task, size, test
+from ._trainings import how, is_main_process, retold, save_task, say_rates, size, test
 
 GROUP = "group "
 
@@ -78,6 +78,7 @@ def _train(plan: Config, model: MultiTask, tasks: list[Ready], fresh: bool, stor
     sets, seams = type(tasks[0]).joint(tasks, settings.seed)
     result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder, fresh=fresh))
     torch.set_num_threads(min(result.threads, cores()))
+    say_rates(group or f"{len(tasks)} tasks", result)
     tests = {task.name: test(model, task) for task in tasks}
     shared = sum(leaf.numel() for leaf in model.inventory.parameters())
     if not main:

@@ -80,7 +80,7 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
     if is_main_process():
         claim(folder, [task], new=fresh or not (folder / "checkpoint.safetensors").exists())
     data = task.sets(settings.train.seed)
-    result = retold(
+    result: Result = retold(
         lambda: train_task(
             model,
             task.name,
@@ -95,7 +95,14 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
         )
     )
     torch.set_num_threads(min(result.threads, cores()))
+    say_rates(task.name, result)
     return result
+
+
+def say_rates(who: str, result: Result) -> None:
+    """What `lr: auto` has chosen, and why."""
+    if result.rates and is_main_process():
+        say(f"{who}: learning rates {result.rates['why']}")
 
 
 def retold(training: Callable[[], R]) -> R:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .settings import OptimizerSettings
-
 SAMPLES, STEPS = 32, 10
 """Of the first steps that all later ones are compared with, at least; and how many follow before a collapse is said."""
 WEIGHT = 0.1
@@ -114,12 +112,12 @@ def rates(optimisers: Mapping[str, float]) -> str:
     return ", ".join(f"{group} {rate:.3g}" for group, rate in optimisers.items())
 
 
-def slower(optimisers: Mapping[str, OptimizerSettings]) -> str:
-    """What to try where learning rates were too high.
+def slower(tops: Mapping[str, float]) -> str:
+    """What to try where learning rates, by group of parameters, were too high.
 
     Example:
-        >>> slower({"head": OptimizerSettings(lr=0.03)})
+        >>> slower({"head": 0.03})
         'try a third of what was set (head 0.01), lengthen warmup or set clip_norm'
     """
-    third = ", ".join(f"{group} {one.lr / 3:.2g}" for group, one in optimisers.items())
+    third = ", ".join(f"{group} {top / 3:.2g}" for group, top in tops.items())
     return f"try a third of what was set ({third}), lengthen warmup or set clip_norm"

@@ -91,6 +91,11 @@ class Job:
         return [[next(numbers) for _ in names] for names in self.sets]
 
     @property
+    def sought(self) -> frozenset[str]:
+        """Groups of parameters whose learning rates a range test finds; what they have is where it begins."""
+        return frozenset(self.moves.groups.keys() - self.settings.optimizers.keys() if self.settings.lr else ())
+
+    @property
     def device(self) -> torch.device:
         """Where it trains."""
         return self.accelerator.device

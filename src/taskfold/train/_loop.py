@@ -25,6 +25,7 @@ from ._passes import Pass
 from ._prepare import Preparation
 from ._processes import send, total
 from ._progress import Bar
+from ._range_test import RangeTest
 from ._ranks import Ranks
 from ._state import DivergedError, State, better
 from ._statistics import momentum
@@ -62,13 +63,14 @@ class Loop:
         if not self.state.done:
             self.best = {name: tensor.to(self.job.device) for name, tensor in kept["best"].items()}
             self.optimisers.load_state_dict(kept["optimisers"])
+            self.optimisers.tops |= self.state.rates.get("lr", {})
 
     def run(self, bar: Bar) -> None:
         """From where the state stands to the end."""
         self.saved = self.mark = time.monotonic()
         value = self.settings.norm_momentum
         try:
-            if not self.state.step and not self.state.prepared:
+            if not (self.state.step or self.state.prepared or self.state.rates):
                 self._save()  # before the log, so that a log always has its checkpoint
             self.folder.open_log(self.offset)
             self.threads.said = partial(self._say_threads, bar)
@@ -77,6 +79,7 @@ class Loop:
                 self.steps.features = self.validation.features = features
                 for name in self.job.names if value is not None else ():
                     stack.enter_context(momentum(self.job.model, name, value))
+                self._find_rates()
                 while self.state.stopped is None:
                     passes = self.plan.passes(self.state.epoch)
                     for one in passes[self.state.place :]:
@@ -104,6 +107,16 @@ class Loop:
             self.folder.log.write("prepare", **said, seconds=self.state.seconds)
             self._save()
         self.preparation.clear()
+
+    def _find_rates(self) -> None:
+        """Find the learning rates that are to be found; a run that is killed meanwhile begins the test again."""
+        if not self.job.sought or self.state.rates:
+            return
+        self.state.rates = found = RangeTest(self.job, self.steps, self.plan).run()
+        self.optimisers.tops |= found["lr"]
+        self._pass_time()
+        self.folder.log.write("rates", **found, seconds=self.state.seconds)
+        self._save()
 
     def _train(self, one: Pass, bar: Bar) -> None:
         state = self.state
@@ -184,7 +197,7 @@ class Loop:
                 kept = f"; the checkpoint of an earlier step is in {self.folder.path}" if self.folder.path else ""
                 raise DivergedError(
                     f"task {name!r}: the {what} is {value} at step {step + 1} (learning rates: "
-                    f"{rates(self.optimisers.rates(step))}); {slower(self.job.optimisers)}, and check the inputs for "
+                    f"{rates(self.optimisers.rates(step))}); {slower(self.optimisers.tops)}, and check the inputs for "
                     f"values that are not finite. The best weights so far are in place{kept}"
                 )
 
@@ -245,7 +258,7 @@ class Loop:
                 top = rates({group: one.lr for group, one in self.job.optimisers.items()})
                 warnings.warn(
                     f"task {name!r} has collapsed in epoch {state.epoch + 1}: {what} (learning rates: {top}); "
-                    f"{slower(self.job.optimisers)}. The best epoch is kept as ever",
+                    f"{slower(self.optimisers.tops)}. The best epoch is kept as ever",
                     CollapseWarning,
                     stacklevel=7,
                 )

@@ -49,13 +49,13 @@ class Optimisers:
     ) -> None:
         self.settings, self.accelerator, self.steps = settings, accelerator, steps
         self.parameters = [p for parameters in groups.values() for p in parameters]
-        self._tops = {group: chosen[group].lr for group in groups}
+        self.tops = {group: chosen[group].lr for group in groups}
         self._by_group = {group: chosen[group].build(parameters) for group, parameters in groups.items()}
 
     def rates(self, step: int) -> dict[str, float]:
         """The learning rate of each group at a step."""
         scale = factor(self.settings, step, self.steps)
-        return {group: top * scale for group, top in self._tops.items()}
+        return {group: top * scale for group, top in self.tops.items()}
 
     def step(self, step: int) -> None:
         """One step along the gradients. What has none keeps its bits: no momentum, no decay moves it."""

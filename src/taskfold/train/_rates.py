@@ -52,6 +52,11 @@ def optimisers_of(settings: Settings, moves: Belongings) -> dict[str, OptimizerS
             f"tasks have parameters of a group {UNCERTAINTY!r}, and so are the learned weights of losses called; the "
             "method must give the group another name"
         )
+    if settings.lr == "auto" and not moves.groups.keys() - settings.optimizers.keys():
+        raise ValueError(
+            "lr='auto' finds the learning rates of groups that optimizers does not list, and it lists all that train: "
+            f"{', '.join(sorted(moves.groups))}; leave lr out, or those whose rates it shall find"
+        )
     listed = settings.optimizers
     return {group: listed.get(group) or OptimizerSettings(lr=_rate(moves, group)) for group in moves.groups}
 

@@ -145,6 +145,8 @@ def _run(job: Job, folder: Folder, threads: Threads, label: str, quiet: bool | N
     for name, found in loop.state.best["tasks"].items():
         info = job.moves.tasks[name].info
         info.metrics = {**info.metrics, **found, "epoch": loop.state.best_epoch}
+        if loop.state.rates:
+            info.metrics["lr"] = loop.state.rates["lr"]
     return loop.state, kept is not None
 
 

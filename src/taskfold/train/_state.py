@@ -30,6 +30,7 @@ class Result:
         stopped: `finished` all epochs, or `early` for want of improvement.
         resumed: an earlier run in the folder was continued, or had finished already.
         threads: of torch, at the end; outside of the training torch has as many as before it.
+        rates: what a range test (`lr="auto"`) found: `lr`, by group of parameters, and `why`; empty: there was none.
     """
 
     curve: list[dict[str, Any]]
@@ -39,6 +40,7 @@ class Result:
     stopped: Literal["finished", "early"]
     resumed: bool
     threads: int
+    rates: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON."""
@@ -70,6 +72,7 @@ class State:
 
     Attributes:
         prepared: of the tasks whose methods look at data before the first step, how many have been through.
+        rates: what the range test found; empty: it is to come, or there is none.
         epoch, place, batch: the batch to be trained on next, in which pass of the epoch; all from 0.
         step: steps done.
         losses, penalties: sums of this pass's losses and penalties so far.
@@ -87,6 +90,7 @@ class State:
     """
 
     prepared: int = 0
+    rates: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
     place: int = 0
     batch: int = 0
@@ -117,14 +121,14 @@ class State:
         """What the finished training of one task ends with."""
         assert self.stopped is not None
         curve = [_without_tasks(point) for point in self.curve]
-        return Result(
-            curve, self.best_epoch, _without_tasks(self.best), self.seconds, self.stopped, resumed, self.threads
-        )
+        best = _without_tasks(self.best)
+        common = self.seconds, self.stopped, resumed, self.threads, self.rates
+        return Result(curve, self.best_epoch, best, *common)
 
     def joint_result(self, resumed: bool) -> JointResult:
         """What a finished joint training ends with."""
         assert self.stopped is not None
-        common = self.seconds, self.stopped, resumed, self.threads
+        common = self.seconds, self.stopped, resumed, self.threads, self.rates
         return JointResult(self.curve, self.best_epoch, self.best, *common)
 
 

@@ -59,7 +59,7 @@ class Settings(BaseModel):
 
     A group of parameters (`factors`, `routing`, `norm`, `head`, …) that `optimizers` does not list trains with Adam at
     the rate that its tasks name (`Task.rates()`). These rates suit factorised updates; a full copy of the network
-    (`FineTuning`) wants factors at 1e-3 or 2e-3.
+    (`FineTuning`) wants factors at 1e-3 or 2e-3. `lr="auto"` finds them by a range test before the first step.
 
     Example:
         >>> sgd = OptimizerSettings(optimizer="sgd", lr=8e-3)
@@ -83,6 +83,10 @@ class Settings(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of the data's order, of augmentation and of dropout.")
     optimizers: dict[str, OptimizerSettings] = Field(
         default={}, description="By group of parameters; a group that is not listed has Adam at the task's rate."
+    )
+    lr: Literal["auto"] | None = Field(
+        default=None,
+        description="auto: a range test finds the rates of groups that `optimizers` does not list; null: the tasks'.",
     )
     phases: tuple[Phase, ...] | None = Field(
         default=None, min_length=1, description="Which groups train when; null: what the tasks' method says."
