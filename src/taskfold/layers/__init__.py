@@ -17,7 +17,20 @@ from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
-from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions, is_blind, is_same
+from ._layout import (
+    ALL,
+    FIRST,
+    TOLERANCE,
+    TOLERANCES,
+    Layout,
+    Mark,
+    Moves,
+    Seen,
+    directions,
+    in_vmap,
+    is_blind,
+    is_same,
+)
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins
 from ._part import (

@@ -78,7 +78,7 @@ class Seen:
         if not self.inputs:
             why = "is given no tensor"
         elif (first := self.inputs[0]) is None:
-            why = "sees rows of the batch in an order or number that is not fixed"
+            why = "sees rows of the batch in an order or number that is not fixed, or inside of torch.vmap"
         elif first.axis is None:
             why = "is given a tensor that serves all rows"
         object.__setattr__(self, "unknown", why)
@@ -136,6 +136,11 @@ class Mark:
     @classmethod
     def of(cls, tensor: Tensor, rows: int) -> Mark:
         """The mark of a tensor; slices along axes that are as long as some rows are."""
+        with torch._C._DisableFuncTorch():
+            return cls._of(unwrapped(tensor), rows)
+
+    @classmethod
+    def _of(cls, tensor: Tensor, rows: int) -> Mark:
         shape, kind = tuple(tensor.shape), tensor.dtype
         number = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
         if kind.is_floating_point or kind.is_complex:
@@ -148,6 +153,22 @@ class Mark:
         left = number.reshape(*first, rest) @ directions(rest, number)
         slices = {axis: _along(left, axis) for axis, size in enumerate(first) if size and size % rows == 0}
         return cls(shape, tolerance, _along(left, None), slices)
+
+
+def unwrapped(tensor: Tensor) -> Tensor:
+    """The numbers behind what transforms of `torch.func` see."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
+
+
+def in_vmap(tensor: Tensor) -> bool:
+    """Whether `torch.vmap` has taken an axis of a tensor out of sight, which may be that of rows."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return True
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return False
 
 
 def _along(left: Tensor, axis: int | None) -> Tensor:

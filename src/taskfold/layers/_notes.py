@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from ._layout import MOST, Layout, Mark, Moves, Seen, is_blind, layout
+from ._layout import MOST, Layout, Mark, Moves, Seen, in_vmap, is_blind, layout
 from ._origin import Origins, not_followed
 
 Marked = tuple[Mark, bool]
@@ -86,7 +86,8 @@ class Notes:
         """The tensors in something nested."""
         chosen = Origins.nothing if self.origins is None else self.origins.chosen
         with not_followed():
-            return [(Mark.of(leaf, self.rows), chosen(leaf)) for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+            leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+            return [(Mark.of(leaf, self.rows), in_vmap(leaf) or chosen(leaf)) for leaf in leaves]
 
     def noted(self, layer: str, inputs: list[Marked], output: Any) -> Any:
         """Note a call of a layer.

@@ -54,7 +54,8 @@ def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Know
     with Unmoved() if training else nullcontext(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the pass itself gives them
         look = Look.of(network, batch)
-        known = replace(look.known, lasting=distinct and not look.known.chosen)
+        kept = not look.known.chosen
+        known = replace(look.known, lasting=distinct and kept, equal=kept and not distinct)
         if known.trouble or known.chosen or not (look.blind or look.nothing):
             return known
         return _told(network, batch, look, known)

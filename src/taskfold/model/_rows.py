@@ -38,6 +38,7 @@ class Known:
         trouble: why inputs of this form can't be cut into rows; empty: they can.
         chosen: why what was found holds for that input alone, whose tasks run one by one; empty: it does not.
         lasting: it holds for the next batch of this form too.
+        equal: it holds for the next one in which the same rows are equal.
         decisions: numbers that the network asked on its way: what was found holds for passes that get the same.
         once: layers that the first of several passes called more often: the others found what it had kept.
         failed: by layer, what was otherwise in a later batch.
@@ -52,6 +53,7 @@ class Known:
     trouble: str = ""
     chosen: str = ""
     lasting: bool = True
+    equal: bool = False
     decisions: tuple[Any, ...] = ()
     once: frozenset[str] = frozenset()
     failed: dict[str, str] = field(default_factory=dict)
@@ -158,15 +160,29 @@ class Batch:
 
     def _differ(self) -> bool:
         """Whether all rows differ, and some by more than rounding."""
-        found, visible = torch.zeros(self.rows, 0, dtype=torch.float64), False
+        every = self._numbers()
+        spread = [numbers.amax(0) - numbers.amin(0) for numbers in every]
+        visible = [
+            one.max() > TOLERANCE * nu.abs().max().clamp(min=1e-3) for one, nu in zip(spread, every, strict=True)
+        ]
+        return any(visible) and self.alike() == tuple(range(self.rows))
+
+    def alike(self) -> tuple[int, ...]:
+        """By row, the first one that is equal to it."""
+        if not (every := self._numbers()):
+            return (0,) * self.rows
+        first: dict[int, int] = {}
+        groups = torch.cat(every, 1).unique(dim=0, return_inverse=True)[1]
+        return tuple(first.setdefault(group, n) for n, group in enumerate(groups.tolist()))
+
+    def _numbers(self) -> list[Tensor]:
+        """Some numbers of each row, `[rows, 2]`, by which it is known again."""
+        found = []
         for leaf in self.leaves:
             if self.cut(leaf):
                 flat = leaf.detach().reshape(self.rows, -1).double().nan_to_num()
-                numbers = (flat @ directions(flat.shape[1], flat)).cpu()
-                found = torch.cat([found, numbers], 1)
-                spread = (numbers.amax(0) - numbers.amin(0)).max()
-                visible |= bool(spread > TOLERANCE * numbers.abs().max().clamp(min=1e-3))
-        return visible and len(found.unique(dim=0)) == self.rows
+                found.append((flat @ directions(flat.shape[1], flat)).cpu())
+        return found
 
     @staticmethod
     def _other(leaf: Tensor, numbers: torch.Generator, size: float = 0.1) -> Tensor:

@@ -167,9 +167,9 @@ class Runner(Looking):
             return self._pass(selection.of_one(0), args, kwargs, method)
         batch = Batch.of(args, kwargs, selection.rows.size)
         training, name = self.moving(selection.training), type(self.backbone).__name__
-        hooks, _ = self.hooks.now()
+        hooks, others = self.hooks.now()
         before = batch.copied() if hooks else batch
-        known, why = self.known(batch, method, training), ""
+        known, why = self.known(batch, method, training, hooks=others), ""
         for _ in range(PATHS):
             if known.trouble:
                 raise ValueError(
@@ -191,7 +191,7 @@ class Runner(Looking):
                 break
             except OtherPathError as error:
                 why = str(error)
-                known = self.known(batch, method, training, error.taken)
+                known = self.known(batch, method, training, error.taken, hooks=others)
         if self.rows == "checked" and not self.said:
             self.said = True
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=6)
