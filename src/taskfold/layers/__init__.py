@@ -19,6 +19,7 @@ from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import (
     ALL,
+    ENTRIES,
     FIRST,
     TOLERANCE,
     TOLERANCES,
@@ -32,7 +33,7 @@ from ._layout import (
     is_same,
 )
 from ._notes import Marked, Notes, Passes, Tracers
-from ._origin import Origins
+from ._origin import Origins, not_followed
 from ._part import (
     LayerParts,
     Part,
@@ -74,6 +75,7 @@ from ._where import (
 
 __all__ = [
     "ALL",
+    "ENTRIES",
     "FIRST",
     "PLAIN",
     "TOLERANCE",
@@ -162,6 +164,7 @@ __all__ = [
     "groups_of_inventory",
     "hearing",
     "in_mode",
+    "in_vmap",
     "inventory_of",
     "is_blind",
     "is_same",
@@ -170,6 +173,7 @@ __all__ = [
     "layers_of",
     "leaves_of",
     "module_at",
+    "not_followed",
     "odds_in",
     "own_groups",
     "own_norms",

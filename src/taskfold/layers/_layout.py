@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +57,25 @@ FIRST = Layout()
 """Rows are the first axis."""
 ALL = Layout(None)
 """The tensor serves all rows."""
+
+
+@dataclass(frozen=True)
+class Entries(Layout):
+    """A list that has an entry for each row."""
+
+    def take(self, tensor: Any, rows: Tensor, batch: int) -> Any:
+        """The entries of these rows."""
+        del batch
+        return type(tensor)(tensor[n] for n in rows.tolist())
+
+    def join(self, parts: Sequence[Any], rows: Sequence[Tensor], batch: int) -> Any:
+        """Undoes `take`."""
+        del batch
+        entries = [one for part in parts for one in part]
+        return type(parts[0])(entries[n] for n in torch.cat([*rows]).argsort().tolist())
+
+
+ENTRIES = Entries()
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,8 @@ class Runner(Looking):
             self.said = True
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=6)
 
+        batch = batch.read(known.reading)
+
         def one(entry: int, mine: tuple[Any, ...], named: dict[str, Any]) -> Any:
             return self._pass(selection.of_one(entry), mine, named, method)
 
@@ -203,7 +205,7 @@ class Runner(Looking):
             with self.looking, Guard(self.backbone, training):
                 check_cut(self._plain(training), batch, selection.rows, known, name)
         if method == "__call__":
-            return separately(one, batch, selection.rows, known.outputs, name)
+            return separately(one, batch, selection.rows, known, name)
         return texts(one, batch, selection.rows, padding_of(self.backbone, kwargs), name)
 
     def _at_once(
