@@ -78,7 +78,7 @@ def _read(network: nn.Module, batch: Batch) -> Known:
     look = Look.of(network, batch)
     kept = not look.known.chosen
     known = replace(look.known, lasting=distinct and kept, equal=kept and not distinct, reading=batch.reading)
-    if known.trouble or known.chosen or not (look.blind or look.nothing):
+    if known.trouble or known.chosen or not (look.blind or look.nothing or look.dead):
         return known
     return _told(network, batch, look, known)
 
@@ -103,12 +103,14 @@ class Look:
         marks: of the network's outputs for the batch as it is.
         blind: layers that see equal rows.
         nothing: a tensor that the network puts out has equal rows.
+        dead: rows are equal behind a function, as zeros behind a ReLU are.
     """
 
     known: Known
     marks: Sequence[Marked] = ()
     blind: Collection[str] = ()
     nothing: bool = False
+    dead: bool = False
 
     @classmethod
     def of(cls, network: nn.Module, batch: Batch, tracers: Tracers | None = None) -> Look:
@@ -174,7 +176,7 @@ class Look:
             is_blind(mark, one, batch.rows) for (mark, _), one in zip(outputs[0], found, strict=True) if one is not None
         )
         nothing = nothing or any(map(entries_equal, held[0]))
-        return cls(known, given[1], passes.blind(seen), nothing)
+        return cls(known, given[1], passes.blind(seen), nothing, origins.dead)
 
 
 def _with_lists(output: Any, lists: Sequence[Path], found: Sequence[Layout | None]) -> tuple[Layout | None, ...]:
@@ -215,32 +217,46 @@ def _told(network: nn.Module, batch: Batch, look: Look, known: Known) -> Known:
     A layer that sees equal rows then too is trusted to hold them as its shape says if outputs follow what it adds.
     """
     partly: dict[str, Seen] | None = None
-    for inputs, places in _tries(batch, look):
-        tracers = Tracers(batch.rows, places)
+    dead: Known | None = None
+    troubles: list[str] = []
+    for inputs, places, scale in _tries(batch, look):
+        tracers = Tracers(batch.rows, places, scale=scale)
         try:
             again = Look.of(network, inputs, tracers)
         except Exception:  # numbers that the network does not take
             continue
+        troubles.append("" if again.known.chosen else again.known.trouble)
         if again.known.trouble or again.known.chosen or again.nothing or again.known.outputs != known.outputs:
             continue
         told = {layer: again.known.layers.get(layer, UNKNOWN) for layer in look.blind}
         still = [layer for layer in look.blind if layer in again.blind]
         lost = [layer for layer in still if not _reaches(network, inputs, tracers, layer, again)]
         if not lost:
-            return replace(known, layers={**known.layers, **told})
-        if partly is None:
+            found = replace(known, layers={**known.layers, **told})
+            if not (look.dead and again.dead):
+                return found
+            dead = dead or replace(found, lasting=False)
+        elif partly is None:
             partly = {**told, **dict.fromkeys(lost, UNKNOWN)}
+    if any(troubles) and (all(troubles) or not look.blind):
+        return replace(known, trouble=max(troubles))  # rows mix where they differ
+    if dead is not None:
+        return dead
     if partly is None:
         return replace(known, chosen=BLIND, lasting=False)
     return replace(known, layers={**known.layers, **partly})
 
 
-def _tries(batch: Batch, look: Look) -> Iterator[tuple[Batch, dict[str, tuple[Layout | None, ...]]]]:
-    """Inputs, and the layers that add numbers: all, or those that are no guess."""
+def _tries(batch: Batch, look: Look) -> Iterator[tuple[Batch, dict[str, tuple[Layout | None, ...]], float]]:
+    """Inputs, the layers that add numbers (all, or those that are no guess), and how large these are."""
     every = {layer: seen.outputs for layer, seen in look.known.layers.items()}
-    yield batch, every
-    yield batch.shaken(), every
-    yield batch, {layer: outputs for layer, outputs in every.items() if layer not in look.blind}
+    yield batch, every, 1.0
+    if not (look.blind or look.nothing):  # dead units alone
+        yield batch, every, 10.0
+        yield batch, every, 100.0
+    yield batch.shaken(), every, 1.0
+    if look.blind or look.nothing:
+        yield batch, {layer: outputs for layer, outputs in every.items() if layer not in look.blind}, 1.0
 
 
 def _reaches(network: nn.Module, batch: Batch, tracers: Tracers, layer: str, look: Look) -> bool:

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..kinds import Rows
 from ..layers import Calls, Guard, Hooks, Seen, are, as_traced, follow, in_vmap, sites_of, skeleton
 from ._each import own_lists
-from ._kept import Kept
+from ._kept import Kept, generators
 from ._look import looked_for
 from ._rows import Batch, Known, agreed, prompts
+from ._separate import check_cut
 from ._standing import Standing
 
 FORMS = 256
@@ -112,6 +114,31 @@ class Looking(Standing):
         if training not in self.hearing:
             self.hearing[training] = self._made(training, heard=True)
         return self.hearing[training]
+
+    def cut_by(self, rows: Rows, batch: Batch, known: Known, training: bool, hooked: bool) -> Known:
+        """What is known of a batch that is cut by task; `hooked`: hooks run that change what they are given.
+
+        Raises:
+            ValueError: these mix its rows, or rows say something else without the others.
+        """
+        name = type(self.backbone).__name__
+        if not (hooked or known.chosen):
+            return known
+        with self.looking, Guard(self.backbone, training), own_lists(self.backbone), generators():
+            network = self._made(training, quiet=True, hooked=True) if hooked else self._plain(training)
+            if hooked:
+                if (found := known.under) is None:
+                    found = looked_for(network, batch, training=True)  # where hooks play with chance, too
+                    known.under = found if found.lasting else None
+                if found.trouble:
+                    raise ValueError(
+                        f"{name} can't answer a mixed batch while {known.hooked}: {found.trouble}; run one task at a "
+                        "time, or let the hook change each row by itself"
+                    )
+                known = found
+            if known.chosen:
+                check_cut(network, batch, rows, known, name)
+        return known
 
     def _quiet(self, training: bool) -> nn.Module:
         return self._made(training, quiet=True)

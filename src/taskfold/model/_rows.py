@@ -49,6 +49,7 @@ class Known:
         lists: of the output, which have an entry for each row; where each of them is.
         hooks: the user's, of which one changed what it was given.
         hooked: what that is said to have done.
+        under: what is known of batches that pass through these hooks.
         served: a mixed batch of this form has been evaluated in one pass.
         trained: the sets of tasks of which one has been trained on.
     """
@@ -66,6 +67,7 @@ class Known:
     failed: dict[str, str] = field(default_factory=dict)
     hooks: tuple[Any, ...] = ()
     hooked: str = ""
+    under: Known | None = None
     served: bool = False
     trained: WeakSet[Plan] = field(default_factory=WeakSet)
 

@@ -18,7 +18,6 @@ from ..interventions import Execution
 from ..layers import (
     PLAIN,
     Form,
-    Guard,
     HookChangesError,
     OfTasks,
     OnPath,
@@ -45,7 +44,7 @@ from ._looking import Looking, check_untraced
 from ._moved import moved
 from ._outputs import rows_of
 from ._rows import Batch, Known, padding_of
-from ._separate import check_cut, separately, texts
+from ._separate import separately, texts
 from ._traced import LOOKING, hooked, look_traced, report_unused
 
 
@@ -183,7 +182,7 @@ class Runner(Looking):
             try:
                 return self._at_once(selection, known, args, kwargs, method, hooks=bool(hooks))
             except HookChangesError as error:
-                known.hooks, known.hooked = hooks, str(error)
+                known.hooks, known.hooked, known.under = hooks, str(error), None
                 batch, why = before.given_back(batch), known.hooked
                 break
             except RowsUnknownError as error:
@@ -196,14 +195,12 @@ class Runner(Looking):
             self.said = True
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=6)
 
-        batch = batch.read(known.reading)
+        batch, hooked = batch.read(known.reading), bool(hooks) and are(hooks, known.hooks) and method == "__call__"
+        known = self.cut_by(selection.rows, batch, known, training, hooked)
 
         def one(entry: int, mine: tuple[Any, ...], named: dict[str, Any]) -> Any:
             return self._pass(selection.of_one(entry), mine, named, method)
 
-        if known.chosen:
-            with self.looking, Guard(self.backbone, training):
-                check_cut(self._plain(training), batch, selection.rows, known, name)
         if method == "__call__":
             return separately(one, batch, selection.rows, known, name)
         return texts(one, batch, selection.rows, padding_of(self.backbone, kwargs), name)
