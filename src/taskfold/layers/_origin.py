@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from ._layout import directions
+from ._layout import Mark
 from ._path import is_answer
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
@@ -145,8 +146,8 @@ class Origins(TorchDispatchMode):
         """Whether some rows of a tensor are equal."""
         if not tensor.is_floating_point() or not tensor.dim() or not len(tensor) or len(tensor) % self.rows:
             return False
-        flat = tensor.detach().reshape(self.rows, -1).float().nan_to_num()
-        return len((flat @ directions(flat.shape[1], flat)).unique(dim=0)) < self.rows
+        slices = Mark.of(tensor, self.rows).slices[0]
+        return len(np.unique(slices.reshape(self.rows, -1), axis=0)) < self.rows
 
     def _chooses(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether an operation puts rows where the input says."""
@@ -201,9 +202,11 @@ class Origins(TorchDispatchMode):
         return axis == 0 or (sizes[axis] == self.rows and sizes[0] != self.rows)
 
 
-def not_followed() -> AbstractContextManager[Any]:
+@contextmanager
+def not_followed() -> Iterator[None]:
     """Runs a block whose operations are no part of the pass."""
-    return _disable_current_modes()
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
 
 
 class _Reading(TorchFunctionMode):
