@@ -185,19 +185,23 @@ class Mark:
         return cls(shape, tolerance, _along(left, None), slices)
 
 
+_FUNC: Any = getattr(torch._C, "_functorch")  # noqa: B009  torch does not say what it has
+"""The transforms of `torch.func`."""
+
+
 def unwrapped(tensor: Tensor) -> Tensor:
     """The numbers behind what transforms of `torch.func` see."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
+    while _FUNC.is_functorch_wrapped_tensor(tensor):
+        tensor = _FUNC.get_unwrapped(tensor)
     return tensor
 
 
 def in_vmap(tensor: Tensor) -> bool:
     """Whether `torch.vmap` has taken an axis of a tensor out of sight, which may be that of rows."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        if torch._C._functorch.is_batchedtensor(tensor):
+    while _FUNC.is_functorch_wrapped_tensor(tensor):
+        if _FUNC.is_batchedtensor(tensor):
             return True
-        tensor = torch._C._functorch.get_unwrapped(tensor)
+        tensor = _FUNC.get_unwrapped(tensor)
     return False
 
 

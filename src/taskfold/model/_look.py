@@ -168,7 +168,12 @@ class Look:
             trouble = f"{what} don't follow the rows of its inputs: each depends on several"
         decisions = tuple(origins.decisions)
         known = Known(
-            seen, found, trouble, CHOSEN if chosen else POOLED if pooled else "", True, decisions, once=passes.once()
+            seen,
+            found,
+            trouble,
+            CHOSEN if chosen else POOLED if pooled else "",
+            decisions=decisions,
+            once=passes.once(),
         )
         if lists:
             known = replace(known, lists=lists, outputs=_with_lists(given[2], lists, found))

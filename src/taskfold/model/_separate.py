@@ -88,13 +88,15 @@ def check_cut(network: nn.Module, batch: Batch, rows: Rows, known: Known, name: 
 def _alike(
     wanted: Sequence[Any], found: Sequence[Any], rows: Tensor, batch: int, places: Sequence[Layout | None]
 ) -> bool:
+    whole: list[Any]
+    parts: list[Any]
     whole, parts = ([leaf for leaf in leaves if isinstance(leaf, (Tensor, list, tuple))] for leaves in (wanted, found))
     if len(whole) != len(parts) or len(whole) != len(places):
         return False
     for one, part, place in zip(whole, parts, places, strict=True):
         if place is None:
             continue  # a number for the whole batch
-        mine = place.take(one, rows, batch)
+        mine: Any = place.take(one, rows, batch)
         if place is ENTRIES:
             if not entries_same(mine, part):
                 return False
