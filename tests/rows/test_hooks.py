@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import taskfold as tfold
+
 from .networks import Rows
 from .test_settings import built
 
@@ -85,7 +87,7 @@ def test_one_pass_again_when_hooks_are_removed() -> None:
     net = Plain()
     model = built(net).eval()
     x, names, sizes = torch.randn(5, 6), list("abbab"), []
-    handle = net.second.register_forward_hook(lambda _, __, y: y.flip(0))
+    handle = net.second.register_forward_hook(lambda _, __, y: 2 * y)
     with pytest.warns(UserWarning, match="task by task.* module 'second' has a hook that changes what it is given"):
         model(x, task=names)
     handle.remove()
@@ -104,3 +106,74 @@ def test_broadcast_runs_hooks_on_each_tasks_rows() -> None:
     found = model(x, task=["a", "b"], broadcast=True)
     for name in "ab":
         torch.testing.assert_close(found[name], model(x, task=name))
+
+
+def _through_numpy(_: nn.Module, __: object, output: Tensor) -> None:
+    output.detach().numpy()[:] = output.detach().numpy()[::-1].copy()
+
+
+def _doubled(_: nn.Module, __: object, output: Tensor) -> None:
+    output.detach().numpy()[:] *= 2
+
+
+def _as_doubled_data(_: nn.Module, __: object, output: Tensor) -> None:
+    output.data.mul_(2)
+
+
+SERVED: dict[str, Callable[[nn.Module, nn.Module], object]] = {
+    "through numpy": lambda _, layer: layer.register_forward_hook(_doubled),
+    "through data": lambda _, layer: layer.register_forward_hook(_as_doubled_data),
+    "transposed and back": lambda net, _: (
+        net.register_forward_hook(lambda _, __, y: y.T),
+        net.register_forward_hook(lambda _, __, y: 2 * y.T),
+    ),
+    "noisy": lambda _, layer: layer.register_forward_hook(lambda _, __, y: y + 0 * torch.randn_like(y)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*answers mixed batches task by task")
+@pytest.mark.parametrize("name", SERVED)
+@torch.no_grad()
+def test_hooks_that_write_out_of_sight(name: str) -> None:
+    net = Plain()
+    model = built(net).eval()
+    x, names = torch.randn(5, 6), list("abbab")
+    SERVED[name](net, net.second)
+    for run in (model, model.bank(), model):
+        wanted = torch.stack([model(x[n : n + 1], task=task)[0] for n, task in enumerate(names)])
+        torch.testing.assert_close(torch.stack(list(run(x, task=names))), wanted)
+
+
+MIXING: dict[str, Callable[[nn.Module, nn.Module], object]] = {
+    "the output in another order": lambda net, _: net.register_forward_hook(lambda _, __, y: y.flip(0)),
+    "a layer in another order": lambda _, layer: layer.register_forward_hook(lambda _, __, y: y.roll(1, 0)),
+    "less their mean": lambda _, layer: layer.register_forward_hook(lambda _, __, y: y - y.mean(0)),
+    "through numpy": lambda _, layer: layer.register_forward_hook(_through_numpy),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*answers mixed batches task by task")
+@pytest.mark.parametrize("name", MIXING)
+@torch.no_grad()
+def test_hooks_that_mix_rows_are_refused(name: str) -> None:
+    net = Plain()
+    model = built(net).eval()
+    x, names = torch.randn(5, 6), list("abbab")
+    MIXING[name](net, net.second)
+    for run in (model, model.bank(), model):
+        with pytest.raises(ValueError, match=r"while (the network|module 'second') has a hook that changes .*rows of"):
+            run(x, task=names)
+
+
+@torch.no_grad()
+def test_an_output_that_a_hook_transposes_is_put_together_along_its_rows() -> None:
+    net = Plain()
+    model = tfold.MultiTask(net, tfold.LoRA(rank=2, layers="linear", init="normal")).eval()
+    x, names = torch.randn(5, 6), list("abbab")
+    for name in "ab":
+        model.add_task(name)
+    net.register_forward_hook(lambda _, __, y: y.T)
+    with pytest.warns(UserWarning, match="task by task.* the network has a hook that changes what it is given"):
+        found = model(x, task=names)
+    for n, name in enumerate(names):
+        torch.testing.assert_close(found[:, n], model(x, task=name)[:, n])

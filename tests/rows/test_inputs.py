@@ -135,8 +135,8 @@ NONE = (
     r"holds no tensor.* give the batch as tensors, which may lie in lists, dicts and dataclasses \(of texts their tok"
 )
 REFUSED: dict[str, tuple[Any, str]] = {
-    "texts": (["a text", "another"], NONE),
-    "texts in a dict": ({"x": ["a text", "another"]}, NONE),
+    "texts": (["a text", "another", "one more"], NONE),
+    "texts in a dict": ({"x": ["a text", "another", "one more"]}, NONE),
     "other rows": ({"x": torch.randn(3, SIZE)}, "lists 2 names for a batch of 3 rows"),
     "a number": (Batch(torch.tensor(1.0)), "lists 2 names for a batch of no rows"),
 }

@@ -19,9 +19,23 @@ from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
-from ._layout import ALL, FIRST, TOLERANCE, TOLERANCES, Layout, Mark, Moves, Seen, directions, is_blind, is_same
+from ._layout import (
+    ALL,
+    ENTRIES,
+    FIRST,
+    TOLERANCE,
+    TOLERANCES,
+    Layout,
+    Mark,
+    Moves,
+    Seen,
+    directions,
+    in_vmap,
+    is_blind,
+    is_same,
+)
 from ._notes import Marked, Notes, Passes, Tracers
-from ._origin import Origins
+from ._origin import Origins, not_followed
 from ._part import (
     LayerParts,
     Part,
@@ -65,6 +79,7 @@ from ._where import (
 
 __all__ = [
     "ALL",
+    "ENTRIES",
     "FIRST",
     "PLAIN",
     "TOLERANCE",
@@ -163,6 +178,7 @@ __all__ = [
     "groups_of_inventory",
     "hearing",
     "in_mode",
+    "in_vmap",
     "inventory_of",
     "is_blind",
     "is_same",
@@ -172,6 +188,7 @@ __all__ = [
     "layers_of",
     "leaves_of",
     "module_at",
+    "not_followed",
     "numbers_of",
     "odds_in",
     "own_groups",

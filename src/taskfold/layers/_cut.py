@@ -95,10 +95,11 @@ def _places(leaves: Sequence[Any], layouts: Sequence[Layout | None], verb: str) 
     found: list[tuple[Any, Layout | None]] = []
     tensors = 0
     for leaf in leaves:
-        if isinstance(leaf, Tensor):
+        if isinstance(leaf, (Tensor, list, tuple)):  # lists that have an entry for each row
             place = layouts[min(tensors, len(layouts) - 1)] if layouts else None
             if place is None:
-                raise NotCutError(f"{verb} a tensor {list(leaf.shape)} in which rows of the batch are not told apart")
+                what = f"tensor {list(leaf.shape)}" if isinstance(leaf, Tensor) else f"list of {len(leaf)}"
+                raise NotCutError(f"{verb} a {what} in which rows of the batch are not told apart")
             tensors += 1
             found.append((leaf, place))
         elif isinstance(leaf, PLAIN):

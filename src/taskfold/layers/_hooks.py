@@ -11,8 +11,10 @@ from operator import is_
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ._origin import storage_of, written
@@ -174,10 +176,10 @@ def heard(hook: Callable[..., Any], path: str, before: bool) -> Callable[..., An
         if not _heard.within or _heard.error is not None or now is None or now.rows is None:
             return hook(module, *given)
         content = list(_content(given))
-        with _Writes(content) as writes:
+        with _Writes(content) as writes, _Lent() as lent:
             said = hook(module, *given)
         exchanged = said is not None and not _same(list(_content(said)), list(_content(_replaced(said, given, before))))
-        changes = writes.found or exchanged or not _same(content, list(_content(given)))
+        changes = writes.found or lent.written() or exchanged or not _same(content, list(_content(given)))
         if changes and not isinstance(sys.exc_info()[1], OtherPathError):
             _heard.error = HookChangesError(path)
             raise _heard.error
@@ -245,6 +247,26 @@ class _Writes(TorchDispatchMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self.found |= [_state(one) for one in self.tensors] != self.before
+
+
+class _Lent(TorchFunctionMode):
+    """Memory that a hook asks for to read or write it with something else than torch: as arrays of NumPy's."""
+
+    NAMES = frozenset(("numpy", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "storage"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[tuple[Tensor, Tensor]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in self.NAMES and isinstance(args[0], Tensor):
+            mine = args[0].detach()
+            self.before.append((mine, mine.clone()))
+        return func(*args, **(kwargs or {}))
+
+    def written(self) -> bool:
+        """Whether numbers are others than when they were asked for."""
+        return not all(torch.allclose(now, old, rtol=0, atol=0, equal_nan=True) for now, old in self.before)
 
 
 def _state(tensor: Tensor) -> tuple[Any, ...]:

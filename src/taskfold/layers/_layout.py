@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -69,6 +69,25 @@ ALL = Layout(None)
 
 
 @dataclass(frozen=True)
+class Entries(Layout):
+    """A list that has an entry for each row."""
+
+    def take(self, tensor: Any, rows: Tensor, batch: int) -> Any:
+        """The entries of these rows."""
+        del batch
+        return type(tensor)(tensor[n] for n in rows.tolist())
+
+    def join(self, parts: Sequence[Any], rows: Sequence[Tensor], batch: int) -> Any:
+        """Undoes `take`."""
+        del batch
+        entries = [one for part in parts for one in part]
+        return type(parts[0])(entries[n] for n in torch.cat([*rows]).argsort().tolist())
+
+
+ENTRIES = Entries()
+
+
+@dataclass(frozen=True)
 class Seen:
     """What is known of a layer's tensors.
 
@@ -88,7 +107,7 @@ class Seen:
         if not self.inputs:
             why = "is given no tensor"
         elif (first := self.inputs[0]) is None:
-            why = "sees rows of the batch in an order or number that is not fixed"
+            why = "sees rows of the batch in an order or number that is not fixed, or inside of torch.vmap"
         elif first.axis is None:
             why = "is given a tensor that serves all rows"
         object.__setattr__(self, "unknown", why)
@@ -146,6 +165,11 @@ class Mark:
     @classmethod
     def of(cls, tensor: Tensor, rows: int) -> Mark:
         """The mark of a tensor; slices along axes that are as long as some rows are."""
+        with torch._C._DisableFuncTorch():
+            return cls._of(unwrapped(tensor), rows)
+
+    @classmethod
+    def _of(cls, tensor: Tensor, rows: int) -> Mark:
         shape, kind = tuple(tensor.shape), tensor.dtype
         number = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
         if kind.is_floating_point or kind.is_complex:
@@ -159,6 +183,26 @@ class Mark:
             left = number.reshape(*first, rest) @ directions(rest, number)
         slices = {axis: _along(left, axis) for axis, size in enumerate(first) if size and size % rows == 0}
         return cls(shape, tolerance, _along(left, None), slices)
+
+
+_FUNC: Any = getattr(torch._C, "_functorch")  # noqa: B009  torch does not say what it has
+"""The transforms of `torch.func`."""
+
+
+def unwrapped(tensor: Tensor) -> Tensor:
+    """The numbers behind what transforms of `torch.func` see."""
+    while _FUNC.is_functorch_wrapped_tensor(tensor):
+        tensor = _FUNC.get_unwrapped(tensor)
+    return tensor
+
+
+def in_vmap(tensor: Tensor) -> bool:
+    """Whether `torch.vmap` has taken an axis of a tensor out of sight, which may be that of rows."""
+    while _FUNC.is_functorch_wrapped_tensor(tensor):
+        if _FUNC.is_batchedtensor(tensor):
+            return True
+        tensor = _FUNC.get_unwrapped(tensor)
+    return False
 
 
 def _along(left: Tensor, axis: int | None) -> np.ndarray:
@@ -176,8 +220,9 @@ def directions(length: int, like: Tensor) -> Tensor:
 
 
 def _directions(length: int, kind: torch.dtype, device: torch.device) -> Tensor:
-    numbers = _numbers(1 << max(length - 1, 1).bit_length())[:length]
-    return numbers.to(device, kind) / max(length, 1) ** 0.5
+    with torch._C._DisableFuncTorch():  # they are kept, and must not be of some transform
+        numbers = _numbers(1 << max(length - 1, 1).bit_length())[:length]
+        return numbers.to(device, kind) / max(length, 1) ** 0.5
 
 
 _kept = lru_cache(maxsize=512)(_directions)

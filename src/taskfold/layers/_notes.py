@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from ._layout import MOST, Layout, Mark, Moves, Seen, is_blind, layout
+from ._layout import MOST, Layout, Mark, Moves, Seen, in_vmap, is_blind, layout
 from ._origin import Origins, not_followed
 
 Marked = tuple[Mark, bool]
@@ -27,12 +27,14 @@ class Tracers:
         places: by layer, where rows lie in the tensors that it puts out.
         others: layers that have other numbers.
         sizes: of the numbers, as large as those that the first pass met, or 1.
+        scale: times that.
     """
 
     rows: int
     places: Mapping[str, Sequence[Layout | None]]
     others: Collection[str] = ()
     sizes: dict[tuple[str, int, int], float] = field(default_factory=dict)
+    scale: float = 1.0
 
     def added(self, layer: str, call: int, output: Any, index: Tensor) -> Any:
         """A layer's output with numbers added.
@@ -56,7 +58,7 @@ class Tracers:
     def _numbers(self, key: tuple[str, int, int], leaf: Tensor, place: Layout, index: Tensor) -> Tensor:
         if key not in self.sizes:
             size = float(leaf.float().nan_to_num(0.0).abs().amax().clamp(max=MOST))
-            self.sizes[key] = max(size, 1.0)  # small ones would drown in rounding on their way
+            self.sizes[key] = self.scale * max(size, 1.0)  # small ones would drown in rounding on their way
         seed = zlib.crc32(repr((key, key[0] in self.others)).encode())
         shape = [*leaf.shape]
         shape[place.axis or 0] = leaf.shape[place.axis or 0] // len(index) * self.rows
@@ -86,7 +88,8 @@ class Notes:
         """The tensors in something nested."""
         chosen = Origins.nothing if self.origins is None else self.origins.chosen
         with not_followed():
-            return [(Mark.of(leaf, self.rows), chosen(leaf)) for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+            leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+            return [(Mark.of(leaf, self.rows), in_vmap(leaf) or chosen(leaf)) for leaf in leaves]
 
     def noted(self, layer: str, inputs: list[Marked], output: Any) -> Any:
         """Note a call of a layer.

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from ._layout import Mark
 from ._path import is_answer
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
@@ -40,6 +42,13 @@ _POOLS = frozenset(
         *("norm", "count_nonzero", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "_softmax", "_log_softmax"),
     )
 )
+_FLATTENS = frozenset(
+    (
+        *("relu", "relu_", "threshold", "threshold_", "hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min"),
+        *("clamp_min_", "clamp_max", "clamp_max_", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "sigmoid"),
+        *("sigmoid_", "elu", "elu_", "gelu", "silu", "silu_", "softshrink", "hardshrink", "tanh", "tanh_", "round"),
+    )
+)
 _RARE = frozenset(("isinf", "isnan", "isfinite", "isposinf", "isneginf"))
 _INDEXES = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"))
 _NEW = frozenset(("lift_fresh", "lift_fresh_copy"))
@@ -53,6 +62,7 @@ class Origins(TorchDispatchMode):
 
     Attributes:
         read: whole numbers that the pass has made of the input: sizes or places of what comes after, perhaps.
+        dead: a function has made rows equal (zeros behind a ReLU): what comes after shows nothing of them.
         decisions: all numbers that operations have told Python: what comes after may hang on them.
     """
 
@@ -60,6 +70,7 @@ class Origins(TorchDispatchMode):
         super().__init__()
         self.rows = rows
         self.read: list[Any] = []
+        self.dead = False
         self.decisions: list[Any] = []
         self._rare: set[int | None] = set()
         """Where numbers lie that say which others are none: nothing hangs on them but in broken passes."""
@@ -120,6 +131,8 @@ class Origins(TorchDispatchMode):
         level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before
         if level == DATA and name in _POOLS and self._pools(func, args, kwargs):
             level = POOLED
+        if before and name in _FLATTENS and not self.dead:
+            self.dead = self._equal(output)
         rare = name in _RARE or (name in ("eq", "ne") and _asks_for_none(args)) or (bool(known) and known <= self._rare)
         self._rare.difference_update(made := {storage_of(t) for t in tree_leaves(output) if isinstance(t, Tensor)})
         if rare:
@@ -128,6 +141,13 @@ class Origins(TorchDispatchMode):
             if isinstance(tensor, Tensor):
                 self._mark(tensor, max(level, self.level(tensor)) if storage_of(tensor) in known else level)
         return output
+
+    def _equal(self, tensor: Tensor) -> bool:
+        """Whether some rows of a tensor are equal."""
+        if not tensor.is_floating_point() or not tensor.dim() or not len(tensor) or len(tensor) % self.rows:
+            return False
+        slices = Mark.of(tensor, self.rows).slices[0]
+        return len(np.unique(slices.reshape(self.rows, -1), axis=0)) < self.rows
 
     def _chooses(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether an operation puts rows where the input says."""

@@ -32,6 +32,7 @@ def skeleton(
     held: Mapping[str, Mapping[str, Any]] | None = None,
     quiet: bool = False,
     heard: bool = False,
+    hooked: bool = False,
 ) -> nn.Module:
     """The network again, module by module: each stands for the user's, with children and a mode of its own.
 
@@ -43,6 +44,7 @@ def skeleton(
         quiet: nobody is to see what it does: without hooks but those of the network's own library, and what modules
             leave on themselves stays here.
         heard: hooks of the user's tell when they change what they are given.
+        hooked: hooks of the user's run all the same where nobody is to see what the network does.
 
     Raises:
         TypeError: a layer is to be adapted whose forward somebody has patched, such a forward calls adapted layers out
@@ -51,7 +53,7 @@ def skeleton(
     modules = dict(network.named_modules())
     _check_patched(modules, paths)
     proxies = _proxies(modules, paths, held or {})
-    if quiet:
+    if quiet and not hooked:
         packages = libraries(network)
         for table in (proxy.__dict__ for proxy in proxies.values()):
             table |= {

@@ -247,8 +247,9 @@ class Bank(MixedRows, nn.Module):
         args, named = repeated((inputs, kwargs), rows, tasks)
         places = None
         if not table.heads.used and not torch.compiler.is_compiling():
-            places = self._runner.known(Batch.of(args, named, rows * tasks), "__call__", training=False).outputs
-            if not of_rows_alone(places):
+            known = self._runner.known(Batch.of(args, named, rows * tasks), "__call__", training=False)
+            places = known.outputs
+            if known.lists or known.reading or not of_rows_alone(places):
                 return None
         made = self._of_index(table, index.repeat_interleave(rows), args, named, broadcast=False)
         return parted(made, rows, tasks, places)

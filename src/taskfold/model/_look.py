@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_leaves
 
 from ..layers import (
+    ENTRIES,
     Layout,
     Marked,
     Moves,
@@ -29,12 +30,18 @@ from ..layers import (
     is_same,
     selecting,
 )
+from ._entries import Path, entries_equal, entries_follow, flat, lists_of, without
 from ._nested import Nested
 from ._rows import UNKNOWN, Batch, Known
 
 CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
 POOLED = "its rows depend on a number that they have in common (a maximum, a mean)"
 BLIND = "layers or outputs see equal rows in this batch, and what other numbers do there says nothing of their places"
+
+DOUBT = (
+    "each list of {0} may have an entry for each row, or each of its tensors a slice for each, and the network runs "
+    "both ways; stack entries that are rows to one tensor, or give those that are none in a dict"
+)
 
 
 def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Known:
@@ -50,14 +57,30 @@ def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Know
     """
     if trouble := _uncut(batch):
         return Known(trouble=trouble)
-    batch, distinct = (batch if batch.rows > 1 else batch.twice()).distinct()
     with Unmoved() if training else nullcontext(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the pass itself gives them
-        look = Look.of(network, batch)
-        known = replace(look.known, lasting=distinct and not look.known.chosen)
-        if known.trouble or known.chosen or not (look.blind or look.nothing):
-            return known
-        return _told(network, batch, look, known)
+        ways = batch.readings()
+        tried: list[Known] = []
+        for n, way in enumerate(ways):
+            tried.append(found := _read(network, way))
+            if found.trouble:
+                continue
+            doubt = not way.reading and batch.rows > 1 and way.cuts_inside() == "all"
+            if doubt and not all(_read(network, other).trouble for other in ways[n + 1 :]):
+                return replace(found, trouble=DOUBT.format(batch.rows))
+            return found
+        return next((one for one in tried if one.reading), tried[0])
+
+
+def _read(network: nn.Module, batch: Batch) -> Known:
+    """What is known where the inputs are read in one way."""
+    batch, distinct = (batch if batch.rows > 1 else batch.twice()).with_own_entries().distinct()
+    look = Look.of(network, batch)
+    kept = not look.known.chosen
+    known = replace(look.known, lasting=distinct and kept, equal=kept and not distinct, reading=batch.reading)
+    if known.trouble or known.chosen or not (look.blind or look.nothing or look.dead):
+        return known
+    return _told(network, batch, look, known)
 
 
 def _uncut(batch: Batch) -> str:
@@ -80,12 +103,14 @@ class Look:
         marks: of the network's outputs for the batch as it is.
         blind: layers that see equal rows.
         nothing: a tensor that the network puts out has equal rows.
+        dead: rows are equal behind a function, as zeros behind a ReLU are.
     """
 
     known: Known
     marks: Sequence[Marked] = ()
     blind: Collection[str] = ()
     nothing: bool = False
+    dead: bool = False
 
     @classmethod
     def of(cls, network: nn.Module, batch: Batch, tracers: Tracers | None = None) -> Look:
@@ -96,7 +121,7 @@ class Look:
         """
         origins = Origins(batch.rows)
         notes, output = noted(network, batch, origins, tracers, torch.arange(batch.rows))
-        given = notes, notes.marked(output)
+        given = notes, notes.marked(output), output
         pooled = any(map(origins.pooled, tree_leaves(output)))
         why = ""
         for halves in (True, False) if batch.rows > 3 else (True,):
@@ -113,34 +138,61 @@ class Look:
         network: nn.Module,
         batch: Batch,
         origins: Origins,
-        given: tuple[Notes, list[Marked]],
+        given: tuple[Notes, list[Marked], Any],
         pooled: bool,
         tracers: Tracers | None,
         moves: Moves,
     ) -> Look:
-        followed, others, outputs = [], [], [given[1]]
+        followed, others, outputs, said = [], [], [given[1]], [given[2]]
         for rows in (moves.order, *moves.kept):
             followed.append(Origins(len(rows)) if origins.decisions or origins.read else None)
             notes, output = noted(network, batch.take(rows), followed[-1], tracers, rows)
             others.append(notes)
             outputs.append(notes.marked(output))
+            said.append(output)
         turned, *less = [origins if one is None else one for one in followed]
-        chosen = any(mark[1] for mark in outputs[0]) or turned.read != origins.read
+        chosen = any(mark[1] for mark in given[1]) or turned.read != origins.read
         chosen = chosen or not _extremes(origins.read, [one.read for one in less], moves)
         astray = [(one.read, one.decisions) != (origins.read, origins.decisions) for one in less]
         passes = Passes(moves, given[0], others[0], others[1:], astray)
+        lists = (*lists_of(said, [batch.rows, *map(len, (moves.order, *moves.kept))]),)
+        if lists:
+            outputs = [notes.marked(without(one, lists)) for notes, one in zip((given[0], *others), said, strict=True)]
         found, seen = passes.outputs(outputs), passes.seen()
         trouble = next(
             (_mixing(mark) for (mark, _), one in zip(outputs[0], found, strict=True) if one is None and mark.shape), ""
         )
+        held = [[leaf for leaf in flat(one, lists)[0] if isinstance(leaf, (list, tuple))] for one in said]
+        if not all(entries_follow(one, moves) for one in zip(*held, strict=True)):
+            what = f"entries of a list of {batch.rows} that it puts out"
+            trouble = f"{what} don't follow the rows of its inputs: each depends on several"
         decisions = tuple(origins.decisions)
         known = Known(
-            seen, found, trouble, CHOSEN if chosen else POOLED if pooled else "", True, decisions, once=passes.once()
+            seen,
+            found,
+            trouble,
+            CHOSEN if chosen else POOLED if pooled else "",
+            decisions=decisions,
+            once=passes.once(),
         )
+        if lists:
+            known = replace(known, lists=lists, outputs=_with_lists(given[2], lists, found))
         nothing = any(
             is_blind(mark, one, batch.rows) for (mark, _), one in zip(outputs[0], found, strict=True) if one is not None
         )
-        return cls(known, outputs[0], passes.blind(seen), nothing)
+        nothing = nothing or any(map(entries_equal, held[0]))
+        return cls(known, given[1], passes.blind(seen), nothing, origins.dead)
+
+
+def _with_lists(output: Any, lists: Sequence[Path], found: Sequence[Layout | None]) -> tuple[Layout | None, ...]:
+    """Where rows lie in tensors and in lists, in the order of the output."""
+    following = iter(found)
+    leaves = flat(output, lists)[0]
+    return tuple(
+        ENTRIES if isinstance(leaf, (list, tuple)) else next(following)
+        for leaf in leaves
+        if isinstance(leaf, (Tensor, list, tuple))
+    )
 
 
 def _extremes(whole: Sequence[Any], parts: Sequence[Sequence[Any]], moves: Moves) -> bool:
@@ -170,32 +222,46 @@ def _told(network: nn.Module, batch: Batch, look: Look, known: Known) -> Known:
     A layer that sees equal rows then too is trusted to hold them as its shape says if outputs follow what it adds.
     """
     partly: dict[str, Seen] | None = None
-    for inputs, places in _tries(batch, look):
-        tracers = Tracers(batch.rows, places)
+    dead: Known | None = None
+    troubles: list[str] = []
+    for inputs, places, scale in _tries(batch, look):
+        tracers = Tracers(batch.rows, places, scale=scale)
         try:
             again = Look.of(network, inputs, tracers)
         except Exception:  # numbers that the network does not take
             continue
+        troubles.append("" if again.known.chosen else again.known.trouble)
         if again.known.trouble or again.known.chosen or again.nothing or again.known.outputs != known.outputs:
             continue
         told = {layer: again.known.layers.get(layer, UNKNOWN) for layer in look.blind}
         still = [layer for layer in look.blind if layer in again.blind]
         lost = [layer for layer in still if not _reaches(network, inputs, tracers, layer, again)]
         if not lost:
-            return replace(known, layers={**known.layers, **told})
-        if partly is None:
+            found = replace(known, layers={**known.layers, **told})
+            if not (look.dead and again.dead):
+                return found
+            dead = dead or replace(found, lasting=False)
+        elif partly is None:
             partly = {**told, **dict.fromkeys(lost, UNKNOWN)}
+    if any(troubles) and (all(troubles) or not look.blind):
+        return replace(known, trouble=max(troubles))  # rows mix where they differ
+    if dead is not None:
+        return dead
     if partly is None:
         return replace(known, chosen=BLIND, lasting=False)
     return replace(known, layers={**known.layers, **partly})
 
 
-def _tries(batch: Batch, look: Look) -> Iterator[tuple[Batch, dict[str, tuple[Layout | None, ...]]]]:
-    """Inputs, and the layers that add numbers: all, or those that are no guess."""
+def _tries(batch: Batch, look: Look) -> Iterator[tuple[Batch, dict[str, tuple[Layout | None, ...]], float]]:
+    """Inputs, the layers that add numbers (all, or those that are no guess), and how large these are."""
     every = {layer: seen.outputs for layer, seen in look.known.layers.items()}
-    yield batch, every
-    yield batch.shaken(), every
-    yield batch, {layer: outputs for layer, outputs in every.items() if layer not in look.blind}
+    yield batch, every, 1.0
+    if not (look.blind or look.nothing):  # dead units alone
+        yield batch, every, 10.0
+        yield batch, every, 100.0
+    yield batch.shaken(), every, 1.0
+    if look.blind or look.nothing:
+        yield batch, {layer: outputs for layer, outputs in every.items() if layer not in look.blind}, 1.0
 
 
 def _reaches(network: nn.Module, batch: Batch, tracers: Tracers, layer: str, look: Look) -> bool:
@@ -226,7 +292,7 @@ def noted(
     """
     notes = Notes(batch.rows, origins, tracers, index)
     following: AbstractContextManager[Any] = nullcontext() if origins is None else origins
-    devices = {leaf.device for leaf in batch.leaves if isinstance(leaf, Tensor) and leaf.is_cuda}
+    devices = {leaf.device for leaf in batch.tensors if leaf.is_cuda}
     args, kwargs = batch.copied().arguments()
     if origins is not None:
         origins.follow([leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)])

@@ -8,13 +8,15 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..layers import Calls, Guard, Hooks, Seen, are, as_traced, follow, sites_of, skeleton
+from ..kinds import Rows
+from ..layers import Calls, Guard, Hooks, Seen, are, as_traced, follow, in_vmap, sites_of, skeleton
 from ._each import own_lists
-from ._kept import Kept
+from ._kept import Kept, generators
 from ._look import looked_for
 from ._rows import Batch, Known, agreed, prompts
+from ._separate import check_cut
 from ._standing import Standing
 
 FORMS = 256
@@ -32,6 +34,8 @@ class Looking(Standing):
     def _forget_rows(self) -> None:
         self.forms: dict[object, tuple[Known, ...]] = {}
         """What is known of mixed batches, by form of the input: one for each path that they took, the latest first."""
+        self.equal: dict[object, dict[object, tuple[Known, ...]]] = {}
+        """The same of batches with equal rows, as long as there was none whose rows differ; by which rows are equal."""
         self.agreed: Mapping[str, Seen] = {}
         """What all of them agree on, by layer: what may be traced."""
         self.plain: dict[bool, nn.Module] = {}
@@ -42,7 +46,14 @@ class Looking(Standing):
         """The hooks that ran when rows were looked for."""
 
     def known(
-        self, batch: Batch, method: str, training: bool, taken: tuple[Any, ...] = (), *, traced: bool = False
+        self,
+        batch: Batch,
+        method: str,
+        training: bool,
+        taken: tuple[Any, ...] = (),
+        *,
+        traced: bool = False,
+        hooks: Hooks | None = None,
     ) -> Known:
         """What is known of batches of this form; it is looked for once.
 
@@ -52,17 +63,27 @@ class Looking(Standing):
             training: the mode.
             taken: numbers that the batch's pass got on its way, as far as it went.
             traced: a compiler traces the pass, and the network may ask whether one does.
+            hooks: those that run in the look too; None: they are asked for.
         """
         key = (method, training, traced, batch.key)
-        if not are(seen := self.hooks.now()[1], self.hooks_seen):
+        seen = self.hooks.now()[1] if hooks is None else hooks
+        if not are(seen, self.hooks_seen):
             self._forget_rows()
             self.hooks_seen = seen
 
         def kept() -> Known | None:
-            return next((one for one in self.forms.get(key, ()) if one.decisions[: len(taken)] == taken), None)
+            found = self.forms.get(key, ())
+            if not found and key in self.equal:
+                found = self.equal[key].get(batch.alike(), ())
+            return next((one for one in found if one.decisions[: len(taken)] == taken), None)
 
         if (known := kept()) is not None:
             return known
+        if any(isinstance(leaf, Tensor) and in_vmap(leaf) for leaf in batch.leaves):
+            raise ValueError(
+                "torch.vmap around a mixed batch that has never run: nobody can look there which rows layers see; run "
+                "one of the batches by itself before, or torch.vmap over batches of a single task"
+            )
         with self.looking:
             if (known := kept()) is not None:
                 return known
@@ -77,10 +98,10 @@ class Looking(Standing):
                 else:
                     self.kept.calls(training, known.once, calls.exchanged)
             if known.lasting:
-                while len(self.forms) >= FORMS:
-                    self.forms.pop(next(iter(self.forms)), None)
-                self.forms[key] = (known, *self.forms.get(key, ()))[:VARIANTS]
+                _keep(self.forms, key, known)
                 self.agreed = agreed(one for each in self.forms.values() for one in each)
+            elif known.equal:
+                _keep(self.equal.setdefault(key, {}), batch.alike(), known)
             return known
 
     def _plain(self, training: bool) -> nn.Module:
@@ -93,6 +114,31 @@ class Looking(Standing):
         if training not in self.hearing:
             self.hearing[training] = self._made(training, heard=True)
         return self.hearing[training]
+
+    def cut_by(self, rows: Rows, batch: Batch, known: Known, training: bool, hooked: bool) -> Known:
+        """What is known of a batch that is cut by task; `hooked`: hooks run that change what they are given.
+
+        Raises:
+            ValueError: these mix its rows, or rows say something else without the others.
+        """
+        name = type(self.backbone).__name__
+        if not (hooked or known.chosen):
+            return known
+        with self.looking, Guard(self.backbone, training), own_lists(self.backbone), generators():
+            network = self._made(training, quiet=True, hooked=True) if hooked else self._plain(training)
+            if hooked:
+                if (found := known.under) is None:
+                    found = looked_for(network, batch, training=True)  # where hooks play with chance, too
+                    known.under = found if found.lasting else None
+                if found.trouble:
+                    raise ValueError(
+                        f"{name} can't answer a mixed batch while {known.hooked}: {found.trouble}; run one task at a "
+                        "time, or let the hook change each row by itself"
+                    )
+                known = found
+            if known.chosen:
+                check_cut(network, batch, rows, known, name)
+        return known
 
     def _quiet(self, training: bool) -> nn.Module:
         return self._made(training, quiet=True)
@@ -107,6 +153,13 @@ class Looking(Standing):
     def _beside(self, training: bool) -> Iterator[nn.Module]:
         with Guard(self.backbone, training), own_lists(self.backbone):
             yield self._quiet(training)
+
+
+def _keep(forms: dict[object, tuple[Known, ...]], key: object, known: Known) -> None:
+    """The latest first; the oldest forms are forgotten."""
+    while len(forms) >= FORMS:
+        forms.pop(next(iter(forms)), None)
+    forms[key] = (known, *forms.get(key, ()))[:VARIANTS]
 
 
 def check_untraced() -> None:

@@ -199,7 +199,7 @@ class MultiTask(MixedRows, TaskCollection):
         if len(distinct) < 2:
             return names, Selection(answers, None, training)
         places = tuple(map(distinct.__getitem__, names))
-        index = torch.tensor(places, device=first.device)
+        index = torch.tensor(places, device=None if first is None else first.device)
         return names, Selection(answers, Rows(len(places), index, places=places), training)
 
     def _tasks(self, selection: Selection) -> Sequence[Task]:

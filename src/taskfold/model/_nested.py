@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from types import MappingProxyType
 from typing import Any
@@ -30,15 +30,15 @@ class Nested:
         return f"{self.spec}" + "".join(f" {n}: {type(one)} {form}" for n, (one, form) in self.inside.items())
 
     @classmethod
-    def of(cls, value: Any, depth: int = 0) -> tuple[list[Any], Nested]:
-        """The leaves of a value, and how they are nested."""
-        found, spec = tree_flatten(value)
+    def of(cls, value: Any, depth: int = 0, whole: Callable[[Any], bool] | None = None) -> tuple[list[Any], Nested]:
+        """The leaves of a value, and how they are nested; `whole`: which of its parts are leaves as they are."""
+        found, spec = tree_flatten(value, is_leaf=whole)
         leaves: list[Any] = []
         inside: dict[int, tuple[Any, Nested]] = {}
         for place, leaf in enumerate(found):
-            held = _content(leaf) if depth < _DEPTH else None
-            mine, form = ([leaf], None) if held is None else cls.of(held, depth + 1)
-            if form is None or not any(isinstance(one, Tensor) for one in mine):
+            held = _content(leaf) if depth < _DEPTH and not (whole and whole(leaf)) else None
+            mine, form = ([leaf], None) if held is None else cls.of(held, depth + 1, whole)
+            if form is None or not any(isinstance(one, Tensor) or (whole and whole(one)) for one in mine):
                 leaves.append(leaf)
             else:
                 inside[place] = leaf, form

@@ -14,6 +14,7 @@ from ..kinds import Groups, Rows
 from ..layers import layers_of
 from ..tasks import Task
 from ._nested import Nested
+from ._rows import Batch
 from ._said import check_features, output_of, runs_in
 
 
@@ -49,7 +50,9 @@ class Outputs(list[Any]):
         return self._by_task[name]
 
 
-def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int, given: str = "task lists {} names") -> Tensor:
+def batched(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int, given: str = "task lists {} names"
+) -> Tensor | None:
     """The first input with so many rows: beside the batch there may be tensors that serve all of it.
 
     Args:
@@ -57,16 +60,21 @@ def batched(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int, given: 
         rows: how many there must be.
         given: words for what says so.
 
+    Returns:
+        None: there is no tensor, but a list with an entry for each row.
+
     Raises:
         ValueError: there is none.
     """
     tensors = _tensors(args, kwargs)
+    found = next((tensor for tensor in tensors if tensor.dim() and len(tensor) == rows), None)
+    if found is None and rows and any(isinstance(one, (list, tuple)) for one in Batch.of(args, kwargs, rows, 1).leaves):
+        return tensors[0] if tensors else None
     if not tensors:
         raise ValueError(
             "the input holds no tensor, so that its rows cannot be counted; give the batch as tensors, which may lie "
-            "in lists, dicts and dataclasses (of texts their tokens)"
+            "in lists, dicts and dataclasses (of texts their tokens), or as a list with an entry for each row"
         )
-    found = next((tensor for tensor in tensors if tensor.dim() and len(tensor) == rows), None)
     if found is None:
         there = len(tensors[0]) if tensors[0].dim() else "no"
         said = given.format(rows) if rows else f"{given.partition(' ')[0]} is an empty list"

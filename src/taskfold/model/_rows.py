@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Any
+from types import NoneType
+from typing import Any, Literal
 from weakref import WeakSet
 
 import torch
@@ -22,6 +24,7 @@ from ..layers import (
     Selection,
     directions,
 )
+from ._entries import Path
 from ._nested import Nested
 
 UNKNOWN = Seen((None,), (None,))
@@ -38,11 +41,15 @@ class Known:
         trouble: why inputs of this form can't be cut into rows; empty: they can.
         chosen: why what was found holds for that input alone, whose tasks run one by one; empty: it does not.
         lasting: it holds for the next batch of this form too.
+        equal: it holds for the next one in which the same rows are equal.
         decisions: numbers that the network asked on its way: what was found holds for passes that get the same.
         once: layers that the first of several passes called more often: the others found what it had kept.
         failed: by layer, what was otherwise in a later batch.
+        reading: how the inputs are read (see `Batch`).
+        lists: of the output, which have an entry for each row; where each of them is.
         hooks: the user's, of which one changed what it was given.
         hooked: what that is said to have done.
+        under: what is known of batches that pass through these hooks.
         served: a mixed batch of this form has been evaluated in one pass.
         trained: the sets of tasks of which one has been trained on.
     """
@@ -52,11 +59,15 @@ class Known:
     trouble: str = ""
     chosen: str = ""
     lasting: bool = True
+    equal: bool = False
     decisions: tuple[Any, ...] = ()
     once: frozenset[str] = frozenset()
+    reading: int = 0
+    lists: tuple[Path, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     hooks: tuple[Any, ...] = ()
     hooked: str = ""
+    under: Known | None = None
     served: bool = False
     trained: WeakSet[Plan] = field(default_factory=WeakSet)
 
@@ -92,16 +103,59 @@ class Batch:
         leaves: tensors and other values.
         form: how they are nested.
         rows: how many there are; a tensor with as many slices along its first axis holds one for each.
+        reading: lists with as many entries hold one for each too, and so what lies inside them is not cut (a list of
+            pictures); of these 1 takes all but those of numbers alone (a size), 2 takes all, 0 takes none.
     """
 
     leaves: Sequence[Any]
     form: Nested
     rows: int
+    reading: int = 0
 
     @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> Batch:
-        leaves, form = Nested.of((args, dict(kwargs)))
-        return cls(leaves, form, rows)
+    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int, reading: int = 0) -> Batch:
+        inputs = args, dict(kwargs)
+
+        def of_rows(value: Any) -> bool:
+            if value is inputs or value is args or type(value) not in (list, tuple) or len(value) != rows:
+                return False
+            return reading > 1 or not all(isinstance(one, (bool, int, float, NoneType)) for one in value)
+
+        leaves, form = Nested.of(inputs, whole=of_rows if reading else None)
+        return cls(leaves, form, rows, reading)
+
+    def read(self, reading: int) -> Batch:
+        """The same inputs, read in another way."""
+        return self if reading == self.reading else Batch.of(*self.arguments(), self.rows, reading)
+
+    def readings(self) -> list[Batch]:
+        """The ways to read the inputs, what is the likeliest first: as tensors of rows, or with lists of them too."""
+        found = [self] if any(map(self.cut, self.leaves)) else []
+        lists = [sum(isinstance(leaf, (list, tuple)) for leaf in self.read(n).leaves) for n in (1, 2)]
+        others = [self.read(n) for n in (1, 2) if lists[n - 1] > (lists[0] if n > 1 else 0)]
+        return (others + found if self.cuts_inside() == "some" else found + others) or [self]
+
+    def cuts_inside(self) -> Literal["no", "some", "all"]:
+        """Whether tensors inside of lists that have an entry for each row have a slice for each too."""
+        lists = [leaf for leaf in self.read(1).leaves if isinstance(leaf, (list, tuple))]
+        found = {self.cut(leaf) for leaf in Nested.of(lists)[0] if isinstance(leaf, Tensor) and leaf.dim()}
+        return ("all" if found == {True} else "some") if True in found else "no"
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that there are."""
+        return [leaf for leaf in Nested.of([*self.leaves])[0] if isinstance(leaf, Tensor)]
+
+    def with_own_entries(self) -> Batch:
+        """The batch with lists whose entries differ, as far as they hold tensors: equal ones say nothing of rows."""
+        numbers, other = torch.Generator().manual_seed(2), self.read(1)
+        leaves = [
+            self._other(leaf, numbers)
+            if isinstance(leaf, (list, tuple)) and len({*alike([_numbers(leaf, self.rows)], self.rows)}) < self.rows
+            else leaf
+            for leaf in other.leaves
+        ]
+        return replace(other, leaves=leaves).read(self.reading)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -110,16 +164,24 @@ class Batch:
 
     def _key(self, leaf: Any) -> object:
         if not isinstance(leaf, Tensor):
-            return leaf if isinstance(leaf, PLAIN) else type(leaf)
+            return leaf if isinstance(leaf, PLAIN) else (type(leaf), str(getattr(leaf, "shape", "")))
         return leaf.shape, leaf.dtype, self.cut(leaf)
 
     def cut(self, leaf: object) -> bool:
         """Whether a value holds something for each row."""
-        return isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == self.rows
+        if isinstance(leaf, Tensor):
+            return leaf.dim() > 0 and len(leaf) == self.rows
+        return isinstance(leaf, (list, tuple))
 
     def take(self, rows: Tensor) -> Batch:
         """These rows alone."""
-        return replace(self, leaves=[_copied(leaf, self.rows, rows) for leaf in self.leaves], rows=len(rows))
+        leaves = [
+            type(leaf)(_copied(leaf[n], -1) for n in rows.tolist())
+            if isinstance(leaf, (list, tuple))
+            else _copied(leaf, self.rows, rows)
+            for leaf in self.leaves
+        ]
+        return replace(self, leaves=leaves, rows=len(rows))
 
     def twice(self) -> Batch:
         """Each row twice."""
@@ -152,30 +214,67 @@ class Batch:
     def shaken(self) -> Batch:
         """The batch with other numbers, as large as those that it has."""
         numbers = torch.Generator().manual_seed(1)
-        floats = [self.cut(leaf) and leaf.is_floating_point() for leaf in self.leaves]
-        leaves = [self._other(leaf, numbers, 1.0) if it else leaf for leaf, it in zip(self.leaves, floats, strict=True)]
+        leaves = [self._other(leaf, numbers, 1.0, whole=False) if self.cut(leaf) else leaf for leaf in self.leaves]
         return replace(self, leaves=leaves)
 
     def _differ(self) -> bool:
         """Whether all rows differ, and some by more than rounding."""
-        found, visible = torch.zeros(self.rows, 0, dtype=torch.float64), False
-        for leaf in self.leaves:
-            if self.cut(leaf):
-                flat = leaf.detach().reshape(self.rows, -1).double().nan_to_num()
-                numbers = (flat @ directions(flat.shape[1], flat)).cpu()
-                found = torch.cat([found, numbers], 1)
-                spread = (numbers.amax(0) - numbers.amin(0)).max()
-                visible |= bool(spread > TOLERANCE * numbers.abs().max().clamp(min=1e-3))
-        return visible and len(found.unique(dim=0)) == self.rows
+        every = self._numbers()
+        spread = [(one.amax(0) - one.amin(0)).max() for one in every]
+        seen = [apart > TOLERANCE * one.abs().max().clamp(min=1e-3) for apart, one in zip(spread, every, strict=True)]
+        return any(seen) and alike(every, self.rows) == tuple(range(self.rows))
 
-    @staticmethod
-    def _other(leaf: Tensor, numbers: torch.Generator, size: float = 0.1) -> Tensor:
+    def alike(self) -> tuple[int, ...]:
+        """By row, the first one that is equal to it."""
+        return alike(self._numbers(), self.rows)
+
+    def _numbers(self) -> list[Tensor]:
+        return [_numbers(leaf, self.rows) for leaf in self.leaves if self.cut(leaf)]
+
+    @classmethod
+    def _other(cls, leaf: Any, numbers: torch.Generator, size: float = 0.1, whole: bool = True) -> Any:
+        """Something for each row with other numbers; `whole`: whole numbers too."""
+        if isinstance(leaf, (list, tuple)):
+            return type(leaf)(cls._entry(one, n, numbers, size, whole) for n, one in enumerate(leaf))
         if leaf.is_floating_point():
             noise = torch.randn(leaf.shape, generator=numbers).to(leaf)
-            return leaf + noise * (size * leaf.abs().float().mean().to(leaf) + 0.1)
-        if leaf.dim() < 2:
+            return leaf + noise * (size * leaf.abs().float().mean().to(leaf) + 0.1) if leaf.numel() else leaf
+        if leaf.dim() < 2 or not whole:
             return leaf
         return torch.stack([row.roll(n, -1) for n, row in enumerate(leaf)])
+
+    @classmethod
+    def _entry(cls, entry: Any, n: int, numbers: torch.Generator, size: float, whole: bool) -> Any:
+        leaves, form = Nested.of(entry)
+        for place, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor) and leaf.dim():
+                rolled = leaf.roll(n, -1) if whole else leaf
+                leaves[place] = cls._other(leaf, numbers, size) if leaf.is_floating_point() else rolled
+        return form.filled(leaves)
+
+
+def _numbers(leaf: Any, rows: int) -> Tensor:
+    """Some numbers of each row of something, `[rows, 2]`, by which it is known again."""
+    if isinstance(leaf, Tensor):
+        flat = leaf.detach().reshape(rows, -1).double().nan_to_num()
+        return (flat @ directions(flat.shape[1], flat)).cpu()
+    made = torch.zeros(rows, 2, dtype=torch.float64)
+    for n, entry in enumerate(leaf):
+        for place, one in enumerate(Nested.of(entry)[0], 1):
+            if isinstance(one, Tensor):
+                made[n] += place * (_numbers(one[None], 1)[0] if one.numel() else 0)
+            else:
+                made[n] += place * zlib.crc32(str(one if isinstance(one, PLAIN) else id(one)).encode()) / 2**32
+    return made
+
+
+def alike(numbers: Sequence[Tensor], rows: int) -> tuple[int, ...]:
+    """By row, the first one that has the same numbers."""
+    if not numbers:
+        return (0,) * rows
+    first: dict[int, int] = {}
+    groups = torch.cat([*numbers], 1).unique(dim=0, return_inverse=True)[1]
+    return tuple(first.setdefault(group, n) for n, group in enumerate(groups.tolist()))
 
 
 def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:

@@ -18,7 +18,6 @@ from ..interventions import Execution
 from ..layers import (
     PLAIN,
     Form,
-    Guard,
     HookChangesError,
     OfTasks,
     OnPath,
@@ -46,7 +45,7 @@ from ._looking import Looking, check_untraced
 from ._moved import moved
 from ._outputs import rows_of
 from ._rows import Batch, Known, padding_of
-from ._separate import check_cut, separately, texts
+from ._separate import separately, texts
 from ._traced import LOOKING, hooked, look_traced, report_unused
 
 PLANS = 64
@@ -157,9 +156,9 @@ class Runner(Looking):
             return self._pass(selection.of_one(0), args, kwargs, method)
         batch = Batch.of(args, kwargs, selection.rows.size)
         training, name = self.moving(selection.training), type(self.backbone).__name__
-        hooks, _ = self.hooks.now()
+        hooks, others = self.hooks.now()
         before = batch.copied() if hooks else batch
-        known, why = self.known(batch, method, training), ""
+        known, why = self.known(batch, method, training, hooks=others), ""
         for _ in range(PATHS):
             if known.trouble:
                 raise ValueError(
@@ -173,7 +172,7 @@ class Runner(Looking):
             try:
                 return self._at_once(selection, known, args, kwargs, method, hooks=bool(hooks))
             except HookChangesError as error:
-                known.hooks, known.hooked = hooks, str(error)
+                known.hooks, known.hooked, known.under = hooks, str(error), None
                 batch, why = before.given_back(batch), known.hooked
                 break
             except RowsUnknownError as error:
@@ -181,19 +180,19 @@ class Runner(Looking):
                 break
             except OtherPathError as error:
                 why = str(error)
-                known = self.known(batch, method, training, error.taken)
+                known = self.known(batch, method, training, error.taken, hooks=others)
         if self.rows == "checked" and not self.said:
             self.said = True
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=6)
 
+        batch, hooked = batch.read(known.reading), bool(hooks) and are(hooks, known.hooks) and method == "__call__"
+        known = self.cut_by(selection.rows, batch, known, training, hooked)
+
         def one(entry: int, mine: tuple[Any, ...], named: dict[str, Any]) -> Any:
             return self._pass(selection.of_one(entry), mine, named, method)
 
-        if known.chosen:
-            with self.looking, Guard(self.backbone, training):
-                check_cut(self._plain(training), batch, selection.rows, known, name)
         if method == "__call__":
-            return separately(one, batch, selection.rows, known.outputs, name)
+            return separately(one, batch, selection.rows, known, name)
         return texts(one, batch, selection.rows, padding_of(self.backbone, kwargs), name)
 
     def _at_once(

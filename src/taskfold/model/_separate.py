@@ -7,24 +7,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from ..kinds import Rows
-from ..layers import FIRST, TOLERANCE, TOLERANCES, Cut, Layout, NotCutError
+from ..layers import ENTRIES, FIRST, TOLERANCE, TOLERANCES, Cut, Layout, NotCutError
+from ._entries import entries_same, flat
 from ._look import noted
 from ._rows import Batch, Known
 
 Run = Callable[[int, tuple[Any, ...], dict[str, Any]], Any]
 
 
-def separately(run: Run, batch: Batch, rows: Rows, outputs: Sequence[Layout | None], name: str) -> Any:
+def separately(run: Run, batch: Batch, rows: Rows, known: Known, name: str) -> Any:
     """The output of a batch whose tasks run one after another.
 
     Args:
         run: (entry, its positional, its named arguments) → the network's output.
         batch: the inputs.
         rows: the entry of each.
-        outputs: where rows lie in each tensor that the network puts out.
+        known: of the batch, where rows lie in what the network puts out.
         name: of the network.
 
     Raises:
@@ -32,11 +32,12 @@ def separately(run: Run, batch: Batch, rows: Rows, outputs: Sequence[Layout | No
     """
     cut, made = _each(run, batch, rows)
     try:
-        return cut.joined([tree_flatten(one) for one in made], outputs)
-    except NotCutError as error:
+        return cut.joined([flat(one, known.lists) for one in made], known.outputs)
+    except (NotCutError, IndexError) as error:
         raise ValueError(
             f"{name} answers this mixed batch task by task, and its output can't be put together: it {error}; ask for "
-            "tensors of rows alone (of language models: use_cache=False, no labels), or run one task at a time"
+            "tensors of rows alone (of language models: use_cache=False, no labels; of detectors: no targets), or run "
+            "one task at a time"
         ) from None
 
 
@@ -70,11 +71,11 @@ def check_cut(network: nn.Module, batch: Batch, rows: Rows, known: Known, name: 
         ValueError: it says something else.
     """
     cut = Cut.of(rows.groups("the input"))
-    wanted = tree_flatten(noted(network, batch)[1])[0]
+    wanted = flat(noted(network, batch)[1], known.lists)[0]
     for mine in cut.rows:
         why = ""
         try:
-            found = tree_flatten(noted(network, batch.take(mine))[1])[0]
+            found = flat(noted(network, batch.take(mine))[1], known.lists)[0]
         except Exception as error:
             found, why = [], f" ({error})"
         if why or not _alike(wanted, found, mine, batch.rows, known.outputs):
@@ -87,13 +88,19 @@ def check_cut(network: nn.Module, batch: Batch, rows: Rows, known: Known, name: 
 def _alike(
     wanted: Sequence[Any], found: Sequence[Any], rows: Tensor, batch: int, places: Sequence[Layout | None]
 ) -> bool:
-    whole, parts = ([leaf for leaf in leaves if isinstance(leaf, Tensor)] for leaves in (wanted, found))
+    whole: list[Any]
+    parts: list[Any]
+    whole, parts = ([leaf for leaf in leaves if isinstance(leaf, (Tensor, list, tuple))] for leaves in (wanted, found))
     if len(whole) != len(parts) or len(whole) != len(places):
         return False
     for one, part, place in zip(whole, parts, places, strict=True):
         if place is None:
             continue  # a number for the whole batch
-        mine = place.take(one, rows, batch)
+        mine: Any = place.take(one, rows, batch)
+        if place is ENTRIES:
+            if not entries_same(mine, part):
+                return False
+            continue
         size = TOLERANCES.get(one.dtype, TOLERANCE)
         if mine.shape != part.shape or not torch.allclose(mine, part, rtol=size, atol=size, equal_nan=True):
             return False
