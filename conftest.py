@@ -1,6 +1,7 @@
 """Options of the test suite, and the Python blocks of the Markdown pages where sybil is installed.
 
 --device cuda              the device that tests/device runs on
+--bare                     refuses to run where a package of an extra is installed
 --compile-with inductor    only the tests that compile, with that backend in place of the cheaper ones they name
 """
 
@@ -12,12 +13,15 @@ import os
 import tempfile
 from collections.abc import Callable
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from importlib.metadata import distributions, requires
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 collect_ignore = ["docs/conf.py"]
 PAGES = find_spec("sybil") is not None
@@ -27,6 +31,7 @@ CHEAP = ("eager", "aot_eager")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="the device that tests/device runs on: cpu, cuda, cuda:1")
+    parser.addoption("--bare", action="store_true", help="refuse to run where a package of an extra is installed")
     parser.addoption("--compile-with", metavar="BACKEND", help="only the tests that compile, with this backend")
 
 
@@ -35,9 +40,23 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"--device {config.getoption('--device')}: torch {torch.__version__} finds no CUDA here"
         )
+    if config.getoption("--bare") and (there := _of_extras()):
+        raise pytest.UsageError(f"--bare: taskfold is to run without extras, and there are {', '.join(there)}")
     backend, known = config.getoption("--compile-with"), torch._dynamo.list_backends(exclude_tags=())
     if backend is not None and backend not in known:
         raise pytest.UsageError(f"--compile-with {backend}: no backend of torch.compile; known: {', '.join(known)}")
+
+
+def _of_extras() -> list[str]:
+    """Installed packages that extras alone ask for: neither the tests themselves nor torch, which needs jinja2."""
+    here = {canonicalize_name(one.name) for one in distributions()}
+    asked: dict[bool, set[str]] = {True: set(), False: set()}
+    for package in ("taskfold", "torch"):
+        for requirement in map(Requirement, requires(package) or ()):
+            extra = str(requirement.marker or "").partition("extra == ")[2].strip("\"'")
+            if package == "taskfold" or not extra:
+                asked[bool(extra) and extra != "test"].add(canonicalize_name(requirement.name))
+    return sorted((asked[True] - asked[False]) & here)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
