@@ -62,10 +62,10 @@ def _sizes(made: Factorisation, modes: Modes) -> dict[str, tuple[int, ...]]:
     """The sizes of what it makes, found without a number; nothing of what can't be found so."""
     found: dict[str, tuple[int, ...]] = {}
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        leaves = {name: torch.empty(tuple(leaf.shape)) for name, leaf in made.leaves(modes).items()}
+        leaves = {name: torch.empty(tuple(leaf.shape), device="cpu") for name, leaf in made.leaves(modes).items()}
         ways: dict[str, Callable[[], Tensor | None]] = {
             "materialise": lambda: made.materialise(leaves, modes),
-            "whole": lambda: made.whole(leaves, torch.empty(modes.shape), modes),
+            "whole": lambda: made.whole(leaves, torch.empty(modes.shape, device="cpu"), modes),
             "bottleneck": lambda: None if (factors := made.bottleneck(leaves, modes)) is None else factors.dense(),
         }
         for what, way in ways.items():

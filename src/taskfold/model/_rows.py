@@ -123,7 +123,7 @@ class Batch:
 
     def twice(self) -> Batch:
         """Each row twice."""
-        return self.take(torch.arange(self.rows).repeat(2))
+        return self.take(torch.arange(self.rows, device="cpu").repeat(2))
 
     def copied(self) -> Batch:
         """The same in memory of its own."""
@@ -158,7 +158,7 @@ class Batch:
 
     def _differ(self) -> bool:
         """Whether all rows differ, and some by more than rounding."""
-        found, visible = torch.zeros(self.rows, 0, dtype=torch.float64), False
+        found, visible = torch.zeros(self.rows, 0, dtype=torch.float64, device="cpu"), False
         for leaf in self.leaves:
             if self.cut(leaf):
                 flat = leaf.detach().reshape(self.rows, -1).double().nan_to_num()
@@ -171,7 +171,7 @@ class Batch:
     @staticmethod
     def _other(leaf: Tensor, numbers: torch.Generator, size: float = 0.1) -> Tensor:
         if leaf.is_floating_point():
-            noise = torch.randn(leaf.shape, generator=numbers).to(leaf)
+            noise = torch.randn(leaf.shape, generator=numbers, device="cpu").to(leaf)
             return leaf + noise * (size * leaf.abs().float().mean().to(leaf) + 0.1)
         if leaf.dim() < 2:
             return leaf
