@@ -60,12 +60,13 @@ class TorchEncoder(nn.Module):
 
 NARROW = (16, 24, 32, 48)
 """Channels of the stages: laws hold or fail at any width."""
+SHORT = (1, 2, 1, 1)
+"""Blocks of the stages: a block that changes the size, and one that does not."""
 CONVOLUTIONAL: dict[str, Callable[[], nn.Module]] = {
     # Blocks that start at zero would give their first convolutions no gradient.
-    "resnet18": _timm("resnet18", zero_init_last=False, channels=NARROW),
-    "resnet34": _timm("resnet34", zero_init_last=False, channels=NARROW),
-    "resnet50": _timm("resnet50", zero_init_last=False, channels=NARROW),
-    "efficientnet-lite0": _timm("tf_efficientnet_lite0"),
+    "resnet18": _timm("resnet18", zero_init_last=False, channels=NARROW, layers=SHORT),
+    "resnet50": _timm("resnet50", zero_init_last=False, channels=NARROW, layers=SHORT),
+    "mobilenet-v2": _timm("mobilenetv2_035", depth_multiplier=0.3, pad_type="same"),
 }
 ATTENTION: dict[str, Callable[[], nn.Module]] = {
     "timm-vit": _timm("vit_tiny_patch16_224", img_size=32, embed_dim=24, depth=2, num_heads=3),
@@ -119,12 +120,12 @@ def branches(conv: tuple[int, int, int]) -> int:
 CONV, ATT, ALL = tuple(CONVOLUTIONAL), tuple(ATTENTION), tuple(NETWORKS)
 CASES = [
     Case(tfold.FTN(rank=2), CONV, {"resnet18": 2 * 8723 + 9600, "resnet50": 2 * 49204 + 53120}),
-    Case(tfold.FTN(rank=3, init="xavier", alpha=1.0), ("resnet18", "efficientnet-lite0"), {}),
+    Case(tfold.FTN(rank=3, init="xavier", alpha=1.0), ("resnet18", "mobilenet-v2"), {}),
     Case(tfold.FTNQueryValue(rank=4), ATT, {"vit_base_patch32_224": 81024}),
     Case(tfold.FTNOutput(rank=4), ATT, {"vit_base_patch32_224": 40512}),
     Case(tfold.LoRA(rank=4), ATT, {"vit_base_patch32_224": 147456}),
-    Case(tfold.LoRA(rank=2, layers="convolution"), ("resnet18", "efficientnet-lite0"), {}),
-    Case(tfold.LoRA(rank=2, layers="convolution", norm=True), ("resnet34", "resnet50"), {}),
+    Case(tfold.LoRA(rank=2, layers="convolution"), ("resnet18", "mobilenet-v2"), {}),
+    Case(tfold.LoRA(rank=2, layers="convolution", norm=True), ("resnet50",), {}),
     Case(tfold.LoRA(rank=2, layers="all"), ("timm-vit", "hf-vit", "resnet18"), {}),
     Case(tfold.LoRA(rank=2, sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}),
     Case(tfold.FTN(rank=3, sharing="tensorpoly-i"), ("resnet18",), {"resnet18": 3 * 8723 + 9600 + 3 * 19}),
@@ -134,7 +135,7 @@ CASES = [
     Case(tfold.MHR(rank=2, skills=3, splits=2), ("hf-vit",), {}),
     Case(tfold.TensorPolyI(rank=4, tensor_rank=3), ("timm-vit", "torchvision-vit", "resnet18"), {}),
     Case(tfold.TensorPolyI(rank=2, tensor_rank=2, granularity="block", norm=True), ("timm-vit",), {}),
-    Case(tfold.TensorPolyII(rank=4, tensor_rank=3, order=3), ("timm-vit", "efficientnet-lite0"), {}),
+    Case(tfold.TensorPolyII(rank=4, tensor_rank=3, order=3), ("timm-vit", "mobilenet-v2"), {}),
     Case(tfold.BottleneckAdapter(width=4), ATT, {"vit_base_patch32_224": 12 * (4 * 1537 + 768) + 25 * 1536}),
     Case(
         tfold.BottleneckAdapter(width=3, places="houlsby", activation="gelu", scale=0.5, init="authors", norm=False),
@@ -148,7 +149,7 @@ CASES = [
     Case(tfold.OverParameterised(), (*CONV[:1], *ATT), {"resnet18": 9600 + sum(map(spatial_svd, RESNET18))}),
     Case(
         tfold.OverParameterised(rank=4, diagonals=2),
-        ("resnet18", "efficientnet-lite0"),
+        ("resnet18", "mobilenet-v2"),
         {"resnet18": 9600 + sum(4 * (k * (o + i) + 2) for o, i, k in RESNET18)},
     ),
     Case(tfold.FTN(rank=3, sharing="diagonal"), ("resnet18",), {"resnet18": 3 * 19 + 9600 + 3 * 8723}),
@@ -162,7 +163,7 @@ CASES = [
     ),
     Case(
         tfold.RepVGG(),
-        ("resnet18", "efficientnet-lite0"),
+        ("resnet18", "mobilenet-v2"),
         {"resnet18": 9600 + sum(map(branches, RESNET18))},
         new_biases=True,
     ),
@@ -183,7 +184,7 @@ CASES = [
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
     Case(
         tfold.Piggyback(),
-        ("resnet18", "efficientnet-lite0", "timm-vit"),
+        ("resnet18", "mobilenet-v2", "timm-vit"),
         {"resnet18": 0},
         {"resnet18": 11166912, "resnet34": 21267648, "resnet50": 23454912},
     ),

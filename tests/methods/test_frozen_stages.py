@@ -22,7 +22,7 @@ TINY = T5Config(d_model=16, d_ff=32, d_kv=8, num_layers=2, num_heads=2, vocab_si
 HF_LAYERS = "layers" if int(transformers.__version__.partition(".")[0]) >= 5 else "encoder.layer"
 STAGES = {
     "resnet18": (NETWORKS["resnet18"], [f"layer{n}" for n in (1, 2, 3, 4)]),
-    "efficientnet-lite0": (NETWORKS["efficientnet-lite0"], [f"blocks.{n}" for n in (0, 1, 2, 4, 6)]),
+    "mobilenet-v2": (NETWORKS["mobilenet-v2"], [f"blocks.{n}" for n in (0, 1, 2, 4, 6)]),
     "timm-vit": (NETWORKS["timm-vit"], ["blocks.0", "blocks.1"]),
     "hf-vit": (NETWORKS["hf-vit"], [f"{HF_LAYERS}.{n}" for n in (0, 1)]),
     "torchvision-vit": (

@@ -21,7 +21,7 @@ def _tried(law: str, case: Case, network: str) -> bool:
         return True
     if network == "resnet18":
         return True
-    return network == "efficientnet-lite0" and case.method == tfold.FTN(rank=3, init="xavier", alpha=1.0)
+    return network == "mobilenet-v2" and case.method == tfold.FTN(rank=3, init="xavier", alpha=1.0)
 
 
 TRIED = [(law, case, network) for law in LAWS for case, network in EVERY if _tried(law, case, network)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from math import prod
+from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,8 +19,14 @@ from torch import Tensor, nn
 from ._stand_in import stand_in
 
 _FOUND: WeakKeyDictionary[nn.Module, dict[str, tuple[object, object]]] = WeakKeyDictionary()
+_ALIKE: dict[object, object] = {}
+ALIKE = 1024
+"""Forms of modules of which it is kept what was found out."""
 POOL = 4093
 """A prime, so that rows of a weight differ."""
+PLAIN = (type(None), bool, int, float, str)
+_CODE = (FunctionType, property, classmethod, staticmethod)
+_OWN = frozenset({"weight", "bias", "running_mean", "running_var", "num_batches_tracked"})
 _KEPT = frozenset({*nn.Module().__dict__})
 
 
@@ -27,14 +34,40 @@ def once(module: nn.Module, what: str, find: Callable[[], object]) -> object:
     """What was found out about a module by trying it; nothing is tried twice unless its class or settings change."""
     found, now = _FOUND.setdefault(module, {}), (type(module), settings(module))
     if what not in found or found[what][0] != now:
-        found[what] = now, find()
+        found[what] = now, _alike(module, what, find)
     return found[what][1]
+
+
+def _alike(module: nn.Module, what: str, find: Callable[[], object]) -> object:
+    """What was found out about a module of the same form, or is now."""
+    form = _form(module)
+    if form is None:
+        return find()
+    if (key := (what, form)) not in _ALIKE:
+        if len(_ALIKE) >= ALIKE:
+            _ALIKE.clear()
+        _ALIKE[key] = find()
+    return _ALIKE[key]
+
+
+def _form(module: nn.Module) -> object:
+    """All that a forward reads of its module but numbers of weight, bias and statistics; None: it may read more."""
+    plain, tensors = settings(module), {**module._parameters, **module._buffers}
+    if module.__dict__.keys() - _KEPT - plain.keys() or tensors.keys() - _OWN:
+        return None
+    children = [(name, child and _form(child)) for name, child in module._modules.items()]
+    if any(form is None for _, form in children):
+        return None
+    shapes = [(n, t if t is None else (tuple(t.shape), t.dtype, t.device)) for n, t in tensors.items()]
+    kinds = [kind for kind in type(module).__mro__ if kind not in nn.Module.__mro__]
+    said = [(kind, n, v) for kind in kinds for n, v in vars(kind).items() if isinstance(v, (*PLAIN, *_CODE))]
+    own = [(n, type(v), v) for n, v in plain.items()]
+    return type(module), *map(tuple, (own, shapes, children, said))
 
 
 def settings(module: nn.Module) -> dict[str, object]:
     """The plain values among a module's own attributes."""
-    plain = (type(None), bool, int, float, str)
-    return {n: value for n, value in module.__dict__.items() if n not in _KEPT and isinstance(value, plain)}
+    return {n: value for n, value in module.__dict__.items() if n not in _KEPT and isinstance(value, PLAIN)}
 
 
 def random() -> Callable[..., Tensor]:

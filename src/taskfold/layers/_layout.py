@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+Numbers = TypeVar("Numbers", Tensor, np.ndarray)
 
 AXES = 2
 """How many first axes rows are looked for on."""
 MOST = 1e4
 """What larger numbers count as: masks hold the largest there are."""
+SHORT = 4096
+"""Up to which length the numbers of a mark are kept."""
 TOLERANCES = {torch.float16: 0.03, torch.bfloat16: 0.2}
 """Of a mark, in parts of its size; other floating-point types have `TOLERANCE`."""
 TOLERANCE = 1e-3
@@ -34,8 +40,7 @@ class Layout:
 
     def positions(self, rows: Tensor, batch: int, each: int) -> Tensor:
         """Where on the axis these rows of a batch lie, if each has so many entries."""
-        step = torch.arange(each, device=rows.device)
-        return (step[:, None] * batch + rows if self.copies else rows[:, None] * each + step).flatten()
+        return _places(rows, torch.arange(each, device=rows.device), batch, self.copies)
 
     def take(self, tensor: Tensor, rows: Tensor, batch: int) -> Tensor:
         """The tensor with these rows alone."""
@@ -50,6 +55,11 @@ class Layout:
         each = sum(part.shape[self.axis] for part in parts) // batch
         places = [self.positions(one.to(part.device), batch, each) for part, one in zip(parts, rows, strict=True)]
         return torch.cat([*parts], self.axis).index_select(self.axis, torch.cat(places).argsort())
+
+
+def _places(rows: Numbers, step: Numbers, batch: int, copies: bool) -> Numbers:
+    """Where rows lie whose entries are counted by `step`, in a batch of so many rows."""
+    return (step[:, None] * batch + rows if copies else rows[:, None] * len(step) + step).flatten()
 
 
 FIRST = Layout()
@@ -130,8 +140,8 @@ class Mark:
 
     shape: tuple[int, ...]
     tolerance: float
-    whole: Tensor
-    slices: dict[int, Tensor]
+    whole: np.ndarray
+    slices: dict[int, np.ndarray]
 
     @classmethod
     def of(cls, tensor: Tensor, rows: int) -> Mark:
@@ -145,23 +155,32 @@ class Mark:
             number, tolerance = number.double(), 1e-6
         first = number.shape[:AXES]
         rest = number.shape[len(first) :].numel()
-        left = number.reshape(*first, rest) @ directions(rest, number)
+        with torch.autocast(number.device.type, enabled=False):
+            left = number.reshape(*first, rest) @ directions(rest, number)
         slices = {axis: _along(left, axis) for axis, size in enumerate(first) if size and size % rows == 0}
         return cls(shape, tolerance, _along(left, None), slices)
 
 
-def _along(left: Tensor, axis: int | None) -> Tensor:
+def _along(left: Tensor, axis: int | None) -> np.ndarray:
     """`[…, 2]` → `[n, 2]` along an axis, or `[2]`: the other axes are summed with numbers of their own."""
     for other in reversed(range(left.dim() - 1)):
         if other != axis:
             weights = directions(left.shape[other], left)[:, :1]
             left = (left * weights.reshape(-1, *[1] * (left.dim() - 1 - other))).sum(other)
-    return left
+    return left.numpy(force=True)
 
 
 def directions(length: int, like: Tensor) -> Tensor:
     """`[length, 2]` numbers, the same every time."""
-    return _numbers(1 << max(length - 1, 1).bit_length())[:length].to(like) / max(length, 1) ** 0.5
+    return (_directions if length > SHORT else _kept)(length, like.dtype, like.device)
+
+
+def _directions(length: int, kind: torch.dtype, device: torch.device) -> Tensor:
+    numbers = _numbers(1 << max(length - 1, 1).bit_length())[:length]
+    return numbers.to(device, kind) / max(length, 1) ** 0.5
+
+
+_kept = lru_cache(maxsize=512)(_directions)
 
 
 @lru_cache(maxsize=32)
@@ -207,10 +226,9 @@ def _moved(
     given: Mark, turned: Mark, less: Sequence[tuple[Mark, Tensor]], moves: Moves, axis: int, each: int, copies: bool
 ) -> bool:
     """Whether slices along an axis moved as rows did."""
-    place = Layout(0, each, copies)
-    slices = given.slices[axis]
+    slices, step = given.slices[axis], np.arange(each)
     return all(
-        _same(slices[place.positions(rows.to(slices.device), moves.rows, each)], mark.slices[axis], given.tolerance)
+        _same(slices[_places(rows.numpy(), step, moves.rows, copies)], mark.slices[axis], given.tolerance)
         for mark, rows in ((turned, moves.order), *less)
     )
 
@@ -228,8 +246,8 @@ def is_blind(mark: Mark, place: Layout | None, rows: int) -> bool:
     for axis in mark.slices if place is None else [place.axis]:
         slices = mark.slices[axis]  # type: ignore[index]
         for copies in (False, True) if place is None else (place.copies,):
-            entries = slices.reshape(-1, rows, 2).transpose(0, 1) if copies else slices.reshape(rows, -1, 2)
-            if _same(entries, entries[:1].expand_as(entries), mark.tolerance):
+            entries = slices.reshape(-1, rows, 2).swapaxes(0, 1) if copies else slices.reshape(rows, -1, 2)
+            if _same(entries, np.broadcast_to(entries[:1], entries.shape), mark.tolerance):
                 return True
     return False
 
@@ -239,6 +257,7 @@ def is_same(one: Mark, other: Mark) -> bool:
     return one.shape == other.shape and _same(one.whole, other.whole, one.tolerance)
 
 
-def _same(one: Tensor, other: Tensor, tolerance: float) -> bool:
-    size = float(one.abs().amax()) if one.numel() else 0.0
-    return one.shape == other.shape and torch.allclose(one, other, rtol=0.0, atol=tolerance * max(size, 1e-3))
+def _same(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
+    if one.shape != other.shape or not one.size:
+        return one.shape == other.shape
+    return bool((np.abs(one - other) <= tolerance * max(float(np.abs(one).max()), 1e-3)).all())

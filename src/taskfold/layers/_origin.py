@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -182,9 +182,11 @@ class Origins(TorchDispatchMode):
         return axis == 0 or (sizes[axis] == self.rows and sizes[0] != self.rows)
 
 
-def not_followed() -> AbstractContextManager[Any]:
+@contextmanager
+def not_followed() -> Iterator[None]:
     """Runs a block whose operations are no part of the pass."""
-    return _disable_current_modes()
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
 
 
 class _Reading(TorchFunctionMode):
