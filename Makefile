@@ -49,10 +49,10 @@ test-lowest: .venv-lowest/.ready
 
 # torch, numpy, safetensors and pytest: no extra at all.
 test-minimal: .venv-minimal/.ready
-	OMP_NUM_THREADS=1 .venv-minimal/bin/python $(PYTEST) $(WITHOUT_EXTRAS) $(ARGS)
+	OMP_NUM_THREADS=1 .venv-minimal/bin/python $(PYTEST) --bare $(WITHOUT_EXTRAS) $(ARGS)
 
 .venv-minimal/.ready: pyproject.toml constraints.txt
-	@VENV=.venv-minimal EXTRAS= MORE=pytest scripts/setup
+	@VENV=.venv-minimal EXTRAS= DEMOS=0 MORE=pytest scripts/setup
 
 # make test-python PYTHON=python3.12: the suite under another interpreter, in an environment named after its version.
 test-python:

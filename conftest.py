@@ -1,6 +1,8 @@
 """Options of the test suite, and the Python blocks of the Markdown pages where sybil is installed.
 
 --device cuda              the device that tests/device runs on
+--seconds 180              ends after so long, as a failed run; says how many tests are left, and reports the others
+--bare                     refuses to run where a package of an extra is installed
 --compile-with inductor    only the tests that compile, with that backend in place of the cheaper ones they name
 """
 
@@ -10,34 +12,57 @@ import functools
 import inspect
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from importlib.metadata import distributions, requires
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 collect_ignore = ["docs/conf.py"]
 PAGES = find_spec("sybil") is not None
 CHEAP = ("eager", "aot_eager")
 """Backends of torch.compile that trace and generate no code."""
 
+_UNTIL = pytest.StashKey[float]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="the device that tests/device runs on: cpu, cuda, cuda:1")
+    parser.addoption("--seconds", type=float, default=float("inf"), help="end after so long, and fail")
+    parser.addoption("--bare", action="store_true", help="refuse to run where a package of an extra is installed")
     parser.addoption("--compile-with", metavar="BACKEND", help="only the tests that compile, with this backend")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_UNTIL] = time.monotonic() + config.getoption("--seconds")
     if torch.device(config.getoption("--device")).type == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError(
             f"--device {config.getoption('--device')}: torch {torch.__version__} finds no CUDA here"
         )
+    if config.getoption("--bare") and (there := _of_extras()):
+        raise pytest.UsageError(f"--bare: taskfold is to run without extras, and there are {', '.join(there)}")
     backend, known = config.getoption("--compile-with"), torch._dynamo.list_backends(exclude_tags=())
     if backend is not None and backend not in known:
         raise pytest.UsageError(f"--compile-with {backend}: no backend of torch.compile; known: {', '.join(known)}")
+
+
+def _of_extras() -> list[str]:
+    """Installed packages that extras alone ask for: neither the tests themselves nor torch, which needs jinja2."""
+    here = {canonicalize_name(one.name) for one in distributions()}
+    asked: dict[bool, set[str]] = {True: set(), False: set()}
+    for package in ("taskfold", "torch"):
+        for requirement in map(Requirement, requires(package) or ()):
+            extra = str(requirement.marker or "").partition("extra == ")[2].strip("\"'")
+            if package == "taskfold" or not extra:
+                asked[bool(extra) and extra != "test"].add(canonicalize_name(requirement.name))
+    return sorted((asked[True] - asked[False]) & here)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -47,6 +72,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if not PAGES:
         lines.append("sybil is not installed: the examples of the Markdown pages do not run")
     return lines
+
+
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """A test that begins when time is over is the last one; the run has failed, and reports what it found."""
+    if time.monotonic() > item.config.stash[_UNTIL]:
+        left = len(item.session.items) - item.session.items.index(item) - 1
+        item.session.shouldfail = (
+            f"--seconds {item.config.getoption('--seconds'):g} are over: {left} tests have not run"
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,8 +3,8 @@
     python benchmarks/gpu.py                    gpu.json and gpu.md here
     python benchmarks/gpu.py --out results      there
 
-The laws have 210 seconds and the benchmark 210; what is not done by then is stopped, and the files say so. Without CUDA
-it writes nothing. It ends with 0 only if every law held and the benchmark ended.
+The laws have 180 seconds and the benchmark 210; what is not done by then is left out, and the files say so. Without
+CUDA it writes nothing. It ends with 0 only if every law held and the benchmark ended.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 210
-"""For the laws, and as many for the benchmark."""
+LAWS, SECONDS = 180, 210
+"""After the first no new law begins; the second is for all of them, and as many are for the benchmark."""
 
 
 def main() -> None:
@@ -59,7 +59,9 @@ def laws(device: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "laws.xml"
         command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/device", "--device", device]
-        done = _run([*command, f"--junitxml={report}"])
+        # An interpreter that is used as it is may have old packages beside new ones, which warn of one another.
+        old = ["-W", "default::DeprecationWarning", "-W", "default::FutureWarning"]
+        done = _run([*command, *old, "--seconds", str(LAWS), f"--junitxml={report}"])
         cases = list(ET.parse(report).iter("testcase")) if report.exists() else []
     failures = {
         f"{case.get('classname')}::{case.get('name')}": (problem.get("message") or "").splitlines()[:3]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
@@ -7,7 +9,12 @@ import torch
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The device of `--device`; the CPU unless the option says otherwise."""
-    return torch.device(request.config.getoption("--device"))
+    made = torch.device(request.config.getoption("--device"))
+    if made.type == "cuda":  # the first product of a backward pass warns that its thread had no context yet
+        with warnings.catch_warnings(action="ignore"):
+            x = torch.ones(2, 2, device=made, requires_grad=True)
+            (x @ x).sum().backward()
+    return made
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ def agree(found: Tensor, wanted: Tensor, device: torch.device) -> None:
     assert found.device.type == device.type
     assert wanted.abs().max() > 1e-2, "nothing is compared with nothing"
     torch.testing.assert_close(found.cpu(), wanted, rtol=1e-9, atol=1e-9)
+
+
+@contextmanager
+def waits() -> Iterator[list[str]]:
+    """What CUDA says of each time that Python waits for it in a block; the list is filled when the block ends."""
+    seen: list[str] = []
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")  # it warns of itself, once in a process: a prototype
+        said.clear()
+        try:
+            yield seen
+        finally:
+            seen += [str(one.message) for one in said]
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @everywhere
@@ -108,11 +124,22 @@ def test_a_bank_never_waits_for_the_device(method: str, network: str, device: to
     index = bank.index(ROWS)
     bank(x, index)  # the first pass may choose forms
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as waits:
-            warnings.simplefilter("always")
-            bank(x, index)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert [str(wait.message) for wait in waits] == []
+    with waits() as seen:
+        bank(x, index)
+    assert seen == []
+
+
+def test_that_the_mode_is_a_prototype_is_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str] = []
+
+    def switch(mode: str) -> None:
+        modes.append(mode)
+        warnings.warn("a prototype", UserWarning, stacklevel=2)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", switch)
+    for expected in ([], ["waited"]):
+        with waits() as seen:
+            for text in expected:
+                warnings.warn(text, UserWarning, stacklevel=1)
+        assert seen == expected
+    assert modes == ["warn", "default"] * 2

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 import taskfold as tfold
 from taskfold.export import export
 from taskfold.tasks import contents_of, read, read_header, write, write_atomically
-from taskfold.train import _checkpoint
 
 SECONDS = 1.0
 
@@ -58,6 +57,9 @@ def test_a_task_file_is_read_from_one_opening(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_read_from_one_opening(tmp_path: Path) -> None:
+    _checkpoint = pytest.importorskip(
+        "taskfold.train._checkpoint", reason="needs the extra train", exc_type=ImportError
+    )
     path = tmp_path / "checkpoint.safetensors"
     for _ in replaced(lambda version: _checkpoint.save(path, {"run": 1}, contents(version)[1])):
         assert len(_checkpoint.load(path, {"run": 1})) == 4

@@ -55,7 +55,7 @@ class Branches(Change):
 def merged(conv: nn.Conv2d, tensors: Tensors) -> dict[str, Tensor]:
     """`weight` and `bias` of the one convolution."""
     dtype = conv.weight.dtype
-    weight, bias = torch.zeros_like(conv.weight), torch.zeros(len(conv.weight), dtype=dtype).to(conv.weight.device)
+    weight, bias = torch.zeros_like(conv.weight), conv.weight.new_zeros(len(conv.weight))
     for name in names_of(tensors):
         gamma, beta, mean, var = (tensors[f"{name}/{part}"] for part in PARTS)
         scale = gamma * (var + EPSILON).rsqrt()
@@ -98,7 +98,7 @@ def _kernel(conv: nn.Conv2d, name: str, tensors: Tensors) -> Tensor:
     if name == "point":
         return _widened(tensors["point/weight"], conv)
     inputs = conv.weight.shape[1]
-    seen = torch.arange(len(conv.weight)) % inputs
+    seen = torch.arange(len(conv.weight), device=conv.weight.device) % inputs
     return _widened(F.one_hot(seen, inputs)[:, :, None, None].to(conv.weight), conv)
 
 

@@ -201,9 +201,10 @@ def _goes_by_channels(kind: BatchNorm) -> bool:
         return False
     normal, ran = random(), False
     each = [{n: normal(*t.shape).square() for n, t in kind.tensors().items() if t.dim()} for _ in range(2)]
-    seen = {SEEN: torch.zeros((), dtype=torch.long)} if module._buffers.get(SEEN) is not None else {}
+    seen = {SEEN: torch.zeros((), dtype=torch.long, device="cpu")} if module._buffers.get(SEEN) is not None else {}
     for kernel in ((3, 3), (3,), (), (2, 2, 2)):
-        x = normal(4, size, *kernel) * torch.tensor([1.0, 1e3, 1e-2, 1.0]).reshape(-1, *[1] * (1 + len(kernel)))  # type: ignore[arg-type]
+        x = normal(4, size, *kernel)
+        x = x * x.new_tensor([1.0, 1e3, 1e-2, 1.0]).reshape(-1, *[1] * (1 + len(kernel)))  # type: ignore[arg-type]
         with apart():
             for training in (False, True):
                 twin = copy.copy(kind)
@@ -220,7 +221,9 @@ def _goes_by_channels(kind: BatchNorm) -> bool:
                         found = _side_by_side(twin.module, [{**own, **seen} for own in copy.deepcopy(each)], x)
                     else:
                         both = {name: torch.stack([own[name] for own in each]) for name in each[0]}
-                        found = twin.run_rows((x,), {}, both, Rows(4, torch.tensor([0, 0, 1, 1])), False, "")
+                        found = twin.run_rows(
+                            (x,), {}, both, Rows(4, torch.tensor([0, 0, 1, 1], device="cpu")), False, ""
+                        )
                     if not torch.allclose(found, torch.cat(parts), rtol=1e-6, atol=1e-9):
                         return False
                 except Exception:

@@ -43,7 +43,7 @@ class Embedding(WeightKind):
         return self.plainly
 
     def examples(self, normal: Callable[..., Tensor], rows: int) -> Iterator[Tensor]:
-        yield torch.arange(min(self.modes.inp[0], 8)).expand(rows, -1)
+        yield torch.arange(min(self.modes.inp[0], 8), device="cpu").expand(rows, -1)
 
     def seen(self, weight: Tensor) -> Tensor:
         return weight.mT

@@ -83,7 +83,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         if self.x.is_floating_point():
-            self.x = self.x * torch.tensor(MAGNITUDES, dtype=self.x.dtype).reshape(-1, *[1] * (self.x.dim() - 1))
+            self.x = self.x * self.x.new_tensor(MAGNITUDES).reshape(-1, *[1] * (self.x.dim() - 1))
         self.own = {"weight": self.weight()}
         if self.kind.module._parameters.get("bias") is not None:
             self.own["bias"] = self.bias()
@@ -117,7 +117,7 @@ class Trial:
             return False
 
     def where(self) -> Rows:
-        return Rows(len(INDEX), torch.tensor(INDEX), 1, INDEX, gathers=True)
+        return Rows(len(INDEX), torch.tensor(INDEX, device="cpu"), 1, INDEX, gathers=True)
 
 
 def _additive(trial: Trial) -> bool:

@@ -73,16 +73,21 @@ def settings(module: nn.Module) -> dict[str, object]:
 def random() -> Callable[..., Tensor]:
     """Numbers in double precision, the same every time."""
     dice = torch.Generator().manual_seed(0)
-    return lambda *size: torch.randn(*size, generator=dice, dtype=torch.float64)
+    return lambda *size: torch.randn(*size, generator=dice, dtype=torch.float64, device="cpu")
 
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """A block without autocast that draws the same numbers every time, and nobody else's."""
+    """A block on the CPU, without autocast, that draws the same numbers every time, and nobody else's."""
     numpy, state = sys.modules.get("numpy"), python.getstate()
     drawn = None if numpy is None else numpy.random.get_state()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.autocast("cpu", enabled=False):
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[]),
+            torch.autocast("cpu", enabled=False),
+            torch.device("cpu"),
+        ):
             begin()
             yield
     finally:
@@ -134,7 +139,7 @@ def shaken(module: nn.Module, names: Collection[str]) -> tuple[dict[str, Tensor 
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if name in names:
             continue
-        chance = torch.rand(tensor.shape, generator=dice, dtype=torch.float64)
+        chance = torch.rand(tensor.shape, generator=dice, dtype=torch.float64, device="cpu")
         if tensor.is_floating_point():
             state[name] = tensor.detach().to("cpu", torch.float64) * (0.5 + chance) + 0.1 * chance
         elif tensor.dtype == torch.bool:

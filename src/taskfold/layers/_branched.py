@@ -84,7 +84,7 @@ def _made(conv: nn.Conv2d, names: tuple[str, ...]) -> Leaves:
 
     point = torch.empty_like(weight[:, :, :1, :1])
     nn.init.kaiming_uniform_(point, a=5**0.5)
-    channels = torch.ones(conv.out_channels)
+    channels = torch.ones(conv.out_channels, device=weight.device)
     for name in names:
         if name != "identity":
             hold(f"{name}/weight", weight if name == "kernel" else point, FACTORS)

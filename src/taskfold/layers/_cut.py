@@ -40,7 +40,7 @@ class Cut:
     def of(cls, groups: Groups) -> Cut:
         """From rows that have been brought together."""
         batch = sum(groups.sizes)
-        order = torch.arange(batch) if groups.order is None else groups.order
+        order = torch.arange(batch, device="cpu") if groups.order is None else groups.order
         return cls(batch, groups.entries, order.split(groups.sizes))
 
     def run(

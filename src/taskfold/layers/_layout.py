@@ -135,7 +135,7 @@ class Moves:
             rows: how many there are.
             halves: the parts are the two halves, unless one would be a lone row of three; or all rows but one, each.
         """
-        numbers = torch.arange(rows)
+        numbers = torch.arange(rows, device="cpu")
         if halves and rows != 3:
             return cls(rows, numbers.flip(0), numbers.tensor_split(2))
         return cls(rows, numbers.flip(0), tuple(numbers[numbers != left] for left in range(rows)))
@@ -230,7 +230,7 @@ _kept = lru_cache(maxsize=512)(_directions)
 
 @lru_cache(maxsize=32)
 def _numbers(length: int) -> Tensor:
-    return torch.randn(length, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.randn(length, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu")
 
 
 def layout(given: Mark, turned: Mark, less: Sequence[tuple[Mark, Tensor]], moves: Moves) -> Layout | None:

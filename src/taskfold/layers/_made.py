@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 
 import torch
@@ -68,8 +68,8 @@ def _sizes(made: Factorisation, modes: Modes) -> dict[str, tuple[int, ...]]:
     }
     for what, way in ways.items():
         # Fake tensors stand beside tensors that a factorisation holds; they take ten times as long.
-        for mode in (torch.device("meta"), FakeTensorMode(allow_non_fake_inputs=True)):
-            with suppress(Exception), torch.no_grad(), mode:
+        for place, mode in (("meta", nullcontext()), ("cpu", FakeTensorMode(allow_non_fake_inputs=True))):
+            with suppress(Exception), torch.no_grad(), torch.device(place), mode:
                 leaves = {name: torch.empty(tuple(leaf.shape)) for name, leaf in made.leaves(modes).items()}
                 if (weight := way(leaves)) is not None:
                     found[what] = tuple(weight.shape)

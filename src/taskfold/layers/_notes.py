@@ -62,7 +62,7 @@ class Tracers:
         seed = zlib.crc32(repr((key, key[0] in self.others)).encode())
         shape = [*leaf.shape]
         shape[place.axis or 0] = leaf.shape[place.axis or 0] // len(index) * self.rows
-        every = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * self.sizes[key]
+        every = torch.randn(shape, generator=torch.Generator().manual_seed(seed), device="cpu") * self.sizes[key]
         return place.take(every, index, self.rows).to(leaf)
 
 

@@ -87,7 +87,7 @@ def spread(tasks: int, run: Callable[[Spread], Any]) -> list[Any]:
         rest[:] = _without_tensors(leaves), form
         return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
-    stacked = torch.vmap(once, randomness="same")(torch.arange(tasks))
+    stacked = torch.vmap(once, randomness="same")(torch.arange(tasks, device="cpu"))
     leaves, form = rest
     return [_filled(leaves, form, [tensor[n] for tensor in stacked]) for n in range(tasks)]
 

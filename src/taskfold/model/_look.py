@@ -120,7 +120,7 @@ class Look:
             Exception: what the network raises for the batch as it is.
         """
         origins = Origins(batch.rows)
-        notes, output = noted(network, batch, origins, tracers, torch.arange(batch.rows))
+        notes, output = noted(network, batch, origins, tracers, torch.arange(batch.rows, device="cpu"))
         given = notes, notes.marked(output), output
         pooled = any(map(origins.pooled, tree_leaves(output)))
         why = ""
@@ -268,7 +268,9 @@ def _reaches(network: nn.Module, batch: Batch, tracers: Tracers, layer: str, loo
     """Whether what a layer adds is seen in what the network puts out."""
     if layer not in tracers.places:
         return False
-    notes, output = noted(network, batch, None, replace(tracers, others=(layer,)), torch.arange(batch.rows))
+    notes, output = noted(
+        network, batch, None, replace(tracers, others=(layer,)), torch.arange(batch.rows, device="cpu")
+    )
     pairs = zip(notes.marked(output), look.marks, strict=True)
     return not all(is_same(one, other) for (one, _), (other, _) in pairs)
 

@@ -185,7 +185,7 @@ class Batch:
 
     def twice(self) -> Batch:
         """Each row twice."""
-        return self.take(torch.arange(self.rows).repeat(2))
+        return self.take(torch.arange(self.rows, device="cpu").repeat(2))
 
     def copied(self) -> Batch:
         """The same in memory of its own."""
@@ -237,7 +237,7 @@ class Batch:
         if isinstance(leaf, (list, tuple)):
             return type(leaf)(cls._entry(one, n, numbers, size, whole) for n, one in enumerate(leaf))
         if leaf.is_floating_point():
-            noise = torch.randn(leaf.shape, generator=numbers).to(leaf)
+            noise = torch.randn(leaf.shape, generator=numbers, device="cpu").to(leaf)
             return leaf + noise * (size * leaf.abs().float().mean().to(leaf) + 0.1) if leaf.numel() else leaf
         if leaf.dim() < 2 or not whole:
             return leaf
