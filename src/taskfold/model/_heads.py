@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -127,7 +127,7 @@ class Heads(nn.Module):
         made = torch.baddbmm(bias[:, :, None], weight, features[:, :, None])[:, :, 0]
         return made.masked_fill(missing, -torch.inf)
 
-    def trimmed(self, made: Iterable[Tensor], places: list[int]) -> list[Tensor]:
+    def trimmed(self, made: Iterable[Tensor], places: Sequence[int]) -> list[Tensor]:
         """Each output without what its head has not."""
         sizes = self.size.tolist()
         return [one[..., : sizes[place]] for one, place in zip(made, places, strict=True)]

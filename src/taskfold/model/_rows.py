@@ -258,7 +258,7 @@ def _numbers(leaf: Any, rows: int) -> Tensor:
     if isinstance(leaf, Tensor):
         flat = leaf.detach().reshape(rows, -1).double().nan_to_num()
         return (flat @ directions(flat.shape[1], flat)).cpu()
-    made = torch.zeros(rows, 2, dtype=torch.float64)
+    made = torch.zeros(rows, 2, dtype=torch.float64, device="cpu")
     for n, entry in enumerate(leaf):
         for place, one in enumerate(Nested.of(entry)[0], 1):
             if isinstance(one, Tensor):

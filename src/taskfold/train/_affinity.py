@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ..layers import inventory_of
 from ..model import MultiTask
+from ..threads import Threads
 from ._affinities import Affinity, affinity_over
 from ._affinity_settings import AffinitySettings
 from ._job import Job
@@ -104,17 +105,18 @@ def _walk(job: Job, probe: Probe, measuring: AffinitySettings) -> None:
     for number in list(preparation.batches):
         preparation.run(number)
     preparation.clear()
-    steps = Steps(job)
-    plan = job.plan(len(steps.batches))
-    optimisers = Optimisers(job.moves.optimised, job.optimisers, job.settings, job.accelerator, plan.steps)
-    done = 0
-    for epoch in range(plan.epochs):
-        for one in plan.passes(epoch):
-            with steps.of(one, 0, done, plan.steps, optimisers) as stream:
-                for _ in stream:
-                    done += 1
-                    if done % measuring.every == 0:
-                        probe.measure()
+    with Threads.of(job.settings.threads, job.device, job.accelerator.num_processes) as threads:
+        steps = Steps(job, threads)
+        plan = job.plan(len(steps.batches))
+        optimisers = Optimisers(job.moves.optimised, job.optimisers, job.settings, job.accelerator, plan.steps)
+        done = 0
+        for epoch in range(plan.epochs):
+            for one in plan.passes(epoch):
+                with steps.of(one, 0, done, plan.steps, optimisers) as stream:
+                    for _ in stream:
+                        done += 1
+                        if done % measuring.every == 0:
+                            probe.measure()
 
 
 def _check(tasks: Mapping[str, TaskSet] | Mapping[tuple[str, ...], TaskSet]) -> None:
