@@ -66,18 +66,18 @@ class Cut:
         for entry, rows in zip(self.entries, self.rows, strict=True):
             mine = [leaf if place is None else place.take(leaf, rows, self.batch) for leaf, place in places]
             made.append(tree_flatten(function(entry, tree_unflatten(mine, form))))
-        return self.joined(made, outputs)
+        if any(found != made[0][1] for _, found in made):
+            raise NotCutError("puts out something else for each task")
+        return tree_unflatten(self.joined([mine for mine, _ in made], outputs), made[0][1])
 
-    def joined(self, made: Sequence[tuple[list[Any], Any]], outputs: Sequence[Layout | None]) -> Any:
-        """Flattened outputs of the tasks, as one of the batch.
+    def joined(self, made: Sequence[list[Any]], outputs: Sequence[Layout | None]) -> list[Any]:
+        """The leaves of what each task puts out, as those of the batch.
 
         Raises:
             NotCutError: as for `run`.
         """
-        if any(form != made[0][1] for _, form in made):
-            raise NotCutError("puts out something else for each task")
-        columns = [_places(leaves, outputs, "puts out") for leaves, _ in made]
-        return tree_unflatten([self._joined(parts) for parts in zip(*columns, strict=True)], made[0][1])
+        columns = [_places(leaves, outputs, "puts out") for leaves in made]
+        return [self._joined(parts) for parts in zip(*columns, strict=True)]
 
     def _joined(self, parts: Sequence[tuple[Any, Layout | None]]) -> Any:
         leaves, place = [leaf for leaf, _ in parts], parts[0][1]

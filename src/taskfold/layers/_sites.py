@@ -224,12 +224,11 @@ class Site:
             raise RowsUnknownError(self.path, str(error)) from None
 
     def _bound(self, args: tuple, kwargs: dict) -> Arguments:
-        """Arguments by their names, as far as the module's forward names them; a single one as it is."""
+        """Arguments in the order in which the module's forward names them; of a wrapped one as the wrapper does."""
         if len(args) == 1 and not kwargs:
             return args, kwargs
-        found = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).arguments
-        named = {name: value for name, value in found.items() if name not in ("self", "args", "kwargs")}
-        return found.get("args", ()), {**named, **found.get("kwargs", {})}
+        found = inspect.signature(self.module.forward, follow_wrapped=False).bind(*args, **kwargs)
+        return found.args, found.kwargs
 
 
 def _first(args: tuple, kwargs: dict) -> Tensor:

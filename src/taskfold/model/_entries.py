@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from ..layers import TOLERANCE, Mark, Moves, is_same, not_followed
+from ._nested import Nested
 
 Path = tuple[int, ...]
 """Where something nested lies: which child of each container on the way."""
@@ -32,15 +33,15 @@ def lists_of(outputs: Sequence[Any], rows: Sequence[int], path: Path = ()) -> It
             yield from lists_of(each, rows, (*path, n))
 
 
-def flat(value: Any, lists: Sequence[Path]) -> tuple[list[Any], Any]:
-    """`tree_flatten` of an output, in which these lists are leaves."""
+def flat(value: Any, lists: Sequence[Path]) -> tuple[list[Any], Nested]:
+    """The leaves of an output, in which these lists are leaves, and how they are nested."""
     found = set()
     for path in lists:
         one = value
         for n in path:
             one = _children(one)[n]
         found.add(id(one))
-    return tree_flatten(value, is_leaf=lambda one: id(one) in found)
+    return Nested.of(value, whole=lambda one: id(one) in found)
 
 
 def without(value: Any, lists: Sequence[Path]) -> list[Any]:

@@ -31,7 +31,7 @@ from ..layers import (
     selecting,
 )
 from ._entries import Path, entries_equal, entries_follow, flat, lists_of, without
-from ._nested import Nested
+from ._nested import Nested, seen_in
 from ._rows import UNKNOWN, Batch, Known
 
 CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
@@ -121,8 +121,8 @@ class Look:
         """
         origins = Origins(batch.rows)
         notes, output = noted(network, batch, origins, tracers, torch.arange(batch.rows, device="cpu"))
-        given = notes, notes.marked(output), output
-        pooled = any(map(origins.pooled, tree_leaves(output)))
+        given = notes, notes.marked(leaves := seen_in(output)), output
+        pooled = any(map(origins.pooled, leaves))
         why = ""
         for halves in (True, False) if batch.rows > 3 else (True,):
             try:
@@ -148,7 +148,7 @@ class Look:
             followed.append(Origins(len(rows)) if origins.decisions or origins.read else None)
             notes, output = noted(network, batch.take(rows), followed[-1], tracers, rows)
             others.append(notes)
-            outputs.append(notes.marked(output))
+            outputs.append(notes.marked(seen_in(output)))
             said.append(output)
         turned, *less = [origins if one is None else one for one in followed]
         chosen = any(mark[1] for mark in given[1]) or turned.read != origins.read
@@ -271,7 +271,7 @@ def _reaches(network: nn.Module, batch: Batch, tracers: Tracers, layer: str, loo
     notes, output = noted(
         network, batch, None, replace(tracers, others=(layer,)), torch.arange(batch.rows, device="cpu")
     )
-    pairs = zip(notes.marked(output), look.marks, strict=True)
+    pairs = zip(notes.marked(seen_in(output)), look.marks, strict=True)
     return not all(is_same(one, other) for (one, _), (other, _) in pairs)
 
 

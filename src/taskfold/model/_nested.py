@@ -57,6 +57,23 @@ class Nested:
         return tree_unflatten(made, self.spec)
 
 
+def seen_in(output: Any) -> list[Any]:
+    """The leaves of an output; where no tensor is among them, the tensors that its objects hold."""
+    leaves = Nested.of(output)[0]
+    return leaves if any(isinstance(leaf, Tensor) for leaf in leaves) else [*leaves, *_held(leaves, set())]
+
+
+def _held(leaves: Sequence[Any], seen: set[int], depth: int = 0) -> Iterator[Tensor]:
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif depth < _DEPTH and id(leaf) not in seen and not isinstance(leaf, (nn.Module, type)):
+            seen.add(id(leaf))
+            names = [*getattr(leaf, "__dict__", ()), *getattr(type(leaf), "__slots__", ())]
+            inside = [vars(leaf)[n] if n in getattr(leaf, "__dict__", ()) else getattr(leaf, n, None) for n in names]
+            yield from _held(Nested.of(inside)[0], seen, depth + 1)
+
+
 def _content(value: Any) -> dict[Any, Any] | None:
     """What a container holds by name; None: it is none, or can't be made anew."""
     if isinstance(value, (Tensor, nn.Module, type)):

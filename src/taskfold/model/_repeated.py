@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ..layers import FIRST, Layout, NotCutError
 from ._nested import Nested
@@ -44,13 +43,13 @@ def parted(made: Any, rows: int, tasks: int, places: Sequence[Layout | None] | N
     Raises:
         NotCutError: it holds something of all rows together (a loss, a number of them), which is no task's own.
     """
-    leaves, form = tree_flatten(made)
+    leaves, form = Nested.of(made)
     tensors = sum(isinstance(leaf, Tensor) for leaf in leaves)
     following = iter([FIRST] * tensors if places is None else places)
     columns = [_parts(leaf, following, rows, tasks) for leaf in leaves]
     if next(following, None) is not None:
         raise NotCutError("puts out fewer tensors than another time")
-    return [tree_unflatten([parts[n] for parts in columns], form) for n in range(tasks)]
+    return [form.filled([parts[n] for parts in columns]) for n in range(tasks)]
 
 
 def _parts(leaf: Any, places: Iterator[Layout | None], rows: int, tasks: int) -> Sequence[Any]:

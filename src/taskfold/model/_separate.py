@@ -32,7 +32,11 @@ def separately(run: Run, batch: Batch, rows: Rows, known: Known, name: str) -> A
     """
     cut, made = _each(run, batch, rows)
     try:
-        return cut.joined([flat(one, known.lists) for one in made], known.outputs)
+        parts = [flat(one, known.lists) for one in made]
+        form = parts[0][1]
+        if any(str(other) != str(form) for _, other in parts):
+            raise NotCutError("puts out something else for each task")
+        return form.filled(cut.joined([leaves for leaves, _ in parts], known.outputs))
     except (NotCutError, IndexError) as error:
         raise ValueError(
             f"{name} answers this mixed batch task by task, and its output can't be put together: it {error}; ask for "
