@@ -39,7 +39,7 @@ def lend(module: nn.Module, name: str, tensor: Tensor | None, keep: bool = False
         _told.tell(module, name, tensor, keep)
 
 
-def stand_in(module: M, state: Mapping[str, Tensor | None], **attributes: object) -> M:
+def stand_in(module: M, state: Mapping[str, Tensor | None], /, **attributes: object) -> M:
     """A shallow twin of `module` that computes with `state` in place of its own tensors.
 
     Unlike `torch.func.functional_call` nothing is swapped in the module itself, so threads can use one

@@ -102,7 +102,7 @@ def begin() -> None:
 
 
 def double(
-    module: nn.Module, state: Mapping[str, Tensor | None], training: bool = False, **attributes: Any
+    module: nn.Module, state: Mapping[str, Tensor | None], training: bool = False, /, **attributes: Any
 ) -> nn.Module:
     """A copy of a module in double precision, with other tensors and attributes.
 
@@ -120,7 +120,7 @@ def double(
 
 
 def attempt(
-    module: nn.Module, state: Mapping[str, Tensor | None], x: Tensor, training: bool = False, **attributes: Any
+    module: nn.Module, state: Mapping[str, Tensor | None], x: Tensor, training: bool = False, /, **attributes: Any
 ) -> Tensor:
     """What a module's own forward makes of an input, with other tensors and attributes."""
     with apart():

@@ -10,6 +10,8 @@ from torch import nn
 
 OF, PATH, SETTLING, STATE, FRESH, READ = "_proxied", "_path", "_settling", "_state", "_fresh", "_read"
 """Entries of a proxy's own: the module; its name; writes stay here; a task's tensors; how caches begin; those read."""
+TWIN = "_twin"
+"""And the table of the same layer's other proxy, which gets what stays here."""
 KEPT = ("training", "_modules")
 SHARED = tuple(name for name in nn.Module().__dict__ if name not in (*KEPT, "_is_full_backward_hook"))
 EXCHANGING = (torch.Tensor.data.__set__, torch.Tensor.set_)  # type: ignore[attr-defined]
@@ -55,6 +57,8 @@ class Proxy:
             held.fset(self, value)
         elif SETTLING in table:
             table[name] = value
+            if (twin := table.get(TWIN)) is not None:
+                twin[name] = value
         elif isinstance(value, nn.Module):
             table["_modules"][name] = value
             setattr(of, name, value.__dict__.get(OF, value))

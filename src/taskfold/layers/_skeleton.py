@@ -14,7 +14,7 @@ from ..kinds import is_norm, kind_of
 from ._hooks import libraries, listen, of_libraries
 from ._merging import Merging
 from ._padded import Padded, pads
-from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, proxy_of
+from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, TWIN, proxy_of
 from ._reading import Read
 from ._rebound import Rebinding, hidden
 from ._sites import Site
@@ -68,7 +68,7 @@ def skeleton(
         set_mode(made, training)
     for path, module in modules.items():
         if path in paths:
-            _make_site(path, module, proxies[id(module)])
+            _make_site(path, module, proxies[id(module)], quiet)
     if quiet:
         for proxy in proxies.values():
             proxy.__dict__[SETTLING] = True
@@ -116,8 +116,8 @@ def _proxies(
     return proxies
 
 
-def _make_site(path: str, module: nn.Module, outer: nn.Module) -> None:
-    """A layer twice: as others see it, for a task; and as it is."""
+def _make_site(path: str, module: nn.Module, outer: nn.Module, quiet: bool) -> None:
+    """A layer twice: as others see it, for a task; and as it is. `quiet`: what either keeps is the skeleton's alone."""
     if "forward" in module.__dict__:
         raise TypeError(
             f"layer {path!r} has a forward patched onto the instance (hooks of a device map, say), which an "
@@ -125,6 +125,9 @@ def _make_site(path: str, module: nn.Module, outer: nn.Module) -> None:
         )
     inner = proxy_of(module, path)
     inner.__dict__.update(outer.__dict__)
+    if quiet:
+        inner.__dict__.update({SETTLING: True, TWIN: outer.__dict__})
+        outer.__dict__[TWIN] = inner.__dict__
     outer.__dict__["forward"] = Site(path, inner, kind_of(module).at(inner))
 
 
