@@ -66,7 +66,8 @@ def test_a_source_for_all_is_for_every_kind_of_task(tmp_path: Path) -> None:
 def test_the_loss_chooses_the_epoch(tmp_path: Path) -> None:
     config = read(tmp_path, f"{WHOLE}\ntrain: {{epochs: 3}}\ntogether: true")
     assert [task.train.select_by for task in config.tasks] == ["loss", "loss"]
-    assert config.together == JointSettings(epochs=3, select_by="loss")
+    assert config.together is not None
+    assert config.together.training == JointSettings(epochs=3, select_by="loss")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

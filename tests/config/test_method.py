@@ -22,7 +22,7 @@ def test_values_arrive_as_the_method_wants_them() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rank": "abc"}, "rank: must be a whole number or a mapping, found 'abc'"),
+        ({"rank": "abc"}, "rank: must be a whole number or a mapping or 'auto', found 'abc'"),
         ({"rank": True}, "rank: must be a whole number"),
         ({"rank": {"a": "x"}}, r"rank.a: must be a whole number, found 'x'"),
         ({"rank": 0}, "rank must be .* found 0"),

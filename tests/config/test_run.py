@@ -106,7 +106,7 @@ def test_a_folder_of_hugging_face_counts_from_the_file_and_a_name_stays(tmp_path
         ("image_size: 3\npreprocessing: {size: 4}", "image_size: is the same as preprocessing.size"),
         ("output: 3", "output: must be a path, found 3"),
         ("method: fnt", "method.name: method 'fnt' is not known; did you mean ftn?"),
-        ("method: {name: ftn, rank: abc}", "method.rank: must be a whole number or a mapping, found 'abc'"),
+        ("method: {name: ftn, rank: abc}", "method.rank: must be a whole number or a mapping or 'auto', found 'abc'"),
         ("method: 5", "method: must be a method's name"),
         ("train: {wormup: 1}", "train.wormup: key is not known; did you mean warmup?"),
         ("train: {epochs: 0}", "train.epochs: must be ≥ 1, found 0"),

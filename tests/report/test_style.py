@@ -72,7 +72,7 @@ def test_labels_of_a_method_look_like_the_method() -> None:
 
 
 def test_the_longest_start_of_a_label_that_is_a_method_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskfold.report._style.names", lambda: ["side", "side-by", "side-by-side-now"])
+    monkeypatch.setitem(method_of.__globals__, "names", lambda: ["side", "side-by", "side-by-side-now"])
     found = {
         "Side by side now, R=4": "side-by-side-now",
         "side by side": "side-by",

@@ -9,6 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from taskfold.layers import _layout
+from taskfold.layers._path import Unmoved
+from taskfold.model._rows import Batch
+
 from .networks import Rows
 from .test_rows import METHODS, built, rows_of
 
@@ -64,3 +68,15 @@ def test_dead_units_that_mix_nothing_are_served_in_one_pass(deadly: str) -> None
             for x in (10 * torch.randn(5, 6), torch.randn(5, 6) / 100):
                 torch.testing.assert_close(torch.stack(list(run(x, task=NAMES))), rows_of(model, x, NAMES))
     assert len(model._runner.forms) == 1
+
+
+def test_passes_that_train_know_tensors_by_the_same_numbers() -> None:
+    """Nothing is drawn by chance in a pass that looks for rows; what tells rows apart is drawn all the same."""
+    batch = Batch.of((torch.ones(4, 6),), {}, 4)
+    _layout._numbers.cache_clear(), _layout._kept.cache_clear()
+    with Unmoved():
+        numbers, other = _layout.directions(50, torch.ones(1)), batch.distinct()
+        assert other[1]
+        assert float(batch.shaken().leaves[0].std()) > 0.1
+    assert float(numbers.std()) > 0.1
+    torch.testing.assert_close(numbers, _layout.directions(50, torch.ones(1)))

@@ -23,6 +23,7 @@ from ..layers import (
     Seen,
     Selection,
     directions,
+    not_followed,
 )
 from ._entries import Path
 from ._nested import Nested
@@ -237,7 +238,8 @@ class Batch:
         if isinstance(leaf, (list, tuple)):
             return type(leaf)(cls._entry(one, n, numbers, size, whole) for n, one in enumerate(leaf))
         if leaf.is_floating_point():
-            noise = torch.randn(leaf.shape, generator=numbers, device="cpu").to(leaf)
+            with not_followed():  # passes that train draw zeros
+                noise = torch.randn(leaf.shape, generator=numbers, device="cpu").to(leaf)
             return leaf + noise * (size * leaf.abs().float().mean().to(leaf) + 0.1) if leaf.numel() else leaf
         if leaf.dim() < 2 or not whole:
             return leaf
