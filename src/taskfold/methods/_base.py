@@ -190,5 +190,6 @@ def _elsewhere() -> dict[str, type[Method]]:
     kinds: list[type[Method]] = [Method]
     while kinds:
         kinds += (below := kinds.pop().__subclasses__())
-        found |= {kind.name: kind for kind in below if "name" in kind.__dict__}
-    return {name: kind for name, kind in found.items() if not kind.__module__.startswith(f"{__package__}.")}
+        others = [kind for kind in below if not kind.__module__.startswith(f"{__package__}.")]
+        found |= {kind.name: kind for kind in others if "name" in kind.__dict__}
+    return found

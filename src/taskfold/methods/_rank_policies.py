@@ -27,7 +27,7 @@ class RankPolicy(ABC):
         state: tensors that the next score depends on, by name; all that a checkpoint needs to hold.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[PolicyName]
     begin: ClassVar[float] = 0.1
     end: ClassVar[float] = 0.5
     aligns: ClassVar[bool] = True
@@ -57,7 +57,7 @@ class Importance(RankPolicy):
     its sensitivity λ ∂L/∂λ is that of the whole vector on the output side, Σ w ∂L/∂w, and is added likewise.
     """
 
-    name: ClassVar[str] = "importance"
+    name: ClassVar[PolicyName] = "importance"
     smoothing: ClassVar[float] = 0.85
 
     def observe(self) -> None:
@@ -95,7 +95,7 @@ class Gates(RankPolicy):
     of weights for each number that is given up.
     """
 
-    name: ClassVar[str] = "gates"
+    name: ClassVar[PolicyName] = "gates"
     shrinkage: ClassVar[float] = 1e-3
 
     def observe(self) -> None:
@@ -121,7 +121,7 @@ class Gradients(RankPolicy):
     the highest makes the numbers of layers proportional to I (D'Hondt's divisors).
     """
 
-    name: ClassVar[str] = "gradients"
+    name: ClassVar[PolicyName] = "gradients"
     begin: ClassVar[float] = 0.05
     end: ClassVar[float] = 0.05
     aligns: ClassVar[bool] = False
