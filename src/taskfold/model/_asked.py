@@ -34,10 +34,10 @@ def index_of(table: Table, names: Sequence[str]) -> Tensor:
         ValueError: a task is not known, or there are none.
     """
     places = tuple(places_of(table, names))
-    tasks = {name: table.tasks[name] for name in names}
-    index = torch.tensor([tasks[name] for name in names], device=table.numbers.device)
-    if not index.is_inference():  # whether somebody has written one is not known
-        vars(index)["asked"] = index._version, tasks, places
+    numbers = [table.tasks[name] for name in names]
+    index = torch.tensor(numbers, device=table.numbers.device)
+    if (version := _version(index)) is not None:
+        vars(index)["asked"] = version, tuple(dict.fromkeys(numbers)), places
     return index
 
 
@@ -54,27 +54,19 @@ def rows_at(table: Table, index: object) -> tuple[Tensor, tuple[int, ...] | None
         raise TypeError(f"index must be a tensor [B] of torch.int64 as bank.index(names) gives, found {given}")
     if torch.compiler.is_compiling():
         return _traced(table, index), None
-    version, tasks, places = index.__dict__.get("asked", (None, {}, ()))
-    if not tasks or version != index._version:
+    version, numbers, places = index.__dict__.get("asked", (None, (), ()))
+    if version is None or version != _version(index):
         numbers = index.tolist()
-        tasks, places = {_name(table, number): number for number in numbers}, tuple(one % ROWS for one in numbers)
-    for name, number in tasks.items():
-        if table.tasks.get(name) != number:
+        places = tuple(number % ROWS for number in numbers)
+    for number in numbers:
+        if number not in table.held:
             raise ValueError(_odd(table, number))
     return index % ROWS, places
 
 
-def _name(table: Table, number: int) -> str:
-    """Of the task with that number.
-
-    Raises:
-        ValueError: there is none.
-    """
-    place = number % ROWS
-    name = next((name for name, one in table.places.items() if one == place), "")
-    if table.tasks.get(name) != number:
-        raise ValueError(_odd(table, number))
-    return name
+def _version(index: Tensor) -> int | None:
+    """How often a tensor was written; None: nobody counts."""
+    return None if index.is_inference() else index._version
 
 
 def _odd(table: Table, number: int) -> str:

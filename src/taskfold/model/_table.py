@@ -70,6 +70,7 @@ class Table(nn.Module):
         self.layout: Layout = layout or {}
         self.tasks, self.gone = dict(tasks or {}), dict([*(gone or {}).items()][-GONE:])
         self.places = {name: number % ROWS for name, number in self.tasks.items()}
+        self.held = frozenset(self.tasks.values())
         there = torch.full((max(len(numbers), 1),), -1, device="cpu")
         for number in self.tasks.values():
             there[number % ROWS] = number
