@@ -71,9 +71,9 @@ class Table(nn.Module):
         self.tasks, self.gone = dict(tasks or {}), dict([*(gone or {}).items()][-GONE:])
         self.places = {name: number % ROWS for name, number in self.tasks.items()}
         self.held = frozenset(self.tasks.values())
+        known = torch.tensor([*self.tasks.values()], dtype=torch.long, device="cpu")
         there = torch.full((max(len(numbers), 1),), -1, device="cpu")
-        for number in self.tasks.values():
-            there[number % ROWS] = number
+        there[known % ROWS] = known
         self.register_buffer("there", there.to(numbers.device), persistent=False)
         self.free, self.leaving, self.version = free, leaving, version
         self._columns: Columns | None = None
