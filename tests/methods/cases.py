@@ -182,6 +182,7 @@ CASES = [
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(tfold.PackNet(prune=0.5), ("resnet18", "timm-vit"), {"resnet18": 11166912, "resnet50": 23454912}),
     Case(
         tfold.Piggyback(),
         ("resnet18", "mobilenet-v2", "timm-vit"),

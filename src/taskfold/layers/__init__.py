@@ -36,6 +36,7 @@ from ._layout import (
 )
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
+from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
     LayerParts,
     Part,
@@ -48,6 +49,7 @@ from ._part import (
     own_groups,
     parts_of,
     statistics_of,
+    stood_on,
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
@@ -80,6 +82,7 @@ from ._where import (
 __all__ = [
     "ALL",
     "ENTRIES",
+    "FILED",
     "FIRST",
     "PLAIN",
     "TOLERANCE",
@@ -124,6 +127,8 @@ __all__ = [
     "OnPath",
     "Origins",
     "OtherPathError",
+    "Owned",
+    "Owners",
     "Part",
     "Passes",
     "Place",
@@ -143,6 +148,7 @@ __all__ = [
     "Selection",
     "Site",
     "Stack",
+    "Standing",
     "Statistics",
     "Table",
     "Target",
@@ -163,6 +169,7 @@ __all__ = [
     "begun",
     "caches",
     "check_alike",
+    "check_leaving",
     "check_once",
     "check_plain",
     "check_statistics",
@@ -193,6 +200,7 @@ __all__ = [
     "odds_in",
     "own_groups",
     "own_norms",
+    "owned_in",
     "parts_of",
     "rebind",
     "recomputes",
@@ -206,6 +214,7 @@ __all__ = [
     "stack_of",
     "stages",
     "statistics_of",
+    "stood_on",
     "stored_of",
     "telling",
     "updates_of",

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ._allocator import Allocator as Allocator
 from ._base import Method as Method
 from ._base import build as build
 from ._base import method_of as method_of
@@ -17,6 +18,7 @@ from ._hard_sharing import *
 from ._head_only import *
 from ._lora import *
 from ._over_parameterised import *
+from ._packnet import *
 from ._phases import Phase as Phase
 from ._phases import Turn as Turn
 from ._phases import check_phases as check_phases
@@ -30,6 +32,7 @@ from ._tensor_poly import *
 
 if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
     __all__ = [
+        "Allocator",
         "Budgeted",
         "Method",
         "Phase",

@@ -11,7 +11,7 @@ import torch
 
 from ..counting import count
 from ..factors import STATISTICS
-from ..layers import Factored, parts_of, statistics_of, stored_of
+from ..layers import Factored, parts_of, statistics_of, stood_on, stored_of
 from ..model import MultiTask
 from ..tasks import Task, TaskFileError
 from ._compare import DOUBLE, check_close, check_same, snapshot
@@ -128,7 +128,7 @@ def file(subject: Subject) -> None:
     other = MultiTask(copy.deepcopy(model.backbone), num_features=subject.num_features).eval()
     with tempfile.TemporaryDirectory() as name:
         path = model.save_task("a", Path(name) / "a.safetensors")
-        if len(model.inventory):
+        if stood_on(model["a"]):
             try:
                 other.load_task(path)
             except TaskFileError as refusal:
@@ -161,12 +161,12 @@ def counts(subject: Subject) -> None:
     values: dict[str, int] = {"bits": 0}
     shared = 0
     for held in leaves_of(task):
-        if held.group == STATISTICS:
+        if held.group == STATISTICS or not held.tensor.is_floating_point():
             continue
         if held.own:
             sums[held.group.name] = sums.get(held.group.name, 0) + held.tensor.numel()
             values["bits"] += held.bits
-            if not held.bits:
+            if not (held.bits or held.passes):
                 values[held.group.name] = values.get(held.group.name, 0) + held.tensor.numel()
         else:
             shared += held.tensor.numel()
