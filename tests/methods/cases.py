@@ -182,6 +182,8 @@ CASES = [
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(tfold.AdaShare(noise=False), ("resnet18",), {"resnet34": 21267648 + 17024 + 32}),
+    Case(tfold.AdaShare(trunk="frozen", norm=False, noise=False), ("resnet50",), {"resnet50": 32}),
     Case(tfold.PackNet(prune=0.5), ("resnet18", "timm-vit"), {"resnet18": 11166912, "resnet50": 23454912}),
     Case(
         tfold.Piggyback(),

@@ -5,6 +5,7 @@ from ._base import Call, Intervention, Layer, Shapes, padded, stacked
 from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
+from ._choose import Choose
 from ._forms import Execution, Form, Load, check_execution, form_at
 from ._masks import mask_on
 from ._scale import Scale
@@ -16,6 +17,7 @@ __all__ = [
     "Branches",
     "Call",
     "Change",
+    "Choose",
     "Execution",
     "Form",
     "Intervention",

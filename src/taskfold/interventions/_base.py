@@ -34,6 +34,7 @@ class Layer:
         training: whether the pass trains.
         form: how an update beside it runs; None: the cheapest way.
         rows: tensors are `[T, …]`, and each row has the entry that it says; None: they serve every row.
+        bare: the layer as the backbone has it, whatever tasks do inside it; None: it stands in no network.
     """
 
     kind: LayerKind
@@ -42,6 +43,7 @@ class Layer:
     training: bool = False
     form: Form | None = None
     rows: Rows | None = None
+    bare: Call | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.tensors:
@@ -60,6 +62,10 @@ class Intervention(ABC):
     name: ClassVar[str]
     depth: ClassVar[int]
     """Where it stands among others at a layer: smaller is further inside."""
+
+    mixes: ClassVar[bool] = False
+    """Whether all it does with its tensors is to mix what `branches` puts out, by `mixed`: the layer's children may be
+    adapted too, and run as without it."""
 
     @abstractmethod
     def run(self, tensors: Tensors, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
@@ -83,6 +89,14 @@ class Intervention(ABC):
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
         """The output of a batch whose rows have tensors of their own, `[T, …]` by entry."""
         raise NotImplementedError(f"{self.name} runs the rows of each task by themselves")
+
+    def branches(self, call: Call, layer: Layer, args: tuple, kwargs: dict) -> tuple[Tensor, ...]:
+        """What is mixed, where it `mixes`."""
+        raise NotImplementedError(f"{self.name} mixes nothing")
+
+    def mixed(self, tensors: Tensors, rows: Rows, layer: Layer, *branches: Tensor) -> Tensor:
+        """The output of a batch whose rows have tensors of their own, where it `mixes`."""
+        raise NotImplementedError(f"{self.name} mixes nothing")
 
     def bound_rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer) -> Call:
         """What stands inside the next one, for such a batch."""
@@ -119,6 +133,10 @@ class Intervention(ABC):
     def folds(self, kind: LayerKind) -> bool:
         """Whether a plain layer does the same, so that `folded` gives its tensors."""
         return True
+
+    def instead(self, kind: LayerKind, tensors: Tensors) -> str | None:
+        """The child that runs in the layer's place when it is folded, "" for nothing; None: the layer stays."""
+        return None
 
     @abstractmethod
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:

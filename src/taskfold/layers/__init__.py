@@ -7,6 +7,7 @@ from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention
 from ._biases import Biases
+from ._blocks import residual_blocks
 from ._branched import ConvolutionBranches
 from ._calls import Calls
 from ._columns import Plan
@@ -17,6 +18,7 @@ from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
+from ._gates import Gated, Gates, Schedule, gates_of
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import (
@@ -53,6 +55,7 @@ from ._part import (
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._policy import Policed, Policies
 from ._prefix import Prefix, Recorded, drawn
 from ._put_out import Made, PrefixError
 from ._reading import telling
@@ -107,6 +110,8 @@ __all__ = [
     "FeedForwards",
     "Fitting",
     "Form",
+    "Gated",
+    "Gates",
     "Guard",
     "HookChangesError",
     "Hooks",
@@ -133,6 +138,8 @@ __all__ = [
     "Passes",
     "Place",
     "Plan",
+    "Policed",
+    "Policies",
     "Prefix",
     "PrefixError",
     "Recipe",
@@ -144,6 +151,7 @@ __all__ = [
     "Ruled",
     "ScaleInit",
     "Scales",
+    "Schedule",
     "Seen",
     "Selection",
     "Site",
@@ -182,6 +190,7 @@ __all__ = [
     "fit",
     "follow",
     "forms_of",
+    "gates_of",
     "groups_of_inventory",
     "hearing",
     "in_mode",
@@ -204,6 +213,7 @@ __all__ = [
     "parts_of",
     "rebind",
     "recomputes",
+    "residual_blocks",
     "running",
     "selecting",
     "several",

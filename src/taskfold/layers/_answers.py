@@ -54,6 +54,18 @@ class OfTasks:
     def held(self) -> dict[str, Tensor]:
         return {name: tensor for task in self.tasks for name, tensor in task.named_parameters()}
 
+    def context(self, inputs: Sequence[object], now: Selection) -> dict[str, object]:
+        """What parts make of a pass's input before it, the rows of each task by themselves."""
+        found: dict[str, object] = {}
+        x = next((one for one in inputs if isinstance(one, Tensor)), None)
+        for entry, part in self.plan.looking if x is not None else ():
+            assert x is not None
+            rows = None
+            if now.rows is not None and now.spread is None:
+                rows = (now.rows.entry_of_each(x.device) == entry).nonzero().flatten()
+            found |= part.look(x, rows, now)
+        return found
+
     def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
         parts = self.sites[0].get(path)
         return [] if parts is None else stack_of(parts, kind, now, self.made, path)
@@ -113,6 +125,10 @@ class OfTasks:
             add(found, kind, first.intervention, tensors)
         return found
 
+    def mixer(self, path: str) -> Intervention | None:
+        columns = self.plan.at(path)
+        return columns[0][1] if columns and len(columns) == 1 and columns[0][1].mixes else None
+
     def stands_beside(self, path: str) -> bool:
         columns = self.plan.at(path)
         return bool(columns) and all(isinstance(one, Beside) for _, one, _ in columns or ())
@@ -164,6 +180,10 @@ class OfTable:
 
     def drawn(self, path: str, kind: LayerKind, now: Selection, index: Tensor) -> Stack:
         raise NotImplementedError("a bank draws nothing")
+
+    def mixer(self, path: str) -> Intervention | None:
+        stack = self.table[path]
+        return stack[0][0] if len(stack) == 1 and stack[0][0].mixes else None
 
     def stands_beside(self, path: str) -> bool:
         return all(isinstance(one, Beside) for one, _ in self.table[path])

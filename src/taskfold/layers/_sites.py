@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..interventions import Call, Intervention, Layer, form_at
 from ..kinds import LayerKind, Rows, Tensors, WeightKind, stand_in
+from ._answers import OfTable
 from ._calls import Calls
 from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
@@ -21,6 +22,7 @@ from ._notes import Notes
 from ._selection import RowsUnknownError, Selection, Stack, _current, current, selecting
 from ._spread import Arguments
 
+NOBODY = OfTable({}, 0)
 NEVER = Seen((None,), ())
 """Of a layer that did not run when rows were looked for."""
 
@@ -36,7 +38,7 @@ class Site:
 
     def __init__(self, path: str, module: nn.Module, kind: LayerKind) -> None:
         self.path, self.module, self.kind = path, module, kind
-        self.layers = Layer(kind, path, {}, False), Layer(kind, path, {}, True)
+        self.layers = Layer(kind, path, {}, False, bare=self._bare), Layer(kind, path, {}, True, bare=self._bare)
         self.ran = False
         self.calls: Calls | None = None
         """Somebody counts its calls."""
@@ -78,6 +80,10 @@ class Site:
         if now.spread is not None:
             if not now.spread.differs and (common := now.answers.common(self.path, self.kind, now)) is not None:
                 return self._one(now, common, args, kwargs)
+            if (mixer := now.answers.mixer(self.path)) is not None:
+                layer = self._layer(now)
+                branches = mixer.branches(layer, layer, args, kwargs)
+                return now.spread.call(partial(self._mix, now, mixer), (branches, {}))
             return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
         if now.training and now.answers.draws(self.path, self.kind, now):
             if not (size := _first(args, kwargs).shape[0]):
@@ -87,7 +93,12 @@ class Site:
         return self._one(now, now.answers.stack(self.path, self.kind, now), args, kwargs)
 
     def _layer(self, now: Selection) -> Layer:
-        return Layer(self.kind, self.path, {}, now.training, form_at(now.execution, self.path))
+        return replace(self.layers[now.training], form=form_at(now.execution, self.path))
+
+    def _bare(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer and all that it holds, as if nobody had adapted any of it."""
+        with selecting(replace(current(self.path), answers=NOBODY)):
+            return self.kind.plain(*args, **kwargs)
 
     def _one(self, now: Selection, stack: Stack, args: tuple, kwargs: dict) -> Any:
         """Every row for the same task."""
@@ -193,6 +204,14 @@ class Site:
             y: Tensor = self.kind.plain(*single[0], **single[1])
             # Memory of its own: what is added is added in place.
             return self._rows(alone, stack, alone.rows, args, kwargs, torch.cat([y] * tasks))
+
+    def _mix(self, now: Selection, mixer: Intervention, tasks: int, every: Arguments, *_: object) -> Any:
+        """Branches of all tasks, whose tensors say how much of each."""
+        alone = now.of_all(len(every[0][0]) // tasks)
+        stack = now.answers.stacks(self.path, self.kind, alone)
+        assert stack is not None
+        assert alone.rows is not None
+        return mixer.mixed(stack[0][1], alone.rows, self._layer(now), *every[0])
 
     def _split(
         self,

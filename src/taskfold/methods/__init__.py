@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ._adashare import *
 from ._allocator import Allocator as Allocator
 from ._base import Method as Method
 from ._base import build as build
