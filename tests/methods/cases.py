@@ -173,6 +173,7 @@ CASES = [
         ("resnet18", *ATT),
         {"resnet50": 26560, "vit_base_patch32_clip_224": 82944 + 19968},
     ),
+    Case(tfold.SpotTune(noise=False), ("resnet18",), {"resnet50": 23508032 + 1172672}),
     Case(
         tfold.SSF(),
         (*CONV, "timm-vit", "hf-vit"),

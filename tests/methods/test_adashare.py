@@ -164,7 +164,7 @@ def test_blocks_are_found_by_what_they_do() -> None:
 
 def test_a_network_without_such_blocks_is_refused_by_name() -> None:
     vit = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=1)
-    with pytest.raises(ValueError, match="VisionTransformer has no residual blocks: looked for .*; found PatchEmbed"):
+    with pytest.raises(ValueError, match=r"VisionTransformer has no residual blocks: looked for .*; found PatchEmbed"):
         MultiTask(vit, AdaShare()).add_task("a")
     with pytest.raises(ValueError, match=r"selects none of the 5 residual blocks: layer1\.0"):
         small(AdaShare(targets="stage*"), "a")

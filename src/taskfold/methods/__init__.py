@@ -28,6 +28,7 @@ from ._piggyback import *
 from ._poly import *
 from ._rank_allocator import RankAllocator as RankAllocator
 from ._rank_policies import RankPolicy as RankPolicy
+from ._spottune import *
 from ._ssf import *
 from ._tensor_poly import *
 
