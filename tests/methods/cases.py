@@ -195,4 +195,3 @@ CASES = [
         {"resnet18": 2 * 11166912},
     ),
 ]
-EVERY = [(case, network) for case in CASES for network in case.networks]
