@@ -145,6 +145,8 @@ CASES = [
     Case(tfold.BottleneckAdapter(width=3, places="attention", sharing="shared"), ("timm-vit", "torch-encoder"), {}),
     Case(tfold.HeadOnly(), ALL, {"resnet50": 0}),
     Case(tfold.HeadNorm(), ALL, {"resnet18": 9600, "resnet34": 17024, "resnet50": 53120}),
+    Case(tfold.IA3(), ("timm-vit", "torch-encoder"), {"vit_base_patch32_clip_224": 55296}),
+    Case(tfold.LayerNormTuning(), ("timm-vit", "torch-encoder"), {"vit_base_patch32_clip_224": 2 * 19968}),
     Case(tfold.HardSharing(), ALL, {"resnet18": 11176512}),
     Case(tfold.OverParameterised(), (*CONV[:1], *ATT), {"resnet18": 9600 + sum(map(spatial_svd, RESNET18))}),
     Case(

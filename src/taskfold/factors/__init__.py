@@ -6,6 +6,7 @@ from ._cp import CP
 from ._entangled import Entangled
 from ._expansion import Expansion
 from ._init import Init
+from ._kronecker import Kronecker, KroneckerInit
 from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
@@ -29,6 +30,8 @@ __all__ = [
     "Factorisation",
     "Group",
     "Init",
+    "Kronecker",
+    "KroneckerInit",
     "Leaf",
     "LinearExpansion",
     "LowRank",

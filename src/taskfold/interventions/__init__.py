@@ -8,6 +8,7 @@ from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
 from ._masks import mask_on
 from ._scale import Scale
+from ._scale_input import ScaleInput
 
 __all__ = [
     "Activation",
@@ -22,6 +23,7 @@ __all__ = [
     "Layer",
     "Load",
     "Scale",
+    "ScaleInput",
     "Shapes",
     "branches_of",
     "check_execution",

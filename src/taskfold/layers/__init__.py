@@ -12,11 +12,12 @@ from ._calls import Calls
 from ._columns import Plan
 from ._components import Components, at_first, components_of, keep_components, numbers_of
 from ._copied import Copied
-from ._copies import Copies, Everything, Norms, Rest, Statistics, check_statistics, own_norms
+from ._copies import Copies, Everything, LayerNorms, Norms, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
+from ._gains import InputGains, ProjectionGains
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import (
@@ -107,7 +108,9 @@ __all__ = [
     "Guard",
     "HookChangesError",
     "Hooks",
+    "InputGains",
     "Inventory",
+    "LayerNorms",
     "LayerParts",
     "Layout",
     "Leaves",
@@ -130,6 +133,7 @@ __all__ = [
     "Plan",
     "Prefix",
     "PrefixError",
+    "ProjectionGains",
     "Recipe",
     "Recorded",
     "Recurrents",

@@ -15,6 +15,8 @@ from ._ftn import *
 from ._ftn_attention import *
 from ._hard_sharing import *
 from ._head_only import *
+from ._ia3 import *
+from ._layernorm import *
 from ._lora import *
 from ._over_parameterised import *
 from ._phases import Phase as Phase
