@@ -11,6 +11,7 @@ from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._mask import MASK, Mask
 from ._ranked import Rank, Ranked
+from ._storage import Indices, OnBasis, Storage, marks_of
 from ._svd import SVD
 
 __all__ = [
@@ -28,15 +29,19 @@ __all__ = [
     "Expansion",
     "Factorisation",
     "Group",
+    "Indices",
     "Init",
     "Leaf",
     "LinearExpansion",
     "LowRank",
     "Mask",
     "Modes",
+    "OnBasis",
     "Rank",
     "Ranked",
     "Scope",
+    "Storage",
+    "marks_of",
     "packed",
     "unpacked",
     "zero_pad",
