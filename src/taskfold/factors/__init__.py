@@ -6,6 +6,7 @@ from ._cp import CP
 from ._entangled import Entangled
 from ._expansion import Expansion
 from ._init import Init
+from ._kronecker import Kronecker, KroneckerInit
 from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
@@ -31,6 +32,8 @@ __all__ = [
     "Group",
     "Indices",
     "Init",
+    "Kronecker",
+    "KroneckerInit",
     "Leaf",
     "LinearExpansion",
     "LowRank",

@@ -52,6 +52,7 @@ class Leaf:
         scope: layers that have it in common: each its own (`layer`), those of a `block`, or all of the `model`.
         stored: how files keep it; None: by its values.
         dtype: of its numbers; None: the layer's, in single precision at least. Whole numbers do not train.
+        tie: of a wider scope: the name by which layers have it in common; empty: its own.
     """
 
     shape: tuple[int, ...]
@@ -61,3 +62,4 @@ class Leaf:
     scope: Scope = "layer"
     stored: Storage | None = None
     dtype: torch.dtype | None = None
+    tie: str = ""

@@ -69,7 +69,7 @@ class Fitting:
             if leaf.scope == "layer":
                 continue
             mine = own[name]
-            found = self.tied.setdefault((rule, name, scope_of(leaf.scope, layer)), mine)
+            found = self.tied.setdefault((rule, leaf.tie or name, scope_of(leaf.scope, layer)), mine)
             if found.shape != mine.shape:
                 here, there = tuple(mine.shape), tuple(found.shape)
                 if name == "routing":
