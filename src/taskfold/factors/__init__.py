@@ -12,6 +12,7 @@ from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._mask import MASK, Mask
 from ._ranked import Rank, Ranked
+from ._singular import Pattern, Singular, SingularInit
 from ._storage import Indices, OnBasis, Storage, marks_of
 from ._svd import SVD
 
@@ -40,9 +41,12 @@ __all__ = [
     "Mask",
     "Modes",
     "OnBasis",
+    "Pattern",
     "Rank",
     "Ranked",
     "Scope",
+    "Singular",
+    "SingularInit",
     "Storage",
     "marks_of",
     "packed",

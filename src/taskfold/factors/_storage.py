@@ -27,26 +27,26 @@ class Storage(ABC):
     """Whether the leaf keeps its type, whatever precision its layer has."""
 
     @abstractmethod
-    def pack(self, leaf: Tensor) -> Tensor:
+    def pack(self, leaf: Tensor, /) -> Tensor:
         """What the file holds of a leaf."""
 
     @abstractmethod
-    def unpack(self, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def unpack(self, kept: Tensor, shape: tuple[int, ...], /) -> Tensor:
         """The leaf of that shape, of what a file holds.
 
         Raises:
             ValueError: it holds something else; the message goes on behind the tensor's name.
         """
 
-    def size(self, leaf: Tensor) -> int:
+    def size(self, leaf: Tensor, /) -> int:
         """How many of what is `counted`."""
         return leaf.numel()
 
-    def as_json(self, leaf: Tensor) -> dict[str, Any]:
+    def as_json(self, leaf: Tensor, /) -> dict[str, Any]:
         """What a file says of the leaf."""
         return {"as": self.name, "shape": list(leaf.shape)}
 
-    def agrees(self, said: Mapping[str, Any] | None, leaf: Tensor) -> bool:
+    def agrees(self, said: Mapping[str, Any] | None, leaf: Tensor, /) -> bool:
         """Whether a file means this leaf by what it says."""
         return said == self.as_json(leaf)
 
@@ -73,18 +73,20 @@ class Indices(Storage):
         """The type of a place in a file."""
         return torch.uint32 if self.below <= SHORT else torch.int64
 
-    def pack(self, leaf: Tensor) -> Tensor:
+    def pack(self, leaf: Tensor, /) -> Tensor:
         return leaf.to(self.kept_in)
 
-    def unpack(self, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def unpack(self, kept: Tensor, shape: tuple[int, ...], /) -> Tensor:
         if tuple(kept.shape) != shape or kept.dtype != self.kept_in:
             raise ValueError(f"is {list(kept.shape)} of {kept.dtype}, and {list(shape)} of {self.kept_in} are needed")
         places = kept.to(torch.int64)
-        if len(places) and not (bool((places.diff() > 0).all()) and 0 <= int(places[0]) and int(places[-1]) < self.below):
+        if len(places) and not (
+            bool((places.diff() > 0).all()) and int(places[0]) >= 0 and int(places[-1]) < self.below
+        ):
             raise ValueError(f"must hold ascending places from 0 to {self.below - 1}, each once")
         return places
 
-    def as_json(self, leaf: Tensor) -> dict[str, Any]:
+    def as_json(self, leaf: Tensor, /) -> dict[str, Any]:
         return {**super().as_json(leaf), "below": self.below}
 
 
@@ -102,16 +104,16 @@ class OnBasis(Storage):
     name: ClassVar[str] = "values"
     exact: ClassVar[bool] = False
 
-    def pack(self, leaf: Tensor) -> Tensor:
+    def pack(self, leaf: Tensor, /) -> Tensor:
         return leaf
 
-    def unpack(self, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def unpack(self, kept: Tensor, shape: tuple[int, ...], /) -> Tensor:
         return kept
 
-    def as_json(self, leaf: Tensor) -> dict[str, Any]:
+    def as_json(self, leaf: Tensor, /) -> dict[str, Any]:
         return {**super().as_json(leaf), "basis": self.basis, "marks": list(self.marks)}
 
-    def agrees(self, said: Mapping[str, Any] | None, leaf: Tensor) -> bool:
+    def agrees(self, said: Mapping[str, Any] | None, leaf: Tensor, /) -> bool:
         mine = self.as_json(leaf)
         if said is None or {**said, "marks": []} != {**mine, "marks": []} or len(said["marks"]) != len(self.marks):
             return False
