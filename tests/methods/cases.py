@@ -183,6 +183,12 @@ CASES = [
     ),
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
+    Case(tfold.SVFT(), ("timm-vit",), {"vit_base_patch32_clip_224": 55296}),
+    Case(
+        tfold.SVFT(pattern="banded", gate=True),
+        ("torch-encoder",),
+        {"vit_base_patch32_clip_224": 165744 + 72},
+    ),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
     Case(
         tfold.Piggyback(),

@@ -12,6 +12,8 @@ from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._mask import MASK, Mask
 from ._ranked import Rank, Ranked
+from ._singular import Pattern, Singular, SingularInit
+from ._storage import Indices, OnBasis, Storage, marks_of
 from ._svd import SVD
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Expansion",
     "Factorisation",
     "Group",
+    "Indices",
     "Init",
     "Kronecker",
     "KroneckerInit",
@@ -37,9 +40,15 @@ __all__ = [
     "LowRank",
     "Mask",
     "Modes",
+    "OnBasis",
+    "Pattern",
     "Rank",
     "Ranked",
     "Scope",
+    "Singular",
+    "SingularInit",
+    "Storage",
+    "marks_of",
     "packed",
     "unpacked",
     "zero_pad",

@@ -5,7 +5,7 @@ from ._absent import AbsentError, absent_in
 from ._adapters import AdapterInit, Adapters
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
-from ._attention import Attention
+from ._attention import Attention, Matrices
 from ._biases import Biases
 from ._branched import ConvolutionBranches
 from ._calls import Calls
@@ -118,6 +118,7 @@ __all__ = [
     "Made",
     "Mark",
     "Marked",
+    "Matrices",
     "Moves",
     "Norms",
     "NotCutError",
