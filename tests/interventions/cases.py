@@ -17,7 +17,7 @@ from torch.func import functional_call
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.pytorch_utils import Conv1D
 
-from taskfold.interventions import Beside, Change, Intervention, Scale
+from taskfold.interventions import Beside, Change, Intervention, Mix, Scale
 from taskfold.kinds import LayerKind, WeightKind, kind_of
 
 from ..layers.cases import Reader, Words
@@ -163,11 +163,39 @@ def _scaled(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
     return run
 
 
+def _mixed(kind: LayerKind, size: int) -> Shapes:
+    if not isinstance(kind, WeightKind):
+        return {}
+    channels = kind.modes.shape[0]
+    return {"mix": (channels, channels), **({"shift": (channels,)} if kind.has_bias else {})}
+
+
+def _mixing(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
+    def run(*args: object, **kwargs: object) -> Tensor:
+        y: Tensor = inner(*args, **kwargs)  # type: ignore[assignment]
+        last = y.transpose(axis, -1)
+        return y + (last @ tensors["mix"].mT + tensors.get("shift", 0)).transpose(axis, -1)
+
+    return run
+
+
+GROUPS = r"has its channels in 2 groups"
 CASES = [
     Case("change", Change(), _copies, _changed, {}),
     Case("change-bias", Change(), _bias, _changed, {}),
     Case("beside", Beside(), _bottleneck, _beside, {}),
     Case("beside-spatial", Beside(), _with_spatial, _beside, {}),
+    Case(
+        "mix",
+        Mix(),
+        _mixed,
+        _mixing,
+        {
+            "conv-standardised": r"\(ScaledStdConv2d\) has a forward of its own",
+            "conv-groups": GROUPS,
+            "transposed-groups": GROUPS,
+        },
+    ),
     Case("scale", Scale(), _channels, _scaled, {"conv-standardised": r"\(ScaledStdConv2d\) has a forward of its own"}),
 ]
 PAIRS = [(case, layer) for case in CASES for layer in LAYERS if case.slots(layer.kind(), 1)]

@@ -182,17 +182,20 @@ CASES = [
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(tfold.ParallelAdapter(), ("resnet18",), {"resnet18": 1392832 + 9600}),
     Case(
         tfold.Piggyback(),
         ("resnet18", "mobilenet-v2", "timm-vit"),
         {"resnet18": 0},
-        {"resnet18": 11166912, "resnet34": 21267648, "resnet50": 23454912},
+        bits={"resnet18": 11166912, "resnet34": 21267648, "resnet50": 23454912},
     ),
     Case(
         tfold.Piggyback(ternary=True, norm=True),
         ("resnet18", "timm-vit"),
         {"resnet18": 9600},
-        {"resnet18": 2 * 11166912},
+        bits={"resnet18": 2 * 11166912},
     ),
+    Case(tfold.RCM(), ("resnet18",), {"resnet18": 1568768 + 9600}),
+    Case(tfold.SeriesAdapter(), ("resnet18",), {"resnet18": 1576576 + 9600}, new_biases=True),
 ]
 EVERY = [(case, network) for case in CASES for network in case.networks]

@@ -7,9 +7,11 @@ from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
 from ._masks import mask_on
+from ._mix import EPSILON, Mix
 from ._scale import Scale
 
 __all__ = [
+    "EPSILON",
     "Activation",
     "Adapter",
     "Beside",
@@ -21,6 +23,7 @@ __all__ = [
     "Intervention",
     "Layer",
     "Load",
+    "Mix",
     "Scale",
     "Shapes",
     "branches_of",

@@ -34,6 +34,7 @@ from ._layout import (
     is_blind,
     is_same,
 )
+from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
 from ._part import (
@@ -55,6 +56,7 @@ from ._prefix import Prefix, Recorded, drawn
 from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
+from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shortcuts
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
@@ -113,6 +115,7 @@ __all__ = [
     "Leaves",
     "Linears",
     "Made",
+    "MainConvolutions",
     "Mark",
     "Marked",
     "Moves",
@@ -134,6 +137,7 @@ __all__ = [
     "Recorded",
     "Recurrents",
     "Registered",
+    "Reparameterisations",
     "Rest",
     "RowsUnknownError",
     "Ruled",
@@ -141,6 +145,9 @@ __all__ = [
     "Scales",
     "Seen",
     "Selection",
+    "SeriesAdapters",
+    "SeriesInit",
+    "Shortcuts",
     "Site",
     "Stack",
     "Statistics",
@@ -165,9 +172,11 @@ __all__ = [
     "check_alike",
     "check_once",
     "check_plain",
+    "check_shortcuts",
     "check_statistics",
     "check_unwritten",
     "components_of",
+    "copied_shortcuts",
     "copy_again",
     "current",
     "directions",

@@ -17,6 +17,7 @@ from ._hard_sharing import *
 from ._head_only import *
 from ._lora import *
 from ._over_parameterised import *
+from ._parallel_adapter import *
 from ._phases import Phase as Phase
 from ._phases import Turn as Turn
 from ._phases import check_phases as check_phases
@@ -25,6 +26,8 @@ from ._piggyback import *
 from ._poly import *
 from ._rank_allocator import RankAllocator as RankAllocator
 from ._rank_policies import RankPolicy as RankPolicy
+from ._rcm import *
+from ._series_adapter import *
 from ._ssf import *
 from ._tensor_poly import *
 
