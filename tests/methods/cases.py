@@ -167,6 +167,7 @@ CASES = [
         {"resnet18": 9600 + sum(map(branches, RESNET18))},
         new_biases=True,
     ),
+    Case(tfold.ASTMT(), ("resnet50",), {"resnet18": 696320 + 9600}),
     Case(tfold.BitFit(), ALL, {"resnet50": 53120, "vit_base_patch32_clip_224": 82944 + 2 * 19968}),
     Case(
         tfold.BitFit(norms=False),

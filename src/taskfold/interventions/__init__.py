@@ -9,6 +9,7 @@ from ._forms import Execution, Form, Load, check_execution, form_at
 from ._masks import mask_on
 from ._mix import EPSILON, Mix
 from ._scale import Scale
+from ._squeeze_excite import SqueezeExcite
 
 __all__ = [
     "EPSILON",
@@ -26,6 +27,7 @@ __all__ = [
     "Mix",
     "Scale",
     "Shapes",
+    "SqueezeExcite",
     "branches_of",
     "check_execution",
     "form_at",

@@ -82,8 +82,8 @@ class Mix(Intervention):
         if (groups := layer.modes.groups) > 1:
             raise ValueError(
                 f"a {layer.words} ({type(layer.module).__name__}) has its channels in {groups} groups, which channels "
-                "mixed behind it would join: they can't be folded into it; leave it out with targets, or serve the task "
-                "unfolded"
+                "mixed behind it would join, so that they can't be folded into it; leave it out with targets, or serve "
+                "the task unfolded"
             )
         layer.scaled(inside, torch.ones_like(mix[0]), shift)  # raises where its forward takes up no such change
         weight, bias = layer.seen(inside["weight"]), inside.get("bias")

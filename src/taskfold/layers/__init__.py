@@ -7,6 +7,7 @@ from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention
 from ._biases import Biases
+from ._blocks import SecondConvolutions, SqueezeExcites
 from ._branched import ConvolutionBranches
 from ._calls import Calls
 from ._columns import Plan
@@ -143,12 +144,14 @@ __all__ = [
     "Ruled",
     "ScaleInit",
     "Scales",
+    "SecondConvolutions",
     "Seen",
     "Selection",
     "SeriesAdapters",
     "SeriesInit",
     "Shortcuts",
     "Site",
+    "SqueezeExcites",
     "Stack",
     "Statistics",
     "Table",

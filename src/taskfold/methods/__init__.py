@@ -7,6 +7,7 @@ from ._base import build as build
 from ._base import method_of as method_of
 from ._base import names as names
 from ._base import register as _register
+from ._astmt import *
 from ._bitfit import *
 from ._bottleneck_adapter import *
 from ._budgeted import Budgeted as Budgeted
