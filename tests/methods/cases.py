@@ -169,6 +169,7 @@ CASES = [
         {"resnet18": 9600 + sum(map(branches, RESNET18))},
         new_biases=True,
     ),
+    Case(tfold.ASTMT(), ("resnet50",), {"resnet18": 696320 + 9600}),
     Case(tfold.BitFit(), ALL, {"resnet50": 53120, "vit_base_patch32_clip_224": 82944 + 2 * 19968}),
     Case(
         tfold.BitFit(norms=False),
@@ -190,16 +191,19 @@ CASES = [
         {"vit_base_patch32_clip_224": 165744 + 72},
     ),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(tfold.ParallelAdapter(), ("resnet18",), {"resnet18": 1392832 + 9600}),
     Case(
         tfold.Piggyback(),
         ("resnet18", "mobilenet-v2", "timm-vit"),
         {"resnet18": 0},
-        {"resnet18": 11166912, "resnet34": 21267648, "resnet50": 23454912},
+        bits={"resnet18": 11166912, "resnet34": 21267648, "resnet50": 23454912},
     ),
     Case(
         tfold.Piggyback(ternary=True, norm=True),
         ("resnet18", "timm-vit"),
         {"resnet18": 9600},
-        {"resnet18": 2 * 11166912},
+        bits={"resnet18": 2 * 11166912},
     ),
+    Case(tfold.RCM(), ("resnet18",), {"resnet18": 1568768 + 9600}),
+    Case(tfold.SeriesAdapter(), ("resnet18",), {"resnet18": 1576576 + 9600}, new_biases=True),
 ]

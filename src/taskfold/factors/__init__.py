@@ -2,6 +2,8 @@
 
 from ._base import TERMS, Bottleneck, Factorisation, Modes, zero_pad
 from ._bits import Bits, packed, unpacked
+from ._centre import Centre, PointInit
+from ._copy import Copy
 from ._cp import CP
 from ._entangled import Entangled
 from ._expansion import Expansion
@@ -27,6 +29,8 @@ __all__ = [
     "TERMS",
     "Bits",
     "Bottleneck",
+    "Centre",
+    "Copy",
     "Entangled",
     "Expansion",
     "Factorisation",
@@ -42,6 +46,7 @@ __all__ = [
     "Modes",
     "OnBasis",
     "Pattern",
+    "PointInit",
     "Rank",
     "Ranked",
     "Scope",

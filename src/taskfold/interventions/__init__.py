@@ -7,10 +7,13 @@ from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
 from ._masks import mask_on
+from ._mix import EPSILON, Mix
 from ._scale import Scale
 from ._scale_input import ScaleInput
+from ._squeeze_excite import SqueezeExcite
 
 __all__ = [
+    "EPSILON",
     "Activation",
     "Adapter",
     "Beside",
@@ -22,9 +25,11 @@ __all__ = [
     "Intervention",
     "Layer",
     "Load",
+    "Mix",
     "Scale",
     "ScaleInput",
     "Shapes",
+    "SqueezeExcite",
     "branches_of",
     "check_execution",
     "form_at",

@@ -7,6 +7,7 @@ from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention, Matrices
 from ._biases import Biases
+from ._blocks import SecondConvolutions, SqueezeExcites
 from ._branched import ConvolutionBranches
 from ._calls import Calls
 from ._columns import Plan
@@ -35,6 +36,7 @@ from ._layout import (
     is_blind,
     is_same,
 )
+from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
 from ._part import (
@@ -56,6 +58,7 @@ from ._prefix import Prefix, Recorded, drawn
 from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
+from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shortcuts
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
@@ -116,6 +119,7 @@ __all__ = [
     "Leaves",
     "Linears",
     "Made",
+    "MainConvolutions",
     "Mark",
     "Marked",
     "Matrices",
@@ -139,14 +143,20 @@ __all__ = [
     "Recorded",
     "Recurrents",
     "Registered",
+    "Reparameterisations",
     "Rest",
     "RowsUnknownError",
     "Ruled",
     "ScaleInit",
     "Scales",
+    "SecondConvolutions",
     "Seen",
     "Selection",
+    "SeriesAdapters",
+    "SeriesInit",
+    "Shortcuts",
     "Site",
+    "SqueezeExcites",
     "Stack",
     "Statistics",
     "Table",
@@ -170,9 +180,11 @@ __all__ = [
     "check_alike",
     "check_once",
     "check_plain",
+    "check_shortcuts",
     "check_statistics",
     "check_unwritten",
     "components_of",
+    "copied_shortcuts",
     "copy_again",
     "current",
     "directions",
