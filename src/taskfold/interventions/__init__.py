@@ -2,6 +2,7 @@
 
 from ._adapter import Activation, Adapter
 from ._base import Call, Intervention, Layer, Shapes, padded, stacked
+from ._before import Before, FirstRows
 from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
@@ -16,11 +17,13 @@ __all__ = [
     "EPSILON",
     "Activation",
     "Adapter",
+    "Before",
     "Beside",
     "Branches",
     "Call",
     "Change",
     "Execution",
+    "FirstRows",
     "Form",
     "Intervention",
     "Layer",

@@ -55,6 +55,7 @@ from ._part import (
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._prefix import Prefix, Recorded, drawn
+from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
@@ -62,6 +63,7 @@ from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shor
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
+from ._sequences import TokenSequence, token_sequences
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
@@ -139,6 +141,8 @@ __all__ = [
     "Prefix",
     "PrefixError",
     "ProjectionGains",
+    "PromptInit",
+    "Prompts",
     "Recipe",
     "Recorded",
     "Recurrents",
@@ -161,6 +165,7 @@ __all__ = [
     "Statistics",
     "Table",
     "Target",
+    "TokenSequence",
     "Tracers",
     "Unmoved",
     "Unwritten",
@@ -225,6 +230,7 @@ __all__ = [
     "statistics_of",
     "stored_of",
     "telling",
+    "token_sequences",
     "updates_of",
     "worth_sharing",
     "writes_text",
