@@ -193,6 +193,7 @@ CASES = [
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
     Case(tfold.ParallelAdapter(), ("resnet18",), {"resnet18": 1392832 + 9600}),
     Case(tfold.PromptTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 3 * 768}),
+    Case(tfold.PackNet(prune=0.5), ("resnet18", "timm-vit"), {"resnet18": 11166912, "resnet50": 23454912}),
     Case(
         tfold.Piggyback(),
         ("resnet18", "mobilenet-v2", "timm-vit"),

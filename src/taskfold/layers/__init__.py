@@ -39,6 +39,7 @@ from ._layout import (
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
+from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
     LayerParts,
     Part,
@@ -51,6 +52,7 @@ from ._part import (
     own_groups,
     parts_of,
     statistics_of,
+    stood_on,
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
@@ -86,6 +88,7 @@ from ._where import (
 __all__ = [
     "ALL",
     "ENTRIES",
+    "FILED",
     "FIRST",
     "PLAIN",
     "TOLERANCE",
@@ -134,6 +137,8 @@ __all__ = [
     "OnPath",
     "Origins",
     "OtherPathError",
+    "Owned",
+    "Owners",
     "Part",
     "Passes",
     "Place",
@@ -162,6 +167,7 @@ __all__ = [
     "Site",
     "SqueezeExcites",
     "Stack",
+    "Standing",
     "Statistics",
     "Table",
     "Target",
@@ -183,6 +189,7 @@ __all__ = [
     "begun",
     "caches",
     "check_alike",
+    "check_leaving",
     "check_once",
     "check_plain",
     "check_shortcuts",
@@ -215,6 +222,7 @@ __all__ = [
     "odds_in",
     "own_groups",
     "own_norms",
+    "owned_in",
     "parts_of",
     "rebind",
     "recomputes",
@@ -228,6 +236,7 @@ __all__ = [
     "stack_of",
     "stages",
     "statistics_of",
+    "stood_on",
     "stored_of",
     "telling",
     "token_sequences",

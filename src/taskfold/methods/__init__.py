@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ._allocator import Allocator as Allocator
 from ._astmt import *
 from ._base import Method as Method
 from ._base import build as build
@@ -20,6 +21,7 @@ from ._ia3 import *
 from ._layernorm import *
 from ._lora import *
 from ._over_parameterised import *
+from ._packnet import *
 from ._parallel_adapter import *
 from ._phases import Phase as Phase
 from ._phases import Turn as Turn
@@ -38,6 +40,7 @@ from ._tensor_poly import *
 
 if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
     __all__ = [
+        "Allocator",
         "Budgeted",
         "Method",
         "Phase",

@@ -11,7 +11,7 @@ import torch
 
 from ..counting import count
 from ..factors import STATISTICS
-from ..layers import Factored, parts_of, statistics_of, stored_of
+from ..layers import Factored, parts_of, statistics_of, stood_on, stored_of
 from ..model import MultiTask
 from ..tasks import Task, TaskFileError
 from ._compare import DOUBLE, check_close, check_same, snapshot
@@ -128,7 +128,7 @@ def file(subject: Subject) -> None:
     other = MultiTask(copy.deepcopy(model.backbone), num_features=subject.num_features).eval()
     with tempfile.TemporaryDirectory() as name:
         path = model.save_task("a", Path(name) / "a.safetensors")
-        if len(model.inventory):
+        if stood_on(model["a"]):
             try:
                 other.load_task(path)
             except TaskFileError as refusal:
@@ -162,7 +162,7 @@ def counts(subject: Subject) -> None:
     apart: set[str] = set()
     shared = 0
     for held in leaves_of(task):
-        if held.group == STATISTICS:
+        if held.group == STATISTICS or not held.tensor.is_floating_point():
             continue
         if held.own:
             sums[held.group.name] = sums.get(held.group.name, 0) + held.tensor.numel()
@@ -172,6 +172,9 @@ def counts(subject: Subject) -> None:
                 what, size = how.counted, how.size(held.tensor)
                 apart.add(what)
             values[what] = values.get(what, 0) + size
+            values["bits"] += held.bits
+            if not (held.bits or held.passes):
+                values[held.group.name] = values.get(held.group.name, 0) + held.tensor.numel()
         else:
             shared += held.tensor.numel()
     head = sum(p.numel() for p in task.head.parameters()) if task.head is not None else 0
