@@ -81,11 +81,8 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
     total = tasks * (sum(own.values()) - own["head"]) + shared + routing
     plain = sum(p.numel() for p in backbone.parameters())
     contracted = plain + _added(model) if model.foldable("one") else None
-    return Count(plain, {**own, **apart}, shared, routing, total, contracted)
-    if bits:
-        own["bits"] = bits
     shared_bits = sum(part.bits(tasks) for _, part in parts_of(model["one"]))
-    return Count(plain, own, shared, routing, total, contracted, shared_bits)
+    return Count(plain, {**own, **apart}, shared, routing, total, contracted, shared_bits)
 
 
 def _apart(task: Task, counts: dict[str, int]) -> dict[str, int]:
@@ -95,16 +92,10 @@ def _apart(task: Task, counts: dict[str, int]) -> dict[str, int]:
     for name, how in stored_of(task).items():
         if name not in held or not how.counted:
             continue  # several layers have it in common: it counts under its first name
-        group = groups[name].name
+        numbers = held[name].numel()
         apart[how.counted] = apart.get(how.counted, 0) + how.size(held[name])
-        counts[group] -= held[name].numel()
-        if not counts[group] and group not in ("factors", "routing", "norm", "head"):
-            del counts[group]
+        _leave_out(counts, groups[name].name, numbers)
     return apart
-        numbers, group = held[name].numel(), groups[name].name
-        bits += how.width * numbers
-        _leave_out(counts, group, numbers)
-    return bits
 
 
 def _leave_out(counts: dict[str, int], group: str, numbers: int) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .methods import HeadOnly, Method
-from .model import Features, MultiTask
+from .model import MultiTask
+from .tasks import Features
 
 
 def _product(added: Sequence[int], left: Sequence[int], right: Sequence[int], *_: object, **__: object) -> int:

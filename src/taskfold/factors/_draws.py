@@ -1,7 +1,7 @@
 """Numbers drawn by a counter, in whole numbers alone: the same on every machine.
 
-SplitMix64 (Steele, Lea and Flood 2014). A number depends on the seed, the stream and its place there, and on nothing that
-was drawn before.
+SplitMix64 (Steele, Lea and Flood 2014). A number depends on the seed, the stream and its place there, and on nothing
+that was drawn before.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Group, Storage
-from ..layers import check_alike, forms_of, inventory_of, own_groups, stored_of
-from ..factors import Bits, Group
 from ..layers import FILED, Standing, check_alike, forms_of, own_groups, owned_in, stood_on, stored_of
 from ..methods import Method, build
 from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
@@ -191,7 +189,6 @@ class Stored:
         info = header["info"]
         task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"])
 
-    def _check_stored(self, tensors: dict[str, Tensor], packed: dict[str, Storage]) -> None:
     def _shares(self, task: Task) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Entries of common weights that the task owns, and the other tensors; what it stands on is there."""
         tensors, shares = self.contents.tensors, owned_in(task)
@@ -221,7 +218,7 @@ class Stored:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < weight.numel():
             raise TaskFileError(f"{self.path} has entries of {name!r} outside of its {weight.numel()} numbers")
 
-    def _check_stored(self, wanted: dict[str, Any]) -> None:
+    def _check_stored(self, tensors: dict[str, Tensor], packed: dict[str, Storage]) -> None:
         stated: dict[str, Any] = self.contents.header["stored"]
         wanted = _descriptions(tensors, packed)
         for key in sorted(stated.keys() | wanted.keys()):

@@ -171,10 +171,8 @@ def counts(subject: Subject) -> None:
             if how is not None and how.counted:
                 what, size = how.counted, how.size(held.tensor)
                 apart.add(what)
-            values[what] = values.get(what, 0) + size
-            values["bits"] += held.bits
-            if not (held.bits or held.passes):
-                values[held.group.name] = values.get(held.group.name, 0) + held.tensor.numel()
+            if not held.passes:
+                values[what] = values.get(what, 0) + size
         else:
             shared += held.tensor.numel()
     head = sum(p.numel() for p in task.head.parameters()) if task.head is not None else 0

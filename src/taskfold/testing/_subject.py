@@ -121,7 +121,6 @@ class Held:
         group: what it counts as.
         own: whether it is the task's alone.
         stored: how a file keeps it; None: its values.
-        bits: how many a file keeps of it; 0: its values.
         passes: whether it goes into the inventory when the task is trained.
     """
 
@@ -130,7 +129,6 @@ class Held:
     group: Group
     own: bool
     stored: Storage | None
-    bits: int
     passes: bool = False
 
 
@@ -148,10 +146,8 @@ def leaves_of(task: Task) -> Iterator[Held]:
                 if id(tensor) not in seen:
                     seen.add(id(tensor))
                     how = leaves.stored.get(key) if own else None
-                    yield Held(f"layer {path!r}, part {name!r}, leaf {key!r}", tensor, leaves.groups[key], own, how)
-                    bits = 0 if how is None else how.width * tensor.numel()
                     where, passes = f"layer {path!r}, part {name!r}, leaf {key!r}", own and key in part.passing
-                    yield Held(where, tensor, leaves.groups[key], own, bits, passes)
+                    yield Held(where, tensor, leaves.groups[key], own, how, passes)
 
 
 def without_dropout(network: nn.Module) -> nn.Module:
