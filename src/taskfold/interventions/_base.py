@@ -62,10 +62,8 @@ class Intervention(ABC):
     name: ClassVar[str]
     depth: ClassVar[int]
     """Where it stands among others at a layer: smaller is further inside."""
-
-    mixes: ClassVar[bool] = False
-    """Whether all it does with its tensors is to mix what `branches` puts out, by `mixed`: the layer's children may be
-    adapted too, and run as without it."""
+    around: ClassVar[bool] = False
+    """Whether what it changes runs on through layers inside: tasks on one batch part before it, not in it."""
 
     @abstractmethod
     def run(self, tensors: Tensors, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
@@ -90,14 +88,6 @@ class Intervention(ABC):
         """The output of a batch whose rows have tensors of their own, `[T, …]` by entry."""
         raise NotImplementedError(f"{self.name} runs the rows of each task by themselves")
 
-    def branches(self, call: Call, layer: Layer, args: tuple, kwargs: dict) -> tuple[Tensor, ...]:
-        """What is mixed, where it `mixes`."""
-        raise NotImplementedError(f"{self.name} mixes nothing")
-
-    def mixed(self, tensors: Tensors, rows: Rows, layer: Layer, *branches: Tensor) -> Tensor:
-        """The output of a batch whose rows have tensors of their own, where it `mixes`."""
-        raise NotImplementedError(f"{self.name} mixes nothing")
-
     def bound_rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer) -> Call:
         """What stands inside the next one, for such a batch."""
         return lambda *args, **kwargs: self.rows(tensors, rows, call, layer, args, kwargs)
@@ -107,8 +97,8 @@ class Intervention(ABC):
         return None
 
     @abstractmethod
-    def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor]:
-        """Tensors of a task that leaves the layer alone."""
+    def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor] | None:
+        """Tensors of a task that leaves the layer alone; None: there are none, and tasks that have others run apart."""
 
     def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
         """Shapes that hold both: what there is, and what another task brings; smaller tensors are padded with zeros.
@@ -173,6 +163,8 @@ def stacked(intervention: Intervention, kind: LayerKind, each: Sequence[Tensors 
     for mine in each:
         if mine is None or len(mine) < len(shapes):
             neutral = intervention.neutral(kind, shapes) if neutral is None else neutral
+            if neutral is None:
+                return None
             mine = {**neutral, **(mine or {})}
         for name, column in columns.items():
             column.append(padded(mine[name], shapes[name]))

@@ -31,19 +31,22 @@ class Choose(Intervention):
     shortcut: str | None = None
     name: ClassVar[str] = "choose"
     depth: ClassVar[int] = 4
-
-    mixes: ClassVar[bool] = True
+    around: ClassVar[bool] = True
 
     def run(self, tensors: Tensors, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
-        return self._mixed(tensors["gates"], layer, *self.branches(call, layer, args, kwargs))
+        return self._mixed(tensors["gates"], layer, *self._branches(call, layer, args, kwargs))
 
     def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
         return True
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
-        return self.mixed(tensors, rows, layer, *self.branches(call, layer, args, kwargs))
+        branches, gates = self._branches(call, layer, args, kwargs), tensors["gates"]
+        if gates.dim() == 2:
+            return self._mixed(rows.of_each(gates), layer, *branches)
+        place = torch.arange(rows.size, device=gates.device) % gates.shape[1]  # tasks on one batch: its rows again
+        return self._mixed(gates[rows.entry_of_each(gates.device), place], layer, *branches)
 
-    def branches(self, call: Call, layer: Layer, args: tuple, kwargs: dict) -> tuple[Tensor, Tensor]:
+    def _branches(self, call: Call, layer: Layer, args: tuple, kwargs: dict) -> tuple[Tensor, Tensor]:
         """What the block puts out for the task, and the other branch."""
         given = (*args, *kwargs.values())
         if len(given) != 1:
@@ -53,14 +56,6 @@ class Choose(Intervention):
         if layer.bare is None:
             raise ValueError(f"layer {layer.path!r} stands in no network, which knows the backbone's block")
         return call(given[0]), layer.bare(given[0])
-
-    def mixed(self, tensors: Tensors, rows: Rows, layer: Layer, *branches: Tensor) -> Tensor:
-        """The branches of a batch whose rows have gates of their own, `[T, …]` by entry."""
-        gates = tensors["gates"]
-        if gates.dim() == 2:
-            return self._mixed(rows.of_each(gates), layer, *branches)
-        place = torch.arange(rows.size, device=gates.device) % gates.shape[1]  # tasks on one batch: its rows again
-        return self._mixed(gates[rows.entry_of_each(gates.device), place], layer, *branches)
 
     def _mixed(self, gates: Tensor, layer: Layer, *branches: Tensor) -> Tensor:
         y, second = branches

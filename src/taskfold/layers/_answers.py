@@ -42,6 +42,10 @@ class OfTasks:
         self.plan = Plan(self.sites) if plan is None else plan
         self.paths: Collection[str] = self.plan.paths
 
+    @property
+    def around(self) -> frozenset[str]:
+        return self.plan.around
+
     def entries(self) -> int:
         return len(self.tasks)
 
@@ -125,10 +129,6 @@ class OfTasks:
             add(found, kind, first.intervention, tensors)
         return found
 
-    def mixer(self, path: str) -> Intervention | None:
-        columns = self.plan.at(path)
-        return columns[0][1] if columns and len(columns) == 1 and columns[0][1].mixes else None
-
     def stands_beside(self, path: str) -> bool:
         columns = self.plan.at(path)
         return bool(columns) and all(isinstance(one, Beside) for _, one, _ in columns or ())
@@ -145,6 +145,10 @@ class OfTable:
     def __init__(self, table: Table, count: int) -> None:
         self.table, self.count = table, count
         self.paths: Collection[str] = table.keys()
+
+    @property
+    def around(self) -> frozenset[str]:
+        return frozenset(path for path, stack in self.table.items() if any(one.around for one, _ in stack))
 
     def entries(self) -> int:
         return self.count
@@ -180,10 +184,6 @@ class OfTable:
 
     def drawn(self, path: str, kind: LayerKind, now: Selection, index: Tensor) -> Stack:
         raise NotImplementedError("a bank draws nothing")
-
-    def mixer(self, path: str) -> Intervention | None:
-        stack = self.table[path]
-        return stack[0][0] if len(stack) == 1 and stack[0][0].mixes else None
 
     def stands_beside(self, path: str) -> bool:
         return all(isinstance(one, Beside) for one, _ in self.table[path])

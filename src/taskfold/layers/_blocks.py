@@ -1,83 +1,89 @@
-"""Residual blocks, found by what they are: a shortcut, and something that is added to it."""
+"""The blocks of a residual network: their second convolutions, and squeeze-and-excite before they are added."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from ..kinds import Patterns, kind_of, matches, stand_in
-from ._recipe import several
-from ._skeleton import in_mode
-from ._where import check_plain
+from ..factors import Leaf
+from ..interventions import SqueezeExcite
+from ..kinds import BatchNorm, Convolution, Patterns, kind_of
+from ..routing import Private
+from ._adapters import uniform
+from ._part import Part
+from ._recipe import Fitting, Recipe
+from ._residual import MainConvolutions
+from ._ruled import Direct, leaves_of
+from ._where import Target
 
-SHORTCUTS = ("downsample", "shortcut")
-"""Names of the child that is a shortcut, which may be None; in torchvision's and timm's ResNets, Hugging Face's."""
+
+@dataclass(frozen=True)
+class SecondConvolutions(MainConvolutions):
+    """The second convolution of every residual block: `conv2` beside a `conv1`, as torchvision and timm spell them."""
+
+    what: ClassVar[str] = "residual blocks (conv1, conv2) to adapt"
+    centred: bool = True
+
+    def candidates(self, network: nn.Module) -> list[Target]:
+        return [target for target in super().candidates(network) if _in_block(network, target.path)]
 
 
-def residual_blocks(network: nn.Module, targets: Patterns = "*") -> dict[str, str | None]:
-    """The residual blocks of a network in its order, each with the child that is its shortcut; None: its input is.
+@dataclass(frozen=True)
+class SqueezeExcites(Recipe):
+    """A squeeze-and-excite behind the last normalisation of residual blocks: 2 C²/r + C + C/r numbers.
 
-    Innermost ones: no block holds another. A block has a convolution and a child of that name, and puts out
-    σ(shortcut(x) + F(x)), σ a ReLU or nothing: with all other tensors zero it is σ(shortcut(x)), which is tried (but on
-    `meta`, where there are no numbers).
+    Args:
+        targets: shell patterns over the names of the blocks' second convolutions.
+        reduction: r ≥ 1; C // r channels in the middle, at least 1.
+        bottlenecks: only in blocks of three convolutions; a network without them has none.
 
     Raises:
-        ValueError: there are none, or none is selected; names what was looked for, and what was found.
+        ValueError: reduction is no whole number ≥ 1; when a task is added, a block ends in no BatchNorm.
     """
-    found, alike = dict[str, str | None](), list[str]()
-    for path, module in network.named_modules():
-        name = next((name for name in SHORTCUTS if hasattr(module, name)), None)
-        child = None if name is None else getattr(module, name)
-        if name is None or not path or not (child is None or isinstance(child, nn.Module)):
-            continue
-        if _is_residual(module, name):
-            found[path] = None if child is None else name
-        elif any(isinstance(one, nn.Conv2d) for one in module.modules()):
-            alike.append(path)
-    found = {path: name for path, name in found.items() if not any(one.startswith(f"{path}.") for one in found)}
-    if not found:
-        others = f"; {', '.join(alike[:4])} have such a child and are no sum with it" if alike else ""
-        raise ValueError(
-            f"{type(network).__name__} has no residual blocks: looked for modules with a convolution and a child "
-            f"{' or '.join(map(repr, SHORTCUTS))} (or None there) that put out a ReLU, or nothing, of that plus the "
-            f"rest, as the blocks of torchvision's, timm's and Hugging Face's ResNets do; found {_children(network)}"
-            f"{others}"
-        )
-    chosen = {path: name for path, name in found.items() if matches(path, targets)}
-    if not chosen:
-        names = ", ".join([*found][:8]) + (", …" if len(found) > 8 else "")
-        raise ValueError(f"targets={targets!r} selects none of the {len(found)} residual blocks: {names}")
-    for path in chosen:
-        check_plain(kind_of(network.get_submodule(path)), path, hooks=False)
-    for path, places in several(network, chosen).items():
-        raise ValueError(f"block {path!r} stands in several places ({', '.join(places)}); give each its own module")
-    return chosen
+
+    targets: Patterns = "*"
+    reduction: int = 16
+    bottlenecks: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reduction, int) or isinstance(self.reduction, bool) or self.reduction < 1:
+            raise ValueError(f"reduction must be a whole number ≥ 1, found {self.reduction!r}")
+
+    def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
+        for target in SecondConvolutions(self.targets).find(at.network):
+            block = target.path.removesuffix("conv2")
+            deep = _is_convolution(at.network, f"{block}conv3")
+            if not deep and self.bottlenecks:
+                continue
+            path = f"{block}{'bn3' if deep else 'bn2'}"
+            kind = at.kind(path) if path in dict(at.network.named_modules()) else None
+            if not isinstance(kind, BatchNorm) or kind.outputs is None or not SqueezeExcite().stands_behind(kind):
+                raise ValueError(
+                    f"block {block.removesuffix('.')!r}: squeeze-and-excite stands behind its last normalisation, and "
+                    f"{path!r} is no BatchNorm without an activation; choose squeeze_excite=False, or leave the block "
+                    "out with targets"
+                )
+            size, width = kind.outputs, max(1, kind.outputs // self.reduction)
+            specs = {
+                "down": Leaf((width, size), ("term", "inp"), uniform),
+                "down_bias": Leaf((width,), ("term",), nn.init.zeros_),
+                "up": Leaf((size, width), ("out", "term"), nn.init.zeros_),
+                "up_bias": Leaf((size,), ("out",), nn.init.zeros_),
+            }
+            like = torch.empty(0, dtype=kind.dtype, device=kind.device)
+            own, _ = leaves_of(at, f"{at.prefix}/{path}/squeeze", specs, Private(), like, {}, path)
+            yield path, "squeeze", Direct(SqueezeExcite(), specs, Private(), own, None)
 
 
-def _children(network: nn.Module) -> str:
-    kinds = dict.fromkeys(type(child).__name__ for child in network.children())
-    return f"{', '.join(kinds) or 'no modules'} in it"
+def _in_block(network: nn.Module, path: str) -> bool:
+    block, _, name = path.rpartition(".")
+    return name == "conv2" and bool(block) and _is_convolution(network, f"{block}.conv1")
 
 
-@torch.no_grad()
-def _is_residual(module: nn.Module, name: str) -> bool:
-    inside = f"{name}."
-    rest = [(path, one) for path, one in module.named_modules() if not f"{path}.".startswith(inside)]
-    conv = next((one for _, one in rest if isinstance(one, nn.Conv2d)), None)
-    if conv is None:
-        return False
-    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    if any(tensor.is_meta for tensor in state.values()):
-        return True
-    twin = in_mode(module, False)
-    empty = {key: torch.zeros_like(tensor) for key, tensor in state.items() if not key.startswith(inside)}
-    with torch.random.fork_rng(devices=[]):
-        x = torch.randn(2, conv.in_channels, 8, 8).to(conv.weight)
-        try:
-            child: nn.Module | None = getattr(twin, name)
-            given = x if child is None else child(x)
-            made = stand_in(twin, empty).forward(x)
-        except Exception:
-            return False
-    return isinstance(made, Tensor) and any(torch.equal(made, one) for one in (F.relu(given), given))
+def _is_convolution(network: nn.Module, path: str) -> bool:
+    module = dict(network.named_modules()).get(path)
+    return module is not None and isinstance(kind_of(module), Convolution)

@@ -12,9 +12,9 @@ from ..factors import Group
 from ..interventions import Choose
 from ..kinds import LayerKind, Patterns, Tensors
 from ..tasks import Leaves, Task, kept_in
-from ._blocks import residual_blocks
 from ._part import Part, When, parts_of
 from ._recipe import Fitting, Recipe
+from ._residual_blocks import residual_blocks
 
 POLICY = Group("policy", 1e-2)
 """Logits and nets that choose."""

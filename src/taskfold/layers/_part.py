@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from ..factors import STATISTICS, Bits, Group
+from ..factors import STATISTICS, Group, Storage
 from ..interventions import Intervention, stacked
 from ..kinds import LayerKind, Tensors
 from ..tasks import Leaves, Task
@@ -223,7 +223,7 @@ def own_groups(task: Task) -> dict[str, Group]:
     }
 
 
-def stored_of(task: Task) -> dict[str, Bits]:
+def stored_of(task: Task) -> dict[str, Storage]:
     """How files keep those of the task's own tensors that they do not keep by their values, by the same names."""
     return {f"{path}.{name}": how for path, own in _own_leaves(task) for name, how in own.stored.items() if name in own}
 

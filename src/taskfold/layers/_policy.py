@@ -15,10 +15,10 @@ from ..factors import STATISTICS
 from ..interventions import Choose
 from ..kinds import LayerKind, Patterns, Tensors
 from ..tasks import Leaves, kept_in
-from ._blocks import residual_blocks
 from ._gates import POLICY, chosen, relaxed
 from ._part import Part, When
 from ._recipe import Fitting, Recipe
+from ._residual_blocks import residual_blocks
 
 WIDTHS = (32, 64, 128, 256)
 """Channels of the stem and of the three blocks."""

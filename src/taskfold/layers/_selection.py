@@ -28,6 +28,11 @@ class Answers(Protocol):
     paths: Collection[str]
     """The names of the layers that somebody changes."""
 
+    @property
+    def around(self) -> frozenset[str]:
+        """Those of them within which others run on what somebody has put before their input."""
+        ...
+
     def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
         """What stands at a layer for the one that serves every row."""
         ...
@@ -50,10 +55,6 @@ class Answers(Protocol):
 
     def drawn(self, path: str, kind: LayerKind, now: Selection, index: Tensor) -> Stack:
         """What stands at a layer for each row, tensors `[B, …]`; `index` `[B]` is the entry of each."""
-        ...
-
-    def mixer(self, path: str) -> Intervention | None:
-        """What entries do at a layer, if all they do there is to mix what it puts out; None: it is not."""
         ...
 
     def stands_beside(self, path: str) -> bool:

@@ -20,7 +20,7 @@ from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
 from ._notes import Notes
 from ._selection import RowsUnknownError, Selection, Stack, _current, current, selecting
-from ._spread import Arguments
+from ._spread import Arguments, Spread
 
 NOBODY = OfTable({}, 0)
 NEVER = Seen((None,), ())
@@ -44,6 +44,8 @@ class Site:
         """Somebody counts its calls."""
         self.still = False
         """A normalisation evaluates in passes that train: somebody has put the layer into evaluation."""
+        self.before = False
+        """It is noted on the path that it takes with something before its input."""
         self.goes: dict[tuple[object, ...], bool] = {}
         """Whether rows run at once, by intervention, mode and names of tensors."""
 
@@ -80,10 +82,8 @@ class Site:
         if now.spread is not None:
             if not now.spread.differs and (common := now.answers.common(self.path, self.kind, now)) is not None:
                 return self._one(now, common, args, kwargs)
-            if (mixer := now.answers.mixer(self.path)) is not None:
-                layer = self._layer(now)
-                branches = mixer.branches(layer, layer, args, kwargs)
-                return now.spread.call(partial(self._mix, now, mixer), (branches, {}))
+            if (stack := self._apart(now, now.spread)) is not None:
+                return self._one(now, stack, args, kwargs)
             return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
         if now.training and now.answers.draws(self.path, self.kind, now):
             if not (size := _first(args, kwargs).shape[0]):
@@ -115,7 +115,8 @@ class Site:
         """The plain layer, noted down."""
         args, kwargs = self._bound(args, kwargs)
         inputs = notes.marked((args, kwargs))
-        return notes.noted(self.path, inputs, self.kind.plain(*args, **kwargs))
+        plain = self.kind.as_before if self.before else self.kind.plain
+        return notes.noted(self.path, inputs, plain(*args, **kwargs))
 
     def _mixed(self, now: Selection, rows: Rows, args: tuple, kwargs: dict) -> Any:
         """A batch in which tasks are mixed: what the layer is given lies as it did when its rows were looked for."""
@@ -180,6 +181,13 @@ class Site:
         intervention, tensors = stack[-1]
         return intervention.rows(tensors, rows, call, layer, args, kwargs)
 
+    def _apart(self, now: Selection, spread: Spread) -> Stack | None:
+        """What stands there for each task, as `vmap` sees it, if the pass runs on through layers inside."""
+        stack = now.answers.stacks(self.path, self.kind, now)
+        if not stack or not any(one.around for one, _ in stack):
+            return None
+        return [(one, {name: spread.own(held) for name, held in tensors.items()}) for one, tensors in stack]
+
     def _of_all(
         self, now: Selection, tasks: int, every: Arguments, single: Arguments | None, apart: Sequence[bool]
     ) -> Any:
@@ -204,14 +212,6 @@ class Site:
             y: Tensor = self.kind.plain(*single[0], **single[1])
             # Memory of its own: what is added is added in place.
             return self._rows(alone, stack, alone.rows, args, kwargs, torch.cat([y] * tasks))
-
-    def _mix(self, now: Selection, mixer: Intervention, tasks: int, every: Arguments, *_: object) -> Any:
-        """Branches of all tasks, whose tensors say how much of each."""
-        alone = now.of_all(len(every[0][0]) // tasks)
-        stack = now.answers.stacks(self.path, self.kind, alone)
-        assert stack is not None
-        assert alone.rows is not None
-        return mixer.mixed(stack[0][1], alone.rows, self._layer(now), *every[0])
 
     def _split(
         self,

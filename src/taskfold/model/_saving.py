@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..factors import Bits, Group
+from ..factors import Group, Storage
 from ..layers import FILED, Standing, check_alike, forms_of, own_groups, owned_in, stood_on, stored_of
 from ..methods import Method, build
 from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
@@ -157,7 +157,7 @@ class Stored:
             remember(task, header.get("begun"))
         shared: dict[str, Tensor] = {**stood_on(task)}
         wanted, packed = _own(task), _packed(task)
-        self._check_stored(_descriptions(wanted, packed))
+        self._check_stored(wanted, packed)
         if any(key.startswith(_SHARED) for key in tensors):
             wanted |= {f"{_SHARED}{key}": leaf for key, leaf in shared.items()}
         elif shared:
@@ -180,7 +180,7 @@ class Stored:
                 )
         for key, tensor in tensors.items():
             live = wanted[key]
-            if live.dtype != tensor.dtype and key not in packed:
+            if live.dtype != tensor.dtype and not (key in packed and packed[key].exact):
                 live.data = torch.empty_like(live, dtype=tensor.dtype)
             live.data.copy_(tensor)
         for name, share in owned_in(task).items():
@@ -218,25 +218,24 @@ class Stored:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < weight.numel():
             raise TaskFileError(f"{self.path} has entries of {name!r} outside of its {weight.numel()} numbers")
 
-    def _check_stored(self, wanted: dict[str, Any]) -> None:
+    def _check_stored(self, tensors: dict[str, Tensor], packed: dict[str, Storage]) -> None:
         stated: dict[str, Any] = self.contents.header["stored"]
+        wanted = _descriptions(tensors, packed)
         for key in sorted(stated.keys() | wanted.keys()):
-            if stated.get(key) != wanted.get(key):
+            said, mine = stated.get(key), wanted.get(key)
+            if mine is None or not packed[key].agrees(said, tensors[key]):
                 raise TaskFileError(
-                    f"{self.path} keeps {key!r} as {_words(stated.get(key))}, and its method on this backbone as "
-                    f"{_words(wanted.get(key))}; load the backbone that the task was made for"
+                    f"{self.path} keeps {key!r} as {_words(said)}, and its method on this backbone as "
+                    f"{_words(mine)}; load the backbone that the task was made for"
                 )
 
-    def _unpacked(self, key: str, packed: dict[str, Bits], live: Tensor, tensor: Tensor) -> Tensor:
+    def _unpacked(self, key: str, packed: dict[str, Storage], live: Tensor, tensor: Tensor) -> Tensor:
         if key not in packed:
             return tensor
-        size = [packed[key].width, -(-live.numel() // 8)]
-        if list(tensor.shape) != size or tensor.dtype != torch.uint8:
-            raise TaskFileError(
-                f"{self.path}: {key!r} is {list(tensor.shape)} of {tensor.dtype}, and its {live.numel()} numbers need "
-                f"{size} bytes of packed bits; save the task again"
-            )
-        return packed[key].unpack(tensor, tuple(live.shape))
+        try:
+            return packed[key].unpack(tensor, tuple(live.shape))
+        except ValueError as error:
+            raise TaskFileError(f"{self.path}: {key!r} {error}; save the task again") from None
 
     def _check_inventory(self, shared: dict[str, Tensor], known: set[str]) -> None:
         stated = (self.contents.header.get("inventory") or {}).get("fingerprint", "")
@@ -263,19 +262,28 @@ def _own(task: Task) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named.items() if first[id(tensor)] == name}
 
 
-def _packed(task: Task) -> dict[str, Bits]:
-    """Which of these tensors a file keeps as bits."""
+def _packed(task: Task) -> dict[str, Storage]:
+    """Which of these tensors a file does not keep by their values alone, and how."""
     named, how = _own(task), stored_of(task)
     return {name: how[name] for name in named if name in how}
 
 
-def _descriptions(tensors: dict[str, Tensor], packed: dict[str, Bits]) -> dict[str, Any]:
+def _descriptions(tensors: dict[str, Tensor], packed: dict[str, Storage]) -> dict[str, Any]:
     """What a file says of them."""
     return {name: how.as_json(tensors[name]) for name, how in sorted(packed.items())}
 
 
 def _words(stored: dict[str, Any] | None) -> str:
-    return "values" if stored is None else f"{stored['as']} of {stored['shape']}, {stored['width']} per number"
+    if stored is None:
+        return "values"
+    also = {
+        "width": "{} per number",
+        "below": "of {} places",
+        "basis": "on {}",
+        "marks": "with the marks {}",
+    }
+    words = [text.format(stored[key]) for key, text in also.items() if key in stored]
+    return ", ".join([f"{stored['as']} of {stored['shape']}", *words])
 
 
 def _same(held: Tensor, stored: Tensor) -> bool:
