@@ -3,8 +3,10 @@
 from ._base import TERMS, Bottleneck, Factorisation, Modes, zero_pad
 from ._bits import Bits, packed, unpacked
 from ._cp import CP
+from ._draws import check_seed
 from ._entangled import Entangled
 from ._expansion import Expansion
+from ._fastfood import Fastfood
 from ._init import Init
 from ._kronecker import Kronecker, KroneckerInit
 from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
@@ -30,6 +32,7 @@ __all__ = [
     "Entangled",
     "Expansion",
     "Factorisation",
+    "Fastfood",
     "Group",
     "Indices",
     "Init",
@@ -48,6 +51,7 @@ __all__ = [
     "Singular",
     "SingularInit",
     "Storage",
+    "check_seed",
     "marks_of",
     "packed",
     "unpacked",

@@ -14,6 +14,7 @@ from ._components import Components, at_first, components_of, keep_components, n
 from ._copied import Copied
 from ._copies import Copies, Everything, Norms, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
+from ._everywhere import Everywhere, NetworkWide, Span
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
@@ -52,6 +53,7 @@ from ._part import (
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._prefix import Prefix, Recorded, drawn
+from ._projected import Projected, Projections
 from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
@@ -100,6 +102,7 @@ __all__ = [
     "Direct",
     "Embeddings",
     "Everything",
+    "Everywhere",
     "Factored",
     "FeedForwards",
     "Fitting",
@@ -117,6 +120,7 @@ __all__ = [
     "Marked",
     "Matrices",
     "Moves",
+    "NetworkWide",
     "Norms",
     "NotCutError",
     "Notes",
@@ -131,6 +135,8 @@ __all__ = [
     "Plan",
     "Prefix",
     "PrefixError",
+    "Projected",
+    "Projections",
     "Recipe",
     "Recorded",
     "Recurrents",
@@ -143,6 +149,7 @@ __all__ = [
     "Seen",
     "Selection",
     "Site",
+    "Span",
     "Stack",
     "Statistics",
     "Table",

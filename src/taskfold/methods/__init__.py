@@ -25,6 +25,7 @@ from ._piggyback import *
 from ._poly import *
 from ._rank_allocator import RankAllocator as RankAllocator
 from ._rank_policies import RankPolicy as RankPolicy
+from ._said import *
 from ._ssf import *
 from ._svft import *
 from ._tensor_poly import *
