@@ -16,6 +16,7 @@ from taskfold import MultiTask, TaskFileError
 from taskfold.factors import Fastfood
 from taskfold.factors._draws import bits, normals, shuffle, signs
 from taskfold.factors._fastfood import hadamard
+from taskfold.layers import parts_of
 from taskfold.tasks import read, write
 
 
@@ -106,7 +107,7 @@ def trained(method: tfold.Method) -> MultiTask:
 def test_every_parameter_moves_along_its_own_projection_and_scale() -> None:
     model = trained(tfold.SAID(30, seed=4)).double()
     task, folded = model["a"], model.fold("a")
-    own = dict(task.sites["0"].named_modules())["0:all"].own  # type: ignore[union-attr]
+    own = next(part.own for _, part in parts_of(task))
     vector, scales = own["vector"], own["scales"]
     assert (len(vector), len(scales)) == (25, 5)
     plain = dict(folded.get_submodule("backbone").named_parameters())

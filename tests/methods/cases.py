@@ -181,6 +181,7 @@ CASES = [
     ),
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
+    Case(tfold.FishMask(0.02), ("resnet18", "timm-vit"), {"resnet50": 470160}),
     Case(tfold.SAID(300), ("resnet18", "timm-vit"), {"resnet50": 300}),
     Case(tfold.SVFT(), ("timm-vit",), {"vit_base_patch32_clip_224": 55296}),
     Case(

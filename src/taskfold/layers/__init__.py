@@ -62,6 +62,7 @@ from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
+from ._sparse import Sparse, SparseUpdates, choose_by_fisher
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -150,6 +151,8 @@ __all__ = [
     "Selection",
     "Site",
     "Span",
+    "Sparse",
+    "SparseUpdates",
     "Stack",
     "Statistics",
     "Table",
@@ -175,6 +178,7 @@ __all__ = [
     "check_plain",
     "check_statistics",
     "check_unwritten",
+    "choose_by_fisher",
     "components_of",
     "copy_again",
     "current",

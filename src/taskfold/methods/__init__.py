@@ -11,6 +11,7 @@ from ._bitfit import *
 from ._bottleneck_adapter import *
 from ._budgeted import Budgeted as Budgeted
 from ._fine_tuning import *
+from ._fishmask import *
 from ._ftn import *
 from ._ftn_attention import *
 from ._hard_sharing import *
