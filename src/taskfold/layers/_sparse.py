@@ -1,4 +1,4 @@
-"""The recipe of sparse updates: some entries of a whole network move, wherever they are. FISH Mask (Sung et al. 2021)."""
+"""The recipe of sparse updates: some entries of a whole network move. FISH Mask (Sung, Nair and Raffel 2021)."""
 
 from __future__ import annotations
 
