@@ -123,6 +123,11 @@ CASES = [
     Case(tfold.FTN(rank=3, init="xavier", alpha=1.0), ("resnet18", "mobilenet-v2"), {}),
     Case(tfold.FTNQueryValue(rank=4), ATT, {"vit_base_patch32_224": 81024}),
     Case(tfold.FTNOutput(rank=4), ATT, {"vit_base_patch32_224": 40512}),
+    Case(
+        tfold.KAdaptation(terms=4),
+        ("timm-vit", "torch-encoder"),
+        {"vit_base_patch32_clip_224": 46144},
+    ),
     Case(tfold.LoRA(rank=4), ATT, {"vit_base_patch32_224": 147456}),
     Case(tfold.LoRA(rank=2, layers="convolution"), ("resnet18", "mobilenet-v2"), {}),
     Case(tfold.LoRA(rank=2, layers="convolution", norm=True), ("resnet50",), {}),

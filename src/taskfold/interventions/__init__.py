@@ -6,7 +6,7 @@ from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
-from ._masks import mask_on
+from ._masks import added_to, mask_on
 from ._scale import Scale
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Load",
     "Scale",
     "Shapes",
+    "added_to",
     "branches_of",
     "check_execution",
     "form_at",

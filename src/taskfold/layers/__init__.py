@@ -3,6 +3,7 @@
 from ..tasks import Inventory, Leaves
 from ._absent import AbsentError, absent_in
 from ._adapters import AdapterInit, Adapters
+from ._added_biases import AddedBias, AddedBiases
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention, Matrices
@@ -90,6 +91,8 @@ __all__ = [
     "AbsentError",
     "AdapterInit",
     "Adapters",
+    "AddedBias",
+    "AddedBiases",
     "Attention",
     "Biases",
     "Calls",

@@ -16,6 +16,7 @@ from ._ftn import *
 from ._ftn_attention import *
 from ._hard_sharing import *
 from ._head_only import *
+from ._kadaptation import *
 from ._lora import *
 from ._over_parameterised import *
 from ._phases import Phase as Phase
