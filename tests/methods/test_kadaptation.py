@@ -64,7 +64,8 @@ def dense(model: MultiTask, weight: str, bias: str, width: int) -> dict[str, Ten
                     found[key] = own.index_add(0, torch.arange(width) + place, held["bias"])
             continue
         terms = zip(held["slow_in"], held["slow_out"], held["fast_in"], held["fast_out"], strict=True)
-        h = 3.0 * sum(torch.kron((a @ c).contiguous(), (u @ v).contiguous()) for a, c, u, v in terms)  # type: ignore[misc]
+        products = [torch.kron((a @ c).contiguous(), (u @ v).contiguous()) for a, c, u, v in terms]
+        h = 3.0 * torch.stack(products).sum(0)
         n, letter = {"query": (0, "q"), "value": (2, "v")}[part.view.name]  # type: ignore[attr-defined]
         key = f"{block}.{weight.format(letter)}"
         if "{}" in weight:
