@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from .factors import STATISTICS
-from .layers import groups_of_inventory, inventory_of, own_groups, stored_of
+from .layers import groups_of_inventory, inventory_of, own_groups, parts_of, stored_of
 from .methods import Method
 from .model import MultiTask
 from .tasks import Task
@@ -29,6 +29,7 @@ class Count:
             indices no values.
         contracted: of the plain network that one task folds into, its head left out; None: the method's tasks do not
             fold. Over-parameterised methods train `adapter_total` numbers and leave this many.
+        shared_bits: what the model's inventory holds beside numbers: whose the entries of a common weight are.
     """
 
     backbone: int
@@ -37,9 +38,12 @@ class Count:
     routing: int
     adapter_total: int
     contracted: int | None
+    shared_bits: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """All of it as JSON; `shared_bits` where there are any."""
+        found = asdict(self)
+        return found if self.shared_bits else {key: value for key, value in found.items() if key != "shared_bits"}
 
 
 def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn.Module | None = None) -> Count:
@@ -68,12 +72,17 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
     own = model.add_task("one", head).counts()
     apart = _apart(model["one"], own)
     groups, leaves = groups_of_inventory(model["one"]), inventory_of(model["one"])
-    shared = sum(leaf.numel() for key, leaf in leaves.items() if groups[key] != STATISTICS)
+    numbers = {key: leaf.numel() for key, leaf in leaves.items() if leaf.is_floating_point()}
+    shared = sum(size for key, size in numbers.items() if groups[key] != STATISTICS)
+    for _, part in parts_of(model["one"]):
+        for name in part.passing:
+            _leave_out(own, part.own.groups[name].name, part.own[name].numel())
     routing = tasks * own.pop("routing")
     total = tasks * (sum(own.values()) - own["head"]) + shared + routing
     plain = sum(p.numel() for p in backbone.parameters())
     contracted = plain + _added(model) if model.foldable("one") else None
-    return Count(plain, {**own, **apart}, shared, routing, total, contracted)
+    shared_bits = sum(part.bits(tasks) for _, part in parts_of(model["one"]))
+    return Count(plain, {**own, **apart}, shared, routing, total, contracted, shared_bits)
 
 
 def _apart(task: Task, counts: dict[str, int]) -> dict[str, int]:
@@ -83,12 +92,16 @@ def _apart(task: Task, counts: dict[str, int]) -> dict[str, int]:
     for name, how in stored_of(task).items():
         if name not in held or not how.counted:
             continue  # several layers have it in common: it counts under its first name
-        group = groups[name].name
+        numbers = held[name].numel()
         apart[how.counted] = apart.get(how.counted, 0) + how.size(held[name])
-        counts[group] -= held[name].numel()
-        if not counts[group] and group not in ("factors", "routing", "norm", "head"):
-            del counts[group]
+        _leave_out(counts, groups[name].name, numbers)
     return apart
+
+
+def _leave_out(counts: dict[str, int], group: str, numbers: int) -> None:
+    counts[group] -= numbers
+    if not counts[group] and group not in ("factors", "routing", "norm", "head"):
+        del counts[group]
 
 
 def _added(model: MultiTask) -> int:

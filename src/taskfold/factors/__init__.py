@@ -2,6 +2,8 @@
 
 from ._base import TERMS, Bottleneck, Factorisation, Modes, zero_pad
 from ._bits import Bits, packed, unpacked
+from ._centre import Centre, PointInit
+from ._copy import Copy
 from ._cp import CP
 from ._draws import check_seed
 from ._entangled import Entangled
@@ -29,6 +31,8 @@ __all__ = [
     "TERMS",
     "Bits",
     "Bottleneck",
+    "Centre",
+    "Copy",
     "Entangled",
     "Expansion",
     "Factorisation",
@@ -45,6 +49,7 @@ __all__ = [
     "Modes",
     "OnBasis",
     "Pattern",
+    "PointInit",
     "Rank",
     "Ranked",
     "Scope",

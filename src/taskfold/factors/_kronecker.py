@@ -1,4 +1,4 @@
-"""Sums of Kronecker products: PHM layers (Compacter, Mahabadi et al. 2021, section 4) and KAdaptation (He et al. 2022)."""
+"""Sums of Kronecker products: Compacter (Mahabadi et al. 2021, section 4), KAdaptation (He et al. 2022)."""
 
 from __future__ import annotations
 

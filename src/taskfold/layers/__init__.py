@@ -8,17 +8,19 @@ from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention, Matrices
 from ._biases import Biases
+from ._blocks import SecondConvolutions, SqueezeExcites
 from ._branched import ConvolutionBranches
 from ._calls import Calls
 from ._columns import Plan
 from ._components import Components, at_first, components_of, keep_components, numbers_of
 from ._copied import Copied
-from ._copies import Copies, Everything, Norms, Rest, Statistics, check_statistics, own_norms
+from ._copies import Copies, Everything, LayerNorms, Norms, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
 from ._everywhere import Everywhere, NetworkWide, Span
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
+from ._gains import InputGains, ProjectionGains
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import (
@@ -36,8 +38,10 @@ from ._layout import (
     is_blind,
     is_same,
 )
+from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
+from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
     LayerParts,
     Part,
@@ -50,17 +54,21 @@ from ._part import (
     own_groups,
     parts_of,
     statistics_of,
+    stood_on,
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._prefix import Prefix, Recorded, drawn
 from ._projected import Projected, Projections
+from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
+from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shortcuts
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
+from ._sequences import TokenSequence, token_sequences
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._sparse import Sparse, SparseUpdates, choose_by_fisher
@@ -84,6 +92,7 @@ from ._where import (
 __all__ = [
     "ALL",
     "ENTRIES",
+    "FILED",
     "FIRST",
     "PLAIN",
     "TOLERANCE",
@@ -114,12 +123,15 @@ __all__ = [
     "Guard",
     "HookChangesError",
     "Hooks",
+    "InputGains",
     "Inventory",
+    "LayerNorms",
     "LayerParts",
     "Layout",
     "Leaves",
     "Linears",
     "Made",
+    "MainConvolutions",
     "Mark",
     "Marked",
     "Matrices",
@@ -133,6 +145,8 @@ __all__ = [
     "OnPath",
     "Origins",
     "OtherPathError",
+    "Owned",
+    "Owners",
     "Part",
     "Passes",
     "Place",
@@ -140,26 +154,37 @@ __all__ = [
     "Prefix",
     "PrefixError",
     "Projected",
+    "ProjectionGains",
     "Projections",
+    "PromptInit",
+    "Prompts",
     "Recipe",
     "Recorded",
     "Recurrents",
     "Registered",
+    "Reparameterisations",
     "Rest",
     "RowsUnknownError",
     "Ruled",
     "ScaleInit",
     "Scales",
+    "SecondConvolutions",
     "Seen",
     "Selection",
+    "SeriesAdapters",
+    "SeriesInit",
+    "Shortcuts",
     "Site",
     "Span",
     "Sparse",
     "SparseUpdates",
+    "SqueezeExcites",
     "Stack",
+    "Standing",
     "Statistics",
     "Table",
     "Target",
+    "TokenSequence",
     "Tracers",
     "Unmoved",
     "Unwritten",
@@ -177,12 +202,15 @@ __all__ = [
     "begun",
     "caches",
     "check_alike",
+    "check_leaving",
     "check_once",
     "check_plain",
+    "check_shortcuts",
     "check_statistics",
     "check_unwritten",
     "choose_by_fisher",
     "components_of",
+    "copied_shortcuts",
     "copy_again",
     "current",
     "directions",
@@ -208,6 +236,7 @@ __all__ = [
     "odds_in",
     "own_groups",
     "own_norms",
+    "owned_in",
     "parts_of",
     "rebind",
     "recomputes",
@@ -221,8 +250,10 @@ __all__ = [
     "stack_of",
     "stages",
     "statistics_of",
+    "stood_on",
     "stored_of",
     "telling",
+    "token_sequences",
     "updates_of",
     "worth_sharing",
     "writes_text",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -88,6 +88,18 @@ class Part(nn.Module):
         """The layer's tensors that have no part in the task's: nothing else needs to hold them."""
         return frozenset()
 
+    carries: ClassVar[bool] = False
+    """Whether the task's file holds what it has put into the inventory, so that the file needs none."""
+
+    @property
+    def passing(self) -> frozenset[str]:
+        """Own leaves that go into the inventory when the task is trained: counts of a trained task leave them out."""
+        return frozenset()
+
+    def bits(self, tasks: int) -> int:
+        """Bits beside numbers in the inventory, for so many tasks."""
+        return 0
+
     @property
     def alone(self) -> bool:
         """Whether its tensors do not depend on what stands inside."""
@@ -167,6 +179,12 @@ def parts_of(task: Task) -> Iterator[tuple[Place, Part]]:
 def inventory_of(task: Task) -> dict[str, nn.Parameter]:
     """The shared leaves that a task uses, as `<inventory key>:<leaf>`; empty if all it has is its own."""
     return {f"{key}:{name}": leaf for key, held in _inventories(task) for name, leaf in held.items()}
+
+
+def stood_on(task: Task) -> dict[str, nn.Parameter]:
+    """Those of them that must be there before the task's file can be loaded."""
+    carried = {part.inventory[0] for _, part in parts_of(task) if part.inventory is not None and part.carries}
+    return {key: leaf for key, leaf in inventory_of(task).items() if key.rpartition(":")[0] not in carried}
 
 
 def groups_of_inventory(task: Task) -> dict[str, Group]:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..counting import count
 from ..factors import STATISTICS
-from ..layers import Factored, parts_of, statistics_of, stored_of
+from ..layers import Factored, parts_of, statistics_of, stood_on, stored_of
 from ..model import MultiTask
 from ..tasks import Task, TaskFileError
 from ._compare import DOUBLE, check_close, check_same, snapshot
@@ -128,7 +129,7 @@ def file(subject: Subject) -> None:
     other = MultiTask(copy.deepcopy(model.backbone), num_features=subject.num_features).eval()
     with tempfile.TemporaryDirectory() as name:
         path = model.save_task("a", Path(name) / "a.safetensors")
-        if len(model.inventory):
+        if stood_on(model["a"]):
             try:
                 other.load_task(path)
             except TaskFileError as refusal:
@@ -162,7 +163,8 @@ def counts(subject: Subject) -> None:
     apart: set[str] = set()
     shared = 0
     for held in leaves_of(task):
-        if held.group == STATISTICS:
+        counted = isinstance(held.tensor, nn.Parameter) if held.own else held.tensor.is_floating_point()
+        if held.group == STATISTICS or not counted:
             continue
         if held.own:
             sums[held.group.name] = sums.get(held.group.name, 0) + held.tensor.numel()
@@ -171,7 +173,8 @@ def counts(subject: Subject) -> None:
             if how is not None and how.counted:
                 what, size = how.counted, how.size(held.tensor)
                 apart.add(what)
-            values[what] = values.get(what, 0) + size
+            if not held.passes:
+                values[what] = values.get(what, 0) + size
         else:
             shared += held.tensor.numel()
     head = sum(p.numel() for p in task.head.parameters()) if task.head is not None else 0

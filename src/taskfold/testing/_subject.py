@@ -121,6 +121,7 @@ class Held:
         group: what it counts as.
         own: whether it is the task's alone.
         stored: how a file keeps it; None: its values.
+        passes: whether it goes into the inventory when the task is trained.
     """
 
     where: str
@@ -128,6 +129,7 @@ class Held:
     group: Group
     own: bool
     stored: Storage | None
+    passes: bool = False
 
 
 def leaves_of(task: Task) -> Iterator[Held]:
@@ -144,7 +146,8 @@ def leaves_of(task: Task) -> Iterator[Held]:
                 if id(tensor) not in seen:
                     seen.add(id(tensor))
                     how = leaves.stored.get(key) if own else None
-                    yield Held(f"layer {path!r}, part {name!r}, leaf {key!r}", tensor, leaves.groups[key], own, how)
+                    where, passes = f"layer {path!r}, part {name!r}, leaf {key!r}", own and key in part.passing
+                    yield Held(where, tensor, leaves.groups[key], own, how, passes)
 
 
 def without_dropout(network: nn.Module) -> nn.Module:
