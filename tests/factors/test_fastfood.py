@@ -127,7 +127,7 @@ def test_a_file_belongs_to_its_seed(tmp_path: Path) -> None:
     header = {key: v for key, v in contents.header.items() if key not in ("digest", "format_version")}
     method = {**header["method"], "settings": {**header["method"]["settings"], "seed": 5}}
     write(path, {**header, "method": method}, contents.tensors)
-    with pytest.raises(TaskFileError, match=r"on projections of seed 4 to 5 tensors.*on projections of seed 5"):
+    with pytest.raises(TaskFileError, match=r"stand on projections of seed 4 to 5 tensors.* on projections of seed 5"):
         MultiTask(network(), num_features=4).load_task(path)
 
 
