@@ -123,6 +123,11 @@ CASES = [
     Case(tfold.FTN(rank=3, init="xavier", alpha=1.0), ("resnet18", "mobilenet-v2"), {}),
     Case(tfold.FTNQueryValue(rank=4), ATT, {"vit_base_patch32_224": 81024}),
     Case(tfold.FTNOutput(rank=4), ATT, {"vit_base_patch32_224": 40512}),
+    Case(
+        tfold.KAdaptation(terms=4),
+        ("timm-vit", "torch-encoder"),
+        {"vit_base_patch32_clip_224": 46144},
+    ),
     Case(tfold.LoRA(rank=4), ATT, {"vit_base_patch32_224": 147456}),
     Case(tfold.LoRA(rank=2, layers="convolution"), ("resnet18", "mobilenet-v2"), {}),
     Case(tfold.LoRA(rank=2, layers="convolution", norm=True), ("resnet50",), {}),
@@ -184,6 +189,8 @@ CASES = [
     ),
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
+    Case(tfold.FishMask(0.02), ("resnet18", "timm-vit"), {"resnet50": 470160}),
+    Case(tfold.SAID(300), ("resnet18", "timm-vit"), {"resnet50": 300}),
     Case(tfold.SVFT(), ("timm-vit",), {"vit_base_patch32_clip_224": 55296}),
     Case(
         tfold.SVFT(pattern="banded", gate=True),

@@ -5,8 +5,10 @@ from ._bits import Bits, packed, unpacked
 from ._centre import Centre, PointInit
 from ._copy import Copy
 from ._cp import CP
+from ._draws import check_seed
 from ._entangled import Entangled
 from ._expansion import Expansion
+from ._fastfood import Fastfood
 from ._init import Init
 from ._kronecker import Kronecker, KroneckerInit
 from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
@@ -34,6 +36,7 @@ __all__ = [
     "Entangled",
     "Expansion",
     "Factorisation",
+    "Fastfood",
     "Group",
     "Indices",
     "Init",
@@ -53,6 +56,7 @@ __all__ = [
     "Singular",
     "SingularInit",
     "Storage",
+    "check_seed",
     "marks_of",
     "packed",
     "unpacked",

@@ -7,7 +7,7 @@ from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
-from ._masks import mask_on
+from ._masks import added_to, mask_on
 from ._mix import EPSILON, Mix
 from ._scale import Scale
 from ._scale_input import ScaleInput
@@ -33,6 +33,7 @@ __all__ = [
     "ScaleInput",
     "Shapes",
     "SqueezeExcite",
+    "added_to",
     "branches_of",
     "check_execution",
     "form_at",

@@ -1,4 +1,7 @@
-"""Masks among a layer's tensors: `weight:mask` is one on its weight, `weight:bits` the same as packed bits."""
+"""What is done to a layer's tensors where nothing takes their place.
+
+`weight:mask` is a mask on its weight, `weight:bits` the same as packed bits; `bias:added` is added to its bias.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from ..kinds import LayerKind, Tensors
 
 MASK = ":mask"
 BITS = ":bits"
+ADDED = ":added"
 
 
 def mask_on(name: str) -> str:
@@ -17,31 +21,44 @@ def mask_on(name: str) -> str:
     return f"{name}{MASK}"
 
 
+def added_to(name: str) -> str:
+    """The name of what is added to a layer's tensor; to zeros, where the layer has a place for it and no tensor."""
+    return f"{name}{ADDED}"
+
+
 def masked_name(name: str) -> str:
-    """The layer's tensor that a tensor is, or is a mask on."""
+    """The layer's tensor that a tensor is, is a mask on, or is added to."""
     return name.partition(":")[0]
 
 
 def put_on(kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
-    """The same without masks: put on the tensors of that name, those inside, or the layer's own."""
+    """The same without masks and what is added: put on the tensors of that name, those inside, or the layer's own."""
     found = {name: tensor for name, tensor in tensors.items() if ":" not in name}
     if len(found) == len(tensors):
         return found
     for name, mask in tensors.items():
-        if ":" in name:
-            own = kind.module.get_parameter(masked := masked_name(name))
+        masked = masked_name(name)
+        if name.endswith(ADDED):
+            below = found.get(masked, inside.get(masked))
+            below = kind.tensors().get(masked) if below is None else below
+            found[masked] = mask if below is None else below + mask
+        elif ":" in name:
+            own = kind.module.get_parameter(masked)
             below = found.get(masked, inside.get(masked, own))
             found[masked] = below * (unpacked(mask, own.shape, below.dtype) if name.endswith(BITS) else mask)
     return found
 
 
 def together(inner: Tensors, outer: Tensors) -> dict[str, Tensor]:
-    """The tensors of two that stand one inside the other; masks on one tensor are one mask."""
+    """The tensors of two that stand one inside the other; masks on one tensor are one mask, and so is what is added.
+
+    No tensor has both at once: masks are on weights, and biases are added to.
+    """
     found = {**inner, **outer}
     for name, mask in inner.items():
-        if name.endswith(MASK):
+        if name.endswith((MASK, ADDED)):
             if name in outer:
-                found[name] = mask * outer[name]
+                found[name] = mask + outer[name] if name.endswith(ADDED) else mask * outer[name]
             elif masked_name(name) in outer:
                 del found[name]  # that one was made of the masked tensor
     return found
@@ -53,8 +70,10 @@ def as_bits(tensors: Tensors) -> dict[str, Tensor]:
     return {f"{name}{BITS}": packed(mask, 1 + bool((mask < 0).any())) for name, mask in masks.items()}
 
 
-def all_ones(kind: LayerKind, name: str, shape: tuple[int, ...]) -> Tensor:
-    """A mask that changes nothing."""
+def nothing_done(kind: LayerKind, name: str, shape: tuple[int, ...]) -> Tensor:
+    """A mask that changes nothing, or nothing that is added."""
+    if name.endswith(ADDED):
+        return torch.zeros(shape, device=kind.device, dtype=kind.dtype)
     if name.endswith(MASK):
         return torch.ones(shape, device=kind.device, dtype=kind.dtype)
     bits = torch.zeros(shape, device=kind.device, dtype=torch.uint8)

@@ -3,6 +3,7 @@
 from ..tasks import Inventory, Leaves
 from ._absent import AbsentError, absent_in
 from ._adapters import AdapterInit, Adapters
+from ._added_biases import AddedBias, AddedBiases
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention, Matrices
@@ -15,6 +16,7 @@ from ._components import Components, at_first, components_of, keep_components, n
 from ._copied import Copied
 from ._copies import Copies, Everything, LayerNorms, Norms, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
+from ._everywhere import Everywhere, NetworkWide, Span
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
@@ -57,6 +59,7 @@ from ._part import (
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._prefix import Prefix, Recorded, drawn
+from ._projected import Projected, Projections
 from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
@@ -68,6 +71,7 @@ from ._selection import RowsUnknownError, Selection, Stack, current, running, se
 from ._sequences import TokenSequence, token_sequences
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
+from ._sparse import Sparse, SparseUpdates, choose_by_fisher
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -96,6 +100,8 @@ __all__ = [
     "AbsentError",
     "AdapterInit",
     "Adapters",
+    "AddedBias",
+    "AddedBiases",
     "Attention",
     "Biases",
     "Calls",
@@ -109,6 +115,7 @@ __all__ = [
     "Direct",
     "Embeddings",
     "Everything",
+    "Everywhere",
     "Factored",
     "FeedForwards",
     "Fitting",
@@ -129,6 +136,7 @@ __all__ = [
     "Marked",
     "Matrices",
     "Moves",
+    "NetworkWide",
     "Norms",
     "NotCutError",
     "Notes",
@@ -145,7 +153,9 @@ __all__ = [
     "Plan",
     "Prefix",
     "PrefixError",
+    "Projected",
     "ProjectionGains",
+    "Projections",
     "PromptInit",
     "Prompts",
     "Recipe",
@@ -165,6 +175,9 @@ __all__ = [
     "SeriesInit",
     "Shortcuts",
     "Site",
+    "Span",
+    "Sparse",
+    "SparseUpdates",
     "SqueezeExcites",
     "Stack",
     "Standing",
@@ -195,6 +208,7 @@ __all__ = [
     "check_shortcuts",
     "check_statistics",
     "check_unwritten",
+    "choose_by_fisher",
     "components_of",
     "copied_shortcuts",
     "copy_again",

@@ -13,11 +13,13 @@ from ._bitfit import *
 from ._bottleneck_adapter import *
 from ._budgeted import Budgeted as Budgeted
 from ._fine_tuning import *
+from ._fishmask import *
 from ._ftn import *
 from ._ftn_attention import *
 from ._hard_sharing import *
 from ._head_only import *
 from ._ia3 import *
+from ._kadaptation import *
 from ._layernorm import *
 from ._lora import *
 from ._over_parameterised import *
@@ -33,6 +35,7 @@ from ._prompt import *
 from ._rank_allocator import RankAllocator as RankAllocator
 from ._rank_policies import RankPolicy as RankPolicy
 from ._rcm import *
+from ._said import *
 from ._series_adapter import *
 from ._ssf import *
 from ._svft import *

@@ -28,6 +28,8 @@ class Method(ABC):
 
     frozen_stages: int = dataclasses.field(default=0, kw_only=True)
     name: ClassVar[str]
+    prepare_batch: ClassVar[int | None] = None
+    """Samples in a batch of `prepare`; None: as many as the training has."""
 
     @property
     def parts(self) -> tuple[object, ...]:

@@ -226,7 +226,7 @@ class Stored:
             if mine is None or not packed[key].agrees(said, tensors[key]):
                 raise TaskFileError(
                     f"{self.path} keeps {key!r} as {_words(said)}, and its method on this backbone as "
-                    f"{_words(mine)}; load the backbone that the task was made for"
+                    f"{_words(mine)}; load the backbone that the task was made for, in its precision"
                 )
 
     def _unpacked(self, key: str, packed: dict[str, Storage], live: Tensor, tensor: Tensor) -> Tensor:
@@ -279,7 +279,7 @@ def _words(stored: dict[str, Any] | None) -> str:
     also = {
         "width": "{} per number",
         "below": "of {} places",
-        "basis": "on {}",
+        "basis": "which stand on {}",
         "marks": "with the marks {}",
     }
     words = [text.format(stored[key]) for key, text in also.items() if key in stored]

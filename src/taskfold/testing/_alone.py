@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..counting import count
 from ..factors import STATISTICS
@@ -162,7 +163,8 @@ def counts(subject: Subject) -> None:
     apart: set[str] = set()
     shared = 0
     for held in leaves_of(task):
-        if held.group == STATISTICS or not held.tensor.is_floating_point():
+        counted = isinstance(held.tensor, nn.Parameter) if held.own else held.tensor.is_floating_point()
+        if held.group == STATISTICS or not counted:
             continue
         if held.own:
             sums[held.group.name] = sums.get(held.group.name, 0) + held.tensor.numel()
