@@ -82,7 +82,7 @@ def test_counts_are_the_tables() -> None:
 
 
 def test_what_it_can_not_do_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="adversary=True .* the backbone is frozen"):
+    with pytest.raises(ValueError, match=r"adversary=True .* the backbone is frozen"):
         ASTMT(adversary=True)
     with pytest.raises(ValueError, match="squeeze_excite must be true, false or none, found 1"):
         ASTMT(squeeze_excite=1)  # type: ignore[arg-type]

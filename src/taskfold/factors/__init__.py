@@ -11,7 +11,7 @@ from ._init import Init
 from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
-from ._mask import MASK, Mask
+from ._mask import MASK, PRODUCT, Mask, masked
 from ._ranked import Rank, Ranked
 from ._svd import SVD
 
@@ -21,6 +21,7 @@ __all__ = [
     "HEAD",
     "MASK",
     "NORM",
+    "PRODUCT",
     "STATISTICS",
     "SVD",
     "TERMS",
@@ -42,6 +43,7 @@ __all__ = [
     "Rank",
     "Ranked",
     "Scope",
+    "masked",
     "packed",
     "unpacked",
     "zero_pad",

@@ -178,8 +178,12 @@ class Factorisation(ABC):
 
     @property
     def masks(self) -> bool:
-        """Whether a task's weight is the layer's own, multiplied number by number with what `materialise` makes."""
+        """Whether a task's weight is the layer's own, masked number by number with what `materialise` makes."""
         return False
+
+    def weighing(self, leaves: Mapping[str, Tensor]) -> Tensor | None:
+        """Of a mask, k `[*, 4]`: a task's weight is k₀ W + k₁ + k₂ M + k₃ W ⊙ M; None: it is W ⊙ M."""
+        return None
 
     @property
     def compact(self) -> bool:

@@ -6,7 +6,7 @@ from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
-from ._masks import mask_on
+from ._masks import mask_on, scalars_on
 from ._mix import EPSILON, Mix
 from ._scale import Scale
 from ._squeeze_excite import SqueezeExcite
@@ -34,5 +34,6 @@ __all__ = [
     "mask_on",
     "merged",
     "padded",
+    "scalars_on",
     "stacked",
 ]

@@ -36,6 +36,7 @@ from ._layout import (
     is_same,
 )
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
+from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
 from ._part import (
@@ -120,6 +121,7 @@ __all__ = [
     "Mark",
     "Marked",
     "Moves",
+    "Multiplied",
     "Norms",
     "NotCutError",
     "Notes",
@@ -200,6 +202,7 @@ __all__ = [
     "layers_of",
     "leaves_of",
     "module_at",
+    "multipliers_of",
     "not_followed",
     "numbers_of",
     "odds_in",

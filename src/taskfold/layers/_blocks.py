@@ -64,7 +64,8 @@ class SqueezeExcites(Recipe):
             if not isinstance(kind, BatchNorm) or kind.outputs is None or not SqueezeExcite().stands_behind(kind):
                 raise ValueError(
                     f"block {block.removesuffix('.')!r}: squeeze-and-excite stands behind its last normalisation, and "
-                    f"{path!r} is no BatchNorm without an activation; choose squeeze_excite=False, or leave the block out with targets"
+                    f"{path!r} is no BatchNorm without an activation; choose squeeze_excite=False, or leave the block "
+                    "out with targets"
                 )
             size, width = kind.outputs, max(1, kind.outputs // self.reduction)
             specs = {

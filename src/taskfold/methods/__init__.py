@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+from ._astmt import *
+from ._ba2 import *
 from ._base import Method as Method
 from ._base import build as build
 from ._base import method_of as method_of
 from ._base import names as names
 from ._base import register as _register
-from ._astmt import *
 from ._bitfit import *
 from ._bottleneck_adapter import *
 from ._budgeted import Budgeted as Budgeted
@@ -31,6 +32,7 @@ from ._rcm import *
 from ._series_adapter import *
 from ._ssf import *
 from ._tensor_poly import *
+from ._wtpb import *
 
 if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
     __all__ = [
