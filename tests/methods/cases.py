@@ -199,6 +199,7 @@ CASES = [
     ),
     Case(tfold.RCM(), ("resnet18",), {"resnet18": 1568768 + 9600}),
     Case(tfold.SeriesAdapter(), ("resnet18",), {"resnet18": 1576576 + 9600}, new_biases=True),
-    Case(tfold.WTPB(), ("resnet18",), {"resnet50": 53120 + 106}, bits={"resnet50": 23454912}),
+    Case(tfold.TAPS(), ("resnet18",), {"resnet34": 21267648 + 17024 + 36, "resnet50": 23454912 + 53120 + 53}),
+    Case(tfold.WTPB(), ("timm-vit",), {"resnet50": 53120 + 106}, bits={"resnet50": 23454912}),
 ]
 EVERY = [(case, network) for case in CASES for network in case.networks]

@@ -7,6 +7,8 @@ from ._copy import Copy
 from ._cp import CP
 from ._entangled import Entangled
 from ._expansion import Expansion
+from ._gated import Gated
+from ._hard import hard
 from ._init import Init
 from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
@@ -32,6 +34,7 @@ __all__ = [
     "Entangled",
     "Expansion",
     "Factorisation",
+    "Gated",
     "Group",
     "Init",
     "Leaf",
@@ -43,6 +46,7 @@ __all__ = [
     "Rank",
     "Ranked",
     "Scope",
+    "hard",
     "masked",
     "packed",
     "unpacked",

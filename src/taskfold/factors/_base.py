@@ -171,6 +171,11 @@ class Factorisation(ABC):
         del weight, modes
         return {}
 
+    def silent(self, leaves: Mapping[str, Tensor]) -> frozenset[str]:
+        """The names of leaves that have no part in the weight as things are: files leave them out, and read zeros."""
+        del leaves
+        return frozenset()
+
     @property
     def replaces(self) -> bool:
         """Whether the layer's own weight has no part in a task's: then nothing else needs to hold it."""

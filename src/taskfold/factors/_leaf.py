@@ -49,6 +49,7 @@ class Leaf:
         group: what it counts as.
         scope: layers that have it in common: each its own (`layer`), those of a `block`, or all of the `model`.
         stored: how files keep it; None: by its values.
+        exact: it keeps its precision in layers of a lower one, since its level counts; `stored` does so too.
     """
 
     shape: tuple[int, ...]
@@ -57,3 +58,4 @@ class Leaf:
     group: Group = FACTORS
     scope: Scope = "layer"
     stored: Bits | None = None
+    exact: bool = False

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ._base import Factorisation, Modes
 from ._bits import Bits
+from ._hard import hard
 from ._leaf import Group, Leaf
 
 MASK = Group("mask", 1e-4)
@@ -76,7 +77,7 @@ class Mask(Factorisation):
 
     def levels(self, leaves: Mapping[str, Tensor]) -> Tensor:
         """The level of each score, with the gradient of the score itself."""
-        return _Levels.apply(leaves["mask"], self.bits)  # type: ignore[no-any-return]
+        return hard(leaves["mask"], self.bits.levels)
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         """M, `[*, O, I, *kernel]`."""
@@ -116,21 +117,3 @@ def masked(weight: Tensor, mask: Tensor, scalars: Tensor | None) -> Tensor:
 
 def _filled(leaf: Tensor, values: Sequence[float]) -> None:
     leaf.copy_(torch.tensor(values))
-
-
-class _Levels(torch.autograd.Function):
-    """A hard choice whose gradient is that of doing nothing."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(scores: Tensor, bits: Bits) -> Tensor:  # type: ignore[override]
-        return bits.levels(scores)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return gradient, None

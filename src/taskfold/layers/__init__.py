@@ -50,6 +50,7 @@ from ._part import (
     layers_of,
     own_groups,
     parts_of,
+    silent_of,
     statistics_of,
     stored_of,
 )
@@ -215,6 +216,7 @@ __all__ = [
     "selecting",
     "several",
     "sharing_passes",
+    "silent_of",
     "sites_of",
     "skeleton",
     "spread",

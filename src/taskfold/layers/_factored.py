@@ -56,6 +56,10 @@ class Factored(Ruled):
     def alone(self) -> bool:
         return isinstance(self.intervention, Beside)
 
+    @property
+    def silent(self) -> frozenset[str]:
+        return self.factorisation.silent(dict(self.own.items()))
+
     def alike(self, other: Part) -> bool:
         return (
             isinstance(other, Factored)

@@ -77,7 +77,8 @@ class Ruled(Part):
         """Leaves in the layer's precision; scores keep theirs, or rounding could change their level."""
         found = dict(leaves)
         for name, leaf in leaves.items():
-            if leaf.dtype != dtype and not (name in self.specs and self.specs[name].stored):
+            spec = self.specs.get(name)
+            if leaf.dtype != dtype and not (spec and (spec.stored or spec.exact)):
                 found[name] = leaf.to(dtype)
         return found
 

@@ -31,6 +31,7 @@ from ._rank_policies import RankPolicy as RankPolicy
 from ._rcm import *
 from ._series_adapter import *
 from ._ssf import *
+from ._taps import *
 from ._tensor_poly import *
 from ._wtpb import *
 

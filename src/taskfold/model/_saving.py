@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Bits, Group
-from ..layers import check_alike, forms_of, inventory_of, own_groups, stored_of
+from ..layers import check_alike, forms_of, inventory_of, own_groups, silent_of, stored_of
 from ..methods import Method, build
 from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
 from ._transfer import begun, remember, set_mode
@@ -36,9 +36,14 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
         "inventory": {"fingerprint": digest(dict(shared)), "standalone": standalone} if shared else None,
         "groups": {name: group.name for name, group in sorted(own_groups(task).items())},
         "stored": _descriptions(own, packed),
+        "silent": sorted(silent := silent_of(task)),
         "backbone": identity(backbone),
     }
-    tensors = {name: packed[name].pack(tensor) if name in packed else tensor for name, tensor in own.items()}
+    tensors = {
+        name: packed[name].pack(tensor) if name in packed else tensor
+        for name, tensor in own.items()
+        if name not in silent
+    }
     if standalone:
         tensors |= {f"{_SHARED}{key}": leaf.detach() for key, leaf in shared.items()}
     write(path, header, tensors)
@@ -144,6 +149,7 @@ class Stored:
         shared: dict[str, Tensor] = {**inventory_of(task)}
         wanted, packed = _own(task), _packed(task)
         self._check_stored(_descriptions(wanted, packed))
+        silent = {key: wanted.pop(key) for key in header["silent"] if key in wanted}
         if any(key.startswith(_SHARED) for key in tensors):
             wanted |= {f"{_SHARED}{key}": leaf for key, leaf in shared.items()}
         elif shared:
@@ -169,6 +175,11 @@ class Stored:
             if live.dtype != tensor.dtype and key not in packed:
                 live.data = torch.empty_like(live, dtype=tensor.dtype)
             live.data.copy_(tensor)
+        for live in silent.values():
+            live.data.zero_()
+        if (found := sorted(silent_of(task))) != header["silent"]:
+            odd = sorted({*found} ^ {*header["silent"]})[0]
+            raise TaskFileError(f"{self.path} leaves out other tensors than its method does ({odd!r}); save it again")
         info = header["info"]
         task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"])
 
