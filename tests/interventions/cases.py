@@ -17,7 +17,7 @@ from torch.func import functional_call
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.pytorch_utils import Conv1D
 
-from taskfold.interventions import Beside, Change, Intervention, Mix, Scale, SqueezeExcite
+from taskfold.interventions import Beside, Change, Intervention, Mix, Scale, ScaleInput, SqueezeExcite
 from taskfold.kinds import LayerKind, WeightKind, kind_of
 
 from ..layers.cases import Reader, Words
@@ -163,6 +163,15 @@ def _scaled(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
     return run
 
 
+def _inputs(kind: LayerKind, size: int) -> Shapes:
+    channels = ScaleInput().channels(kind)
+    return {} if channels is None else {"scale": (channels,)}
+
+
+def _scaled_input(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
+    return lambda x: inner((x.transpose(axis, -1) * tensors["scale"]).transpose(axis, -1))
+
+
 def _mixed(kind: LayerKind, size: int) -> Shapes:
     if not isinstance(kind, WeightKind):
         return {}
@@ -223,6 +232,9 @@ CASES = [
         {layer.name: "a squeeze-and-excite stands behind this" for layer in LAYERS},
     ),
     Case("scale", Scale(), _channels, _scaled, {"conv-standardised": r"\(ScaledStdConv2d\) has a forward of its own"}),
+    Case(
+        "scale-input", ScaleInput(), _inputs, _scaled_input, {"conv-standardised": r"\(ScaledStdConv2d\) has a forward"}
+    ),
 ]
 PAIRS = [(case, layer) for case in CASES for layer in LAYERS if case.slots(layer.kind(), 1)]
 

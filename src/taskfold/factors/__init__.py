@@ -10,11 +10,14 @@ from ._expansion import Expansion
 from ._gated import Gated
 from ._hard import hard
 from ._init import Init
+from ._kronecker import Kronecker, KroneckerInit
 from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._mask import MASK, PRODUCT, Mask, masked
 from ._ranked import Rank, Ranked
+from ._singular import Pattern, Singular, SingularInit
+from ._storage import Indices, OnBasis, Storage, marks_of
 from ._svd import SVD
 
 __all__ = [
@@ -36,17 +39,26 @@ __all__ = [
     "Factorisation",
     "Gated",
     "Group",
+    "Indices",
     "Init",
+    "Kronecker",
+    "KroneckerInit",
     "Leaf",
     "LinearExpansion",
     "LowRank",
     "Mask",
     "Modes",
+    "OnBasis",
+    "Pattern",
     "PointInit",
     "Rank",
     "Ranked",
     "Scope",
+    "Singular",
+    "SingularInit",
+    "Storage",
     "hard",
+    "marks_of",
     "masked",
     "packed",
     "unpacked",

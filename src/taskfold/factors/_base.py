@@ -171,6 +171,19 @@ class Factorisation(ABC):
         del weight, modes
         return {}
 
+    def basis(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
+        """Tensors computed from the layer's own weight, which the leaves mean something on; default: there are none.
+
+        They are common to all tasks, come with the leaves by their names, and are in no file. A file holds marks of
+        them, so that leaves are refused where another basis is computed.
+
+        Args:
+            weight: `[O, I, *kernel]`, in double precision on the CPU.
+            modes: of the weight.
+        """
+        del weight, modes
+        return {}
+
     def silent(self, leaves: Mapping[str, Tensor]) -> frozenset[str]:
         """The names of leaves that have no part in the weight as things are: files leave them out, and read zeros."""
         del leaves
@@ -194,6 +207,10 @@ class Factorisation(ABC):
     def compact(self) -> bool:
         """Whether the leaves are far fewer numbers than the bottleneck made of them."""
         return False
+
+    @property
+    def has_basis(self) -> bool:
+        return type(self).basis is not Factorisation.basis
 
     @property
     def has_bottleneck(self) -> bool:
