@@ -174,6 +174,7 @@ CASES = [
         {"resnet18": 9600 + sum(map(branches, RESNET18))},
         new_biases=True,
     ),
+    Case(tfold.BA2(), ("resnet18",), {"resnet50": 53120}, bits={"resnet50": 13385920, "resnet18": 1392832}),
     Case(tfold.ASTMT(), ("resnet50",), {"resnet18": 696320 + 9600}),
     Case(tfold.BitFit(), ALL, {"resnet50": 53120, "vit_base_patch32_clip_224": 82944 + 2 * 19968}),
     Case(
@@ -215,4 +216,6 @@ CASES = [
     ),
     Case(tfold.RCM(), ("resnet18",), {"resnet18": 1568768 + 9600}),
     Case(tfold.SeriesAdapter(), ("resnet18",), {"resnet18": 1576576 + 9600}, new_biases=True),
+    Case(tfold.TAPS(), ("resnet18",), {"resnet34": 21267648 + 17024 + 36, "resnet50": 23454912 + 53120 + 53}),
+    Case(tfold.WTPB(), ("timm-vit",), {"resnet50": 53120 + 106}, bits={"resnet50": 23454912}),
 ]

@@ -7,7 +7,7 @@ from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
-from ._masks import added_to, mask_on
+from ._masks import added_to, mask_on, scalars_on
 from ._mix import EPSILON, Mix
 from ._scale import Scale
 from ._scale_input import ScaleInput
@@ -40,5 +40,6 @@ __all__ = [
     "mask_on",
     "merged",
     "padded",
+    "scalars_on",
     "stacked",
 ]

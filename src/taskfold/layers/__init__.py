@@ -39,6 +39,7 @@ from ._layout import (
     is_same,
 )
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
+from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
 from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
@@ -53,6 +54,7 @@ from ._part import (
     layers_of,
     own_groups,
     parts_of,
+    silent_of,
     statistics_of,
     stood_on,
     stored_of,
@@ -136,6 +138,7 @@ __all__ = [
     "Marked",
     "Matrices",
     "Moves",
+    "Multiplied",
     "NetworkWide",
     "Norms",
     "NotCutError",
@@ -231,6 +234,7 @@ __all__ = [
     "layers_of",
     "leaves_of",
     "module_at",
+    "multipliers_of",
     "not_followed",
     "numbers_of",
     "odds_in",
@@ -244,6 +248,7 @@ __all__ = [
     "selecting",
     "several",
     "sharing_passes",
+    "silent_of",
     "sites_of",
     "skeleton",
     "spread",

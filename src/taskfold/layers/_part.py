@@ -105,6 +105,11 @@ class Part(nn.Module):
         """Whether its tensors do not depend on what stands inside."""
         return True
 
+    @property
+    def silent(self) -> frozenset[str]:
+        """The names of own tensors that have no part in what the task does as things are."""
+        return frozenset()
+
     def draws_per_row(self, when: When) -> bool:
         """Whether its tensors differ from row to row of a batch."""
         return False
@@ -211,6 +216,12 @@ def own_groups(task: Task) -> dict[str, Group]:
 def stored_of(task: Task) -> dict[str, Storage]:
     """How files keep those of the task's own tensors that they do not keep by their values, by the same names."""
     return {f"{path}.{name}": how for path, own in _own_leaves(task) for name, how in own.stored.items() if name in own}
+
+
+def silent_of(task: Task) -> frozenset[str]:
+    """The task's own tensors that have no part in what it does as things are, by the same names."""
+    parts = ((path, module) for path, module in task.named_modules() if isinstance(module, Part))
+    return frozenset(f"{path}.own.{name}" for path, part in parts for name in part.silent)
 
 
 def _own_leaves(task: Task) -> Iterator[tuple[str, Leaves]]:

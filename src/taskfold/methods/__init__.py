@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ._allocator import Allocator as Allocator
 from ._astmt import *
+from ._ba2 import *
 from ._base import Method as Method
 from ._base import build as build
 from ._base import method_of as method_of
@@ -39,7 +40,9 @@ from ._said import *
 from ._series_adapter import *
 from ._ssf import *
 from ._svft import *
+from ._taps import *
 from ._tensor_poly import *
+from ._wtpb import *
 
 if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
     __all__ = [

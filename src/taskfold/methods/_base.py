@@ -89,6 +89,16 @@ class Method(ABC):
                 evaluation mode.
         """
 
+    def stepped(self, task: Task) -> None:  # noqa: B027  a hook, not an omission
+        """After each step of the optimisers, while the gradients are there: what no gradient moves (a multiplier, say).
+
+        What it writes, in place, into the task's buffers is kept. It may write to nothing else, and must come to the
+        same numbers in every process.
+
+        Args:
+            task: one that this method made; a parameter without a gradient had no part in the step.
+        """
+
     def rank_allocator(self, task: Task, backbone: nn.Module) -> Allocator | None:
         """What brings the ranks, or the entries, of a task down while it trains; None: they stay as they are.
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..counting import count
 from ..factors import STATISTICS
-from ..layers import Factored, parts_of, statistics_of, stood_on, stored_of
+from ..layers import Factored, parts_of, silent_of, statistics_of, stood_on, stored_of
 from ..model import MultiTask
 from ..tasks import Task, TaskFileError
 from ._compare import DOUBLE, check_close, check_same, snapshot
@@ -149,9 +149,10 @@ def file(subject: Subject) -> None:
 
 
 def _kept(task: Task) -> dict[str, torch.Tensor]:
-    """What a file keeps of a task's tensors: values, or bits."""
-    stored = stored_of(task)
-    return {key: stored[key].pack(tensor) if key in stored else tensor for key, tensor in snapshot(task).items()}
+    """What a file keeps of a task's tensors: values, or bits; nothing of those that have no part."""
+    stored, silent = stored_of(task), silent_of(task)
+    held = {key: tensor for key, tensor in snapshot(task).items() if key not in silent}
+    return {key: stored[key].pack(tensor) if key in stored else tensor for key, tensor in held.items()}
 
 
 def counts(subject: Subject) -> None:
