@@ -182,6 +182,7 @@ CASES = [
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(tfold.PrefixTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 12 * 2 * 3 * 768}),
     Case(tfold.PromptTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 3 * 768}),
     Case(
         tfold.Piggyback(),

@@ -41,6 +41,7 @@ from ._part import (
     Part,
     Place,
     When,
+    as_stored,
     forms_of,
     groups_of_inventory,
     inventory_of,
@@ -52,6 +53,7 @@ from ._part import (
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._prefix import Prefix, Recorded, drawn
+from ._prefixes import Prefixes
 from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
@@ -132,6 +134,7 @@ __all__ = [
     "Plan",
     "Prefix",
     "PrefixError",
+    "Prefixes",
     "PromptInit",
     "Prompts",
     "Recipe",
@@ -163,6 +166,7 @@ __all__ = [
     "absent_in",
     "ahead",
     "are",
+    "as_stored",
     "as_traced",
     "at_first",
     "begun",

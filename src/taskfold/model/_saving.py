@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Bits, Group
-from ..layers import check_alike, forms_of, inventory_of, own_groups, stored_of
-from ..methods import Method, build
+from ..layers import as_stored, check_alike, forms_of, inventory_of, own_groups, stored_of
+from ..methods import Method, build, method_of
 from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
 from ._transfer import begun, remember, set_mode
 
@@ -25,6 +25,9 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
         ValueError: a layer that the task adapts is another than it was.
     """
     check_alike(backbone, forms_of(task))
+    if (kept := as_stored(task)) is not task:
+        kept.method = method_of(task).stored().as_json()
+        task = kept
     shared, own, packed = inventory_of(task), _own(task), _packed(task)
     header = {
         "task": task.name,
