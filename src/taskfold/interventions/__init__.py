@@ -8,9 +8,13 @@ from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
 from ._masks import mask_on
+from ._mix import EPSILON, Mix
 from ._scale import Scale
+from ._scale_input import ScaleInput
+from ._squeeze_excite import SqueezeExcite
 
 __all__ = [
+    "EPSILON",
     "Activation",
     "Adapter",
     "Before",
@@ -24,8 +28,11 @@ __all__ = [
     "Intervention",
     "Layer",
     "Load",
+    "Mix",
     "Scale",
+    "ScaleInput",
     "Shapes",
+    "SqueezeExcite",
     "branches_of",
     "check_execution",
     "form_at",

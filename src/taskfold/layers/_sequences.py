@@ -86,8 +86,8 @@ def _of_blocks(network: nn.Module) -> TokenSequence:
         raise ValueError(
             f"{type(network).__name__} has no token sequence that is known: looked for a module that takes input_ids "
             "or inputs_embeds and an attention_mask (text models), and for a row of blocks with attention that each "
-            "take [B, N, d] and put out the same (vision transformers); found "
-            f"{found}, and {error}; choose a method for one of these kinds"
+            f"take [B, N, d] and put out the same (vision transformers); found {found}, and {error}; choose a method "
+            "for one of these kinds"
         ) from None
 
 
