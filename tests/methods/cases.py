@@ -199,6 +199,7 @@ CASES = [
         {"vit_base_patch32_clip_224": 165744 + 72},
     ),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(tfold.PrefixTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 12 * 2 * 3 * 768}),
     Case(tfold.ParallelAdapter(), ("resnet18",), {"resnet18": 1392832 + 9600}),
     Case(tfold.PromptTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 3 * 768}),
     Case(tfold.PackNet(prune=0.5), ("resnet18", "timm-vit"), {"resnet18": 11166912, "resnet50": 23454912}),

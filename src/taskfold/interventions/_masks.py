@@ -1,7 +1,7 @@
 """What is done to a layer's tensors where nothing takes their place.
 
-`weight:mask` is a mask on its weight, `weight:bits` the same as packed bits. With `weight:scalars`, k `[4]`, the weight is
-k₀ W + k₁ + k₂ M + k₃ W ⊙ M; without, W ⊙ M. `bias:added` is added to its bias.
+`weight:mask` is a mask on its weight, `weight:bits` the same as packed bits. With `weight:scalars`, k `[4]`, the weight
+is k₀ W + k₁ + k₂ M + k₃ W ⊙ M; without, W ⊙ M. `bias:added` is added to its bias.
 """
 
 from __future__ import annotations

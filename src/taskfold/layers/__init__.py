@@ -48,6 +48,7 @@ from ._part import (
     Part,
     Place,
     When,
+    as_stored,
     forms_of,
     groups_of_inventory,
     inventory_of,
@@ -61,6 +62,7 @@ from ._part import (
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._prefix import Prefix, Recorded, drawn
+from ._prefixes import Prefixes
 from ._projected import Projected, Projections
 from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
@@ -156,6 +158,7 @@ __all__ = [
     "Plan",
     "Prefix",
     "PrefixError",
+    "Prefixes",
     "Projected",
     "ProjectionGains",
     "Projections",
@@ -200,6 +203,7 @@ __all__ = [
     "absent_in",
     "ahead",
     "are",
+    "as_stored",
     "as_traced",
     "at_first",
     "begun",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..factors import STATISTICS, Group, Storage
 from ..interventions import Intervention, stacked
 from ..kinds import LayerKind, Tensors
-from ..tasks import Leaves, Task
+from ..tasks import Leaves, Named, Task
 from ._form import Form
 
 Place = tuple[str, str]
@@ -118,6 +119,10 @@ class Part(nn.Module):
         """Whether the other differs in nothing but the numbers of its own leaves."""
         return False
 
+    def stored(self) -> Part:
+        """The part as files keep it: of the same tensors, made of fewer leaves."""
+        return self
+
     @classmethod
     def together(cls, parts: Sequence[Part | None]) -> Column:
         """How the tensors of several tasks come to stand together.
@@ -169,6 +174,17 @@ def layers_of(task: Task) -> Iterator[tuple[str, LayerParts]]:
     for path, parts in task.sites._modules.items():
         assert isinstance(parts, LayerParts)
         yield path, parts
+
+
+def as_stored(task: Task) -> Task:
+    """The task as files keep it; the same one if no part is kept in another form. Its method stays as it is."""
+    sites = {path: (parts, {name: part.stored() for name, part in parts}) for path, parts in layers_of(task)}
+    if all(part is kept[name] for parts, kept in sites.values() for name, part in parts):
+        return task
+    twin = copy.copy(task)
+    made: dict[str, nn.Module] = {path: LayerParts(kept, parts.form) for path, (parts, kept) in sites.items()}
+    twin.__dict__["_modules"] = {**task._modules, "sites": Named(made)}
+    return twin
 
 
 def forms_of(task: Task) -> dict[str, Form]:

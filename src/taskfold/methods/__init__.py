@@ -32,6 +32,7 @@ from ._phases import check_phases as check_phases
 from ._phases import epochs_of as epochs_of
 from ._piggyback import *
 from ._poly import *
+from ._prefix import *
 from ._prompt import *
 from ._rank_allocator import RankAllocator as RankAllocator
 from ._rank_policies import RankPolicy as RankPolicy

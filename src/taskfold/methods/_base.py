@@ -108,6 +108,10 @@ class Method(ABC):
         """
         return None
 
+    def stored(self) -> Self:
+        """The method with which a task's file is read, where parts are kept in another form than they train in."""
+        return self
+
     def with_settings(self, **settings: Any) -> Self:
         """The same method with some settings changed.
 
