@@ -182,6 +182,7 @@ CASES = [
         ("resnet18", *ATT),
         {"resnet50": 26560, "vit_base_patch32_clip_224": 82944 + 19968},
     ),
+    Case(tfold.SpotTune(noise=False), ("resnet18",), {"resnet50": 23508032 + 1172672}),
     Case(
         tfold.SSF(),
         (*CONV, "timm-vit", "hf-vit"),
@@ -202,6 +203,8 @@ CASES = [
     Case(tfold.PrefixTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 12 * 2 * 3 * 768}),
     Case(tfold.ParallelAdapter(), ("resnet18",), {"resnet18": 1392832 + 9600}),
     Case(tfold.PromptTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 3 * 768}),
+    Case(tfold.AdaShare(noise=False), ("resnet18",), {"resnet34": 21267648 + 17024 + 32}),
+    Case(tfold.AdaShare(trunk="frozen", norm=False, noise=False), ("resnet50",), {"resnet50": 32}),
     Case(tfold.PackNet(prune=0.5), ("resnet18", "timm-vit"), {"resnet18": 11166912, "resnet50": 23454912}),
     Case(
         tfold.Piggyback(),

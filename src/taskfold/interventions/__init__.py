@@ -6,6 +6,7 @@ from ._before import Before, FirstRows
 from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
+from ._choose import Choose
 from ._forms import Execution, Form, Load, check_execution, form_at
 from ._masks import added_to, mask_on, scalars_on
 from ._mix import EPSILON, Mix
@@ -22,6 +23,7 @@ __all__ = [
     "Branches",
     "Call",
     "Change",
+    "Choose",
     "Execution",
     "FirstRows",
     "Form",

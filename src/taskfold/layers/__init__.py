@@ -21,6 +21,7 @@ from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
 from ._gains import InputGains, ProjectionGains
+from ._gates import Gated, Gates, Schedule, gates_of
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import (
@@ -61,6 +62,7 @@ from ._part import (
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._policy import Policed, Policies
 from ._prefix import Prefix, Recorded, drawn
 from ._prefixes import Prefixes
 from ._projected import Projected, Projections
@@ -69,6 +71,7 @@ from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
 from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shortcuts
+from ._residual_blocks import residual_blocks
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
@@ -124,6 +127,8 @@ __all__ = [
     "FeedForwards",
     "Fitting",
     "Form",
+    "Gated",
+    "Gates",
     "Guard",
     "HookChangesError",
     "Hooks",
@@ -156,6 +161,8 @@ __all__ = [
     "Passes",
     "Place",
     "Plan",
+    "Policed",
+    "Policies",
     "Prefix",
     "PrefixError",
     "Prefixes",
@@ -174,6 +181,7 @@ __all__ = [
     "Ruled",
     "ScaleInit",
     "Scales",
+    "Schedule",
     "SecondConvolutions",
     "Seen",
     "Selection",
@@ -225,6 +233,7 @@ __all__ = [
     "fit",
     "follow",
     "forms_of",
+    "gates_of",
     "groups_of_inventory",
     "hearing",
     "in_mode",
@@ -248,6 +257,7 @@ __all__ = [
     "parts_of",
     "rebind",
     "recomputes",
+    "residual_blocks",
     "running",
     "selecting",
     "several",

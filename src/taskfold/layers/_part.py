@@ -33,6 +33,11 @@ class When(Protocol):
         """How far the training is, 0 to 1; 1 outside training."""
         ...
 
+    @property
+    def context(self) -> Mapping[str, object]:
+        """What parts have made of the input before the pass; empty where there is none."""
+        ...
+
 
 class Column(Protocol):
     """One part of several tasks."""
@@ -114,6 +119,16 @@ class Part(nn.Module):
     def draws_per_row(self, when: When) -> bool:
         """Whether its tensors differ from row to row of a batch."""
         return False
+
+    def look(self, x: Tensor, rows: Tensor | None, when: When) -> dict[str, object]:
+        """What the part makes of the network's first input before a pass, under names of its own; most make nothing.
+
+        Args:
+            x: the input.
+            rows: `[n]`, those that are the task's; None: all.
+            when: the pass.
+        """
+        return {}
 
     def alike(self, other: Part) -> bool:
         """Whether the other differs in nothing but the numbers of its own leaves."""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ._adashare import *
 from ._allocator import Allocator as Allocator
 from ._astmt import *
 from ._ba2 import *
@@ -39,6 +40,7 @@ from ._rank_policies import RankPolicy as RankPolicy
 from ._rcm import *
 from ._said import *
 from ._series_adapter import *
+from ._spottune import *
 from ._ssf import *
 from ._svft import *
 from ._taps import *

@@ -73,6 +73,19 @@ class Method(ABC):
         """
         return None
 
+    def penalty_between(self, task: Task, others: Sequence[Task], progress: float) -> Tensor | None:
+        """The same for what a task has to do with others: added to its penalty.
+
+        Args:
+            task: one that this method made.
+            others: those of the same training that methods of the same class made, in order.
+            progress: as for `penalty`.
+
+        Returns:
+            A scalar `[]` with gradient, or None.
+        """
+        return None
+
     def prepare(  # noqa: B027  a hook, not an omission
         self, task: Task, batches: Iterable[Any], score: Callable[[Any], Tensor]
     ) -> None:
