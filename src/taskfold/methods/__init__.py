@@ -10,6 +10,7 @@ from ._base import register as _register
 from ._bitfit import *
 from ._bottleneck_adapter import *
 from ._budgeted import Budgeted as Budgeted
+from ._compacter import *
 from ._fine_tuning import *
 from ._ftn import *
 from ._ftn_attention import *
