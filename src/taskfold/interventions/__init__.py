@@ -1,5 +1,6 @@
 """What a task's tensors do at a layer: one file for each. Nobody else asks what the tensors are."""
 
+from ._across import Across
 from ._adapter import Activation, Adapter
 from ._base import Call, Intervention, Layer, Shapes, padded, stacked
 from ._beside import Beside
@@ -11,6 +12,7 @@ from ._scale import Scale
 from ._scale_input import ScaleInput
 
 __all__ = [
+    "Across",
     "Activation",
     "Adapter",
     "Beside",

@@ -71,7 +71,8 @@ class LayerKind(ABC):
         for tensor in self.module._parameters.values():
             if tensor is not None and tensor.is_floating_point():
                 return tensor.dtype
-        held = next((t for t in self.tensors().values() if t.is_floating_point()), None)
+        every = (*self.tensors().values(), *self.module.parameters())
+        held = next((t for t in every if t.is_floating_point()), None)
         return torch.get_default_dtype() if held is None else held.dtype
 
     def is_single(self, x: Tensor) -> bool:

@@ -52,6 +52,7 @@ from ._part import (
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._pre_norm import PreNormBlocks
 from ._prefix import Prefix, Recorded, drawn
 from ._put_out import Made, PrefixError
 from ._reading import telling
@@ -131,6 +132,7 @@ __all__ = [
     "Passes",
     "Place",
     "Plan",
+    "PreNormBlocks",
     "Prefix",
     "PrefixError",
     "ProjectionGains",

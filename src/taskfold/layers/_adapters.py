@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Kronecker, Leaf, Modes
-from ..interventions import Adapter
+from ..interventions import Across, Adapter
 from ..kinds import LayerKind
 from ..routing import Private, Shared, Sharing
 from ._part import Part
+from ._pre_norm import Block
 from ._recipe import Fitting, Recipe
 from ._ruled import Direct, leaves_of
 from ._where import Where, check_numbers
@@ -64,9 +65,12 @@ class Adapters(Recipe):
             for name, tensor in kind.tensors().items():
                 if tensor.is_floating_point():
                     check_numbers(kind, path, name, tensor)
-            channels = self.adapter.channels(kind)
+            adapter = self.adapter
+            if isinstance(target, Block):
+                adapter = Across(adapter.activation, adapter.scale, True, target.norm, target.then)
+            channels = adapter.channels(kind)
             if channels is None:
-                where = "beside" if self.adapter.beside else "behind"
+                where = "beside" if adapter.beside else "behind"
                 raise ValueError(
                     f"layer {path!r} ({kind.words}, {type(kind.module).__name__}): an adapter {where} it needs the "
                     "channels and positions of its input and output to be known; linear layers, attention units and "
@@ -80,7 +84,7 @@ class Adapters(Recipe):
             like = torch.empty(0, dtype=kind.dtype, device=kind.device)
             rule, prefix = at.rule(self.sharing, path)
             own, inventory = leaves_of(at, f"{prefix}/{path}/adapter", specs, rule, like, {}, path)
-            rest = self.adapter, specs, rule, own, inventory
+            rest = adapter, specs, rule, own, inventory
             yield path, "adapter", Direct(*rest) if made is None else OfFew(made, *rest)
 
     def _leaves(self, out: int, inp: int) -> dict[str, Leaf]:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ._adaptformer import *
 from ._base import Method as Method
 from ._base import build as build
 from ._base import method_of as method_of
