@@ -11,7 +11,9 @@ from torch import nn
 from .. import counting
 from ..config import LoadedNetwork, build_method, parse_backbone, parse_settings
 from ..methods import names
-from ._output import emit, show
+from ..operations import MultiplyAdds
+from ._count_operations import as_json, operations, table_rows
+from ._output import UserError, emit, show
 
 
 def count(
@@ -27,12 +29,21 @@ def count(
     head: Annotated[
         int | None, typer.Option(min=1, help="Outputs of each task's head, or its channels; none if not given.")
     ] = None,
+    flops: Annotated[
+        bool, typer.Option("--flops", help="Also the multiply-adds of one forward pass, unfolded and folded.")
+    ] = False,
+    input_: Annotated[
+        str | None,
+        typer.Option("--input", metavar="SIZE", help="Of one input, for --flops: 3x224x224, or tokens: 128, 128+32."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Count the parameters of a method on an architecture, exactly; no weights are loaded or fetched.
 
-    taskfold count --model timm:resnet34 --method ftn --set rank=1 --json
+    taskfold count --model timm:resnet34 --method ftn --set rank=1 --flops --json
     """
+    if input_ is not None and not flops:
+        raise UserError("--input is of --flops, which is not given; add it, or leave --input out")
     made = build_method(method, parse_settings(set_ or []))
     loaded = parse_backbone(model, "--model").load(meta=True)
     outputs: int | nn.Module | None = head
@@ -40,10 +51,25 @@ def count(
         with torch.device("meta"):
             outputs = loaded.heads(head)
     found = counting.count(loaded.network, made, tasks=tasks, head=outputs)
+    counted = operations(loaded, made, input_, outputs) if flops else None
     if json:
-        emit(found.as_json())
-    else:
-        show(_table(found, f"{method} on {model}", tasks))
+        emit({**found.as_json(), **({"multiply_adds": as_json(*counted)} if counted else {})})
+        return
+    show(_table(found, f"{method} on {model}", tasks))
+    if counted:
+        show(_operations_table(*counted))
+
+
+def _operations_table(found: MultiplyAdds, words: str) -> Table:
+    title = f"multiply-adds of one forward pass on {words}"
+    table = Table("", "multiply-adds", "of backbone", title=title, box=box.SIMPLE, title_justify="left")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for name, number in table_rows(found).items():
+        if isinstance(number, str):
+            table.add_row(name, number, "")
+        else:
+            table.add_row(name, f"{number:,}", f"{number / found.backbone:.2%}" if found.backbone else "")
+    return table
 
 
 def _table(found: counting.Count, title: str, tasks: int) -> Table:
@@ -52,11 +78,12 @@ def _table(found: counting.Count, title: str, tasks: int) -> Table:
     rows = {"backbone": found.backbone}
     rows |= {f"per task: {kind}": number for kind, number in found.per_task.items()}
     rows |= {"shared by all": found.shared, "routing, all tasks": found.routing}
+    rows |= {"shared by all: bits": found.shared_bits} if found.shared_bits else {}
     rows[f"adapters of {tasks} task{'s' * (tasks > 1)}, without heads"] = found.adapter_total
     if found.contracted is not None:
         rows["a task, folded into a plain network"] = found.contracted
     for name, number in rows.items():
-        bits = name == "per task: bits"  # a parameter of the backbone is 32 of them
+        bits = name.endswith(": bits")  # a parameter of the backbone is 32 of them
         share = number / (found.backbone * (32 if bits else 1)) if found.backbone else None
         table.add_row(name, f"{number:,}{' bits' * bits}", "" if share is None else f"{share:.2%}")
     return table

@@ -2,6 +2,8 @@
 
 from ._base import TERMS, Bottleneck, Factorisation, Modes, zero_pad
 from ._bits import Bits, packed, unpacked
+from ._centre import Centre, PointInit
+from ._copy import Copy
 from ._cp import CP
 from ._entangled import Entangled
 from ._expansion import Expansion
@@ -12,6 +14,8 @@ from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._mask import MASK, Mask
 from ._ranked import Rank, Ranked
+from ._singular import Pattern, Singular, SingularInit
+from ._storage import Indices, OnBasis, Storage, marks_of
 from ._svd import SVD
 
 __all__ = [
@@ -25,10 +29,13 @@ __all__ = [
     "TERMS",
     "Bits",
     "Bottleneck",
+    "Centre",
+    "Copy",
     "Entangled",
     "Expansion",
     "Factorisation",
     "Group",
+    "Indices",
     "Init",
     "Kronecker",
     "KroneckerInit",
@@ -37,9 +44,16 @@ __all__ = [
     "LowRank",
     "Mask",
     "Modes",
+    "OnBasis",
+    "Pattern",
+    "PointInit",
     "Rank",
     "Ranked",
     "Scope",
+    "Singular",
+    "SingularInit",
+    "Storage",
+    "marks_of",
     "packed",
     "unpacked",
     "zero_pad",

@@ -5,8 +5,9 @@ from ._absent import AbsentError, absent_in
 from ._adapters import AdapterInit, Adapters
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
-from ._attention import Attention
+from ._attention import Attention, Matrices
 from ._biases import Biases
+from ._blocks import SecondConvolutions, SqueezeExcites
 from ._branched import ConvolutionBranches
 from ._calls import Calls
 from ._columns import Plan
@@ -35,8 +36,10 @@ from ._layout import (
     is_blind,
     is_same,
 )
+from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
+from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
     LayerParts,
     Part,
@@ -49,17 +52,21 @@ from ._part import (
     own_groups,
     parts_of,
     statistics_of,
+    stood_on,
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._pre_norm import PreNormBlocks
 from ._prefix import Prefix, Recorded, drawn
+from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
+from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shortcuts
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
+from ._sequences import TokenSequence, token_sequences
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
@@ -82,6 +89,7 @@ from ._where import (
 __all__ = [
     "ALL",
     "ENTRIES",
+    "FILED",
     "FIRST",
     "PLAIN",
     "TOLERANCE",
@@ -117,8 +125,10 @@ __all__ = [
     "Leaves",
     "Linears",
     "Made",
+    "MainConvolutions",
     "Mark",
     "Marked",
+    "Matrices",
     "Moves",
     "Norms",
     "NotCutError",
@@ -128,6 +138,8 @@ __all__ = [
     "OnPath",
     "Origins",
     "OtherPathError",
+    "Owned",
+    "Owners",
     "Part",
     "Passes",
     "Place",
@@ -136,22 +148,32 @@ __all__ = [
     "Prefix",
     "PrefixError",
     "ProjectionGains",
+    "PromptInit",
+    "Prompts",
     "Recipe",
     "Recorded",
     "Recurrents",
     "Registered",
+    "Reparameterisations",
     "Rest",
     "RowsUnknownError",
     "Ruled",
     "ScaleInit",
     "Scales",
+    "SecondConvolutions",
     "Seen",
     "Selection",
+    "SeriesAdapters",
+    "SeriesInit",
+    "Shortcuts",
     "Site",
+    "SqueezeExcites",
     "Stack",
+    "Standing",
     "Statistics",
     "Table",
     "Target",
+    "TokenSequence",
     "Tracers",
     "Unmoved",
     "Unwritten",
@@ -169,11 +191,14 @@ __all__ = [
     "begun",
     "caches",
     "check_alike",
+    "check_leaving",
     "check_once",
     "check_plain",
+    "check_shortcuts",
     "check_statistics",
     "check_unwritten",
     "components_of",
+    "copied_shortcuts",
     "copy_again",
     "current",
     "directions",
@@ -199,6 +224,7 @@ __all__ = [
     "odds_in",
     "own_groups",
     "own_norms",
+    "owned_in",
     "parts_of",
     "rebind",
     "recomputes",
@@ -212,8 +238,10 @@ __all__ = [
     "stack_of",
     "stages",
     "statistics_of",
+    "stood_on",
     "stored_of",
     "telling",
+    "token_sequences",
     "updates_of",
     "worth_sharing",
     "writes_text",

@@ -74,10 +74,11 @@ class Ruled(Part):
         return self._cast(self.rule.select(held, mine, self.specs, training), dtype)
 
     def _cast(self, leaves: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Leaves in the layer's precision; scores keep theirs, or rounding could change their level."""
+        """Leaves in the layer's precision; scores and places keep theirs, or rounding could change them."""
         found = dict(leaves)
         for name, leaf in leaves.items():
-            if leaf.dtype != dtype and not (name in self.specs and self.specs[name].stored):
+            how = self.specs[name].stored if name in self.specs else None
+            if leaf.dtype != dtype and not (how is not None and how.exact):
                 found[name] = leaf.to(dtype)
         return found
 
