@@ -148,6 +148,17 @@ CASES = [
         {"vit_base_patch32_224": 24 * (3 * 1537 + 768)},
     ),
     Case(tfold.BottleneckAdapter(width=3, places="attention", sharing="shared"), ("timm-vit", "torch-encoder"), {}),
+    Case(
+        tfold.Compacter(width=8, terms=2),
+        ("timm-vit",),
+        {"vit_base_patch32_224": 24 * (2 * (8 + 768 + 8) + 776) + 25 * 1536},
+    ),
+    Case(
+        tfold.CompacterPlusPlus(width=8, slow="common", norm=False),
+        ("timm-vit", "torch-encoder"),
+        {"vit_base_patch32_224": 64 + 12 * (2 * 776 + 776)},
+    ),
+    Case(tfold.AdaptFormer(width=4), ("timm-vit", "hf-vit"), {"vit_base_patch32_clip_224": 12 * (4 * 1537 + 768)}),
     Case(tfold.HeadOnly(), ALL, {"resnet50": 0}),
     Case(tfold.HeadNorm(), ALL, {"resnet18": 9600, "resnet34": 17024, "resnet50": 53120}),
     Case(tfold.IA3(), ("timm-vit", "torch-encoder"), {"vit_base_patch32_clip_224": 55296}),

@@ -1,5 +1,6 @@
 """What a task's tensors do at a layer: one file for each. Nobody else asks what the tensors are."""
 
+from ._across import Across
 from ._adapter import Activation, Adapter
 from ._base import Call, Intervention, Layer, Shapes, padded, stacked
 from ._before import Before, FirstRows
@@ -16,6 +17,7 @@ from ._squeeze_excite import SqueezeExcite
 
 __all__ = [
     "EPSILON",
+    "Across",
     "Activation",
     "Adapter",
     "Before",

@@ -63,6 +63,7 @@ from ._part import (
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._policy import Policed, Policies
+from ._pre_norm import PreNormBlocks
 from ._prefix import Prefix, Recorded, drawn
 from ._prefixes import Prefixes
 from ._projected import Projected, Projections
@@ -163,6 +164,7 @@ __all__ = [
     "Plan",
     "Policed",
     "Policies",
+    "PreNormBlocks",
     "Prefix",
     "PrefixError",
     "Prefixes",

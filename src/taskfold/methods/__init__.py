@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ._adaptformer import *
 from ._adashare import *
 from ._allocator import Allocator as Allocator
 from ._astmt import *
@@ -14,6 +15,7 @@ from ._base import register as _register
 from ._bitfit import *
 from ._bottleneck_adapter import *
 from ._budgeted import Budgeted as Budgeted
+from ._compacter import *
 from ._fine_tuning import *
 from ._fishmask import *
 from ._ftn import *
