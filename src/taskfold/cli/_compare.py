@@ -188,7 +188,7 @@ class Comparison:
         document = document_of(self.bench, rows, seconds)
         text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
         write_atomically(self.plan.output / "results.json", text.encode())
-        show(summary_table(document))
+        show(summary_table({**document, "runs": []}))
         echo(document["conclusion"])
         try:
             say(f"The report is {write_report(document, self.plan.output / 'report.html')}")

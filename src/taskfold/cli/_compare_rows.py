@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._compare_costs import ROWS, WAYS, Costs
+from ._compare_search import EDGE
 
 BITS = 32
 """Of a number that is no mask and no index."""
@@ -129,7 +130,8 @@ def table(rows: Sequence[Row], *, accuracy: bool, together: bool) -> dict[str, A
         "Validation chose learning rates and sizes, and is what the recommendation goes by; test data chose nothing. "
         "Numbers and bits (of masks and indices) are per task, besides the head. Multiply-adds of one input; its time "
         f"in a batch of {ROWS}, mixed: rows of all tasks. "
-        f"Training: {'all tasks together, in equal parts' if together else 'one task'}. Rates: times the method's own."
+        f"Training: {'all tasks together, in equal parts' if together else 'one task'}. Rates: times the method's own; at "
+        "the edge: nothing beyond was tried, so more trials or a wider compare.lr may find better ones."
     )
     return {
         "title": "Methods side by side",
@@ -150,7 +152,8 @@ def _cells(row: Row, accuracy: bool) -> list[Any]:
     cells += [row.costs.multiply_adds.get(way) for way in WAYS[:2]]
     cells.append(_spread([run["seconds"] for run in runs]))
     cells += [row.costs.milliseconds.get(way) for way in WAYS]
-    cells.append(f"×{row.factor:.2g}" if row.factor is not None else None)
+    edge = ", at the edge" if any(EDGE in remark for remark in row.remarks) else ""
+    cells.append(f"×{row.factor:.2g}{edge}" if row.factor is not None else None)
     cells.append("; ".join([*([row.reason] if row.reason else []), *row.remarks]) or None)
     return cells
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..config.compare import Candidate, Compare
 
 RATE = "lr"
+EDGE = "the rate is the"
 BEGIN = 4
 """Trials before the sampler goes by what it has seen."""
 
@@ -136,7 +137,7 @@ class Search:
             tried = [trial.params[RATE] for trial in ended if RATE in trial.params]
             if best.params[RATE] in (min(tried), max(tried)):
                 side = "highest" if best.params[RATE] == max(tried) else "lowest"
-                found.append(f"the rate is the {side} tried")
+                found.append(f"{EDGE} {side} tried")
         for key, values in self.candidate.search.items():
             numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
             value = values[best.params[key]]

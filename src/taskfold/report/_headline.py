@@ -15,7 +15,7 @@ LEVEL = 0.0005  # below this the printed accuracies agree
 def headline(results: Results) -> str:
     """What the document concludes; else the best FTN (or best method) beside the references, whoever wins."""
     if results.conclusion:
-        return results.conclusion
+        return results.conclusion.replace(" %", "\u00a0%")
     table = rows(results)
     total, failed = len(results.runs), sum(run.failed is not None for run in results.runs)
     if not total:
