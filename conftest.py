@@ -3,6 +3,7 @@
 --device cuda              the device that tests/device runs on
 --seconds 180              ends after so long, as a failed run; says how many tests are left, and reports the others
 --bare                     refuses to run where a package of an extra is installed
+--whole                    also the tests that say the same of further networks (marked `whole`)
 --compile-with inductor    only the tests that compile, with that backend in place of the cheaper ones they name
 """
 
@@ -37,10 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="the device that tests/device runs on: cpu, cuda, cuda:1")
     parser.addoption("--seconds", type=float, default=float("inf"), help="end after so long, and fail")
     parser.addoption("--bare", action="store_true", help="refuse to run where a package of an extra is installed")
+    parser.addoption("--whole", action="store_true", help="also the tests that are marked `whole`")
     parser.addoption("--compile-with", metavar="BACKEND", help="only the tests that compile, with this backend")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "whole: says of a further network what others say of one; runs with --whole")
     config.stash[_UNTIL] = time.monotonic() + config.getoption("--seconds")
     if torch.device(config.getoption("--device")).type == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError(
@@ -84,9 +87,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--whole"):
+        _keep(config, items, lambda item: item.get_closest_marker("whole") is None)
     if config.getoption("--compile-with"):
-        config.hook.pytest_deselected(items=[item for item in items if not _compiles(item)])
-        items[:] = [item for item in items if _compiles(item)]
+        _keep(config, items, _compiles)
+
+
+def _keep(config: pytest.Config, items: list[pytest.Item], which: Callable[[pytest.Item], bool]) -> None:
+    kept = [item for item in items if which(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
 
 
 def _compiles(item: pytest.Item) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from .factors import STATISTICS
-from .layers import groups_of_inventory, inventory_of, own_groups, stored_of
+from .layers import groups_of_inventory, inventory_of, own_groups, parts_of, stored_of
 from .methods import Method
 from .model import MultiTask
 from .tasks import Task
@@ -21,13 +21,15 @@ class Count:
     Attributes:
         backbone: the frozen network.
         per_task: `factors`, `norm`, `head` of one task, and every other group that it has (`diagonal`, …). Where files
-            keep levels of numbers and no values, as those of a mask, `bits` counts the bits, and no group the numbers.
+            keep levels of numbers and no values, as those of a mask, `bits` counts the bits, and no group the numbers;
+            `indices` counts the places of sparse values.
         shared: the model's inventory, once for all tasks.
         routing: the logits of all tasks.
-        adapter_total: T · (all groups of a task but its head) + shared + routing; heads are not adapters, bits no
-            numbers.
+        adapter_total: T · (all groups of a task but its head) + shared + routing; heads are not adapters, bits and
+            indices no values.
         contracted: of the plain network that one task folds into, its head left out; None: the method's tasks do not
             fold. Over-parameterised methods train `adapter_total` numbers and leave this many.
+        shared_bits: what the model's inventory holds beside numbers: whose the entries of a common weight are.
     """
 
     backbone: int
@@ -36,9 +38,12 @@ class Count:
     routing: int
     adapter_total: int
     contracted: int | None
+    shared_bits: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """All of it as JSON; `shared_bits` where there are any."""
+        found = asdict(self)
+        return found if self.shared_bits else {key: value for key, value in found.items() if key != "shared_bits"}
 
 
 def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn.Module | None = None) -> Count:
@@ -65,31 +70,38 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
         raise ValueError(f"tasks must be ≥ 1, found {tasks}")
     model = MultiTask(backbone, method)
     own = model.add_task("one", head).counts()
-    bits = _bits(model["one"], own)
+    apart = _apart(model["one"], own)
     groups, leaves = groups_of_inventory(model["one"]), inventory_of(model["one"])
-    shared = sum(leaf.numel() for key, leaf in leaves.items() if groups[key] != STATISTICS)
+    numbers = {key: leaf.numel() for key, leaf in leaves.items() if leaf.is_floating_point()}
+    shared = sum(size for key, size in numbers.items() if groups[key] != STATISTICS)
+    for _, part in parts_of(model["one"]):
+        for name in part.passing:
+            _leave_out(own, part.own.groups[name].name, part.own[name].numel())
     routing = tasks * own.pop("routing")
     total = tasks * (sum(own.values()) - own["head"]) + shared + routing
     plain = sum(p.numel() for p in backbone.parameters())
     contracted = plain + _added(model) if model.foldable("one") else None
-    if bits:
-        own["bits"] = bits
-    return Count(plain, own, shared, routing, total, contracted)
+    shared_bits = sum(part.bits(tasks) for _, part in parts_of(model["one"]))
+    return Count(plain, {**own, **apart}, shared, routing, total, contracted, shared_bits)
 
 
-def _bits(task: Task, counts: dict[str, int]) -> int:
-    """The bits of a task's tensors that files keep so; what counted them as numbers no longer does."""
+def _apart(task: Task, counts: dict[str, int]) -> dict[str, int]:
+    """What files keep of a task that is no value: bits, places; what counted it as numbers no longer does."""
     held, groups = dict(task.named_parameters()), own_groups(task)
-    bits = 0
+    apart: dict[str, int] = {}
     for name, how in stored_of(task).items():
-        if name not in held:
+        if name not in held or not how.counted:
             continue  # several layers have it in common: it counts under its first name
-        numbers, group = held[name].numel(), groups[name].name
-        bits += how.width * numbers
-        counts[group] -= numbers
-        if not counts[group] and group not in ("factors", "routing", "norm", "head"):
-            del counts[group]
-    return bits
+        numbers = held[name].numel()
+        apart[how.counted] = apart.get(how.counted, 0) + how.size(held[name])
+        _leave_out(counts, groups[name].name, numbers)
+    return apart
+
+
+def _leave_out(counts: dict[str, int], group: str, numbers: int) -> None:
+    counts[group] -= numbers
+    if not counts[group] and group not in ("factors", "routing", "norm", "head"):
+        del counts[group]
 
 
 def _added(model: MultiTask) -> int:

@@ -82,10 +82,17 @@ def test_adapters_of_a_t5_of_three_billion(run: Run, settings: list[str], total:
     assert "folded" not in table
 
 
-def test_biases_of_a_t5_of_three_billion(run: Run) -> None:
-    """The row of T-Few's table: the network has no biases, so that its linear layers get some, all but `wo`."""
-    result = run("count", "--model", "hf:t5-xl", "--method", "bitfit", "--json")
-    assert json.loads(result.stdout)["adapter_total"] == 1_331_200
+@pytest.mark.parametrize(
+    ("method", "total"),
+    [
+        ("bitfit", 1_331_200),  # the network has no biases, so that its linear layers get some, all but `wo`
+        ("layernorm", 249_856),
+        ("ia3", 540_672),
+    ],
+)
+def test_rows_of_t_fews_table(run: Run, method: str, total: int) -> None:
+    result = run("count", "--model", "hf:t5-xl", "--method", method, "--json")
+    assert json.loads(result.stdout)["adapter_total"] == total
 
 
 def test_five_tasks_with_their_backbone(run: Run) -> None:

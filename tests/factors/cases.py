@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from taskfold.factors import CP, Entangled, Factorisation, LowRank, Modes
+from taskfold.factors import CP, Entangled, Factorisation, Kronecker, LowRank, Modes
 
 Leaves = dict[str, Tensor]
 
@@ -53,6 +53,18 @@ def _entangled(out: int, inp: int, *kernel: int, scale: float = 1.0, norm: bool 
         for rho in range(leaves["up"].shape[2]):
             total = total + torch.outer(_column(leaves["up"], rho, out, norm), _column(leaves["down"], rho, size, norm))
         return scale * total.reshape(out, inp, *kernel)
+
+    return oracle
+
+
+def _kronecker(scale: float = 1.0) -> Callable[[Leaves], Tensor]:
+    def oracle(leaves: Leaves) -> Tensor:
+        slow = leaves["slow"] if "slow" in leaves else leaves["slow_in"] @ leaves["slow_out"]
+        terms = [
+            torch.kron(a.contiguous(), s @ t)
+            for a, s, t in zip(slow, leaves["fast_in"], leaves["fast_out"], strict=True)
+        ]
+        return scale * torch.stack(terms).sum(0).T
 
     return oracle
 
@@ -164,5 +176,26 @@ CASES = [
         Modes((5,), (7,)),
         _entangled(5, 7, norm=True),
         2 * 3 * 2 * (3 + 3),
+    ),
+    Case(
+        "kronecker",
+        Kronecker(terms=2, rank=1, init="glorot"),
+        Modes((6,), (10,)),
+        _kronecker(),
+        2 * (2 * 2 + 5 + 3),
+    ),
+    Case(
+        "kronecker-rank-size",
+        Kronecker(terms=4, size=3, rank=2, scale=2.5, init="glorot", slow_init=("uniform", 0.5)),
+        Modes((3, 2), (9,)),
+        _kronecker(2.5),
+        4 * (3 * 3 + 2 * (3 + 2)),
+    ),
+    Case(
+        "kronecker-slow-rank",
+        Kronecker(terms=3, size=2, slow_rank=1, scope="model", init="glorot"),
+        Modes((4,), (6,)),
+        _kronecker(),
+        3 * (2 + 2 + 3 + 2),
     ),
 ]

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.pytorch_utils import Conv1D
 
-from taskfold.interventions import Beside, Change, Intervention, Scale
+from taskfold.interventions import Beside, Change, Intervention, Mix, Scale, ScaleInput, SqueezeExcite
 from taskfold.kinds import LayerKind, WeightKind, kind_of
 
 from ..layers.cases import Reader, Words
@@ -163,12 +163,78 @@ def _scaled(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
     return run
 
 
+def _inputs(kind: LayerKind, size: int) -> Shapes:
+    channels = ScaleInput().channels(kind)
+    return {} if channels is None else {"scale": (channels,)}
+
+
+def _scaled_input(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
+    return lambda x: inner((x.transpose(axis, -1) * tensors["scale"]).transpose(axis, -1))
+
+
+def _mixed(kind: LayerKind, size: int) -> Shapes:
+    if not isinstance(kind, WeightKind):
+        return {}
+    channels = kind.modes.shape[0]
+    return {"mix": (channels, channels), **({"shift": (channels,)} if kind.has_bias else {})}
+
+
+def _mixing(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
+    def run(*args: object, **kwargs: object) -> Tensor:
+        y: Tensor = inner(*args, **kwargs)  # type: ignore[assignment]
+        last = y.transpose(axis, -1)
+        return y + (last @ tensors["mix"].mT + tensors.get("shift", 0)).transpose(axis, -1)
+
+    return run
+
+
+def _squeezed(kind: LayerKind, size: int) -> Shapes:
+    if not SqueezeExcite().stands_behind(kind):
+        return {}
+    out = kind.outputs
+    assert out is not None
+    return {"down": (size, out), "down_bias": (size,), "up": (out, size), "up_bias": (out,)}
+
+
+def _squeezing(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
+    def run(*args: object, **kwargs: object) -> Tensor:
+        y: Tensor = inner(*args, **kwargs)  # type: ignore[assignment]
+        squeezed = y.mean(tuple(range(2, y.dim()))) if y.dim() > 2 else y
+        z = (squeezed @ tensors["down"].mT + tensors["down_bias"]).relu()
+        gate = 2 * (z @ tensors["up"].mT + tensors["up_bias"]).sigmoid()
+        return y * gate[(..., *[None] * (y.dim() - 2))]
+
+    return run
+
+
+GROUPS = r"has its channels in 2 groups"
 CASES = [
     Case("change", Change(), _copies, _changed, {}),
     Case("change-bias", Change(), _bias, _changed, {}),
     Case("beside", Beside(), _bottleneck, _beside, {}),
     Case("beside-spatial", Beside(), _with_spatial, _beside, {}),
+    Case(
+        "mix",
+        Mix(),
+        _mixed,
+        _mixing,
+        {
+            "conv-standardised": r"\(ScaledStdConv2d\) has a forward of its own",
+            "conv-groups": GROUPS,
+            "transposed-groups": GROUPS,
+        },
+    ),
+    Case(
+        "squeeze-excite",
+        SqueezeExcite(),
+        _squeezed,
+        _squeezing,
+        {layer.name: "a squeeze-and-excite stands behind this" for layer in LAYERS},
+    ),
     Case("scale", Scale(), _channels, _scaled, {"conv-standardised": r"\(ScaledStdConv2d\) has a forward of its own"}),
+    Case(
+        "scale-input", ScaleInput(), _inputs, _scaled_input, {"conv-standardised": r"\(ScaledStdConv2d\) has a forward"}
+    ),
 ]
 PAIRS = [(case, layer) for case in CASES for layer in LAYERS if case.slots(layer.kind(), 1)]
 

@@ -145,6 +145,8 @@ CASES = [
     Case(tfold.BottleneckAdapter(width=3, places="attention", sharing="shared"), ("timm-vit", "torch-encoder"), {}),
     Case(tfold.HeadOnly(), ALL, {"resnet50": 0}),
     Case(tfold.HeadNorm(), ALL, {"resnet18": 9600, "resnet34": 17024, "resnet50": 53120}),
+    Case(tfold.IA3(), ("timm-vit", "torch-encoder"), {"vit_base_patch32_clip_224": 55296}),
+    Case(tfold.LayerNormTuning(), ("timm-vit", "torch-encoder"), {"vit_base_patch32_clip_224": 2 * 19968}),
     Case(tfold.HardSharing(), ALL, {"resnet18": 11176512}),
     Case(tfold.OverParameterised(), (*CONV[:1], *ATT), {"resnet18": 9600 + sum(map(spatial_svd, RESNET18))}),
     Case(
@@ -167,6 +169,7 @@ CASES = [
         {"resnet18": 9600 + sum(map(branches, RESNET18))},
         new_biases=True,
     ),
+    Case(tfold.ASTMT(), ("resnet50",), {"resnet18": 696320 + 9600}),
     Case(tfold.BitFit(), ALL, {"resnet50": 53120, "vit_base_patch32_clip_224": 82944 + 2 * 19968}),
     Case(
         tfold.BitFit(norms=False),
@@ -181,18 +184,28 @@ CASES = [
     ),
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
+    Case(tfold.SVFT(), ("timm-vit",), {"vit_base_patch32_clip_224": 55296}),
+    Case(
+        tfold.SVFT(pattern="banded", gate=True),
+        ("torch-encoder",),
+        {"vit_base_patch32_clip_224": 165744 + 72},
+    ),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(tfold.ParallelAdapter(), ("resnet18",), {"resnet18": 1392832 + 9600}),
+    Case(tfold.PromptTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 3 * 768}),
+    Case(tfold.PackNet(prune=0.5), ("resnet18", "timm-vit"), {"resnet18": 11166912, "resnet50": 23454912}),
     Case(
         tfold.Piggyback(),
         ("resnet18", "mobilenet-v2", "timm-vit"),
         {"resnet18": 0},
-        {"resnet18": 11166912, "resnet34": 21267648, "resnet50": 23454912},
+        bits={"resnet18": 11166912, "resnet34": 21267648, "resnet50": 23454912},
     ),
     Case(
         tfold.Piggyback(ternary=True, norm=True),
         ("resnet18", "timm-vit"),
         {"resnet18": 9600},
-        {"resnet18": 2 * 11166912},
+        bits={"resnet18": 2 * 11166912},
     ),
+    Case(tfold.RCM(), ("resnet18",), {"resnet18": 1568768 + 9600}),
+    Case(tfold.SeriesAdapter(), ("resnet18",), {"resnet18": 1576576 + 9600}, new_biases=True),
 ]
-EVERY = [(case, network) for case in CASES for network in case.networks]

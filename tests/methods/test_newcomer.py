@@ -107,8 +107,8 @@ with pytest.raises(ValueError, match="^method name 'ftn' is FTN's; give __main__
 with pytest.raises(ValueError, match="^method name 'ftn' of Again is FTN's already; change one of them$"):
     register({"Again": Again})
 assert set(methods.__all__) - set(register(vars(methods))) == {
-    "Budgeted", "Method", "Phase", "RankAllocator", "RankPolicy", "Turn", "build", "check_phases", "epochs_of",
-    "method_of", "names",
+    "Allocator", "Budgeted", "Method", "Phase", "RankAllocator", "RankPolicy", "Turn", "build", "check_phases",
+    "epochs_of", "method_of", "names",
 }
 """
 

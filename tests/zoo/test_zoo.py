@@ -34,7 +34,12 @@ SAMPLE = {
 }
 
 
-@pytest.mark.parametrize("name", SAMPLE)
+WHOLE = ("torchvision/MaxVit", "transformers/Wav2Vec2Model", "transformers/FSMTModel", "transformers/BertModel")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=(pytest.mark.whole,) if name in WHOLE else ()) for name in SAMPLE]
+)
 def test_sample(name: str) -> None:
     methods, how = SAMPLE[name]
     entry = next(one for one in entries() if one.name == name)

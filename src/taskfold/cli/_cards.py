@@ -45,11 +45,11 @@ def card(path: Path, tensors: bool = False) -> dict[str, Any]:
         "file_bytes": path.stat().st_size,
     }
     stored: dict[str, Any] = contents.header.get("stored", {})
-    if stored:
+    if any("width" in one for one in stored.values()):
         found["bits"] = {kind: 0 for name, kind in kinds.items() if name in stored}
     for name, tensor in contents.tensors.items():
         numbers = prod(stored[name]["shape"]) if name in stored else tensor.numel()
-        if name in stored:
+        if "width" in stored.get(name, {}):
             found["bits"][kinds[name]] += stored[name]["width"] * numbers
         found["parameters"][kinds[name]] += numbers
         found["bytes"][kinds[name]] += tensor.numel() * tensor.element_size()

@@ -78,11 +78,12 @@ def _table(found: counting.Count, title: str, tasks: int) -> Table:
     rows = {"backbone": found.backbone}
     rows |= {f"per task: {kind}": number for kind, number in found.per_task.items()}
     rows |= {"shared by all": found.shared, "routing, all tasks": found.routing}
+    rows |= {"shared by all: bits": found.shared_bits} if found.shared_bits else {}
     rows[f"adapters of {tasks} task{'s' * (tasks > 1)}, without heads"] = found.adapter_total
     if found.contracted is not None:
         rows["a task, folded into a plain network"] = found.contracted
     for name, number in rows.items():
-        bits = name == "per task: bits"  # a parameter of the backbone is 32 of them
+        bits = name.endswith(": bits")  # a parameter of the backbone is 32 of them
         share = number / (found.backbone * (32 if bits else 1)) if found.backbone else None
         table.add_row(name, f"{number:,}{' bits' * bits}", "" if share is None else f"{share:.2%}")
     return table

@@ -2,15 +2,20 @@
 
 from ._base import TERMS, Bottleneck, Factorisation, Modes, zero_pad
 from ._bits import Bits, packed, unpacked
+from ._centre import Centre, PointInit
+from ._copy import Copy
 from ._cp import CP
 from ._entangled import Entangled
 from ._expansion import Expansion
 from ._init import Init
+from ._kronecker import Kronecker, KroneckerInit
 from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._mask import MASK, Mask
 from ._ranked import Rank, Ranked
+from ._singular import Pattern, Singular, SingularInit
+from ._storage import Indices, OnBasis, Storage, marks_of
 from ._svd import SVD
 
 __all__ = [
@@ -24,19 +29,31 @@ __all__ = [
     "TERMS",
     "Bits",
     "Bottleneck",
+    "Centre",
+    "Copy",
     "Entangled",
     "Expansion",
     "Factorisation",
     "Group",
+    "Indices",
     "Init",
+    "Kronecker",
+    "KroneckerInit",
     "Leaf",
     "LinearExpansion",
     "LowRank",
     "Mask",
     "Modes",
+    "OnBasis",
+    "Pattern",
+    "PointInit",
     "Rank",
     "Ranked",
     "Scope",
+    "Singular",
+    "SingularInit",
+    "Storage",
+    "marks_of",
     "packed",
     "unpacked",
     "zero_pad",

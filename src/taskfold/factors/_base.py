@@ -171,6 +171,19 @@ class Factorisation(ABC):
         del weight, modes
         return {}
 
+    def basis(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
+        """Tensors computed from the layer's own weight, which the leaves mean something on; default: there are none.
+
+        They are common to all tasks, come with the leaves by their names, and are in no file. A file holds marks of
+        them, so that leaves are refused where another basis is computed.
+
+        Args:
+            weight: `[O, I, *kernel]`, in double precision on the CPU.
+            modes: of the weight.
+        """
+        del weight, modes
+        return {}
+
     @property
     def replaces(self) -> bool:
         """Whether the layer's own weight has no part in a task's: then nothing else needs to hold it."""
@@ -185,6 +198,10 @@ class Factorisation(ABC):
     def compact(self) -> bool:
         """Whether the leaves are far fewer numbers than the bottleneck made of them."""
         return False
+
+    @property
+    def has_basis(self) -> bool:
+        return type(self).basis is not Factorisation.basis
 
     @property
     def has_bottleneck(self) -> bool:

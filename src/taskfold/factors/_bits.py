@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ._storage import Storage
+
 
 @dataclass(frozen=True)
-class Bits:
+class Bits(Storage):
     """Scores of which only the level counts: 1 above a threshold, else 0; ternary: −1 below 0.
 
     Files keep the levels as bits, 8 in a byte: one per score, ternary ones two (level 1, level −1).
@@ -34,6 +36,7 @@ class Bits:
     start: float
     ternary: bool = False
     name: ClassVar[str] = "bits"
+    counted: ClassVar[str] = "bits"
 
     def __post_init__(self) -> None:
         if not isinstance(self.ternary, bool):
@@ -63,11 +66,21 @@ class Bits:
 
     def unpack(self, bits: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Bytes `[width, ⌈n/8⌉]` → scores of those levels, float32."""
+        numbers = torch.Size(shape).numel()
+        size = [self.width, -(-numbers // 8)]
+        if list(bits.shape) != size or bits.dtype != torch.uint8:
+            raise ValueError(
+                f"is {list(bits.shape)} of {bits.dtype}, and its {numbers} numbers need {size} bytes of packed bits"
+            )
         return unpacked(bits, shape) * self.start
+
+    def size(self, scores: Tensor) -> int:
+        """Bits of all scores."""
+        return self.width * scores.numel()
 
     def as_json(self, scores: Tensor) -> dict[str, Any]:
         """What a file says of scores that it keeps so."""
-        return {"as": self.name, "shape": list(scores.shape), "width": self.width}
+        return {**super().as_json(scores), "width": self.width}
 
 
 def packed(levels: Tensor, width: int) -> Tensor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ._bits import Bits
+import torch
+
 from ._init import Start
+from ._storage import Storage
 
 Scope = Literal["layer", "block", "model"]
 
@@ -49,6 +51,8 @@ class Leaf:
         group: what it counts as.
         scope: layers that have it in common: each its own (`layer`), those of a `block`, or all of the `model`.
         stored: how files keep it; None: by its values.
+        dtype: of its numbers; None: the layer's, in single precision at least. Whole numbers do not train.
+        tie: of a wider scope: the name by which layers have it in common; empty: its own.
     """
 
     shape: tuple[int, ...]
@@ -56,4 +60,6 @@ class Leaf:
     start: Start
     group: Group = FACTORS
     scope: Scope = "layer"
-    stored: Bits | None = None
+    stored: Storage | None = None
+    dtype: torch.dtype | None = None
+    tie: str = ""

@@ -2,27 +2,37 @@
 
 from ._adapter import Activation, Adapter
 from ._base import Call, Intervention, Layer, Shapes, padded, stacked
+from ._before import Before, FirstRows
 from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
 from ._masks import mask_on
+from ._mix import EPSILON, Mix
 from ._scale import Scale
+from ._scale_input import ScaleInput
+from ._squeeze_excite import SqueezeExcite
 
 __all__ = [
+    "EPSILON",
     "Activation",
     "Adapter",
+    "Before",
     "Beside",
     "Branches",
     "Call",
     "Change",
     "Execution",
+    "FirstRows",
     "Form",
     "Intervention",
     "Layer",
     "Load",
+    "Mix",
     "Scale",
+    "ScaleInput",
     "Shapes",
+    "SqueezeExcite",
     "branches_of",
     "check_execution",
     "form_at",

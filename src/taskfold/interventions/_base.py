@@ -60,6 +60,8 @@ class Intervention(ABC):
     name: ClassVar[str]
     depth: ClassVar[int]
     """Where it stands among others at a layer: smaller is further inside."""
+    around: ClassVar[bool] = False
+    """Whether what it changes runs on through layers inside: tasks on one batch part before it, not in it."""
 
     @abstractmethod
     def run(self, tensors: Tensors, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
@@ -93,8 +95,8 @@ class Intervention(ABC):
         return None
 
     @abstractmethod
-    def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor]:
-        """Tensors of a task that leaves the layer alone."""
+    def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor] | None:
+        """Tensors of a task that leaves the layer alone; None: there are none, and tasks that have others run apart."""
 
     def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
         """Shapes that hold both: what there is, and what another task brings; smaller tensors are padded with zeros.
@@ -155,6 +157,8 @@ def stacked(intervention: Intervention, kind: LayerKind, each: Sequence[Tensors 
     for mine in each:
         if mine is None or len(mine) < len(shapes):
             neutral = intervention.neutral(kind, shapes) if neutral is None else neutral
+            if neutral is None:
+                return None
             mine = {**neutral, **(mine or {})}
         for name, column in columns.items():
             column.append(padded(mine[name], shapes[name]))

@@ -16,6 +16,7 @@ from ._recurrent import Recurrent
 from ._rows import Groups, Rows, by_entry
 from ._stand_in import lend, lent, stand_in
 from ._thin import outer, plus_, thin
+from ._token_stack import TokenStack
 from ._weight import WeightKind
 from ._writing import may_write, traced
 
@@ -42,6 +43,7 @@ __all__ = [
     "Recurrent",
     "Rows",
     "Tensors",
+    "TokenStack",
     "TransformersConv1D",
     "TransposedConvolution",
     "WeightKind",

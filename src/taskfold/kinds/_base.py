@@ -71,7 +71,8 @@ class LayerKind(ABC):
         for tensor in self.module._parameters.values():
             if tensor is not None and tensor.is_floating_point():
                 return tensor.dtype
-        held = next((t for t in self.tensors().values() if t.is_floating_point()), None)
+        tensors = (*self.tensors().values(), *self.module.parameters())
+        held = next((t for t in tensors if t.is_floating_point()), None)
         return torch.get_default_dtype() if held is None else held.dtype
 
     def is_single(self, x: Tensor) -> bool:
@@ -122,6 +123,10 @@ class LayerKind(ABC):
     def plain(self, *args: Any, **kwargs: Any) -> Any:
         """The layer as it is."""
         return type(self.module).forward(self.module, *args, **kwargs)
+
+    def as_before(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer as it is, on the path that it takes with something before its input, of which there is nothing."""
+        return self.plain(*args, **kwargs)
 
     def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
         """The layer's own forward with tensors in place of its own."""

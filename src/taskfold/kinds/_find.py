@@ -15,6 +15,7 @@ from ._linear import Linear, TransformersConv1D
 from ._norm import Norm
 from ._quantised import Quantised
 from ._recurrent import Recurrent
+from ._token_stack import TokenStack
 
 KINDS: tuple[type[LayerKind], ...] = (
     Attention,
@@ -27,6 +28,7 @@ KINDS: tuple[type[LayerKind], ...] = (
     Embedding,
     BatchNorm,
     Norm,
+    TokenStack,
     AnyLayer,
 )
 """The first that fits is the one."""

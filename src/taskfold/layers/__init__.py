@@ -5,18 +5,20 @@ from ._absent import AbsentError, absent_in
 from ._adapters import AdapterInit, Adapters
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
-from ._attention import Attention
+from ._attention import Attention, Matrices
 from ._biases import Biases
+from ._blocks import SecondConvolutions, SqueezeExcites
 from ._branched import ConvolutionBranches
 from ._calls import Calls
 from ._columns import Plan
 from ._components import Components, at_first, components_of, keep_components, numbers_of
 from ._copied import Copied
-from ._copies import Copies, Everything, Norms, Rest, Statistics, check_statistics, own_norms
+from ._copies import Copies, Everything, LayerNorms, Norms, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
+from ._gains import InputGains, ProjectionGains
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import (
@@ -34,8 +36,10 @@ from ._layout import (
     is_blind,
     is_same,
 )
+from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
+from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
     LayerParts,
     Part,
@@ -48,16 +52,20 @@ from ._part import (
     own_groups,
     parts_of,
     statistics_of,
+    stood_on,
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
 from ._prefix import Prefix, Recorded, drawn
+from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
+from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shortcuts
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
+from ._sequences import TokenSequence, token_sequences
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._spread import sharing_passes, spread, worth_sharing
@@ -80,6 +88,7 @@ from ._where import (
 __all__ = [
     "ALL",
     "ENTRIES",
+    "FILED",
     "FIRST",
     "PLAIN",
     "TOLERANCE",
@@ -107,14 +116,18 @@ __all__ = [
     "Guard",
     "HookChangesError",
     "Hooks",
+    "InputGains",
     "Inventory",
+    "LayerNorms",
     "LayerParts",
     "Layout",
     "Leaves",
     "Linears",
     "Made",
+    "MainConvolutions",
     "Mark",
     "Marked",
+    "Matrices",
     "Moves",
     "Norms",
     "NotCutError",
@@ -124,28 +137,41 @@ __all__ = [
     "OnPath",
     "Origins",
     "OtherPathError",
+    "Owned",
+    "Owners",
     "Part",
     "Passes",
     "Place",
     "Plan",
     "Prefix",
     "PrefixError",
+    "ProjectionGains",
+    "PromptInit",
+    "Prompts",
     "Recipe",
     "Recorded",
     "Recurrents",
     "Registered",
+    "Reparameterisations",
     "Rest",
     "RowsUnknownError",
     "Ruled",
     "ScaleInit",
     "Scales",
+    "SecondConvolutions",
     "Seen",
     "Selection",
+    "SeriesAdapters",
+    "SeriesInit",
+    "Shortcuts",
     "Site",
+    "SqueezeExcites",
     "Stack",
+    "Standing",
     "Statistics",
     "Table",
     "Target",
+    "TokenSequence",
     "Tracers",
     "Unmoved",
     "Unwritten",
@@ -163,11 +189,14 @@ __all__ = [
     "begun",
     "caches",
     "check_alike",
+    "check_leaving",
     "check_once",
     "check_plain",
+    "check_shortcuts",
     "check_statistics",
     "check_unwritten",
     "components_of",
+    "copied_shortcuts",
     "copy_again",
     "current",
     "directions",
@@ -193,6 +222,7 @@ __all__ = [
     "odds_in",
     "own_groups",
     "own_norms",
+    "owned_in",
     "parts_of",
     "rebind",
     "recomputes",
@@ -206,8 +236,10 @@ __all__ = [
     "stack_of",
     "stages",
     "statistics_of",
+    "stood_on",
     "stored_of",
     "telling",
+    "token_sequences",
     "updates_of",
     "worth_sharing",
     "writes_text",

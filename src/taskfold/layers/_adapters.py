@@ -20,6 +20,8 @@ from ._ruled import Direct, leaves_of
 from ._where import Where, check_numbers
 
 AdapterInit = Literal["zero", "authors"]
+uniform = partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
+"""Of ±1/√I."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,6 @@ class Adapters(Recipe):
 
     def _leaves(self, out: int, inp: int) -> dict[str, Leaf]:
         near = partial(nn.init.normal_, std=0.02)
-        uniform = partial(nn.init.kaiming_uniform_, a=math.sqrt(5))  # of ±1/√I
         down, up = (near, near) if self.init == "authors" else (uniform, nn.init.zeros_)
         return {
             "down": Leaf((self.width, inp), ("term", "inp"), down),

@@ -42,6 +42,10 @@ class OfTasks:
         self.plan = Plan(self.sites) if plan is None else plan
         self.paths: Collection[str] = self.plan.paths
 
+    @property
+    def around(self) -> frozenset[str]:
+        return self.plan.around
+
     def entries(self) -> int:
         return len(self.tasks)
 
@@ -129,6 +133,10 @@ class OfTable:
     def __init__(self, table: Table, count: int) -> None:
         self.table, self.count = table, count
         self.paths: Collection[str] = table.keys()
+
+    @property
+    def around(self) -> frozenset[str]:
+        return frozenset(path for path, stack in self.table.items() if any(one.around for one, _ in stack))
 
     def entries(self) -> int:
         return self.count

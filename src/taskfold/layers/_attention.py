@@ -10,7 +10,7 @@ from torch import nn
 
 from ..factors import Modes
 from ..kinds import LayerKind, Linear, kind_of
-from ._where import Target, View, Where, check_weight, units
+from ._where import Linears, Target, View, Where, check_weight, units
 
 PROJECTIONS = ("query", "key", "value", "output")
 
@@ -60,6 +60,18 @@ class Attention(Where):
                 if view.name in self.projections:
                     views.setdefault(target, []).append(view)
         return [Target(path, tuple(found)) for path, found in views.items()]
+
+
+@dataclass(frozen=True)
+class Matrices(Where):
+    """Every linear layer, those of attention by projection; a language model's output layer is left out."""
+
+    what: ClassVar[str] = "linear layers to adapt"
+
+    def candidates(self, network: nn.Module) -> list[Target]:
+        found = {target.path: target for target in Linears().candidates(network)}
+        found |= {target.path: target for target in Attention(projections=PROJECTIONS).candidates(network)}
+        return [found[path] for path, _ in units(network) if path in found]
 
 
 def _projections(path: str, module: nn.Module, modules: dict[str, nn.Module]) -> Iterator[tuple[str, View]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -72,6 +73,12 @@ class Plan:
         self.paths = frozenset().union(*tasks)
         self.known: dict[str, list[tuple[str, Intervention, Column]] | None] = {}
         self.same: dict[str, bool] = {}
+
+    @cached_property
+    def around(self) -> frozenset[str]:
+        """The layers within which others run on what some task has put before their input."""
+        each = [parts for held in self.tasks for parts in held.items()]
+        return frozenset(path for path, parts in each if any(part.intervention.around for _, part in parts))
 
     def at(self, path: str) -> list[tuple[str, Intervention, Column]] | None:
         """The parts at a layer: name, intervention and column of each, inside out; None: they differ in kind."""

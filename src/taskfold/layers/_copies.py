@@ -10,13 +10,13 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor, nn
 
 from ..factors import FACTORS, NORM, STATISTICS, Group
-from ..kinds import SEEN, LayerKind
+from ..kinds import SEEN, BatchNorm, LayerKind
 from ..routing import Shared, Sharing, Tree
 from ..tasks import Leaves, check_inventory
 from ._copied import Copied, copy_of, group_of
 from ._part import Part
 from ._recipe import Fitting, Recipe
-from ._where import check_numbers, check_plain, units
+from ._where import check_numbers, check_plain, kinds_in, units
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Copies(Recipe):
     copies = True
     what: ClassVar[str]
     """What is copied, in words."""
+    remedy: ClassVar[str] = "choose norm=False, or a method without own normalisation"
+    """What to do with a network that has none of it."""
 
     above: int = field(default=0, kw_only=True)
 
@@ -62,8 +64,8 @@ class Copies(Recipe):
             yield path, "own", Copied(Leaves(tensors, groups))
         if not found:
             raise ValueError(
-                f"{type(at.network).__name__} has no {self.what} that a task could own; "
-                "choose norm=False, or a method without own normalisation"
+                f"{type(at.network).__name__} has no {self.what} that a task could own; it has "
+                f"{kinds_in(at.network)}: {self.remedy}"
             )
 
 
@@ -96,6 +98,21 @@ class Norms(Copies):
 
     def check(self, network: nn.Module) -> None:
         _check_tracked(network, self.statistics)
+
+
+@dataclass(frozen=True)
+class LayerNorms(Copies):
+    """γ and β of normalisation that goes row by row: LayerNorm, RMSNorm, GroupNorm. BatchNorm stays the backbone's."""
+
+    what: ClassVar[str] = "LayerNorm, RMSNorm or GroupNorm"
+    remedy: ClassVar[str] = (
+        "BatchNorm's γ and β are HeadNorm's ('head-norm'); or choose a method for one of these kinds"
+    )
+
+    def wanted(self, kind: LayerKind) -> dict[str, Group]:
+        if not kind.normalises or isinstance(kind, BatchNorm):
+            return {}
+        return _wanted(kind, True, "backbone")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..interventions import Beside, Intervention, mask_on
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, Task
+from ._basis import Basis
 from ._columns import TablesByName, all_alike, own_tables, stack_of_tables
 from ._part import Column, Each, Part, When, parts_of
 from ._ruled import Ruled
@@ -32,6 +33,7 @@ class Factored(Ruled):
         own: the task's leaves.
         inventory: key in the model's inventory, and the leaves there.
         rows: O of the whole weight.
+        basis: what the leaves stand on beside; None: nothing.
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class Factored(Ruled):
         own: Leaves,
         inventory: tuple[str, Leaves] | None,
         rows: int,
+        basis: Basis | None = None,
     ) -> None:
         super().__init__(intervention, factorisation.leaves(view.modes), rule, own, inventory)
-        self.factorisation, self.view, self.rows = factorisation, view, rows
+        self.factorisation, self.view, self.rows, self.basis = factorisation, view, rows, basis
 
     @property
     def replaces(self) -> frozenset[str]:
@@ -63,6 +66,14 @@ class Factored(Ruled):
             and self.factorisation == other.factorisation
             and self.view == other.view
         )
+
+    def selected(
+        self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        found = super().selected(dtype, training, own)
+        if self.basis is None:
+            return found
+        return {**found, **self.basis.at(dtype, next(iter(found.values())).device)}
 
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
         leaves = self.selected(kind.dtype, when.training)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from ..factors import STATISTICS, Bits, Group
+from ..factors import STATISTICS, Group, Storage
 from ..interventions import Intervention, stacked
 from ..kinds import LayerKind, Tensors
 from ..tasks import Leaves, Task
@@ -87,6 +87,18 @@ class Part(nn.Module):
     def replaces(self) -> frozenset[str]:
         """The layer's tensors that have no part in the task's: nothing else needs to hold them."""
         return frozenset()
+
+    carries: ClassVar[bool] = False
+    """Whether the task's file holds what it has put into the inventory, so that the file needs none."""
+
+    @property
+    def passing(self) -> frozenset[str]:
+        """Own leaves that go into the inventory when the task is trained: counts of a trained task leave them out."""
+        return frozenset()
+
+    def bits(self, tasks: int) -> int:
+        """Bits beside numbers in the inventory, for so many tasks."""
+        return 0
 
     @property
     def alone(self) -> bool:
@@ -169,6 +181,12 @@ def inventory_of(task: Task) -> dict[str, nn.Parameter]:
     return {f"{key}:{name}": leaf for key, held in _inventories(task) for name, leaf in held.items()}
 
 
+def stood_on(task: Task) -> dict[str, nn.Parameter]:
+    """Those of them that must be there before the task's file can be loaded."""
+    carried = {part.inventory[0] for _, part in parts_of(task) if part.inventory is not None and part.carries}
+    return {key: leaf for key, leaf in inventory_of(task).items() if key.rpartition(":")[0] not in carried}
+
+
 def groups_of_inventory(task: Task) -> dict[str, Group]:
     """What each of them counts as; running statistics are no parameters."""
     return {f"{key}:{name}": group for key, held in _inventories(task) for name, group in held.groups.items()}
@@ -190,7 +208,7 @@ def own_groups(task: Task) -> dict[str, Group]:
     }
 
 
-def stored_of(task: Task) -> dict[str, Bits]:
+def stored_of(task: Task) -> dict[str, Storage]:
     """How files keep those of the task's own tensors that they do not keep by their values, by the same names."""
     return {f"{path}.{name}": how for path, own in _own_leaves(task) for name, how in own.stored.items() if name in own}
 

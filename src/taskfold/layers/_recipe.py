@@ -69,12 +69,17 @@ class Fitting:
             if leaf.scope == "layer":
                 continue
             mine = own[name]
-            found = self.tied.setdefault((rule, name, scope_of(leaf.scope, layer)), mine)
+            found = self.tied.setdefault((rule, leaf.tie or name, scope_of(leaf.scope, layer)), mine)
             if found.shape != mine.shape:
-                what = "logits" if name == "routing" else f"leaf {name!r}"
+                here, there = tuple(mine.shape), tuple(found.shape)
+                if name == "routing":
+                    raise ValueError(
+                        f"layer {layer!r} routes {here} and shares its logits with layers that route {there}; give all "
+                        "layers the same rank, or choose granularity='layer'"
+                    )
                 raise ValueError(
-                    f"layer {layer!r} routes {tuple(mine.shape)} and shares its {what} with layers that route "
-                    f"{tuple(found.shape)}; give all layers the same rank, or choose granularity='layer'"
+                    f"layer {layer!r} has a leaf {name!r} of {here}, which it has in common with layers where it is "
+                    f"{there}; leave it out with targets=('*', '!{layer}'), or give each layer leaves of its own"
                 )
             own._parameters[name] = found
 

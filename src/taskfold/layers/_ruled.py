@@ -74,10 +74,11 @@ class Ruled(Part):
         return self._cast(self.rule.select(held, mine, self.specs, training), dtype)
 
     def _cast(self, leaves: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Leaves in the layer's precision; scores keep theirs, or rounding could change their level."""
+        """Leaves in the layer's precision; scores and places keep theirs, or rounding could change them."""
         found = dict(leaves)
         for name, leaf in leaves.items():
-            if leaf.dtype != dtype and not (name in self.specs and self.specs[name].stored):
+            how = self.specs[name].stored if name in self.specs else None
+            if leaf.dtype != dtype and not (how is not None and how.exact):
                 found[name] = leaf.to(dtype)
         return found
 
@@ -90,7 +91,12 @@ class Direct(Ruled):
     """Leaves that are the intervention's tensors themselves: scales and shifts, the matrices of a bottleneck."""
 
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
-        return self.selected(kind.dtype, when.training)
+        return self.made(kind, self.selected(kind.dtype, when.training))
+
+    def made(self, kind: LayerKind, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors, from the leaves of one task, or of several, `[T, …]`."""
+        del kind
+        return leaves
 
     def alike(self, other: Part) -> bool:
         shapes = {name: leaf.shape for name, leaf in self.specs.items()}
@@ -119,7 +125,8 @@ class DirectColumn:
     def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
         own = stack_of_tables(self.own)
         chosen = self.first.selected(kind.dtype, when.training, own)
-        return {name: tensor.expand(self.count, *self.first.specs[name].shape) for name, tensor in chosen.items()}
+        each = {name: tensor.expand(self.count, *self.first.specs[name].shape) for name, tensor in chosen.items()}
+        return self.first.made(kind, each)
 
 
 def leaves_of(

@@ -28,6 +28,11 @@ class Answers(Protocol):
     paths: Collection[str]
     """The names of the layers that somebody changes."""
 
+    @property
+    def around(self) -> frozenset[str]:
+        """Those of them within which others run on what somebody has put before their input."""
+        ...
+
     def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
         """What stands at a layer for the one that serves every row."""
         ...

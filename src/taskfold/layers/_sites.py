@@ -19,7 +19,7 @@ from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
 from ._notes import Notes
 from ._selection import RowsUnknownError, Selection, Stack, _current, current, selecting
-from ._spread import Arguments
+from ._spread import Arguments, Spread
 
 NEVER = Seen((None,), ())
 """Of a layer that did not run when rows were looked for."""
@@ -42,6 +42,8 @@ class Site:
         """Somebody counts its calls."""
         self.still = False
         """A normalisation evaluates in passes that train: somebody has put the layer into evaluation."""
+        self.before = False
+        """It is noted on the path that it takes with something before its input."""
         self.goes: dict[tuple[object, ...], bool] = {}
         """Whether rows run at once, by intervention, mode and names of tensors."""
 
@@ -78,6 +80,8 @@ class Site:
         if now.spread is not None:
             if not now.spread.differs and (common := now.answers.common(self.path, self.kind, now)) is not None:
                 return self._one(now, common, args, kwargs)
+            if (stack := self._apart(now, now.spread)) is not None:
+                return self._one(now, stack, args, kwargs)
             return now.spread.call(partial(self._of_all, now), self._bound(args, kwargs), self.kind.axes)
         if now.training and now.answers.draws(self.path, self.kind, now):
             if not (size := _first(args, kwargs).shape[0]):
@@ -104,7 +108,8 @@ class Site:
         """The plain layer, noted down."""
         args, kwargs = self._bound(args, kwargs)
         inputs = notes.marked((args, kwargs))
-        return notes.noted(self.path, inputs, self.kind.plain(*args, **kwargs))
+        plain = self.kind.as_before if self.before else self.kind.plain
+        return notes.noted(self.path, inputs, plain(*args, **kwargs))
 
     def _mixed(self, now: Selection, rows: Rows, args: tuple, kwargs: dict) -> Any:
         """A batch in which tasks are mixed: what the layer is given lies as it did when its rows were looked for."""
@@ -168,6 +173,13 @@ class Site:
             call = intervention.bound_rows(tensors, rows, call, layer)
         intervention, tensors = stack[-1]
         return intervention.rows(tensors, rows, call, layer, args, kwargs)
+
+    def _apart(self, now: Selection, spread: Spread) -> Stack | None:
+        """What stands there for each task, as `vmap` sees it, if the pass runs on through layers inside."""
+        stack = now.answers.stacks(self.path, self.kind, now)
+        if not stack or not any(one.around for one, _ in stack):
+            return None
+        return [(one, {name: spread.own(held) for name, held in tensors.items()}) for one, tensors in stack]
 
     def _of_all(
         self, now: Selection, tasks: int, every: Arguments, single: Arguments | None, apart: Sequence[bool]

@@ -106,6 +106,11 @@ class Spread:
     def __init__(self, which: Tensor) -> None:
         self.which, self.runs, self.differs = which, True, False
 
+    def own(self, held: Tensor) -> Tensor:
+        """Of a tensor of all tasks `[T, …]` that of each, as `vmap` sees it: tasks part here."""
+        self.differs = True
+        return held.index_select(0, self.which[None]).squeeze(0)
+
     def call(
         self,
         function: Callable[[int, Arguments, Arguments | None, Sequence[bool]], Any],

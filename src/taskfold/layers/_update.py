@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ..factors import Factorisation
+from ..factors import Factorisation, OnBasis
 from ..interventions import Beside, Change, Intervention
 from ..kinds import LayerKind, WeightKind
 from ..routing import Private, Sharing
 from ..tasks import kept_in
+from ._basis import basis_of
 from ._factored import Factored, layer_name
 from ._made import check_begun, check_leaves, check_sizes
 from ._part import Part
@@ -66,12 +67,21 @@ class Update(Recipe):
             values = {} if weight is None else _begun(factorisation, view, weight)
             check_begun(factorisation, leaves, values)
             check_sizes(factorisation, view.modes)
+            basis = basis_of(factorisation, kind, view)
+            if basis is not None:
+                if not isinstance(rule, Private):
+                    raise ValueError(
+                        f"sharing={rule.name!r} keeps leaves in the inventory, whose file does not say on which basis "
+                        f"{type(factorisation).__name__} has them; use 'private'"
+                    )
+                stored = OnBasis(type(factorisation).__name__, basis.marks)
+                leaves = {name: replace(leaf, stored=stored) for name, leaf in leaves.items()}
         except ValueError as error:
             raise ValueError(f"layer {layer!r}: {error}") from None
         like = torch.empty(0, dtype=kind.dtype, device=kind.device) if weight is None else weight
         own, inventory = leaves_of(at, f"{prefix}/{path}/{view.name}", leaves, rule, like, values, layer)
         rows = kind.modes.shape[0] if isinstance(kind, WeightKind) else 0
-        return Factored(intervention, factorisation, rule, view, own, inventory, rows)
+        return Factored(intervention, factorisation, rule, view, own, inventory, rows, basis)
 
 
 def _intervention(factorisation: Factorisation, kind: LayerKind) -> Intervention:

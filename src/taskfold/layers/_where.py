@@ -170,7 +170,7 @@ class Where(ABC):
             return chosen
         if not found:
             raise ValueError(
-                f"{type(network).__name__} has no {self.what}; it has {_kinds_in(network)}: choose a method for one of "
+                f"{type(network).__name__} has no {self.what}; it has {kinds_in(network)}: choose a method for one of "
                 "these kinds"
             )
         names = ", ".join(target.path for target in found[:8]) + (", …" if len(found) > 8 else "")
@@ -276,7 +276,7 @@ def _of_recurrent(path: str, kind: Recurrent) -> Target:
     return Target.of(path, views)
 
 
-def _kinds_in(network: nn.Module) -> str:
+def kinds_in(network: nn.Module) -> str:
     """The layers with tensors of their own, by kind, in words."""
     found = (kind_of(module) for _, module in units(network) if module._parameters)
     counts = Counter(kind.words for kind in found)

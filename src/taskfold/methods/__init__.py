@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from ._allocator import Allocator as Allocator
+from ._astmt import *
 from ._base import Method as Method
 from ._base import build as build
 from ._base import method_of as method_of
@@ -15,21 +17,30 @@ from ._ftn import *
 from ._ftn_attention import *
 from ._hard_sharing import *
 from ._head_only import *
+from ._ia3 import *
+from ._layernorm import *
 from ._lora import *
 from ._over_parameterised import *
+from ._packnet import *
+from ._parallel_adapter import *
 from ._phases import Phase as Phase
 from ._phases import Turn as Turn
 from ._phases import check_phases as check_phases
 from ._phases import epochs_of as epochs_of
 from ._piggyback import *
 from ._poly import *
+from ._prompt import *
 from ._rank_allocator import RankAllocator as RankAllocator
 from ._rank_policies import RankPolicy as RankPolicy
+from ._rcm import *
+from ._series_adapter import *
 from ._ssf import *
+from ._svft import *
 from ._tensor_poly import *
 
 if not TYPE_CHECKING:  # type checkers read the lines above; from a list made at run time they would learn less
     __all__ = [
+        "Allocator",
         "Budgeted",
         "Method",
         "Phase",

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..layers import Composition, check_statistics
 from ..tasks import Task
+from ._allocator import Allocator
 from ._phases import Phase, check_phases
-from ._rank_allocator import RankAllocator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +87,8 @@ class Method(ABC):
                 evaluation mode.
         """
 
-    def rank_allocator(self, task: Task, backbone: nn.Module) -> RankAllocator | None:
-        """What brings the ranks of a task down while it trains; None: they stay as they are.
+    def rank_allocator(self, task: Task, backbone: nn.Module) -> Allocator | None:
+        """What brings the ranks, or the entries, of a task down while it trains; None: they stay as they are.
 
         Args:
             task: one that this method made.

@@ -10,13 +10,14 @@ import torch
 
 from ..layers import components_of, keep_components
 from ..tasks import Task
+from ._allocator import Allocator
 from ._rank_policies import RankPolicy
 
 EVENTS = 100
 """How many times in a training components may be closed and opened."""
 
 
-class RankAllocator:
+class RankAllocator(Allocator):
     """Closes components of a task until those that are open have no more numbers than the budget.
 
     AdaLoRA's schedule (equation 12): all are open until `policy.begin` of the steps; then the numbers come down by a

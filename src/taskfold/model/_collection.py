@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from ..layers import check_unwritten, fit, inventory_of
+from ..layers import check_leaving, check_unwritten, fit, inventory_of
 from ..methods import Method
 from ..tasks import Features, Info, Leaves, Named, Origin, Task, build_head, check_free, feature_width, pooled
 from ._apart import check_apart, check_ready
@@ -142,7 +142,7 @@ class TaskCollection(nn.Module):
 
     def _withdraw(self, name: str, known: set[str]) -> None:
         """Undo adding a task."""
-        self.remove_task(name)
+        del self.tasks[name]
         self._forget(set(self.inventory) - known)
 
     def _forget(self, keys: set[str]) -> None:
@@ -183,9 +183,10 @@ class TaskCollection(nn.Module):
         """Take a task out and return it.
 
         Raises:
-            ValueError: there is no such task.
+            ValueError: there is no such task, or others stand on what it has put into a common weight.
         """
         task = self[name]
+        check_leaving(task, [self.tasks[other] for other in self.tasks if other != name])
         del self.tasks[name]
         return task
 
@@ -226,7 +227,8 @@ class TaskCollection(nn.Module):
             FileNotFoundError: the folder does not exist.
             IsADirectoryError: the path is a folder.
         """
-        return save(self[name], self.backbone, Path(path), standalone)
+        others = [self.tasks[other] for other in self.tasks if other != name]
+        return save(self[name], self.backbone, Path(path), standalone, others)
 
     def save_inventory(self, path: str | Path) -> Path:
         """Write what tasks share to one safetensors file, atomically; return its path.

@@ -54,6 +54,7 @@ class Looking(Standing):
         *,
         traced: bool = False,
         hooks: Hooks | None = None,
+        around: frozenset[str] = frozenset(),
     ) -> Known:
         """What is known of batches of this form; it is looked for once.
 
@@ -64,8 +65,9 @@ class Looking(Standing):
             taken: numbers that the batch's pass got on its way, as far as it went.
             traced: a compiler traces the pass, and the network may ask whether one does.
             hooks: those that run in the look too; None: they are asked for.
+            around: layers that run with something before their input, which may be another path.
         """
-        key = (method, training, traced, batch.key)
+        key = (method, training, traced, around, batch.key)
         seen = self.hooks.now()[1] if hooks is None else hooks
         if not are(seen, self.hooks_seen):
             self._forget_rows()
@@ -91,7 +93,9 @@ class Looking(Standing):
             guarded = Guard(self.backbone, training), own_lists(self.backbone)
             with guarded[0], guarded[1], self.kept.looking(training) as reads, as_traced() if traced else nullcontext():
                 plain = self._plain(training)
-                with Calls(sites_of(plain)) as calls:
+                for site in (sites := sites_of(plain)):
+                    site.before = site.path in around
+                with Calls(sites) as calls:
                     known = looked_for(plain, inputs, training)
                 if known.trouble:
                     reads.passes.clear()  # it has not run to its end several times

@@ -158,7 +158,8 @@ class Runner(Looking):
         training, name = self.moving(selection.training), type(self.backbone).__name__
         hooks, others = self.hooks.now()
         before = batch.copied() if hooks else batch
-        known, why = self.known(batch, method, training, hooks=others), ""
+        around = selection.answers.around
+        known, why = self.known(batch, method, training, hooks=others, around=around), ""
         for _ in range(PATHS):
             if known.trouble:
                 raise ValueError(
@@ -180,7 +181,7 @@ class Runner(Looking):
                 break
             except OtherPathError as error:
                 why = str(error)
-                known = self.known(batch, method, training, error.taken, hooks=others)
+                known = self.known(batch, method, training, error.taken, hooks=others, around=around)
         if self.rows == "checked" and not self.said:
             self.said = True
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=6)

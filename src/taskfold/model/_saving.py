@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..factors import Bits, Group
-from ..layers import check_alike, forms_of, inventory_of, own_groups, stored_of
+from ..factors import Group, Storage
+from ..layers import FILED, Standing, check_alike, forms_of, own_groups, owned_in, stood_on, stored_of
 from ..methods import Method, build
 from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
 from ._transfer import begun, remember, set_mode
@@ -18,14 +19,22 @@ from ._transfer import begun, remember, set_mode
 _SHARED = "inventory:"
 
 
-def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
+def save(task: Task, backbone: nn.Module, path: Path, standalone: bool, others: Iterable[Task] = ()) -> Path:
     """Write a task: what is its own, and the inventory it stands on by name, or with it.
 
     Raises:
-        ValueError: a layer that the task adapts is another than it was.
+        ValueError: a layer that the task adapts is another than it was, or a standalone file would need entries of
+            other tasks.
     """
     check_alike(backbone, forms_of(task))
-    shared, own, packed = inventory_of(task), _own(task), _packed(task)
+    shared, own, packed = stood_on(task), _own(task), _packed(task)
+    shares = owned_in(task)
+    stands = Standing.of(shares, next(iter(shares.values())).number, others) if shares else None
+    if standalone and stands is not None and stands.tasks:
+        raise ValueError(
+            f"task {task.name!r} stands on entries that {', '.join(map(repr, stands.tasks))} own; save these beside it "
+            "and leave out standalone=True, or fold the task"
+        )
     header = {
         "task": task.name,
         "method": task.method,
@@ -36,9 +45,13 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool) -> Path:
         "inventory": {"fingerprint": digest(dict(shared)), "standalone": standalone} if shared else None,
         "groups": {name: group.name for name, group in sorted(own_groups(task).items())},
         "stored": _descriptions(own, packed),
+        "stands": stands and asdict(stands),
         "backbone": identity(backbone),
     }
     tensors = {name: packed[name].pack(tensor) if name in packed else tensor for name, tensor in own.items()}
+    for name, share in shares.items():
+        if not share.is_open:
+            tensors |= {f"{FILED}{name}.{key}": tensor for key, tensor in share.filed().items()}
     if standalone:
         tensors |= {f"{_SHARED}{key}": leaf.detach() for key, leaf in shared.items()}
     write(path, header, tensors)
@@ -137,13 +150,14 @@ class Stored:
 
         What the task brings has the types that it had when it was saved.
         """
-        header, tensors = self.contents.header, self.contents.tensors
+        header = self.contents.header
+        entries, tensors = self._shares(task)
         if header.get("transfer"):
             set_mode(task, header["transfer"])
             remember(task, header.get("begun"))
-        shared: dict[str, Tensor] = {**inventory_of(task)}
+        shared: dict[str, Tensor] = {**stood_on(task)}
         wanted, packed = _own(task), _packed(task)
-        self._check_stored(_descriptions(wanted, packed))
+        self._check_stored(wanted, packed)
         if any(key.startswith(_SHARED) for key in tensors):
             wanted |= {f"{_SHARED}{key}": leaf for key, leaf in shared.items()}
         elif shared:
@@ -166,31 +180,62 @@ class Stored:
                 )
         for key, tensor in tensors.items():
             live = wanted[key]
-            if live.dtype != tensor.dtype and key not in packed:
+            if live.dtype != tensor.dtype and not (key in packed and packed[key].exact):
                 live.data = torch.empty_like(live, dtype=tensor.dtype)
             live.data.copy_(tensor)
+        for name, share in owned_in(task).items():
+            if entries:
+                share.take(entries[f"{name}.index"], entries[f"{name}.value"])
         info = header["info"]
         task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"])
 
-    def _check_stored(self, wanted: dict[str, Any]) -> None:
+    def _shares(self, task: Task) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Entries of common weights that the task owns, and the other tensors; what it stands on is there."""
+        tensors, shares = self.contents.tensors, owned_in(task)
+        entries = {key.removeprefix(FILED): one for key, one in tensors.items() if key.startswith(FILED)}
+        stands = self.contents.header.get("stands")
+        if not shares or not stands:
+            return entries, tensors
+        here = next(iter(shares.values())).number
+        missing = Standing.of(shares, stands["number"], ()).digest != stands["digest"]
+        if missing or here < stands["number"] or (entries and here > stands["number"]):
+            before = ", ".join(map(repr, stands["tasks"])) or "none"
+            raise TaskFileError(
+                f"{self.path} is task {stands['number']} on its common weight and stands on the entries of {before}; "
+                f"the next one of this model would be task {here}{', and others own entries there' * missing}: load it "
+                "into a model to which just these tasks have come, in that order"
+            )
+        for name, share in shares.items():
+            if entries:
+                self._check_entries(name, share.held[0], entries)
+                share.shut()
+        return entries, {key: tensor for key, tensor in tensors.items() if not key.startswith(FILED)}
+
+    def _check_entries(self, name: str, weight: Tensor, entries: dict[str, Tensor]) -> None:
+        index, value = (entries.get(f"{name}.{key}") for key in ("index", "value"))
+        if index is None or value is None or index.shape != value.shape or index.dim() != 1:
+            raise TaskFileError(f"{self.path} lacks entries of {name!r}; save the task again")
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < weight.numel():
+            raise TaskFileError(f"{self.path} has entries of {name!r} outside of its {weight.numel()} numbers")
+
+    def _check_stored(self, tensors: dict[str, Tensor], packed: dict[str, Storage]) -> None:
         stated: dict[str, Any] = self.contents.header["stored"]
+        wanted = _descriptions(tensors, packed)
         for key in sorted(stated.keys() | wanted.keys()):
-            if stated.get(key) != wanted.get(key):
+            said, mine = stated.get(key), wanted.get(key)
+            if mine is None or not packed[key].agrees(said, tensors[key]):
                 raise TaskFileError(
-                    f"{self.path} keeps {key!r} as {_words(stated.get(key))}, and its method on this backbone as "
-                    f"{_words(wanted.get(key))}; load the backbone that the task was made for"
+                    f"{self.path} keeps {key!r} as {_words(said)}, and its method on this backbone as "
+                    f"{_words(mine)}; load the backbone that the task was made for"
                 )
 
-    def _unpacked(self, key: str, packed: dict[str, Bits], live: Tensor, tensor: Tensor) -> Tensor:
+    def _unpacked(self, key: str, packed: dict[str, Storage], live: Tensor, tensor: Tensor) -> Tensor:
         if key not in packed:
             return tensor
-        size = [packed[key].width, -(-live.numel() // 8)]
-        if list(tensor.shape) != size or tensor.dtype != torch.uint8:
-            raise TaskFileError(
-                f"{self.path}: {key!r} is {list(tensor.shape)} of {tensor.dtype}, and its {live.numel()} numbers need "
-                f"{size} bytes of packed bits; save the task again"
-            )
-        return packed[key].unpack(tensor, tuple(live.shape))
+        try:
+            return packed[key].unpack(tensor, tuple(live.shape))
+        except ValueError as error:
+            raise TaskFileError(f"{self.path}: {key!r} {error}; save the task again") from None
 
     def _check_inventory(self, shared: dict[str, Tensor], known: set[str]) -> None:
         stated = (self.contents.header.get("inventory") or {}).get("fingerprint", "")
@@ -217,19 +262,28 @@ def _own(task: Task) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named.items() if first[id(tensor)] == name}
 
 
-def _packed(task: Task) -> dict[str, Bits]:
-    """Which of these tensors a file keeps as bits."""
+def _packed(task: Task) -> dict[str, Storage]:
+    """Which of these tensors a file does not keep by their values alone, and how."""
     named, how = _own(task), stored_of(task)
     return {name: how[name] for name in named if name in how}
 
 
-def _descriptions(tensors: dict[str, Tensor], packed: dict[str, Bits]) -> dict[str, Any]:
+def _descriptions(tensors: dict[str, Tensor], packed: dict[str, Storage]) -> dict[str, Any]:
     """What a file says of them."""
     return {name: how.as_json(tensors[name]) for name, how in sorted(packed.items())}
 
 
 def _words(stored: dict[str, Any] | None) -> str:
-    return "values" if stored is None else f"{stored['as']} of {stored['shape']}, {stored['width']} per number"
+    if stored is None:
+        return "values"
+    also = {
+        "width": "{} per number",
+        "below": "of {} places",
+        "basis": "on {}",
+        "marks": "with the marks {}",
+    }
+    words = [text.format(stored[key]) for key, text in also.items() if key in stored]
+    return ", ".join([f"{stored['as']} of {stored['shape']}", *words])
 
 
 def _same(held: Tensor, stored: Tensor) -> bool:

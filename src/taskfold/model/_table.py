@@ -118,6 +118,7 @@ class Table(nn.Module):
             ValueError: at some layer the task does something that can't stand in a row beside the others'.
         """
         layout = _merged(self.layout, stacks)
+        self._check_all_have(layout, stacks, kinds)
         matrices = self.matrices if layout == self.layout else self._laid_out(layout, kinds)
         ready = [place for version, place in self.leaving if version < oldest]
         free = (*self.free, *ready)
@@ -129,6 +130,22 @@ class Table(nn.Module):
         tasks = {**self.tasks, name: (1 + _CHANCE.getrandbits(42)) * ROWS + place}
         heads = self.heads.added(place, head)
         return Table(numbers, bits, heads, layout, tasks, self.gone, free, leaving, self.version + 1)
+
+    def _check_all_have(self, layout: Layout, stacks: Mapping[str, Stack], kinds: Mapping[str, LayerKind]) -> None:
+        """What no numbers leave alone is there for every task, or for none.
+
+        Raises:
+            ValueError: some have it.
+        """
+        for path, merged in layout.items() if self.tasks else ():
+            there, mine = ({one for one, _ in held.get(path, ())} for held in (self.layout, stacks))
+            for one, shapes in merged:
+                if not (one in there and one in mine) and one.neutral(kinds[path], shapes) is None:
+                    raise ValueError(
+                        f"layer {path!r}: {'the new task has' if one in mine else 'tasks of the bank have'} rows "
+                        f"{dict(shapes)} there that others do not have ({one.name}), and no numbers stand for none; "
+                        "give tasks with as many rows a bank of their own"
+                    )
 
     def removed(self, name: str) -> Table:
         """Without a task."""
@@ -182,7 +199,10 @@ def _row(layout: Layout, stacks: Mapping[str, Stack], kinds: Mapping[str, LayerK
         for one, shapes in stack:
             tensors = mine.get(one, {})
             if tensors.keys() != shapes.keys():
-                tensors = {**one.neutral(kinds[path], shapes), **tensors}
+                neutral = one.neutral(kinds[path], shapes)
+                if neutral is None:  # of no task: it is never read
+                    neutral = {name: torch.zeros(shape) for name, shape in shapes.items()}
+                tensors = {**neutral, **tensors}
             for name, shape in shapes.items():
                 parts[one.packed(name)].append(padded(tensors[name].detach(), shape).reshape(-1))
     return [

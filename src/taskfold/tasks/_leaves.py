@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..factors import Bits, Group, Leaf
+from ..factors import Group, Leaf, Storage
 
 
 class Leaves(nn.Module):
@@ -23,7 +23,7 @@ class Leaves(nn.Module):
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], groups: Mapping[str, Group], stored: Mapping[str, Bits] | None = None
+        self, tensors: Mapping[str, Tensor], groups: Mapping[str, Group], stored: Mapping[str, Storage] | None = None
     ) -> None:
         super().__init__()
         self.groups = {slashed(name): group for name, group in groups.items()}
@@ -85,7 +85,8 @@ def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor])
     dtype = kept_in(like.dtype)
     made: dict[str, Tensor] = {}
     for name, leaf in leaves.items():
-        parameter = nn.Parameter(torch.empty(leaf.shape, dtype=dtype, device=like.device))
+        numbers = torch.empty(leaf.shape, dtype=leaf.dtype or dtype, device=like.device)
+        parameter = nn.Parameter(numbers, requires_grad=numbers.is_floating_point())
         if name in values:
             parameter.data.copy_(values[name])
         else:

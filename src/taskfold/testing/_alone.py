@@ -11,7 +11,7 @@ import torch
 
 from ..counting import count
 from ..factors import STATISTICS
-from ..layers import Factored, parts_of, statistics_of, stored_of
+from ..layers import Factored, parts_of, statistics_of, stood_on, stored_of
 from ..model import MultiTask
 from ..tasks import Task, TaskFileError
 from ._compare import DOUBLE, check_close, check_same, snapshot
@@ -128,7 +128,7 @@ def file(subject: Subject) -> None:
     other = MultiTask(copy.deepcopy(model.backbone), num_features=subject.num_features).eval()
     with tempfile.TemporaryDirectory() as name:
         path = model.save_task("a", Path(name) / "a.safetensors")
-        if len(model.inventory):
+        if stood_on(model["a"]):
             try:
                 other.load_task(path)
             except TaskFileError as refusal:
@@ -158,16 +158,21 @@ def counts(subject: Subject) -> None:
     model = subject.model("a")
     task, said = model["a"], count(subject.build(), subject.method, head=None)
     sums: dict[str, int] = {}
-    values: dict[str, int] = {"bits": 0}
+    values: dict[str, int] = {}
+    apart: set[str] = set()
     shared = 0
     for held in leaves_of(task):
-        if held.group == STATISTICS:
+        if held.group == STATISTICS or not held.tensor.is_floating_point():
             continue
         if held.own:
             sums[held.group.name] = sums.get(held.group.name, 0) + held.tensor.numel()
-            values["bits"] += held.bits
-            if not held.bits:
-                values[held.group.name] = values.get(held.group.name, 0) + held.tensor.numel()
+            how = held.stored
+            what, size = held.group.name, held.tensor.numel()
+            if how is not None and how.counted:
+                what, size = how.counted, how.size(held.tensor)
+                apart.add(what)
+            if not held.passes:
+                values[what] = values.get(what, 0) + size
         else:
             shared += held.tensor.numel()
     head = sum(p.numel() for p in task.head.parameters()) if task.head is not None else 0
@@ -181,7 +186,7 @@ def counts(subject: Subject) -> None:
             assert mine == leaves, f"{where} says {mine} of group {group!r}, and the leaves have {leaves}"
     assert task.counts()["head"] == head, f"Task.counts() says {task.counts()['head']} of the head, which has {head}"
     assert said.shared == shared, f"count() says {said.shared} shared, and the inventory's leaves have {shared}"
-    total = sum(values.values()) - values["bits"] + shared
+    total = sum(size for what, size in values.items() if what not in apart) + shared
     assert said.adapter_total == total, f"count() says {said.adapter_total} in all, and the leaves have {total}"
     odd = [key for key, leaf in _statistics(model) if leaf.requires_grad]
     assert not odd, f"running statistics {odd[:1]} want a gradient"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..factors import Group
+from ..factors import Bits, Group, Storage
 from ..layers import Ruled, parts_of
 from ..methods import Method
 from ..model import MultiTask
@@ -92,7 +92,7 @@ class Subject:
                 if not leaf.group.trained:
                     tensor.mul_(1 + strength * (2 if leaf.own else 1) * torch.rand(()).to(tensor))
                     tensor.add_(strength * ("var" in leaf.where))
-                elif leaf.bits:
+                elif isinstance(leaf.stored, Bits):
                     # Scores begin near their threshold: few may cross it, or nothing passes through the network.
                     tensor.add_(torch.randn_like(tensor) * 0.06 * strength)
                 elif leaf.own:
@@ -120,14 +120,16 @@ class Held:
         tensor: the leaf.
         group: what it counts as.
         own: whether it is the task's alone.
-        bits: how many a file keeps of it; 0: its values.
+        stored: how a file keeps it; None: its values.
+        passes: whether it goes into the inventory when the task is trained.
     """
 
     where: str
     tensor: Tensor
     group: Group
     own: bool
-    bits: int
+    stored: Storage | None
+    passes: bool = False
 
 
 def leaves_of(task: Task) -> Iterator[Held]:
@@ -144,8 +146,8 @@ def leaves_of(task: Task) -> Iterator[Held]:
                 if id(tensor) not in seen:
                     seen.add(id(tensor))
                     how = leaves.stored.get(key) if own else None
-                    bits = 0 if how is None else how.width * tensor.numel()
-                    yield Held(f"layer {path!r}, part {name!r}, leaf {key!r}", tensor, leaves.groups[key], own, bits)
+                    where, passes = f"layer {path!r}, part {name!r}, leaf {key!r}", own and key in part.passing
+                    yield Held(where, tensor, leaves.groups[key], own, how, passes)
 
 
 def without_dropout(network: nn.Module) -> nn.Module:

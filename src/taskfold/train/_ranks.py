@@ -19,6 +19,8 @@ class Ranks:
             for name, method in job.methods.items()
         }
         self.allocators = {name: one for name, one in each.items() if one is not None}
+        for one in self.allocators.values():
+            one.check(self.allocators)
 
     @property
     def settled(self) -> bool:

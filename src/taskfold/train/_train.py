@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from ..evaluate import Loss
-from ..layers import inventory_of
+from ..layers import inventory_of, statistics_of
 from ..model import MultiTask
 from ._belongings import Belongings, belongings
 from ._classification import classification
@@ -111,7 +111,8 @@ def _alone(model: MultiTask, name: str) -> Belongings:
     Raises:
         ValueError: it stands on what others stand on.
     """
-    shared = inventory_of(model[name])
+    still = statistics_of(model[name])
+    shared = {key: leaf for key, leaf in inventory_of(model[name]).items() if leaf.requires_grad or key in still}
     others = [other for other in model.tasks if other != name and shared.keys() & inventory_of(model[other]).keys()]
     if others and model[name].transfer is None:
         raise ValueError(

@@ -1,0 +1,27 @@
+"""A weight of a task's own, which starts as the layer's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ._base import Modes
+from ._expansion import Expansion
+from ._leaf import Leaf
+
+
+@dataclass(frozen=True)
+class Copy(Expansion):
+    """W_t is a copy of the layer's weight, which trains."""
+
+    def leaves(self, modes: Modes) -> dict[str, Leaf]:
+        axes = ("out", "inp", *("kernel" for _ in modes.kernel))
+        return {"weight": Leaf(modes.shape, axes, nn.init.zeros_)}
+
+    def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
+        return {"weight": weight}
+
+    def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
+        return leaves["weight"]

@@ -1,0 +1,165 @@
+"""Modules that embed tokens and run a network over them: the encoder or the decoder of a text model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from inspect import Parameter, signature
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._base import LayerKind
+
+Named = dict[str, Any]
+WRITTEN = "_taskfold_written"
+"""On a cache: how long it was when a pass with rows before the text was done."""
+
+
+class TokenStack(LayerKind):
+    """The innermost module that takes `input_ids` or `inputs_embeds` `[B, S, d]`, and an `attention_mask` `[B, S]`."""
+
+    words = "token stack"
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return _embeds(type(module)) and not any(_embeds(type(m)) for m in module.modules() if m is not module)
+
+    @property
+    def table(self) -> nn.Module:
+        """The embedding of its tokens."""
+        return self.module.get_input_embeddings()  # type: ignore[operator]
+
+    @property
+    def width(self) -> int:
+        """d, numbers of an embedded token."""
+        table = self.table
+        return int(getattr(table, "embedding_dim", 0) or table.weight.shape[-1])  # type: ignore[union-attr]
+
+    def as_before(self, *args: Any, **kwargs: Any) -> Any:
+        nothing = torch.zeros(1, 0, self.width, dtype=self.dtype, device=self.device)
+        return self.plain(**self.lengthened(args, kwargs, nothing, 0, "")[0])
+
+    def lengthened(
+        self, args: tuple, kwargs: Mapping[str, Any], rows: Tensor, crossed: int, path: str
+    ) -> tuple[Named, bool]:
+        """Arguments of a pass with rows before the text, and whether the text goes on from a cache that has them.
+
+        Masks, positions and types of tokens come to have them too.
+
+        Args:
+            args, kwargs: of a pass without.
+            rows: `[B, k, d]` or `[1, k, d]`.
+            crossed: rows before the text in the output of the encoder that it looks at.
+            path: its name, for people.
+
+        Raises:
+            ValueError: an argument holds something for each token, and it is not known what the rows have there.
+        """
+        named, count = self._named(args, kwargs), rows.shape[1]
+        ids, embedded = named.pop("input_ids", None), named.pop("inputs_embeds", None)
+        if embedded is None:
+            embedded = self.table(ids)
+        goes_on = self._cached(named.get("past_key_values"), path)
+        if not goes_on:
+            embedded = torch.cat([rows.to(embedded.dtype).expand(len(embedded), -1, -1), embedded], 1)
+        for name, value in named.items():
+            if isinstance(value, Tensor) and name != "encoder_hidden_states":
+                named[name] = _of_more(name, value, count, goes_on, path, crossed)
+        self._check_crossed(named, crossed, path)
+        return {**named, "inputs_embeds": embedded}, goes_on
+
+    def _named(self, args: tuple, kwargs: Mapping[str, Any]) -> Named:
+        """All arguments by name."""
+        known = signature(type(self.module).forward)
+        bound = known.bind(self.module, *args, **kwargs).arguments
+        found: Named = {}
+        for name, value in list(bound.items())[1:]:
+            found |= value if known.parameters[name].kind is Parameter.VAR_KEYWORD else {name: value}
+        return found
+
+    def _cached(self, cache: Any, path: str) -> bool:
+        """Whether a cache holds a text that the pass goes on from.
+
+        Raises:
+            ValueError: it was not written with the rows before the text, or it does not grow.
+        """
+        if cache is None:
+            return False
+        if not hasattr(cache, "get_seq_length") or getattr(cache, "is_compileable", False):
+            raise ValueError(
+                f"layer {path!r}: a task has rows before the text, and needs a cache that grows (DynamicCache), found "
+                f"{type(cache).__name__}; leave cache_implementation and past_key_values out, or ask with "
+                "use_cache=False"
+            )
+        length = int(cache.get_seq_length())
+        if length and getattr(cache, WRITTEN, None) != length:
+            raise ValueError(
+                f"layer {path!r}: a task has rows before the text, and a cache of {length} positions was written "
+                "without them, or cut since (assisted generation does so); begin with an empty cache, and without an "
+                "assistant"
+            )
+        return length > 0
+
+    def _check_crossed(self, named: Named, crossed: int, path: str) -> None:
+        """The encoder's output has the rows of the task's encoder."""
+        mask, states = named.get("encoder_attention_mask"), named.get("encoder_hidden_states")
+        if crossed and mask is not None and states is not None and mask.shape[1] != states.shape[1]:
+            raise ValueError(
+                f"layer {path!r} looks at {states.shape[1]} positions of an encoder, and those of the task are "
+                f"{mask.shape[1]}, {crossed} of them before the text; give the output of the task's own encoder"
+            )
+
+    def done(self, output: Any, cache: Any) -> None:
+        """A pass with rows before the text is done: its cache has them."""
+        for held in (getattr(output, "past_key_values", None), cache):
+            if held is not None and hasattr(held, "get_seq_length"):
+                setattr(held, WRITTEN, int(held.get_seq_length()))
+
+    def shortened(self, output: Any, count: int, path: str) -> Any:
+        """The output without what stands for the first `count` rows; pooled anew of the text alone.
+
+        Raises:
+            ValueError: it is not known what of it is pooled how.
+        """
+        if isinstance(output, Tensor):
+            return output[:, count:]
+        pooler = getattr(self.module, "pooler", None)
+        if isinstance(output, tuple):
+            if pooler is not None:
+                raise ValueError(f"layer {path!r} pools its tokens; ask with return_dict=True, found a tuple")
+            return type(output)((output[0][:, count:], *output[1:]))
+        states = output["last_hidden_state"] = output["last_hidden_state"][:, count:]
+        if output.get("hidden_states") is not None:
+            output["hidden_states"] = tuple(one[:, count:] for one in output["hidden_states"])
+        if output.get("pooler_output") is not None:
+            if pooler is None:
+                raise ValueError(f"layer {path!r} pools its tokens, and not by a module 'pooler'; rows would be pooled")
+            output["pooler_output"] = pooler(states)
+        return output
+
+
+def _of_more(name: str, value: Tensor, count: int, goes_on: bool, path: str, crossed: int) -> Tensor:
+    """An argument of a text, as that of the text with `count` rows before it."""
+    if name in ("attention_mask", "encoder_attention_mask") and value.dim() == 2:
+        return F.pad(value, (crossed if name.startswith("encoder") else count, 0), value=1)
+    if name == "token_type_ids" and value.dim() == 2:
+        return value if goes_on else F.pad(value, (count, 0))
+    if (name, value.dim()) in (("position_ids", 2), ("cache_position", 1)):
+        first = torch.arange(count, device=value.device).expand(*value.shape[:-1], -1)
+        return value + count if goes_on else torch.cat([first, value + count], -1)
+    raise ValueError(
+        f"layer {path!r} is given {name!r} {list(value.shape)}, and it is not known what of it belongs to rows that a "
+        "task has before the text; known are attention_mask, encoder_attention_mask, token_type_ids and position_ids "
+        "[B, S]; leave it out"
+    )
+
+
+@lru_cache(1024)
+def _embeds(kind: type) -> bool:
+    """Whether modules of a class embed tokens, or take them embedded."""
+    if not callable(getattr(kind, "get_input_embeddings", None)):
+        return False
+    return {"inputs_embeds", "attention_mask"} <= signature(kind.forward).parameters.keys()  # type: ignore[attr-defined]
