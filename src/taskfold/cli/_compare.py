@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -57,7 +56,7 @@ class Comparison:
         opened, tasks = gather(plan, "backbone", opening, lambda opened, task, ready: None)
         return cls(Bench(plan, opened.loaded, tasks), fresh)
 
-    def run(self, start: float) -> None:
+    def run(self) -> None:
         """All that is still to be done; then table, report and recommendation."""
         with self.home.held():
             self.home.claim(self.bench.tasks, self.fresh)
@@ -79,7 +78,7 @@ class Comparison:
                         row.label = f"{row.label} ({one.label})"
                     rows.append(row)
             self._costs(rows)
-            self._report(rows, time.monotonic() - start)
+            self._report(rows)
 
     def _estimated(self, estimates: Estimates) -> dict[str, str]:
         """Time a few batches of each method; why some don't fit the network."""
@@ -139,6 +138,8 @@ class Comparison:
         count = counting.count(self.bench.loaded.network, method, tasks=len(self.bench.tasks))
         row.numbers = round(count.adapter_total / len(self.bench.tasks))
         row.bits = count.per_task.get("bits", 0)
+        runs = sum(run["seconds"] * len(self.bench.tasks) for run in row.runs.values() if "seconds" in run)
+        row.seconds = search.seconds + runs
         if row.scores:
             say(f"{row.label}: validation {_mean(row.scores)}, {search.budget} trials, {len(row.scores)} runs")
         return row
@@ -149,7 +150,8 @@ class Comparison:
             bar.begin(one.label, f"trial {point.number + 1} of {search.budget}")
             home = home_of(self.bench, one.at(point.settings), self.plan.seed, folder)
             try:
-                search.tell(point, train_all(self.bench, home, point.factor).score)
+                trained = train_all(self.bench, home, point.factor)
+                search.tell(point, trained.score, seconds=trained.seconds * len(self.bench.tasks))
             except UntrainedError as error:
                 search.tell(point, None, str(error))
             bar.ended(one.label)
@@ -184,8 +186,8 @@ class Comparison:
         for row in rows:
             row.costs = found.get(row.label, row.costs)
 
-    def _report(self, rows: Sequence[Row], seconds: float) -> None:
-        document = document_of(self.bench, rows, seconds)
+    def _report(self, rows: Sequence[Row]) -> None:
+        document = document_of(self.bench, rows, sum(row.seconds for row in rows))
         text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
         write_atomically(self.plan.output / "results.json", text.encode())
         show(summary_table({**document, "runs": []}))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..report import record
-from ._compare_rows import Row, advised, in_words, table
+from ._compare_rows import Row, advised, in_words, notes, table
 from ._compare_runs import Bench
 
 
@@ -30,6 +30,7 @@ def document_of(bench: Bench, rows: Sequence[Row], seconds: float) -> dict[str, 
         "comparisons": [
             table(rows, accuracy=shown, together=bool(plan.together)),
             *([] if tested else _scores(rows)),
+            *notes(rows),
         ],
     }
 

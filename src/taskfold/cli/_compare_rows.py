@@ -28,6 +28,7 @@ class Row:
         numbers: that a task adds besides its head, what all share in equal parts.
         bits: of masks and indices that a task adds besides.
         factor: the learning rates found, as a multiple of the method's own; None: they were not searched.
+        seconds: of training in all trials and runs.
         remarks: on the search and the runs.
         costs: of running a task.
     """
@@ -40,6 +41,7 @@ class Row:
     numbers: int = 0
     bits: int = 0
     factor: float | None = None
+    seconds: float = 0.0
     remarks: list[str] = field(default_factory=list)
     costs: Costs = field(default_factory=lambda: Costs({}, {}))
 
@@ -111,7 +113,7 @@ def in_words(advice: Advice, rows: Sequence[Row], *, accuracy: bool) -> str:
 
 
 def table(rows: Sequence[Row], *, accuracy: bool, together: bool) -> dict[str, Any]:
-    """All methods in one comparison of a results document: quality first, then costs, then what the search found."""
+    """All methods in one comparison of a results document: quality, costs, the rates found."""
     kind = {"kind": "percent", "best": "highest"} if accuracy else {"kind": "number", "best": "lowest"}
     score = "validation" if accuracy else "validation loss"
     columns: list[dict[str, Any]] = [{"title": score, **kind, "main": True}]
@@ -124,14 +126,13 @@ def table(rows: Sequence[Row], *, accuracy: bool, together: bool) -> dict[str, A
         {"title": "training", "kind": "seconds", "best": "lowest"},
         *({"title": way, "group": "ms per input"} for way in WAYS),
         {"title": "rates", "main": True},
-        {"title": "remarks"},
     ]
     note = (
         "Validation chose learning rates and sizes, and is what the recommendation goes by; test data chose nothing. "
         "Numbers and bits (of masks and indices) are per task, besides the head. Multiply-adds of one input; its time "
         f"in a batch of {ROWS}, mixed: rows of all tasks. "
-        f"Training: {'all tasks together, in equal parts' if together else 'one task'}. Rates: times the method's own; at "
-        "the edge: nothing beyond was tried, so more trials or a wider compare.lr may find better ones."
+        f"Training: {'all tasks together, in equal parts' if together else 'one task'}. Rates: times the method's own; "
+        "at the edge: nothing beyond was tried, so more trials or a wider compare.lr may find better ones."
     )
     return {
         "title": "Methods side by side",
@@ -154,8 +155,14 @@ def _cells(row: Row, accuracy: bool) -> list[Any]:
     cells += [row.costs.milliseconds.get(way) for way in WAYS]
     edge = ", at the edge" if any(EDGE in remark for remark in row.remarks) else ""
     cells.append(f"×{row.factor:.2g}{edge}" if row.factor is not None else None)
-    cells.append("; ".join([*([row.reason] if row.reason else []), *row.remarks]) or None)
     return cells
+
+
+def notes(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """What is to be said of single methods; nothing where there is nothing."""
+    said = {row.label: "; ".join([*([row.reason] if row.reason else []), *row.remarks]) for row in rows}
+    cells = [{"label": label, "cells": [text]} for label, text in said.items() if text]
+    return [{"title": "Notes on methods", "columns": ["note"], "rows": cells}] if cells else []
 
 
 def mean_of(run: Mapping[str, Any]) -> float:

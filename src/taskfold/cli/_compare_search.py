@@ -93,13 +93,19 @@ class Search:
         chosen = {key: trial.suggest_int(key, 0, len(values) - 1) for key, values in self.candidate.search.items()}
         return Point(trial.number, factor, self._settings(chosen), trial)
 
-    def tell(self, point: Point, score: float | None, reason: str = "") -> None:
-        """A trial has ended: with a score, higher is better, or for a reason."""
+    def tell(self, point: Point, score: float | None, reason: str = "", seconds: float = 0.0) -> None:
+        """A trial has ended: with a score, higher is better, or for a reason; after seconds of training."""
+        point.trial.set_user_attr("seconds", seconds)
         if score is None:
             point.trial.set_user_attr("failed", reason)
             self.study.tell(point.trial, state=self._optuna.trial.TrialState.PRUNED)
         else:
             self.study.tell(point.trial, score)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, in all trials that ended."""
+        return sum(trial.user_attrs.get("seconds", 0.0) for trial in self.finished)
 
     def found(self) -> Found:
         """The best trial so far; of equals the first."""

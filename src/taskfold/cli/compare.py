@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -27,13 +26,12 @@ def compare(
     is finished is not trained again, and what was interrupted goes on where it was: run the same command. Writes
     <output>/results.json, <output>/report.html, and the task files of every run.
     """
-    start = time.monotonic()
     plan = threaded(load_compare(config), threads)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("taskfold compare runs in one process; start it without a launcher")
     try:
         with Threads(None):  # what tests a task has as many threads as its training ended with
-            Comparison.open(plan, fresh).run(start)
+            Comparison.open(plan, fresh).run()
     except KeyboardInterrupt:
         say(f"Interrupted. To go on where it was: taskfold compare {config}", "yellow")
         raise typer.Exit(130) from None
