@@ -16,7 +16,6 @@ def document_of(bench: Bench, rows: Sequence[Row], seconds: float) -> dict[str, 
     every = [task for row in rows for run in row.runs.values() for task in run.get("tasks", {}).values()]
     settings = plan.together or plan.tasks[0].train
     accuracy, tested = settings.select_by == "accuracy", all(one["tested"]["accuracy"] is not None for one in every)
-    shown = accuracy and tested
     return {
         "version": 1,
         "title": plan.path.stem,
@@ -28,7 +27,7 @@ def document_of(bench: Bench, rows: Sequence[Row], seconds: float) -> dict[str, 
         "tasks": [task.record for task in bench.tasks],
         "runs": _runs(bench, rows) if tested else [],
         "comparisons": [
-            table(rows, accuracy=shown, together=bool(plan.together)),
+            table(rows, accuracy=accuracy, tested=tested, together=bool(plan.together)),
             *([] if tested else _scores(rows)),
             *notes(rows),
         ],

@@ -112,12 +112,12 @@ def in_words(advice: Advice, rows: Sequence[Row], *, accuracy: bool) -> str:
     return f"{said}{size} per task besides the head." + (f" Not ranked: {', '.join(out)}." if out else "")
 
 
-def table(rows: Sequence[Row], *, accuracy: bool, together: bool) -> dict[str, Any]:
+def table(rows: Sequence[Row], *, accuracy: bool, tested: bool, together: bool) -> dict[str, Any]:
     """All methods in one comparison of a results document: quality, costs, the rates found."""
     kind = {"kind": "percent", "best": "highest"} if accuracy else {"kind": "number", "best": "lowest"}
     score = "validation" if accuracy else "validation loss"
     columns: list[dict[str, Any]] = [{"title": score, **kind, "main": True}]
-    if accuracy:
+    if tested:
         columns.append({"title": "test", "kind": "percent", "main": True})
     columns += [
         {"title": "numbers", "kind": "count", "best": "lowest", "main": True},
@@ -138,15 +138,15 @@ def table(rows: Sequence[Row], *, accuracy: bool, together: bool) -> dict[str, A
         "title": "Methods side by side",
         "note": note,
         "columns": columns,
-        "rows": [{"label": row.label, "cells": _cells(row, accuracy)} for row in rows],
+        "rows": [{"label": row.label, "cells": _cells(row, accuracy, tested)} for row in rows],
     }
 
 
-def _cells(row: Row, accuracy: bool) -> list[Any]:
+def _cells(row: Row, accuracy: bool, tested: bool) -> list[Any]:
     sign = 1 if accuracy else -1
     runs = [run for run in row.runs.values() if "score" in run]
     cells: list[Any] = [_spread([sign * one for one in row.scores]) if runs else "failed" if row.runs else "–"]
-    if accuracy:
+    if tested:
         cells.append(_spread([mean_of(run) for run in runs]))
     known = bool(runs)
     cells += [row.numbers if known else None, row.bits if known else None]
