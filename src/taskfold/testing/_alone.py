@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..counting import count
 from ..factors import STATISTICS
-from ..layers import Factored, parts_of, statistics_of, stood_on, stored_of
+from ..layers import Factored, parts_of, silent_of, statistics_of, stood_on, stored_of
 from ..model import MultiTask, left_out
 from ..tasks import Task, TaskFileError
 from ._compare import DOUBLE, check_close, check_same, snapshot
@@ -151,9 +152,10 @@ def file(subject: Subject) -> None:
 
 
 def _kept(task: Task) -> dict[str, torch.Tensor]:
-    """What a file keeps of a task's tensors: values, or bits."""
-    stored = stored_of(task)
-    return {key: stored[key].pack(tensor) if key in stored else tensor for key, tensor in snapshot(task).items()}
+    """What a file keeps of a task's tensors: values, or bits; nothing of those that have no part."""
+    stored, silent = stored_of(task), silent_of(task)
+    held = {key: tensor for key, tensor in snapshot(task).items() if key not in silent}
+    return {key: stored[key].pack(tensor) if key in stored else tensor for key, tensor in held.items()}
 
 
 def counts(subject: Subject) -> None:
@@ -165,7 +167,8 @@ def counts(subject: Subject) -> None:
     apart: set[str] = set()
     shared = 0
     for held in leaves_of(task):
-        if held.group == STATISTICS or not held.tensor.is_floating_point():
+        counted = isinstance(held.tensor, nn.Parameter) if held.own else held.tensor.is_floating_point()
+        if held.group == STATISTICS or not counted:
             continue
         if held.own:
             sums[held.group.name] = sums.get(held.group.name, 0) + held.tensor.numel()
