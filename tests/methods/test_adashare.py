@@ -151,12 +151,9 @@ def test_tasks_train_together_on_a_common_trunk_with_both_penalties_in_the_log()
 
 
 def test_blocks_are_found_by_what_they_do() -> None:
-    for depth, blocks in ((18, 8), (50, 16)):
-        for made in (
-            timm.create_model(f"resnet{depth}", num_classes=0),
-            getattr(torchvision.models, f"resnet{depth}")(),
-        ):
-            assert len(residual_blocks(made)) == blocks
+    narrow = {"num_classes": 0, "channels": (8, 8, 8, 8)}
+    assert len(residual_blocks(timm.create_model("resnet50", **narrow))) == 16  # type: ignore[arg-type]
+    assert len(residual_blocks(torchvision.models.resnet18())) == 8
     config = ResNetConfig(depths=[1, 2], hidden_sizes=[8, 16], embedding_size=4)  # type: ignore[call-arg]
     assert [*residual_blocks(ResNetModel(config)).values()] == ["shortcut"] * 3
     assert not any(path.count(".") == 1 for path in residual_blocks(timm.create_model("convnext_atto", num_classes=0)))
