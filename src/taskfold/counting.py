@@ -41,8 +41,9 @@ class Count:
     shared_bits: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON; `shared_bits` where there are any."""
+        """All of it as JSON; `bits` of a task even if there are none, `shared_bits` where there are any."""
         found = asdict(self)
+        found["per_task"].setdefault("bits", 0)
         return found if self.shared_bits else {key: value for key, value in found.items() if key != "shared_bits"}
 
 
@@ -63,7 +64,7 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
         >>> import taskfold as tfold
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(8, 16, 3, bias=False), nn.BatchNorm2d(16))
         >>> tfold.count(net, tfold.FTN(rank=1), tasks=2).as_json()  # doctest: +NORMALIZE_WHITESPACE
-        {'backbone': 1400, 'per_task': {'factors': 33, 'norm': 32, 'head': 0}, 'shared': 0, 'routing': 0,
+        {'backbone': 1400, 'per_task': {'factors': 33, 'norm': 32, 'head': 0, 'bits': 0}, 'shared': 0, 'routing': 0,
          'adapter_total': 130, 'contracted': 1400}
     """
     if tasks < 1:

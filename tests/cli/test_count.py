@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+import taskfold as tfold
+from taskfold.config import parse_backbone
+
 from .conftest import Run
 
 
@@ -26,7 +29,7 @@ def test_the_papers_counts(run: Run, model: str, method: str, rank: int, factors
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     assert set(found) == {"backbone", "per_task", "shared", "routing", "adapter_total", "contracted"}
-    assert set(found["per_task"]) == {"factors", "norm", "head"}
+    assert set(found["per_task"]) == {"factors", "norm", "head", "bits"}
     assert found["per_task"]["factors"] == factors
 
 
@@ -34,7 +37,7 @@ def test_the_papers_counts(run: Run, model: str, method: str, rank: int, factors
 def test_statistics_are_no_parameters(run: Run, statistics: str) -> None:
     setting = f"statistics={statistics}"
     result = run("count", "--model", "timm:resnet18", "--method", "head-norm", "--set", setting, "--json")
-    assert json.loads(result.stdout)["per_task"] == {"factors": 0, "norm": 9_600, "head": 0}
+    assert json.loads(result.stdout)["per_task"] == {"factors": 0, "norm": 9_600, "head": 0, "bits": 0}
 
 
 T5_XL = [  # numbers without routing; routing of one task, or of all 313 with it
@@ -63,6 +66,16 @@ def test_a_t5_of_three_billion(
     assert (found["adapter_total"], found["routing"]) == (total, tasks * routing)
     assert modules in (None, found["shared"] + tasks * found["per_task"]["factors"])
     assert found["per_task"]["norm"] == 0
+
+
+def test_rows_before_the_text_of_a_t5_of_three_billion() -> None:
+    network = parse_backbone("hf:t5-xl", "--model").load(meta=True).network
+    for method, total in (
+        (tfold.PromptTuning(), 40_960),
+        (tfold.PrefixTuning(), 589_824),
+        (tfold.PrefixTuning(mlp=512), 154_449_408),
+    ):
+        assert tfold.count(network, method).adapter_total == total
 
 
 @pytest.mark.parametrize(
