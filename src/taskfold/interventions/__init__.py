@@ -7,8 +7,9 @@ from ._before import Before, FirstRows
 from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
+from ._choose import Choose
 from ._forms import Execution, Form, Load, check_execution, form_at
-from ._masks import mask_on
+from ._masks import added_to, mask_on, scalars_on
 from ._mix import EPSILON, Mix
 from ._scale import Scale
 from ._scale_input import ScaleInput
@@ -24,6 +25,7 @@ __all__ = [
     "Branches",
     "Call",
     "Change",
+    "Choose",
     "Execution",
     "FirstRows",
     "Form",
@@ -35,11 +37,13 @@ __all__ = [
     "ScaleInput",
     "Shapes",
     "SqueezeExcite",
+    "added_to",
     "branches_of",
     "check_execution",
     "form_at",
     "mask_on",
     "merged",
     "padded",
+    "scalars_on",
     "stacked",
 ]
