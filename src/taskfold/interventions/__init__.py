@@ -7,7 +7,7 @@ from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._forms import Execution, Form, Load, check_execution, form_at
-from ._masks import added_to, mask_on
+from ._masks import added_to, entries_of, mask_on
 from ._mix import EPSILON, Mix
 from ._scale import Scale
 from ._scale_input import ScaleInput
@@ -36,6 +36,7 @@ __all__ = [
     "added_to",
     "branches_of",
     "check_execution",
+    "entries_of",
     "form_at",
     "mask_on",
     "merged",

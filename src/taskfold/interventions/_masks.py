@@ -1,6 +1,7 @@
 """What is done to a layer's tensors where nothing takes their place.
 
-`weight:mask` is a mask on its weight, `weight:bits` the same as packed bits; `bias:added` is added to its bias.
+`weight:mask` is a mask on its weight, `weight:bits` the same as packed bits; `bias:added` is added to its bias;
+`weight:values` are added to its weight at `weight:places`, counted through it; in a bank places are bytes, four each.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ..kinds import LayerKind, Tensors
 MASK = ":mask"
 BITS = ":bits"
 ADDED = ":added"
+PLACES, VALUES = ":places", ":values"
 
 
 def mask_on(name: str) -> str:
@@ -24,6 +26,11 @@ def mask_on(name: str) -> str:
 def added_to(name: str) -> str:
     """The name of what is added to a layer's tensor; to zeros, where the layer has a place for it and no tensor."""
     return f"{name}{ADDED}"
+
+
+def entries_of(name: str, places: Tensor, values: Tensor) -> dict[str, Tensor]:
+    """Values `[k]` that are added to a layer's tensor, at places `[k]`; equal places add up."""
+    return {f"{name}{PLACES}": places, f"{name}{VALUES}": values}
 
 
 def masked_name(name: str) -> str:
@@ -42,11 +49,24 @@ def put_on(kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tens
             below = found.get(masked, inside.get(masked))
             below = kind.tensors().get(masked) if below is None else below
             found[masked] = mask if below is None else below + mask
-        elif ":" in name:
+        elif name.endswith(VALUES):
+            own = kind.module.get_parameter(masked)
+            below = found.get(masked, inside.get(masked, own))
+            found[masked] = _with_entries(below, own.shape, tensors[f"{masked}{PLACES}"], mask)
+        elif ":" in name and not name.endswith(PLACES):
             own = kind.module.get_parameter(masked)
             below = found.get(masked, inside.get(masked, own))
             found[masked] = below * (unpacked(mask, own.shape, below.dtype) if name.endswith(BITS) else mask)
     return found
+
+
+def _with_entries(below: Tensor, shape: torch.Size, places: Tensor, values: Tensor) -> Tensor:
+    """`[*, *shape]` with values `[*, k]` added at places; `*` is nothing, or tasks."""
+    if places.dtype == torch.uint8:
+        places = places.clone(memory_format=torch.contiguous_format).view(torch.int32).long()
+    flat = below.reshape(*below.shape[: below.dim() - len(shape)], shape.numel())
+    flat = flat.expand(*values.shape[:-1], shape.numel())
+    return flat.scatter_add(-1, places, values).unflatten(-1, shape)
 
 
 def together(inner: Tensors, outer: Tensors) -> dict[str, Tensor]:
@@ -56,12 +76,18 @@ def together(inner: Tensors, outer: Tensors) -> dict[str, Tensor]:
     """
     found = {**inner, **outer}
     for name, mask in inner.items():
-        if name.endswith((MASK, ADDED)):
+        if name.endswith((MASK, ADDED, PLACES, VALUES)):
             if name in outer:
-                found[name] = mask + outer[name] if name.endswith(ADDED) else mask * outer[name]
+                found[name] = _one_of(name, mask, outer[name])
             elif masked_name(name) in outer:
                 del found[name]  # that one was made of the masked tensor
     return found
+
+
+def _one_of(name: str, inner: Tensor, outer: Tensor) -> Tensor:
+    if name.endswith(MASK):
+        return inner * outer
+    return inner + outer if name.endswith(ADDED) else torch.cat([inner, outer], -1)
 
 
 def as_bits(tensors: Tensors) -> dict[str, Tensor]:
@@ -72,7 +98,9 @@ def as_bits(tensors: Tensors) -> dict[str, Tensor]:
 
 def nothing_done(kind: LayerKind, name: str, shape: tuple[int, ...]) -> Tensor:
     """A mask that changes nothing, or nothing that is added."""
-    if name.endswith(ADDED):
+    if name.endswith(PLACES):
+        return torch.zeros(shape, device=kind.device, dtype=torch.int64)
+    if name.endswith((ADDED, VALUES)):
         return torch.zeros(shape, device=kind.device, dtype=kind.dtype)
     if name.endswith(MASK):
         return torch.ones(shape, device=kind.device, dtype=kind.dtype)
