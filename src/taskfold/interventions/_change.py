@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..kinds import LayerKind, Rows, Tensors
 from ._base import Call, Intervention, Layer, Shapes
-from ._masks import ADDED, BITS, PLACES, VALUES, as_bits, masked_name, nothing_done, put_on, together
+from ._masks import ADDED, BITS, PLACES, VALUES, as_bits, masked_name, nothing_done, put_on, scalars_on, together
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Change(Intervention):
         tensors, rows = self._unmasked(tensors, rows, call.tensors, layer)
         return replace(call, tensors={**call.tensors, **tensors}, rows=rows)
 
-    def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor]:
+    def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
         return together(inner, outer)
 
     def packed(self, name: str) -> bool:
@@ -90,9 +90,11 @@ class Change(Intervention):
         return {**mine, **other, **{name: max(mine[name], other[name]) for name in both}}  # bits, entries: of the wider
 
     def fits(self, kind: LayerKind, tensors: Tensors) -> bool:
-        shapes = {"bias": (kind.outputs,)} | {name: tuple(tensor.shape) for name, tensor in kind.tensors().items()}
+        own = {name: tuple(tensor.shape) for name, tensor in kind.tensors().items()}
+        shapes = {"bias": (kind.outputs,)} | own | {scalars_on(name): (4,) for name in own}
         whole = {name: t for name, t in tensors.items() if not name.endswith((PLACES, VALUES))}
-        return all(shapes.get(masked_name(name), tuple(t.shape)) == tuple(t.shape) for name, t in whole.items())
+        named = ((name if name in shapes else masked_name(name), tuple(t.shape)) for name, t in whole.items())
+        return all(shapes.get(name, shape) == shape for name, shape in named)
 
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
         return put_on(kind, tensors, inside)

@@ -1,6 +1,7 @@
 """What is done to a layer's tensors where nothing takes their place.
 
-`weight:mask` is a mask on its weight, `weight:bits` the same as packed bits; `bias:added` is added to its bias;
+`weight:mask` is a mask on its weight, `weight:bits` the same as packed bits. With `weight:scalars`, k `[4]`, the weight
+is k₀ W + k₁ + k₂ M + k₃ W ⊙ M; without, W ⊙ M. `bias:added` is added to its bias.
 `weight:values` are added to its weight at `weight:places`, counted through it; in a bank places are bytes, four each.
 """
 
@@ -9,18 +10,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..factors import packed, unpacked
+from ..factors import PRODUCT, masked, packed, unpacked
 from ..kinds import LayerKind, Tensors
 
 MASK = ":mask"
 BITS = ":bits"
 ADDED = ":added"
+SCALARS = ":scalars"
 PLACES, VALUES = ":places", ":values"
 
 
 def mask_on(name: str) -> str:
     """The name of a mask on a layer's tensor."""
     return f"{name}{MASK}"
+
+
+def scalars_on(name: str) -> str:
+    """The name of the scalars that weigh a layer's tensor and a mask on it."""
+    return f"{name}{SCALARS}"
 
 
 def added_to(name: str) -> str:
@@ -34,7 +41,7 @@ def entries_of(name: str, places: Tensor, values: Tensor) -> dict[str, Tensor]:
 
 
 def masked_name(name: str) -> str:
-    """The layer's tensor that a tensor is, is a mask on, or is added to."""
+    """The layer's tensor that a tensor is, is a mask on, weighs, or is added to."""
     return name.partition(":")[0]
 
 
@@ -44,19 +51,20 @@ def put_on(kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tens
     if len(found) == len(tensors):
         return found
     for name, mask in tensors.items():
-        masked = masked_name(name)
+        on = masked_name(name)
         if name.endswith(ADDED):
-            below = found.get(masked, inside.get(masked))
-            below = kind.tensors().get(masked) if below is None else below
-            found[masked] = mask if below is None else below + mask
+            below = found.get(on, inside.get(on))
+            below = kind.tensors().get(on) if below is None else below
+            found[on] = mask if below is None else below + mask
         elif name.endswith(VALUES):
-            own = kind.module.get_parameter(masked)
-            below = found.get(masked, inside.get(masked, own))
-            found[masked] = _with_entries(below, own.shape, tensors[f"{masked}{PLACES}"], mask)
-        elif ":" in name and not name.endswith(PLACES):
-            own = kind.module.get_parameter(masked)
-            below = found.get(masked, inside.get(masked, own))
-            found[masked] = below * (unpacked(mask, own.shape, below.dtype) if name.endswith(BITS) else mask)
+            own = kind.module.get_parameter(on)
+            below = found.get(on, inside.get(on, own))
+            found[on] = _with_entries(below, own.shape, tensors[f"{on}{PLACES}"], mask)
+        elif name.endswith((MASK, BITS)):
+            own = kind.module.get_parameter(on)
+            below = found.get(on, inside.get(on, own))
+            levels = unpacked(mask, own.shape, below.dtype) if name.endswith(BITS) else mask
+            found[on] = masked(below, levels, tensors.get(scalars_on(on)))
     return found
 
 
@@ -69,18 +77,24 @@ def _with_entries(below: Tensor, shape: torch.Size, places: Tensor, values: Tens
     return flat.scatter_add(-1, places, values).unflatten(-1, shape)
 
 
-def together(inner: Tensors, outer: Tensors) -> dict[str, Tensor]:
-    """The tensors of two that stand one inside the other; masks on one tensor are one mask, and so is what is added.
+def together(inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
+    """The tensors of two that stand one inside the other, if one does the same: masks on one tensor are one mask, if
+    nothing weighs them, and so is what is added.
 
     No tensor has both at once: masks are on weights, and biases are added to.
     """
     found = {**inner, **outer}
     for name, mask in inner.items():
-        if name.endswith((MASK, ADDED, PLACES, VALUES)):
-            if name in outer:
-                found[name] = _one_of(name, mask, outer[name])
-            elif masked_name(name) in outer:
-                del found[name]  # that one was made of the masked tensor
+        on = masked_name(name)
+        if name.endswith(MASK) and name in outer and (scalars_on(on) in inner or scalars_on(on) in outer):
+            return None
+        if not name.endswith((MASK, ADDED, PLACES, VALUES)):
+            continue
+        if name in outer:
+            found[name] = _one_of(name, mask, outer[name])
+        elif on in outer:  # that one was made of the masked tensor
+            found.pop(scalars_on(on), None)
+            del found[name]
     return found
 
 
@@ -91,17 +105,20 @@ def _one_of(name: str, inner: Tensor, outer: Tensor) -> Tensor:
 
 
 def as_bits(tensors: Tensors) -> dict[str, Tensor]:
-    """Masks as packed bits, `[width, ⌈n/8⌉]`; two for each number if some are −1."""
+    """Masks as packed bits, `[width, ⌈n/8⌉]`; two for each number if some are −1; with what weighs them."""
+    scalars = {name: tensor for name, tensor in tensors.items() if name.endswith(SCALARS)}
     masks = {masked_name(name): mask for name, mask in tensors.items() if name.endswith(MASK)}
-    return {f"{name}{BITS}": packed(mask, 1 + bool((mask < 0).any())) for name, mask in masks.items()}
+    return {f"{name}{BITS}": packed(mask, 1 + bool((mask < 0).any())) for name, mask in masks.items()} | scalars
 
 
 def nothing_done(kind: LayerKind, name: str, shape: tuple[int, ...]) -> Tensor:
-    """A mask that changes nothing, or nothing that is added."""
+    """A mask that changes nothing, scalars that weigh it alone, or nothing that is added."""
     if name.endswith(PLACES):
         return torch.zeros(shape, device=kind.device, dtype=torch.int64)
     if name.endswith((ADDED, VALUES)):
         return torch.zeros(shape, device=kind.device, dtype=kind.dtype)
+    if name.endswith(SCALARS):
+        return torch.tensor(PRODUCT, device=kind.device, dtype=kind.dtype)
     if name.endswith(MASK):
         return torch.ones(shape, device=kind.device, dtype=kind.dtype)
     bits = torch.zeros(shape, device=kind.device, dtype=torch.uint8)

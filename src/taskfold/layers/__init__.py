@@ -21,6 +21,7 @@ from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
 from ._gains import InputGains, ProjectionGains
+from ._gates import Gated, Gates, Schedule, gates_of
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import (
@@ -39,6 +40,7 @@ from ._layout import (
     is_same,
 )
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
+from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
 from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
@@ -47,24 +49,30 @@ from ._part import (
     Part,
     Place,
     When,
+    as_stored,
     forms_of,
     groups_of_inventory,
     inventory_of,
     layers_of,
     own_groups,
     parts_of,
+    silent_of,
     statistics_of,
     stood_on,
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._policy import Policed, Policies
+from ._pre_norm import PreNormBlocks
 from ._prefix import Prefix, Recorded, drawn
+from ._prefixes import Prefixes
 from ._projected import Projected, Projections
 from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
 from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shortcuts
+from ._residual_blocks import residual_blocks
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
@@ -120,6 +128,8 @@ __all__ = [
     "FeedForwards",
     "Fitting",
     "Form",
+    "Gated",
+    "Gates",
     "Guard",
     "HookChangesError",
     "Hooks",
@@ -136,6 +146,7 @@ __all__ = [
     "Marked",
     "Matrices",
     "Moves",
+    "Multiplied",
     "NetworkWide",
     "Norms",
     "NotCutError",
@@ -151,8 +162,12 @@ __all__ = [
     "Passes",
     "Place",
     "Plan",
+    "Policed",
+    "Policies",
+    "PreNormBlocks",
     "Prefix",
     "PrefixError",
+    "Prefixes",
     "Projected",
     "ProjectionGains",
     "Projections",
@@ -168,6 +183,7 @@ __all__ = [
     "Ruled",
     "ScaleInit",
     "Scales",
+    "Schedule",
     "SecondConvolutions",
     "Seen",
     "Selection",
@@ -197,6 +213,7 @@ __all__ = [
     "absent_in",
     "ahead",
     "are",
+    "as_stored",
     "as_traced",
     "at_first",
     "begun",
@@ -218,6 +235,7 @@ __all__ = [
     "fit",
     "follow",
     "forms_of",
+    "gates_of",
     "groups_of_inventory",
     "hearing",
     "in_mode",
@@ -231,6 +249,7 @@ __all__ = [
     "layers_of",
     "leaves_of",
     "module_at",
+    "multipliers_of",
     "not_followed",
     "numbers_of",
     "odds_in",
@@ -240,10 +259,12 @@ __all__ = [
     "parts_of",
     "rebind",
     "recomputes",
+    "residual_blocks",
     "running",
     "selecting",
     "several",
     "sharing_passes",
+    "silent_of",
     "sites_of",
     "skeleton",
     "spread",
