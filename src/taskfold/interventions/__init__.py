@@ -9,7 +9,7 @@ from ._branches import Branches, branches_of, merged
 from ._change import Change
 from ._choose import Choose
 from ._forms import Execution, Form, Load, check_execution, form_at
-from ._masks import added_to, mask_on, scalars_on
+from ._masks import added_to, entries_of, mask_on, scalars_on
 from ._mix import EPSILON, Mix
 from ._scale import Scale
 from ._scale_input import ScaleInput
@@ -40,6 +40,7 @@ __all__ = [
     "added_to",
     "branches_of",
     "check_execution",
+    "entries_of",
     "form_at",
     "mask_on",
     "merged",

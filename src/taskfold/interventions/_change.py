@@ -11,13 +11,13 @@ from torch import Tensor
 
 from ..kinds import LayerKind, Rows, Tensors
 from ._base import Call, Intervention, Layer, Shapes
-from ._masks import ADDED, BITS, as_bits, masked_name, nothing_done, put_on, scalars_on, together
+from ._masks import ADDED, BITS, PLACES, VALUES, as_bits, masked_name, nothing_done, put_on, scalars_on, together
 
 
 @dataclass(frozen=True)
 class Change(Intervention):
     """Tensors in the place of the layer's own, by their names; masks on them, `weight:mask` on `weight`; and what is
-    added to them, `bias:added`.
+    added to them, `bias:added`, or at some places, `weight:places` and `weight:values`.
 
     A bank holds a mask as packed bits, `weight:bits`.
     """
@@ -61,7 +61,7 @@ class Change(Intervention):
         return together(inner, outer)
 
     def packed(self, name: str) -> bool:
-        return name.endswith(BITS)
+        return name.endswith((BITS, PLACES))
 
     def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor]:
         own, like = kind.tensors(), {"device": kind.device, "dtype": kind.dtype}
@@ -78,19 +78,22 @@ class Change(Intervention):
 
     def served(self, kind: LayerKind, tensors: Tensors) -> dict[str, Tensor]:
         numbers = {n: tensor for n, tensor in tensors.items() if tensor.is_floating_point() and ":" not in n}
-        added = {name: tensor for name, tensor in tensors.items() if name.endswith(ADDED)}
-        return {**kind.served(numbers), **as_bits(tensors), **added}
+        added = {name: tensor for name, tensor in tensors.items() if name.endswith((ADDED, VALUES))}
+        places = {n: t.to(torch.int32).view(torch.uint8) for n, t in tensors.items() if n.endswith(PLACES)}
+        return {**kind.served(numbers), **as_bits(tensors), **added, **places}
 
     def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
         both = mine.keys() & other.keys()
-        if any(mine[n] != other[n] and not (self.packed(n) and mine[n][1:] == other[n][1:]) for n in both):
+        grows = {name for name in both if self.packed(name) or name.endswith(VALUES)}
+        if any(mine[n] != other[n] and not (n in grows and mine[n][1:] == other[n][1:]) for n in both):
             return None
-        return {**mine, **other, **{name: max(mine[name], other[name]) for name in both}}  # bits: of the wider
+        return {**mine, **other, **{name: max(mine[name], other[name]) for name in both}}  # bits, entries: of the wider
 
     def fits(self, kind: LayerKind, tensors: Tensors) -> bool:
         own = {name: tuple(tensor.shape) for name, tensor in kind.tensors().items()}
         shapes = {"bias": (kind.outputs,)} | own | {scalars_on(name): (4,) for name in own}
-        named = ((name if name in shapes else masked_name(name), tuple(t.shape)) for name, t in tensors.items())
+        whole = {name: t for name, t in tensors.items() if not name.endswith((PLACES, VALUES))}
+        named = ((name if name in shapes else masked_name(name), tuple(t.shape)) for name, t in whole.items())
         return all(shapes.get(name, shape) == shape for name, shape in named)
 
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:

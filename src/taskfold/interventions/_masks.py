@@ -2,6 +2,7 @@
 
 `weight:mask` is a mask on its weight, `weight:bits` the same as packed bits. With `weight:scalars`, k `[4]`, the weight
 is k₀ W + k₁ + k₂ M + k₃ W ⊙ M; without, W ⊙ M. `bias:added` is added to its bias.
+`weight:values` are added to its weight at `weight:places`, counted through it; in a bank places are bytes, four each.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ MASK = ":mask"
 BITS = ":bits"
 ADDED = ":added"
 SCALARS = ":scalars"
+PLACES, VALUES = ":places", ":values"
 
 
 def mask_on(name: str) -> str:
@@ -31,6 +33,11 @@ def scalars_on(name: str) -> str:
 def added_to(name: str) -> str:
     """The name of what is added to a layer's tensor; to zeros, where the layer has a place for it and no tensor."""
     return f"{name}{ADDED}"
+
+
+def entries_of(name: str, places: Tensor, values: Tensor) -> dict[str, Tensor]:
+    """Values `[k]` that are added to a layer's tensor, at places `[k]`; equal places add up."""
+    return {f"{name}{PLACES}": places, f"{name}{VALUES}": values}
 
 
 def masked_name(name: str) -> str:
@@ -49,12 +56,25 @@ def put_on(kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tens
             below = found.get(on, inside.get(on))
             below = kind.tensors().get(on) if below is None else below
             found[on] = mask if below is None else below + mask
+        elif name.endswith(VALUES):
+            own = kind.module.get_parameter(on)
+            below = found.get(on, inside.get(on, own))
+            found[on] = _with_entries(below, own.shape, tensors[f"{on}{PLACES}"], mask)
         elif name.endswith((MASK, BITS)):
             own = kind.module.get_parameter(on)
             below = found.get(on, inside.get(on, own))
             levels = unpacked(mask, own.shape, below.dtype) if name.endswith(BITS) else mask
             found[on] = masked(below, levels, tensors.get(scalars_on(on)))
     return found
+
+
+def _with_entries(below: Tensor, shape: torch.Size, places: Tensor, values: Tensor) -> Tensor:
+    """`[*, *shape]` with values `[*, k]` added at places; `*` is nothing, or tasks."""
+    if places.dtype == torch.uint8:
+        places = places.clone(memory_format=torch.contiguous_format).view(torch.int32).long()
+    flat = below.reshape(*below.shape[: below.dim() - len(shape)], shape.numel())
+    flat = flat.expand(*values.shape[:-1], shape.numel())
+    return flat.scatter_add(-1, places, values).unflatten(-1, shape)
 
 
 def together(inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
@@ -68,14 +88,20 @@ def together(inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
         on = masked_name(name)
         if name.endswith(MASK) and name in outer and (scalars_on(on) in inner or scalars_on(on) in outer):
             return None
-        if not name.endswith((MASK, ADDED)):
+        if not name.endswith((MASK, ADDED, PLACES, VALUES)):
             continue
         if name in outer:
-            found[name] = mask + outer[name] if name.endswith(ADDED) else mask * outer[name]
+            found[name] = _one_of(name, mask, outer[name])
         elif on in outer:  # that one was made of the masked tensor
             found.pop(scalars_on(on), None)
             del found[name]
     return found
+
+
+def _one_of(name: str, inner: Tensor, outer: Tensor) -> Tensor:
+    if name.endswith(MASK):
+        return inner * outer
+    return inner + outer if name.endswith(ADDED) else torch.cat([inner, outer], -1)
 
 
 def as_bits(tensors: Tensors) -> dict[str, Tensor]:
@@ -87,7 +113,9 @@ def as_bits(tensors: Tensors) -> dict[str, Tensor]:
 
 def nothing_done(kind: LayerKind, name: str, shape: tuple[int, ...]) -> Tensor:
     """A mask that changes nothing, scalars that weigh it alone, or nothing that is added."""
-    if name.endswith(ADDED):
+    if name.endswith(PLACES):
+        return torch.zeros(shape, device=kind.device, dtype=torch.int64)
+    if name.endswith((ADDED, VALUES)):
         return torch.zeros(shape, device=kind.device, dtype=kind.dtype)
     if name.endswith(SCALARS):
         return torch.tensor(PRODUCT, device=kind.device, dtype=kind.dtype)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Group, Indices, Leaf
+from ..interventions import entries_of
+from ..kinds import LayerKind, Tensors
 from ..tasks import Leaves, Task
 from ._everywhere import Everywhere, NetworkWide, Span
-from ._part import Part, parts_of
+from ._part import Part, When, parts_of
 
 ENTRIES = Group("factors", 3e-4)
 INDICES = Group("indices", 0.0)
@@ -32,17 +34,32 @@ class Sparse(Everywhere):
         super().__init__(own, spans)
         self.probes: dict[int, Tensor] = {}
 
+    def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
+        if self.probes or kind.normalises:
+            return super().tensors(kind, changed, when)
+        found: dict[str, Tensor] = {}
+        for name, span in self.spans.items():
+            places, values = self._entries(span)
+            if len(places):
+                found |= entries_of(name, places, values.to(kind.tensors()[name].dtype))
+        return found
+
     def added(self, span: Span, own: Tensor) -> Tensor | None:
-        places, values = self.own["places"], self.own["values"]
+        places, values = self._entries(span)
         probe = self.probes.get(span.number)
+        if not len(places):
+            return None if probe is None else own + probe
+        found = own.flatten().index_add(0, places, values.to(own.dtype)).reshape(span.shape)
+        return found if probe is None else found + probe
+
+    def _entries(self, span: Span) -> tuple[Tensor, Tensor]:
+        """Places in a parameter, and the values there."""
+        places, values = self.own["places"], self.own["values"]
         if places.is_meta:
-            return None
+            return places[:0], values[:0]
         ends = torch.tensor([span.start, span.start + span.size], device=places.device)
         first, last = torch.searchsorted(places, ends).tolist()
-        if first == last:
-            return None if probe is None else own + probe
-        found = own.flatten().index_add(0, places[first:last] - span.start, values[first:last].to(own.dtype))
-        return found.reshape(span.shape) if probe is None else found.reshape(span.shape) + probe
+        return places[first:last] - span.start, values[first:last]
 
 
 @dataclass(frozen=True)
