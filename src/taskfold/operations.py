@@ -79,7 +79,7 @@ def multiply_adds(
         (2560, 288, 2560)
     """
     with torch.no_grad():
-        plain = _counted(lambda: backbone.eval()(*inputs, **named))
+        plain = counted(lambda: backbone.eval()(*inputs, **named))
         made = MultiTask(backbone, method, features=features, num_features=num_features).eval()
         made.add_task("one", head)
         unfolded = _of_task(made, inputs, named)
@@ -93,22 +93,13 @@ def multiply_adds(
         return MultiplyAdds(plain, unfolded, _of_task(bare, inputs, named))
 
 
-def task_multiply_adds(model: MultiTask, name: str, *inputs: Any, **named: Any) -> int:
-    """Multiply-adds of one task of a model, unfolded, as in `multiply_adds`; the model is evaluated."""
-    training = model.training
-    try:
-        with torch.no_grad():
-            return _of_task(model.eval(), inputs, named, name)
-    finally:
-        model.train(training)
+def _of_task(model: MultiTask, inputs: tuple[Any, ...], named: dict[str, Any]) -> int:
+    model(*inputs, task="one", **named)  # the first pass of all looks at the network too, and is not what later ones do
+    return counted(lambda: model(*inputs, task="one", **named))
 
 
-def _of_task(model: MultiTask, inputs: tuple[Any, ...], named: dict[str, Any], name: str = "one") -> int:
-    model(*inputs, task=name, **named)  # the first pass of all looks at the network too, and is not what later ones do
-    return _counted(lambda: model(*inputs, task=name, **named))
-
-
-def _counted(call: Callable[[], object]) -> int:
+def counted(call: Callable[[], object]) -> int:
+    """The multiply-adds of all that a call does, as in `MultiplyAdds`."""
     counter = FlopCounterMode(display=False, custom_mapping=_IN_PLACE)
     with counter:
         call()

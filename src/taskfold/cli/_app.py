@@ -17,6 +17,7 @@ from ._words import in_words
 COMMANDS = {
     "train": "Train the tasks of a configuration, one by one or together; run it again to go on after an interruption.",
     "affinity": "Measure which tasks help and which hurt one another, and propose groups to train together.",
+    "compare": "Compare methods on your tasks: tuned alike, counted alike, with a recommendation.",
     "transfer": "Teach new tasks from a few examples, on what others have learned together.",
     "evaluate": "Measure saved tasks on their held-out test data.",
     "predict": "Label images or answer texts with one saved task, or with several at once.",

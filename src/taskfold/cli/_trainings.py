@@ -20,7 +20,7 @@ from ._optimisers import fitted
 from ._origin import Origin
 from ._output import UserError, say
 from ._prepare import Opened
-from ._ready import Ready, Shown, Tested
+from ._ready import Ready, Shown, Tested, say_doubts
 from ._same_data import claim
 from ._story import Story, points
 
@@ -50,6 +50,7 @@ def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) ->
         save_task(plan, model, task, settings)
         story.save(model)
         say(f"{task.name}: {how(result)}, {tested}")
+        say_doubts({task.name: tested})
     return story if main else None
 
 
@@ -64,7 +65,7 @@ def _run(
         "label": label,
         "settings": dict(own.method["settings"]),
         "seed": settings.train.seed,
-        "metrics": {**_named(tested), "val_accuracy": result.best["val_accuracy"]},
+        "metrics": {**named(tested), "val_accuracy": result.best["val_accuracy"]},
         "parameters": {kind: count for kind, count in own.counts().items() if count},
         "bytes": own.nbytes(),
         "seconds": result.seconds,
@@ -127,11 +128,12 @@ def _shown(otherwise: Callable[..., None], message: Warning | str, kind: type[Wa
 def test(model: MultiTask, task: Ready) -> Tested:
     """Measure a trained task; its file will say it too."""
     tested = task.test(model, task.batch)
-    model[task.name].info.metrics |= _named(tested)
+    model[task.name].info.metrics |= named(tested)
     return tested
 
 
-def _named(tested: Tested) -> dict[str, float]:
+def named(tested: Tested) -> dict[str, float]:
+    """What a task file and a results document say of a test."""
     main = {} if tested.accuracy is None else {"test_accuracy": tested.accuracy}
     return main | {f"{tested.split}_{name}": value for name, value in tested.metrics.items()}
 

@@ -80,6 +80,8 @@ def load_config(path: str | Path) -> Config:
     document = document_of(path, "backbone, tasks and output")
     if "from" in document and "backbone" not in document:
         raise ConfigError(f"{path}: stands on another run ('from'): use it with taskfold transfer {path}")
+    if "compare" in document:
+        raise ConfigError(f"{path}: compares methods ('compare'): use it with taskfold compare {path}")
     whole = defaulted(merged(document))
     return checked(path, document, whole, Config, together_problems(document, whole))
 

@@ -5,8 +5,10 @@ from ._bits import Bits, packed, unpacked
 from ._centre import Centre, PointInit
 from ._copy import Copy
 from ._cp import CP
+from ._draws import check_seed
 from ._entangled import Entangled
 from ._expansion import Expansion
+from ._fastfood import Fastfood
 from ._gated import Gated
 from ._hard import hard
 from ._init import Init
@@ -37,6 +39,7 @@ __all__ = [
     "Entangled",
     "Expansion",
     "Factorisation",
+    "Fastfood",
     "Gated",
     "Group",
     "Indices",
@@ -57,6 +60,7 @@ __all__ = [
     "Singular",
     "SingularInit",
     "Storage",
+    "check_seed",
     "hard",
     "marks_of",
     "masked",

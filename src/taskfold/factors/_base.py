@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -170,6 +170,9 @@ class Factorisation(ABC):
         """Where leaves start that depend on the layer's own weight `[O, I, *kernel]`, by name; default: none does."""
         del weight, modes
         return {}
+
+    basis_words: ClassVar[str] = "tensors made of the weight"
+    """What `basis` gives, for people."""
 
     def basis(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
         """Tensors computed from the layer's own weight, which the leaves mean something on; default: there are none.

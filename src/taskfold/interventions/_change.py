@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ..kinds import LayerKind, Rows, Tensors
 from ._base import Call, Intervention, Layer, Shapes
-from ._masks import BITS, all_ones, as_bits, masked_name, put_on, scalars_on, together
+from ._masks import ADDED, BITS, as_bits, masked_name, nothing_done, put_on, scalars_on, together
 
 
 @dataclass(frozen=True)
 class Change(Intervention):
-    """Tensors in the place of the layer's own, by their names; masks on them, `weight:mask` on `weight`.
+    """Tensors in the place of the layer's own, by their names; masks on them, `weight:mask` on `weight`; and what is
+    added to them, `bias:added`.
 
     A bank holds a mask as packed bits, `weight:bits`.
     """
@@ -65,7 +66,7 @@ class Change(Intervention):
     def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor]:
         own, like = kind.tensors(), {"device": kind.device, "dtype": kind.dtype}
         missing = {
-            name: all_ones(kind, name, shape) if ":" in name else torch.zeros(shape, **like)  # type: ignore[arg-type]
+            name: nothing_done(kind, name, shape) if ":" in name else torch.zeros(shape, **like)  # type: ignore[arg-type]
             for name, shape in shapes.items()
             if name not in own
         }
@@ -77,7 +78,8 @@ class Change(Intervention):
 
     def served(self, kind: LayerKind, tensors: Tensors) -> dict[str, Tensor]:
         numbers = {n: tensor for n, tensor in tensors.items() if tensor.is_floating_point() and ":" not in n}
-        return {**kind.served(numbers), **as_bits(tensors)}
+        added = {name: tensor for name, tensor in tensors.items() if name.endswith(ADDED)}
+        return {**kind.served(numbers), **as_bits(tensors), **added}
 
     def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
         both = mine.keys() & other.keys()

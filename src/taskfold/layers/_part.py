@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..factors import STATISTICS, Group, Storage
 from ..interventions import Intervention, stacked
 from ..kinds import LayerKind, Tensors
-from ..tasks import Leaves, Task
+from ..tasks import Leaves, Named, Task
 from ._form import Form
 
 Place = tuple[str, str]
@@ -30,6 +31,11 @@ class When(Protocol):
     @property
     def progress(self) -> float:
         """How far the training is, 0 to 1; 1 outside training."""
+        ...
+
+    @property
+    def context(self) -> Mapping[str, object]:
+        """What parts have made of the input before the pass; empty where there is none."""
         ...
 
 
@@ -114,9 +120,23 @@ class Part(nn.Module):
         """Whether its tensors differ from row to row of a batch."""
         return False
 
+    def look(self, x: Tensor, rows: Tensor | None, when: When) -> dict[str, object]:
+        """What the part makes of the network's first input before a pass, under names of its own; most make nothing.
+
+        Args:
+            x: the input.
+            rows: `[n]`, those that are the task's; None: all.
+            when: the pass.
+        """
+        return {}
+
     def alike(self, other: Part) -> bool:
         """Whether the other differs in nothing but the numbers of its own leaves."""
         return False
+
+    def stored(self) -> Part:
+        """The part as files keep it: of the same tensors, made of fewer leaves."""
+        return self
 
     @classmethod
     def together(cls, parts: Sequence[Part | None]) -> Column:
@@ -169,6 +189,17 @@ def layers_of(task: Task) -> Iterator[tuple[str, LayerParts]]:
     for path, parts in task.sites._modules.items():
         assert isinstance(parts, LayerParts)
         yield path, parts
+
+
+def as_stored(task: Task) -> Task:
+    """The task as files keep it; the same one if no part is kept in another form. Its method stays as it is."""
+    sites = {path: (parts, {name: part.stored() for name, part in parts}) for path, parts in layers_of(task)}
+    if all(part is kept[name] for parts, kept in sites.values() for name, part in parts):
+        return task
+    twin = copy.copy(task)
+    made: dict[str, nn.Module] = {path: LayerParts(kept, parts.form) for path, (parts, kept) in sites.items()}
+    twin.__dict__["_modules"] = {**task._modules, "sites": Named(made)}
+    return twin
 
 
 def forms_of(task: Task) -> dict[str, Form]:

@@ -11,8 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Group, Storage
-from ..layers import FILED, Standing, check_alike, forms_of, own_groups, owned_in, silent_of, stood_on, stored_of
-from ..methods import Method, build
+from ..layers import (
+    FILED,
+    Standing,
+    as_stored,
+    check_alike,
+    forms_of,
+    own_groups,
+    owned_in,
+    silent_of,
+    stood_on,
+    stored_of,
+)
+from ..methods import Method, build, method_of
 from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
 from ._transfer import begun, remember, set_mode
 
@@ -27,6 +38,9 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool, others: 
             other tasks.
     """
     check_alike(backbone, forms_of(task))
+    if (kept := as_stored(task)) is not task:
+        kept.method = method_of(task).stored().as_json()
+        task = kept
     shared, own, packed = stood_on(task), _own(task), _packed(task)
     shares = owned_in(task)
     stands = Standing.of(shares, next(iter(shares.values())).number, others) if shares else None
@@ -237,7 +251,7 @@ class Stored:
             if mine is None or not packed[key].agrees(said, tensors[key]):
                 raise TaskFileError(
                     f"{self.path} keeps {key!r} as {_words(said)}, and its method on this backbone as "
-                    f"{_words(mine)}; load the backbone that the task was made for"
+                    f"{_words(mine)}; load the backbone that the task was made for, in its precision"
                 )
 
     def _unpacked(self, key: str, packed: dict[str, Storage], live: Tensor, tensor: Tensor) -> Tensor:
@@ -290,7 +304,7 @@ def _words(stored: dict[str, Any] | None) -> str:
     also = {
         "width": "{} per number",
         "below": "of {} places",
-        "basis": "on {}",
+        "basis": "which stand on {}",
         "marks": "with the marks {}",
     }
     words = [text.format(stored[key]) for key, text in also.items() if key in stored]

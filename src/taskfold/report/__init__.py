@@ -8,6 +8,7 @@ from typing import Any
 
 try:
     from ._affinity_record import affinity_record
+    from ._format import duration
     from ._routing_record import routing_record
     from ._source import ResultsError, read_results
     from ._terminal import summary_table
@@ -21,6 +22,7 @@ __all__ = [
     "Results",
     "ResultsError",
     "affinity_record",
+    "duration",
     "read_results",
     "routing_record",
     "summary_table",

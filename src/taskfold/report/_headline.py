@@ -13,7 +13,9 @@ LEVEL = 0.0005  # below this the printed accuracies agree
 
 
 def headline(results: Results) -> str:
-    """Compare the best FTN (or, without one, the best method) with the references, whoever wins."""
+    """What the document concludes; else the best FTN (or best method) beside the references, whoever wins."""
+    if results.conclusion:
+        return results.conclusion.replace(" %", "\u00a0%")
     table = rows(results)
     total, failed = len(results.runs), sum(run.failed is not None for run in results.runs)
     if not total:

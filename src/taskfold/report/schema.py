@@ -196,12 +196,14 @@ class MixedBatch(Part):
 class Results(Part):
     """The whole document: trainings of single tasks (``runs``), tables and lines of anything else, routings.
 
+    ``conclusion`` is the sentence on top, where the program that wrote the document has drawn one itself.
     ``scenes`` are images with targets and predictions side by side. Packages add keys (`taskfold.report.additions`).
     """
 
     version: Literal[1]
     title: Name
     command: Text = ""
+    conclusion: Text = ""
     seconds: Seconds | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
     backbone: Backbone

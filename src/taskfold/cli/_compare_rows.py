@@ -1,0 +1,185 @@
+"""The methods of a comparison side by side, and which of them to take."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._compare_costs import ROWS, WAYS, Costs
+from ._compare_search import EDGE
+
+BITS = 32
+"""Of a number that is no mask and no index."""
+
+
+@dataclass
+class Row:
+    """One method.
+
+    Attributes:
+        label: what it is called.
+        name: of the method.
+        runs: what came of each seed.
+        reason: why there are none.
+        settings: of the method.
+        numbers: that a task adds besides its head, what all share in equal parts.
+        bits: of masks and indices that a task adds besides.
+        factor: the learning rates found, as a multiple of the method's own; None: they were not searched.
+        seconds: of training in all trials and runs.
+        remarks: on the search and the runs.
+        costs: of running a task.
+    """
+
+    label: str
+    name: str
+    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    reason: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    numbers: int = 0
+    bits: int = 0
+    factor: float | None = None
+    seconds: float = 0.0
+    remarks: list[str] = field(default_factory=list)
+    costs: Costs = field(default_factory=lambda: Costs({}, {}))
+
+    @property
+    def scores(self) -> list[float]:
+        """On validation data, by seed; higher is better."""
+        return [run["score"] for run in self.runs.values() if "score" in run]
+
+    @property
+    def size(self) -> int:
+        """Bits that a task adds in all, besides its head."""
+        return BITS * self.numbers + self.bits
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Which method to take.
+
+    Attributes:
+        row: the smallest within one standard error of the best; None: none trained.
+        best: the best on validation data.
+        error: one standard error of its mean; None: one seed, so none is known.
+    """
+
+    row: Row | None
+    best: Row | None = None
+    error: float | None = None
+
+
+def advised(rows: Sequence[Row]) -> Advice:
+    """The smallest method within one standard error of the best, by validation scores alone.
+
+    Only methods of which no run failed are asked; of two that are equally small the better one.
+    """
+    whole = [row for row in rows if row.scores and len(row.scores) == len(row.runs)]
+    if not whole:
+        return Advice(None)
+    best = max(whole, key=lambda row: (statistics.fmean(row.scores), -row.size))
+    count = len(best.scores)
+    error = statistics.stdev(best.scores) / math.sqrt(count) if count > 1 else None
+    least = statistics.fmean(best.scores) - (error or 0.0)
+    near = [row for row in whole if statistics.fmean(row.scores) >= least]
+    return Advice(min(near, key=lambda row: (row.size, -statistics.fmean(row.scores))), best, error)
+
+
+def in_words(advice: Advice, rows: Sequence[Row], *, accuracy: bool) -> str:
+    """The advice, as a report and a terminal say it."""
+    if advice.row is None or advice.best is None:
+        return f"None of the {len(rows)} methods trained: there is nothing to recommend."
+    row, best = advice.row, advice.best
+    seeds = len(best.scores)
+    said = f"Take {row.label}: "
+    if advice.error is None:
+        said += (
+            f"the best of {len(rows)} methods on validation data ({_score(row, accuracy)}); with one seed no standard "
+        )
+        said += "error is known, so a smaller method may be as good"
+    elif row is best:
+        said += f"no smaller method comes within one standard error of it on validation data ({_score(row, accuracy)} "
+        said += f"± {_number(advice.error, accuracy)} over {seeds} seeds)"
+    else:
+        said += (
+            f"the smallest method within one standard error of the best on validation data ({_score(row, accuracy)}; "
+        )
+        said += f"{best.label}: {_score(best, accuracy)} ± {_number(advice.error, accuracy)} over {seeds} seeds)"
+    size = f"; it adds {row.numbers:,} numbers" + (f" and {row.bits:,} bits" if row.bits else "")
+    out = [other.label for other in rows if other.reason or len(other.scores) < len(other.runs)]
+    return f"{said}{size} per task besides the head." + (f" Not ranked: {', '.join(out)}." if out else "")
+
+
+def table(rows: Sequence[Row], *, accuracy: bool, tested: bool, together: bool) -> dict[str, Any]:
+    """All methods in one comparison of a results document: quality, costs, the rates found."""
+    kind = {"kind": "percent", "best": "highest"} if accuracy else {"kind": "number", "best": "lowest"}
+    score = "validation" if accuracy else "validation loss"
+    columns: list[dict[str, Any]] = [{"title": score, **kind, "main": True}]
+    if tested:
+        columns.append({"title": "test", "kind": "percent", "main": True})
+    columns += [
+        {"title": "numbers", "kind": "count", "best": "lowest", "main": True},
+        {"title": "bits", "kind": "count"},
+        *({"title": way, "kind": "count", "group": "multiply-adds"} for way in WAYS[:2]),
+        {"title": "training", "kind": "seconds", "best": "lowest"},
+        *({"title": way, "group": "ms per input"} for way in WAYS),
+        {"title": "rates", "main": True},
+    ]
+    note = (
+        "Validation chose learning rates and sizes, and is what the recommendation goes by; test data chose nothing. "
+        "Numbers and bits (of masks and indices) are per task, besides the head. Multiply-adds of one input; its time "
+        f"in a batch of {ROWS}, mixed: rows of all tasks. "
+        f"Training: {'all tasks together, in equal parts' if together else 'one task'}. Rates: times the method's own; "
+        "at the edge: nothing beyond was tried, so more trials or a wider compare.lr may find better ones."
+    )
+    return {
+        "title": "Methods side by side",
+        "note": note,
+        "columns": columns,
+        "rows": [{"label": row.label, "cells": _cells(row, accuracy, tested)} for row in rows],
+    }
+
+
+def _cells(row: Row, accuracy: bool, tested: bool) -> list[Any]:
+    sign = 1 if accuracy else -1
+    runs = [run for run in row.runs.values() if "score" in run]
+    cells: list[Any] = [_spread([sign * one for one in row.scores]) if runs else "failed" if row.runs else "–"]
+    if tested:
+        cells.append(_spread([mean_of(run) for run in runs]))
+    known = bool(runs)
+    cells += [row.numbers if known else None, row.bits if known else None]
+    cells += [row.costs.multiply_adds.get(way) for way in WAYS[:2]]
+    cells.append(_spread([run["seconds"] for run in runs]))
+    cells += [row.costs.milliseconds.get(way) for way in WAYS]
+    edge = ", at the edge" if any(EDGE in remark for remark in row.remarks) else ""
+    cells.append(f"×{row.factor:.2g}{edge}" if row.factor is not None else None)
+    return cells
+
+
+def notes(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """What is to be said of single methods; nothing where there is nothing."""
+    said = {row.label: "; ".join([*([row.reason] if row.reason else []), *row.remarks]) for row in rows}
+    cells = [{"label": label, "cells": [text]} for label, text in said.items() if text]
+    return [{"title": "Notes on methods", "columns": ["note"], "rows": cells}] if cells else []
+
+
+def mean_of(run: Mapping[str, Any]) -> float:
+    """Mean test accuracy over the tasks of a run."""
+    return statistics.fmean(task["tested"]["accuracy"] for task in run["tasks"].values())
+
+
+def _spread(values: Sequence[float]) -> Any:
+    if not values:
+        return None
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "std": std, "n": len(values)}
+
+
+def _score(row: Row, accuracy: bool) -> str:
+    return _number(statistics.fmean(row.scores), accuracy) if accuracy else f"loss {-statistics.fmean(row.scores):.4g}"
+
+
+def _number(value: float, accuracy: bool) -> str:
+    return f"{100 * value:.1f} %" if accuracy else f"{value:.2g}"

@@ -1,0 +1,298 @@
+"""One training of all tasks of a comparison by one method, and what is kept of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..backbones import LoadedBackbone
+from ..config.compare import Candidate, CompareConfig
+from ..methods import Method
+from ..model import MultiTask
+from ..tasks import write_atomically
+from ..threads import cores
+from ..train import (
+    CheckpointError,
+    CollapseWarning,
+    JointResult,
+    OptimizerSettings,
+    Result,
+    Settings,
+    group_rates,
+    train_task,
+    train_together,
+)
+from ._compare_search import Point
+from ._origin import Origin
+from ._prepare import Opened, adding, new_model
+from ._ready import Ready
+from ._story import points
+from ._trainings import named, save_task, test
+
+KEPT, POINT = "result.json", "point.json"
+
+
+class UntrainedError(ValueError):
+    """A method that does not train on these tasks, or does not fit the network."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trainings of a comparison have in common.
+
+    Attributes:
+        plan: the configuration.
+        loaded: the backbone.
+        tasks: with their data.
+        trained: called after the training of each task, or of all together.
+    """
+
+    plan: CompareConfig
+    loaded: LoadedBackbone
+    tasks: list[Ready]
+    trained: Callable[[], None] = lambda: None
+
+    @property
+    def trainings(self) -> int:
+        """In which all tasks are trained once."""
+        return 1 if self.plan.together else len(self.tasks)
+
+
+@dataclass
+class Trained:
+    """All tasks, trained once.
+
+    Attributes:
+        model: with them.
+        results: what each training came to, by task; the same for all of them where they were trained together.
+        rates: learning rates by group of parameters.
+        said: of trainings that no longer learned.
+    """
+
+    model: MultiTask
+    home: CompareConfig
+    results: dict[str, Result] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, per task."""
+        return sum({id(one): one.seconds for one in self.results.values()}.values()) / len(self.results)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """By task, on validation data; higher is better."""
+        found: dict[str, float] = {}
+        for part in self.home.tasks:
+            settings: Settings = self.home.together or part.train
+            best = _best(self.results[part.name], part.name)
+            found[part.name] = best["val_accuracy"] if settings.select_by == "accuracy" else -best["val_loss"]
+        return found
+
+    @property
+    def score(self) -> float:
+        """The mean over tasks."""
+        return sum(self.scores.values()) / len(self.scores)
+
+
+def home_of(bench: Bench, method: Method, seed: int, folder: Path) -> CompareConfig:
+    """The configuration of one training of all tasks, in a folder of its own."""
+    plan = bench.plan
+    tasks = tuple(
+        part.model_copy(update={"method": method, "train": part.train.model_copy(update={"seed": seed})})
+        for part in plan.tasks
+    )
+    together = plan.together and plan.together.model_copy(update={"seed": seed})
+    return plan.model_copy(update={"output": folder, "tasks": tasks, "together": together})
+
+
+def with_tasks(bench: Bench, home: CompareConfig) -> MultiTask:
+    """A model with all tasks, untrained.
+
+    Raises:
+        UntrainedError: the method does not fit the network.
+    """
+    opened = Opened(new_model(bench.loaded), bench.loaded)
+    add = adding(home)
+    try:
+        for part, task in zip(home.tasks, bench.tasks, strict=True):
+            add(opened, part, task)
+    except ValueError as error:
+        raise UntrainedError(str(error)) from error
+    return opened.model
+
+
+def fitting(bench: Bench, candidate: Candidate) -> Method:
+    """The method, with the first of the values that are searched that fits the network.
+
+    Raises:
+        UntrainedError: none does.
+    """
+    reason = UntrainedError("")
+    for values in itertools.product(*candidate.search.values()):
+        method = candidate.at(dict(zip(candidate.search, values, strict=True)))
+        try:
+            with_tasks(bench, home_of(bench, method, bench.plan.seed, bench.plan.output))
+        except UntrainedError as error:
+            reason = error
+        else:
+            return method
+    raise reason
+
+
+def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
+    """Train every task, or go on where that was.
+
+    Args:
+        bench: backbone and data.
+        home: the configuration, with method, seed and folder.
+        factor: of the method's own learning rates; groups that the configuration lists keep theirs.
+
+    Raises:
+        UntrainedError: the method does not fit the network, or a training failed.
+    """
+    found = Trained(with_tasks(bench, home), home)
+    with _failing(), _collapsing(found.said):
+        if home.together:
+            settings = at_rates(found, home.together.training, [task.name for task in bench.tasks], factor)
+            sets, seams = type(bench.tasks[0]).joint(bench.tasks, settings.seed)
+            joint: JointResult = train_together(
+                found.model, sets, settings, **seams, folder=home.output / "together", quiet=True
+            )
+            found.results = dict.fromkeys((task.name for task in bench.tasks), joint)
+            _settle(joint, bench)
+        else:
+            for part, task in zip(home.tasks, bench.tasks, strict=True):
+                settings, data = at_rates(found, part.train, [task.name], factor), task.sets(part.train.seed)
+                result = train_task(
+                    found.model,
+                    task.name,
+                    data.train,
+                    data.val,
+                    settings,
+                    folder=home.run_folder(part),
+                    plain=data.plain,
+                    quiet=True,
+                    **task.seams,
+                )
+                found.results[task.name] = result
+                _settle(result, bench)
+        if not math.isfinite(found.score):
+            raise UntrainedError("the validation loss of no epoch is a finite number")
+    return found
+
+
+def at_rates(found: Trained, settings: Any, names: list[str], factor: float) -> Any:
+    """The settings with the method's own rates times a factor, for groups that the configuration does not list."""
+    own = group_rates(found.model, names)
+    listed = {group: one for group, one in settings.optimizers.items() if group in own}
+    chosen = {group: OptimizerSettings(lr=rate * factor) for group, rate in own.items()} | listed
+    found.rates |= {group: one.lr for group, one in chosen.items()}
+    return settings.model_copy(update={"optimizers": chosen})
+
+
+def finish(bench: Bench, found: Trained) -> dict[str, Any]:
+    """Test a training of all tasks, save its task files, and write down what came of it."""
+    model, home, plain = found.model, found.home, len({id(one) for one in found.results.values()}) == len(bench.tasks)
+    shared = sum(leaf.numel() for leaf in model.inventory.parameters())
+    Origin.of(home, inventory=bool(shared)).write(home.output)
+    if shared:
+        model.save_inventory(home.inventory_file)
+    tasks: dict[str, Any] = {}
+    for part, task in zip(home.tasks, bench.tasks, strict=True):
+        tested, own, result = test(model, task), model[task.name], found.results[task.name]
+        save_task(home, model, task, part)
+        tasks[task.name] = {
+            "score": found.scores[task.name],
+            "tested": {"accuracy": tested.accuracy, "metrics": named(tested)},
+            "titles": {tested.title(name): value for name, value in tested.metrics.items()},
+            "plain": [tested.title(name) for name in tested.others],
+            "better": {tested.title(name): more for name, more in tested.better.items()},
+            "parameters": {kind: count for kind, count in own.counts().items() if count},
+            "settings": dict(own.method["settings"]),
+            "bytes": own.nbytes(),
+            "seconds": result.seconds if plain else found.seconds,
+            "curve": points(result.curve),
+            "best": {key: value for key, value in _best(result, task.name).items() if key.startswith("val_")},
+        }
+    kept = {"tasks": tasks, "score": found.score, "rates": found.rates, "seconds": found.seconds, "said": found.said}
+    keep(home.output, kept)
+    return kept
+
+
+def keep(folder: Path, kept: Mapping[str, Any]) -> None:
+    """Write down that a run has ended, and how; it is not trained again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / KEPT, json.dumps(kept, ensure_ascii=False, default=str).encode())
+
+
+def began(folder: Path, point: Point) -> None:
+    """Note what a run trains with; what is in its folder of other rates or settings is forgotten."""
+    file = folder / POINT
+    if not file.is_file() or json.loads(file.read_text(encoding="utf-8")) != _said(point):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_atomically(file, json.dumps(_said(point)).encode())
+
+
+def kept_in(folder: Path, point: Point) -> dict[str, Any] | None:
+    """What came of a run that has ended, if it was with these rates and settings."""
+    try:
+        if json.loads((folder / POINT).read_text(encoding="utf-8")) != _said(point):
+            return None
+        return json.loads((folder / KEPT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def _said(point: Point) -> dict[str, Any]:
+    return json.loads(json.dumps({"factor": point.factor, "settings": point.settings}, default=str))
+
+
+def _best(result: Result, name: str) -> dict[str, Any]:
+    return result.tasks[name] if isinstance(result, JointResult) else result.best
+
+
+def _settle(result: Result, bench: Bench) -> None:
+    torch.set_num_threads(min(result.threads, cores()))
+    bench.trained()
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """What a training says is wrong belongs to its method; a folder that can't be used does not."""
+    try:
+        yield
+    except (CheckpointError, UntrainedError):
+        raise
+    except (ValueError, RuntimeError) as error:
+        text = str(error).partition("\n")[0] or type(error).__name__
+        raise UntrainedError(text) from error
+
+
+@contextmanager
+def _collapsing(said: list[str]) -> Iterator[None]:
+    """Trainings that no longer learn are noted, not shown: a search meets many at high rates."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def note(message: Warning | str, kind: type[Warning], *more: Any) -> None:
+            if issubclass(kind, CollapseWarning):
+                said.append(str(message))
+            else:
+                shown(message, kind, *more)
+
+        warnings.simplefilter("always", CollapseWarning)
+        warnings.showwarning = note  # type: ignore[assignment]
+        yield

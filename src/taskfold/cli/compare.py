@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..config.compare import load_compare
+from ..threads import Threads
+from ._compare import Comparison
+from ._output import UserError, say
+from ._threads import ThreadsOption, threaded
+
+
+def compare(
+    config: Annotated[Path, typer.Argument(help="A YAML file: backbone, compare, tasks, output.")],
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; what was compared in the output is lost.")
+    ] = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """Compare methods on your tasks: each searched alike on validation data, then trained with several seeds.
+
+    Every method has as many trials to find its learning rate, and what `search` lists; test data choose nothing. What
+    is finished is not trained again, and what was interrupted goes on where it was: run the same command. Writes
+    <output>/results.json, <output>/report.html, and the task files of every run.
+    """
+    plan = threaded(load_compare(config), threads)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("taskfold compare runs in one process; start it without a launcher")
+    try:
+        with Threads(None):  # what tests a task has as many threads as its training ended with
+            Comparison.open(plan, fresh).run()
+    except KeyboardInterrupt:
+        say(f"Interrupted. To go on where it was: taskfold compare {config}", "yellow")
+        raise typer.Exit(130) from None
