@@ -41,6 +41,13 @@ def test_curves_average_the_epochs_that_all_seeds_reached(document: Callable[...
     (line,) = figure.axes[0].lines
     assert list(line.get_xdata()) == [1, 2]
     assert list(line.get_ydata()) == pytest.approx([30, 60])
+    assert len(figure.axes) == 2
+    second["curve"][1]["penalty"] = 0.5
+    first["curve"][1]["penalty"] = 0.3
+    figure = curves.figure(read_results(results))
+    assert figure is not None
+    (line,) = figure.axes[2].lines
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([2], pytest.approx([0.4]))
 
 
 def test_layers_show_the_ftn_of_highest_rank(document: Callable[..., Document]) -> None:

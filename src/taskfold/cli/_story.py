@@ -163,7 +163,9 @@ class Story:
 def points(curve: Curve) -> Curve:
     """A learning curve as a results document has it."""
     keys = ("epoch", "step", "train_loss", "val_loss", "val_accuracy")
-    return [{key: _plain(point.get(key)) for key in keys} for point in curve]
+    added = [{"penalty": _plain(point["penalty"])} if "penalty" in point else {} for point in curve]
+    found = ({key: _plain(point.get(key)) for key in keys} for point in curve)
+    return [one | more for one, more in zip(found, added, strict=True)]
 
 
 def _plain(value: Any) -> Any:

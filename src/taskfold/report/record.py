@@ -73,7 +73,7 @@ def task_record(data: TaskData, origin: str) -> dict[str, Any]:
 def run_record(model: MultiTask, name: str, result: Result, test: Metrics) -> dict[str, Any]:
     """One training and what came of it; `label` and `seed` are the caller's to add."""
     task = model[name]
-    keys = ("epoch", "step", "train_loss", "val_loss", "val_accuracy")
+    keys = ("epoch", "step", "train_loss", "penalty", "val_loss", "val_accuracy")
     return {
         "task": name,
         "method": task.method["name"],
@@ -82,7 +82,7 @@ def run_record(model: MultiTask, name: str, result: Result, test: Metrics) -> di
         "parameters": {kind: number for kind, number in task.counts().items() if number},
         "bytes": task.nbytes(),
         "seconds": result.seconds,
-        "curve": [{key: point[key] for key in keys} for point in result.curve],
+        "curve": [{key: point[key] for key in keys if key in point} for point in result.curve],
         "layers": layer_changes(model, name),
     }
 

@@ -80,11 +80,15 @@ class Task(Part):
 
 
 class CurvePoint(Part):
-    """The state of a training after ``epoch`` passes over the data (fractions of an epoch are fine)."""
+    """The state of a training after ``epoch`` passes over the data (fractions of an epoch are fine).
+
+    ``penalty`` is what the method adds to the loss, if it adds anything.
+    """
 
     epoch: float
     step: Count | None = None
     train_loss: float | None = None
+    penalty: float | None = None
     val_loss: float | None = None
     val_accuracy: Fraction | None = None
 

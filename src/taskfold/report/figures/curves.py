@@ -20,32 +20,35 @@ from .._svg import WIDTH, styled
 from ..schema import CurvePoint, Results, Run
 
 CAPTION = (
-    "Left: accuracy on the validation images; right: training loss. With several seeds, their mean and their "
+    "Left: accuracy on the validation images; beside it the training loss. With several seeds, their mean and their "
     "range, up to the last epoch that all reached; within one method a stronger line has more parameters. "
-    "A failed run ends in ×."
+    "A failed run ends in ×. Where methods add a penalty to the loss, it stands rightmost."
 )
 MEASURED = 6  # aligning labels by measuring them takes quadratic time: with more tasks they stand at a fixed place
 PANELS: tuple[tuple[str, Callable[[CurvePoint], float | None]], ...] = (
     ("val. accuracy (%)", lambda point: None if point.val_accuracy is None else 100 * point.val_accuracy),
     ("training loss", lambda point: point.train_loss),
 )
+PENALTY: tuple[str, Callable[[CurvePoint], float | None]] = ("penalty", lambda point: point.penalty)
 
 
 @styled
 def figure(results: Results) -> Figure | None:
-    """Validation accuracy and training loss over epochs."""
+    """Validation accuracy, training loss, and penalties if there are any, over epochs."""
     names = [task.name for task in results.tasks]
     tasks = [name for name in names if any(run.task == name and run.curve for run in results.runs)]
     if not tasks:
         return None
+    penalised = any(point.penalty is not None for run in results.runs for point in run.curve)
+    shown_panels = (*PANELS, PENALTY) if penalised else PANELS
     table = rows(results)
     tone = page_marks(results)
     shown = [row for row in table if any(run.curve for run in row.runs)]
     height = (1.9 if len(tasks) <= 6 else 1.5) * len(tasks) + 0.4 + 0.2 * ((len(shown) + 2) // 3)
     drawing = Figure(figsize=(WIDTH, height), layout="constrained")
-    grid = drawing.subplots(len(tasks), len(PANELS), squeeze=False)
+    grid = drawing.subplots(len(tasks), len(shown_panels), squeeze=False)
     for panels, task in zip(grid, tasks, strict=True):
-        for axes, (title, value) in zip(panels, PANELS, strict=True):
+        for axes, (title, value) in zip(panels, shown_panels, strict=True):
             axes.set_ylabel(title, fontsize=9)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
             axes.yaxis.set_major_locator(MaxNLocator(5))
