@@ -88,10 +88,15 @@ def test_adapters_of_a_t5_of_three_billion(run: Run, settings: list[str], total:
         ("bitfit", 1_331_200),  # the network has no biases, so that its linear layers get some, all but `wo`
         ("layernorm", 249_856),
         ("ia3", 540_672),
+        ("compacter", 870_400),
+        ("compacter++", 560_128),
+        ("compacter slow=common", 858_176),
     ],
 )
 def test_rows_of_t_fews_table(run: Run, method: str, total: int) -> None:
-    result = run("count", "--model", "hf:t5-xl", "--method", method, "--json")
+    name, *settings = method.split()
+    pairs = [word for setting in settings for word in ("--set", setting)]
+    result = run("count", "--model", "hf:t5-xl", "--method", name, *pairs, "--json")
     assert json.loads(result.stdout)["adapter_total"] == total
 
 

@@ -51,7 +51,7 @@ class TestEvaluate:
         result = run("evaluate", files[1], *backbone, "--data", trained / "data" / "warm", "--json")
         [task] = json.loads(result.stdout)["tasks"]
         assert task["accuracy"] == 1.0
-        assert task["per_class"] == [1.0, None, 1.0]
+        assert task["recall"] == [1.0, None, 1.0]
 
     def test_a_label_that_the_task_lacks_is_said(
         self, trained: Path, files: list[Path], backbone: list[object], run: Run

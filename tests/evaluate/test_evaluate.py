@@ -41,7 +41,7 @@ def test_metrics_are_what_they_are_defined_as(batch_size: int) -> None:
     assert found.count == 10
     assert found.accuracy == pytest.approx(right.double().mean().item())
     assert found.loss == pytest.approx(F.cross_entropy(outputs, targets).item(), rel=1e-5)
-    assert found.per_class == [
+    assert found.recall == [
         pytest.approx(right[targets == c].double().mean().item()) if c != 3 else None for c in range(7)
     ]
     top5 = [bool(t in row.topk(5).indices) for row, t in zip(outputs, targets, strict=True)]
@@ -103,3 +103,37 @@ def test_a_batch_holds_something() -> None:
         evaluate(model(), "a", data([0]), batch_size=0)
     with pytest.raises(ValueError, match="nothing was counted"):
         Tally().result()
+
+
+def answering(confusion: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Outputs and targets with this confusion matrix."""
+    cells = [(true, said) for true, row in enumerate(confusion) for said, n in enumerate(row) for _ in range(n)]
+    targets, answers = map(torch.tensor, zip(*cells, strict=True))
+    return F.one_hot(answers, len(confusion)).float(), targets
+
+
+@pytest.mark.parametrize(
+    ("confusion", "wanted"),
+    [
+        ([[136, 2], [57, 0]], "no better"),  # finds none of 57 defects
+        ([[138, 0], [57, 0]], "no better"),
+        ([[110, 28], [17, 40]], "better"),  # below the largest class by accuracy alone, and finds most
+        ([[3, 1], [1, 2]], "undecided"),
+        ([[40, 2, 0], [3, 30, 2], [0, 1, 0]], "better"),
+        ([[0, 0], [0, 9]], "no better"),  # one class: nothing to tell apart
+    ],
+)
+def test_scores_are_those_of_scikit_learn_and_say_what_they_are_worth(confusion: list[list[int]], wanted: str) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    outputs, targets = answering(confusion)
+    tally = Tally()
+    for rows in (slice(0, 5), slice(5, None)):
+        tally.add(outputs[rows], targets[rows])
+    found, said = tally.result(), outputs.argmax(1)
+    assert found.macro_f1 == pytest.approx(sklearn.f1_score(targets, said, average="macro"))
+    if len(targets.unique()) > 1:
+        assert found.balanced_accuracy == pytest.approx(sklearn.balanced_accuracy_score(targets, said))
+    assert found.majority == pytest.approx(targets.bincount().max().item() / len(targets))
+    assert targets.bincount()[found.largest] == targets.bincount().max()
+    assert found.interval[0] < found.accuracy <= found.interval[1]
+    assert found.verdict == wanted

@@ -139,7 +139,8 @@ def test_a_file_holds_entries_alone_and_is_refused_on_another_basis(pattern: str
     for marks in ([-mark for mark in said["marks"]], said["marks"][:1]):
         write(path, {**header, "stored": {**header["stored"], name: {**said, "marks": marks}}}, contents.tensors)
         with pytest.raises(
-            TaskFileError, match=r"entries' as values of .* on Singular, with the marks .* and its method"
+            TaskFileError,
+            match=r"entries' as values of .* stand on singular vectors of the weight, with the marks .* and its method",
         ):
             MultiTask(network(), num_features=4).load_task(path)
 

@@ -122,6 +122,17 @@ def _changed(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
     return lambda *args, **kwargs: functional_call(module, dict(tensors), args, kwargs)
 
 
+def _addend(kind: LayerKind, size: int) -> Shapes:
+    return {f"{name}:added": shape for name, shape in _bias(kind, size).items()}
+
+
+def _summed(module: nn.Module, inner: Run, tensors: Tensors, axis: int) -> Run:
+    own, added = getattr(module, "bias", None), tensors["bias:added"]
+    return lambda *args, **kwargs: functional_call(
+        module, {"bias": added if own is None else own + added}, args, kwargs
+    )
+
+
 def _bottleneck(kind: LayerKind, size: int) -> Shapes:
     if not (isinstance(kind, WeightKind) and kind.additive):
         return {}
@@ -211,6 +222,7 @@ GROUPS = r"has its channels in 2 groups"
 CASES = [
     Case("change", Change(), _copies, _changed, {}),
     Case("change-bias", Change(), _bias, _changed, {}),
+    Case("change-added", Change(), _addend, _summed, {}),
     Case("beside", Beside(), _bottleneck, _beside, {}),
     Case("beside-spatial", Beside(), _with_spatial, _beside, {}),
     Case(

@@ -123,6 +123,11 @@ CASES = [
     Case(tfold.FTN(rank=3, init="xavier", alpha=1.0), ("resnet18", "mobilenet-v2"), {}),
     Case(tfold.FTNQueryValue(rank=4), ATT, {"vit_base_patch32_224": 81024}),
     Case(tfold.FTNOutput(rank=4), ATT, {"vit_base_patch32_224": 40512}),
+    Case(
+        tfold.KAdaptation(terms=4),
+        ("timm-vit", "torch-encoder"),
+        {"vit_base_patch32_clip_224": 46144},
+    ),
     Case(tfold.LoRA(rank=4), ATT, {"vit_base_patch32_224": 147456}),
     Case(tfold.LoRA(rank=2, layers="convolution"), ("resnet18", "mobilenet-v2"), {}),
     Case(tfold.LoRA(rank=2, layers="convolution", norm=True), ("resnet50",), {}),
@@ -143,6 +148,17 @@ CASES = [
         {"vit_base_patch32_224": 24 * (3 * 1537 + 768)},
     ),
     Case(tfold.BottleneckAdapter(width=3, places="attention", sharing="shared"), ("timm-vit", "torch-encoder"), {}),
+    Case(
+        tfold.Compacter(width=8, terms=2),
+        ("timm-vit",),
+        {"vit_base_patch32_224": 24 * (2 * (8 + 768 + 8) + 776) + 25 * 1536},
+    ),
+    Case(
+        tfold.CompacterPlusPlus(width=8, slow="common", norm=False),
+        ("timm-vit", "torch-encoder"),
+        {"vit_base_patch32_224": 64 + 12 * (2 * 776 + 776)},
+    ),
+    Case(tfold.AdaptFormer(width=4), ("timm-vit", "hf-vit"), {"vit_base_patch32_clip_224": 12 * (4 * 1537 + 768)}),
     Case(tfold.HeadOnly(), ALL, {"resnet50": 0}),
     Case(tfold.HeadNorm(), ALL, {"resnet18": 9600, "resnet34": 17024, "resnet50": 53120}),
     Case(tfold.IA3(), ("timm-vit", "torch-encoder"), {"vit_base_patch32_clip_224": 55296}),
@@ -169,6 +185,7 @@ CASES = [
         {"resnet18": 9600 + sum(map(branches, RESNET18))},
         new_biases=True,
     ),
+    Case(tfold.BA2(), ("resnet18",), {"resnet50": 53120}, bits={"resnet50": 13385920, "resnet18": 1392832}),
     Case(tfold.ASTMT(), ("resnet50",), {"resnet18": 696320 + 9600}),
     Case(tfold.BitFit(), ALL, {"resnet50": 53120, "vit_base_patch32_clip_224": 82944 + 2 * 19968}),
     Case(
@@ -176,6 +193,7 @@ CASES = [
         ("resnet18", *ATT),
         {"resnet50": 26560, "vit_base_patch32_clip_224": 82944 + 19968},
     ),
+    Case(tfold.SpotTune(noise=False), ("resnet18",), {"resnet50": 23508032 + 1172672}),
     Case(
         tfold.SSF(),
         (*CONV, "timm-vit", "hf-vit"),
@@ -184,6 +202,8 @@ CASES = [
     ),
     Case(tfold.SSF(sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}, new_biases=True),
     Case(tfold.SSF(init="authors", sharing="shared"), ("resnet18", "timm-vit"), {}, new_biases=True),
+    Case(tfold.FishMask(0.02), ("resnet18", "timm-vit"), {"resnet50": 470160}),
+    Case(tfold.SAID(300), ("resnet18", "timm-vit"), {"resnet50": 300}),
     Case(tfold.SVFT(), ("timm-vit",), {"vit_base_patch32_clip_224": 55296}),
     Case(
         tfold.SVFT(pattern="banded", gate=True),
@@ -191,8 +211,11 @@ CASES = [
         {"vit_base_patch32_clip_224": 165744 + 72},
     ),
     Case(tfold.FineTuning(), ALL, {"resnet18": 11176512}),
+    Case(tfold.PrefixTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 12 * 2 * 3 * 768}),
     Case(tfold.ParallelAdapter(), ("resnet18",), {"resnet18": 1392832 + 9600}),
     Case(tfold.PromptTuning(tokens=3), ("timm-vit",), {"vit_base_patch32_224": 3 * 768}),
+    Case(tfold.AdaShare(noise=False), ("resnet18",), {"resnet34": 21267648 + 17024 + 32}),
+    Case(tfold.AdaShare(trunk="frozen", norm=False, noise=False), ("resnet50",), {"resnet50": 32}),
     Case(tfold.PackNet(prune=0.5), ("resnet18", "timm-vit"), {"resnet18": 11166912, "resnet50": 23454912}),
     Case(
         tfold.Piggyback(),
@@ -208,4 +231,6 @@ CASES = [
     ),
     Case(tfold.RCM(), ("resnet18",), {"resnet18": 1568768 + 9600}),
     Case(tfold.SeriesAdapter(), ("resnet18",), {"resnet18": 1576576 + 9600}, new_biases=True),
+    Case(tfold.TAPS(), ("resnet18",), {"resnet34": 21267648 + 17024 + 36, "resnet50": 23454912 + 53120 + 53}),
+    Case(tfold.WTPB(), ("timm-vit",), {"resnet50": 53120 + 106}, bits={"resnet50": 23454912}),
 ]

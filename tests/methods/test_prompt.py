@@ -34,30 +34,50 @@ from .test_promises import images
 WORDS = 30
 
 
-def gpt2() -> nn.Module:
-    off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    tokens = {"bos_token_id": 0, "eos_token_id": 29, "pad_token_id": 0}
+def gpt2(layers: int = 2) -> nn.Module:
+    off: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    tokens: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 29, "pad_token_id": 0}
     return GPT2LMHeadModel(
-        GPT2Config(n_layer=2, n_head=2, n_embd=16, vocab_size=WORDS, n_positions=64, **off, **tokens)
+        GPT2Config(n_layer=layers, n_head=2, n_embd=16, vocab_size=WORDS, n_positions=64, **off, **tokens)
     )
 
 
 def llama() -> nn.Module:
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    tokens = {"bos_token_id": 1, "eos_token_id": 29, "pad_token_id": 0}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    tokens: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 29, "pad_token_id": 0}
     return LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=1, vocab_size=WORDS, **tokens))
 
 
-T5 = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_layers": 2, "num_heads": 2, "vocab_size": WORDS, "dropout_rate": 0.0}
+T5: dict[str, Any] = {
+    "d_model": 16,
+    "d_ff": 32,
+    "d_kv": 8,
+    "num_layers": 2,
+    "num_heads": 2,
+    "vocab_size": WORDS,
+    "dropout_rate": 0.0,
+}
 
 
 def t5() -> nn.Module:
-    return T5ForConditionalGeneration(T5Config(**T5, decoder_start_token_id=0))
+    config = T5Config(**T5)
+    config.decoder_start_token_id = 0  # type: ignore[attr-defined]
+    return T5ForConditionalGeneration(config)
 
 
 def bert() -> nn.Module:
-    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    off: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     return BertModel(BertConfig(**sizes, **off, vocab_size=WORDS))
 
 
@@ -189,20 +209,22 @@ class Read(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = gpt2().transformer
+        self.model: Any = gpt2(1).transformer
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.model(ids, use_cache=False).last_hidden_state.mean(1)
 
 
 def test_laws_on_text() -> None:
-    check_method(tfold.PromptTuning(tokens=2), {"gpt2": Read}, inputs=words)
-    check_method(tfold.PromptTuning(tokens=2, sharing="shared", init="normal"), {"gpt2": Read}, inputs=words)
+    laws = ["isolation", "learning", "file", "bank"]
+    check_method(tfold.PromptTuning(tokens=2), {"gpt2": Read}, inputs=words, laws=laws)
+    shared = tfold.PromptTuning(tokens=2, sharing="shared", init="normal")
+    check_method(shared, {"gpt2": Read}, inputs=words, laws=["learning", "counts"])
 
 
 def test_a_task_starts_from_words() -> None:
     model = tfold.MultiTask(t5(), tfold.PromptTuning(tokens=4))
-    table = model.backbone.shared.weight  # type: ignore[union-attr]
+    table: Tensor = model.backbone.get_parameter("shared.weight")
     for rows in model.add_task("one").parameters():
         apart = (rows[:, None] - table[None]).abs().sum(-1)
         assert (apart == 0).any(1).all()
@@ -253,8 +275,9 @@ def test_a_file_is_the_task(tmp_path: Path) -> None:
 
 def test_caches_of_others_are_refused() -> None:
     model = model_of(gpt2, tfold.PromptTuning(tokens=3))
-    cache = DynamicCache(config=model.backbone.config)
-    model.backbone(words(1), past_key_values=cache, use_cache=True)
+    network: Any = model.backbone
+    cache = DynamicCache(config=network.config)
+    network(words(1), past_key_values=cache, use_cache=True)
     with pytest.raises(ValueError, match="a cache of 6 positions was written without them"):
         model(words(1), past_key_values=cache, use_cache=True, task="a")
     with pytest.raises(ValueError, match="needs a cache that grows"):

@@ -16,7 +16,7 @@ from typing import Any
 import torch._dynamo  # these two: seconds of imports that torch puts off until there is an optimiser
 import torch.distributed.tensor  # noqa: F401
 
-from taskfold import FTN, Method, PackNet
+from taskfold import BA2, FTN, Method, PackNet
 from taskfold.train import train_task
 
 from .cases import QUICK, Noisy, data, make
@@ -27,6 +27,7 @@ CASES: dict[str, tuple[Method, list[int]]] = {
     # How many training samples a process is given before it dies. Two passes of `Largest` are 60 samples.
     "penalty": (Sparse(rank=2, norm=True), [10, 45, 70]),
     "prepare": (Largest(rank=2, init="normal", norm=True), [7, 45, 70, 45, 50]),
+    "multiplier": (BA2(budget=0.5), [10, 45, 70]),
     # 20 steps: components close from the third on, and from the tenth on it is settled which remain.
     "ranks": (FTN(rank="auto", budget=50, rank_policy="importance"), [10, 45, 30, 60]),
     # Pruned behind the tenth step of 20.

@@ -40,5 +40,7 @@ def test_every_hook_has_left_its_mark_in_the_log(folder: Path) -> None:
     penalties = [line["penalty"]["a"] for line in lines(folder / "penalty-killed") if line["event"] == "step"]
     assert len(penalties) == 20
     assert all(penalty > 0 for penalty in penalties)
+    rising = [line["penalty"]["a"] for line in lines(folder / "multiplier-killed") if line["event"] == "step"]
+    assert rising[0] == 0 < rising[1] < rising[2]  # the multiplier rises from 0 while all switches are on
     passes = [line["pass"] for line in lines(folder / "phases-killed") if line["event"] == "step"]
     assert passes == ["factors"] * 4 + ["head"] * 8 + ["all"] * 8

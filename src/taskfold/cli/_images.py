@@ -14,7 +14,7 @@ from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import LoadedNetwork, Plan, TaskPart
 from ..data import ImageSet, ImageTensors, Preprocessing, Source, TaskData, sound, thin_out, unreadable
-from ..evaluate import evaluate
+from ..evaluate import Metrics, evaluate
 from ..report import record
 from ..train import TaskSet
 from ._output import UserError, say
@@ -116,9 +116,27 @@ class ImageTask(Ready):
     def test(self, model: MultiTask, batch_size: int) -> Tested:
         """Accuracy and loss."""
         found = evaluate(model, self.name, ImageTensors(self.data.test, self.preprocessing), batch_size=batch_size)
-        columns = {"accuracy": f"{found.accuracy:.2%}", "loss": f"{found.loss:.4f}", "images": f"{found.count:,}"}
+        columns = {
+            "accuracy": f"{found.accuracy:.2%}",
+            "95 % interval": "{:.1%} to {:.1%}".format(*found.interval),
+            "balanced": f"{found.balanced_accuracy:.2%}",
+            "macro F1": f"{found.macro_f1:.2%}",
+            "largest class": f"{found.majority:.2%}",
+            "loss": f"{found.loss:.4f}",
+            "images": f"{found.count:,}",
+        }
         metrics = {"accuracy": found.accuracy, "loss": found.loss}
-        return Tested(found.accuracy, metrics, found.as_json(), columns, found.count, "images")
+        scores = {"balanced_accuracy": found.balanced_accuracy, "macro_f1": found.macro_f1, "majority": found.majority}
+        return Tested(
+            found.accuracy,
+            metrics | scores,
+            found.as_json(),
+            columns,
+            found.count,
+            "images",
+            titles={"macro_f1": "macro F1", "majority": "largest class alone"},
+            doubt=_doubt(found, self.data.labels),
+        )
 
     def show(self, model: MultiTask) -> Shown:
         """Pictures, mistakes first."""
@@ -138,6 +156,21 @@ class ImageTask(Ready):
     def record(self) -> dict[str, Any]:
         """Sizes, labels, notes."""
         return record.task_record(self.data, self.origin)
+
+
+def _doubt(found: Metrics, labels: tuple[str, ...]) -> str:
+    """Why a score says nothing for a task: the largest class alone has as much, or may have."""
+    always = f"always answering {labels[found.largest]!r}, which has {found.majority:.1%}"
+    if found.verdict == "no better":
+        scores = f"accuracy {found.accuracy:.1%} and balanced accuracy {found.balanced_accuracy:.1%}"
+        return f"{scores} are no better than {always}"
+    if found.verdict == "undecided":
+        low, high = found.interval
+        return (
+            f"{found.count:,} images are too few to tell accuracy {found.accuracy:.1%} (95 % interval {low:.1%} to "
+            f"{high:.1%}) from {always}"
+        )
+    return ""
 
 
 def preprocessing_of(task: Task, loaded: LoadedBackbone) -> Preprocessing:

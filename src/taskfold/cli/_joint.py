@@ -18,7 +18,7 @@ from ._groups import group_home, groups_of
 from ._origin import Origin
 from ._output import say
 from ._prepare import Opened, adding, new_model
-from ._ready import Ready
+from ._ready import Ready, say_doubts
 from ._same_data import claim
 from ._story import Story
 from ._trainings import how, is_main_process, retold, save_task, say_rates, size, test
@@ -100,6 +100,7 @@ def _train(plan: Config, model: MultiTask, tasks: list[Ready], fresh: bool, stor
     labels = record.labels_of({task.name: said[task.name].method for task in tasks})
     story.document.setdefault("routing", []).extend(routings(model, labels, group))
     say(f"{group or f'{len(tasks)} tasks'}: {how(result)}")
+    say_doubts(tests)
     return shared
 
 

@@ -14,6 +14,7 @@ from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart
 from ..train import TaskSet
+from ._output import say
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Tested:
         split: what was measured.
         titles: what metrics are called, where that is not their name.
         better: whether more is better, of metrics where that is known.
+        doubt: why the numbers may mean nothing, for a note; empty: they do mean something.
     """
 
     accuracy: float | None
@@ -44,6 +46,7 @@ class Tested:
     split: str = "test"
     titles: Mapping[str, str] = field(default_factory=dict)
     better: Mapping[str, bool] = field(default_factory=dict)
+    doubt: str = ""
 
     def title(self, metric: str) -> str:
         """A metric's name for people."""
@@ -57,6 +60,13 @@ class Tested:
         """One of the metrics, for people."""
         value = self.metrics[name]
         return f"{value:.4g}" if name in self.others else f"{value:.{digits}%}"
+
+
+def say_doubts(tests: Mapping[str, Tested]) -> None:
+    """Why scores may mean nothing, task by task."""
+    for name, tested in tests.items():
+        if tested.doubt:
+            say(f"Note: {name}: {tested.doubt}", "yellow")
 
 
 def title_of(metric: str) -> str:

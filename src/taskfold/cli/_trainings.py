@@ -20,7 +20,7 @@ from ._optimisers import fitted
 from ._origin import Origin
 from ._output import UserError, say
 from ._prepare import Opened
-from ._ready import Ready, Shown, Tested
+from ._ready import Ready, Shown, Tested, say_doubts
 from ._same_data import claim
 from ._story import Story, points
 
@@ -50,6 +50,7 @@ def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) ->
         save_task(plan, model, task, settings)
         story.save(model)
         say(f"{task.name}: {how(result)}, {tested}")
+        say_doubts({task.name: tested})
     return story if main else None
 
 

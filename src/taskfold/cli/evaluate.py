@@ -19,7 +19,7 @@ from ..tasks import read_header
 from ._origin import Origin
 from ._output import UserError, emit, say, show
 from ._prepare import new_model, ready_kind
-from ._ready import Tested
+from ._ready import Tested, say_doubts
 from ._tasks import SUFFIX, WeightsOption, add_stored, best_device, kind_of, load_tasks, needs_inventory
 
 Found = list[tuple[str, Path, Tested]]
@@ -67,6 +67,7 @@ def evaluate(
     else:
         for table in _tables(found):
             show(table)
+        say_doubts({name: tested for name, _, tested in found})
         for split in {tested.split for _, _, tested in found} - {"test"}:
             of = ", ".join(name for name, _, tested in found if tested.split == split)
             say(f"Note: {of}: the data have no test split; measured on {split}, by which epochs are chosen", "yellow")

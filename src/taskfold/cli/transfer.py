@@ -16,7 +16,7 @@ from ..threads import Threads
 from ._origin import Origin
 from ._output import UserError, say
 from ._prepare import Opened, gather, new_model, seeded
-from ._ready import PlacedError, Ready
+from ._ready import PlacedError, Ready, say_doubts
 from ._story import Story
 from ._tasks import SUFFIX, add_stored, needs_inventory
 from ._threads import ThreadsOption, threaded
@@ -80,6 +80,7 @@ def _run(plan: TransferConfig, fresh: bool) -> None:
             story.curves[task.name] = result.curve
             story.save(model)
             say(f"{task.name}: {label}, {trained:,} numbers {how(result)}, {tested}")
+            say_doubts({task.name: tested})
         model.remove_task(task.name)  # the next one starts from the tasks of the joint training alone
     if main:
         story.finish()

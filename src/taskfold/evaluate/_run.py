@@ -46,7 +46,7 @@ def evaluate(
         >>> _ = model.add_task("signs", head=torch.nn.Identity())
         >>> data = TensorDataset(torch.eye(4).reshape(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]))
         >>> metrics = evaluate(model, "signs", data)
-        >>> metrics.accuracy, metrics.per_class
+        >>> metrics.accuracy, metrics.recall
         (0.75, [0.5, 1.0, 1.0, None])
     """
     tally = Tally(loss)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._scores import Verdict, balanced, macro_f1, verdict, wilson
+
 TOP = 5
 
 
@@ -19,17 +21,28 @@ class Metrics:
 
     Attributes:
         accuracy: share of right answers, 0 to 1.
+        interval: 95 % interval of accuracy (Wilson), which says what so many images can say.
         loss: mean loss per image (cross-entropy in nats, unless another was asked for).
         count: number of images.
-        per_class: share of right answers among the images of each class; None where a class has no image.
+        recall: share of right answers among the images of each class; None where a class has no image.
+        balanced_accuracy: mean recall of the classes that have images.
+        macro_f1: mean F1 of the classes that have images or answers.
+        majority: accuracy of always answering the largest class, whose index is `largest`.
+        verdict: whether the task is `better` than that, `no better`, or `undecided` on so few images.
         top5: share of images whose class is among the five likeliest; None for five classes or fewer.
         confusion: `confusion[true][predicted]` images; None unless asked for.
     """
 
     accuracy: float
+    interval: tuple[float, float]
     loss: float
     count: int
-    per_class: list[float | None]
+    recall: list[float | None]
+    balanced_accuracy: float
+    macro_f1: float
+    majority: float
+    largest: int
+    verdict: Verdict
     top5: float | None = None
     confusion: list[list[int]] | None = None
 
@@ -79,12 +92,19 @@ class Tally:
             counted, near, loss_sum = total(counted), total(near), total(loss_sum.to(near.device))
         matrix = counted.reshape(classes, classes).cpu()
         right, present = matrix.diagonal().tolist(), matrix.sum(1).tolist()
-        count = sum(present)
+        count, cells, most = sum(present), matrix.tolist(), max(present)
+        recall = [r / n if n else None for r, n in zip(right, present, strict=True)]
         return Metrics(
             accuracy=sum(right) / count,
+            interval=wilson(sum(right), count),
             loss=float(loss_sum) / count,
             count=count,
-            per_class=[r / n if n else None for r, n in zip(right, present, strict=True)],
+            recall=recall,
+            balanced_accuracy=balanced(recall),
+            macro_f1=macro_f1(cells),
+            majority=most / count,
+            largest=present.index(most),
+            verdict=verdict(cells),
             top5=int(near) / count if classes > TOP else None,
-            confusion=matrix.tolist() if confusion else None,
+            confusion=cells if confusion else None,
         )

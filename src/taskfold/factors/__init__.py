@@ -5,14 +5,18 @@ from ._bits import Bits, packed, unpacked
 from ._centre import Centre, PointInit
 from ._copy import Copy
 from ._cp import CP
+from ._draws import check_seed
 from ._entangled import Entangled
 from ._expansion import Expansion
+from ._fastfood import Fastfood
+from ._gated import Gated
+from ._hard import hard
 from ._init import Init
 from ._kronecker import Kronecker, KroneckerInit
 from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
-from ._mask import MASK, Mask
+from ._mask import MASK, PRODUCT, Mask, masked
 from ._ranked import Rank, Ranked
 from ._singular import Pattern, Singular, SingularInit
 from ._storage import Indices, OnBasis, Storage, marks_of
@@ -24,6 +28,7 @@ __all__ = [
     "HEAD",
     "MASK",
     "NORM",
+    "PRODUCT",
     "STATISTICS",
     "SVD",
     "TERMS",
@@ -34,6 +39,8 @@ __all__ = [
     "Entangled",
     "Expansion",
     "Factorisation",
+    "Fastfood",
+    "Gated",
     "Group",
     "Indices",
     "Init",
@@ -53,7 +60,10 @@ __all__ = [
     "Singular",
     "SingularInit",
     "Storage",
+    "check_seed",
+    "hard",
     "marks_of",
+    "masked",
     "packed",
     "unpacked",
     "zero_pad",

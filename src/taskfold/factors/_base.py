@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -171,6 +171,9 @@ class Factorisation(ABC):
         del weight, modes
         return {}
 
+    basis_words: ClassVar[str] = "tensors made of the weight"
+    """What `basis` gives, for people."""
+
     def basis(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
         """Tensors computed from the layer's own weight, which the leaves mean something on; default: there are none.
 
@@ -184,6 +187,11 @@ class Factorisation(ABC):
         del weight, modes
         return {}
 
+    def silent(self, leaves: Mapping[str, Tensor]) -> frozenset[str]:
+        """The names of leaves that have no part in the weight as things are: files leave them out, and read zeros."""
+        del leaves
+        return frozenset()
+
     @property
     def replaces(self) -> bool:
         """Whether the layer's own weight has no part in a task's: then nothing else needs to hold it."""
@@ -191,8 +199,12 @@ class Factorisation(ABC):
 
     @property
     def masks(self) -> bool:
-        """Whether a task's weight is the layer's own, multiplied number by number with what `materialise` makes."""
+        """Whether a task's weight is the layer's own, masked number by number with what `materialise` makes."""
         return False
+
+    def weighing(self, leaves: Mapping[str, Tensor]) -> Tensor | None:
+        """Of a mask, k `[*, 4]`: a task's weight is k₀ W + k₁ + k₂ M + k₃ W ⊙ M; None: it is W ⊙ M."""
+        return None
 
     @property
     def compact(self) -> bool:

@@ -39,17 +39,35 @@ def permutation(seed: int, stream: int, count: int, device: torch.device | str =
     return bits(seed, stream, count, device).sort(stable=True).indices
 
 
-def normals(seed: int, stream: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """`[count]` int64, in units of 2⁻¹⁶: sums of twelve uniform numbers less 6, of mean 0 and variance 1.
+def shuffle(seed: int, stream: int, exponent: int, device: torch.device | str = "cpu") -> Tensor:
+    """`[2^exponent]` int64: the numbers from 0 on in another order, without a sort.
 
-    Logarithms differ from machine to machine in their last bit; whole numbers do not.
+    Four rounds of x ← (a x + b) mod 2^exponent, a odd, and x ← x ⊕ (x >> s), each of which is one to one.
     """
-    total = torch.full((count,), -6 * 0xFFFF, dtype=torch.int64, device=device)
-    for part in range(3):
-        drawn = bits(seed, 3 * stream + part, count, device)
-        for shift in (0, 16, 32, 48):
-            total += (drawn >> shift) & 0xFFFF
-    return total
+    size = 1 << exponent
+    order = torch.arange(size, dtype=torch.int64, device=device)
+    for factor, addend in bits(seed, stream, 8).unflatten(0, (4, 2)).tolist():
+        order = (order * (factor | 1) + addend) & (size - 1)
+        order = order ^ (order >> max(1, exponent // 2))
+    return order
+
+
+def signs(seed: int, stream: int, count: int, device: torch.device | str = "cpu") -> Tensor:
+    """`[count]` int64, −1 or 1."""
+    words = bits(seed, stream, -(-count // 64), device)
+    drawn = (words.unsqueeze(-1) >> torch.arange(64, device=device)) & 1
+    return (2 * drawn - 1).flatten()[:count]
+
+
+def normals(seed: int, stream: int, count: int, device: torch.device | str = "cpu") -> Tensor:
+    """`[count]` int64, of mean 0: the eight bytes of a number added up, less 1020. Nearly normal, in units of 1/209.
+
+    Logarithms and cosines differ from machine to machine in their last bit; whole numbers do not.
+    """
+    drawn = bits(seed, stream, count, device)
+    two = (drawn & 0x00FF00FF00FF00FF) + ((drawn >> 8) & 0x00FF00FF00FF00FF)
+    four = two + (two >> 16)
+    return ((four + (four >> 32)) & 0xFFFF) - 1020
 
 
 def _mixed(x: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class Leaf:
         group: what it counts as.
         scope: layers that have it in common: each its own (`layer`), those of a `block`, or all of the `model`.
         stored: how files keep it; None: by its values.
+        exact: it keeps its precision in layers of a lower one, since its level counts; `stored` does so too.
         dtype: of its numbers; None: the layer's, in single precision at least. Whole numbers do not train.
         tie: of a wider scope: the name by which layers have it in common; empty: its own.
     """
@@ -63,3 +64,4 @@ class Leaf:
     stored: Storage | None = None
     dtype: torch.dtype | None = None
     tie: str = ""
+    exact: bool = False

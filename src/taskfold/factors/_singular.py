@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ class Singular(Factorisation):
     seed: int = 0
     gate: bool = False
     init: SingularInit = "zero"
+    basis_words: ClassVar[str] = "singular vectors of the weight"
 
     def __post_init__(self) -> None:
         for name, value, known in (("pattern", self.pattern, Pattern), ("init", self.init, SingularInit)):

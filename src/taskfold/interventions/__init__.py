@@ -1,13 +1,15 @@
 """What a task's tensors do at a layer: one file for each. Nobody else asks what the tensors are."""
 
+from ._across import Across
 from ._adapter import Activation, Adapter
 from ._base import Call, Intervention, Layer, Shapes, padded, stacked
 from ._before import Before, FirstRows
 from ._beside import Beside
 from ._branches import Branches, branches_of, merged
 from ._change import Change
+from ._choose import Choose
 from ._forms import Execution, Form, Load, check_execution, form_at
-from ._masks import mask_on
+from ._masks import added_to, mask_on, scalars_on
 from ._mix import EPSILON, Mix
 from ._scale import Scale
 from ._scale_input import ScaleInput
@@ -15,6 +17,7 @@ from ._squeeze_excite import SqueezeExcite
 
 __all__ = [
     "EPSILON",
+    "Across",
     "Activation",
     "Adapter",
     "Before",
@@ -22,6 +25,7 @@ __all__ = [
     "Branches",
     "Call",
     "Change",
+    "Choose",
     "Execution",
     "FirstRows",
     "Form",
@@ -33,11 +37,13 @@ __all__ = [
     "ScaleInput",
     "Shapes",
     "SqueezeExcite",
+    "added_to",
     "branches_of",
     "check_execution",
     "form_at",
     "mask_on",
     "merged",
     "padded",
+    "scalars_on",
     "stacked",
 ]

@@ -74,10 +74,14 @@ class Adapter(Intervention):
     def _over(self, added: Callable[[Tensor, Tensor], Tensor], call: Call, args: tuple, kwargs: dict) -> Any:
         """The layer's output with something added to it, to the first of several."""
         output = call(*args, **kwargs)
+        x = (args[0] if args else next(iter(kwargs.values()))) if self.beside else None
+        return self._added_to(output, added, x)
+
+    def _added_to(self, output: Any, added: Callable[[Tensor, Tensor], Tensor], x: Tensor | None) -> Any:
+        """An output with what is made of x added to it; None: of the output."""
         several = isinstance(output, (tuple, list))
         y: Tensor = output[0] if several else output
-        x: Tensor = (args[0] if args else next(iter(kwargs.values()))) if self.beside else y
-        made = added(x, y)
+        made = added(y if x is None else x, y)
         if not several:
             return made
         rest = (made, *output[1:])

@@ -34,6 +34,7 @@ class Layer:
         training: whether the pass trains.
         form: how an update beside it runs; None: the cheapest way.
         rows: tensors are `[T, …]`, and each row has the entry that it says; None: they serve every row.
+        bare: the layer as the backbone has it, whatever tasks do inside it; None: it stands in no network.
     """
 
     kind: LayerKind
@@ -42,6 +43,7 @@ class Layer:
     training: bool = False
     form: Form | None = None
     rows: Rows | None = None
+    bare: Call | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.tensors:
@@ -121,6 +123,10 @@ class Intervention(ABC):
     def folds(self, kind: LayerKind) -> bool:
         """Whether a plain layer does the same, so that `folded` gives its tensors."""
         return True
+
+    def instead(self, kind: LayerKind, tensors: Tensors) -> str | None:
+        """The child that runs in the layer's place when it is folded, "" for nothing; None: the layer stays."""
+        return None
 
     @abstractmethod
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:

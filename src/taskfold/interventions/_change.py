@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ..kinds import LayerKind, Rows, Tensors
 from ._base import Call, Intervention, Layer, Shapes
-from ._masks import BITS, all_ones, as_bits, masked_name, put_on, together
+from ._masks import ADDED, BITS, as_bits, masked_name, nothing_done, put_on, scalars_on, together
 
 
 @dataclass(frozen=True)
 class Change(Intervention):
-    """Tensors in the place of the layer's own, by their names; masks on them, `weight:mask` on `weight`.
+    """Tensors in the place of the layer's own, by their names; masks on them, `weight:mask` on `weight`; and what is
+    added to them, `bias:added`.
 
     A bank holds a mask as packed bits, `weight:bits`.
     """
@@ -56,7 +57,7 @@ class Change(Intervention):
         tensors, rows = self._unmasked(tensors, rows, call.tensors, layer)
         return replace(call, tensors={**call.tensors, **tensors}, rows=rows)
 
-    def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor]:
+    def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
         return together(inner, outer)
 
     def packed(self, name: str) -> bool:
@@ -65,7 +66,7 @@ class Change(Intervention):
     def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor]:
         own, like = kind.tensors(), {"device": kind.device, "dtype": kind.dtype}
         missing = {
-            name: all_ones(kind, name, shape) if ":" in name else torch.zeros(shape, **like)  # type: ignore[arg-type]
+            name: nothing_done(kind, name, shape) if ":" in name else torch.zeros(shape, **like)  # type: ignore[arg-type]
             for name, shape in shapes.items()
             if name not in own
         }
@@ -77,7 +78,8 @@ class Change(Intervention):
 
     def served(self, kind: LayerKind, tensors: Tensors) -> dict[str, Tensor]:
         numbers = {n: tensor for n, tensor in tensors.items() if tensor.is_floating_point() and ":" not in n}
-        return {**kind.served(numbers), **as_bits(tensors)}
+        added = {name: tensor for name, tensor in tensors.items() if name.endswith(ADDED)}
+        return {**kind.served(numbers), **as_bits(tensors), **added}
 
     def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
         both = mine.keys() & other.keys()
@@ -86,8 +88,10 @@ class Change(Intervention):
         return {**mine, **other, **{name: max(mine[name], other[name]) for name in both}}  # bits: of the wider
 
     def fits(self, kind: LayerKind, tensors: Tensors) -> bool:
-        shapes = {"bias": (kind.outputs,)} | {name: tuple(tensor.shape) for name, tensor in kind.tensors().items()}
-        return all(shapes.get(masked_name(name), tuple(t.shape)) == tuple(t.shape) for name, t in tensors.items())
+        own = {name: tuple(tensor.shape) for name, tensor in kind.tensors().items()}
+        shapes = {"bias": (kind.outputs,)} | own | {scalars_on(name): (4,) for name in own}
+        named = ((name if name in shapes else masked_name(name), tuple(t.shape)) for name, t in tensors.items())
+        return all(shapes.get(name, shape) == shape for name, shape in named)
 
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
         return put_on(kind, tensors, inside)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from inspect import Parameter, signature
 from typing import Any
 
@@ -16,6 +15,9 @@ from ._base import LayerKind
 Named = dict[str, Any]
 WRITTEN = "_taskfold_written"
 """On a cache: how long it was when a pass with rows before the text was done."""
+
+_EMBED: dict[type, bool] = {}
+"""What was found out about classes; a compiler follows a dict."""
 
 
 class TokenStack(LayerKind):
@@ -157,9 +159,11 @@ def _of_more(name: str, value: Tensor, count: int, goes_on: bool, path: str, cro
     )
 
 
-@lru_cache(1024)
 def _embeds(kind: type) -> bool:
     """Whether modules of a class embed tokens, or take them embedded."""
-    if not callable(getattr(kind, "get_input_embeddings", None)):
+    if not hasattr(kind, "get_input_embeddings"):
         return False
-    return {"inputs_embeds", "attention_mask"} <= signature(kind.forward).parameters.keys()  # type: ignore[attr-defined]
+    if kind not in _EMBED:
+        names = signature(kind.forward).parameters.keys()  # type: ignore[attr-defined]
+        _EMBED[kind] = {"inputs_embeds", "attention_mask"} <= names
+    return _EMBED[kind]

@@ -3,6 +3,7 @@
 from ..tasks import Inventory, Leaves
 from ._absent import AbsentError, absent_in
 from ._adapters import AdapterInit, Adapters
+from ._added_biases import AddedBias, AddedBiases
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention, Matrices
@@ -15,10 +16,12 @@ from ._components import Components, at_first, components_of, keep_components, n
 from ._copied import Copied
 from ._copies import Copies, Everything, LayerNorms, Norms, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
+from ._everywhere import Everywhere, NetworkWide, Span
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
 from ._gains import InputGains, ProjectionGains
+from ._gates import Gated, Gates, Schedule, gates_of
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import (
@@ -37,6 +40,7 @@ from ._layout import (
     is_same,
 )
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
+from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
 from ._origin import Origins, not_followed
 from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
@@ -45,29 +49,37 @@ from ._part import (
     Part,
     Place,
     When,
+    as_stored,
     forms_of,
     groups_of_inventory,
     inventory_of,
     layers_of,
     own_groups,
     parts_of,
+    silent_of,
     statistics_of,
     stood_on,
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._policy import Policed, Policies
+from ._pre_norm import PreNormBlocks
 from ._prefix import Prefix, Recorded, drawn
+from ._prefixes import Prefixes
+from ._projected import Projected, Projections
 from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
 from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
 from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shortcuts
+from ._residual_blocks import residual_blocks
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sequences import TokenSequence, token_sequences
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
+from ._sparse import Sparse, SparseUpdates, choose_by_fisher
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import stages
 from ._update import Update
@@ -96,6 +108,8 @@ __all__ = [
     "AbsentError",
     "AdapterInit",
     "Adapters",
+    "AddedBias",
+    "AddedBiases",
     "Attention",
     "Biases",
     "Calls",
@@ -109,10 +123,13 @@ __all__ = [
     "Direct",
     "Embeddings",
     "Everything",
+    "Everywhere",
     "Factored",
     "FeedForwards",
     "Fitting",
     "Form",
+    "Gated",
+    "Gates",
     "Guard",
     "HookChangesError",
     "Hooks",
@@ -129,6 +146,8 @@ __all__ = [
     "Marked",
     "Matrices",
     "Moves",
+    "Multiplied",
+    "NetworkWide",
     "Norms",
     "NotCutError",
     "Notes",
@@ -143,9 +162,15 @@ __all__ = [
     "Passes",
     "Place",
     "Plan",
+    "Policed",
+    "Policies",
+    "PreNormBlocks",
     "Prefix",
     "PrefixError",
+    "Prefixes",
+    "Projected",
     "ProjectionGains",
+    "Projections",
     "PromptInit",
     "Prompts",
     "Recipe",
@@ -158,6 +183,7 @@ __all__ = [
     "Ruled",
     "ScaleInit",
     "Scales",
+    "Schedule",
     "SecondConvolutions",
     "Seen",
     "Selection",
@@ -165,6 +191,9 @@ __all__ = [
     "SeriesInit",
     "Shortcuts",
     "Site",
+    "Span",
+    "Sparse",
+    "SparseUpdates",
     "SqueezeExcites",
     "Stack",
     "Standing",
@@ -184,6 +213,7 @@ __all__ = [
     "absent_in",
     "ahead",
     "are",
+    "as_stored",
     "as_traced",
     "at_first",
     "begun",
@@ -195,6 +225,7 @@ __all__ = [
     "check_shortcuts",
     "check_statistics",
     "check_unwritten",
+    "choose_by_fisher",
     "components_of",
     "copied_shortcuts",
     "copy_again",
@@ -204,6 +235,7 @@ __all__ = [
     "fit",
     "follow",
     "forms_of",
+    "gates_of",
     "groups_of_inventory",
     "hearing",
     "in_mode",
@@ -217,6 +249,7 @@ __all__ = [
     "layers_of",
     "leaves_of",
     "module_at",
+    "multipliers_of",
     "not_followed",
     "numbers_of",
     "odds_in",
@@ -226,10 +259,12 @@ __all__ = [
     "parts_of",
     "rebind",
     "recomputes",
+    "residual_blocks",
     "running",
     "selecting",
     "several",
     "sharing_passes",
+    "silent_of",
     "sites_of",
     "skeleton",
     "spread",

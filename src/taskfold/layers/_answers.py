@@ -58,6 +58,18 @@ class OfTasks:
     def held(self) -> dict[str, Tensor]:
         return {name: tensor for task in self.tasks for name, tensor in task.named_parameters()}
 
+    def context(self, inputs: Sequence[object], now: Selection) -> dict[str, object]:
+        """What parts make of a pass's input before it, the rows of each task by themselves."""
+        found: dict[str, object] = {}
+        x = next((one for one in inputs if isinstance(one, Tensor)), None)
+        for entry, part in self.plan.looking if x is not None else ():
+            assert x is not None
+            rows = None
+            if now.rows is not None and now.spread is None:
+                rows = (now.rows.entry_of_each(x.device) == entry).nonzero().flatten()
+            found |= part.look(x, rows, now)
+        return found
+
     def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
         parts = self.sites[0].get(path)
         return [] if parts is None else stack_of(parts, kind, now, self.made, path)

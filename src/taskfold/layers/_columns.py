@@ -73,6 +73,14 @@ class Plan:
         self.paths = frozenset().union(*tasks)
         self.known: dict[str, list[tuple[str, Intervention, Column]] | None] = {}
         self.same: dict[str, bool] = {}
+        self.looking = [
+            (entry, part)
+            for entry, held in enumerate(tasks)
+            for parts in held.values()
+            for _, part in parts
+            if type(part).look is not Part.look
+        ]
+        """Parts that look at the input before a pass, with the number of their task."""
 
     @cached_property
     def around(self) -> frozenset[str]:

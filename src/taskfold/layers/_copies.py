@@ -197,6 +197,7 @@ class Rest(Recipe):
     Args:
         statistics: whose the running mean and variance of normalisation are: `common`, where all tasks see the same
             features; else each task's `own`.
+        norms: normalisation is among it; else another recipe, or nobody, copies that.
 
     Raises:
         ValueError: the setting is not one of these.
@@ -204,6 +205,7 @@ class Rest(Recipe):
 
     copies = True
     statistics: Literal["common", "own"] = "common"
+    norms: bool = True
 
     def __post_init__(self) -> None:
         if self.statistics not in ("common", "own"):
@@ -214,6 +216,8 @@ class Rest(Recipe):
         for path, _ in units(at.network):
             kind, made = at.kind(path), at.made.get(path, frozenset())
             tensors = {name: tensor for name, tensor in kind.tensors().items() if name not in made}
+            if kind.normalises and not self.norms:
+                continue
             groups = groups_of(kind)
             mine = self.statistics == "own"
             own = {name: copy_of(t) for name, t in tensors.items() if mine and not isinstance(t, nn.Parameter)}

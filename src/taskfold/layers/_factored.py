@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..factors import Bottleneck, Factorisation
-from ..interventions import Beside, Intervention, mask_on
+from ..interventions import Beside, Intervention, mask_on, scalars_on
 from ..kinds import LayerKind, Tensors
 from ..routing import Sharing
 from ..tasks import Leaves, Task
@@ -59,6 +59,10 @@ class Factored(Ruled):
     def alone(self) -> bool:
         return isinstance(self.intervention, Beside)
 
+    @property
+    def silent(self) -> frozenset[str]:
+        return self.factorisation.silent(dict(self.own.items()))
+
     def alike(self, other: Part) -> bool:
         return (
             isinstance(other, Factored)
@@ -81,9 +85,11 @@ class Factored(Ruled):
             return self.as_tensors(self._bottleneck(leaves))
         name = self.view.parameter
         weight = kind.seen(changed[name] if name in changed else kind.module.get_parameter(name))
-        if self.factorisation.masks:
+        scalars = self.factorisation.weighing(leaves)
+        if self.factorisation.masks and (scalars is None or self.view.rows is None):
             mask = self.factorisation.materialise(leaves, self.view.modes).to(weight.dtype)
-            return {mask_on(name): kind.laid_out(in_place(torch.ones_like(weight), self.view, mask))}
+            found = {mask_on(name): kind.laid_out(in_place(torch.ones_like(weight), self.view, mask))}
+            return found if scalars is None else {**found, scalars_on(name): scalars}
         own = part_of(weight, self.view)
         made = self.factorisation.whole(leaves, own.reshape(self.view.modes.shape), self.view.modes)
         return {name: kind.laid_out(in_place(weight, self.view, made))}

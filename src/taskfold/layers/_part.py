@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..factors import STATISTICS, Group, Storage
 from ..interventions import Intervention, stacked
 from ..kinds import LayerKind, Tensors
-from ..tasks import Leaves, Task
+from ..tasks import Leaves, Named, Task
 from ._form import Form
 
 Place = tuple[str, str]
@@ -30,6 +31,11 @@ class When(Protocol):
     @property
     def progress(self) -> float:
         """How far the training is, 0 to 1; 1 outside training."""
+        ...
+
+    @property
+    def context(self) -> Mapping[str, object]:
+        """What parts have made of the input before the pass; empty where there is none."""
         ...
 
 
@@ -105,13 +111,32 @@ class Part(nn.Module):
         """Whether its tensors do not depend on what stands inside."""
         return True
 
+    @property
+    def silent(self) -> frozenset[str]:
+        """The names of own tensors that have no part in what the task does as things are."""
+        return frozenset()
+
     def draws_per_row(self, when: When) -> bool:
         """Whether its tensors differ from row to row of a batch."""
         return False
 
+    def look(self, x: Tensor, rows: Tensor | None, when: When) -> dict[str, object]:
+        """What the part makes of the network's first input before a pass, under names of its own; most make nothing.
+
+        Args:
+            x: the input.
+            rows: `[n]`, those that are the task's; None: all.
+            when: the pass.
+        """
+        return {}
+
     def alike(self, other: Part) -> bool:
         """Whether the other differs in nothing but the numbers of its own leaves."""
         return False
+
+    def stored(self) -> Part:
+        """The part as files keep it: of the same tensors, made of fewer leaves."""
+        return self
 
     @classmethod
     def together(cls, parts: Sequence[Part | None]) -> Column:
@@ -166,6 +191,17 @@ def layers_of(task: Task) -> Iterator[tuple[str, LayerParts]]:
         yield path, parts
 
 
+def as_stored(task: Task) -> Task:
+    """The task as files keep it; the same one if no part is kept in another form. Its method stays as it is."""
+    sites = {path: (parts, {name: part.stored() for name, part in parts}) for path, parts in layers_of(task)}
+    if all(part is kept[name] for parts, kept in sites.values() for name, part in parts):
+        return task
+    twin = copy.copy(task)
+    made: dict[str, nn.Module] = {path: LayerParts(kept, parts.form) for path, (parts, kept) in sites.items()}
+    twin.__dict__["_modules"] = {**task._modules, "sites": Named(made)}
+    return twin
+
+
 def forms_of(task: Task) -> dict[str, Form]:
     """What the layers were that a task adapts, when it came to them."""
     return {path: parts.form for path, parts in layers_of(task)}
@@ -211,6 +247,12 @@ def own_groups(task: Task) -> dict[str, Group]:
 def stored_of(task: Task) -> dict[str, Storage]:
     """How files keep those of the task's own tensors that they do not keep by their values, by the same names."""
     return {f"{path}.{name}": how for path, own in _own_leaves(task) for name, how in own.stored.items() if name in own}
+
+
+def silent_of(task: Task) -> frozenset[str]:
+    """The task's own tensors that have no part in what it does as things are, by the same names."""
+    parts = ((path, module) for path, module in task.named_modules() if isinstance(module, Part))
+    return frozenset(f"{path}.own.{name}" for path, part in parts for name in part.silent)
 
 
 def _own_leaves(task: Task) -> Iterator[tuple[str, Leaves]]:

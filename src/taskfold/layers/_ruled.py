@@ -77,8 +77,9 @@ class Ruled(Part):
         """Leaves in the layer's precision; scores and places keep theirs, or rounding could change them."""
         found = dict(leaves)
         for name, leaf in leaves.items():
-            how = self.specs[name].stored if name in self.specs else None
-            if leaf.dtype != dtype and not (how is not None and how.exact):
+            spec = self.specs.get(name)
+            exact = spec is not None and (spec.exact or (spec.stored is not None and spec.stored.exact))
+            if leaf.dtype != dtype and not exact:
                 found[name] = leaf.to(dtype)
         return found
 

@@ -100,7 +100,7 @@ class Selection:
         rows: the entry of each row of the batch; None: there is one, which serves every row.
         training: whether the pass trains (a task's own normalisation then uses batch statistics).
         progress: how far the training is, 0 to 1; 1 outside training.
-        context: what methods have made of the input before the pass, by task.
+        context: what parts of tasks have made of the input before the pass.
         execution: how layers run updates beside them.
         spread: every row is for all of the entries; None: it is for the one that `rows` says.
         seen: by layer, where rows lie in its tensors; for batches in which tasks are mixed.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..interventions import Call, Intervention, Layer, form_at
 from ..kinds import LayerKind, Rows, Tensors, WeightKind, stand_in
+from ._answers import OfTable
 from ._calls import Calls
 from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
@@ -21,6 +22,7 @@ from ._notes import Notes
 from ._selection import RowsUnknownError, Selection, Stack, _current, current, selecting
 from ._spread import Arguments, Spread
 
+NOBODY = OfTable({}, 0)
 NEVER = Seen((None,), ())
 """Of a layer that did not run when rows were looked for."""
 
@@ -36,7 +38,7 @@ class Site:
 
     def __init__(self, path: str, module: nn.Module, kind: LayerKind) -> None:
         self.path, self.module, self.kind = path, module, kind
-        self.layers = Layer(kind, path, {}, False), Layer(kind, path, {}, True)
+        self.layers = Layer(kind, path, {}, False, bare=self._bare), Layer(kind, path, {}, True, bare=self._bare)
         self.ran = False
         self.calls: Calls | None = None
         """Somebody counts its calls."""
@@ -91,7 +93,12 @@ class Site:
         return self._one(now, now.answers.stack(self.path, self.kind, now), args, kwargs)
 
     def _layer(self, now: Selection) -> Layer:
-        return Layer(self.kind, self.path, {}, now.training, form_at(now.execution, self.path))
+        return replace(self.layers[now.training], form=form_at(now.execution, self.path))
+
+    def _bare(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer and all that it holds, as if nobody had adapted any of it."""
+        with selecting(replace(current(self.path), answers=NOBODY)):
+            return self.kind.plain(*args, **kwargs)
 
     def _one(self, now: Selection, stack: Stack, args: tuple, kwargs: dict) -> Any:
         """Every row for the same task."""

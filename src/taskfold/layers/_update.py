@@ -74,7 +74,7 @@ class Update(Recipe):
                         f"sharing={rule.name!r} keeps leaves in the inventory, whose file does not say on which basis "
                         f"{type(factorisation).__name__} has them; use 'private'"
                     )
-                stored = OnBasis(type(factorisation).__name__, basis.marks)
+                stored = OnBasis(factorisation.basis_words, basis.marks)
                 leaves = {name: replace(leaf, stored=stored) for name, leaf in leaves.items()}
         except ValueError as error:
             raise ValueError(f"layer {layer!r}: {error}") from None

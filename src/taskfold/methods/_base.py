@@ -28,6 +28,8 @@ class Method(ABC):
 
     frozen_stages: int = dataclasses.field(default=0, kw_only=True)
     name: ClassVar[str]
+    prepare_batch: ClassVar[int | None] = None
+    """Samples in a batch of `prepare`; None: as many as the training has."""
 
     @property
     def parts(self) -> tuple[object, ...]:
@@ -71,6 +73,19 @@ class Method(ABC):
         """
         return None
 
+    def penalty_between(self, task: Task, others: Sequence[Task], progress: float) -> Tensor | None:
+        """The same for what a task has to do with others: added to its penalty.
+
+        Args:
+            task: one that this method made.
+            others: those of the same training that methods of the same class made, in order.
+            progress: as for `penalty`.
+
+        Returns:
+            A scalar `[]` with gradient, or None.
+        """
+        return None
+
     def prepare(  # noqa: B027  a hook, not an omission
         self, task: Task, batches: Iterable[Any], score: Callable[[Any], Tensor]
     ) -> None:
@@ -87,6 +102,16 @@ class Method(ABC):
                 evaluation mode.
         """
 
+    def stepped(self, task: Task) -> None:  # noqa: B027  a hook, not an omission
+        """After each step of the optimisers, while the gradients are there: what no gradient moves (a multiplier, say).
+
+        What it writes, in place, into the task's buffers is kept. It may write to nothing else, and must come to the
+        same numbers in every process.
+
+        Args:
+            task: one that this method made; a parameter without a gradient had no part in the step.
+        """
+
     def rank_allocator(self, task: Task, backbone: nn.Module) -> Allocator | None:
         """What brings the ranks, or the entries, of a task down while it trains; None: they stay as they are.
 
@@ -95,6 +120,10 @@ class Method(ABC):
             backbone: the network that it was made for.
         """
         return None
+
+    def stored(self) -> Self:
+        """The method with which a task's file is read, where parts are kept in another form than they train in."""
+        return self
 
     def with_settings(self, **settings: Any) -> Self:
         """The same method with some settings changed.

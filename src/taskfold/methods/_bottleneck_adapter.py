@@ -62,18 +62,23 @@ class BottleneckAdapter(Method):
 
     @property
     def parts(self) -> tuple[Adapters, ...]:
-        if self.places not in get_args(Places):
-            raise ValueError(f"places={self.places!r} is not known; choose one of {', '.join(get_args(Places))}")
-        wheres: dict[str, Where] = {
-            "attention": Attention(self.targets, ("output",)),
-            "feed-forward": FeedForwards(self.targets),
-        }
         adapter = Adapter(self.activation, self.scale)
         return tuple(
             Adapters(where, adapter, self.width, self.init, sharing(self.sharing))
-            for place, where in wheres.items()
-            if self.places in (place, "houlsby")
+            for where in behind(self.places, self.targets)
         )
 
     def compose(self, network: nn.Module) -> Composition:
         return Composition((*self.parts, *own_norms(self.norm, self.statistics, sharing(self.sharing))))
+
+
+def behind(places: Places, targets: Patterns) -> list[Where]:
+    """The layers that adapters stand behind.
+
+    Raises:
+        ValueError: there are no such places.
+    """
+    if places not in get_args(Places):
+        raise ValueError(f"places={places!r} is not known; choose one of {', '.join(get_args(Places))}")
+    found: dict[str, Where] = {"attention": Attention(targets, ("output",)), "feed-forward": FeedForwards(targets)}
+    return [where for place, where in found.items() if places in (place, "houlsby")]

@@ -4,7 +4,7 @@ from ._again import checkpoint_context
 from ._apart import check_apart
 from ._bank import Bank
 from ._features import Features, FeaturesError, keeping
-from ._folding import changed_tensors, folded
+from ._folding import changed_tensors, folded, left_out
 from ._multi_task import MultiTask
 from ._outputs import Outputs, names_of_any
 from ._saving import read_inventory
@@ -28,6 +28,7 @@ __all__ = [
     "checkpoint_context",
     "folded",
     "keeping",
+    "left_out",
     "names_of_any",
     "read_inventory",
 ]

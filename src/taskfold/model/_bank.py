@@ -308,7 +308,10 @@ class Bank(MixedRows, nn.Module):
             assert kind is not None
             if parts.form.computed:
                 raise TypeError(parts.form.computed)
-            stack = stack_of(parts, kind, SERVING)
+            try:
+                stack = stack_of(parts, kind, SERVING)
+            except ValueError as error:
+                raise ValueError(f"task {name!r}, layer {path!r}: {error}") from None
             if not all(one.fits(kind, tensors) for one, tensors in stack):
                 raise ValueError(f"task {name!r} has tensors at layer {path!r} that are not of the layer's sizes")
             found[path] = [(one, one.served(kind, tensors)) for one, tensors in stack]

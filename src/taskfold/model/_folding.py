@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from ..interventions import Intervention
 from ..kinds import kind_of
 from ..layers import check_alike, check_once, forms_of, layers_of, stack_of
 from ..tasks import Task
@@ -30,13 +31,31 @@ def changed_tensors(backbone: nn.Module, task: Task) -> dict[str, Tensor]:
     for path, parts in layers_of(task):
         kind = kind_of(backbone.get_submodule(path))
         tensors: dict[str, Tensor] = {}
-        for intervention, mine in stack_of(parts, kind, SERVING):
-            try:
+        try:
+            for intervention, mine in stack_of(parts, kind, SERVING):
                 tensors |= intervention.folded(kind, mine, {**kind.tensors(), **tensors})
-            except ValueError as error:
-                raise ValueError(f"layer {path!r}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"layer {path!r}: {error}") from None
         changed |= {f"{path}.{key}" if path else key: tensor for key, tensor in tensors.items()}
     return changed
+
+
+def left_out(backbone: nn.Module, task: Task) -> dict[str, str]:
+    """Layers in whose place a child of theirs runs in evaluation, or nothing (`""`)."""
+    found: dict[str, str] = {}
+    for path, parts in layers_of(task):
+        if any(type(part.intervention).instead is not Intervention.instead for _, part in parts):
+            kind = kind_of(backbone.get_submodule(path))
+            for intervention, tensors in stack_of(parts, kind, SERVING):
+                child = intervention.instead(kind, tensors)
+                found |= {} if child is None else {path: child}
+    return found
+
+
+def leave_out(network: nn.Module, layers: Mapping[str, str]) -> None:
+    """Put in the place of layers the child of theirs that is named, or nothing."""
+    for path, child in layers.items():
+        network.set_submodule(path, network.get_submodule(f"{path}.{child}") if child else nn.Identity())
 
 
 @torch.no_grad()

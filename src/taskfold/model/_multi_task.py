@@ -17,7 +17,7 @@ from ..methods import Method
 from ..tasks import Features, Task, pooled
 from ._bank import Bank
 from ._collection import TaskCollection
-from ._folding import changed_tensors, folded, without_batchnorm
+from ._folding import changed_tensors, folded, leave_out, left_out, without_batchnorm
 from ._handling import Handling, MixedRows
 from ._outputs import (
     Outputs,
@@ -251,16 +251,25 @@ class MultiTask(MixedRows, TaskCollection):
             ValueError: there is no such task, or something that it does at a layer is no change of tensors.
         """
         task = self[name]
+        changed = self._changed(task)
+        if skipped := left_out(self.backbone, task):
+            raise ValueError(
+                f"task {name!r}, layer {next(iter(skipped))!r}: the task leaves it out, which no tensors do; fold() "
+                "does"
+            )
+        return changed
+
+    def _changed(self, task: Task) -> dict[str, Tensor]:
         try:
             return changed_tensors(self.backbone, task)
         except ValueError as error:
-            raise ValueError(f"task {name!r}, {error}") from None
+            raise ValueError(f"task {task.name!r}, {error}") from None
 
     @torch.no_grad()
     def fold(self, name: str, *, head: bool = True, fuse_batchnorm: bool = False) -> nn.Module:
         """A task as a plain network without Taskfold: the backbone's own architecture, and the task's head.
 
-        Layers that share a weight hold one each where the task makes them differ.
+        Layers that share a weight hold one each where the task makes them differ. Blocks that it skips are left out.
 
         Args:
             name: the task.
@@ -272,7 +281,8 @@ class MultiTask(MixedRows, TaskCollection):
                 traced, or it has none.
         """
         task = self[name]
-        plain = folded(self.backbone, self.materialise(name), begun(self._runner.network(False)))
+        plain = folded(self.backbone, self._changed(task), begun(self._runner.network(False)))
+        leave_out(plain, left_out(self.backbone, task))
         if fuse_batchnorm:
             without_batchnorm(plain.eval())
         for parameter in plain.parameters():

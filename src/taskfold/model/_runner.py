@@ -236,6 +236,9 @@ class Runner(Looking):
                 made = ahead(self.sites, answers.tasks, selection.training)
             answers = OfTasks(answers.tasks, made, answers.plan)
         selection = replace(selection, answers=answers, execution=self.execution, progress=self.progress)
+        if isinstance(answers, OfTasks) and answers.plan.looking:
+            before = answers.context((*args, *kwargs.values()), replace(selection, training=mode))
+            selection = replace(selection, context=before)
         if compiling:
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)

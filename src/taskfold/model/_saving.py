@@ -11,8 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Group, Storage
-from ..layers import FILED, Standing, check_alike, forms_of, own_groups, owned_in, stood_on, stored_of
-from ..methods import Method, build
+from ..layers import (
+    FILED,
+    Standing,
+    as_stored,
+    check_alike,
+    forms_of,
+    own_groups,
+    owned_in,
+    silent_of,
+    stood_on,
+    stored_of,
+)
+from ..methods import Method, build, method_of
 from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
 from ._transfer import begun, remember, set_mode
 
@@ -27,6 +38,9 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool, others: 
             other tasks.
     """
     check_alike(backbone, forms_of(task))
+    if (kept := as_stored(task)) is not task:
+        kept.method = method_of(task).stored().as_json()
+        task = kept
     shared, own, packed = stood_on(task), _own(task), _packed(task)
     shares = owned_in(task)
     stands = Standing.of(shares, next(iter(shares.values())).number, others) if shares else None
@@ -45,10 +59,15 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool, others: 
         "inventory": {"fingerprint": digest(dict(shared)), "standalone": standalone} if shared else None,
         "groups": {name: group.name for name, group in sorted(own_groups(task).items())},
         "stored": _descriptions(own, packed),
+        "silent": sorted(silent := silent_of(task)),
         "stands": stands and asdict(stands),
         "backbone": identity(backbone),
     }
-    tensors = {name: packed[name].pack(tensor) if name in packed else tensor for name, tensor in own.items()}
+    tensors = {
+        name: packed[name].pack(tensor) if name in packed else tensor
+        for name, tensor in own.items()
+        if name not in silent
+    }
     for name, share in shares.items():
         if not share.is_open:
             tensors |= {f"{FILED}{name}.{key}": tensor for key, tensor in share.filed().items()}
@@ -158,6 +177,7 @@ class Stored:
         shared: dict[str, Tensor] = {**stood_on(task)}
         wanted, packed = _own(task), _packed(task)
         self._check_stored(wanted, packed)
+        silent = {key: wanted.pop(key) for key in header["silent"] if key in wanted}
         if any(key.startswith(_SHARED) for key in tensors):
             wanted |= {f"{_SHARED}{key}": leaf for key, leaf in shared.items()}
         elif shared:
@@ -183,6 +203,11 @@ class Stored:
             if live.dtype != tensor.dtype and not (key in packed and packed[key].exact):
                 live.data = torch.empty_like(live, dtype=tensor.dtype)
             live.data.copy_(tensor)
+        for live in silent.values():
+            live.data.zero_()
+        if (found := sorted(silent_of(task))) != header["silent"]:
+            odd = sorted({*found} ^ {*header["silent"]})[0]
+            raise TaskFileError(f"{self.path} leaves out other tensors than its method does ({odd!r}); save it again")
         for name, share in owned_in(task).items():
             if entries:
                 share.take(entries[f"{name}.index"], entries[f"{name}.value"])
@@ -226,7 +251,7 @@ class Stored:
             if mine is None or not packed[key].agrees(said, tensors[key]):
                 raise TaskFileError(
                     f"{self.path} keeps {key!r} as {_words(said)}, and its method on this backbone as "
-                    f"{_words(mine)}; load the backbone that the task was made for"
+                    f"{_words(mine)}; load the backbone that the task was made for, in its precision"
                 )
 
     def _unpacked(self, key: str, packed: dict[str, Storage], live: Tensor, tensor: Tensor) -> Tensor:
@@ -279,7 +304,7 @@ def _words(stored: dict[str, Any] | None) -> str:
     also = {
         "width": "{} per number",
         "below": "of {} places",
-        "basis": "on {}",
+        "basis": "which stand on {}",
         "marks": "with the marks {}",
     }
     words = [text.format(stored[key]) for key, text in also.items() if key in stored]

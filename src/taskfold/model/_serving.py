@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -11,6 +12,7 @@ class Pass:
 
     training: bool
     progress: float = 1.0
+    context: Mapping[str, object] = field(default_factory=dict)
 
 
 SERVING = Pass(training=False)

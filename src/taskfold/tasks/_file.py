@@ -1,8 +1,8 @@
 """One safetensors file per task. Written atomically, checked on reading, never unpickled.
 
 The header's metadata holds one JSON document under `taskfold`: format version, task, method, head, labels,
-preprocessing, metrics, what each tensor counts as, which are packed bits, the backbone's fingerprint, and a digest over
-all of that and the tensors.
+preprocessing, metrics, what each tensor counts as, which are packed bits, which are left out since they have no part,
+the backbone's fingerprint, and a digest over all of that and the tensors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ LONGEST = 255
 _DRAFT = 100
 _KEY = "taskfold"
 _FIELDS = {
-    "task": {"kind", "format_version", "task", "method", "head", "info", "groups", "stored", "backbone", "digest"},
+    "task": {"kind", "format_version", "task", "method", "head", "info", "backbone", "digest"}
+    | {"groups", "stored", "silent"},
     "inventory": {"kind", "format_version", "groups", "backbone", "digest"},
 }
 

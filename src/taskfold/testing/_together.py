@@ -108,9 +108,19 @@ def _counts(tensor: Tensor, largest: float) -> bool:
 
 @torch.no_grad()
 def bank(subject: Subject) -> None:
-    """A bank says what its tasks say: in a mixed batch, and with `broadcast` in one pass that parts or side by side."""
+    """A bank says what its tasks say, or is refused by name.
+
+    In a mixed batch, and with `broadcast` in one pass that parts or side by side.
+    """
     model, x, rows = subject.stirred("a", "b"), subject.inputs(4), ROWS[:4]
-    alone, held = {name: model(x, task=name) for name in "ab"}, model.bank()
+    alone = {name: model(x, task=name) for name in "ab"}
+    try:
+        held = model.bank()
+    except ValueError as refusal:
+        said = str(refusal)
+        if "task 'a'" not in said or "layer '" not in said:
+            raise AssertionError(f"a bank is refused without the task's and the layer's name: {said}") from refusal
+        return
     for n, found in enumerate(held(x, task=rows)):
         check_close(f"row {n} of a bank's batch", found, alone[rows[n]][n], alone[OTHER[rows[n]]][n])
     for one_pass in (True, False):

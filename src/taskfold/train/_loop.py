@@ -126,6 +126,8 @@ class Loop:
             for seen in steps:
                 self.pending.append(seen)
                 self.ranks.step(state.step, self.plan.steps)
+                for name, method in self.job.methods.items():
+                    method.stepped(self.job.moves.tasks[name])
                 state.batch += 1
                 state.step += 1
                 if state.step % self.settings.log_every == 0 or state.batch == one.steps:

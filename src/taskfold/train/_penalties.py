@@ -24,7 +24,7 @@ class Penalties:
         self.job, self.nothing = job, torch.zeros(len(job.names), 2, device=job.device)
         self.watched: set[type[Method]] = set()
         self.tried: set[type[Method]] = set()
-        self.numbers = [n for n, name in enumerate(job.names) if type(job.methods[name]).penalty is not Method.penalty]
+        self.numbers = [n for n, name in enumerate(job.names) if _has_penalty(type(job.methods[name]))]
 
     def of(self, tasks: Collection[int], progress: float) -> dict[int, Tensor]:
         """`[]` in float32 at least, by number of the task, of those tasks in a batch that have one.
@@ -74,7 +74,7 @@ class Penalties:
         method = self.job.methods[name]
         kept = None if type(method) in self.watched else Kept(self.job.model)
         self.watched.add(type(method))
-        penalty = method.penalty(self.job.moves.tasks[name], progress)
+        penalty = self._asked(name, progress)
         if kept is not None and (changed := kept.changed()):
             kept.put_back()
             raise ValueError(f"penalty of method {method.name!r} {changed}; it may read, and write to nothing")
@@ -95,6 +95,16 @@ class Penalties:
                 )
         return penalty.to(self.job.device, torch.promote_types(penalty.dtype, torch.float32))
 
+    def _asked(self, name: str, progress: float) -> Tensor | None:
+        """Of the task by itself, and with the others of its kind."""
+        method, tasks = self.job.methods[name], self.job.moves.tasks
+        alone = method.penalty(tasks[name], progress)
+        others = [
+            tasks[other] for other, one in self.job.methods.items() if other != name and type(one) is type(method)
+        ]
+        between = method.penalty_between(tasks[name], others, progress) if others else None
+        return between if alone is None else alone if between is None else alone + between
+
     def _has_gradient(self, number: int, progress: float) -> bool:
         """Whether it has one when all trains that ever does: other groups may be still in this pass."""
         name, leaves = self.job.names[number], self.job.moves.parameters
@@ -104,8 +114,12 @@ class Penalties:
             for leaf in leaves:
                 leaf.requires_grad_(True)
             with torch.random.fork_rng(devices):
-                penalty = self.job.methods[name].penalty(self.job.moves.tasks[name], progress)
+                penalty = self._asked(name, progress)
         finally:
             for leaf, was in zip(leaves, trained, strict=True):
                 leaf.requires_grad_(was)
         return penalty is not None and penalty.requires_grad
+
+
+def _has_penalty(method: type[Method]) -> bool:
+    return method.penalty is not Method.penalty or method.penalty_between is not Method.penalty_between

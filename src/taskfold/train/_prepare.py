@@ -31,16 +31,17 @@ class Batches:
         job: the training.
         number: of the task.
         least: samples in a batch, where the training has fewer; batches then are as equally large as may be.
+        size: samples in a batch, whatever the training has; None: as many.
     """
 
-    def __init__(self, job: Job, number: int, least: int = 0) -> None:
+    def __init__(self, job: Job, number: int, least: int = 0, size: int | None = None) -> None:
         self.job, self.number, self.drawn = job, number, 0
         joined = Joined([one.unaugmented for one in job.sets.values()])
         place = next(place for place, numbers in enumerate(job.members) if number in numbers)
         first, last = (int(offset) for offset in joined.offsets[place : place + 2])
         generator = torch.Generator().manual_seed(mixed(job.settings.seed, "prepare", place))
         order = (first + torch.randperm(last - first, generator=generator)).tolist()
-        size = max(job.settings.batch_size, least)
+        size = max(size or job.settings.batch_size, least)
         size = -(-len(order) // -(-len(order) // size)) if least else size
         keys: list[list[Key]] = [[(0, n) for n in order[at : at + size]] for at in range(0, len(order), size)]
         self.loader: DataLoader[Any] = job.loader(Keyed(joined, job.settings.seed), Switch(keys))
@@ -70,7 +71,8 @@ class Preparation:
         asked = [n for n, name in enumerate(job.names) if type(job.methods[name]).prepare is not Method.prepare]
         adapts = [n for n, name in enumerate(job.names) if kept(job.model, name)]
         self.adapting = {number: Batches(job, number, ADAPTING) for number in adapts}
-        self.batches = {number: Batches(job, number) for number in sorted({*asked, *adapts})}
+        sizes = [job.methods[name].prepare_batch for name in job.names]
+        self.batches = {number: Batches(job, number, size=sizes[number]) for number in sorted({*asked, *adapts})}
 
     def clear(self) -> None:
         """Nobody looks any more."""

@@ -1,0 +1,73 @@
+"""Scores of a classification that say what they are worth: beside the largest class, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+Verdict = Literal["better", "no better", "undecided"]
+"""Than always answering the largest class; undecided: so few images can't tell."""
+
+Z = 1.959964
+"""The standard normal distribution has 95 % between −Z and Z."""
+
+
+def wilson(right: float, count: float) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927): right answers among so many, count > 0.
+
+    Example:
+        >>> [round(edge, 3) for edge in wilson(8, 10)]
+        [0.49, 0.943]
+    """
+    share, weight = right / count, Z * Z / count
+    centre, half = share + weight / 2, Z * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    return max(0.0, (centre - half) / (1 + weight)), min(1.0, (centre + half) / (1 + weight))
+
+
+def balanced(recall: Sequence[float | None]) -> float:
+    """The mean recall of the classes that have images."""
+    known = [one for one in recall if one is not None]
+    return sum(known) / len(known)
+
+
+def macro_f1(confusion: Sequence[Sequence[int]]) -> float:
+    """The mean over classes of 2 · true positives / (images of the class + answers of the class).
+
+    Classes without images and without answers are left out.
+
+    Example:
+        >>> round(macro_f1([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), 4)  # 6/7 and 8/9
+        0.873
+    """
+    answers = [sum(row[c] for row in confusion) for c in range(len(confusion))]
+    found = [2 * row[c] / (sum(row) + answers[c]) for c, row in enumerate(confusion) if sum(row) + answers[c]]
+    return sum(found) / len(found)
+
+
+def verdict(confusion: Sequence[Sequence[int]]) -> Verdict:
+    """Whether a classifier is better than always answering the largest class.
+
+    It is better if the lower end of accuracy's 95 % interval is above the share of the largest class, or that of
+    balanced accuracy above 1 / classes. It is no better if neither number itself is above. Else so few images can't
+    tell.
+
+    Args:
+        confusion: `confusion[true][predicted]` images, at least one.
+
+    Example:
+        >>> verdict([[138, 0], [57, 0]])  # finds none of 57 defects, 71 % right
+        'no better'
+        >>> verdict([[130, 8], [17, 40]]), verdict([[3, 1], [1, 2]])
+        ('better', 'undecided')
+    """
+    present = [(row[c], sum(row)) for c, row in enumerate(confusion) if sum(row)]
+    right, count = sum(hits for hits, _ in present), sum(images for _, images in present)
+    largest, chance = max(images for _, images in present) / count, 1 / len(present)
+    mean = sum(hits / images for hits, images in present) / len(present)
+    # Agresti and Coull (1998): recall of 0 or 1 is not certain.
+    shrunk = [((hits + Z * Z / 2) / (images + Z * Z), images + Z * Z) for hits, images in present]
+    spread = math.sqrt(sum(share * (1 - share) / images for share, images in shrunk)) / len(present)
+    if wilson(right, count)[0] > largest or mean - Z * spread > chance:
+        return "better"
+    return "undecided" if right / count > largest or mean > chance else "no better"

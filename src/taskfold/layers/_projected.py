@@ -1,0 +1,73 @@
+"""The recipe of projections: all parameters of a network move along random directions, by one vector. SAID."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import Fastfood, Leaf, OnBasis, check_seed, marks_of
+from ..tasks import Leaves
+from ._everywhere import Everywhere, NetworkWide, Span
+from ._part import Part
+
+
+class Projected(Everywhere):
+    """θ + λ P z for each parameter θ of a layer; z and the λ of all parameters are the task's.
+
+    Args:
+        own: the leaves `vector` (z) and `scales` (λ).
+        spans: of the layer's parameters.
+        seed: of the projections.
+    """
+
+    def __init__(self, own: Leaves, spans: Mapping[str, Span], seed: int) -> None:
+        super().__init__(own, spans)
+        self.projections = Fastfood.of(seed)
+
+    def added(self, span: Span, own: Tensor) -> Tensor:
+        made = self.projections.project(self.own["vector"], span.size, span.number)
+        made = made * self.own["scales"][span.number]
+        return own + made.reshape(span.shape).to(own.dtype)
+
+
+@dataclass(frozen=True)
+class Projections(NetworkWide):
+    """One vector for a network.
+
+    Args:
+        dimension: numbers of z and λ together: one λ for each parameter tensor, the rest is z.
+        seed: of the projections.
+
+    Raises:
+        ValueError: a setting is out of its range; when a task is added, there are as many parameter tensors.
+    """
+
+    dimension: int = 500_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.dimension, int) or isinstance(self.dimension, bool) or self.dimension < 2:
+            raise ValueError(f"dimension must be a whole number ≥ 2, found {self.dimension!r}")
+        check_seed(self.seed)
+
+    def leaves(self, spans: Sequence[Span]) -> dict[str, Leaf]:
+        if self.dimension <= len(spans):
+            raise ValueError(
+                f"dimension={self.dimension} leaves no number for the vector: the network has {len(spans)} parameter "
+                "tensors, each with a scale; raise it"
+            )
+        known = torch.arange(1.0, 65.0, dtype=torch.float64, device="cpu")
+        drawn = Fastfood.of(self.seed).project(known, 64, len(spans))
+        stored = OnBasis(f"projections of seed {self.seed} to {len(spans)} tensors", marks_of(drawn))
+        vector = (self.dimension - len(spans),)
+        return {
+            "vector": Leaf(vector, ("direction",), nn.init.zeros_, scope="model", stored=stored),
+            "scales": Leaf((len(spans),), ("tensor",), partial(nn.init.constant_, val=1.0), scope="model"),
+        }
+
+    def part(self, own: Leaves, spans: Mapping[str, Span], every: Sequence[Span]) -> Part:
+        return Projected(own, spans, self.seed)

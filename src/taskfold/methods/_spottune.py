@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import ClassVar
+
+from torch import nn
+
+from ..kinds import Patterns
+from ..layers import Composition, Everything, Policies, Statistics
+from ._base import Method
+
+__all__ = ["SpotTune"]
+
+
+@dataclass(frozen=True)
+class SpotTune(Method):
+    """For each image and each residual block a small net chooses: the task's copy of the block, or the backbone's.
+
+    Guo et al., "SpotTune: Transfer Learning through Adaptive Fine-tuning", section 3. The task has a copy of the whole
+    network, and a policy net of three residual blocks that sees the image. Its choice is a straight-through
+    Gumbel-softmax in training, and the larger logit in evaluation. Copies start equal, so that a new task is the
+    backbone exactly, whatever is chosen. What stands outside of blocks is the task's for every image. On networks with
+    residual blocks, found by what they do (see `residual_blocks`). Its tasks fold into no plain network, and no bank
+    holds them.
+
+    Args:
+        temperature: of the softmax, > 0.
+        noise: Gumbel noise in training.
+        start: what the logit of the task's copy is ahead by at first, so that every copy trains; 0: as the authors.
+        targets: shell patterns over names of blocks; `!pattern` leaves blocks out, which then are the task's.
+        statistics: as for `FTN`.
+
+    Raises:
+        ValueError: a setting is out of its range; when a task is added, the network has no residual blocks.
+
+    Example:
+        >>> import timm
+        >>> import taskfold as tfold
+        >>> net = timm.create_model("resnet18", num_classes=0, channels=(8, 8, 8, 8), layers=(1, 1, 1, 1))
+        >>> model = tfold.MultiTask(net, tfold.SpotTune())
+        >>> model.add_task("flowers", head=5).counts()["policy"]
+        1166504
+    """
+
+    temperature: float = 5.0
+    noise: bool = True
+    start: float = 1.0
+    targets: Patterns = "*"
+    statistics: Statistics = "backbone"
+    name: ClassVar[str] = "spottune"
+
+    def __post_init__(self) -> None:
+        for name, least in (("temperature", 1e-9), ("start", 0)):
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+            if not number or value < least:
+                raise ValueError(f"{name} must be a number {'above 0' if least else '≥ 0'}, found {value!r}")
+        super().__post_init__()
+
+    def compose(self, network: nn.Module) -> Composition:
+        return Composition(
+            (Everything(self.statistics), Policies(self.targets, self.temperature, self.noise, self.start))
+        )

@@ -1,0 +1,36 @@
+"""Scores of a task that has learned nothing say so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from . import project
+from .conftest import Run
+
+
+def test_a_task_that_finds_no_defect_is_no_better_than_its_largest_class(tmp_path: Path, run: Run) -> None:
+    """71 % of the images are sound, and nothing tells the others from them."""
+    config = project.write(tmp_path)
+    for name, count in (("crack", 29), ("sound", 71)):
+        for number in range(count):
+            project.square(tmp_path / "data" / "parts" / name / f"{number}.png", (120, 120, 120), 100 * count + number)
+    document = yaml.safe_load(config.read_text()) | {
+        "tasks": [{"name": "parts", "source": {"kind": "folder", "root": "data/parts"}}],
+        "train": {"epochs": 2, "optimizers": {"factors": {"lr": 1e-4}, "head": {"lr": 1e-3}}},
+    }
+    config.write_text(yaml.safe_dump(document))
+    trained = run("train", config)
+    assert trained.exit_code == 0, trained.stderr
+    measured = run("evaluate", config)
+    for said in (trained, measured):
+        words = " ".join((said.stdout + said.stderr).split())
+        assert "Note: parts: accuracy" in words
+        assert "are no better than always answering 'sound'" in words
+    assert "largest class" in measured.stdout
+    [task] = json.loads(run("evaluate", config, "--json").stdout)["tasks"]
+    assert task["verdict"] == "no better"
+    assert task["balanced_accuracy"] <= 0.5
+    assert task["interval"][0] < task["accuracy"] < task["interval"][1]
