@@ -1,4 +1,4 @@
-"""A small vision transformer for compare_transformer.yaml, trained on Fashion-MNIST first; nothing better installs as a package.
+"""A small vision transformer for compare_transformer.yaml, trained on Fashion-MNIST first: none installs as a package.
 
 python experiments/compare_transformer.py       about an hour on two cores; run it again to go on
 taskfold compare experiments/compare_transformer.yaml
