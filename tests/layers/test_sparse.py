@@ -104,3 +104,18 @@ def test_a_row_of_a_bank_is_four_bytes_and_a_number_for_each_entry() -> None:
     model.add_task("a")
     bank = model.bank()
     assert (bank.table.numbers.shape[1], bank.table.bits.shape[1]) == (20, 80)
+
+
+def test_a_graph_of_a_task_has_sizes_that_depend_on_no_numbers() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 5))
+    model = MultiTask(network, tfold.FishMask(0.2)).eval()
+    for n, name in enumerate("ab"):
+        model.add_task(name)
+        stir(model, name, n)
+    x = torch.randn(2, 3, 4, 4)
+    wanted = model(x, task="a")
+    assert not torch.allclose(wanted, model(x, task="b"))
+    view = model.for_task("a")
+    torch.testing.assert_close(torch.export.export(view, (x,)).module()(x), wanted)
+    torch.testing.assert_close(torch.compile(view, backend="eager", fullgraph=True)(x), wanted)

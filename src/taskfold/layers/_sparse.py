@@ -57,6 +57,9 @@ class Sparse(Everywhere):
         places, values = self.own["places"], self.own["values"]
         if places.is_meta:
             return places[:0], values[:0]
+        if torch.compiler.is_compiling():  # sizes may not depend on numbers: entries elsewhere add 0 to the first place
+            inside = (places >= span.start) & (places < span.start + span.size)
+            return torch.where(inside, places - span.start, 0), torch.where(inside, values, 0.0)
         ends = torch.tensor([span.start, span.start + span.size], device=places.device)
         first, last = torch.searchsorted(places, ends).tolist()
         return places[first:last] - span.start, values[first:last]
