@@ -142,6 +142,7 @@ def test_what_does_not_fit_is_refused(build: Callable[[], nn.Module], method: KA
     [
         ({"terms": 0}, "terms must be a whole number ≥ 1"),
         ({"scale": 0.0}, "scale must be a finite number > 0"),
+        ({"scale": "x"}, "scale must be a finite number > 0, found 'x'"),
         ({"init": "none"}, "init='none' is not known; choose one of zero, authors"),
     ],
 )

@@ -303,6 +303,20 @@ def test_other_networks_are_refused_when_a_task_is_added(name: str, found: str) 
         model.add_task("one")
 
 
+@pytest.mark.parametrize("method", [tfold.PromptTuning, tfold.PrefixTuning])
+def test_rows_leave_positions_for_a_text(method: type[tfold.Method]) -> None:
+    net = gpt2(1)
+    most = net.config.n_positions  # type: ignore[union-attr]
+    model = tfold.MultiTask(net, method(tokens=most))  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match=f"tokens={most} leaves no position for a text, as max_position_embeddings is"):
+        model.add_task("one")
+    model.add_task("short", tokens=most - 4)
+    ids = torch.ones(2, 5, dtype=torch.long)
+    with pytest.raises(ValueError, match=f"rows of a task and its text are {most + 1} positions"):
+        model.eval()(ids, task="short", use_cache=False)
+    assert model(ids[:, :4], task="short", use_cache=False).logits.shape[1] == 4
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

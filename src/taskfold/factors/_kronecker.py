@@ -63,7 +63,8 @@ class Kronecker(Factorisation):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if not (whole or (optional and value is None)):
                 raise ValueError(f"{name} must be a whole number ≥ 1{', or none' * optional}, found {value!r}")
-        if not 0 < self.scale < math.inf:
+        number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool)
+        if not number or not 0 < self.scale < math.inf:
             raise ValueError(f"scale must be a finite number > 0, found {self.scale!r}")
         if self.scope not in get_args(Scope):
             raise ValueError(f"scope={self.scope!r} is not known; choose one of {', '.join(get_args(Scope))}")

@@ -55,6 +55,8 @@ class Singular(Factorisation):
                 raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(get_args(known))}")
         if not isinstance(self.off, int) or isinstance(self.off, bool) or self.off < 1:
             raise ValueError(f"off must be a number of diagonals, 1 or more, found {self.off!r}")
+        if self.pattern == "plain" and self.off != 1:
+            raise ValueError(f"pattern='plain' has no diagonals beside its own, found off={self.off}; use 'banded'")
         check_seed(self.seed)
 
     def leaves(self, modes: Modes) -> dict[str, Leaf]:

@@ -77,6 +77,8 @@ class Before(_AtRows):
         before, _text.goes_on = _text.goes_on, goes_on
         try:
             output = call(**named)
+        except IndexError as error:
+            raise ValueError(_too_long(kind, named, count, layer.path, error)) from error
         finally:
             _text.goes_on = before
         kind.done(output, named.get("past_key_values"))
@@ -102,6 +104,13 @@ class Before(_AtRows):
 
     def fits(self, kind: LayerKind, tensors: Tensors) -> bool:
         return not isinstance(kind, TokenStack) or tensors[ROWS].shape[-1] == kind.width
+
+
+def _too_long(kind: TokenStack, named: Mapping[str, Any], count: int, path: str, error: IndexError) -> str:
+    return (
+        f"layer {path!r}: {count} rows of a task and its text are {named['inputs_embeds'].shape[1]} positions, and the "
+        f"network, whose max_position_embeddings is {kind.positions}, says {error}; give shorter texts, or fewer tokens"
+    )
 
 
 @dataclass(frozen=True)

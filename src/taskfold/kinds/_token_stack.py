@@ -40,6 +40,12 @@ class TokenStack(LayerKind):
         table = self.table
         return int(getattr(table, "embedding_dim", 0) or table.weight.shape[-1])  # type: ignore[union-attr]
 
+    @property
+    def positions(self) -> int | None:
+        """How many tokens a text may have, as the configuration says; None: it does not say."""
+        found = getattr(getattr(self.module, "config", None), "max_position_embeddings", None)
+        return found if isinstance(found, int) and found > 0 else None
+
     def as_before(self, *args: Any, **kwargs: Any) -> Any:
         nothing = torch.zeros(1, 0, self.width, dtype=self.dtype, device=self.device)
         return self.plain(**self.lengthened(args, kwargs, nothing, 0, "")[0])

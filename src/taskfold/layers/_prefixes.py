@@ -20,7 +20,7 @@ from ..routing import Private, Sharing
 from ..tasks import Leaves, make
 from ._attention import Attention
 from ._part import Part, When
-from ._prompts import Blank, check_rows, parts_before
+from ._prompts import Blank, check_room, check_rows, parts_before
 from ._recipe import Fitting, Recipe, scope_of
 from ._ruled import Direct, leaves_of
 from ._sequences import TokenSequence, token_sequences
@@ -82,6 +82,7 @@ class Prefixes(Recipe):
         sequences = token_sequences(at.network)
         targets = Attention(projections=("key", "value")).find(at.network)
         for sequence in sequences:
+            check_room(at.network, sequence, self.tokens)
             for path, name, before, comes in parts_before(sequence, self.tokens, self.tokens):
                 yield path, name, Blank(before, self.tokens, sequence.width if comes else 0)
             mine = [target for target in targets if sequence.holds(target.path)]

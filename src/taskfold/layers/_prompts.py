@@ -68,6 +68,20 @@ def check_rows(tokens: object, sharing: Sharing) -> None:
         )
 
 
+def check_room(network: nn.Module, sequence: TokenSequence, tokens: int) -> None:
+    """There are positions for a text behind the rows.
+
+    Raises:
+        ValueError: there are none.
+    """
+    kind = kind_of(network.get_submodule(sequence.first))
+    if isinstance(kind, TokenStack) and kind.positions is not None and tokens >= kind.positions:
+        raise ValueError(
+            f"layer {sequence.first!r}: tokens={tokens} leaves no position for a text, as max_position_embeddings is "
+            f"{kind.positions}; lower it"
+        )
+
+
 @dataclass(frozen=True)
 class Prompts(Recipe):
     """Rows before the embedded input of an encoder and of a decoder, or before the tokens of a vision transformer.
@@ -95,6 +109,7 @@ class Prompts(Recipe):
 
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
         for sequence in token_sequences(at.network):
+            check_room(at.network, sequence, self.tokens)
             blank = sequence.role == "decoder" and not self.decoder
             count = 0 if blank else self.tokens
             for path, name, before, comes in parts_before(sequence, count, self.tokens):
