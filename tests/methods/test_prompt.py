@@ -305,8 +305,8 @@ def test_other_networks_are_refused_when_a_task_is_added(name: str, found: str) 
 
 @pytest.mark.parametrize("method", [tfold.PromptTuning, tfold.PrefixTuning])
 def test_rows_leave_positions_for_a_text(method: type[tfold.Method]) -> None:
-    net = gpt2(1)
-    most = net.config.n_positions  # type: ignore[union-attr]
+    net: Any = gpt2(1)
+    most = int(net.config.n_positions)
     model = tfold.MultiTask(net, method(tokens=most))  # type: ignore[call-arg]
     with pytest.raises(ValueError, match=f"tokens={most} leaves no position for a text, as max_position_embeddings is"):
         model.add_task("one")
