@@ -78,6 +78,8 @@ def test_pruning_keeps_the_largest_of_the_free_entries_of_each_layer() -> None:
     task = model.add_task("a", head=3)
     entries = {key: share.own["entries"].detach().clone() for key, share in owned_in(task).items()}
     METHOD.pack(task)
+    with pytest.raises(ValueError, match="is packed already"):
+        METHOD.pack(task)
     for key, share in owned_in(task).items():
         size = entries[key].abs()
         kept = size > size.flatten().kthvalue(size.numel() // 2).values

@@ -263,6 +263,35 @@ def test_prompts_of_two_lengths_run_task_by_task() -> None:
     assert not model.foldable("a")
 
 
+@pytest.mark.parametrize("method", [tfold.PromptTuning, tfold.PrefixTuning])
+def test_rows_of_two_lengths_before_an_encoder_run_task_by_task(method: type[tfold.Method]) -> None:
+    """What the encoder puts out is longer for one of them."""
+    model = tfold.MultiTask(t5(), method(tokens=3)).eval()  # type: ignore[call-arg]
+    for name, tokens in {"a": 3, "long": 5}.items():
+        for parameter in model.add_task(name, tokens=tokens).parameters():
+            parameter.data.add_(torch.randn_like(parameter))
+    settings = {"min_new_tokens": 4, "max_new_tokens": 4, "do_sample": False}
+    with pytest.warns(UserWarning, match=r"'encoder' puts out \[.*\] for rows of one task, and \[.*\] for those of"):
+        found = model.generate(input_ids=words(3), task=["a", "long", "a"], **settings)
+    alone = [
+        model.generate(input_ids=words(3)[n : n + 1], task=task, **settings) for n, task in enumerate(["a", "long"])
+    ]
+    assert torch.equal(found[:2], torch.cat(alone))
+
+
+def test_a_vision_transformer_mixes_tasks_with_and_without_rows() -> None:
+    model = tfold.MultiTask(ATTENTION["timm-vit"](), tfold.PromptTuning(tokens=2)).eval()
+    model.add_task("two", head=3)
+    model.add_task("three", head=3, tokens=3)
+    model.add_task("none", head=3, method=tfold.HeadOnly())
+    x = torch.randn(4, 3, 32, 32)
+    names = ["two", "none", "three", "two"]
+    with pytest.warns(UserWarning, match="task by task"):
+        found = model(x, task=names)
+    for n, name in enumerate(names):
+        torch.testing.assert_close(found[n], model(x[n : n + 1], task=name)[0])
+
+
 def test_a_file_is_the_task(tmp_path: Path) -> None:
     model = model_of(t5, tfold.PromptTuning(tokens=3))
     model.save_task("a", tmp_path / "a.safetensors")

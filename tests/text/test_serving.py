@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 import taskfold as tfold
 
@@ -175,3 +176,28 @@ def test_a_layer_that_is_recomputed_without_our_context_says_so() -> None:
     loss = made(**given, labels=given["input_ids"], task=TASKS, use_cache=False).loss
     with pytest.raises(RuntimeError, match=r"context_fn=taskfold\.checkpoint_context"):
         loss.backward()
+
+
+def test_no_task_goes_on_from_another_s_cache() -> None:
+    made, given = model("decoder-only", "lora"), inputs("decoder-only")
+    ids = given["input_ids"][:1, -4:]
+    whole = made(input_ids=ids, task="b", use_cache=False).logits[:, -1]
+    begun = made(input_ids=ids[:, :-1], task="a").past_key_values
+    for asked in ("b", ["b"]):
+        with pytest.raises(ValueError, match=r"past_key_values holds what task 'a' made .*, and task 'b' is to go on"):
+            made(input_ids=ids[:, -1:], task=asked, past_key_values=begun)
+    mine = made(input_ids=ids[:, :-1], task="b").past_key_values
+    torch.testing.assert_close(made(input_ids=ids[:, -1:], task="b", past_key_values=mine).logits[:, -1], whole)
+    made(input_ids=ids, task="a", past_key_values=DynamicCache())  # an empty one is anybody's
+
+
+def test_no_text_goes_on_from_another_task_s() -> None:
+    made, given = model("decoder-only", "lora"), inputs("decoder-only")
+    ids = given["input_ids"][[0, 0], -4:]
+    settings = {"max_new_tokens": 1, "return_dict_in_generate": True, "do_sample": False}
+    for asked in (made, made.bank()):
+        begun = asked.generate(input_ids=ids, task=["a", "b"], **settings)
+        told = {"input_ids": torch.cat([begun.sequences, ids[:, :1]], 1), "past_key_values": begun.past_key_values}
+        with pytest.raises(ValueError, match=r"holds what tasks 'a', 'b' made .*, and tasks 'b', 'a' is to go on"):
+            asked.generate(**told, task=["b", "a"], **settings)
+        asked.generate(**told, task=["a", "b"], **settings)

@@ -82,12 +82,22 @@ class Cut:
     def _joined(self, parts: Sequence[tuple[Any, Layout | None]]) -> Any:
         leaves, place = [leaf for leaf, _ in parts], parts[0][1]
         if place is not None and place.axis is not None:
+            found = [_of_a_row(leaf, place.axis, len(rows)) for leaf, rows in zip(leaves, self.rows, strict=True)]
+            if other := next((size for size in found if size and size != found[0]), None):
+                raise NotCutError(f"puts out {found[0]} for rows of one task, and {other} for those of another")
             return place.join(leaves, self.rows, self.batch)
         alike = all(leaf.equal(leaves[0]) if place else leaf == leaves[0] for leaf in leaves[1:])
         if not alike:
             what = f"a tensor {list(leaves[0].shape)} for all rows" if place else f"{leaves[0]!r:.40}"
             raise NotCutError(f"puts out {what}, which differs from task to task")
         return leaves[0]
+
+
+def _of_a_row(leaf: Any, axis: int, rows: int) -> list[float]:
+    """How much of a tensor is one row's, axis by axis; of a list, or of no rows: nothing that could differ."""
+    if not isinstance(leaf, Tensor) or not rows:
+        return []
+    return [*leaf.shape[:axis], leaf.shape[axis] / rows, *leaf.shape[axis + 1 :]]
 
 
 def _places(leaves: Sequence[Any], layouts: Sequence[Layout | None], verb: str) -> list[tuple[Any, Layout | None]]:

@@ -83,8 +83,10 @@ class PackNet(Method):
         For a task that a loop of one's own trains.
 
         Raises:
-            ValueError: another task has taken entries since this one was added.
+            ValueError: another task has taken entries since this one was added, or this one has its own already.
         """
+        if not any(one.is_open for one in owned_in(task).values()):
+            raise ValueError(f"task {task.name!r} is packed already: its entries are its own; add a new task to go on")
         return Pruner(task, self.prune, self.pruned_at).finish()
 
 

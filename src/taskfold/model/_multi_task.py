@@ -16,6 +16,7 @@ from ..layers import OfTasks, Selection, begun, parts_of
 from ..methods import Method
 from ..tasks import Features, Task, pooled
 from ._bank import Bank
+from ._caches import with_caches
 from ._collection import TaskCollection
 from ._folding import changed_tensors, folded, leave_out, left_out, without_batchnorm
 from ._handling import Handling, MixedRows
@@ -145,7 +146,8 @@ class MultiTask(MixedRows, TaskCollection):
         names, selection = self._selected(task, args, kwargs, training)
         if not selection.answers.entries() and any(self.tasks[name].head is not None for name in self.tasks):
             return Outputs([], {})
-        output, tasks = self._runner.run(selection, args, kwargs), self._tasks(selection)
+        output = with_caches(task, kwargs, lambda: self._runner.run(selection, args, kwargs))
+        tasks = self._tasks(selection)
         if not [one for one in tasks if one.head is not None]:
             return output
         features, training = self.features(output), self._runner.moving(training)
@@ -182,7 +184,8 @@ class MultiTask(MixedRows, TaskCollection):
             ValueError: as for `forward`.
         """
         check_generates(self.backbone, task, kwargs)
-        return self._runner.run(self._selected(task, args, kwargs, self.training)[1], args, kwargs, "generate")
+        selection = self._selected(task, args, kwargs, self.training)[1]
+        return with_caches(task, kwargs, lambda: self._runner.run(selection, args, kwargs, "generate"))
 
     def _selected(
         self, task: str | Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool

@@ -184,7 +184,7 @@ class Runner(Looking):
                 known = self.known(batch, method, training, error.taken, hooks=others, around=around)
         if self.rows == "checked" and not self.said:
             self.said = True
-            warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=6)
+            warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=8)
 
         batch, hooked = batch.read(known.reading), bool(hooks) and are(hooks, known.hooks) and method == "__call__"
         known = self.cut_by(selection.rows, batch, known, training, hooked)

@@ -54,5 +54,5 @@ def report_unused(network: nn.Module, task: Task) -> None:
         warnings.warn(
             f"task {task.name!r} adapts {len(unused)} layers that this forward pass never called, to no effect: "
             f"{', '.join(unused[:5])}; leave them out with targets=('*', '!{unused[0]}')",
-            stacklevel=6,
+            stacklevel=8,
         )
