@@ -20,7 +20,7 @@ SECONDS = 1.0
 
 def contents(version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Files of several lengths, each consistent in itself."""
-    names = ("method", "head", "info", "groups", "stored", "backbone")
+    names = ("method", "head", "info", "groups", "stored", "silent", "backbone")
     header = {"task": "a" * (1 + version), **dict.fromkeys(names)}
     return header, {f"t{n}": torch.full((50 + 100 * version,), float(version)) for n in range(4)}
 

@@ -47,7 +47,7 @@ def _writes_backbone(self: MultiTask, *args: Any, **kwargs: Any) -> Any:
     return _forward(self, *args, **kwargs)
 
 
-_forward, _ask, _materialise = MultiTask.forward, Bank.forward, MultiTask.materialise
+_forward, _ask, _changed = MultiTask.forward, Bank.forward, MultiTask._changed
 FAULTS: dict[str, tuple[Any, str, Any, str]] = {
     "isolation": (MultiTask, "forward", _writes_backbone, "the backbone, when another task trains: '2.weight'"),
     "mixed": (MultiTask, "forward", _one_row_off(_forward), "row 1 of a mixed batch: "),
@@ -55,8 +55,8 @@ FAULTS: dict[str, tuple[Any, str, Any, str]] = {
     "bank": (Bank, "forward", _one_row_off(_ask), "row 1 of a bank's batch: "),
     "folding": (
         MultiTask,
-        "materialise",
-        lambda self, name: {key: 1.01 * tensor for key, tensor in _materialise(self, name).items()},
+        "_changed",
+        lambda self, task: {key: 1.01 * tensor for key, tensor in _changed(self, task).items()},
         "output of the fold: found ",
     ),
     "counts": (

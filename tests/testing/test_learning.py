@@ -61,6 +61,11 @@ def subject(case: Case, **frozen: frozenset[str]) -> Frozen:
     name = next((name for name in SMALL if name in case.networks), "block")
     torch.manual_seed(0)
     build, method = NETWORKS.get(name, Block), case.method
+    try:
+        tfold.MultiTask(build(), method).add_task("a")
+    except (ValueError, TypeError):  # residual blocks, say
+        name = case.networks[0]
+        build = NETWORKS[name]
     # A task that does not fold is judged by its own gradient, which is zero behind a matrix at zero.
     if tfold.count(build(), method).contracted is None and "init" in method.as_json()["settings"]:
         method = method.with_settings(init="authors")
@@ -72,22 +77,28 @@ def trained(case: Case) -> list[str]:
     return [held.where for held in leaves_of(task) if held.group != STATISTICS and held.group.trained]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+EXCUSED = ("bias'", "/beta'", "leaf 'scalars'")
+"""A bias on keys, or right before BatchNorm: of branches the β, of copies the bias. What scalars of a mask add to a
+whole weight is the same for all channels, and LayerNorm takes it off."""
+JUDGED = [case for case in CASES if case.method.name not in ("adaptformer", "astmt", "adashare", "spottune")]
+"""The first two start at a zero that hides what is before it, and have no other start; gates are no dense tensors."""
+
+
+@pytest.mark.parametrize("case", JUDGED, ids=str)
 def test_all_that_is_frozen_is_named(case: Case) -> None:
     """Each leaf is judged by itself; so one that is frozen alone is named too."""
     leaves = trained(case)
     torch.manual_seed(0)
     found = unlearned(subject(case, leaves=frozenset(leaves)))
     excused = [leaf for leaf in leaves if leaf not in found]
-    # A bias on keys, or right before BatchNorm: of branches the β, of copies the bias.
-    assert all(leaf.endswith(("bias'", "/beta'")) for leaf in excused), excused
+    assert all(leaf.endswith(EXCUSED) for leaf in excused), excused
     assert len(excused) <= len(leaves) / 3
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", JUDGED, ids=str)
 def test_one_frozen_leaf_breaks_the_law(case: Case) -> None:
     for leaf in trained(case)[:: max(1, len(trained(case)) // 2)][:2]:
-        if leaf.endswith(("bias'", "/beta'")):
+        if leaf.endswith(EXCUSED):
             continue
         with pytest.raises(AssertionError) as raised:
             learning(subject(case, leaves=frozenset({leaf})))
