@@ -132,10 +132,11 @@ def _leave(namespace: dict[str, Any]) -> None:
 
 
 def _configuration(example: Any) -> None:
-    from taskfold.config.run import load_any  # noqa: PLC0415 - not for runs without pages
+    from taskfold.config.compare import load_compare  # noqa: PLC0415 - not for runs without pages
+    from taskfold.config.run import load_any  # noqa: PLC0415
 
     Path("config.yaml").write_text(example.parsed, encoding="utf-8")
-    load_any("config.yaml")
+    (load_compare if "\ncompare:" in example.parsed else load_any)("config.yaml")
 
 
 if PAGES:

@@ -20,7 +20,7 @@ from taskfold.testing import check_method
 class Outer(Factorisation):
     """ΔW = row ⊗ col."""
 
-    basis: Any = None  # any setting, with a hash or without
+    setting: Any = None  # any setting, with a hash or without
 
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
         out, inp = modes.shape

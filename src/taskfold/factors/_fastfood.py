@@ -93,6 +93,8 @@ def hadamard(x: Tensor) -> Tensor:
 class _Project(torch.autograd.Function):
     """P, linear: its gradient is Pᵀ, and nothing is kept for it."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(vector: Tensor, these: Fastfood, size: int, number: int) -> Tensor:  # type: ignore[override]
         if vector.is_meta:
@@ -113,6 +115,8 @@ class _Project(torch.autograd.Function):
 
 class _Adjoint(torch.autograd.Function):
     """Pᵀ."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(made: Tensor, dimension: int, these: Fastfood, size: int, number: int) -> Tensor:  # type: ignore[override]

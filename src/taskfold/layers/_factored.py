@@ -33,7 +33,6 @@ class Factored(Ruled):
         own: the task's leaves.
         inventory: key in the model's inventory, and the leaves there.
         rows: O of the whole weight.
-        basis: what the leaves stand on beside; None: nothing.
     """
 
     def __init__(
@@ -45,10 +44,9 @@ class Factored(Ruled):
         own: Leaves,
         inventory: tuple[str, Leaves] | None,
         rows: int,
-        basis: Basis | None = None,
     ) -> None:
         super().__init__(intervention, factorisation.leaves(view.modes), rule, own, inventory)
-        self.factorisation, self.view, self.rows, self.basis = factorisation, view, rows, basis
+        self.factorisation, self.view, self.rows = factorisation, view, rows
 
     @property
     def replaces(self) -> frozenset[str]:
@@ -70,14 +68,6 @@ class Factored(Ruled):
             and self.factorisation == other.factorisation
             and self.view == other.view
         )
-
-    def selected(
-        self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None
-    ) -> dict[str, Tensor]:
-        found = super().selected(dtype, training, own)
-        if self.basis is None:
-            return found
-        return {**found, **self.basis.at(dtype, next(iter(found.values())).device)}
 
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
         leaves = self.selected(kind.dtype, when.training)
@@ -135,6 +125,18 @@ class Factored(Ruled):
     def common(self) -> object | None:
         found = super().common()
         return None if found is None else (found, self.factorisation)
+
+
+class OnBasis(Factored):
+    """Leaves of the task, and the basis that they stand on, which layers have in common."""
+
+    basis: Basis
+
+    def selected(
+        self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        found = super().selected(dtype, training, own)
+        return {**found, **self.basis.at(dtype, next(iter(found.values())).device)}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ..routing import Private, Sharing
 from ..tasks import kept_in
 from ._basis import basis_of
 from ._factored import Factored, layer_name
+from ._factored import OnBasis as PartOnBasis
 from ._made import check_begun, check_leaves, check_sizes
 from ._part import Part
 from ._recipe import Fitting, Recipe
@@ -81,7 +82,12 @@ class Update(Recipe):
         like = torch.empty(0, dtype=kind.dtype, device=kind.device) if weight is None else weight
         own, inventory = leaves_of(at, f"{prefix}/{path}/{view.name}", leaves, rule, like, values, layer)
         rows = kind.modes.shape[0] if isinstance(kind, WeightKind) else 0
-        return Factored(intervention, factorisation, rule, view, own, inventory, rows, basis)
+        kept = factorisation, rule, view, own, inventory, rows
+        if basis is None:
+            return Factored(intervention, *kept)
+        part = PartOnBasis(intervention, *kept)
+        part.basis = basis
+        return part
 
 
 def _intervention(factorisation: Factorisation, kind: LayerKind) -> Intervention:

@@ -25,7 +25,8 @@ def with_caches(names: str | Sequence[str], kwargs: Mapping[str, Any], run: Call
     if torch.compiler.is_compiling() or not names:
         return run()
     asked = (names,) if isinstance(names, str) else tuple(names)
-    for name, cache in _caches(kwargs):
+    given = [*_caches(kwargs)] if kwargs else []
+    for name, cache in given:
         wrote: tuple[str, ...] | None = getattr(cache, WRITERS, None)
         if wrote is not None and not _same(wrote, asked) and int(cache.get_seq_length()):
             raise ValueError(
@@ -33,7 +34,7 @@ def with_caches(names: str | Sequence[str], kwargs: Mapping[str, Any], run: Call
                 "cache of the same tasks in the same rows, or the whole text and no cache"
             )
     output = run()
-    for _, cache in (*_caches(kwargs), *_caches(output)):
+    for _, cache in given if isinstance(output, torch.Tensor) else (*given, *_caches(output)):
         setattr(cache, WRITERS, asked)
     return output
 
