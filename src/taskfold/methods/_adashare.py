@@ -36,7 +36,7 @@ class AdaShare(Method):
         norm: each task has its own normalisation.
         statistics: as for `FTN`; None: `own` on a common trunk, where the network has any, else `backbone`.
         sparsity: factor of Σ over blocks of the cross-entropy towards skipping, over the number of blocks.
-        sharing: factor of Σ over pairs of tasks and blocks of ((l + 1) / L) · |z_t − z_t'|, z the logit of running.
+        sharing: factor of Σ over pairs of tasks and blocks of `((l + 1) / L) · |z_t − z_t'|`, z the logit of running.
         warmup: share of the training in which every block runs and no logit moves, 0 ≤ warmup < 1.
         rounds: parts of the rest, at whose ends the temperature falls, ≥ 1.
         temperature: of the softmax at first, > 0.

@@ -22,8 +22,8 @@ class TAPS(Method):
 
     Wallingford et al., "Task Adaptive Parameter Sharing for Multi-Task Learning", section 3. One score s for each
     convolution and linear layer (a language model's output layer is left out), which starts at 0.15, and δ at 0, so
-    that a new task is the backbone exactly. The loss has λ · mean |s| added. A layer whose score falls below 0.1 is the
-    backbone's, and files hold no δ for it.
+    that a new task is the backbone exactly. The loss has `λ · mean |s|` added. A layer whose score falls below 0.1 is
+    the backbone's, and files hold no δ for it.
 
     Args:
         strength: λ ≥ 0.
