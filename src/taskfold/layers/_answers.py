@@ -148,7 +148,7 @@ class OfTable:
 
     @property
     def around(self) -> frozenset[str]:
-        return frozenset(path for path, stack in self.table.items() if any(one.around for one, _ in stack))
+        return frozenset(path for path, stack in self.table.items() for one, _ in stack if one.around)
 
     def entries(self) -> int:
         return self.count

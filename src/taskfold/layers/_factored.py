@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -127,10 +128,17 @@ class Factored(Ruled):
         return None if found is None else (found, self.factorisation)
 
 
-class OnBasis(Factored):
-    """Leaves of the task, and the basis that they stand on, which layers have in common."""
+class FactoredOnBasis(Factored):
+    """The same, of leaves that mean something on a basis of the layer's own.
 
-    basis: Basis
+    Args:
+        basis: which all tasks have in common.
+        kept: as for `Factored`.
+    """
+
+    def __init__(self, basis: Basis, *kept: Any) -> None:
+        super().__init__(*kept)
+        self.basis = basis
 
     def selected(
         self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None

@@ -14,8 +14,7 @@ from ..kinds import LayerKind, WeightKind
 from ..routing import Private, Sharing
 from ..tasks import kept_in
 from ._basis import basis_of
-from ._factored import Factored, layer_name
-from ._factored import OnBasis as PartOnBasis
+from ._factored import Factored, FactoredOnBasis, layer_name
 from ._made import check_begun, check_leaves, check_sizes
 from ._part import Part
 from ._recipe import Fitting, Recipe
@@ -82,12 +81,8 @@ class Update(Recipe):
         like = torch.empty(0, dtype=kind.dtype, device=kind.device) if weight is None else weight
         own, inventory = leaves_of(at, f"{prefix}/{path}/{view.name}", leaves, rule, like, values, layer)
         rows = kind.modes.shape[0] if isinstance(kind, WeightKind) else 0
-        kept = factorisation, rule, view, own, inventory, rows
-        if basis is None:
-            return Factored(intervention, *kept)
-        part = PartOnBasis(intervention, *kept)
-        part.basis = basis
-        return part
+        kept = intervention, factorisation, rule, view, own, inventory, rows
+        return Factored(*kept) if basis is None else FactoredOnBasis(basis, *kept)
 
 
 def _intervention(factorisation: Factorisation, kind: LayerKind) -> Intervention:
