@@ -77,6 +77,10 @@ class BA2(Method):
             for multiplier in multipliers_of(task):
                 multiplier.add_(self.multiplier_rate * over).clamp_(min=0)
 
+    @torch.no_grad()
+    def over_budget(self, task: Task) -> float:
+        return max(0.0, float(_share_on(task)) - self.budget)
+
 
 def _share_on(task: Task) -> Tensor:
     """Of all switches of a task those that are on; with gradient."""

@@ -112,6 +112,16 @@ class Method(ABC):
             task: one that this method made; a parameter without a gradient had no part in the step.
         """
 
+    def over_budget(self, task: Task) -> float:
+        """By how much a task is above what its method allows; 0: it is within.
+
+        A training keeps no epoch above its budget where there is one within.
+
+        Args:
+            task: one that this method made.
+        """
+        return 0.0
+
     def rank_allocator(self, task: Task, backbone: nn.Module) -> Allocator | None:
         """What brings the ranks, or the entries, of a task down while it trains; None: they stay as they are.
 

@@ -8,6 +8,7 @@ try:
     from ._collapse import CollapseWarning
     from ._grouping import best_groups, predicted_gain
     from ._joint_settings import JointSettings
+    from ._penalties import BudgetWarning
     from ._rates import group_rates
     from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
     from ._state import DivergedError, JointResult, Result
@@ -22,6 +23,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     "Affinity",
     "AffinitySettings",
+    "BudgetWarning",
     "CheckpointError",
     "CollapseWarning",
     "Collate",

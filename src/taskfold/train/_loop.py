@@ -22,6 +22,7 @@ from ._frozen import Frozen
 from ._job import Job
 from ._optimisers import Optimisers
 from ._passes import Pass
+from ._penalties import BudgetWarning
 from ._prepare import Preparation
 from ._processes import send, total
 from ._progress import Bar
@@ -206,7 +207,7 @@ class Loop:
     def _judge_epoch(self, passes: Sequence[Pass], bar: Bar) -> None:
         state, settings, last = self.state, self.settings, passes[-1]
         tasks = self.validation.every()
-        found: dict[str, Any] = {**means(tasks), "tasks": tasks}
+        found: dict[str, Any] = {**means(tasks), "tasks": tasks, **self.steps.penalties.over_budget()}
         self._pass_time()
         trained = self._trained(last)
         self._check_targets(trained["tasks"], self.batches.samples(last.steps) >= sum(self.job.mixture.sizes))
@@ -284,7 +285,14 @@ class Loop:
                 "lower the learning rates"
             )
         self.job.moves.restore(self.best)
-        found = state.best["tasks"]
+        found, over = state.best["tasks"], state.best.get("over_budget", 0.0)
+        if over > 0 and self.job.accelerator.is_main_process:
+            warnings.warn(
+                f"no epoch was within the budget: the weights that are kept are above it by {over:.3g}; train for more "
+                "epochs, or make the budget's term stronger",
+                BudgetWarning,
+                stacklevel=6,
+            )
         if self.ranks.finish(log):
             found, self.best = self.validation.every(), self.job.moves.snapshot()
         tasks = self.anew.settle(found, log)

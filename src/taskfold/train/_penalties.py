@@ -13,6 +13,10 @@ from ._kept import Kept
 from ._processes import total
 
 
+class BudgetWarning(UserWarning):
+    """A method has a budget, and no epoch of its training was within it."""
+
+
 class Penalties:
     """The penalties of those tasks whose methods have one.
 
@@ -48,6 +52,13 @@ class Penalties:
         with torch.no_grad():
             found = self.of(range(len(self.job.names)), 1.0)
         return {self.job.names[n]: float(penalty) for n, penalty in found.items()}
+
+    def over_budget(self) -> dict[str, float]:
+        """The most by which a task is above its budget, as `over_budget`; `{}` where no method has one."""
+        limited = {name: one for name, one in self.job.methods.items() if _has_budget(type(one))}
+        if not limited:
+            return {}
+        return {"over_budget": max(one.over_budget(self.job.moves.tasks[name]) for name, one in limited.items())}
 
     def share(self, penalties: dict[int, Tensor]) -> dict[int, Tensor]:
         """This process's part of them: gradients are added over the processes."""
@@ -119,6 +130,10 @@ class Penalties:
             for leaf, was in zip(leaves, trained, strict=True):
                 leaf.requires_grad_(was)
         return penalty is not None and penalty.requires_grad
+
+
+def _has_budget(method: type[Method]) -> bool:
+    return method.over_budget is not Method.over_budget
 
 
 def _has_penalty(method: type[Method]) -> bool:

@@ -140,6 +140,8 @@ def _without_tasks(found: dict[str, Any]) -> dict[str, Any]:
 def better(found: dict[str, Any], best: dict[str, Any], by: str) -> bool:
     """Whether `val_accuracy` is higher, or as high at a lower `val_loss`; by "loss" the loss alone.
 
+    What is less above the budget of its method is better than either.
+
     What has a loss that is not finite is never better, and nothing (`{}`) is worse than anything else.
 
     Example:
@@ -152,6 +154,7 @@ def better(found: dict[str, Any], best: dict[str, Any], by: str) -> bool:
         return True
 
     def rank(metrics: dict[str, Any]) -> tuple[float, ...]:
-        return (-metrics["val_loss"],) if by == "loss" else (metrics["val_accuracy"], -metrics["val_loss"])
+        scores = (-metrics["val_loss"],) if by == "loss" else (metrics["val_accuracy"], -metrics["val_loss"])
+        return (-metrics.get("over_budget", 0.0), *scores)
 
     return rank(found) > rank(best)

@@ -68,6 +68,7 @@ def train_together(
         DivergedError: the loss of a task became infinite or NaN.
 
     Warns:
+        BudgetWarning: the method has a budget, and no epoch was within it; the least above it is kept.
         CollapseWarning: the loss of a task is finite, and its training no longer learns; once for each.
 
     Example:

@@ -75,6 +75,7 @@ def train_task(
         DivergedError: the loss became infinite or NaN.
 
     Warns:
+        BudgetWarning: the method has a budget, and no epoch was within it; the least above it is kept.
         CollapseWarning: the loss is finite, and the training no longer learns; once.
     """
     settings = settings or Settings()
