@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from . import methods as _methods
 from .counting import count as count
 from .methods import *
+from .model import AdaptationWarning as AdaptationWarning
 from .model import Bank as Bank
 from .model import MultiTask as MultiTask
 from .model import TaskView as TaskView
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 if not TYPE_CHECKING:  # as in `methods`, whose names are all here too
     __all__ = [
+        "AdaptationWarning",
         "Bank",
         "MultiTask",
         "MultiplyAdds",

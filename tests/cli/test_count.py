@@ -159,3 +159,14 @@ def test_what_cannot_be_counted_is_said(run: Run, arguments: list[str], message:
 
 def test_impossible_numbers_are_usage_errors(run: Run) -> None:
     assert run("count", "--model", "timm:resnet18", "--tasks", 0).exit_code == 2
+
+
+def test_layers_are_listed_by_block(run: Run) -> None:
+    words = ("count", "--model", "timm:resnet18", "--method", "ftn", "--set", "rank=1", "--layers")
+    rows = json.loads(run(*words, "--json").stdout)["layers"]
+    assert rows[0]["block"] == "conv1"
+    assert rows[0]["why"] == "first convolution (stem=False)"
+    assert sum(row["numbers"] for row in rows if row["adapted"] == "beside") == 8_723
+    shown = run(*words).stdout
+    assert "layer4.1" in shown
+    assert "no: first convolution" in shown

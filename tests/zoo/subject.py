@@ -133,8 +133,10 @@ class Zoo:
         model = tfold.MultiTask(
             copy.deepcopy(self.network), self.method, features=self.features, num_features=self.width or None
         ).eval()
-        for n, name in enumerate(NAMES):
-            model.add_task(name, head=3 + n if self.width else None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", tfold.AdaptationWarning)
+            for n, name in enumerate(NAMES):
+                model.add_task(name, head=3 + n if self.width else None)
         start = copy.deepcopy(model.state_dict())  # with the versions of its modules, which MNASNet asks for
         apart, most = 0.0, 0.0
         for strength in (0.01, 0.02, *STIRS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -11,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__, plugins
-from ._output import UserError, echo, fail
+from ._output import UserError, echo, fail, warned
 from ._words import in_words
 
 COMMANDS = {
@@ -76,7 +77,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run; what a user can repair ends with one message."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = partial(warned, warnings.showwarning)
+                return super().invoke(ctx)
         except BrokenPipeError:
             raise
         except (ValueError, OSError, ImportError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
@@ -36,6 +37,14 @@ def say(text: str, style: str = "") -> None:
     """A remark, on standard error."""
     # Names and messages are the user's: no markup, and paths are not broken over lines.
     Console(stderr=True, highlight=False).print(Text(text, style=style), soft_wrap=True)
+
+
+def warned(otherwise: Callable[..., None], message: Warning | str, kind: type[Warning], *more: Any) -> None:
+    """A warning, as `warnings.showwarning` is given it: one of Taskfold's is a remark, any other is shown as ever."""
+    if kind.__module__.partition(".")[0] == "taskfold":
+        say(f"Warning: {message}", "yellow")
+    else:
+        otherwise(message, kind, *more)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

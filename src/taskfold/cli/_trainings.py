@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -111,18 +110,10 @@ def retold(training: Callable[[], R]) -> R:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", CollapseWarning)
-            warnings.showwarning = partial(_shown, warnings.showwarning)
             return training()
     except ValueError as error:
         message = str(error).replace("another folder", "another output").replace("fresh=True", "--fresh")
         raise UserError(message) from error
-
-
-def _shown(otherwise: Callable[..., None], message: Warning | str, kind: type[Warning], *more: Any) -> None:
-    if issubclass(kind, CollapseWarning):
-        say(f"Warning: {message}", "yellow")
-    else:
-        otherwise(message, kind, *more)
 
 
 def test(model: MultiTask, task: Ready) -> Tested:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import torch
@@ -8,9 +9,10 @@ from rich import box
 from rich.table import Table
 from torch import nn
 
-from .. import counting
+from .. import MultiTask, counting
 from ..config import LoadedNetwork, build_method, parse_backbone, parse_settings
-from ..methods import names
+from ..methods import Method, names
+from ..model import AdaptationWarning, Summary
 from ..operations import MultiplyAdds
 from ._count_operations import as_json, operations, table_rows
 from ._output import UserError, emit, show
@@ -29,6 +31,9 @@ def count(
     head: Annotated[
         int | None, typer.Option(min=1, help="Outputs of each task's head, or its channels; none if not given.")
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also what is adapted, block by block, and why the rest is not.")
+    ] = False,
     flops: Annotated[
         bool, typer.Option("--flops", help="Also the multiply-adds of one forward pass, unfolded and folded.")
     ] = False,
@@ -41,6 +46,8 @@ def count(
     """Count the parameters of a method on an architecture, exactly; no weights are loaded or fetched.
 
     taskfold count --model timm:resnet34 --method ftn --set rank=1 --flops --json
+
+    taskfold count --model timm:convnext_tiny --method lora --layers
     """
     if input_ is not None and not flops:
         raise UserError("--input is of --flops, which is not given; add it, or leave --input out")
@@ -52,12 +59,35 @@ def count(
             outputs = loaded.heads(head)
     found = counting.count(loaded.network, made, tasks=tasks, head=outputs)
     counted = operations(loaded, made, input_, outputs) if flops else None
+    summary = _summary(loaded.network, made, outputs) if layers else None
     if json:
-        emit({**found.as_json(), **({"multiply_adds": as_json(*counted)} if counted else {})})
+        more = {"layers": summary.as_json()["rows"]} if summary else {}
+        emit({**found.as_json(), **more, **({"multiply_adds": as_json(*counted)} if counted else {})})
         return
     show(_table(found, f"{method} on {model}", tasks))
+    if summary:
+        show(_layers_table(summary))
     if counted:
         show(_operations_table(*counted))
+
+
+def _summary(network: nn.Module, method: Method, head: int | nn.Module | None) -> Summary:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdaptationWarning)  # the count has said it
+        model = MultiTask(network, method)
+        model.add_task("one", head)
+    return model.summary("one")
+
+
+def _layers_table(found: Summary) -> Table:
+    title = f"layers with {found.reached:,} of {found.backbone:,} parameters are adapted"
+    table = Table("block", "layers", "parameters", "per task", "adapted", title=title, box=box.SIMPLE)
+    table.title_justify = "left"
+    table.columns[2].justify = table.columns[3].justify = "right"
+    for row in found.rows:
+        adapted = row.adapted or f"no: {row.why}"
+        table.add_row(row.block, f"{row.layers} × {row.kind}", f"{row.backbone:,}", f"{row.numbers:,}", adapted)
+    return table
 
 
 def _operations_table(found: MultiplyAdds, words: str) -> Table:

@@ -42,6 +42,7 @@ from ._layout import (
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
+from ._nothing import NothingToAdaptError
 from ._origin import Origins, not_followed
 from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
@@ -70,7 +71,7 @@ from ._projected import Projected, Projections
 from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
-from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, several
+from ._recipe import Composition, Fitting, Recipe, check_alike, check_once, fit, scope_of, several
 from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shortcuts
 from ._residual_blocks import residual_blocks
 from ._ruled import Direct, Ruled, leaves_of
@@ -81,7 +82,7 @@ from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._sparse import Sparse, SparseUpdates, choose_by_fisher
 from ._spread import sharing_passes, spread, worth_sharing
-from ._stages import stages
+from ._stages import frozen, stages
 from ._update import Update
 from ._watch import Watch, recomputes
 from ._where import (
@@ -94,6 +95,8 @@ from ._where import (
     Weights,
     Where,
     check_plain,
+    output_layer,
+    units,
     writes_text,
 )
 
@@ -151,6 +154,7 @@ __all__ = [
     "Norms",
     "NotCutError",
     "Notes",
+    "NothingToAdaptError",
     "OfTable",
     "OfTasks",
     "OnPath",
@@ -235,6 +239,7 @@ __all__ = [
     "fit",
     "follow",
     "forms_of",
+    "frozen",
     "gates_of",
     "groups_of_inventory",
     "hearing",
@@ -253,6 +258,7 @@ __all__ = [
     "not_followed",
     "numbers_of",
     "odds_in",
+    "output_layer",
     "own_groups",
     "own_norms",
     "owned_in",
@@ -261,6 +267,7 @@ __all__ = [
     "recomputes",
     "residual_blocks",
     "running",
+    "scope_of",
     "selecting",
     "several",
     "sharing_passes",
@@ -275,6 +282,7 @@ __all__ = [
     "stored_of",
     "telling",
     "token_sequences",
+    "units",
     "updates_of",
     "worth_sharing",
     "writes_text",

@@ -15,6 +15,7 @@ from ..kinds import LayerKind, Patterns, WeightKind
 from ..tasks import Leaves, kept_in
 from ._copied import Copied, copy_of
 from ._copies import Copies, check_copied
+from ._nothing import NothingToAdaptError
 from ._part import Part
 from ._recipe import Fitting
 from ._where import Linears, units
@@ -68,7 +69,7 @@ class Biases(Copies):
                 found += 1
                 yield path, "own", Copied(Leaves(tensors, groups))
         if not found:
-            raise ValueError(
+            raise NothingToAdaptError(
                 f"{type(at.network).__name__} has no biases that a task could own; let linear layers have new ones "
                 "with create=True, or choose another method"
             )

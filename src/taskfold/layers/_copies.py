@@ -14,6 +14,7 @@ from ..kinds import SEEN, BatchNorm, LayerKind
 from ..routing import Shared, Sharing, Tree
 from ..tasks import Leaves, check_inventory
 from ._copied import Copied, copy_of, group_of
+from ._nothing import NothingToAdaptError
 from ._part import Part
 from ._recipe import Fitting, Recipe
 from ._where import check_numbers, check_plain, kinds_in, units
@@ -63,7 +64,7 @@ class Copies(Recipe):
             tensors = {name: copied.setdefault(id(own[name]), copy_of(own[name])) for name in groups}
             yield path, "own", Copied(Leaves(tensors, groups))
         if not found:
-            raise ValueError(
+            raise NothingToAdaptError(
                 f"{type(at.network).__name__} has no {self.what} that a task could own; it has "
                 f"{kinds_in(at.network)}: {self.remedy}"
             )

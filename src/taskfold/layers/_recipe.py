@@ -14,6 +14,7 @@ from ..kinds import LayerKind, kind_of
 from ..routing import Sharing
 from ..tasks import Inventory, Leaves
 from ._form import Form, odds_in
+from ._nothing import NothingToAdaptError
 from ._part import LayerParts, Part
 from ._stages import frozen
 
@@ -144,7 +145,7 @@ def _fitted(composition: Composition, network: nn.Module, inventory: Inventory, 
                 at.made[path] = at.made.get(path, frozenset()) | part.replaces
     asking = [n for n, recipe in enumerate(composition.recipes) if recipe.nothing]
     if asking and not any(found[n] for n in asking):
-        raise ValueError(composition.recipes[asking[0]].nothing)
+        raise NothingToAdaptError(composition.recipes[asking[0]].nothing)
     sites: dict[str, dict[str, Part]] = {}
     for n in sorted(found, key=lambda n: not composition.recipes[n].copies):  # copies stand inside everything else
         for path, name, part in found[n]:

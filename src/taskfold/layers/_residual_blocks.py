@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..kinds import Patterns, kind_of, matches, stand_in
+from ._nothing import NothingToAdaptError
 from ._recipe import several
 from ._skeleton import in_mode
 from ._where import check_plain
@@ -38,7 +39,7 @@ def residual_blocks(network: nn.Module, targets: Patterns = "*") -> dict[str, st
     found = {path: name for path, name in found.items() if not any(one.startswith(f"{path}.") for one in found)}
     if not found:
         others = f"; {', '.join(alike[:4])} have such a child and are no sum with it" if alike else ""
-        raise ValueError(
+        raise NothingToAdaptError(
             f"{type(network).__name__} has no residual blocks: looked for modules with a convolution and a child "
             f"{' or '.join(map(repr, SHORTCUTS))} (or None there) that put out a ReLU, or nothing, of that plus the "
             f"rest, as the blocks of torchvision's, timm's and Hugging Face's ResNets do; found {_children(network)}"

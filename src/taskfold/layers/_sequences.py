@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..kinds import TokenStack, kind_of
 from ._attention import Attention
+from ._nothing import NothingToAdaptError
 from ._skeleton import skeleton
 from ._where import Target, kinds_in
 
@@ -83,7 +84,7 @@ def _of_blocks(network: nn.Module) -> TokenSequence:
         return _blocks(network, targets)
     except _UnknownError as error:
         found = f"{len(targets)} layers of attention among {kinds_in(network)}" if targets else kinds_in(network)
-        raise ValueError(
+        raise NothingToAdaptError(
             f"{type(network).__name__} has no token sequence that is known: looked for a module that takes input_ids "
             "or inputs_embeds and an attention_mask (text models), and for a row of blocks with attention that each "
             f"take [B, N, d] and put out the same (vision transformers); found {found}, and {error}; choose a method "

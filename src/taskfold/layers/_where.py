@@ -17,6 +17,7 @@ from ..kinds import NUMBERS, UNITS, LayerKind, Patterns, Recurrent, WeightKind, 
 from ..kinds import Convolution as ConvolutionKind
 from ..kinds import Embedding as EmbeddingKind
 from ..kinds import Linear as LinearKind
+from ._nothing import NothingToAdaptError
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class Where(ABC):
         if chosen:
             return chosen
         if not found:
-            raise ValueError(
+            raise NothingToAdaptError(
                 f"{type(network).__name__} has no {self.what}; it has {kinds_in(network)}: choose a method for one of "
                 "these kinds"
             )

@@ -1,5 +1,6 @@
 """A frozen backbone and its tasks: how they come and go, run, fold, and are served."""
 
+from ._advice import AdaptationWarning
 from ._again import checkpoint_context
 from ._apart import check_apart
 from ._bank import Bank
@@ -10,17 +11,21 @@ from ._outputs import Outputs, names_of_any
 from ._saving import read_inventory
 from ._serving import SERVING
 from ._store import Store
+from ._summary import Summary, SummaryRow
 from ._transfer import begun
 from ._view import TaskView
 
 __all__ = [
     "SERVING",
+    "AdaptationWarning",
     "Bank",
     "Features",
     "FeaturesError",
     "MultiTask",
     "Outputs",
     "Store",
+    "Summary",
+    "SummaryRow",
     "TaskView",
     "begun",
     "changed_tensors",

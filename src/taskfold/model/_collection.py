@@ -10,9 +10,22 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from ..layers import check_leaving, check_unwritten, fit, inventory_of
+from ..layers import NothingToAdaptError, check_leaving, check_unwritten, fit, inventory_of
 from ..methods import Method
-from ..tasks import Features, Info, Leaves, Named, Origin, Task, build_head, check_free, feature_width, pooled
+from ..tasks import (
+    Features,
+    Info,
+    Leaves,
+    Named,
+    Origin,
+    Task,
+    build_head,
+    check_free,
+    feature_width,
+    head_width,
+    pooled,
+)
+from ._advice import advise, check_backbone, with_methods
 from ._apart import check_apart, check_ready
 from ._copying import detached
 from ._heads import like_of
@@ -38,6 +51,7 @@ class TaskCollection(nn.Module):
         if method is not None and not isinstance(method, Method):
             raise TypeError(f"method must be a Method such as taskfold.FTN(rank=8), found {method!r}")
         check_ready(backbone, "backbone")
+        check_backbone(backbone)
         check_unwritten(backbone)
         self.backbone = backbone.requires_grad_(False)
         self.method = method
@@ -72,9 +86,29 @@ class TaskCollection(nn.Module):
 
         Raises:
             ValueError: the name is taken or not allowed, a setting does not exist, the method finds nothing to adapt
-                here, labels and head disagree, or another task or the backbone holds the head's tensors too.
+                here, labels and head disagree, the backbone still ends in a classifier where the head is to stand, or
+                another task or the backbone holds the head's tensors too.
             TypeError: the head is neither a number nor a module, or has no weights yet.
+
+        Warns:
+            AdaptationWarning: most of the backbone's weights are in layers that the method can't adapt, or the
+                backbone's own classifier seems to be newly initialised, and stays so.
         """
+        task = self._added(name, head, method, labels, preprocessing, settings)
+        chosen = method or self.method
+        assert chosen is not None
+        advise(self.backbone, task, chosen.with_settings(**settings))
+        return task
+
+    def _added(
+        self,
+        name: str,
+        head: int | nn.Module | None,
+        method: Method | None,
+        labels: Sequence[str] = (),
+        preprocessing: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Task:
         check_free(name, self.tasks, "remove it first, or choose another name")
         chosen = method or self.method
         if chosen is None:
@@ -83,14 +117,19 @@ class TaskCollection(nn.Module):
             raise TypeError(f"labels must be a list of class names, one per output, found {labels!r}")
         if isinstance(head, int) and labels and len(labels) != head:
             raise ValueError(f"task {name!r} has {head} outputs and {len(labels)} labels; they must be as many")
-        chosen = chosen.with_settings(**settings)
-        made = build_head(head, lambda: self.num_features or feature_width(self.backbone), like_of(self.backbone))
+        chosen = chosen.with_settings(**settings or {})
+        made = build_head(head, lambda: self._width(head), like_of(self.backbone))
         if made is not None:
             check_ready(made, "head")
             check_apart(name, made, self.backbone, self.tasks)
-        composition = chosen.compose(self.backbone)
+        if isinstance(head, nn.Linear):
+            self._width(head)
         inventory = {key: self.inventory[key] for key in self.inventory}
-        sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)
+        try:
+            composition = chosen.compose(self.backbone)
+            sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)
+        except NothingToAdaptError as error:
+            raise with_methods(error, self.backbone) from None
         task = Task(name, chosen.as_json(), dict(sites), made, Info(tuple(labels), dict(preprocessing or {})))
         task.origin = Origin(self.backbone)
         task.train(self.training)
@@ -99,6 +138,12 @@ class TaskCollection(nn.Module):
             self.inventory[key] = bank
         self.tasks[name] = task
         return task
+
+    def _width(self, head: object) -> int:
+        """The number of features that a linear head stands on."""
+        if self.features is not pooled:
+            return self.num_features or feature_width(self.backbone)
+        return head_width(self.backbone, head, self.num_features)
 
     def transfer_task(
         self,
@@ -266,7 +311,7 @@ class TaskCollection(nn.Module):
         chosen = check_free(name or stored.name, self.tasks, "load it under another name: load_task(…, name=…)")
         known, made = set(self.inventory), stored.head(head)
         try:
-            task = self.add_task(chosen, made, method=stored.method())
+            task = self._added(chosen, made, stored.method())
         except ValueError as error:
             raise stored.unfit(error, self.inventory) from None
         try:

@@ -31,6 +31,7 @@ from ._outputs import (
     outputs_of_rows,
 )
 from ._said import in_type, output_of
+from ._summary import Summary, summarised
 from ._view import Apply, TaskView
 
 
@@ -235,6 +236,41 @@ class MultiTask(MixedRows, TaskCollection):
         self._runner.train(mode)
         return self
 
+    # Looking
+
+    def summary(self, name: str) -> Summary:
+        """What a task adapts, block by block, and what it leaves alone and why; `print` shows a table.
+
+        Raises:
+            ValueError: there is no such task.
+
+        Example:
+            >>> import taskfold as tfold
+            >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8))
+            >>> model = tfold.MultiTask(net, tfold.LoRA(rank=1, targets="2"), num_features=8)
+            >>> _ = model.add_task("flowers", head=3)
+            >>> print(model.summary("flowers"))
+            task 'flowers' (lora) on Sequential: adapts layers with 72 of 112 parameters (64.3%) by 16 numbers of its \
+own, and has a head of 27
+            block  layers            parameters  of the task  adapted
+            0      1 × linear layer          40            0  no: targets leave it out
+            2      1 × linear layer          72           16  beside
+        """
+        return summarised(self.backbone, self[name])
+
+    def __repr__(self) -> str:
+        """The backbone's class and size, and each task with its method, numbers and outputs; at most ten of them."""
+        size = sum(p.numel() for p in self.backbone.parameters())
+        shown = [f"  {name!r}: {_short(self.tasks[name])}" for name in [*self.tasks][:10]]
+        more = len(self.tasks) - len(shown)
+        lines = [*shown, *([f"  … and {more} more"] if more else [])]
+        tasks = f"{len(self.tasks)} task{'s' * (len(self.tasks) != 1)}"
+        return (
+            f"MultiTask({type(self.backbone).__name__} of {size:,} parameters, {tasks}"
+            + "".join(f"\n{line}" for line in lines)
+            + ("\n)" if lines else ")")
+        )
+
     # Folding
 
     def foldable(self, name: str) -> bool:
@@ -298,3 +334,11 @@ class MultiTask(MixedRows, TaskCollection):
             parts["features"] = Apply(self.features)
         parts["head"] = in_type(copy.deepcopy(task.head), plain)
         return nn.Sequential(parts).train(self.training)
+
+
+def _short(task: Task) -> str:
+    """A task in one line."""
+    own = sum(size for group, size in task.counts().items() if group != "head")
+    outputs = getattr(task.head, "out_features", None)
+    head = "no head" if task.head is None else f"{outputs} outputs" if outputs else type(task.head).__name__
+    return f"{task.method['name']}, {own:,} numbers, {head}"

@@ -1,5 +1,6 @@
 """What belongs to one task: its state at every layer, its head, its labels and metrics; its file on disk."""
 
+from ._classifier import Classifier, classifier_of, head_width
 from ._features import Features, feature_width, pooled
 from ._file import (
     FORMAT_VERSION,
@@ -23,6 +24,7 @@ from ._task_name import as_file, check_free, check_name
 
 __all__ = [
     "FORMAT_VERSION",
+    "Classifier",
     "Contents",
     "Features",
     "Info",
@@ -40,10 +42,12 @@ __all__ = [
     "check_inventory",
     "check_name",
     "check_no_folder",
+    "classifier_of",
     "contents_of",
     "digest",
     "feature_width",
     "fingerprint",
+    "head_width",
     "identity",
     "is_same",
     "kept_in",

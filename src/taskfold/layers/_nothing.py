@@ -1,0 +1,7 @@
+"""The error for a method that finds no layer of its kind in a network."""
+
+from __future__ import annotations
+
+
+class NothingToAdaptError(ValueError):
+    """A network has no layer of the kind that a method adapts."""
