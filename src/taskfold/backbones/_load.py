@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from ..functions import is_importable
 from ._hugging_face import hugging_face
 from ._loaded import BackboneError, LoadedBackbone, Request, Scheme
 from ._packaged import packaged
-from ._python_path import is_importable, python_path
+from ._python_path import python_path
 from ._timm import timm
 from ._torchvision import torchvision
 

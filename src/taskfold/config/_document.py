@@ -14,6 +14,7 @@ from ._merge import attributed
 from ._names import repeated
 from ._parts import Plan
 from ._paths import blocked, rooted
+from ._problem import BASE
 from ._yaml import parse
 
 P = TypeVar("P", bound=Plan)
@@ -54,7 +55,7 @@ def checked(
     """
     found, config = [*repeated(document), *mixed(document), *more], None
     try:
-        config = kind.model_validate(whole)
+        config = kind.model_validate(whole, context={BASE: path.parent})
     except ValidationError as error:
         found += attributed(problems(error, whole, kind), document)
     if config is not None:

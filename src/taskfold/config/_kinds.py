@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..data import Source
 from ..plugins import kinds_of
 from ..text.configured import TextSource
 from ._errors import Place
+from ._problem import problem_kind
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Kind:
         words: in messages.
         base: of its sources; called when a source of no kind before is looked for, as it may take seconds to import.
         sections: keys of a configuration that mean nothing to other kinds.
-        select_by: what its training can select the best epoch by, the first unless something is said.
+        select_by: what its training can select the best epoch by, the first unless something is said; of a kind whose
+            tasks say a `problem`, that does.
         networks: its backbones are those that a configuration names as `network`.
     """
 
@@ -52,7 +54,7 @@ def _dense() -> type[BaseModel]:
 
 
 KINDS = (
-    Kind("images", "images", lambda: Source, ("preprocessing", "image_size", "corrupt")),
+    Kind("images", "images", lambda: Source, ("preprocessing", "image_size", "corrupt", "problem")),
     Kind("texts", "texts", lambda: TextSource, ("text",)),
     Kind("dense", "dense targets", _dense, ("dense", "target"), select_by=("loss",), networks=True),
 )
@@ -80,12 +82,13 @@ def kind_of_tag(tag: object) -> Kind | None:
 
 
 def defaulted(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document, written out, with what the kinds of its tasks select epochs by where it does not say."""
+    """The document, written out, with what its tasks select epochs by where it does not say."""
     listed = document.get("tasks")
     if not isinstance(listed, list):
         return dict(document)
-    found = {**document, "tasks": [_selecting(task, "train", _kind(task)) for task in listed]}
-    return _selecting(found, "together", next((_kind(task) for task in listed), None))
+    ways = [_ways(task) for task in listed]
+    tasks = [_selecting(task, "train", mine) for task, mine in zip(listed, ways, strict=True)]
+    return _selecting({**document, "tasks": tasks}, "together", _common(ways))
 
 
 def mixed(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
@@ -115,16 +118,31 @@ def mixed(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
 
 def _selections(document: Mapping[str, Any], kind: Kind) -> list[tuple[Place, str]]:
     """Training that selects by what its tasks do not have."""
-    sections: dict[Place, Any] = {("train",): document.get("train"), ("together",): document.get("together")}
-    sections |= {("tasks", n, "train"): task.get("train") for n, task in _tasks(document)}
+    tasks = dict(_tasks(document))
+    ways = {n: _ways({"problem": document.get("problem"), **task}, kind) for n, task in tasks.items()}
+    sections = [(("train",), document.get("train"), common := _common([*ways.values()]))]
+    sections += [(("together",), document.get("together"), common)]
+    sections += [(("tasks", n, "train"), task.get("train"), ways[n]) for n, task in tasks.items()]
     found: list[tuple[Place, str]] = []
-    for place, section in sections.items():
+    for place, section, allowed in sections:
         said = section.get("select_by") if isinstance(section, dict) else None
-        if isinstance(said, str) and said not in kind.select_by:
-            ways = " or ".join(kind.select_by)
-            text = f"must be {ways} for tasks of {kind.words}, found {said!r}; leave it out"
+        if isinstance(said, str) and allowed and said not in allowed:
+            text = f"must be {' or '.join(allowed)} for tasks of {kind.words}, found {said!r}; leave it out"
             found.append(((*place, "select_by"), text))
     return found
+
+
+def _ways(task: Any, kind: Kind | None = None) -> tuple[str, ...]:
+    """What a task can select by; of one whose kind is not known, nothing is known."""
+    kind = kind or _kind(task)
+    if kind is None:
+        return ()
+    return problem_kind(task.get("problem")).select_by if "problem" in kind.sections else kind.select_by
+
+
+def _common(ways: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What all tasks can select by."""
+    return tuple(way for way in ways[0] if all(way in mine or not mine for mine in ways)) if ways else ()
 
 
 def _backbone(document: Mapping[str, Any], kind: Kind) -> list[tuple[Place, str]]:
@@ -141,10 +159,10 @@ def _backbone(document: Mapping[str, Any], kind: Kind) -> list[tuple[Place, str]
     return []
 
 
-def _selecting(holder: Any, section: str, kind: Kind | None) -> Any:
-    if kind is None or len(kind.select_by) > 1 or not isinstance(holder.get(section), dict):
+def _selecting(holder: Any, section: str, ways: tuple[str, ...]) -> Any:
+    if len(ways) != 1 or not isinstance(holder.get(section), dict):
         return holder
-    return {**holder, section: {"select_by": next(iter(kind.select_by)), **holder[section]}}
+    return {**holder, section: {"select_by": ways[0], **holder[section]}}
 
 
 def _kind(task: Any, shared: Any = None) -> Kind | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from ._errors import Place, has
 
-_GENERAL = ("method", "train", "preprocessing", "text", "dense")
+_GENERAL = ("method", "train", "problem", "preprocessing", "text", "dense")
 _DEEP = ("train", "text", "dense")
 """Sections whose mappings are merged, not replaced."""
-_TELLS = {"method": "name", "source": "kind"}
+_TELLS = {"method": "name", "source": "kind", "problem": "kind"}
 """The keys that say what a section's other settings are of."""
 
 
@@ -20,7 +20,7 @@ def merged(document: Mapping[str, Any]) -> dict[str, Any]:
     Example:
         >>> whole = merged({"method": {"name": "ftn", "rank": 8}, "tasks": [{"method": {"rank": 20}}]})
         >>> whole["tasks"]
-        [{'method': {'name': 'ftn', 'rank': 20}, 'train': {}, 'preprocessing': {}, 'text': {}, 'dense': {}}]
+        [{'method': {'name': 'ftn', 'rank': 20}, 'train': {}, 'problem': {}, 'preprocessing': {}, 'text': {}, 'dense': {}}]
     """
     whole = written_out(document, _GENERAL)
     said = document.get("together")
@@ -37,6 +37,7 @@ def written_out(document: Mapping[str, Any], sections: Sequence[str]) -> dict[st
     if not isinstance(tasks, list):
         return dict(document)
     general = {key: document.get(key) for key in (*sections, *_shared(document))}
+    general["problem"] = as_problem(document.get("problem"))
     if "method" in sections:
         general["method"] = as_method(document.get("method"))
     if "image_size" in document and isinstance(general["preprocessing"] or {}, dict):
@@ -51,10 +52,16 @@ def as_method(value: Any) -> Any:
     return {"name": "ftn", **value} if isinstance(value, dict) else value
 
 
+def as_problem(value: Any) -> Any:
+    """`regression` means `{kind: regression}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
 def _task(task: dict[str, Any], general: dict[str, Any]) -> dict[str, Any]:
     own = {key: task.get(key) for key in general}
     if isinstance(own.get("method"), str):
         own["method"] = {"name": own["method"]}
+    own["problem"] = as_problem(own["problem"])
     found: dict[str, Any] = {}
     for key, below in general.items():
         tells = _TELLS.get(key)

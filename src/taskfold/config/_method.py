@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -48,8 +48,9 @@ def try_method(name: str, settings: Mapping[str, Any]) -> Method | list[tuple[Pl
         return [((), str(error))]
 
 
-def settings_model(kind: type[Any], name: str) -> type[BaseModel]:
-    """What checks the settings of a data class, by their types."""
+def settings_model(kind: type[Any], name: str, without: Collection[str] = ()) -> type[BaseModel]:
+    """What checks the settings of a data class, by their types; `without` those that are no settings of a user's."""
     hints = get_type_hints(kind)
-    fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in dataclasses.fields(kind)}
+    kept = [field for field in dataclasses.fields(kind) if field.name not in without]
+    fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in kept}
     return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)

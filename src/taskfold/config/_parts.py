@@ -15,6 +15,7 @@ from ..text.configured import TextSettings
 from ..train import Settings
 from ._dense import DenseSettings
 from ._kinds import Kind, kind_of
+from ._problem import AnyProblem
 from ._sources import AnySource
 
 
@@ -31,6 +32,7 @@ class TaskPart(Part):
         name: of the task.
         source: where its data come from.
         train: how it is trained.
+        problem: what its outputs mean: classes, numbers, labels, levels.
         preprocessing: of images.
         text: of texts.
         dense: of images with dense targets.
@@ -40,6 +42,7 @@ class TaskPart(Part):
     name: Annotated[str, AfterValidator(check_name)]
     source: AnySource
     train: Settings
+    problem: AnyProblem
     preprocessing: Preprocessing
     text: TextSettings
     dense: DenseSettings
@@ -78,6 +81,7 @@ class Plan(Part):
     _document: Mapping[str, Any] = PrivateAttr({})
 
     train: Any = Field(None, exclude=True)
+    problem: Any = Field(None, exclude=True)
     preprocessing: Any = Field(None, exclude=True)
     text: Any = Field(None, exclude=True)
     dense: Any = Field(None, exclude=True)

@@ -27,6 +27,12 @@ def rooted(config: P, base: Path) -> P:
     return _joined(config, base).model_copy(update=update)
 
 
+def located(function: str, base: Path) -> str:
+    """`path/to/file.py:function`, its path joined to `base`; `package.module:function` as it is."""
+    place, colon, name = function.rpartition(":")
+    return f"{(base / Path(place).expanduser()).resolve()}{colon}{name}" if place.endswith(".py") else function
+
+
 def blocked(output: Path) -> list[tuple[Place, str]]:
     """What is wrong with a folder that is to be made: some part of its path is a file."""
     for part in (output, *output.parents):
@@ -45,4 +51,6 @@ def _joined(model: M, base: Path) -> M:
         # A data set of Hugging Face is a name, or a folder.
         elif name == "dataset" and isinstance(value, str) and (base / value).is_dir():
             found[name] = str(base / value)
+        elif name == "function" and isinstance(value, str):
+            found[name] = located(value, base)
     return model.model_copy(update=found)

@@ -56,5 +56,5 @@ def load_transfer(path: str | Path) -> TransferConfig:
     """
     path = Path(path)
     document = document_of(path, "from, tasks and output")
-    whole = defaulted(written_out(document, ("train", "preprocessing", "text", "dense")))
+    whole = defaulted(written_out(document, ("train", "problem", "preprocessing", "text", "dense")))
     return checked(path, document, whole, TransferConfig, [])

@@ -56,7 +56,7 @@ def check(data: TaskData, read_images: bool = False) -> list[Problem]:
     Returns:
         Problems, gravest first; empty if there are none.
     """
-    problems = [*_labels(data), *_targets(data), *_classes(data)]
+    problems = [*_empty(data), *(_of_classes(data) if data.problem.of_classes else _of_others(data))]
     if read_images:
         for split, images in data.splits.items():
             if bad := unreadable(images):
@@ -134,6 +134,23 @@ def _unreadable_message(split: str, bad: Sequence[Unreadable]) -> str:
     )
 
 
+def _empty(data: TaskData) -> Iterable[Problem]:
+    for split, images in data.splits.items():
+        if len(images) == 0:
+            yield Problem(data.name, "no images", f"the {split} split has no images: add some, or change the split")
+
+
+def _of_classes(data: TaskData) -> Iterable[Problem]:
+    return [*_labels(data), *_targets(data), *_classes(data)]
+
+
+def _of_others(data: TaskData) -> Iterable[Problem]:
+    if all(data.splits.values()):
+        targets = {split: images.targets for split, images in data.splits.items()}
+        for message in data.problem.check(targets, data.labels):
+            yield Problem(data.name, "targets", message)
+
+
 def _labels(data: TaskData) -> Iterable[Problem]:
     if len(data.labels) < 2:
         found = f"only {data.labels[0]!r}" if data.labels else "none"
@@ -144,8 +161,6 @@ def _labels(data: TaskData) -> Iterable[Problem]:
 
 def _targets(data: TaskData) -> Iterable[Problem]:
     for split, images in data.splits.items():
-        if len(images) == 0:
-            yield Problem(data.name, "no images", f"the {split} split has no images: add some, or change the split")
         wrong = [i for i, target in enumerate(images.targets) if not 0 <= target < len(data.labels)]
         if wrong:
             examples = first_few(f"{images.names[i]} has {images.targets[i]}" for i in wrong)

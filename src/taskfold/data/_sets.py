@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
+from ..problems import Classification, Problem
 from ._images import Read, pick
 
 
@@ -14,12 +16,12 @@ class ImageSet:
     """The images of one split, read when asked for.
 
     Attributes:
-        targets: class index of each image.
+        targets: of each image, as the task's problem has them: class indices, or tuples of numbers.
         read: index → RGB image. Must be picklable where loader processes are used.
         names: what to call each image in messages and reports: a file, or `mnist/17`.
     """
 
-    targets: Sequence[int]
+    targets: Sequence[Any]
     read: Read
     names: Sequence[str]
 
@@ -45,12 +47,13 @@ class TaskData:
 
     Attributes:
         name: of the task.
-        labels: class names; their index is the target.
+        labels: class names, whose index is the target; or what the outputs are called.
         train: learnt from.
         val: chooses the epoch; never taken from the test images.
         test: measured once.
         notes: what was split, skipped or found odd, in words.
         fixed_labels: the labels are a benchmark's own list, so a class may have no image here.
+        problem: what the targets are.
     """
 
     name: str
@@ -60,6 +63,7 @@ class TaskData:
     test: ImageSet
     notes: tuple[str, ...] = ()
     fixed_labels: bool = False
+    problem: Problem = Classification()  # noqa: RUF009  frozen
 
     @property
     def splits(self) -> Mapping[str, ImageSet]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +17,8 @@ HALF_A_GIGABYTE = 2**29
 CHUNK = 256  # images read ahead by preload
 
 
-class ImageTensors(Dataset[tuple[Tensor, int]]):
-    """A map-style data set of (float `[3, size, size]`, target).
+class ImageTensors(Dataset[tuple[Tensor, Any]]):
+    """A map-style data set of (float `[3, size, size]`, target): a class index, or numbers as a float tensor.
 
     What augmentation does to an image depends on (seed, epoch, index) alone, not on order, batch or loader
     process, and leaves the global generators as they were. `set_epoch` reaches running loader processes.
@@ -71,11 +72,13 @@ class ImageTensors(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         pixels = self._fixed(index)
         if self._transform.vary is not None:
             pixels = self._varied(pixels, index)
-        return self._transform.finish(pixels), int(self.images.targets[index])
+        target = self.images.targets[index]
+        numbers = torch.tensor(target) if isinstance(target, tuple) else int(target)
+        return self._transform.finish(pixels), numbers
 
     def _fixed(self, index: int) -> Tensor:
         if (known := self._cache.get(index)) is not None:

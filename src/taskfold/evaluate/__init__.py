@@ -1,6 +1,6 @@
 """Measuring a task on data, and what it says about inputs."""
 
-from ._run import check_data, check_targets, evaluate, evaluating, predict, where
+from ._run import check_data, evaluate, evaluating, outputs_of, predict, score, where
 from ._tally import Loss, Metrics, Tally
 
 __all__ = [
@@ -8,9 +8,10 @@ __all__ = [
     "Metrics",
     "Tally",
     "check_data",
-    "check_targets",
     "evaluate",
     "evaluating",
+    "outputs_of",
     "predict",
+    "score",
     "where",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ..model import MultiTask
+from ..problems import Problem, check_indices
 from ._tally import Loss, Metrics, Tally
 
 
@@ -92,6 +93,55 @@ def predict(
     return torch.cat(made)
 
 
+def score(
+    model: MultiTask, name: str, data: Dataset[Any], problem: Problem, *, batch_size: int = 64, workers: int = 0
+) -> dict[str, float]:
+    """Scores of one task's problem; nothing of the model changes.
+
+    Args:
+        model: the model.
+        name: the task.
+        data: map-style, `data[i]` → (input tensor, target as the problem has it).
+        problem: what the outputs mean, of `taskfold.problems`.
+        batch_size: inputs per forward pass, ≥ 1.
+        workers: loader processes; 0: this one.
+
+    Returns:
+        `loss`, the mean over inputs; then what the problem measures, the main score first.
+
+    Raises:
+        ValueError: no such task, no data, or targets that do not fit the outputs.
+        ImportError: the scores need an extra that is not installed.
+
+    Example:
+        >>> import torch, taskfold as tfold
+        >>> from taskfold.problems import Regression
+        >>> model = tfold.MultiTask(torch.nn.Flatten(), tfold.HeadOnly(), num_features=2)
+        >>> _ = model.add_task("sum", head=torch.nn.Identity())
+        >>> data = TensorDataset(torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        >>> found = score(model, "sum", data, Regression(columns=("first", "second")))
+        >>> found["loss"], found["mae"], found["mae second"]
+        (0.25, 0.25, 0.5)
+    """
+    made, wanted = outputs_of(model, name, data, problem, batch_size=batch_size, workers=workers)
+    losses = problem.losses_of(made, wanted)
+    return {"loss": float(losses.double().mean()), **problem.scores(made, wanted)}
+
+
+def outputs_of(
+    model: MultiTask, name: str, data: Dataset[Any], problem: Problem, *, batch_size: int = 64, workers: int = 0
+) -> tuple[Tensor, Tensor]:
+    """What one task puts out for data, `[N, …]` in float32 on the CPU, and the targets."""
+    device, forward = where(model, name), _forward(model, name)
+    made, wanted = list[Tensor](), list[Tensor]()
+    with evaluating(model):
+        for inputs, targets in _loader(data, batch_size, workers, device):
+            made.append(forward(inputs.to(device, non_blocking=True)).float().cpu())
+            problem.check_rows(made[-1], targets, name)
+            wanted.append(targets)
+    return torch.cat(made), torch.cat(wanted)
+
+
 def where(model: MultiTask, name: str) -> torch.device:
     """The device of a task."""
     tensors = [*model[name].parameters(), *model.backbone.parameters()]
@@ -115,29 +165,8 @@ def count(
 ) -> None:
     """One batch of the CPU's into the tally."""
     outputs = forward(inputs.to(device, non_blocking=True))
-    check_targets(outputs, targets, name)
+    check_indices(outputs, targets, name)
     tally.add(outputs, targets.to(device, non_blocking=True))
-
-
-def check_targets(outputs: Tensor, targets: Tensor, name: str) -> None:
-    """Targets, still on the CPU, must be among the outputs: a GPU would only say "device-side assert".
-
-    Raises:
-        ValueError: they are not, or outputs are not `[B, C]`.
-    """
-    if outputs.dim() != 2 or targets.shape != outputs.shape[:1]:
-        raise ValueError(
-            f"task {name!r} returns {list(outputs.shape)} for targets {list(targets.shape)}; classification needs "
-            "outputs [B, C] and targets [B]: give the task a head with one output per class"
-        )
-    if targets.is_floating_point() or targets.is_complex():
-        raise ValueError(f"task {name!r}: targets must be whole numbers (class indices), found {targets.dtype}")
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= outputs.shape[1]:
-        raise ValueError(
-            f"task {name!r} has {outputs.shape[1]} outputs, but a target is {low if low < 0 else high}; targets must "
-            f"be 0 to {outputs.shape[1] - 1}: check the labels, or give the task a head of the right size"
-        )
 
 
 def check_data(data: Dataset[Any], what: str) -> int:

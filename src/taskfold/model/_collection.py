@@ -71,6 +71,7 @@ class TaskCollection(nn.Module):
         method: Method | None = None,
         labels: Sequence[str] = (),
         preprocessing: Mapping[str, Any] | None = None,
+        problem: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Task:
         """Add a task; every other task stays bit for bit what it was.
@@ -82,6 +83,7 @@ class TaskCollection(nn.Module):
             method: instead of the model's.
             labels: class names, one per output if `head` is a number.
             preprocessing: JSON to keep with the task.
+            problem: what the outputs mean, `Problem.as_json()` of one of `taskfold.problems`; None: classes.
             settings: changes to the method's settings for this task (`rank=20`).
 
         Raises:
@@ -130,7 +132,8 @@ class TaskCollection(nn.Module):
             sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)
         except NothingToAdaptError as error:
             raise with_methods(error, self.backbone) from None
-        task = Task(name, chosen.as_json(), dict(sites), made, Info(tuple(labels), dict(preprocessing or {})))
+        info = Info(tuple(labels), dict(preprocessing or {}), problem=dict(problem or {}))
+        task = Task(name, chosen.as_json(), dict(sites), made, info)
         task.origin = Origin(self.backbone)
         task.train(self.training)
         self._runner.adapt({path: parts.form for path, parts in sites.items()})

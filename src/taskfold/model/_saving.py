@@ -212,7 +212,7 @@ class Stored:
             if entries:
                 share.take(entries[f"{name}.index"], entries[f"{name}.value"])
         info = header["info"]
-        task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"])
+        task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"], info.get("problem") or {})
 
     def _shares(self, task: Task) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Entries of common weights that the task owns, and the other tensors; what it stands on is there."""

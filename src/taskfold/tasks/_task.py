@@ -21,12 +21,14 @@ class Info:
     Attributes:
         labels: class names, by output; empty if unknown.
         preprocessing: how an input is made ready (see `taskfold.data.Preprocessing`).
+        problem: what the outputs mean (see `taskfold.problems`); empty: classes.
         metrics: what was measured when it was trained.
     """
 
     labels: tuple[str, ...] = ()
     preprocessing: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    problem: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"labels": list(self.labels)}

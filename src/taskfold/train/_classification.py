@@ -1,8 +1,8 @@
-"""Inputs with a class index each: how they are batched, their loss, and their accuracy."""
+"""Inputs with a target each: how they are batched, their losses, and what validation measures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,84 +10,125 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils._pytree import tree_map
+from torch.utils.data import Dataset, TensorDataset, default_collate
 
-from ..evaluate import Loss, check_targets
 from ..model import MultiTask
+from ..problems import Classification, Problem, TargetError
 from ._seams import OUTPUTS, Seams
+from .settings import Settings
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A batch of inputs and class indices.
+    """A batch of inputs and targets.
 
     Attributes:
-        inputs: `[B, …]`.
-        targets: `[B]`.
+        inputs: `[B, …]`; or a mapping, for networks that are called with keywords.
+        targets: `[B]` or `[B, …]`; a list of one for each input, where their shapes or types differ.
         known: the targets where they were collated: looking at them there costs no wait for a GPU.
     """
 
-    inputs: Tensor
-    targets: Tensor
-    known: Tensor
+    inputs: Any
+    targets: Tensor | list[Tensor]
+    known: Tensor | list[Tensor]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Labelled:
         """The same on a device."""
-        inputs, targets = (tensor.to(device, non_blocking=non_blocking) for tensor in (self.inputs, self.targets))
+        inputs, targets = tree_map(lambda one: one.to(device, non_blocking=non_blocking), (self.inputs, self.targets))
         return replace(self, inputs=inputs, targets=targets)
 
     def pin_memory(self) -> Labelled:
         """The same in memory that a GPU can read while the CPU goes on."""
-        return replace(self, inputs=self.inputs.pin_memory(), targets=self.targets.pin_memory())
+        inputs, targets = tree_map(lambda one: one.pin_memory(), (self.inputs, self.targets))
+        return replace(self, inputs=inputs, targets=targets)
 
 
 def label_collate(samples: list[Any]) -> Labelled:
-    """`(input tensor, class index)` samples as a batch."""
-    inputs, targets = default_collate(samples)
-    return Labelled(inputs, targets, targets)
+    """`(input tensor, target)` samples as a batch; tasks of one batch may have targets of different shapes."""
+    each = [torch.as_tensor(target) for _, target in samples]
+    each = [target.float() if target.dtype == torch.float64 else target for target in each]
+    alike = len({(target.shape, target.dtype) for target in each}) == 1
+    targets = torch.stack(each) if alike else each
+    return Labelled(default_collate([inputs for inputs, _ in samples]), targets, targets)
 
 
-PerRow = Callable[[Tensor, Tensor], Tensor]
+def seams_of(problems: Mapping[str, Problem], smoothing: float = 0.0) -> Seams:
+    """The loss and the measures of each task's problem; cross-entropy of classes is smoothed in training only."""
+    return Seams(label_collate, partial(_losses, problems, smoothing), partial(_measure, problems))
 
 
-def classification(loss: Loss | None = None, smoothing: float = 0.0) -> Seams:
-    """Cross-entropy, smoothed in training only, or a loss of one's own (outputs, targets) → mean; and accuracy."""
-    if loss is not None:
-        train = val = partial(_spread, loss)
-    else:
-        train = partial(F.cross_entropy, reduction="none", label_smoothing=smoothing)
-        val = partial(F.cross_entropy, reduction="none")
-    return Seams(label_collate, partial(_losses, train), partial(_measure, val))
+def selecting(settings: Settings, problems: Mapping[str, Problem]) -> Settings:
+    """Settings that select by the loss, where they do not say and the tasks have no accuracy."""
+    if "select_by" in settings.model_fields_set or all("accuracy" in one.select_by for one in problems.values()):
+        return settings
+    return settings.model_copy(update={"select_by": "loss"})
 
 
-def _spread(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """A mean over rows, given to each of them."""
-    return loss(outputs, targets).expand(len(targets))
+def check_whole(problem: Problem, name: str, data: Mapping[str, Dataset[Any]]) -> None:
+    """Targets that lie there as one tensor are looked at before training begins; others batch by batch.
+
+    Raises:
+        TargetError: one is no finite number.
+    """
+    for what, one in data.items():
+        if not isinstance(one, TensorDataset) or len(one.tensors) != 2:  # noqa: PLR2004  inputs and targets
+            continue
+        targets = one.tensors[1]
+        if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
+            row = int((~torch.isfinite(targets)).reshape(len(targets), -1).any(1).nonzero()[0])
+            raise TargetError(
+                f"task {name!r}, problem {problem.kind!r}: target {row} of {what} is {targets[row].tolist()}; targets "
+                "must be finite numbers: take such samples out"
+            )
 
 
-def _losses(per_row: PerRow, model: MultiTask, batch: Labelled, tasks: Sequence[str]) -> Tensor:
-    return _assembled([(rows, per_row(y, targets)) for rows, y, targets in _outputs(model, batch, tasks)])
+def _losses(
+    problems: Mapping[str, Problem], smoothing: float, model: MultiTask, batch: Labelled, tasks: Sequence[str]
+) -> Tensor:
+    def losses(problem: Problem, outputs: Tensor, targets: Tensor) -> Tensor:
+        if smoothing and type(problem) is Classification:
+            return F.cross_entropy(outputs, targets, reduction="none", label_smoothing=smoothing)
+        return problem.losses_of(outputs, targets)
+
+    found = _outputs(problems, model, batch, tasks)
+    return _assembled([(rows, losses(problems[name], outputs, targets)) for name, rows, outputs, targets in found])
 
 
-def _measure(per_row: PerRow, model: MultiTask, batch: Labelled, tasks: Sequence[str]) -> Mapping[str, Tensor]:
-    found = list(_outputs(model, batch, tasks))
-    return {
-        "loss": _assembled([(rows, per_row(outputs, targets)) for rows, outputs, targets in found]),
-        OUTPUTS: _assembled([(rows, outputs) for rows, outputs, _ in found]),
-        "accuracy": _assembled([(rows, (outputs.argmax(1) == targets).float()) for rows, outputs, targets in found]),
-    }
+def _measure(
+    problems: Mapping[str, Problem], model: MultiTask, batch: Labelled, tasks: Sequence[str]
+) -> Mapping[str, Tensor]:
+    found = [
+        (rows, {"loss": problem.losses_of(outputs, targets)} | problem.measures(outputs, targets) | _classes(problem, outputs))
+        for name, rows, outputs, targets in _outputs(problems, model, batch, tasks)
+        for problem in [problems[name]]
+    ]
+    return {key: _assembled([(rows, one[key]) for rows, one in found]) for key in found[0][1]}
 
 
-def _outputs(model: MultiTask, batch: Labelled, tasks: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Per task its rows, their outputs `[b, C]` in float32 at least, and their targets; one forward pass for all."""
+def _classes(problem: Problem, outputs: Tensor) -> dict[str, Tensor]:
+    return {OUTPUTS: outputs} if problem.of_classes else {}
+
+
+def _outputs(
+    problems: Mapping[str, Problem], model: MultiTask, batch: Labelled, tasks: Sequence[str]
+) -> Iterator[tuple[str, list[int], Tensor, Tensor]]:
+    """Per task its rows, their outputs `[b, …]` in float32 at least, and their targets; one forward pass for all."""
     distinct = dict.fromkeys(tasks)
-    made = model(batch.inputs, task=list(tasks) if len(distinct) > 1 else tasks[0])
+    asked = list(tasks) if len(distinct) > 1 else tasks[0]
+    if isinstance(batch.inputs, Mapping):
+        made = model(**batch.inputs, task=asked)
+    else:
+        made = model(batch.inputs, task=asked)
     for name in distinct:
         rows = [row for row, owner in enumerate(tasks) if owner == name]
         outputs = made if len(distinct) == 1 else torch.stack([made[row] for row in rows])
-        check_targets(outputs, batch.known[rows], name)
-        targets = batch.targets if len(distinct) == 1 else batch.targets[rows]
-        yield rows, outputs.to(torch.promote_types(outputs.dtype, torch.float32)), targets
+        known, targets = (
+            one if len(distinct) == 1 and isinstance(one, Tensor) else torch.stack([one[row] for row in rows])
+            for one in (batch.known, batch.targets)
+        )
+        problems[name].check_rows(outputs, known, name)
+        yield name, rows, outputs.to(torch.promote_types(outputs.dtype, torch.float32)), targets
 
 
 def _assembled(parts: list[tuple[list[int], Tensor]]) -> Tensor:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..model import MultiTask
+from ..problems import Classification, Problem
 from ._belongings import belongings
-from ._classification import classification
+from ._classification import seams_of, selecting
 from ._job import Job
 from ._joint_settings import JointSettings
 from ._mixture import Mixture
@@ -23,6 +25,7 @@ def train_together(
     tasks: Mapping[str, TaskSet] | Mapping[tuple[str, ...], TaskSet],
     settings: JointSettings | None = None,
     *,
+    problems: Mapping[str, Problem] | None = None,
     objective: LossPerSample | LossPerTask | None = None,
     measure: Measure | MeasurePerTask | None = None,
     collate: Collate | None = None,
@@ -46,6 +49,8 @@ def train_together(
         tasks: the data of each, by name. Rows of a batch are grouped by task, in this order. Or a single tuple of
             names, and the data that serve all of these.
         settings: see `JointSettings`; None: its defaults.
+        problems: what the outputs of tasks mean, of `taskfold.problems`; of tasks that are not listed, classes. Tasks
+            of different problems are selected by the loss.
         objective: (model, batch, task names) → `[B]`, a loss for each sample; calls `model(…, task=names)`. None:
             cross-entropy, for samples of (input tensor, class index from 0). For a tuple key instead → by task `[n]`,
             the losses of those samples that have a target for it; see `LossPerTask`.
@@ -85,7 +90,9 @@ def train_together(
         >>> sorted(result.tasks)
         ['sign', 'sum']
     """
-    job, of_each, together = joint_job(model, tasks, settings or JointSettings(), objective, measure, collate)
+    job, of_each, together = joint_job(
+        model, tasks, settings or JointSettings(), objective, measure, collate, problems
+    )
     state, resumed = run(
         job,
         lambda: {"tasks": {name: task_identity(job, name, of_each[name]) for name in job.names}, **together},
@@ -104,7 +111,8 @@ def joint_job(
     objective: LossPerSample | LossPerTask | None,
     measure: Measure | MeasurePerTask | None,
     collate: Collate | None,
-) -> tuple[Job, dict[str, Sizes], dict[str, bool]]:
+    problems: Mapping[str, Problem] | None = None,
+) -> tuple[Job, dict[str, Sizes], dict[str, Any]]:
     """What `train_together` is told, checked; the samples of each task; what says that samples serve all tasks."""
     if not tasks:
         raise ValueError("tasks is empty; give the data of at least one task")
@@ -116,7 +124,11 @@ def joint_job(
     if together:
         way: Objective = PerTask(seams_per_task(objective, measure, collate), names)  # type: ignore[arg-type]
     else:
-        standard = classification(smoothing=settings.label_smoothing)
+        known = {name: (problems or {}).get(name, Classification()) for name in names}
+        if odd := sorted({*(problems or {})} - {*names}):
+            raise ValueError(f"problems: {odd[0]!r} is none of the tasks, which are {', '.join(names)}")
+        standard = seams_of(known, settings.label_smoothing)
+        settings = settings if objective is not None else selecting(settings, known)
         way = PerSample(own_seams(standard, objective, measure, collate), names)  # type: ignore[arg-type]
     sizes = {key: sizes_of(one, f" of task {', '.join(map(repr, key))}") for key, one in data.items()}
     counts = tuple(found["train"] for found in sizes.values())
@@ -125,12 +137,14 @@ def joint_job(
     accelerator = start(settings.precision)
     model.to(accelerator.device)
     job = Job.of(model, data, moves, way, mixture, settings, accelerator)
+    said = {name: one.identity() for name, one in (problems or {}).items() if one != Classification()}
+    together |= {"problems": said} if said else {}
     return job, {name: found for key, found in sizes.items() for name in key}, together
 
 
 def _check_keys(
     tasks: Mapping[str, TaskSet] | Mapping[tuple[str, ...], TaskSet], names: Sequence[str], settings: JointSettings
-) -> dict[str, bool]:
+) -> dict[str, Any]:
     """What says of a run that its samples serve all tasks; empty: they do not.
 
     Raises:

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from ..evaluate import Loss
 from ..layers import inventory_of, statistics_of
 from ..model import MultiTask
+from ..problems import Classification, Loss, Problem, problem_for
 from ._belongings import Belongings, belongings
-from ._classification import classification
+from ._classification import check_whole, seams_of, selecting
 from ._job import Job
 from ._joint_settings import JointSettings
 from ._mixture import Mixture
@@ -32,6 +32,7 @@ def train_task(
     *,
     folder: str | Path | None = None,
     loss: Loss | None = None,
+    problem: Problem | None = None,
     plain: Dataset[Any] | None = None,
     objective: LossPerSample | None = None,
     measure: Measure | None = None,
@@ -55,12 +56,16 @@ def train_task(
     Args:
         model: with the task added; its present weights are the start.
         name: the task.
-        train, val: map-style, `data[i]` → (input tensor, class index from 0), or whatever `objective` and `collate`
-            understand; `set_epoch(epoch)` is called if there. Selection and early stopping look at `val` only.
+        train, val: map-style, `data[i]` → (input tensor, target), or whatever `objective` and `collate` understand;
+            `set_epoch(epoch)` is called if there. A target is a class index from 0, or what `problem` says. Selection
+            and early stopping look at `val` only.
         settings: see `Settings`; None: its defaults.
         folder: for `checkpoint.safetensors` and `log.jsonl`; made if need be. If it holds a run of the same settings,
             task and data, that run goes on where it was, or is returned if it had finished.
-        loss: (outputs, targets) → mean over a batch; None: cross-entropy.
+        loss: (outputs, targets) → mean over a batch, or `[B]`; None: that of the problem. Torch's losses of numbers
+            (`mse_loss`, …) and of labels (`binary_cross_entropy_with_logits`) say the problem too.
+        problem: what the outputs mean, of `taskfold.problems`, which says the loss and what validation measures; None:
+            classification, unless the loss is one of numbers or of labels.
         plain: the training inputs without augmentation, to re-estimate BatchNorm statistics on; None: `train`.
         objective, measure, collate: for data of any kind, as in `train_together`.
         quiet: no progress bar; None: none unless the output is a terminal.
@@ -84,10 +89,15 @@ def train_task(
             f"weighting={settings.weighting!r} is of train_together, which takes one task too; leave it out here"
         )
     moves = _alone(model, name)
+    if sum(one is not None for one in (loss, objective, problem)) > 1:
+        raise ValueError("loss, problem and objective each say what to minimise; give one of them")
     check_smoothing(settings, loss, objective)
-    if loss is not None and objective is not None:
-        raise ValueError("loss and objective both say what to minimise; give one of them")
-    seams = own_seams(classification(loss, settings.label_smoothing), objective, measure, collate)
+    chosen = {name: problem or problem_for(loss)}
+    check_smoothing(settings, None if type(chosen[name]) is Classification else chosen[name])
+    if objective is None:
+        settings = selecting(settings, chosen)
+        check_whole(chosen[name], name, {"train": train, "val": val})
+    seams = own_seams(seams_of(chosen, settings.label_smoothing), objective, measure, collate)
     one = TaskSet(train, val, plain)
     sizes = sizes_of(one)
     accelerator = start(settings.precision)
@@ -97,13 +107,18 @@ def train_task(
     job = Job.of(model, {(name,): one}, moves, PerSample(seams, [name]), mixture, settings, accelerator)
     state, resumed = run(
         job,
-        lambda: {"task": name, **task_identity(job, name, sizes)},
+        lambda: {"task": name, **task_identity(job, name, sizes), **_said(chosen[name])},
         folder,
         label or name,
         quiet=quiet,
         fresh=fresh,
     )
     return state.result(resumed)
+
+
+def _said(problem: Problem) -> dict[str, Any]:
+    """What of the problem must be the same for a run to go on; of plain classes nothing."""
+    return {} if type(problem) is Classification else {"problem": problem.identity()}
 
 
 def _alone(model: MultiTask, name: str) -> Belongings:

@@ -53,7 +53,7 @@ class Validation:
         """The same for some tasks, by number; each over the samples that have a target for it."""
         job, chosen = self.job, list(numbers)
         wanted = [[number for number in numbers if number in chosen] for numbers in job.members]
-        sums: dict[tuple[int, str], list[Tensor]] = {(n, key): [] for n in chosen for key in self.keys}
+        sums: dict[tuple[int, str], list[Tensor]] = {(n, key): [] for n in chosen for key in self.keys[n]}
         counts = dict.fromkeys(chosen, 0)
         said = torch.zeros(len(chosen), 3 + BUCKETS, dtype=torch.float64)
         batches = [batch for place, asked in enumerate(wanted) if asked for batch in self._share(place)]
@@ -61,7 +61,7 @@ class Validation:
         with evaluating(job.model), job.accelerator.autocast(), keeping(self.features):
             for owners, batch in self.loader:
                 for number, measured in self._measured(owners, batch, wanted[owners[0]]).items():
-                    for key in self.keys:
+                    for key in self.keys[number]:
                         sums[number, key].append(measured[key].detach().float().sum())
                     counts[number] += len(measured["loss"])
                     if OUTPUTS in measured:
@@ -93,44 +93,41 @@ class Validation:
         size = self.job.settings.batch_size
         return [list(mine[start : start + size]) for start in range(0, len(mine), size)]
 
-    def _probe(self) -> list[str]:
-        """What is measured, asked of single samples until each task of the first data set has been seen."""
-        job, keys, unseen = self.job, list[str](), self.job.members[0]
+    def _probe(self) -> dict[int, list[str]]:
+        """What is measured of each task, asked of single samples of its data until it has been seen."""
+        job, keys = self.job, dict[int, list[str]]()
         collated = Apart(job.objective.collate)
-        for index in range(int(self.joined.offsets[1])):
-            owners, batch = collated([self.joined[index]])
-            with evaluating(job.model), job.accelerator.autocast():
-                seen = self._measured(owners, batch, unseen)
-            for number, measured in seen.items():
-                keys = self._keys(job.names[number], measured, keys)
-            unseen = [number for number in unseen if number not in seen]
-            if not unseen:
-                return keys
-        raise ValueError(
-            f"task {job.names[unseen[0]]!r}: no sample of val has a target, so that no epoch can be selected by it; "
-            "add some, or leave the task out"
-        )
+        for place, members in enumerate(job.members):
+            unseen = list(members)
+            for index in range(*(int(edge) for edge in self.joined.offsets[place : place + 2])):
+                owners, batch = collated([self.joined[index]])
+                with evaluating(job.model), job.accelerator.autocast():
+                    seen = self._measured(owners, batch, unseen)
+                keys |= {number: self._keys(measured) for number, measured in seen.items()}
+                unseen = [number for number in unseen if number not in seen]
+                if not unseen:
+                    break
+            if unseen:
+                raise ValueError(
+                    f"task {job.names[unseen[0]]!r}: no sample of val has a target, so that no epoch can be selected by "
+                    "it; add some, or leave the task out"
+                )
+        return keys
 
-    def _keys(self, name: str, measured: Mapping[str, Tensor], before: list[str]) -> list[str]:
-        """What is measured of a task, which must be what is measured of the others."""
+    def _keys(self, measured: Mapping[str, Tensor]) -> list[str]:
+        """What is measured of a task."""
         by = self.job.settings.select_by
         if missing := {"loss", by} - measured.keys():
             raise ValueError(
                 f"select_by={by!r} needs measure to return {sorted({'loss', by})}, it returned "
                 f"{sorted(measured)}: give a measure that returns {min(missing)!r}, or choose another select_by"
             )
-        found = [key for key in measured if key != OUTPUTS]
-        if before and {*before} != {*found}:
-            raise ValueError(
-                f"measure must return the same for every task, found {sorted(found)} for {name!r} and "
-                f"{sorted(before)} for another"
-            )
-        return found
+        return [key for key in measured if key != OUTPUTS]
 
 
 def means(tasks: Mapping[str, Found]) -> Found:
-    """What is measured, as the mean over tasks, each counted alike."""
-    keys = next(iter(tasks.values())).keys()
+    """What is measured of all tasks, as the mean over them, each counted alike."""
+    keys = [key for key in next(iter(tasks.values())) if all(key in found for found in tasks.values())]
     return {key: sum(found[key] for found in tasks.values()) / len(tasks) for key in keys if key.startswith("val_")}
 
 

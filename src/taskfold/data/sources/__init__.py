@@ -17,6 +17,7 @@ from .fer2013 import Fer2013 as Fer2013
 from .folder import Folder as Folder
 from .hugging_face import HuggingFace as HuggingFace
 from .packaged import Packaged as Packaged
+from .python import Python as Python
 from .sketch import ImageNetToSketch as ImageNetToSketch
 from .stl10 import Stl10 as Stl10
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from .._errors import MissingDataError
+from ...problems import Classification, Problem, TargetError
+from .._errors import DataError, MissingDataError
 from .._preprocessing import Preprocessing
 from .._sets import ImageSet, TaskData
 from .._split import contents, hold_out, thin_out
+
+
+CLASSES = Classification()
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +30,7 @@ class Parts:
         test: None: taken out of train.
         notes: what was found odd, in words.
         fixed_labels: the labels are a benchmark's own list, so a class may have no image here.
+        problem: what the targets are, its labels known.
     """
 
     labels: tuple[str, ...]
@@ -33,6 +39,17 @@ class Parts:
     test: ImageSet | None = None
     notes: tuple[str, ...] = ()
     fixed_labels: bool = False
+    problem: Problem = Classification()  # noqa: RUF009  frozen
+
+    def renamed(self, labels: Sequence[str]) -> Parts:
+        """The same classes in another order, which may have more of them."""
+        index = [labels.index(label) for label in self.labels]
+        sets = {split: getattr(self, split) for split in ("train", "val", "test")}
+        moved = {
+            split: images and replace(images, targets=[index[one] for one in images.targets])
+            for split, images in sets.items()
+        }
+        return replace(self, labels=tuple(labels), **moved)
 
 
 class Source(BaseModel, ABC):
@@ -60,6 +77,26 @@ class Source(BaseModel, ABC):
     def parts(self) -> Parts:
         """Find the images; read as little as possible."""
 
+    def parts_for(self, problem: Problem) -> Parts:
+        """The same, with targets as a problem has them; a source that knows columns of its own overrides it.
+
+        Raises:
+            DataError: the problem is none of one class for each image.
+        """
+        if not problem.of_classes:
+            raise DataError(
+                f"{self.origin} gives every image one class, and problem {problem.kind!r} asks for {problem.words}; use "
+                "a source with columns: {kind: csv, file: …}, or your own: {kind: python, function: …}"
+            )
+        found = self.parts()
+        try:
+            known, labels = problem.fitted(found.labels)
+        except TargetError as error:
+            raise DataError(f"{self.origin}: {error}") from None
+        if type(problem) is Classification:
+            return replace(found, problem=problem)
+        return replace(found.renamed(labels), problem=known)
+
     @property
     @abstractmethod
     def origin(self) -> str:
@@ -69,7 +106,7 @@ class Source(BaseModel, ABC):
         """`base` with the augmentation that is usual for these images. What a user sets goes on top."""
         return base
 
-    def load(self, name: str | None = None, seed: int = 0) -> TaskData:
+    def load(self, name: str | None = None, seed: int = 0, problem: Problem = CLASSES) -> TaskData:
         """The three splits: the source's own where they exist, else stratified and seeded.
 
         Equal images are never divided between splits that are made here, as far as files and arrays tell.
@@ -78,33 +115,36 @@ class Source(BaseModel, ABC):
         Args:
             name: of the task; None: after the source.
             seed: whole number >= 0; same seed, same images.
+            problem: what the targets are.
 
         Raises:
             MissingDataError: a folder, file or package is not there.
             DataError: what is there does not have the expected layout, or is less than the sizes asked for.
         """
-        parts = self.parts()
+        parts = self.parts_for(problem)
+        strata = parts.problem.strata
         train, val, test, notes = parts.train, parts.val, parts.test, list(parts.notes)
         keys = contents(train.read, len(train)) if val is None or test is None else []
         if test is None:
-            kept, held = hold_out(train.targets, keys, self.test_fraction, seed, "test")
+            kept, held = hold_out(strata(train.targets), keys, self.test_fraction, seed, "test")
             notes.append(f"test: {len(held):,} of {len(train):,} images set aside, by class, seed {seed}")
             train, test, keys = train.subset(kept), train.subset(held), [keys[index] for index in kept]
         if val is None:
-            kept, held = hold_out(train.targets, keys, self.val_fraction, seed, "val")
+            kept, held = hold_out(strata(train.targets), keys, self.val_fraction, seed, "val")
             notes.append(f"val: {len(held):,} of {len(train):,} training images set aside, by class, seed {seed}")
             train, val = train.subset(kept), train.subset(held)
         splits = {"train": train, "val": val, "test": test}
         for split, size in (("train", self.train_size), ("val", self.val_size), ("test", self.test_size)):
             if size is not None:
                 notes.append(f"{split}: {size:,} of {len(splits[split]):,} images used, by class, seed {seed}")
-                splits[split] = splits[split].subset(thin_out(splits[split].targets, size, seed, split))
+                splits[split] = splits[split].subset(thin_out(strata(splits[split].targets), size, seed, split))
         return TaskData(
             name or self.origin.partition(":")[2] or self.origin,
             parts.labels,
             **splits,
             notes=tuple(notes),
             fixed_labels=parts.fixed_labels,
+            problem=parts.problem,
         )
 
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ...problems import Cells, Problem
 from .._errors import DataError, MissingDataError, first_few
 from .._images import FileImages
-from .._sets import ImageSet
-from ._base import Parts, Source
-
-SPLITS = ("train", "val", "test")
+from ._base import CLASSES, Parts, Source
+from ._rows import SPLITS, parts_of, read_labels
 
 
 class Row(NamedTuple):
-    """One line: the image's path as written, its label, its split (empty: none given)."""
+    """One line: its number, the image's path as written, what the label columns have, its split (empty: none given)."""
 
+    line: int
     path: str
-    label: str
+    cells: Cells
     split: str
 
 
 class CsvFile(Source):
     """Columns `path`, `label` and perhaps `split` (train, val or test); paths count from the file's folder.
+
+    A problem names other label columns, one or several: `problem: {kind: regression, columns: [height, weight]}`.
 
     Attributes:
         file: the CSV file, UTF-8, with a header.
@@ -41,44 +44,55 @@ class CsvFile(Source):
 
     def parts(self) -> Parts:
         """Official splits where the file has them."""
+        return self.parts_for(CLASSES)
+
+    def parts_for(self, problem: Problem) -> Parts:
+        """The same, with labels from the columns that the problem names."""
         path = self.file.expanduser()
-        rows = _read(path)
-        found = {row.label for row in rows}
-        if self.labels and (odd := sorted(found - set(self.labels))):
-            raise DataError(f"{path}: has {first_few(odd)}, not among the labels: {first_few(self.labels)}")
-        labels = self.labels or tuple(sorted(found, key=int if all(map(str.isdecimal, found)) else None))
+        rows = _read(path, problem)
+        labels = read_labels(problem, [(f"{path}, line {row.line}", row.cells) for row in rows])
         _consistent(path, rows)
         if absent := [row.path for row in rows if not (path.parent / row.path).is_file()]:
             raise MissingDataError(
                 f"{path}: {len(absent)} of {len(rows)} images do not exist: {first_few(absent)}; "
                 f"paths count from {path.parent.absolute()}"
             )
-        sets = {split: _images(path.parent, [row for row in rows if row.split == split], labels) for split in SPLITS}
-        if not any(row.split for row in rows):
-            return Parts(labels, _images(path.parent, rows, labels))
-        return Parts(
-            labels,
-            sets["train"],
-            sets["val"] if len(sets["val"]) else None,
-            sets["test"] if len(sets["test"]) else None,
-        )
+        names = [row.path for row in rows]
+        images = FileImages([path.parent / name for name in names])
+        found = parts_of(str(path), problem, labels, [row.split for row in rows], images, names)
+        return found if self.labels is None else _ordered(path, found, self.labels)
 
 
-def _read(path: Path) -> list[Row]:
+def _ordered(path: Path, found: Parts, labels: Sequence[str]) -> Parts:
+    """Classes in the order that the source says."""
+    if not found.problem.of_classes:
+        raise DataError(f"{path}: labels are of classes, and problem {found.problem.kind!r} has none; leave them out")
+    if odd := sorted({*found.labels} - {*labels}):
+        raise DataError(f"{path}: has {first_few(odd)}, not among the labels: {first_few(labels)}")
+    return found.renamed(labels)
+
+
+def _read(path: Path, problem: Problem) -> list[Row]:
     if not path.is_file():
         raise MissingDataError(f"file: no file {path.absolute()}")
     with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file, skipinitialspace=True)
+        lines = csv.DictReader(file, skipinitialspace=True, restkey="")
         columns = lines.fieldnames or ()
-        if absent := [column for column in ("path", "label") if column not in columns]:
+        if absent := [column for column in ("path", *problem.columns) if column not in columns]:
             raise DataError(f"{path}: must have a column {absent[0]!r}, found {first_few(columns) or 'none'}")
         rows: list[Row] = []
         for line in lines:
-            row = Row(*((line.get(column) or "").strip() for column in Row._fields))
-            if not row.path or not row.label:
-                raise DataError(f"{path}, line {lines.line_num}: path and label must not be empty, found {list(row)}")
+            place = f"{path}, line {lines.line_num}"
+            if "" in line or None in line.values():
+                count = len(columns) + len(line.get("") or ()) - sum(value is None for value in line.values())
+                raise DataError(f"{place}: must have {len(columns)} values ({first_few(columns)}), found {count}")
+            values = {column: value.strip() for column, value in line.items()}
+            cells = tuple(values[column] for column in problem.columns)
+            row = Row(lines.line_num, values["path"], cells, values.get("split", ""))
+            if not row.path:
+                raise DataError(f"{place}: path must not be empty, found {list(values.values())}")
             if "split" in columns and row.split not in SPLITS:
-                raise DataError(f"{path}, line {lines.line_num}: split must be train, val or test, found {row.split!r}")
+                raise DataError(f"{place}: split must be train, val or test, found {row.split!r}")
             rows.append(row)
     if not rows:
         raise DataError(f"{path}: lists no images")
@@ -90,11 +104,9 @@ def _consistent(path: Path, rows: list[Row]) -> None:
     first: dict[str, Row] = {}
     for row in rows:
         before = first.setdefault(row.path, row)
-        if before != row:
-            raise DataError(f"{path}: {row.path} is listed as {list(before[1:])} and as {list(row[1:])}; keep one")
+        if before[1:] != row[1:]:
+            raise DataError(f"{path}: {row.path} is listed as {_said(before)} and as {_said(row)}; keep one")
 
 
-def _images(root: Path, rows: list[Row], labels: tuple[str, ...]) -> ImageSet:
-    index = {label: target for target, label in enumerate(labels)}
-    paths = [row.path for row in rows]
-    return ImageSet([index[row.label] for row in rows], FileImages([root / path for path in paths]), paths)
+def _said(row: Row) -> list[object]:
+    return [*row.cells, row.split]

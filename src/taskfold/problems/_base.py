@@ -1,0 +1,262 @@
+"""What a problem is: from labels as files have them to losses, scores and words."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..functions import function_of
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs `[B, …]`, targets) → the mean over the batch, a scalar, or one number for each row, `[B]`."""
+Metric = Callable[[Tensor, Tensor], Any]
+"""(outputs `[N, …]`, targets `[N, …]`) of all test data, on the CPU → a number."""
+Cells = tuple[object, ...]
+"""What stands in the label columns of one row."""
+
+ROWS_NAMED = 3
+
+
+class TargetError(ValueError):
+    """A label or a target that a task can't be trained on: the message says which, the rule and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem(ABC):
+    """What the outputs of a task mean: how labels become targets, what is minimised, measured and answered.
+
+    One subclass, in one file, for each kind of problem; `PROBLEMS` lists them by `kind`.
+
+    Attributes:
+        columns: names of the columns that labels stand in, where a table has them.
+        loss: the name of a loss, `module:function`, or a function; None: the usual one of the kind.
+        metrics: more scores of test data: `module:function`, or functions (outputs, targets) → a number.
+    """
+
+    kind: ClassVar[str]
+    words: ClassVar[str]
+    of_classes: ClassVar[bool] = False
+    """Every input has exactly one of the labels, as folders of images have it."""
+    losses: ClassVar[Mapping[str, Loss]] = {}
+    """By the names that `loss` may have; the first is the usual one."""
+    select_by: ClassVar[tuple[str, ...]] = ("loss",)
+    """What validation can select the best epoch by, the usual one first."""
+    better: ClassVar[Mapping[str, bool]] = {}
+    """Scores of test data, the main one first, and whether more is better."""
+    shares: ClassVar[frozenset[str]] = frozenset()
+    """Those of the scores that are shares, from 0 to 1."""
+    titles: ClassVar[Mapping[str, str]] = {}
+    """What scores are called, where that is not their name."""
+
+    columns: tuple[str, ...] = ("label",)
+    loss: str | Loss | None = None
+    metrics: tuple[str | Metric, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.columns or len({*self.columns}) < len(self.columns):
+            raise ValueError(f"columns must be one name or more, none twice, found {list(self.columns)}")
+        for said in (self.loss, *self.metrics):
+            if isinstance(said, str) and said not in self.losses:
+                self._function(said)
+
+    # From labels to targets
+
+    @abstractmethod
+    def read(self, cells: Cells) -> Any:
+        """A label, from what stands in the columns of a row.
+
+        Raises:
+            TargetError: it can't be one; the message begins with the column.
+        """
+
+    @abstractmethod
+    def fitted(self, labels: Sequence[Any]) -> tuple[Self, tuple[str, ...]]:
+        """The problem of these labels, all that `read` has returned; and what its outputs are called.
+
+        Raises:
+            TargetError: they don't make one.
+        """
+
+    @abstractmethod
+    def target(self, label: Any, names: Sequence[str]) -> Any:
+        """A label as numbers: one whole number, or a tuple of floats."""
+
+    def strata(self, targets: Sequence[Any]) -> list[int]:
+        """The group of each sample; parts that are made by chance have of each group alike."""
+        return [0] * len(targets)
+
+    def check(self, targets: Mapping[str, Sequence[Any]], names: Sequence[str]) -> list[str]:
+        """What is wrong with the targets of the splits taken together; empty: nothing is."""
+        del targets, names
+        return []
+
+    def for_training(self, targets: Sequence[Any]) -> Self:
+        """The problem while a new head trains on these targets. `settle` ends it."""
+        del targets
+        return self
+
+    def settle(self, head: nn.Module) -> None:
+        """Change a trained head from what `for_training` made of the problem to the problem itself."""
+        del head
+
+    # Losses and measures of rows
+
+    @abstractmethod
+    def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
+        """Targets of a batch, on the CPU, fit the outputs of task `name`.
+
+        Raises:
+            TargetError: they don't.
+        """
+
+    def losses_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each row, `[B]`."""
+        return per_row(self._loss, *self.aligned(outputs, targets))
+
+    @abstractmethod
+    def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """What validation looks at beside the loss, `[B]` each."""
+
+    def aligned(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs and targets as the loss takes them."""
+        return outputs, targets
+
+    # Scores of test data
+
+    def scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Scores of all test data, the main one first, then those of `metrics`; what is not defined is left out.
+
+        Args:
+            outputs: `[N, …]`, float32, on the CPU.
+            targets: `[N]` or `[N, …]`.
+
+        Raises:
+            ValueError: a metric fails, or returns no number.
+            ImportError: an extra is not installed.
+        """
+        outputs, targets = self.aligned(outputs, targets)
+        found = {name: value for name, value in self._scores(outputs, targets).items() if value == value}  # noqa: PLR0124
+        return found | {_name(said): self._called(said, outputs, targets) for said in self.metrics}
+
+    @abstractmethod
+    def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """The scores of the kind; NaN where one is not defined."""
+
+    def doubt(self, scores: Mapping[str, float]) -> str:
+        """Why scores say nothing for a task; empty: they say something."""
+        del scores
+        return ""
+
+    # Answers
+
+    @abstractmethod
+    def answer(self, output: Tensor, names: Sequence[str]) -> dict[str, Any]:
+        """What the output of one input says, as JSON; `said` is that in words.
+
+        Args:
+            output: of one input, float32, on the CPU.
+            names: what the outputs are called.
+        """
+
+    @abstractmethod
+    def said(self, target: Any, names: Sequence[str]) -> str:
+        """A target in words."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What a task file keeps: all but the loss and the metrics, which are of training and testing."""
+        kept = [field.name for field in fields(self) if field.name not in ("loss", "metrics", "columns")]
+        return {"kind": self.kind, **{name: _listed(getattr(self, name)) for name in kept}}
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a training to go on; JSON."""
+        return self.as_json() | {"loss": None if self.loss is None else _name(self.loss)}
+
+    def served(self) -> Self:
+        """The problem without what only training needs."""
+        return replace(self, loss=None, metrics=(), columns=type(self).columns)
+
+    @property
+    def _loss(self) -> Loss:
+        if self.loss is None:
+            return next(iter(self.losses.values()))
+        return self.losses[self.loss] if self.loss in self.losses else self._function(self.loss)
+
+    def _function(self, said: str | Callable[..., Any]) -> Callable[..., Any]:
+        if callable(said):
+            return said
+        if ":" not in said:
+            known = ", ".join(self.losses) or "none"
+            raise ValueError(f"loss must be one of {known}, or module:function, found {said!r}")
+        return function_of(said)
+
+    def _called(self, said: str | Metric, outputs: Tensor, targets: Tensor) -> float:
+        try:
+            value = self._function(said)(outputs, targets)
+            return float(value)
+        except Exception as error:
+            raise ValueError(
+                f"metric {_name(said)} must return a number for outputs {list(outputs.shape)} and targets "
+                f"{list(targets.shape)}, found {type(error).__name__}: {error}"
+            ) from error
+
+
+def per_row(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of each row, `[B]`: torch's own losses by rows, of any other its mean given to each row.
+
+    Raises:
+        ValueError: the loss returns neither one number nor one for each row.
+    """
+    weighted = getattr(loss, "weight", None) is not None  # its mean is one of weights, which rows alone don't know
+    if isinstance(loss, nn.Module) and getattr(loss, "reduction", None) == "mean" and not weighted:
+        loss = copy.copy(loss)
+        loss.reduction = "none"  # type: ignore[assignment]
+    elif inspect.isfunction(loss) and "reduction" in inspect.signature(loss).parameters:
+        loss = partial(loss, reduction="none")
+    found = loss(outputs, targets)
+    rows = len(outputs)
+    if not isinstance(found, Tensor) or (found.dim() and len(found) != rows):
+        shown = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(f"the loss must return a number, or one for each of {rows} rows, found {shown}")
+    return found.flatten(1).mean(1) if found.dim() > 1 else found.expand(rows)
+
+
+def named_all(what: str, wrong: Sequence[str]) -> str:
+    """A few of many, in words."""
+    more = f", and {len(wrong) - ROWS_NAMED} more" if len(wrong) > ROWS_NAMED else ""
+    return f"{what}: {', '.join(wrong[:ROWS_NAMED])}{more}"
+
+
+def finite(outputs: Tensor, targets: Tensor, name: str) -> None:
+    """Targets are finite numbers, as many as outputs.
+
+    Raises:
+        TargetError: they are not.
+    """
+    if targets.numel() != outputs.numel() or len(targets) != len(outputs):
+        raise TargetError(
+            f"task {name!r} returns {list(outputs.shape)} for targets {list(targets.shape)}; it needs one output for "
+            "each number of a target: give the task a head of as many outputs"
+        )
+    if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
+        row = int((~torch.isfinite(targets)).reshape(len(targets), -1).any(1).nonzero()[0])
+        raise TargetError(
+            f"task {name!r}: a target is {targets[row].tolist()}; targets must be finite numbers: take such samples out"
+        )
+
+
+def _name(said: str | Callable[..., Any]) -> str:
+    if isinstance(said, str):
+        return said.rpartition(":")[2]
+    return getattr(said, "__name__", None) or type(said).__name__
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._base import Cells, Loss, Problem, TargetError
+
+__all__ = ["Classification"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(Problem):
+    """One class of several: an output for each class, cross-entropy.
+
+    Example:
+        >>> problem, names = Classification().fitted(["cat", "dog", "cat"])
+        >>> names, problem.target("dog", names)
+        (('cat', 'dog'), 1)
+    """
+
+    kind: ClassVar[str] = "classification"
+    words: ClassVar[str] = "one class of several"
+    of_classes: ClassVar[bool] = True
+    losses: ClassVar[Mapping[str, Loss]] = {"cross-entropy": F.cross_entropy}
+    select_by: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
+    better: ClassVar[Mapping[str, bool]] = {"accuracy": True}
+    shares: ClassVar[frozenset[str]] = frozenset({"accuracy"})
+
+    def read(self, cells: Cells) -> str:
+        """One class name."""
+        [cell] = one_cell(self, cells)
+        return cell
+
+    def fitted(self, labels: Sequence[str]) -> tuple[Self, tuple[str, ...]]:
+        """The classes in the labels' order; as numbers if all are."""
+        return self, in_order(labels)
+
+    def target(self, label: str, names: Sequence[str]) -> int:
+        """The index of the class."""
+        return names.index(label)
+
+    def strata(self, targets: Sequence[int]) -> list[int]:
+        """The classes."""
+        return list(targets)
+
+    def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
+        """Class indices that are among the outputs."""
+        check_indices(outputs, targets, name)
+
+    def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Accuracy."""
+        return {"accuracy": (outputs.argmax(1) == targets).float()}
+
+    def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        return {"accuracy": float((outputs.argmax(1) == targets).float().mean())}
+
+    def answer(self, output: Tensor, names: Sequence[str]) -> dict[str, Any]:
+        """The likeliest class and its probability."""
+        probability, index = output.softmax(-1).max(-1)
+        label = names[int(index)] if int(index) < len(names) else str(int(index))
+        return {"label": label, "probability": float(probability), "said": label}
+
+    def said(self, target: int, names: Sequence[str]) -> str:
+        """The class."""
+        return names[target]
+
+
+def one_cell(problem: Problem, cells: Cells) -> list[str]:
+    """The text in the only column, not empty.
+
+    Raises:
+        TargetError: there are several columns, or the text is empty.
+    """
+    if len(cells) != 1:
+        raise TargetError(f"problem {problem.kind!r} takes one column, found {len(cells)}: {', '.join(problem.columns)}")
+    text = str(cells[0]).strip() if isinstance(cells[0], str | int | float) else ""
+    if not text:
+        raise TargetError(f"{problem.columns[0]} must be a label that is not empty, found {cells[0]!r}")
+    return [text]
+
+
+def in_order(labels: Sequence[str]) -> tuple[str, ...]:
+    """Each label once, sorted; as numbers if all are."""
+    found = set(labels)
+    return tuple(sorted(found, key=int if all(map(str.isdecimal, found)) else None))
+
+
+def check_indices(outputs: Tensor, targets: Tensor, name: str, ignored: int | None = None) -> None:
+    """Targets, still on the CPU, must be among the outputs: a GPU would only say "device-side assert".
+
+    Args:
+        outputs: `[B, C]`, or `[B, T, C]` for targets `[B, T]`.
+        targets: class indices.
+        name: of the task.
+        ignored: the index of what has no target.
+
+    Raises:
+        TargetError: they are not, or the shapes do not fit.
+    """
+    shapes = ("[B, C]", "[B]") if ignored is None else ("[B, T, C]", "[B, T]")
+    if outputs.dim() != shapes[0].count(",") + 1 or targets.shape != outputs.shape[:-1]:
+        raise TargetError(
+            f"task {name!r} returns {list(outputs.shape)} for targets {list(targets.shape)}; classification needs "
+            f"outputs {shapes[0]} and targets {shapes[1]}: give the task a head with one output per class"
+        )
+    if targets.is_floating_point() or targets.is_complex():
+        raise TargetError(
+            f"task {name!r}: targets must be whole numbers (class indices), found {targets.dtype}; for targets that are "
+            "numbers say so: problem=Regression(…)"
+        )
+    if ignored is not None:
+        targets = targets[targets != ignored]
+    if not targets.numel():
+        return
+    low, high = (int(value) for value in torch.aminmax(targets))
+    if low < 0 or high >= outputs.shape[-1]:
+        raise TargetError(
+            f"task {name!r} has {outputs.shape[-1]} outputs, but a target is {low if low < 0 else high}; targets must "
+            f"be 0 to {outputs.shape[-1] - 1}: check the labels, or give the task a head of the right size"
+        )

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._base import Cells, Loss, Problem, TargetError, finite, named_all
+from ._library import metrics
+
+__all__ = ["Regression"]
+
+GROUPS, LEAST = 10, 10
+"""Parts made by chance have of each tenth of the numbers alike; a group has so many samples at least."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression(Problem):
+    """One number or several: an output for each, the mean squared error.
+
+    `taskfold train` trains on numbers of mean 0 and standard deviation 1, and writes both into the head when training
+    ends: what the task puts out is in the labels' own units.
+
+    Attributes:
+        mean, std: of the training targets, while a head trains; empty: outputs are in the labels' units.
+
+    Example:
+        >>> problem, names = Regression(columns=("height", "weight")).fitted([(180.0, 80.0), (160.0, 50.0)])
+        >>> names, problem.answer(torch.tensor([171.0, 64.5]), names)["values"]
+        (('height', 'weight'), {'height': 171.0, 'weight': 64.5})
+    """
+
+    kind: ClassVar[str] = "regression"
+    words: ClassVar[str] = "numbers"
+    losses: ClassVar[Mapping[str, Loss]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
+    better: ClassVar[Mapping[str, bool]] = {"r2": True, "mae": False, "rmse": False}
+    titles: ClassVar[Mapping[str, str]] = {"r2": "R²", "mae": "MAE", "rmse": "RMSE"}
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def read(self, cells: Cells) -> tuple[float, ...]:
+        """A number in each column."""
+        return tuple(_number(cell, column) for cell, column in zip(_spread(self, cells), self.columns, strict=True))
+
+    def fitted(self, labels: Sequence[tuple[float, ...]]) -> tuple[Self, tuple[str, ...]]:
+        """Outputs are called as the columns are."""
+        del labels
+        return self, self.columns
+
+    def target(self, label: tuple[float, ...], names: Sequence[str]) -> tuple[float, ...]:
+        """The numbers themselves."""
+        del names
+        return label
+
+    def strata(self, targets: Sequence[tuple[float, ...]]) -> list[int]:
+        """Tenths of the first number."""
+        count = max(1, min(GROUPS, len(targets) // LEAST))
+        order = sorted(range(len(targets)), key=lambda index: targets[index][0])
+        found = [0] * len(targets)
+        for place, index in enumerate(order):
+            found[index] = place * count // len(targets)
+        return found
+
+    def check(self, targets: Mapping[str, Sequence[tuple[float, ...]]], names: Sequence[str]) -> list[str]:
+        """Numbers that are all the same teach nothing."""
+        same = [
+            f"{name} is always {targets['train'][0][at]:g}"
+            for at, name in enumerate(names)
+            if len({label[at] for label in targets["train"]}) == 1
+        ]
+        return [named_all("every training target is the same, so that there is nothing to learn", same)] if same else []
+
+    def for_training(self, targets: Sequence[tuple[float, ...]]) -> Self:
+        """With mean and deviation of the targets."""
+        values = torch.tensor(targets, dtype=torch.float64)
+        std, mean = torch.std_mean(values, 0, correction=0)
+        return replace(self, mean=tuple(mean.tolist()), std=tuple(std.clamp_min(1e-12).tolist()))
+
+    @torch.no_grad()
+    def settle(self, head: nn.Module) -> None:
+        """A linear head puts out the labels' units from now on."""
+        if not self.mean:
+            return
+        assert isinstance(head, nn.Linear)
+        mean, std = self._scale(head.weight)
+        head.weight.mul_(std[:, None])
+        head.bias.mul_(std).add_(mean)
+
+    def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
+        """As many finite numbers as outputs."""
+        finite(outputs, targets, name)
+
+    def aligned(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets in the outputs' shape: `[B]` beside `[B, 1]` would be compared all with all."""
+        targets = targets.reshape(outputs.shape).to(outputs.dtype)
+        if not self.mean:
+            return outputs, targets
+        mean, std = self._scale(outputs)
+        return outputs, (targets - mean) / std
+
+    def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The mean absolute error, in the labels' units."""
+        outputs, targets = self.aligned(outputs, targets)
+        away = (outputs - targets).abs()
+        return {"mae": (away * self._scale(outputs)[1] if self.mean else away).flatten(1).mean(1)}
+
+    def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        outputs, targets = outputs.reshape(len(outputs), -1), targets.reshape(len(targets), -1)
+        library, away = metrics(), outputs - targets
+        several = targets.std(0, correction=0).min() > 0 if len(targets) > 1 else False
+        found = {
+            "r2": float(library.r2_score(outputs, targets)) if several else math.nan,
+            "mae": float(away.abs().mean()),
+            "rmse": float(away.square().mean().sqrt()),
+        }
+        each = zip(self.columns, away.abs().mean(0).tolist(), strict=False)
+        return found | ({f"mae {name}": value for name, value in each} if outputs.shape[1] > 1 else {})
+
+    def doubt(self, scores: Mapping[str, float]) -> str:
+        """R² of 0 is what the mean of the test targets has."""
+        if scores.get("r2", 1.0) > 0:
+            return ""
+        return f"R² {scores['r2']:.2f} is no better than always answering the mean, which has 0"
+
+    def answer(self, output: Tensor, names: Sequence[str]) -> dict[str, Any]:
+        """The number, or the numbers by name."""
+        values = output.flatten().tolist()
+        said = self.said(values, names)
+        if len(values) == 1:
+            return {"value": values[0], "said": said}
+        return {"values": dict(zip(names or map(str, range(len(values))), values, strict=True)), "said": said}
+
+    def said(self, target: Sequence[float], names: Sequence[str]) -> str:
+        """Numbers, with their names if there are several."""
+        if len(target) == 1:
+            return f"{target[0]:.4g}"
+        called = names or [str(at) for at in range(len(target))]
+        return ", ".join(f"{name} {value:.4g}" for name, value in zip(called, target, strict=True))
+
+    def _scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        return like.new_tensor(self.mean), like.new_tensor(self.std)
+
+
+def _spread(problem: Problem, cells: Cells) -> Cells:
+    """A list in place of several columns is as good."""
+    if len(cells) == 1 and isinstance(cells[0], list | tuple):
+        cells = tuple(cells[0])
+    if len(cells) != len(problem.columns):
+        raise TargetError(
+            f"there must be {len(problem.columns)} numbers ({', '.join(problem.columns)}), found {len(cells)}; name "
+            "them all in problem.columns"
+        )
+    return cells
+
+
+def _number(cell: object, column: str) -> float:
+    try:
+        value = float(str(cell).strip()) if not isinstance(cell, bool) else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise TargetError(f"{column} must be a finite number, found {cell!r}")
+    return value
