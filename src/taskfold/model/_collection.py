@@ -96,7 +96,7 @@ class TaskCollection(nn.Module):
             AdaptationWarning: most of the backbone's weights are in layers that the method can't adapt, or the
                 backbone's own classifier seems to be newly initialised, and stays so.
         """
-        task = self._added(name, head, method, labels, preprocessing, settings)
+        task = self._added(name, head, method, labels, preprocessing, problem, settings)
         chosen = method or self.method
         assert chosen is not None
         advise(self.backbone, task, chosen.with_settings(**settings))
@@ -109,6 +109,7 @@ class TaskCollection(nn.Module):
         method: Method | None,
         labels: Sequence[str] = (),
         preprocessing: Mapping[str, Any] | None = None,
+        problem: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Task:
         check_free(name, self.tasks, "remove it first, or choose another name")
