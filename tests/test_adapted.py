@@ -67,9 +67,16 @@ def test_a_model_has_a_short_name() -> None:
 
 
 def test_weights_out_of_reach_are_said() -> None:
-    with pytest.warns(AdaptationWarning, match=r"task 'a': 9\d% .*recurrent layers \(1,664 parameters\)"):
+    with pytest.warns(
+        AdaptationWarning, match=r"task 'a': 9\d% .*does not adapt here: recurrent layers \(1,664 parameters\)"
+    ):
         MultiTask(Recurrent(), tfold.LoRA(rank=1)).add_task("a")
-    for method in (tfold.LoRA(rank=1, layers="recurrent"), tfold.FineTuning(), tfold.HeadOnly()):
+    for method in (
+        tfold.LoRA(rank=1, layers="linear"),
+        tfold.LoRA(rank=1, layers="recurrent"),
+        tfold.FineTuning(),
+        tfold.HeadOnly(),
+    ):
         MultiTask(Recurrent(), method).add_task("a")  # no word: a warning is an error here
 
 

@@ -14,7 +14,15 @@ from torch.utils.data import TensorDataset
 import taskfold as tfold
 from taskfold.evaluate import score
 from taskfold.problems import Classification, MultiLabel, Ordinal, Problem, Regression, TargetError
-from taskfold.train import CheckpointError, JointSettings, OptimizerSettings, Settings, TaskSet, train_task, train_together
+from taskfold.train import (
+    CheckpointError,
+    JointSettings,
+    OptimizerSettings,
+    Settings,
+    TaskSet,
+    train_task,
+    train_together,
+)
 
 FAST = {"factors": OptimizerSettings(lr=0.02), "head": OptimizerSettings(lr=0.05)}
 SETTINGS = Settings(epochs=12, batch_size=16, optimizers=FAST)
@@ -101,7 +109,11 @@ def test_a_loss_of_ones_own_is_used_with_the_problem() -> None:
 @pytest.mark.parametrize(
     ("problem", "data", "message"),
     [
-        (Regression(), TensorDataset(X, X.sum(1).index_fill(0, torch.tensor([3]), float("nan"))), "target 3 of train is nan"),
+        (
+            Regression(),
+            TensorDataset(X, X.sum(1).index_fill(0, torch.tensor([3]), float("nan"))),
+            "target 3 of train is nan",
+        ),
         (Regression(), LABELS, r"returns \[\d+, 1\] for targets \[\d+, 3\]"),
         (MultiLabel(), TensorDataset(X, X[:, :1]), "must be from 0 to 1"),
         (Classification(), NUMBERS, r"problem=Regression"),

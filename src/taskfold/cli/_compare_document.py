@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..report import record
+from ..train import LESS_IS_BETTER
 from ._compare_rows import Row, advised, in_words, notes, table
-from ._compare_runs import Bench
+from ._compare_runs import Bench, judged_by
 
 
 def document_of(bench: Bench, rows: Sequence[Row], seconds: float) -> dict[str, Any]:
@@ -15,7 +16,8 @@ def document_of(bench: Bench, rows: Sequence[Row], seconds: float) -> dict[str, 
     plan = bench.plan
     every = [task for row in rows for run in row.runs.values() for task in run.get("tasks", {}).values()]
     settings = plan.together or plan.tasks[0].train
-    accuracy, tested = settings.select_by == "accuracy", all(one["tested"]["accuracy"] is not None for one in every)
+    by = judged_by(settings, every[0]["best"]) if every else settings.select_by
+    accuracy, tested = by not in LESS_IS_BETTER, all(one["tested"]["accuracy"] is not None for one in every)
     return {
         "version": 1,
         "title": plan.path.stem,

@@ -22,6 +22,7 @@ from ..model import MultiTask
 from ..tasks import write_atomically
 from ..threads import cores
 from ..train import (
+    LESS_IS_BETTER,
     CheckpointError,
     CollapseWarning,
     JointResult,
@@ -97,13 +98,21 @@ class Trained:
         for part in self.home.tasks:
             settings: Settings = self.home.together or part.train
             best = _best(self.results[part.name], part.name)
-            found[part.name] = best["val_accuracy"] if settings.select_by == "accuracy" else -best["val_loss"]
+            by = judged_by(settings, best)
+            found[part.name] = best[f"val_{by}"] * (-1 if by in LESS_IS_BETTER else 1)
         return found
 
     @property
     def score(self) -> float:
         """The mean over tasks."""
         return sum(self.scores.values()) / len(self.scores)
+
+
+def judged_by(settings: Settings, best: Mapping[str, Any]) -> str:
+    """What trainings are compared by on validation data: one score for all, whatever `select_by="auto"` comes to."""
+    if settings.select_by not in ("auto", "last"):
+        return settings.select_by
+    return "accuracy" if "val_accuracy" in best else "loss"
 
 
 def home_of(bench: Bench, method: Method, seed: int, folder: Path) -> CompareConfig:

@@ -34,7 +34,7 @@ class Kind:
     words: str
     base: Callable[[], type[BaseModel]]
     sections: tuple[str, ...]
-    select_by: tuple[str, ...] = ("accuracy", "loss")
+    select_by: tuple[str, ...] = ("auto", "accuracy", "loss", "last")
     networks: bool = False
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any
@@ -68,6 +69,11 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
                 for index, pixels in zip(missing, pool.map(self._read, missing), strict=True):
                     if not self._remember(index, pixels, self.cache_bytes):
                         return
+
+    @property
+    def targets(self) -> Sequence[int]:
+        """The class of each image."""
+        return self.images.targets
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,6 +1,7 @@
 """Measuring a task on data, and what it says about inputs."""
 
 from ._run import check_data, evaluate, evaluating, outputs_of, predict, score, where
+from ._scores import class_scores, uneven
 from ._tally import Loss, Metrics, Tally
 
 __all__ = [
@@ -8,10 +9,12 @@ __all__ = [
     "Metrics",
     "Tally",
     "check_data",
+    "class_scores",
     "evaluate",
     "evaluating",
     "outputs_of",
     "predict",
     "score",
+    "uneven",
     "where",
 ]

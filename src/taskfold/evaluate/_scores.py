@@ -45,6 +45,36 @@ def macro_f1(confusion: Sequence[Sequence[int]]) -> float:
     return sum(found) / len(found)
 
 
+def uneven(confusion: Sequence[Sequence[int]]) -> bool:
+    """Whether the largest class has at least twice the images of the smallest that has any.
+
+    Example:
+        >>> uneven([[138, 0], [57, 0]]), uneven([[40, 20], [0, 50]])
+        (True, False)
+    """
+    present = [sum(row) for row in confusion if sum(row)]
+    return max(present) >= 2 * min(present)
+
+
+def class_scores(confusion: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Balanced accuracy, macro-F1, and the accuracy of always answering the largest class.
+
+    Args:
+        confusion: `confusion[true][predicted]` images, at least one.
+
+    Example:
+        >>> class_scores([[3, 0], [1, 0]])
+        {'balanced_accuracy': 0.5, 'macro_f1': 0.42857142857142855, 'majority': 0.75}
+    """
+    present = [sum(row) for row in confusion]
+    recall = [row[c] / n if n else None for c, (row, n) in enumerate(zip(confusion, present, strict=True))]
+    return {
+        "balanced_accuracy": balanced(recall),
+        "macro_f1": macro_f1(confusion),
+        "majority": max(present) / sum(present),
+    }
+
+
 def verdict(confusion: Sequence[Sequence[int]]) -> Verdict:
     """Whether a classifier is better than always answering the largest class.
 

@@ -64,8 +64,9 @@ def advise(network: nn.Module, task: Task, method: Method) -> None:
     """Say once what a new task leaves alone, where that is unlikely to be meant.
 
     Warns:
-        AdaptationWarning: most of the backbone's weights are in layers of kinds that the method does not adapt, or the
-            backbone's own classifier seems to be untrained, and stays so.
+        AdaptationWarning: most of the backbone's weights are in layers of kinds that the method does not adapt, and its
+            settings don't say which layers it is for; or the backbone's own classifier seems to be untrained, and
+            stays so.
     """
     layers = list(layers_in(network, task, method))
     weights: dict[str, int] = {}
@@ -73,7 +74,8 @@ def advise(network: nn.Module, task: Task, method: Method) -> None:
         if layer.family is not None:
             weights[layer.family] = weights.get(layer.family, 0) + layer.backbone
     reached = {layer.family for layer in layers if layer.adapted}
-    if reached & {"linear layers", "convolutions", "recurrent layers"}:
+    asked = getattr(method, "layers", "auto") != "auto" or getattr(method, "targets", "*") != "*"
+    if not asked and reached & {"linear layers", "convolutions", "recurrent layers"}:
         beyond = {family: size for family, size in weights.items() if family not in reached}
         if sum(beyond.values()) > SHARE * sum(weights.values()):
             _say_beyond(network, task, method, beyond, sum(beyond.values()) / sum(weights.values()))
@@ -94,9 +96,9 @@ def advise(network: nn.Module, task: Task, method: Method) -> None:
 def _say_beyond(network: nn.Module, task: Task, method: Method, beyond: dict[str, int], share: float) -> None:
     each = ", ".join(f"{family} ({size:,} parameters)" for family, size in beyond.items())
     warnings.warn(
-        f"task {task.name!r}: {share:.0%} of the weights of {type(network).__name__} are in layers that {method.name} "
-        f"can't adapt: {each}; print(model.summary({task.name!r})) lists them. Choose a method or layers=… for these "
-        "kinds, such as FineTuning()",
+        f"task {task.name!r}: {share:.0%} of the weights of {type(network).__name__} are in layers of kinds that "
+        f"{method.name} does not adapt here: {each}; print(model.summary({task.name!r})) lists them. Choose a "
+        "method or layers=… for these kinds, such as FineTuning()",
         AdaptationWarning,
         stacklevel=5,
     )

@@ -97,9 +97,7 @@ class TaskCollection(nn.Module):
                 backbone's own classifier seems to be newly initialised, and stays so.
         """
         task = self._added(name, head, method, labels, preprocessing, problem, settings)
-        chosen = method or self.method
-        assert chosen is not None
-        advise(self.backbone, task, chosen.with_settings(**settings))
+        advise(self.backbone, task, (method or self.method).with_settings(**settings))  # type: ignore[union-attr]
         return task
 
     def _added(
@@ -125,8 +123,6 @@ class TaskCollection(nn.Module):
         if made is not None:
             check_ready(made, "head")
             check_apart(name, made, self.backbone, self.tasks)
-        if isinstance(head, nn.Linear):
-            self._width(head)
         inventory = {key: self.inventory[key] for key in self.inventory}
         try:
             composition = chosen.compose(self.backbone)
@@ -146,7 +142,9 @@ class TaskCollection(nn.Module):
     def _width(self, head: object) -> int:
         """The number of features that a linear head stands on."""
         if self.features is not pooled:
-            return self.num_features or feature_width(self.backbone)
+            return (
+                head.in_features if isinstance(head, nn.Linear) else self.num_features or feature_width(self.backbone)
+            )
         return head_width(self.backbone, head, self.num_features)
 
     def transfer_task(

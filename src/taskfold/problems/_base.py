@@ -47,7 +47,7 @@ class Problem(ABC):
     """Every input has exactly one of the labels, as folders of images have it."""
     losses: ClassVar[Mapping[str, Loss]] = {}
     """By the names that `loss` may have; the first is the usual one."""
-    select_by: ClassVar[tuple[str, ...]] = ("loss",)
+    select_by: ClassVar[tuple[str, ...]] = ("auto", "loss", "last")
     """What validation can select the best epoch by, the usual one first."""
     better: ClassVar[Mapping[str, bool]] = {}
     """Scores of test data, the main one first, and whether more is better."""

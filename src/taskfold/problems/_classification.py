@@ -27,7 +27,7 @@ class Classification(Problem):
     words: ClassVar[str] = "one class of several"
     of_classes: ClassVar[bool] = True
     losses: ClassVar[Mapping[str, Loss]] = {"cross-entropy": F.cross_entropy}
-    select_by: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
+    select_by: ClassVar[tuple[str, ...]] = ("auto", "accuracy", "balanced_accuracy", "macro_f1", "loss", "last")
     better: ClassVar[Mapping[str, bool]] = {"accuracy": True}
     shares: ClassVar[frozenset[str]] = frozenset({"accuracy"})
 
@@ -77,7 +77,9 @@ def one_cell(problem: Problem, cells: Cells) -> list[str]:
         TargetError: there are several columns, or the text is empty.
     """
     if len(cells) != 1:
-        raise TargetError(f"problem {problem.kind!r} takes one column, found {len(cells)}: {', '.join(problem.columns)}")
+        raise TargetError(
+            f"problem {problem.kind!r} takes one column, found {len(cells)}: {', '.join(problem.columns)}"
+        )
     text = str(cells[0]).strip() if isinstance(cells[0], str | int | float) else ""
     if not text:
         raise TargetError(f"{problem.columns[0]} must be a label that is not empty, found {cells[0]!r}")

@@ -37,6 +37,7 @@ class MultiLabel(Problem):
     kind: ClassVar[str] = "multi-label"
     words: ClassVar[str] = "any number of labels"
     losses: ClassVar[Mapping[str, Loss]] = {"bce": F.binary_cross_entropy_with_logits}
+    select_by: ClassVar[tuple[str, ...]] = ("auto", "f1", "loss", "last")
     better: ClassVar[Mapping[str, bool]] = {
         "macro_f1": True,
         "micro_f1": True,
@@ -63,7 +64,9 @@ class MultiLabel(Problem):
     def read(self, cells: Cells) -> tuple[str, ...]:
         """The labels that there are."""
         if len(cells) != len(self.columns):
-            raise TargetError(f"there must be {len(self.columns)} columns ({', '.join(self.columns)}), found {len(cells)}")
+            raise TargetError(
+                f"there must be {len(self.columns)} columns ({', '.join(self.columns)}), found {len(cells)}"
+            )
         if len(cells) > 1:
             return tuple(column for cell, column in zip(cells, self.columns, strict=True) if _yes(cell, column))
         cell = cells[0]
@@ -77,7 +80,9 @@ class MultiLabel(Problem):
         """Every label that there is; where each has a column, all of these."""
         names = self.columns if len(self.columns) > 1 else in_order([label for one in labels for label in one])
         if not names:
-            raise TargetError(f"{self.columns[0]} has no label in any row; labels stand with {self.separator!r} between")
+            raise TargetError(
+                f"{self.columns[0]} has no label in any row; labels stand with {self.separator!r} between"
+            )
         return self, names
 
     def target(self, label: tuple[str, ...], names: Sequence[str]) -> tuple[float, ...]:

@@ -37,6 +37,7 @@ class Regression(Problem):
     kind: ClassVar[str] = "regression"
     words: ClassVar[str] = "numbers"
     losses: ClassVar[Mapping[str, Loss]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
+    select_by: ClassVar[tuple[str, ...]] = ("auto", "mae", "loss", "last")
     better: ClassVar[Mapping[str, bool]] = {"r2": True, "mae": False, "rmse": False}
     titles: ClassVar[Mapping[str, str]] = {"r2": "R²", "mae": "MAE", "rmse": "RMSE"}
 

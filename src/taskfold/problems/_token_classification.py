@@ -37,7 +37,7 @@ class TokenClassification(Problem):
     kind: ClassVar[str] = "token-classification"
     words: ClassVar[str] = "a class for each word"
     losses: ClassVar[Mapping[str, Loss]] = {"cross-entropy": token_loss}
-    select_by: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
+    select_by: ClassVar[tuple[str, ...]] = ("auto", "accuracy", "loss", "last")
     better: ClassVar[Mapping[str, bool]] = {"macro_f1": True, "word_accuracy": True}
     shares: ClassVar[frozenset[str]] = frozenset(better)
     titles: ClassVar[Mapping[str, str]] = {"macro_f1": "macro F1"}

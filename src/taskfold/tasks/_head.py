@@ -12,13 +12,15 @@ def build_head(head: int | nn.Module | None, features: Callable[[], int], like: 
 
     Args:
         head: outputs (≥ 1), any module, or None.
-        features: asked for the width of the backbone's features, only when a linear layer is built.
+        features: asked for the width of the backbone's features, only for a head that is a linear layer.
         like: a backbone tensor; the head takes its device and (at least float32) dtype.
 
     Raises:
         ValueError: fewer than one output.
         TypeError: neither a number nor a module.
     """
+    if isinstance(head, nn.Linear):
+        features()  # it may say that there are none
     if head is None or isinstance(head, nn.Module):
         return head
     if not isinstance(head, int) or isinstance(head, bool):

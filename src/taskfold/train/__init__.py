@@ -11,7 +11,7 @@ try:
     from ._penalties import BudgetWarning
     from ._rates import group_rates
     from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
-    from ._state import DivergedError, JointResult, Result
+    from ._state import LESS_IS_BETTER, DivergedError, JointResult, Result
     from ._together import train_together
     from ._train import train_task
     from .settings import OptimizerSettings, Settings
@@ -21,6 +21,7 @@ except ModuleNotFoundError as error:
     raise ImportError(f'taskfold.train needs {error.name}: pip install "taskfold[train]"') from error
 
 __all__ = [
+    "LESS_IS_BETTER",
     "Affinity",
     "AffinitySettings",
     "BudgetWarning",

@@ -66,7 +66,7 @@ class Anew:
             if tensor.is_floating_point():
                 tensor.copy_(total(job.accelerator, tensor) / job.accelerator.num_processes)
         found = self.validation.of(group)
-        kept = not better(means(before), means(found), job.settings.select_by)
+        kept = not better(means(before), means(found), "loss" if self.validation.by == "last" else self.validation.by)
         for name, running_found in before.items():
             log.write("statistics", task=name, running=running_found, reestimated=found[name], kept=kept)
         if kept:

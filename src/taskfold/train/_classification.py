@@ -8,15 +8,14 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_map
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from ..model import MultiTask
-from ..problems import Classification, Problem, TargetError
-from ._seams import OUTPUTS, Seams
-from .settings import Settings
+from ..problems import Problem, TargetError
+from ._seams import OUTPUTS, TARGETS, Seams
+from ._shaping import Shaping, shapes
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,13 @@ class Labelled:
         inputs: `[B, …]`; or a mapping, for networks that are called with keywords.
         targets: `[B]` or `[B, …]`; a list of one for each input, where their shapes or types differ.
         known: the targets where they were collated: looking at them there costs no wait for a GPU.
+        mixed: where images are mixed, the others' targets and each image's own share, `[B]` each.
     """
 
     inputs: Any
     targets: Tensor | list[Tensor]
     known: Tensor | list[Tensor]
+    mixed: tuple[Tensor, Tensor] | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Labelled:
         """The same on a device."""
@@ -53,16 +54,27 @@ def label_collate(samples: list[Any]) -> Labelled:
     return Labelled(default_collate([inputs for inputs, _ in samples]), targets, targets)
 
 
-def seams_of(problems: Mapping[str, Problem], smoothing: float = 0.0) -> Seams:
-    """The loss and the measures of each task's problem; cross-entropy of classes is smoothed in training only."""
-    return Seams(label_collate, partial(_losses, problems, smoothing), partial(_measure, problems))
+def seams_of(problems: Mapping[str, Problem], shaping: Shaping | None = None) -> Seams:
+    """The loss and the measures of each task's problem; cross-entropy of classes is shaped in training only."""
+    shaping = shaping or Shaping()
+    vary = partial(_vary, shaping) if shaping.mixes else None
+    return Seams(label_collate, partial(_losses, problems, shaping), partial(_measure, problems), vary)
 
 
-def selecting(settings: Settings, problems: Mapping[str, Problem]) -> Settings:
-    """Settings that select by the loss, where they do not say and the tasks have no accuracy."""
-    if "select_by" in settings.model_fields_set or all("accuracy" in one.select_by for one in problems.values()):
-        return settings
-    return settings.model_copy(update={"select_by": "loss"})
+def _vary(shaping: Shaping, batch: Labelled, tasks: Sequence[str]) -> Labelled:
+    """Images mixed with others of their task.
+
+    Raises:
+        ValueError: inputs are no images, or targets no class indices.
+    """
+    if not isinstance(batch.inputs, Tensor) or not isinstance(batch.targets, Tensor):
+        raise ValueError("mixup and cutmix mix images of classes, found other inputs or targets; set both to 0")
+    inputs, others, shares = batch.inputs.clone(), batch.targets.clone(), batch.inputs.new_ones(len(tasks))
+    for name in dict.fromkeys(tasks):
+        rows = torch.tensor([row for row, owner in enumerate(tasks) if owner == name], device=inputs.device)
+        inputs[rows], shares[rows] = shaping.mixed(batch.inputs[rows])
+        others[rows] = batch.targets[rows.roll(1)]
+    return replace(batch, inputs=inputs, mixed=(others, shares))
 
 
 def check_whole(problem: Problem, name: str, data: Mapping[str, Dataset[Any]]) -> None:
@@ -72,7 +84,7 @@ def check_whole(problem: Problem, name: str, data: Mapping[str, Dataset[Any]]) -
         TargetError: one is no finite number.
     """
     for what, one in data.items():
-        if not isinstance(one, TensorDataset) or len(one.tensors) != 2:  # noqa: PLR2004  inputs and targets
+        if not isinstance(one, TensorDataset) or len(one.tensors) != 2:
             continue
         targets = one.tensors[1]
         if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
@@ -84,30 +96,38 @@ def check_whole(problem: Problem, name: str, data: Mapping[str, Dataset[Any]]) -
 
 
 def _losses(
-    problems: Mapping[str, Problem], smoothing: float, model: MultiTask, batch: Labelled, tasks: Sequence[str]
+    problems: Mapping[str, Problem], shaping: Shaping, model: MultiTask, batch: Labelled, tasks: Sequence[str]
 ) -> Tensor:
-    def losses(problem: Problem, outputs: Tensor, targets: Tensor) -> Tensor:
-        if smoothing and type(problem) is Classification:
-            return F.cross_entropy(outputs, targets, reduction="none", label_smoothing=smoothing)
-        return problem.losses_of(outputs, targets)
+    def losses(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
+        if shaping.acts and shapes(problems[name]):
+            return shaping.losses(name, outputs, targets)
+        return problems[name].losses_of(outputs, targets)
+
+    def of_rows(name: str, rows: list[int], outputs: Tensor, targets: Tensor) -> Tensor:
+        own = losses(name, outputs, targets)
+        if batch.mixed is None:
+            return own
+        others, share = (one[rows] for one in batch.mixed)
+        return share * own + (1 - share) * losses(name, outputs, others)
 
     found = _outputs(problems, model, batch, tasks)
-    return _assembled([(rows, losses(problems[name], outputs, targets)) for name, rows, outputs, targets in found])
+    return _assembled([(rows, of_rows(name, rows, outputs, targets)) for name, rows, outputs, targets in found])
 
 
 def _measure(
     problems: Mapping[str, Problem], model: MultiTask, batch: Labelled, tasks: Sequence[str]
 ) -> Mapping[str, Tensor]:
     found = [
-        (rows, {"loss": problem.losses_of(outputs, targets)} | problem.measures(outputs, targets) | _classes(problem, outputs))
+        (rows, {"loss": problem.losses_of(outputs, targets), **measures, **_classes(problem, outputs, targets)})
         for name, rows, outputs, targets in _outputs(problems, model, batch, tasks)
         for problem in [problems[name]]
+        for measures in [problem.measures(outputs, targets)]
     ]
     return {key: _assembled([(rows, one[key]) for rows, one in found]) for key in found[0][1]}
 
 
-def _classes(problem: Problem, outputs: Tensor) -> dict[str, Tensor]:
-    return {OUTPUTS: outputs} if problem.of_classes else {}
+def _classes(problem: Problem, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {OUTPUTS: outputs, TARGETS: targets} if problem.of_classes else {}
 
 
 def _outputs(

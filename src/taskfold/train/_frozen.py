@@ -60,7 +60,11 @@ class Frozen:
         store = Store(settings.cache_memory, self.path, settings.cache_disk)
         required = settings.cache_features == "always"
         self.features = Features(self.job.model._runner, changed, store, self.network, required)
-        if settings.cache_views is None and varies(self.data):
+        if settings.mixup or settings.cutmix:
+            why = "training images are mixed with others in every step"
+            self._check(why, "set mixup and cutmix to 0")
+            self.features.off[True] = why
+        elif settings.cache_views is None and varies(self.data):
             why = "training samples differ from epoch to epoch"
             self._check(why, "set cache_views")
             self.features.off[True] = f"{why}, and cache_views is not set"

@@ -227,7 +227,8 @@ class Loop:
         if weights := self.plan.learned():
             point["weights"] = dict(zip(self.job.names, weights, strict=True))
         state.curve.append(point)
-        bar.note(f"val {found[f'val_{settings.select_by}']:.3f}")
+        state.by = by = self.validation.by
+        bar.note(f"val {found['val_loss' if by == 'last' else f'val_{by}']:.3f}")
         self.folder.log.write("epoch", **point)
         if self.ranks.settled and not state.settled:  # what was before had more numbers than its budget
             state.best, state.waited, state.settled = {}, 0, True
@@ -235,8 +236,9 @@ class Loop:
         if (news := self.frozen.news()) != state.features:
             state.features = news
             self.folder.log.write("features", epoch=state.epoch + 1, **news)
-        if better(found, state.best, settings.select_by):
+        if better(found, state.best, by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
+            state.confusion = dict(self.validation.confusion)
             self.best = self.job.moves.snapshot()
         elif self.plan.in_last_phase(state.epoch) and state.settled:  # before, patience does not end a training
             state.waited += 1
@@ -295,7 +297,11 @@ class Loop:
             )
         if self.ranks.finish(log):
             found, self.best = self.validation.every(), self.job.moves.snapshot()
+            state.confusion = dict(self.validation.confusion)
         tasks = self.anew.settle(found, log)
+        state.confusion |= {
+            n: self.validation.confusion[n] for n, one in tasks.items() if one["reestimated"] and n in state.confusion
+        }
         anew = any(found["reestimated"] for found in tasks.values())
         state.best = {**means(tasks), "reestimated": anew, **self._penalised(tasks)}
         state.done, state.threads = True, self.threads.count

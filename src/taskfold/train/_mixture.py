@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from ._seeds import mixed
+from ._targets import targets_of
+from .settings import Settings
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,13 @@ class Mixture:
         sizes: samples of each data set.
         shares: of each data set in an epoch; they add up to 1.
         total: samples in an epoch.
+        classes: of each data set, the samples of each class, which then are drawn alike; empty: all samples are.
     """
 
     sizes: tuple[int, ...]
     shares: tuple[float, ...]
     total: int
+    classes: tuple[Sequence[np.ndarray], ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def of(
@@ -52,6 +59,17 @@ class Mixture:
         counted = [size if cap is None else min(size, cap) for size in sizes]
         weights = [float(size) ** (1 / temperature) for size in counted]
         return cls(sizes, tuple(w / math.fsum(weights) for w in weights), sum(counted) if total is None else total)
+
+    def by_class(self, settings: Settings, data: Sequence[Dataset[Any]]) -> Mixture:
+        """With as many samples of each class, if settings ask for `balanced_sampling`.
+
+        Raises:
+            ValueError: data do not tell their classes.
+        """
+        if not settings.balanced_sampling:
+            return self
+        each = [targets_of(one, "balanced_sampling=True") for one in data]
+        return replace(self, classes=tuple([np.flatnonzero(t == c) for c in np.unique(t)] for t in each))
 
     def only(self, *numbers: int) -> Mixture:
         """Some data sets alone, each of their samples once."""
@@ -87,6 +105,8 @@ class Mixture:
 
     def _some(self, number: int, start: int, count: int, seed: int) -> np.ndarray:
         """The next samples of a data set's endless rounds, each round a permutation of it; sorted."""
+        if self.classes:
+            return self._balanced(number, start, count, seed)
         size, found = self.sizes[number], [np.zeros(0, np.int64)]
         for nth, turn in enumerate(range(start // size, -(-(start + count) // size))):
             first, last = max(start - turn * size, 0), min(start + count - turn * size, size)
@@ -96,3 +116,18 @@ class Mixture:
                 indices = np.sort(torch.randperm(size, generator=generator).numpy()[first:last])
             found.append(indices + self.offsets[number] + nth * self.offsets[-1])
         return np.concatenate(found)
+
+    def _balanced(self, number: int, start: int, count: int, seed: int) -> np.ndarray:
+        """The next samples of rounds that take one class after another, each class in endless rounds of its own."""
+        classes = self.classes[number]
+        places = np.arange(start, start + count)
+        found = [np.zeros(0, np.int64)]
+        for which, members in enumerate(classes):
+            nth = places[places % len(classes) == which] // len(classes)
+            for turn in np.unique(nth // len(members)):
+                generator = torch.Generator().manual_seed(mixed(seed, "class", number, which, int(turn)))
+                order = members[torch.randperm(len(members), generator=generator).numpy()]
+                found.append(order[nth[nth // len(members) == turn] % len(members)])
+        indices = np.sort(np.concatenate(found))
+        again = np.arange(count) - np.searchsorted(indices, indices)  # how often each has been before in this epoch
+        return indices + self.offsets[number] + again * self.offsets[-1]

@@ -39,6 +39,10 @@ class Objective(Protocol):
         """Samples → batch."""
         ...
 
+    def varied(self, batch: Any, owners: Sequence[int]) -> Any:
+        """A batch as a step of the training has it."""
+        ...
+
     def losses(self, model: MultiTask, batch: Any, owners: Sequence[int], wanted: Sequence[int]) -> Rows:
         """The losses.
 
@@ -71,6 +75,11 @@ class PerSample:
         """Samples → batch."""
         return self.seams.collate
 
+    def varied(self, batch: Any, owners: Sequence[int]) -> Any:
+        """What the seams make of it."""
+        vary = self.seams.vary
+        return batch if vary is None else vary(batch, [self.names[number] for number in owners])
+
     def losses(self, model: MultiTask, batch: Any, owners: Sequence[int], wanted: Sequence[int]) -> Rows:
         """One for each sample."""
         values = self.seams.loss(model, batch, [self.names[number] for number in owners])
@@ -83,7 +92,7 @@ class PerSample:
         found = self.seams.measure(model, batch, [self.names[number] for number in owners])
         for key, values in found.items():
             if key == OUTPUTS and isinstance(values, Tensor) and values.dim() == 2 and len(values) == len(owners):
-                continue
+                continue  # the right ones, `targets`, are one number for each
             if not isinstance(values, Tensor) or values.shape != (len(owners),):
                 raise ValueError(
                     f"measure must return one number per sample, [{len(owners)}], found {_shape(values)} for {key!r}"
@@ -107,6 +116,11 @@ class PerTask:
     def collate(self) -> Collate:
         """Samples → batch."""
         return self.seams.collate
+
+    def varied(self, batch: Any, owners: Sequence[int]) -> Any:
+        """As it is."""
+        del owners
+        return batch
 
     def losses(self, model: MultiTask, batch: Any, owners: Sequence[int], wanted: Sequence[int]) -> Rows:
         """One for each sample and task that it has a target for."""

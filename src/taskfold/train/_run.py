@@ -62,6 +62,7 @@ def own_seams(
         standard.collate if collate is None else collate,
         standard.loss if objective is None else objective,
         standard.measure if measure is None else measure,
+        standard.vary if objective is None and collate is None else None,
     )
 
 
@@ -80,17 +81,19 @@ def seams_per_task(
     return SeamsPerTask(collate or default_collate, objective, measure)
 
 
-def check_smoothing(settings: Settings, *own: object) -> None:
-    """Smoothing is of the loss that training brings along.
+def check_shaping(settings: Settings, *own: object) -> None:
+    """Smoothing, weights of classes and mixed images are of the loss that training brings along.
 
     Raises:
         ValueError: there is a loss of one's own.
     """
-    if settings.label_smoothing and any(loss is not None for loss in own):
-        raise ValueError(
-            f"label_smoothing={settings.label_smoothing} has no meaning for a loss of your own; set it to 0, or leave "
-            "the loss out"
-        )
+    if all(loss is None for loss in own):
+        return
+    for key in ("label_smoothing", "class_weights", "mixup", "cutmix"):
+        if value := getattr(settings, key):
+            raise ValueError(
+                f"{key}={value!r} has no meaning for a loss of your own; leave {key} out, or leave the loss out"
+            )
 
 
 def run(

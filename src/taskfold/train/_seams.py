@@ -21,10 +21,14 @@ Measure = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
 """(model, batch, one task name per sample) → `[B]` each: `loss`, perhaps `accuracy`, and whatever else is of interest.
 
 Asked in evaluation mode, without gradients, with samples of one task at a time. `outputs`, `[B, C]`, may be what the
-task says of C classes; it is no number of interest, but training looks whether one class is said of all.
+task says of C classes, and `targets`, `[B]`, which are right; these are no numbers of interest themselves: training looks
+whether one class is said of all, and counts them for balanced accuracy, macro-F1 and the majority's share.
 """
 
-OUTPUTS = "outputs"
+Vary = Callable[[Any, Sequence[str]], Any]
+"""(batch, one task name per sample) → batch."""
+
+OUTPUTS, TARGETS = "outputs", "targets"
 
 LossPerTask = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
 """(model, batch, task names) → by task `[n]`, n ≤ B: the losses of those samples that have a target for it.
@@ -70,11 +74,13 @@ class Seams:
         collate: samples → batch.
         loss: of training.
         measure: of validation.
+        vary: what becomes of a batch before a step of the training, and nowhere else; None: nothing.
     """
 
     collate: Collate
     loss: LossPerSample
     measure: Measure
+    vary: Vary | None = None
 
 
 @dataclass(frozen=True)

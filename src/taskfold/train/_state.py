@@ -10,6 +10,10 @@ from typing import Any, Literal
 from ._collapse import Watched
 
 
+LESS_IS_BETTER = frozenset({"loss", "mae", "levels_off"})
+"""Of these less is better."""
+
+
 class DivergedError(ValueError):
     """The loss is no longer a finite number."""
 
@@ -31,6 +35,9 @@ class Result:
         resumed: an earlier run in the folder was continued, or had finished already.
         threads: of torch, at the end; outside of the training torch has as many as before it.
         rates: what a range test (`lr="auto"`) found: `lr`, by group of parameters, and `why`; empty: there was none.
+        selected_by: what made the best epoch the best: `loss`, or a score; of `select_by="auto"` what that came to.
+        confusion: `[true][predicted]` validation samples of the weights that the model holds, by task; tasks without
+            classes are left out.
     """
 
     curve: list[dict[str, Any]]
@@ -41,6 +48,8 @@ class Result:
     resumed: bool
     threads: int
     rates: dict[str, Any] = field(default_factory=dict)
+    selected_by: str = "loss"
+    confusion: dict[str, list[list[int]]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON."""
@@ -87,6 +96,8 @@ class State:
         settled: the tasks' ranks have come down to their budgets.
         threads: of torch, when they became so.
         watched: the losses of each task, by which a collapse is noticed.
+        by: what makes an epoch the best.
+        confusion: of the best epoch, or of the final weights, by task.
     """
 
     prepared: int = 0
@@ -111,6 +122,8 @@ class State:
     settled: bool = False
     threads: int = 0
     watched: list[Watched] = field(default_factory=list)
+    by: str = "loss"
+    confusion: dict[str, list[list[int]]] = field(default_factory=dict)
 
     @classmethod
     def of_json(cls, found: Mapping[str, Any]) -> State:
@@ -122,13 +135,13 @@ class State:
         assert self.stopped is not None
         curve = [_without_tasks(point) for point in self.curve]
         best = _without_tasks(self.best)
-        common = self.seconds, self.stopped, resumed, self.threads, self.rates
+        common = self.seconds, self.stopped, resumed, self.threads, self.rates, self.by, self.confusion
         return Result(curve, self.best_epoch, best, *common)
 
     def joint_result(self, resumed: bool) -> JointResult:
         """What a finished joint training ends with."""
         assert self.stopped is not None
-        common = self.seconds, self.stopped, resumed, self.threads, self.rates
+        common = self.seconds, self.stopped, resumed, self.threads, self.rates, self.by, self.confusion
         return JointResult(self.curve, self.best_epoch, self.best, *common)
 
 
@@ -138,7 +151,7 @@ def _without_tasks(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def better(found: dict[str, Any], best: dict[str, Any], by: str) -> bool:
-    """Whether `val_accuracy` is higher, or as high at a lower `val_loss`; by "loss" the loss alone.
+    """Whether a score is better, or as good at a lower `val_loss`; by "loss" the loss alone; by "last" always.
 
     What is less above the budget of its method is better than either.
 
@@ -154,7 +167,8 @@ def better(found: dict[str, Any], best: dict[str, Any], by: str) -> bool:
         return True
 
     def rank(metrics: dict[str, Any]) -> tuple[float, ...]:
-        scores = (-metrics["val_loss"],) if by == "loss" else (metrics["val_accuracy"], -metrics["val_loss"])
+        sign = -1 if by in LESS_IS_BETTER else 1
+        scores = () if by == "last" else (sign * metrics[f"val_{by}"], -metrics["val_loss"])
         return (-metrics.get("over_budget", 0.0), *scores)
 
-    return rank(found) > rank(best)
+    return rank(found) >= rank(best) if by == "last" else rank(found) > rank(best)

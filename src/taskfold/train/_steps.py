@@ -79,5 +79,6 @@ class Steps:
         job = self.job
         wanted = [number for place in dict.fromkeys(owners) for number in job.members[place]]
         batch = send_to_device(batch, job.device, non_blocking=True)
+        batch = job.objective.varied(batch, owners)
         with job.accelerator.autocast(), keeping(self.features):
             return job.objective.losses(job.model, batch, owners, wanted)

@@ -9,14 +9,15 @@ from typing import Any
 from ..model import MultiTask
 from ..problems import Classification, Problem
 from ._belongings import belongings
-from ._classification import seams_of, selecting
+from ._classification import seams_of
 from ._job import Job
 from ._joint_settings import JointSettings
 from ._mixture import Mixture
 from ._objective import Objective, PerSample, PerTask
 from ._processes import start
-from ._run import Sizes, check_smoothing, own_seams, run, seams_per_task, sizes_of, task_identity
+from ._run import Sizes, check_shaping, own_seams, run, seams_per_task, sizes_of, task_identity
 from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
+from ._shaping import Shaping, outputs_of, shapes
 from ._state import JointResult
 
 
@@ -90,9 +91,7 @@ def train_together(
         >>> sorted(result.tasks)
         ['sign', 'sum']
     """
-    job, of_each, together = joint_job(
-        model, tasks, settings or JointSettings(), objective, measure, collate, problems
-    )
+    job, of_each, together = joint_job(model, tasks, settings or JointSettings(), objective, measure, collate, problems)
     state, resumed = run(
         job,
         lambda: {"tasks": {name: task_identity(job, name, of_each[name]) for name in job.names}, **together},
@@ -120,20 +119,27 @@ def joint_job(
     names = [name for key in data for name in key]
     together = _check_keys(tasks, names, settings)
     moves = belongings(model, names)
-    check_smoothing(settings, objective)
+    check_shaping(settings, objective)
     if together:
         way: Objective = PerTask(seams_per_task(objective, measure, collate), names)  # type: ignore[arg-type]
     else:
         known = {name: (problems or {}).get(name, Classification()) for name in names}
         if odd := sorted({*(problems or {})} - {*names}):
             raise ValueError(f"problems: {odd[0]!r} is none of the tasks, which are {', '.join(names)}")
-        standard = seams_of(known, settings.label_smoothing)
-        settings = settings if objective is not None else selecting(settings, known)
+        for one in known.values() if objective is None else ():
+            check_shaping(settings, None if shapes(one) else one)
+        shaping = Shaping.of(
+            settings,
+            {key[0]: one.train for key, one in data.items()},
+            {name: outputs_of(model, name) for name in names},
+        )
+        standard = seams_of(known, shaping)
         way = PerSample(own_seams(standard, objective, measure, collate), names)  # type: ignore[arg-type]
     sizes = {key: sizes_of(one, f" of task {', '.join(map(repr, key))}") for key, one in data.items()}
     counts = tuple(found["train"] for found in sizes.values())
     per_epoch = settings.steps_per_epoch and settings.steps_per_epoch * settings.batch_size
     mixture = Mixture.of(counts, settings.exponent_temperature, settings.cap, per_epoch)
+    mixture = mixture.by_class(settings, [one.train for one in data.values()])
     accelerator = start(settings.precision)
     model.to(accelerator.device)
     job = Job.of(model, data, moves, way, mixture, settings, accelerator)

@@ -11,14 +11,15 @@ from ..layers import inventory_of, statistics_of
 from ..model import MultiTask
 from ..problems import Classification, Loss, Problem, problem_for
 from ._belongings import Belongings, belongings
-from ._classification import check_whole, seams_of, selecting
+from ._classification import check_whole, seams_of
 from ._job import Job
 from ._joint_settings import JointSettings
 from ._mixture import Mixture
 from ._objective import PerSample
 from ._processes import start
-from ._run import check_smoothing, own_seams, run, sizes_of, task_identity
+from ._run import check_shaping, own_seams, run, sizes_of, task_identity
 from ._seams import Collate, LossPerSample, Measure, TaskSet
+from ._shaping import Shaping, outputs_of, shapes
 from ._state import Result
 from .settings import Settings
 
@@ -91,19 +92,19 @@ def train_task(
     moves = _alone(model, name)
     if sum(one is not None for one in (loss, objective, problem)) > 1:
         raise ValueError("loss, problem and objective each say what to minimise; give one of them")
-    check_smoothing(settings, loss, objective)
+    check_shaping(settings, loss, objective)
     chosen = {name: problem or problem_for(loss)}
-    check_smoothing(settings, None if type(chosen[name]) is Classification else chosen[name])
+    check_shaping(settings, None if shapes(chosen[name]) else chosen[name])
     if objective is None:
-        settings = selecting(settings, chosen)
         check_whole(chosen[name], name, {"train": train, "val": val})
-    seams = own_seams(seams_of(chosen, settings.label_smoothing), objective, measure, collate)
+    shaping = Shaping.of(settings, {name: train}, {name: outputs_of(model, name)})
+    seams = own_seams(seams_of(chosen, shaping), objective, measure, collate)
     one = TaskSet(train, val, plain)
     sizes = sizes_of(one)
     accelerator = start(settings.precision)
     model.to(accelerator.device)
     per_epoch = settings.steps_per_epoch and settings.steps_per_epoch * settings.batch_size
-    mixture = Mixture.of((sizes["train"],), total=per_epoch)
+    mixture = Mixture.of((sizes["train"],), total=per_epoch).by_class(settings, [train])
     job = Job.of(model, {(name,): one}, moves, PerSample(seams, [name]), mixture, settings, accelerator)
     state, resumed = run(
         job,

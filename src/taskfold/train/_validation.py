@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
 
-from ..evaluate import evaluating
+from ..evaluate import class_scores, evaluating, uneven
 from ..model import Features, keeping
 from ._collapse import Predicted
 from ._data import Apart, Joined
@@ -18,10 +18,13 @@ from ._job import Job
 from ._objective import Measured
 from ._processes import total
 from ._sampler import Switch
-from ._seams import OUTPUTS
+from ._seams import OUTPUTS, TARGETS
 
 Found = dict[str, float]
 
+CLASS_SCORES = ("balanced_accuracy", "macro_f1")
+FEW = 20
+"""Validation samples of a task: with fewer, `select_by="auto"` looks at the loss."""
 BUCKETS = 64
 """Classes are counted by their number modulo this, so that processes add up as many numbers whatever they have seen."""
 
@@ -31,6 +34,7 @@ class Validation:
 
     Attributes:
         predicted: which classes were said, by task, as far as tasks have classes.
+        confusion: `[true][predicted]` samples, by task, likewise.
 
     Raises:
         ValueError: what is measured does not fit the settings, or a task has nothing to be measured on.
@@ -41,9 +45,27 @@ class Validation:
         self.joined = Joined([one.val for one in job.sets.values()])
         self.switch = Switch([])
         self.features: Features | None = None
+        self.classes: dict[int, int] = {}
         self.keys = self._probe()
         self.predicted: dict[str, Predicted] = {}
+        self.confusion: dict[str, list[list[int]]] = {}
         self.loader = job.loader(self.joined, self.switch)
+
+    @property
+    def by(self) -> str:
+        """What makes an epoch the best, once tasks have been validated; see `Settings.select_by`."""
+        said = self.job.settings.select_by
+        if said != "auto":
+            return said
+        few = any(_few(cells) for cells in self.confusion.values())
+        if few or not all("accuracy" in keys for keys in self.keys.values()):
+            return "loss"
+        return "balanced_accuracy" if any(map(uneven, self.confusion.values())) and self._classes_alone else "accuracy"
+
+    @property
+    def _classes_alone(self) -> bool:
+        """Whether every task has classes, so that scores of classes have a mean."""
+        return self.classes.keys() == self.keys.keys()
 
     def every(self) -> dict[str, Found]:
         """`val_loss` and whatever else is measured, by task: means over every sample once, alike in all processes."""
@@ -56,6 +78,7 @@ class Validation:
         sums: dict[tuple[int, str], list[Tensor]] = {(n, key): [] for n in chosen for key in self.keys[n]}
         counts = dict.fromkeys(chosen, 0)
         said = torch.zeros(len(chosen), 3 + BUCKETS, dtype=torch.float64)
+        cells = {n: torch.zeros(size * size, dtype=torch.float64) for n in chosen if (size := self.classes.get(n, 0))}
         batches = [batch for place, asked in enumerate(wanted) if asked for batch in self._share(place)]
         self.switch.source = batches  # type: ignore[assignment]
         with evaluating(job.model), job.accelerator.autocast(), keeping(self.features):
@@ -66,10 +89,16 @@ class Validation:
                     counts[number] += len(measured["loss"])
                     if OUTPUTS in measured:
                         said[chosen.index(number)] += _said(measured[OUTPUTS])
+                    if number in cells:
+                        cells[number] += _cells(measured[OUTPUTS], measured[TARGETS])
         # Not every accelerator has float64, so the sums are added on the CPU.
         flat = torch.stack([_added(values) for values in sums.values()])
-        flat = torch.cat([flat, torch.tensor(list(counts.values()), dtype=torch.float64), said.flatten()])
+        counted_here = torch.tensor(list(counts.values()), dtype=torch.float64)
+        flat = torch.cat([flat, counted_here, said.flatten(), *cells.values()])
         added = total(job.accelerator, flat.to(job.device)).tolist()
+        for n in reversed(cells):
+            added, matrix = added[: -len(cells[n])], torch.tensor(added[-len(cells[n]) :])
+            self.confusion[job.names[n]] = matrix.reshape(self.classes[n], -1).round().long().tolist()
         counted = dict(zip(chosen, added[len(sums) : len(sums) + len(chosen)], strict=True))
         sums_said = torch.tensor(added[-said.numel() :], dtype=torch.float64).view_as(said)
         for n, one in zip(chosen, sums_said, strict=True):
@@ -80,6 +109,9 @@ class Validation:
         found: dict[str, Found] = {job.names[n]: {} for n in chosen}
         for (n, key), value in zip(sums, added[: len(sums)], strict=True):
             found[job.names[n]][f"val_{key}"] = value / counted[n]
+        for n in cells:
+            scores = class_scores(self.confusion[job.names[n]])
+            found[job.names[n]] |= {f"val_{key}": value for key, value in scores.items()}
         return found
 
     def _measured(self, owners: Sequence[int], batch: Any, wanted: Sequence[int]) -> Measured:
@@ -103,7 +135,10 @@ class Validation:
                 owners, batch = collated([self.joined[index]])
                 with evaluating(job.model), job.accelerator.autocast():
                     seen = self._measured(owners, batch, unseen)
-                keys |= {number: self._keys(measured) for number, measured in seen.items()}
+                for number, measured in seen.items():
+                    if {OUTPUTS, TARGETS} <= measured.keys():
+                        self.classes[number] = measured[OUTPUTS].shape[1]
+                    keys[number] = self._keys(measured)
                 unseen = [number for number in unseen if number not in seen]
                 if not unseen:
                     break
@@ -116,19 +151,32 @@ class Validation:
 
     def _keys(self, measured: Mapping[str, Tensor]) -> list[str]:
         """What is measured of a task."""
-        by = self.job.settings.select_by
-        if missing := {"loss", by} - measured.keys():
+        by, found = self.job.settings.select_by, [key for key in measured if key not in (OUTPUTS, TARGETS)]
+        known = {*found, *(CLASS_SCORES if {OUTPUTS, TARGETS} <= measured.keys() else ())}
+        wanted = {"loss", "loss" if by in ("auto", "last") else by}
+        if missing := wanted - known:
             raise ValueError(
-                f"select_by={by!r} needs measure to return {sorted({'loss', by})}, it returned "
-                f"{sorted(measured)}: give a measure that returns {min(missing)!r}, or choose another select_by"
+                f"select_by={by!r} needs measure to return {sorted(wanted)}, it returned {sorted(known)}: give a measure "
+                f"that returns {min(missing)!r}, or choose another select_by"
             )
-        return [key for key in measured if key != OUTPUTS]
+        return found
 
 
 def means(tasks: Mapping[str, Found]) -> Found:
     """What is measured of all tasks, as the mean over them, each counted alike."""
     keys = [key for key in next(iter(tasks.values())) if all(key in found for found in tasks.values())]
     return {key: sum(found[key] for found in tasks.values()) / len(tasks) for key in keys if key.startswith("val_")}
+
+
+def _few(confusion: Sequence[Sequence[int]]) -> bool:
+    """Whether shares of so few samples are too coarse to choose by."""
+    return sum(map(sum, confusion)) < max(FEW, 2 * sum(any(row) for row in confusion))
+
+
+def _cells(outputs: Tensor, targets: Tensor) -> Tensor:
+    """`[C · C]` samples, by right class and by the one that is said."""
+    size = outputs.shape[1]
+    return torch.bincount((targets * size + outputs.argmax(1)).cpu(), minlength=size * size).double()
 
 
 def _said(outputs: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
@@ -102,11 +102,34 @@ class Settings(BaseModel):
     )
     precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="Mixed precision; fp16 needs a GPU.")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="In the training loss; never in validation.")
+    class_weights: Literal["balanced"] | tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(
+        default=None,
+        description="Of classes in the training loss: one number each, or balanced, which is N / (classes · images of the "
+        "class); null: all weigh 1.",
+    )
+    balanced_sampling: bool = Field(
+        default=False, description="An epoch has as many samples of each class; its length stays as it is."
+    )
+    mixup: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Mix training images and their losses in pairs, by a share from Beta(mixup, mixup); 0: do not.",
+    )
+    cutmix: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Paste a box of one training image into another, likewise; with both set each batch has one of them.",
+    )
     patience: int | None = Field(
         default=None, ge=1, description="Stop after so many epochs without improvement; null: never."
     )
-    select_by: Literal["accuracy", "loss"] = Field(
-        default="accuracy", description="What makes an epoch the best on validation."
+    select_by: str = Field(
+        default="auto",
+        description="What makes an epoch the best on validation: loss, or a score (accuracy, balanced_accuracy, macro_f1, "
+        "or another that is measured), and the loss where scores are equal; last: the last epoch is. auto: accuracy, "
+        "balanced_accuracy where classes are uneven, the loss where validation data are very few or there is no accuracy.",
     )
     reestimate_norm: bool = Field(
         default=True,

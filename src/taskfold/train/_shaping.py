@@ -1,0 +1,115 @@
+"""What settings make of classes in training, and never in validation: weights, smoothing, mixed images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ..model import MultiTask
+from ..problems import Classification, Problem
+
+from ._targets import class_weights, targets_of
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """The training loss of classes, and what becomes of a batch before it.
+
+    Attributes:
+        smoothing: of labels.
+        mixup, cutmix: α of the Beta distribution that shares are drawn from; 0: images are not mixed so.
+        weights: of each class, by task; tasks that are not listed have none.
+    """
+
+    smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    weights: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings, data: Mapping[str, Dataset[Any]], heads: Mapping[str, int | None]) -> Shaping:
+        """What settings say for tasks.
+
+        Args:
+            settings: of the training.
+            data: training data, by task.
+            heads: outputs of each task, where they are known.
+
+        Raises:
+            ValueError: there are not as many weights as classes, or data do not tell their classes.
+            ImportError: images are mixed by torchvision, which is not installed.
+        """
+        if settings.mixup or settings.cutmix:
+            _mixers()
+        weights: dict[str, Sequence[float]] = {}
+        for name, one in data.items() if settings.class_weights is not None else ():
+            classes = heads.get(name)
+            if settings.class_weights == "balanced":
+                targets = targets_of(one, "class_weights='balanced'")
+                weights[name] = class_weights(targets, classes or int(targets.max()) + 1)
+                continue
+            weights[name] = list(settings.class_weights or ())
+            if classes is not None and len(weights[name]) != classes:
+                raise ValueError(
+                    f"class_weights has {len(weights[name])} numbers, and task {name!r} has {classes} classes; give "
+                    "one for each class, or 'balanced'"
+                )
+        return cls(settings.label_smoothing, settings.mixup, settings.cutmix, weights)
+
+    @property
+    def acts(self) -> bool:
+        """Whether the loss is another than the plain one."""
+        return bool(self.smoothing or self.weights)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed."""
+        return bool(self.mixup or self.cutmix)
+
+    def losses(self, name: str, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The cross-entropy of each row, `[B]`."""
+        weights = outputs.new_tensor(self.weights[name]) if name in self.weights else None
+        return F.cross_entropy(outputs, targets, weights, reduction="none", label_smoothing=self.smoothing)
+
+    def mixed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Images of one task, each mixed with the one before it: `[B, C, H, W]`, and each one's own share, `[B]`.
+
+        Raises:
+            ValueError: the inputs are no images.
+        """
+        if inputs.dim() not in (4, 5):
+            raise ValueError(
+                f"mixup and cutmix mix images [B, C, H, W], found {list(inputs.shape)}; set both to 0 for other inputs"
+            )
+        rows = len(inputs)
+        kinds = _mixers()
+        chosen = [kinds[n](alpha=alpha, num_classes=rows) for n, alpha in enumerate((self.mixup, self.cutmix)) if alpha]
+        number = int(torch.randint(len(chosen), ())) if len(chosen) > 1 else 0
+        made, shares = chosen[number](inputs, torch.arange(rows, device=inputs.device))
+        return made, shares.diagonal().to(inputs.dtype)
+
+
+def shapes(problem: Problem) -> bool:
+    """Whether a problem's loss is the cross-entropy that settings shape: of classes, without a loss of its own."""
+    return type(problem) is Classification and problem.loss in (None, "cross-entropy")
+
+
+def outputs_of(model: MultiTask, name: str) -> int | None:
+    """The outputs of a task's linear head; None: it is not known."""
+    head = model[name].head
+    return head.out_features if isinstance(head, nn.Linear) else None
+
+
+def _mixers() -> tuple[Any, Any]:
+    try:
+        from torchvision.transforms.v2 import CutMix, MixUp  # noqa: PLC0415  an extra
+    except ModuleNotFoundError as error:
+        raise ImportError('mixup and cutmix need torchvision: pip install "taskfold[vision]"') from error
+    return MixUp, CutMix

@@ -1,0 +1,217 @@
+"""Classes that are uneven: weights, sampling, mixed images; and what makes an epoch the best."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+
+import taskfold as tfold
+from taskfold import MultiTask
+from taskfold.problems import Classification
+from taskfold.train import JointSettings, OptimizerSettings, Settings, TaskSet, train_task, train_together
+from taskfold.train._classification import Labelled, seams_of
+from taskfold.train._mixture import Mixture
+from taskfold.train._sampler import Batches
+from taskfold.train._shaping import Shaping
+from taskfold.train._state import better
+from taskfold.train._targets import targets_of
+
+FAST = {"epochs": 3, "batch_size": 8, "warmup": 0.0, "optimizers": {"head": OptimizerSettings(lr=0.05)}}
+
+
+def made(features: int = 12) -> MultiTask:
+    torch.manual_seed(0)
+    model = MultiTask(nn.Flatten(), tfold.HeadOnly(), num_features=features)
+    model.add_task("a", head=2)
+    return model
+
+
+def defects(count: int = 48, images: tuple[int, ...] = (3, 2, 2)) -> TensorDataset:
+    """Noise, of which 71 % has no defect."""
+    torch.manual_seed(1)
+    return TensorDataset(torch.randn(count, *images), torch.tensor([n % 7 >= 5 for n in range(count)]).long())
+
+
+def train(settings: dict[str, Any], data: Dataset[Any] | None = None, **more: Any) -> tuple[MultiTask, Any]:
+    model = made()
+    result = train_task(model, "a", data or defects(), defects(), Settings(**{**FAST, **settings}), quiet=True, **more)
+    return model, result
+
+
+class TestSelection:
+    def test_uneven_classes_go_by_balanced_accuracy(self) -> None:
+        _, result = train({})
+        assert result.selected_by == "balanced_accuracy"
+        best = max(result.curve, key=lambda one: (one["val_balanced_accuracy"], -one["val_loss"]))
+        assert result.best_epoch == best["epoch"]
+        assert result.best["val_majority"] == pytest.approx(35 / 48)
+        confusion = torch.tensor(result.confusion["a"])
+        assert confusion.sum(1).tolist() == [35, 13]
+        assert float(confusion.trace() / 48) == pytest.approx(result.best["val_accuracy"])
+
+    def test_even_classes_go_by_accuracy_and_few_samples_by_the_loss(self) -> None:
+        x = torch.randn(40, 3, 2, 2)
+        even, few = TensorDataset(x, torch.arange(40) % 2), TensorDataset(x[:10], torch.arange(10) % 2)
+        for val, by in ((even, "accuracy"), (few, "loss")):
+            result = train_task(made(), "a", even, val, Settings(**FAST), quiet=True)
+            assert result.selected_by == by
+
+    @pytest.mark.parametrize("by", ["macro_f1", "loss", "accuracy", "last"])
+    def test_any_score_selects(self, by: str) -> None:
+        _, result = train({"select_by": by})
+        assert result.selected_by == by
+        if by == "last":
+            assert result.best_epoch == 3
+        with pytest.raises(ValueError, match="select_by='f2' needs measure to return"):
+            train({"select_by": "f2"})
+
+    def test_scores_of_which_less_is_better(self) -> None:
+        low, high = ({"val_loss": 1.0, "val_mae": value} for value in (0.1, 0.2))
+        assert better(low, high, "mae")
+        assert not better(high, low, "mae")
+        assert better(high, low, "last")
+
+
+class TestTargets:
+    def test_are_known_of_the_usual_data_sets(self) -> None:
+        data = TensorDataset(torch.zeros(4), torch.tensor([0, 1, 1, 2]))
+        assert targets_of(Subset(data, [3, 1]), "x").tolist() == [2, 1]
+        assert targets_of(ConcatDataset([data, data]), "x").tolist() == [0, 1, 1, 2] * 2
+
+    def test_are_asked_for_where_nobody_knows_them(self) -> None:
+        class Silent(Dataset[Any]):
+            def __len__(self) -> int:
+                return 8
+
+            def __getitem__(self, index: int) -> tuple[Tensor, int]:
+                return torch.zeros(3, 2, 2), index % 2
+
+        with pytest.raises(ValueError, match="balanced_sampling=True needs the class .* Silent does not tell"):
+            train({"balanced_sampling": True}, Silent())
+
+
+class TestWeights:
+    def test_balanced_weights_average_one(self) -> None:
+        weights = Shaping.of(Settings(class_weights="balanced"), {"a": defects()}, {"a": 2}).weights["a"]
+        targets = defects().tensors[1]
+        assert torch.tensor(weights)[targets].mean() == pytest.approx(1.0)
+        assert weights[1] == pytest.approx(48 / (2 * 13))
+
+    def test_the_training_loss_is_weighted_and_the_validation_is_not(self) -> None:
+        model, batch = made(), Labelled(*defects().tensors, defects().tensors[1])
+        seams = seams_of({"a": Classification()}, Shaping(weights={"a": [1.0, 3.0]}))
+        outputs, targets = model(batch.inputs, task="a"), batch.targets
+        plain = F.cross_entropy(outputs, targets, reduction="none")
+        torch.testing.assert_close(seams.loss(model, batch, ["a"] * 48), plain * (1 + 2 * targets))
+        torch.testing.assert_close(seams.measure(model, batch, ["a"] * 48)["loss"], plain)
+
+    def test_as_many_as_classes(self) -> None:
+        with pytest.raises(ValueError, match="class_weights has 3 numbers, and task 'a' has 2 classes"):
+            train({"class_weights": (1.0, 2.0, 3.0)})
+        with pytest.raises(ValueError, match=r"class_weights='balanced' has no meaning for a loss of your own"):
+            train({"class_weights": "balanced"}, loss=lambda y, t: F.cross_entropy(y, t))
+
+
+class TestSampling:
+    def test_an_epoch_has_as_many_of_each_class_and_its_length(self) -> None:
+        targets = np.array([0] * 9 + [1] * 3)
+        data = TensorDataset(torch.zeros(12), torch.tensor(targets))
+        mixture = Mixture.of((12,)).by_class(Settings(balanced_sampling=True), [data])
+        used: Counter[int] = Counter()
+        for epoch in range(3):
+            picks = mixture.picks(epoch, seed=5)
+            assert np.bincount(targets[picks % 12]).tolist() == [6, 6]
+            assert len({*picks.tolist()}) == 12  # the second time in an epoch is another augmentation
+            used.update((picks % 12).tolist())
+        assert {used[n] for n in range(9)} == {2}  # 18 of class 0 in three epochs, each equally often
+        assert {used[n] for n in range(9, 12)} == {6}
+
+    def test_batches_go_on_anywhere(self) -> None:
+        data = TensorDataset(torch.zeros(12), torch.tensor([0] * 9 + [1] * 3))
+        made = Batches(Mixture.of((12,)).by_class(Settings(balanced_sampling=True), [data]), 4, seed=0)
+        whole = [*made]
+        made.go_to(0, 2)
+        assert [*made] == whole[2:]
+
+
+class TestMixing:
+    @pytest.mark.parametrize("settings", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
+    def test_the_loss_is_that_of_both_classes_by_share(self, settings: dict[str, float]) -> None:
+        pytest.importorskip("torchvision")
+        model, seams = made(192), seams_of({"a": Classification()}, Shaping(**settings))
+        inputs, targets = defects(images=(3, 8, 8)).tensors
+        assert seams.vary is not None
+        torch.manual_seed(3)
+        batch = seams.vary(Labelled(inputs, targets, targets), ["a"] * 48)
+        others, share = batch.mixed
+        assert not torch.equal(batch.inputs, inputs)
+        assert torch.equal(others, targets.roll(1))
+        outputs = model(batch.inputs, task="a")
+        wanted = share * F.cross_entropy(outputs, targets, reduction="none")
+        wanted += (1 - share) * F.cross_entropy(outputs, others, reduction="none")
+        torch.testing.assert_close(seams.loss(model, batch, ["a"] * 48), wanted)
+        if "cutmix" not in settings:
+            torch.testing.assert_close(batch.inputs, share[0] * inputs + (1 - share[0]) * inputs.roll(1, 0))
+
+    def test_rows_mix_with_those_of_their_task(self) -> None:
+        pytest.importorskip("torchvision")
+        seams = seams_of({"a": Classification(), "b": Classification()}, Shaping(mixup=1.0))
+        inputs, targets = torch.cat([torch.zeros(4, 3, 2, 2), torch.ones(4, 3, 2, 2)]), torch.arange(8)
+        assert seams.vary is not None
+        batch = seams.vary(Labelled(inputs, targets, targets), [*"aaaabbbb"])
+        torch.testing.assert_close(batch.inputs, inputs)
+        assert batch.mixed[0].tolist() == [3, 0, 1, 2, 7, 4, 5, 6]
+
+    def test_other_inputs_are_named(self) -> None:
+        pytest.importorskip("torchvision")
+        data = TensorDataset(torch.randn(16, 12), torch.arange(16) % 2)
+        with pytest.raises(ValueError, match="mix images"):
+            train({"mixup": 0.2}, data)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"class_weights": "balanced", "balanced_sampling": True, "label_smoothing": 0.1, "mixup": 0.3, "cutmix": 1.0}],
+)
+def test_a_run_goes_on_exactly(settings: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    whole, _ = train(settings)
+
+    class Killed(TensorDataset):
+        left = 30
+
+        def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+            Killed.left -= 1
+            if not Killed.left:
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    often = {**settings, "checkpoint_every": 0.0, "log_every": 1}
+    with pytest.raises(KeyboardInterrupt):
+        train(often, Killed(*defects().tensors), folder=tmp_path)
+    again, result = train(often, folder=tmp_path)
+    assert result.resumed
+    for one, other in zip(whole["a"].parameters(), again["a"].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_tasks_that_train_together_have_weights_of_their_own() -> None:
+    model = made()
+    model.add_task("b", head=3)
+    x = torch.randn(30, 3, 2, 2)
+    sets = {
+        "a": TaskSet(defects(30), defects(30)),
+        "b": TaskSet(TensorDataset(x, torch.arange(30) % 3), TensorDataset(x, torch.arange(30) % 3)),
+    }
+    settings = JointSettings(**FAST, class_weights="balanced", balanced_sampling=True)
+    result = train_together(model, sets, settings, quiet=True)
+    assert result.selected_by == "balanced_accuracy"
+    assert {*result.confusion} == {"a", "b"}
