@@ -30,7 +30,13 @@ def test_a_task_that_finds_no_defect_is_no_better_than_its_largest_class(tmp_pat
         assert "Note: parts: accuracy" in words
         assert "are no better than always answering 'sound'" in words
     assert "largest class" in measured.stdout
+    assert "taken for" in measured.stdout
     [task] = json.loads(run("evaluate", config, "--json").stdout)["tasks"]
     assert task["verdict"] == "no better"
     assert task["balanced_accuracy"] <= 0.5
     assert task["interval"][0] < task["accuracy"] < task["interval"][1]
+    assert task["labels"] == ["crack", "sound"]
+    cracks, sound = task["confusion"]
+    assert (cracks[0] / sum(cracks), sound[1] / sum(sound)) == tuple(task["recall"])
+    results = json.loads((config.parent / "runs" / "results.json").read_text())
+    assert results["confusions"] == [{"task": "parts", "labels": task["labels"], "cells": task["confusion"]}]

@@ -50,6 +50,21 @@ def test_testing_is_never_augmented() -> None:
     assert torch.equal(transform(WIDE), transform(WIDE))
 
 
+@pytest.mark.parametrize("augment", ["default", "randaugment", "trivialaugment", "autoaugment"])
+def test_augmentation_by_name_is_drawn_anew_and_of_training_alone(augment: Any) -> None:
+    chosen = Preprocessing(size=24, augment=augment)
+    assert chosen.varies
+    assert not Preprocessing(size=24).varies
+    transform = chosen.transform(train=True)
+    torch.manual_seed(0)
+    several = torch.stack([transform(WIDE) for _ in range(8)])
+    assert several.shape == (8, 3, 24, 24)
+    assert len(several.flatten(1).unique(dim=0)) > 1
+    torch.manual_seed(0)
+    assert torch.equal(transform(WIDE), several[0])
+    assert torch.equal(chosen.transform(train=False)(WIDE), Preprocessing(size=24).transform(train=False)(WIDE))
+
+
 def test_flips_happen_half_of_the_time() -> None:
     transform = Preprocessing(size=16, flip=True).transform(train=True)
     torch.manual_seed(0)

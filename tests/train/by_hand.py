@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from taskfold import MultiTask
-from taskfold.train._classification import classification
 
+from .classes import classification
 from .joint import ONE_STEP, SGD
 
 STEADY = {"schedule": "constant", "warmup": 0.0, "select_by": "loss", "log_every": 1, "optimizers": ONE_STEP.optimizers}

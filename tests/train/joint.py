@@ -11,7 +11,8 @@ from torch.utils.data import TensorDataset
 
 from taskfold import LoRA, Method, MultiTask
 from taskfold.train import JointSettings, OptimizerSettings, TaskSet
-from taskfold.train._classification import classification
+
+from .classes import classification
 
 SIZES = {"a": 20, "b": 12, "c": 5}
 EVEN = {**SIZES, "c": 4}

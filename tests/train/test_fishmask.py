@@ -17,9 +17,9 @@ from taskfold.layers import parts_of
 from taskfold.methods import method_of
 from taskfold.tasks import read, write
 from taskfold.train import Settings, train_task
-from taskfold.train._classification import classification
 
 from .by_hand import lines
+from .classes import classification
 from .joint import everything, points, team
 
 NUMBERS = 12 * 8 + 8 + 8 * 6 + 6

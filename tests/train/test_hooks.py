@@ -18,9 +18,9 @@ from taskfold.train import (
     TaskSet,
     train_together,
 )
-from taskfold.train._classification import classification
 
 from .by_hand import STEADY, Recording, lines, step_by_hand, watch
+from .classes import classification
 from .joint import PRIVATE, QUICK, everything, points, sets, team
 from .toys import InTurn, Sparse
 

@@ -26,10 +26,10 @@ from taskfold.train import (
     train_together,
 )
 from taskfold.train._balance import aggregator
-from taskfold.train._classification import classification
 from taskfold.train._gradients import Losses, Plain
 
 from .by_hand import STEADY, Recording, lines, step_by_hand, watch
+from .classes import classification
 from .images import collate, images, losses
 from .joint import ONE_STEP, PRIVATE, QUICK, SGD, SIZES, everything, points, sets, team
 from .toys import Sparse, factors

@@ -21,9 +21,9 @@ from taskfold.train import (
     train_task,
     train_together,
 )
-from taskfold.train._classification import classification
 
 from .by_hand import lines
+from .classes import classification
 from .images import collate, images, losses
 from .joint import QUICK, everything, points, sets, team
 from .toys import Largest, factors

@@ -238,7 +238,7 @@ def whole(*_: Any) -> Tensor:
         ({NAMES: None}, {"objective": foreign}, r"values by task, of \['a', 'b', 'c'\], found \['d'\]"),
         ({NAMES: None}, {"objective": whole}, "found Tensor"),
         ({NAMES: None}, {"objective": scalar}, r"\[n ≤ 1\], found \[\] for 'a'"),
-        ({NAMES: None}, {"settings": QUICK}, "select_by='accuracy' needs measure"),
+        ({NAMES: None}, {"settings": quick(select_by="accuracy")}, "select_by='accuracy' needs measure"),
         ({NAMES: None}, {"settings": quick(sampling="uniform")}, "sampling='uniform'.*leave it out"),
         ({NAMES: Without}, {}, "task 'c': no sample of val has a target"),
         ({NAMES: Dataset}, {}, "map-style"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from taskfold import MultiTask
 from taskfold.problems import Classification
 from taskfold.train import JointSettings, OptimizerSettings, Settings, TaskSet, train_task, train_together
 from taskfold.train._classification import Labelled, seams_of
+from taskfold.train._folds import Whole
 from taskfold.train._mixture import Mixture
 from taskfold.train._sampler import Batches
 from taskfold.train._shaping import Shaping
@@ -94,7 +95,7 @@ class TestTargets:
             def __getitem__(self, index: int) -> tuple[Tensor, int]:
                 return torch.zeros(3, 2, 2), index % 2
 
-        with pytest.raises(ValueError, match="balanced_sampling=True needs the class .* Silent does not tell"):
+        with pytest.raises(ValueError, match=r"balanced_sampling=True needs the class .* Silent does not tell"):
             train({"balanced_sampling": True}, Silent())
 
 
@@ -117,7 +118,7 @@ class TestWeights:
         with pytest.raises(ValueError, match="class_weights has 3 numbers, and task 'a' has 2 classes"):
             train({"class_weights": (1.0, 2.0, 3.0)})
         with pytest.raises(ValueError, match=r"class_weights='balanced' has no meaning for a loss of your own"):
-            train({"class_weights": "balanced"}, loss=lambda y, t: F.cross_entropy(y, t))
+            train({"class_weights": "balanced"}, loss=nn.CrossEntropyLoss())
 
 
 class TestSampling:
@@ -215,3 +216,71 @@ def test_tasks_that_train_together_have_weights_of_their_own() -> None:
     result = train_together(model, sets, settings, quiet=True)
     assert result.selected_by == "balanced_accuracy"
     assert {*result.confusion} == {"a", "b"}
+
+
+class Drawn(TensorDataset):
+    """Counts how often each sample is trained on."""
+
+    epochs: ClassVar[set[int]] = set()
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epochs.add(epoch)
+
+
+class TestFolds:
+    def split(self) -> tuple[Drawn, TensorDataset]:
+        x, y = defects(40).tensors
+        return Drawn(x[:30], y[:30]), TensorDataset(x[30:], y[30:])
+
+    def test_every_sample_is_held_out_once_and_classes_are_spread(self) -> None:
+        train, val = self.split()
+        held = [part.val for part in Whole.of(TaskSet(train, val)).folds(4, seed=0)]
+        rows = torch.cat([torch.stack([one[n][0] for n in range(len(one))]) for one in held])
+        assert len(rows.flatten(1).unique(dim=0)) == 40
+        shares = [one.targets.sum() for one in held]
+        assert max(shares) - min(shares) <= 1
+
+    def test_samples_that_are_equal_are_held_out_together(self) -> None:
+        train, val = self.split()
+        train.keys = [n // 2 for n in range(30)]
+        for part in Whole.of(TaskSet(train, val)).folds(4, seed=0):
+            of_train = {index // 2 for index in part.train.indices if index < 30}
+            assert not of_train & {index // 2 for index in part.val.indices if index < 30}
+
+    def test_scores_are_of_samples_that_were_not_seen(self, tmp_path: Path) -> None:
+        """Labels by lot: a task that had seen them would know them."""
+        torch.manual_seed(0)
+        x, y = torch.randn(40, 3, 2, 2), torch.randint(2, (40,))
+        many = {**FAST, "epochs": 12, "folds": 4, "optimizers": {"head": OptimizerSettings(lr=0.3)}}
+        model = made()
+        start = {key: value.clone() for key, value in model["a"].state_dict().items()}
+        sets = Drawn(x[:30], y[:30]), TensorDataset(x[30:], y[30:])
+        result = train_task(model, "a", *sets, Settings(**many), folder=tmp_path, quiet=True)
+        seen = train_task(
+            made(), "a", TensorDataset(x, y), TensorDataset(x, y), Settings(**{**many, "folds": None}), quiet=True
+        )
+        assert result.best["val_accuracy"] < 0.75 < seen.best["val_accuracy"]
+        assert sum(map(sum, result.confusion["a"])) == 40
+        assert result.best["folds"] == model["a"].info.metrics["folds"] == 4
+        assert result.selected_by == "last"
+        assert {path.name for path in tmp_path.iterdir() if path.is_dir()} >= {f"fold-{n}" for n in range(1, 5)}
+        assert Drawn.epochs == set(range(12))
+        # Again: nothing is trained, and the same is said; from the same beginning.
+        again = made()
+        again["a"].load_state_dict(start)
+        other = train_task(again, "a", *sets, Settings(**many), folder=tmp_path, quiet=True)
+        assert other.resumed
+        assert other.best == result.best
+        for one, two in zip(model["a"].parameters(), again["a"].parameters(), strict=True):
+            assert torch.equal(one, two)
+
+    def test_what_does_not_go_together_is_named(self) -> None:
+        for settings, words in (
+            ({"select_by": "loss"}, "select_by='loss' does not go with folds=4"),
+            ({"patience": 2}, "patience=2 does not go with folds=4"),
+            ({"folds": 99}, "folds=99 needs as many different samples, found 40"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                train_task(made(), "a", *self.split(), Settings(**{**FAST, "folds": 4, **settings}), quiet=True)
+        with pytest.raises(ValueError, match="folds=4 is of training one task by itself"):
+            train_together(made(), {"a": TaskSet(*self.split())}, JointSettings(**FAST, folds=4), quiet=True)

@@ -101,7 +101,7 @@ class ImageTask(Ready):
 
     def sets(self, seed: int) -> TaskSet:
         """Tensors, augmented for training if the preprocessing says so."""
-        augmented = self.preprocessing.flip or self.preprocessing.crop != "none"
+        augmented = self.preprocessing.varies
         return TaskSet(
             ImageTensors(self.data.train, self.preprocessing, train=True, seed=seed),
             ImageTensors(self.data.val, self.preprocessing),
@@ -115,7 +115,9 @@ class ImageTask(Ready):
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
         """Accuracy and loss."""
-        found = evaluate(model, self.name, ImageTensors(self.data.test, self.preprocessing), batch_size=batch_size)
+        test = ImageTensors(self.data.test, self.preprocessing)
+        found = evaluate(model, self.name, test, batch_size=batch_size, confusion=True)
+        labels = model[self.name].info.labels or self.data.labels  # what targets count as
         columns = {
             "accuracy": f"{found.accuracy:.2%}",
             "95 % interval": "{:.1%} to {:.1%}".format(*found.interval),
@@ -130,12 +132,13 @@ class ImageTask(Ready):
         return Tested(
             found.accuracy,
             metrics | scores,
-            found.as_json(),
+            {**found.as_json(), "labels": list(labels)},
             columns,
             found.count,
             "images",
             titles={"macro_f1": "macro F1", "majority": "largest class alone"},
-            doubt=_doubt(found, self.data.labels),
+            confusion=found.confusion or (),
+            doubt=_doubt(found, labels),
         )
 
     def show(self, model: MultiTask) -> Shown:

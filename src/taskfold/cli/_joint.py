@@ -93,6 +93,7 @@ def _train(plan: Config, model: MultiTask, tasks: list[Ready], fresh: bool, stor
         where = {"group": group.removeprefix(GROUP)} if group else {}
         story.row(task.name, {**where, **size(model, task)}, tests[task.name])
         story.show(task.name, task.show(model))
+        story.measured(task.name, tests[task.name])
     story.curves |= {
         f"mean of {group or 'all tasks'}": result.curve,
         **{t.name: [{**point["tasks"][t.name], "step": point["step"]} for point in result.curve] for t in tasks},

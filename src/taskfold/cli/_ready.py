@@ -32,6 +32,7 @@ class Tested:
         split: what was measured.
         titles: what metrics are called, where that is not their name.
         better: whether more is better, of metrics where that is known.
+        confusion: `[true][predicted]` samples, in the order of the labels; empty: there are no classes.
         doubt: why the numbers may mean nothing, for a note; empty: they do mean something.
     """
 
@@ -46,6 +47,7 @@ class Tested:
     split: str = "test"
     titles: Mapping[str, str] = field(default_factory=dict)
     better: Mapping[str, bool] = field(default_factory=dict)
+    confusion: Sequence[Sequence[int]] = ()
     doubt: str = ""
 
     def title(self, metric: str) -> str:

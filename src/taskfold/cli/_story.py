@@ -53,6 +53,12 @@ class Story:
         for note in dict.fromkeys(note for task in self.document["tasks"] for note in task.get("notes", ())):
             say(f"Note: {note}", "yellow")
 
+    def measured(self, task: str, tested: Tested) -> None:
+        """Which classes a task takes for which."""
+        if tested.confusion:
+            found = {"task": task, "labels": tested.details["labels"], "cells": tested.confusion}
+            self.document.setdefault("confusions", []).append(found)
+
     def run(self, run: Mapping[str, Any]) -> None:
         """One training of one task by itself."""
         self.document["runs"].append(dict(run))

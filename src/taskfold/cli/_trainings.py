@@ -41,6 +41,7 @@ def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) ->
             Origin.of(plan, inventory=False).write(plan.output)
         shown = task.show(model)
         story.show(task.name, shown)
+        story.measured(task.name, tested)
         if tested.accuracy is None:
             story.row(task.name, {**size(model, task), "seconds": result.seconds}, tested)
             story.curves[task.name] = result.curve

@@ -23,6 +23,8 @@ from ._ready import Tested, say_doubts
 from ._tasks import SUFFIX, WeightsOption, add_stored, best_device, kind_of, load_tasks, needs_inventory
 
 Found = list[tuple[str, Path, Tested]]
+FEW = 10
+"""Classes whose confusion matrix fits a console."""
 
 
 def evaluate(
@@ -65,7 +67,7 @@ def evaluate(
     if json:
         emit({"tasks": [{"task": task, "file": str(file), **tested.details} for task, file, tested in found]})
     else:
-        for table in _tables(found):
+        for table in (*_tables(found), *_confusions(found)):
             show(table)
         say_doubts({name: tested for name, _, tested in found})
         for split in {tested.split for _, _, tested in found} - {"test"}:
@@ -163,6 +165,20 @@ def _is_image_list(path: Path) -> bool:
     with path.open(encoding="utf-8-sig") as file:
         first = {column.strip() for column in file.readline().split(",")}
     return not ({"input", "target"} <= first or {"text", "label"} <= first)
+
+
+def _confusions(found: Found) -> list[Table]:
+    """Which classes are taken for which, of tasks with few."""
+    tables = []
+    for name, _, tested in found:
+        if 1 < len(tested.confusion) <= FEW:
+            labels = tested.details["labels"]
+            table = Table("is", *(f"as {label}" for label in labels), title=f"{name}: taken for", box=box.SIMPLE)
+            table.title_justify = "left"
+            for label, row in zip(labels, tested.confusion, strict=True):
+                table.add_row(Text(label), *(f"{count:,}" for count in row))
+            tables.append(table)
+    return tables
 
 
 def _tables(found: Found) -> list[Table]:

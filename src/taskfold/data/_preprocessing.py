@@ -25,7 +25,7 @@ class Transform:
 
     Attributes:
         fix: picture → uint8 `[3, H, W]`, always the same, so it can be remembered.
-        vary: random crop and flip, or None.
+        vary: random crop, flip and augmentation, or None.
         finish: uint8 → normalised float.
     """
 
@@ -51,6 +51,10 @@ class Preprocessing(BaseModel):
         flip: mirror half of the training images.
         crop: of training images: `none`; `random-resized` in place of the resize, 8 to 100 % of the area
             (Szegedy et al., 2015); `pad` by an eighth on each side, then cut back at random.
+        augment: of training images, after crop and flip: `none`; `default`, which crops 35 to 100 % of the area at
+            random unless `crop` says otherwise, mirrors half of the images, and changes brightness, contrast and
+            saturation by up to a fifth; or a policy of torchvision's: `randaugment` (Cubuk et al., 2020), `trivialaugment`
+            (Müller and Hutter, 2021), `autoaugment` (of ImageNet; Cubuk et al., 2019).
 
     Example:
         >>> Preprocessing(size=64).transform(train=False)(Image.new("L", (28, 28)).convert("RGB")).shape
@@ -69,6 +73,12 @@ class Preprocessing(BaseModel):
     std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
     flip: bool = False
     crop: Literal["none", "random-resized", "pad"] = "none"
+    augment: Literal["none", "default", "randaugment", "trivialaugment", "autoaugment"] = "none"
+
+    @property
+    def varies(self) -> bool:
+        """Whether training images are others in every epoch."""
+        return self.flip or self.crop != "none" or self.augment != "none"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **settings: Any) -> Self:
@@ -111,8 +121,10 @@ class Preprocessing(BaseModel):
         how = t.InterpolationMode(self.interpolation)
         whole = (self.size, self.size)
 
+        usual = train and self.augment == "default"
+        resized = train and (self.crop == "random-resized" or (usual and self.crop == "none"))
         fix: list[Any] = []
-        if train and self.crop == "random-resized":
+        if resized:
             pass  # the crop sees the whole picture
         elif self.resize == "squash":
             fix = [t.Resize(whole, how)]
@@ -120,13 +132,22 @@ class Preprocessing(BaseModel):
             fix = [t.Resize(round(self.size / self.crop_fraction), how), t.CenterCrop(whole)]
 
         vary: list[Any] = []
-        if train and self.crop == "random-resized":
-            vary = [t.RandomResizedCrop(whole, interpolation=how)]
+        if resized:
+            least = 0.08 if self.crop == "random-resized" else 0.35
+            vary = [t.RandomResizedCrop(whole, scale=(least, 1.0), interpolation=how)]
         elif train and self.crop == "pad":
             # Edge pixels continue any background, black or white.
             vary = [t.RandomCrop(whole, padding=max(1, self.size // 8), padding_mode="edge")]
-        if train and self.flip:
+        if train and (self.flip or usual):
             vary.append(t.RandomHorizontalFlip())
+        policies = {
+            "default": lambda: t.ColorJitter(0.2, 0.2, 0.2),
+            "randaugment": t.RandAugment,
+            "trivialaugment": t.TrivialAugmentWide,
+            "autoaugment": t.AutoAugment,
+        }
+        if train and self.augment in policies:
+            vary.append(policies[self.augment]())
 
         finish = [t.ToDtype(torch.float32, scale=True), t.Normalize(self.mean, self.std)]
         return Transform(t.Compose([*fix, t.PILToTensor()]), t.Compose(vary) if vary else None, t.Compose(finish))

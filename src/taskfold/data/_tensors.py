@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from ._images import Reader
 from ._preprocessing import Preprocessing
 from ._sets import ImageSet
 
@@ -74,6 +76,19 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
     def targets(self) -> Sequence[int]:
         """The class of each image."""
         return self.images.targets
+
+    @property
+    def keys(self) -> Sequence[Hashable] | None:
+        """What is equal for equal images; None: nobody can tell."""
+        read = self.images.read
+        return read.contents() if isinstance(read, Reader) else None
+
+    def over(self, other: ImageTensors) -> ImageTensors:
+        """Other images, made into tensors as these are, augmentation included."""
+        twin = copy.copy(self)
+        twin.images, twin._cache, twin._cached_bytes = other.images, {}, 0
+        twin._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        return twin
 
     def __len__(self) -> int:
         return len(self.images)

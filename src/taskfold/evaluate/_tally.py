@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,6 +45,58 @@ class Metrics:
     verdict: Verdict
     top5: float | None = None
     confusion: list[list[int]] | None = None
+
+    @classmethod
+    def of(
+        cls, confusion: Sequence[Sequence[int]], loss: float, top5: float | None = None, *, keep: bool = True
+    ) -> Metrics:
+        """Everything that a confusion matrix says.
+
+        Args:
+            confusion: `confusion[true][predicted]` images, at least one.
+            loss, top5: see above.
+            keep: the confusion matrix too.
+        """
+        right, present = [row[c] for c, row in enumerate(confusion)], [sum(row) for row in confusion]
+        count, most = sum(present), max(present)
+        recall = [r / n if n else None for r, n in zip(right, present, strict=True)]
+        return cls(
+            accuracy=sum(right) / count,
+            interval=wilson(sum(right), count),
+            loss=loss,
+            count=count,
+            recall=recall,
+            balanced_accuracy=balanced(recall),
+            macro_f1=macro_f1(confusion),
+            majority=most / count,
+            largest=present.index(most),
+            verdict=verdict(confusion),
+            top5=top5,
+            confusion=[list(row) for row in confusion] if keep else None,
+        )
+
+    @classmethod
+    def pooled(cls, parts: Sequence[Metrics]) -> Metrics:
+        """What several sets of images say together; each has its confusion matrix.
+
+        Example:
+            >>> Metrics.pooled([Metrics.of([[3, 1], [0, 2]], 0.5), Metrics.of([[1, 0], [1, 0]], 0.8)]).confusion
+            [[4, 1], [1, 2]]
+        """
+        matrices = [part.confusion for part in parts if part.confusion is not None]
+        if len(matrices) < len(parts):
+            raise ValueError("parts must have confusion matrices; evaluate them with confusion=True")
+        cells = [[sum(cell) for cell in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+        count = sum(part.count for part in parts)
+        near = [part.top5 for part in parts]
+        top5 = None if None in near else sum((part.top5 or 0.0) * part.count for part in parts) / count
+        return cls.of(cells, sum(part.loss * part.count for part in parts) / count, top5)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The numbers that trainings report, by name."""
+        names = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "majority")
+        return {name: getattr(self, name) for name in names}
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON."""
@@ -91,20 +143,5 @@ class Tally:
         if total is not None:
             counted, near, loss_sum = total(counted), total(near), total(loss_sum.to(near.device))
         matrix = counted.reshape(classes, classes).cpu()
-        right, present = matrix.diagonal().tolist(), matrix.sum(1).tolist()
-        count, cells, most = sum(present), matrix.tolist(), max(present)
-        recall = [r / n if n else None for r, n in zip(right, present, strict=True)]
-        return Metrics(
-            accuracy=sum(right) / count,
-            interval=wilson(sum(right), count),
-            loss=float(loss_sum) / count,
-            count=count,
-            recall=recall,
-            balanced_accuracy=balanced(recall),
-            macro_f1=macro_f1(cells),
-            majority=most / count,
-            largest=present.index(most),
-            verdict=verdict(cells),
-            top5=int(near) / count if classes > TOP else None,
-            confusion=cells if confusion else None,
-        )
+        top5 = int(near) / int(matrix.sum()) if classes > TOP else None
+        return Metrics.of(matrix.tolist(), float(loss_sum) / int(matrix.sum()), top5, keep=confusion)

@@ -166,6 +166,22 @@ class Run(Part):
         return None
 
 
+class Confusion(Part):
+    """Test images of a task, ``cells[true][predicted]``, in the order of ``labels``."""
+
+    task: Name
+    labels: tuple[Text, ...]
+    cells: tuple[tuple[Count, ...], ...]
+
+    @model_validator(mode="after")
+    def _square(self) -> Confusion:
+        if {len(self.cells), *map(len, self.cells)} != {len(self.labels)}:
+            raise ValueError(
+                f"cells of task {self.task!r} must have a row and a column for each of {len(self.labels)} labels"
+            )
+        return self
+
+
 class Isolation(Part):
     """Digests of one task's outputs before and after later tasks were trained."""
 
@@ -214,5 +230,6 @@ class Results(Part):
     affinity: tuple[AffinityMap, ...] = ()
     routing: tuple[Routing, ...] = ()
     scenes: tuple[Scenes, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
     isolation: tuple[Isolation, ...] = ()
     mixed_batch: MixedBatch | None = None

@@ -12,6 +12,7 @@ from ..model import MultiTask
 from ..problems import Classification, Loss, Problem, problem_for
 from ._belongings import Belongings, belongings
 from ._classification import check_whole, seams_of
+from ._folds import cross_validated
 from ._job import Job
 from ._joint_settings import JointSettings
 from ._mixture import Mixture
@@ -68,7 +69,8 @@ def train_task(
         problem: what the outputs mean, of `taskfold.problems`, which says the loss and what validation measures; None:
             classification, unless the loss is one of numbers or of labels.
         plain: the training inputs without augmentation, to re-estimate BatchNorm statistics on; None: `train`.
-        objective, measure, collate: for data of any kind, as in `train_together`.
+        objective, measure, collate: for data of any kind, as in `train_together`. Not with `settings.folds`, which takes
+            `train` and `val` together.
         quiet: no progress bar; None: none unless the output is a terminal.
         label: what the progress bar says; default: the task's name.
         fresh: delete the run in the folder and start over.
@@ -101,6 +103,27 @@ def train_task(
     seams = own_seams(seams_of(chosen, shaping), objective, measure, collate)
     one = TaskSet(train, val, plain)
     sizes = sizes_of(one)
+    if settings.folds is not None:
+        if objective is not None or collate is not None or not chosen[name].of_classes:
+            raise ValueError(f"folds={settings.folds} is for tasks of classes, without an objective; leave it out here")
+
+        def again(data: TaskSet, settings: Settings, folder: Path | None, more: str) -> Result:
+            return train_task(
+                model,
+                name,
+                data.train,
+                data.val,
+                settings,
+                folder=folder,
+                loss=loss,
+                problem=problem,
+                plain=data.plain,
+                quiet=quiet,
+                label=f"{label or name}{more}",
+                fresh=fresh,
+            )
+
+        return cross_validated(model, name, one, settings, moves, folder and Path(folder), again)
     accelerator = start(settings.precision)
     model.to(accelerator.device)
     per_epoch = settings.steps_per_epoch and settings.steps_per_epoch * settings.batch_size

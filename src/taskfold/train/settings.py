@@ -125,6 +125,12 @@ class Settings(BaseModel):
     patience: int | None = Field(
         default=None, ge=1, description="Stop after so many epochs without improvement; null: never."
     )
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        description="Cross-validation, of one task by itself: as many trainings as folds, each measured on the samples that "
+        "it has not seen; then one on all, those of validation too. All epochs are gone through.",
+    )
     select_by: str = Field(
         default="auto",
         description="What makes an epoch the best on validation: loss, or a score (accuracy, balanced_accuracy, macro_f1, "
