@@ -18,13 +18,14 @@ WITHOUT_EXTRAS := tests/factors tests/routing tests/tasks tests/device tests/tes
   tests/test_routed_model.py tests/test_transfer.py src $(NEED_EXTRAS:%=--ignore src/taskfold/%)
 PYTEST := -m pytest -p no:cacheprovider
 
-.PHONY: help demo test campaign zoo lint format docs bench bench-routed data clean
+.PHONY: help demo test campaign campaigns zoo lint format docs bench bench-routed data clean
 .PHONY: test-lowest test-minimal test-python test-inductor gpu
 
 help:
 	@echo "make demo    the main job on real data, in minutes (options: make demo ARGS='--compare all')"
 	@echo "make test    the tests, examples in the documentation included"
 	@echo "make campaign    threads that ask a bank while others change it: counts, and whether an answer was wrong"
+	@echo "make campaigns   a thousand damaged files, five hundred mutated configurations, kills: none ends in a traceback"
 	@echo "make zoo     the laws on networks of timm, torchvision and transformers, and docs/networks.md (ARGS='swin bert')"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
 	@echo "make docs    the documentation, in docs/_build              make clean    remove what was built"
@@ -71,6 +72,12 @@ gpu:
 # Eight threads ask a bank, three change it, until there are 100,000 answers; one wrong answer is an error.
 campaign: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bank.campaign $(ARGS)
+
+# Each prints what became of its inputs, and fails where one ended otherwise than by an error that says what is wrong.
+campaigns: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.damaged_files $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.mutated_configurations $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.killed $(ARGS)
 
 # Each network by itself: what was tried is in .zoo and is not tried again (ARGS=--again).
 zoo: $(READY)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,11 @@ from taskfold.data import (
 )
 
 LABELS = ("cat", "dog", "owl")
+SEEDS = itertools.count()
 
 
 def images(targets: list[int]) -> ImageSet:
-    pixels = np.zeros((len(targets), 2, 2), np.uint8)
+    pixels = np.random.default_rng(next(SEEDS)).integers(0, 256, (len(targets), 4, 4), np.uint8)
     return ImageSet(targets, ArrayImages(pixels), [f"image {i}" for i in range(len(targets))])
 
 
@@ -126,3 +129,16 @@ def test_a_long_list_is_cut_short(tmp_path: Path, tree: Any) -> None:
     assert problem.message.startswith("9 train images")
     assert problem.message.count("cannot be read as an image") == 5
     assert problem.message.endswith("and 4 more")
+
+
+def test_copies_in_two_classes_and_in_two_splits_are_said(tmp_path: Path, tree: Any) -> None:
+    places = [f"{split}/{label}:3" for split in ("train", "val", "test") for label in ("cat", "dog")]
+    root = tree(tmp_path, places)
+    assert check(parse_source({"kind": "folder", "root": root}).load(), read_images=True) == []
+    shutil.copy(root / "train/cat/0.png", root / "train/dog/copy.png")
+    shutil.copy(root / "train/cat/1.png", root / "test/cat/again.png")
+    data = sound([parse_source({"kind": "folder", "root": root}).load()])[0]
+    assert data.notes[0].startswith(
+        "1 images have a copy of another class: train/cat/0.png (cat) and train/dog/copy.png (d"
+    )
+    assert data.notes[1].startswith("1 images are in train and in test: train/cat/1.png = test/cat/again.png: what is")

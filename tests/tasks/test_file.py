@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import taskfold as tfold
 from taskfold import MultiTask, TaskFileError
@@ -107,6 +108,97 @@ def with_header(path: Path, **changes: object) -> None:
     with safetensors.safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["taskfold"]) | changes
     safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"taskfold": json.dumps(header)})
+
+
+def changed(path: Path, place: tuple[str, ...], value: object) -> None:
+    """A file that says something else, with a digest that fits."""
+    contents = read(path)
+    header = {key: one for key, one in contents.header.items() if key not in ("digest", "format_version")}
+    holder = header
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = value
+    write(path, header, contents.tensors)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("head",), "x", "its header.head must be a mapping, found 'x'"),
+        (("head",), {"kind": "x", "outputs": 3}, "its header.head.kind must be 'linear', found 'x'"),
+        (("head",), {"kind": "linear", "outputs": 0}, "its header.head.outputs must be a whole number ≥ 1, found 0"),
+        (("head", "outputs"), 10**8, "names 3 labels for 100000000 outputs"),
+        (("backbone",), {}, "its header.backbone lacks 'class'"),
+        (("method",), {"settings": {}}, "its header.method lacks 'name'"),
+        (("method", "name"), "gone", "does not fit its own method .method 'gone' is not known"),
+        (("method", "settings"), [], "its header.method.settings must be a mapping, found a list"),
+        (("method", "settings", "rank"), "x", "does not fit its own method .*rank must be"),
+        (("method", "settings", "rank"), 10**9, r"does not fit this model: .*would have shape \[1000000000, "),
+        (("method", "settings", "rank"), 10**30, "does not fit this model: .*would have shape"),
+        (("info",), {}, "its header.info lacks 'labels'"),
+        (("info", "labels"), "abc", "its header.info.labels must be a list, found 'abc'"),
+        (("info", "labels"), ["a", 1, "c"], r"its header.info.labels\[1\] must be text, found 1"),
+        (("info", "labels"), ["a", "b"], "names 2 labels for 3 outputs; they must be as many"),
+        (("groups",), [], "its header.groups must be a mapping, found a list"),
+        (("task",), "a/b", "task name 'a/b' is not allowed"),
+        (("kind",), [], "holds a thing of no known kind, not a task; save the task again"),
+    ],
+)
+def test_a_document_that_is_not_as_it_should_be(
+    path: Path, place: tuple[str, ...], value: object, message: str
+) -> None:
+    changed(path, place, value)
+    refused(path, message)
+
+
+def test_outputs_are_compared_before_a_head_is_made(model: MultiTask, tmp_path: Path) -> None:
+    model.add_task("plain", head=3)
+    path = model.save_task("plain", tmp_path / "plain.safetensors")
+    changed(path, ("head", "outputs"), 10**12)
+    refused(path, r"says that its head has 1000000000000 outputs, and its weight is one of shape \[3, 8\]")
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000 + "]" * 200_000, '{"a":' * 400 + "1" + "}" * 400, "1" * 5000])
+def test_a_document_that_cannot_be_read(path: Path, text: str) -> None:
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"taskfold": text})
+    refused(path, "is damaged: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("out0", lambda tensor: tensor.half(), "holds float16.* where float32 is wanted"),
+        ("out0", lambda tensor: tensor.double(), "holds float64, and others of float32, where float32 is wanted"),
+        ("out0", lambda tensor: tensor.int(), "holds int32.* where float32 is wanted"),
+        ("out0", lambda tensor: tensor / 0, "holds numbers that are not finite; train the task again"),
+        ("running_var", lambda tensor: -tensor, "holds negative variances; train the task again"),
+    ],
+)
+def test_numbers_that_no_layer_can_have(
+    tmp_path: Path, name: str, change: Callable[[Tensor], Tensor], message: str
+) -> None:
+    path = owning().save_task("flowers", tmp_path / "own.safetensors")
+    contents = read(path)
+    header = {key: one for key, one in contents.header.items() if key not in ("digest", "format_version")}
+    last = [key for key in contents.tensors if key.endswith(name)][-1]
+    write(path, header, {**contents.tensors, last: change(contents.tensors[last])})
+    refused(path, message)
+
+
+def owning() -> MultiTask:
+    made = MultiTask(network(), tfold.FTN(rank=2, statistics="own"), num_features=8).eval()
+    made.add_task("flowers", head=3)
+    return made
+
+
+def test_numbers_that_are_not_finite_are_not_saved(path: Path) -> None:
+    before, model = path.read_bytes(), owning()
+    next(buffer for name, buffer in model["flowers"].named_buffers() if name.endswith("running_var")).fill_(torch.inf)
+    with pytest.raises(
+        ValueError, match=r"cannot save task 'flowers': .*running_var' holds numbers that are not finite"
+    ):
+        model.save_task("flowers", path)
+    assert path.read_bytes() == before
 
 
 def test_shapes_that_do_not_fit(path: Path) -> None:

@@ -18,11 +18,17 @@ from taskfold.tasks import contents_of, read, read_header, write, write_atomical
 SECONDS = 1.0
 
 
+def header(task: str) -> dict[str, Any]:
+    """Of a task that has nothing of its own."""
+    backbone = {"class": "Net", "fingerprint": "", "types": [], "rounded": {}}
+    info = {"labels": [], "preprocessing": {}, "metrics": {}}
+    made = {"method": {"name": "ftn", "settings": {}}, "head": None, "info": info, "backbone": backbone}
+    return {"task": task, **made, "groups": {}, "stored": {}, "silent": []}
+
+
 def contents(version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Files of several lengths, each consistent in itself."""
-    names = ("method", "head", "info", "groups", "stored", "silent", "backbone")
-    header = {"task": "a" * (1 + version), **dict.fromkeys(names)}
-    return header, {f"t{n}": torch.full((50 + 100 * version,), float(version)) for n in range(4)}
+    return header("a" * (1 + version)), {f"t{n}": torch.full((50 + 100 * version,), float(version)) for n in range(4)}
 
 
 def replaced(write_one: Callable[[int], None]) -> Iterator[None]:

@@ -191,6 +191,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_loses_nothing(good_epochs: i
     assert len(kept.curve) == 4
 
 
+def test_statistics_that_are_no_numbers_stop_the_run(tmp_path: Path) -> None:
+    """One input of 1e38: its square is infinite, and the loss of the next batch is finite again."""
+    model, train = make(), data(32)
+    model.add_task("a", head=3, statistics="own")
+    train.tensors[0][30] = 1e38
+    with pytest.raises(
+        DivergedError, match=r"'a/.*running_var' holds numbers that are not finite after epoch 1; check"
+    ):
+        train_task(model, "a", train, data(9, 1), quick(epochs=4), folder=tmp_path)
+    assert all(bool(tensor.isfinite().all()) for tensor in model["a"].state_dict().values())
+
+
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     first, second = make("a"), make("a", seed=5)
     result = train_task(first, "a", data(24), data(9, 1), QUICK, folder=tmp_path)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ._errors import DataError, MissingDataError, UnreadableImageError, first_few
 from ._images import verify
+from ._repeated import repeated
 from ._sets import ImageSet, TaskData
 
 Corrupt = Literal["error", "skip", "trust"]
@@ -58,6 +59,9 @@ def check(data: TaskData, read_images: bool = False) -> list[Problem]:
     """
     problems = [*_empty(data), *(_of_classes(data) if data.problem.of_classes else _of_others(data))]
     if read_images:
+        problems += [
+            Problem(data.name, "repeated image", text, fatal=False) for text in repeated(data.splits, data.labels)
+        ]
         for split, images in data.splits.items():
             if bad := unreadable(images):
                 problems.append(Problem(data.name, "unreadable images", _unreadable_message(split, bad)))

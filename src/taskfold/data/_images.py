@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -50,8 +51,10 @@ def open_image(path: Path | str, *, draft: bool = False) -> Image.Image:
 
     Raises:
         MissingDataError: no such file.
-        UnreadableImageError: the file is no image, is truncated, or has 32-bit pixels.
+        UnreadableImageError: the file is no image, is truncated, has 32-bit pixels, or is a pipe or a device.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for without end
+        raise UnreadableImageError(f"{path} cannot be read as an image: it is no file; remove it")
     try:
         with Image.open(path) as image:
             if draft:

@@ -6,9 +6,9 @@ from ._apart import check_apart
 from ._bank import Bank
 from ._features import Features, FeaturesError, keeping
 from ._folding import changed_tensors, folded, left_out
+from ._inventory_file import read_inventory
 from ._multi_task import MultiTask
 from ._outputs import Outputs, names_of_any
-from ._saving import read_inventory
 from ._serving import SERVING
 from ._store import Store
 from ._summary import Summary, SummaryRow

@@ -19,6 +19,7 @@ from ..tasks import (
     Named,
     Origin,
     Task,
+    at_most,
     build_head,
     check_free,
     feature_width,
@@ -29,8 +30,9 @@ from ._advice import advise, check_backbone, with_methods
 from ._apart import check_apart, check_ready
 from ._copying import detached
 from ._heads import like_of
+from ._inventory_file import read_inventory, save_inventory
 from ._runner import Runner
-from ._saving import Stored, read_inventory, save, save_inventory
+from ._saving import Stored, save
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
 
 
@@ -312,9 +314,11 @@ class TaskCollection(nn.Module):
         stored = Stored.read(Path(path), self.backbone)
         chosen = check_free(name or stored.name, self.tasks, "load it under another name: load_task(…, name=…)")
         known, made = set(self.inventory), stored.head(head)
+        method = stored.method()
         try:
-            task = self._added(chosen, made, stored.method())
-        except ValueError as error:
+            with at_most(stored.most + sum(p.numel() for p in self.backbone.parameters())):
+                task = self._added(chosen, made, method)
+        except (ValueError, LookupError, ArithmeticError, AttributeError) as error:
             raise stored.unfit(error, self.inventory) from None
         try:
             stored.fill(task, known)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..factors import Group, Storage
+from ..factors import Storage
 from ..layers import (
     FILED,
     Standing,
@@ -24,7 +24,8 @@ from ..layers import (
     stored_of,
 )
 from ..methods import Method, build, method_of
-from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, is_same, read, write
+from ..tasks import Contents, Info, Leaves, Named, Task, TaskFileError, digest, identity, read, write
+from ._file_checks import check_backbone, check_types, not_finite, same, taken_at_its_word
 from ._transfer import begun, remember, set_mode
 
 _SHARED = "inventory:"
@@ -42,6 +43,10 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool, others: 
         kept.method = method_of(task).stored().as_json()
         task = kept
     shared, own, packed = stood_on(task), _own(task), _packed(task)
+    if wrong := not_finite(own):
+        raise ValueError(
+            f"cannot save task {task.name!r}: {wrong}; check the inputs that it was trained on, and train it again"
+        )
     shares = owned_in(task)
     stands = Standing.of(shares, next(iter(shares.values())).number, others) if shares else None
     if standalone and stands is not None and stands.tasks:
@@ -77,52 +82,6 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool, others: 
     return path
 
 
-def save_inventory(inventory: Named[Leaves], backbone: nn.Module, path: Path) -> Path:
-    """Write all that tasks share."""
-    tensors: dict[str, Tensor] = {
-        f"{key}:{name}": leaf.detach() for key in inventory for name, leaf in inventory[key].items()
-    }
-    if not tensors:
-        raise ValueError("the model shares nothing between tasks; an inventory comes with a shared or routed method")
-    groups = {
-        f"{key}:{name}": {"name": group.name, "lr": group.lr}
-        for key in inventory
-        for name, group in inventory[key].groups.items()
-    }
-    write(path, {"kind": "inventory", "backbone": identity(backbone), "groups": groups}, tensors)
-    return path
-
-
-def read_inventory(path: Path, backbone: nn.Module, held: Named[Leaves]) -> dict[str, Leaves]:
-    """The banks of an inventory file that a model does not hold yet.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        TaskFileError: it cannot be used here; says why.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no inventory file {str(path)!r}" + (": it is a folder" * path.is_dir()))
-    contents = read(path, "inventory")
-    _check_backbone(path, contents, backbone)
-    like = next(backbone.parameters())
-    tensors: dict[str, dict[str, nn.Parameter]] = {}
-    groups: dict[str, Any] = contents.header["groups"]
-    for key, tensor in contents.tensors.items():
-        bank, _, name = key.rpartition(":")
-        # A copy: what a file gives is not aligned, and some kernels then round otherwise.
-        leaf = nn.Parameter(tensor.clone().to(like.device), requires_grad=False)
-        tensors.setdefault(bank, {})[name] = leaf
-    banks: dict[str, Leaves] = {}
-    for key, mine in tensors.items():
-        if key not in held:
-            banks[key] = Leaves(mine, {name: Group(**groups[f"{key}:{name}"]) for name in mine})
-        elif set(held[key]) != set(mine) or not all(_same(held[key][n], one.detach().cpu()) for n, one in mine.items()):
-            raise TaskFileError(
-                f"{path} holds another inventory than this model ({key!r} differs); use a model of its own"
-            )
-    return banks
-
-
 @dataclass(frozen=True)
 class Stored:
     """A task file that has been read, checked and found to belong to the backbone."""
@@ -133,7 +92,7 @@ class Stored:
     @classmethod
     def read(cls, path: Path, backbone: nn.Module) -> Stored:
         contents = read(path)
-        _check_backbone(path, contents, backbone)
+        check_backbone(path, contents, backbone)
         return cls(path, contents)
 
     @property
@@ -142,12 +101,27 @@ class Stored:
 
     def method(self) -> Method:
         made = self.contents.header["method"]
-        return build(made["name"], made["settings"])
+        with taken_at_its_word(self.path):
+            return build(made["name"], made["settings"])
+
+    @property
+    def most(self) -> int:
+        """How many numbers a part of the task may have: bits take an eighth of a byte, and some are left out."""
+        return 8 * sum(tensor.nbytes for tensor in self.contents.tensors.values())
 
     def head(self, given: nn.Module | None) -> int | nn.Module | None:
         spec = self.contents.header["head"]
-        if spec is None or spec["kind"] == "linear":
-            return spec and spec["outputs"]
+        if spec is None:
+            return None
+        if spec["kind"] == "linear":
+            weight = self.contents.tensors.get("head.weight")
+            if weight is None or weight.dim() != 2 or len(weight) != spec["outputs"]:
+                found = "none" if weight is None else f"one of shape {list(weight.shape)}"
+                raise TaskFileError(
+                    f"{self.path} says that its head has {spec['outputs']} outputs, and its weight is {found}; save "
+                    "the task again"
+                )
+            return int(spec["outputs"])
         if given is None:
             raise ValueError(
                 f"{self.path} has a head of the user's own; give the module to load it into: load_task(…, head=…)"
@@ -168,7 +142,14 @@ class Stored:
         """The stored numbers into a task of the same method; shared factors that the model knew must be equal.
 
         What the task brings has the types that it had when it was saved.
+
+        Raises:
+            TaskFileError: they do not fit.
         """
+        with taken_at_its_word(self.path):
+            self._fill(task, known)
+
+    def _fill(self, task: Task, known: set[str]) -> None:
         header = self.contents.header
         entries, tensors = self._shares(task)
         if header.get("transfer"):
@@ -193,11 +174,15 @@ class Stored:
                     f"this backbone and head need {list(wanted[key].shape)}"
                 )
             standing = key.startswith(_SHARED) and _bank(key.removeprefix(_SHARED)) in known
-            if standing and not _same(wanted[key], tensor):
+            if standing and not same(wanted[key], tensor):
                 raise TaskFileError(
                     f"{self.path} stands on other shared factors than this model's ({key!r} differs); "
                     "load it into a model of its own"
                 )
+        free = {key: tensor for key, tensor in tensors.items() if not (key in packed and packed[key].exact)}
+        check_types(self.path, free, wanted)
+        if wrong := not_finite(tensors):
+            raise TaskFileError(f"{self.path}: {wrong}; train the task again")
         for key, tensor in tensors.items():
             live = wanted[key]
             if live.dtype != tensor.dtype and not (key in packed and packed[key].exact):
@@ -309,24 +294,6 @@ def _words(stored: dict[str, Any] | None) -> str:
     }
     words = [text.format(stored[key]) for key, text in also.items() if key in stored]
     return ", ".join([f"{stored['as']} of {stored['shape']}", *words])
-
-
-def _same(held: Tensor, stored: Tensor) -> bool:
-    return held.dtype == stored.dtype and torch.equal(held.detach().cpu(), stored)
-
-
-def _check_backbone(path: Path, contents: Contents, backbone: nn.Module) -> None:
-    theirs = contents.header["backbone"]
-    if not is_same(backbone, theirs):
-        raise TaskFileError(
-            f"{path} belongs to another backbone ({_words_of(theirs)}; this one is {_words_of(identity(backbone))}); "
-            "load the backbone it was trained on"
-        )
-
-
-def _words_of(backbone: dict[str, Any]) -> str:
-    types = "/".join(backbone["types"]) or "no floating type"
-    return f"{backbone['class']} in {types}, fingerprint {backbone['fingerprint'][:12]}…"
 
 
 def _head_spec(head: nn.Module | None) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from ._file import (
 )
 from ._fingerprint import digest, fingerprint, identity, is_same, types_of
 from ._head import build_head
-from ._leaves import Inventory, Leaves, check_inventory, kept_in, make, slashed
+from ._leaves import Inventory, Leaves, at_most, check_inventory, kept_in, make, slashed
 from ._named import Named
 from ._origin import Origin
 from ._store import Store, Version
@@ -37,6 +37,7 @@ __all__ = [
     "TaskFileError",
     "Version",
     "as_file",
+    "at_most",
     "build_head",
     "check_free",
     "check_inventory",

@@ -19,17 +19,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ._fingerprint import digest
+from ._header import HEADERS, odd, too_deep
+from ._task_name import check_name
 
 FORMAT_VERSION = 4
 LONGEST = 255
 """Bytes in the name of a file, on the file systems of Linux, macOS and Windows."""
 _DRAFT = 100
 _KEY = "taskfold"
-_FIELDS = {
-    "task": {"kind", "format_version", "task", "method", "head", "info", "backbone", "digest"}
-    | {"groups", "stored", "silent"},
-    "inventory": {"kind", "format_version", "groups", "backbone", "digest"},
-}
 
 
 class TaskFileError(ValueError):
@@ -121,7 +118,7 @@ def _opened(path: Path, whole: bool) -> tuple[dict[str, str], dict[str, Tensor]]
         raise FileNotFoundError(f"there is no task file {str(path)!r}" + (": it is a folder" * path.is_dir()))
     try:
         return contents_of(path, whole)
-    except (SafetensorError, OSError, UnicodeDecodeError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, OverflowError) as error:
         raise TaskFileError(
             f"{path} is truncated, damaged or no safetensors file ({error}); save the task again"
         ) from None
@@ -151,11 +148,11 @@ def _checked(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
         raise TaskFileError(f"{path} is a safetensors file but no task file: its header has no {_KEY!r} entry")
     try:
         header = json.loads(metadata[_KEY])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise TaskFileError(f"{path} is damaged: its header is no JSON ({error}); save the task again") from None
     version = header.get("format_version") if isinstance(header, dict) else None
-    if not isinstance(version, int) or version < 1:
-        raise TaskFileError(f"{path} is damaged: format_version is {version!r}; save the task again")
+    if type(version) is not int or version < 1:
+        raise TaskFileError(f"{path} is damaged: format_version is no whole number ≥ 1; save the task again")
     if version < FORMAT_VERSION:
         raise TaskFileError(
             f"{path} has format {version}, of before the first release; this version of taskfold reads format "
@@ -167,10 +164,25 @@ def _checked(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
         )
     found = header.get("kind")
     if found != kind:
-        raise TaskFileError(f"{path} holds {_a(found)}, not {_a(kind)}; {_LOADERS.get(str(found), 'upgrade taskfold')}")
-    if missing := _FIELDS[kind] - set(header):
-        raise TaskFileError(f"{path} is damaged: its header lacks {', '.join(sorted(missing))}; save the task again")
+        remedy = _LOADERS.get(found, "upgrade taskfold") if isinstance(found, str) else "save the task again"
+        raise TaskFileError(f"{path} holds {_a(found)}, not {_a(kind)}; {remedy}")
+    if (wrong := too_deep(header) or odd(header, HEADERS[kind]) or _odd_task(header, kind)) is not None:
+        raise TaskFileError(f"{path} is damaged: {wrong}; save the task again")
     return header
+
+
+def _odd_task(header: dict[str, Any], kind: str) -> str | None:
+    """What is wrong with a task's name and labels, which its header's form does not show."""
+    if kind != "task":
+        return None
+    try:
+        check_name(header["task"])
+    except ValueError as error:
+        return str(error)
+    outputs, labels = (header["head"] or {}).get("outputs"), header["info"]["labels"]
+    if labels and outputs is not None and len(labels) != outputs:
+        return f"its header names {len(labels)} labels for {outputs} outputs; they must be as many"
+    return None
 
 
 _LOADERS = {"task": "load it with model.load_task", "inventory": "load it with model.load_inventory"}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import prod
 from typing import Any, Self
 
 import torch
@@ -74,6 +77,19 @@ Inventory = MutableMapping[str, Leaves]
 """What tasks have in common, by key: `<method>/<layer>/<part>`."""
 
 
+_MOST = ContextVar("most numbers of a leaf", default=1 << 40)
+
+
+@contextmanager
+def at_most(numbers: int) -> Iterator[None]:
+    """Run a block in which no leaf is made that has more numbers; nothing is allocated for it."""
+    token = _MOST.set(numbers)
+    try:
+        yield
+    finally:
+        _MOST.reset(token)
+
+
 def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor]) -> Leaves:
     """Parameters for leaves.
 
@@ -81,10 +97,18 @@ def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor])
         leaves: by name.
         like: of that device and precision.
         values: to start at; others start as their leaf says.
+
+    Raises:
+        ValueError: a leaf has more numbers than `at_most` allows.
     """
     dtype = kept_in(like.dtype)
     made: dict[str, Tensor] = {}
     for name, leaf in leaves.items():
+        if prod(leaf.shape) > _MOST.get():
+            raise ValueError(
+                f"{name!r} would have shape {list(leaf.shape)}, and there is room for {_MOST.get():,} numbers; choose "
+                "smaller settings"
+            )
         numbers = torch.empty(leaf.shape, dtype=leaf.dtype or dtype, device=like.device)
         parameter = nn.Parameter(numbers, requires_grad=numbers.is_floating_point())
         if name in values:

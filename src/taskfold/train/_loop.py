@@ -204,6 +204,20 @@ class Loop:
                     f"values that are not finite. The best weights so far are in place{kept}"
                 )
 
+    def _check_statistics(self) -> None:
+        """What tasks hold at layers is finite: a loss can be while a running variance is not."""
+        for name, tensor in self.job.moves.live().items():
+            if name.partition("/")[2].startswith("head.") or not tensor.is_floating_point():
+                continue
+            if not bool(tensor.isfinite().all()):
+                epoch = self.state.epoch + 1
+                self.folder.log.write("diverged", tensor=name, epoch=epoch, step=self.state.step)
+                raise DivergedError(
+                    f"{name!r} holds numbers that are not finite after epoch {epoch}; check the inputs for values that "
+                    "are not finite or too large to be squared (1e19 and more), and scale them. The best weights so "
+                    "far are in place"
+                )
+
     def _judge_epoch(self, passes: Sequence[Pass], bar: Bar) -> None:
         state, settings, last = self.state, self.settings, passes[-1]
         tasks = self.validation.every()
@@ -233,6 +247,7 @@ class Loop:
         if self.ranks.settled and not state.settled:  # what was before had more numbers than its budget
             state.best, state.waited, state.settled = {}, 0, True
         self._look_for_collapse(tasks)
+        self._check_statistics()
         if (news := self.frozen.news()) != state.features:
             state.features = news
             self.folder.log.write("features", epoch=state.epoch + 1, **news)

@@ -75,6 +75,11 @@ def test_labels_fix_the_order(write: Any) -> None:
         ),
         (lines("path,label,split", "a.png,cat,"), {}, "split must be train, val or test, found ''"),
         (
+            lines("path,label", "a.png,cat", "./a.png,dog"),
+            {},
+            r"\./a\.png is listed, as a\.png, as \['cat', ''\] and as \['dog', ''\]",
+        ),
+        (
             lines("path,label", "a.png,cat", "a.png,dog"),
             {},
             r"a\.png is listed as \['cat', ''\] and as \['dog', ''\]",

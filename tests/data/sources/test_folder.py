@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taskfold.data import DataError, MissingDataError, check
+from taskfold.data import DataError, MissingDataError, UnreadableImageError, check, open_image
 from taskfold.data.sources import Folder
 
 THREE = ["train/cat:4", "train/dog:4", "val/cat:1", "val/dog:1", "test/cat:2", "test/dog:2"]
@@ -44,6 +45,27 @@ def test_images_may_lie_deeper_and_other_files_are_noted(tmp_path: Path, tree: A
     assert data.labels == ("cat", "dog")
     assert sum(map(len, data.splits.values())) == 9
     assert data.notes[0].endswith("not images: dog/notes.txt, list.csv")
+
+
+def test_links_are_followed_and_those_that_lead_up_are_refused(tmp_path: Path, tree: Any) -> None:
+    root = tree(tmp_path / "pets", ["cat:3", "dog:3"])
+    elsewhere = tree(tmp_path, ["more:2"]) / "more"
+    (root / "cat" / "more").symlink_to(elsewhere)
+    assert sum(map(len, Folder(root=root).load().splits.values())) == 8
+    for up in ("..", "."):
+        (root / "cat" / "loop").symlink_to(up)
+        with pytest.raises(DataError, match=r"cat/loop is a link to .*, in which it stands: remove it"):
+            Folder(root=root).load()
+        (root / "cat" / "loop").unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_no_image(tmp_path: Path, tree: Any) -> None:
+    root = tree(tmp_path, ["cat:3", "dog:3"])
+    os.mkfifo(root / "cat" / "pipe.png")
+    assert Folder(root=root).load().notes[0].endswith("not images: cat/pipe.png")
+    with pytest.raises(UnreadableImageError, match="it is no file; remove it"):
+        open_image(root / "cat" / "pipe.png")
 
 
 def test_capital_suffixes_count(tmp_path: Path, paint: Any) -> None:

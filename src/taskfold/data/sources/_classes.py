@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .._errors import first_few
+from .._errors import DataError, first_few
 from .._images import FileImages
 from .._sets import ImageSet
 
@@ -27,14 +27,38 @@ def scan(root: Path) -> tuple[Classes, list[str]]:
     ignored: list[Path] = [path for path in root.iterdir() if path.is_file()]
     for folder in class_folders(root):
         found: list[Path] = []
-        for place, _, names in os.walk(folder, followlinks=True):
-            for name in names:
-                if not name.startswith("."):
-                    path = Path(place, name)
-                    (found if path.suffix.lower() in SUFFIXES else ignored).append(path)
+        for path, regular in _below(folder):
+            if not path.name.startswith("."):
+                (found if regular and path.suffix.lower() in SUFFIXES else ignored).append(path)
         classes[folder.name] = sorted(found)
     odd = sorted(path.relative_to(root).as_posix() for path in ignored if not path.name.startswith("."))
     return classes, [f"{len(odd)} files in {root.name} ignored, not images: {first_few(odd)}"] if odd else []
+
+
+def _below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, bool]]:
+    """All below a folder that is no folder, and whether it is a file (a pipe is none); links are followed.
+
+    Args:
+        folder: the folder.
+        above: the real places of those that it was reached through.
+
+    Raises:
+        DataError: a link leads to a folder that it stands in.
+    """
+    here = above | {os.path.realpath(folder)}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            if not entry.is_dir():
+                yield path, entry.is_file()
+                continue
+            if entry.is_symlink() and any(_holds(os.path.realpath(path), place) for place in here):
+                raise DataError(f"root: {path} is a link to {os.path.realpath(path)}, in which it stands: remove it")
+            yield from _below(path, here)
+
+
+def _holds(outer: str, inner: str) -> bool:
+    return os.path.commonpath([outer, inner]) == outer
 
 
 def images_of(classes: Classes, labels: Sequence[str], root: Path) -> ImageSet:

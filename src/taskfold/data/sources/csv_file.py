@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -100,12 +101,13 @@ def _read(path: Path, problem: Problem) -> list[Row]:
 
 
 def _consistent(path: Path, rows: list[Row]) -> None:
-    """The same image must not have two labels, nor be in two splits."""
+    """The same image must not have two labels, nor be in two splits, however its path is written."""
     first: dict[str, Row] = {}
     for row in rows:
-        before = first.setdefault(row.path, row)
+        before = first.setdefault(os.path.realpath(path.parent / row.path), row)
         if before[1:] != row[1:]:
-            raise DataError(f"{path}: {row.path} is listed as {_said(before)} and as {_said(row)}; keep one")
+            also = "" if before.path == row.path else f", as {before.path},"
+            raise DataError(f"{path}: {row.path} is listed{also} as {_said(before)} and as {_said(row)}; keep one")
 
 
 def _said(row: Row) -> list[object]:

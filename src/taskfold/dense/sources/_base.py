@@ -92,7 +92,7 @@ def files(place: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     allowed = set(suffixes)
     found: dict[str, Path] = {}
     for path in sorted(place.iterdir(), key=lambda path: (len(path.stem) if path.stem.isdigit() else 0, path.name)):
-        if path.suffix not in allowed or path.name.startswith("."):
+        if path.suffix not in allowed or path.name.startswith(".") or not path.is_file():
             continue
         if path.stem in found:
             raise DataError(f"{place} holds {found[path.stem].name} and {path.name}: keep one of them")
