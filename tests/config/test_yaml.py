@@ -61,3 +61,41 @@ def test_settings_that_are_no_settings(pair: str) -> None:
 def test_a_setting_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="rank is given twice"):
         parse_settings(["rank=1", "rank=2"])
+
+
+LAUGHS = "x0: &a [l, l, l, l, l, l, l, l, l]\n" + "".join(
+    f"x{n}: &{chr(97 + n)} [{', '.join([f'*{chr(96 + n)}'] * 9)}]\n" for n in range(1, 10)
+)
+MERGED = "x0: &a {l: 1}\n" + "".join(
+    f"x{n}: &{chr(97 + n)} {{<<: [{', '.join([f'*{chr(96 + n)}'] * 9)}]}}\n" for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS + "backbone: *j", "aliases written out, this has more than 100,000 values"),
+        (MERGED + "backbone: *j", "aliases written out, this has more than 100,000 values"),
+        ("a: &a [*a]", "line 1, column 4: an alias stands inside of what it is an alias of"),
+        ("[" * 60 + "]" * 60, "has more than 50 lists and mappings inside one another"),
+        ("[" * 20_000, "has more than 50 lists and mappings inside one another"),
+        ("a: " + "9" * 5000, "line 1, column 4: 9{39}… is too large a number"),
+        ("a: -9300000000000000000", "is too large a number"),
+        ("a: 1e999", "1e999 is too large a number"),
+        ("a: \x00", "not YAML: unacceptable character"),
+        ("a" * 4_000_001, "may have 4,000,000 characters, found 4,000,001"),
+    ],
+)
+def test_what_would_never_end_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(text, "x.yaml")
+
+
+def test_aliases_and_merge_keys_are_fine() -> None:
+    text = "a: &a {x: 1, y: .inf}\nb: {<<: *a, x: 2}\nc: *a\nd: 9223372036854775807"
+    assert parse(text, "x") == {
+        "a": {"x": 1, "y": float("inf")},
+        "b": {"x": 2, "y": float("inf")},
+        "c": {"x": 1, "y": float("inf")},
+        "d": 2**63 - 1,
+    }

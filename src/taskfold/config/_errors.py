@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 _LONG = 60
+_LONGEST = 2000
 _WORDS = {
     "Input should": "must",
     "a valid integer": "a whole number",
@@ -73,7 +74,8 @@ Place = tuple[object, ...]
 
 
 def sentence(place: Place, text: str) -> str:
-    """A place and what is wrong there."""
+    """A place and what is wrong there; a value that is long is cut."""
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return f"{key_path(place)}: {text}" if place else text
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
+from math import isinf
 from typing import Any
 
 import yaml
 
 from ._errors import ConfigError
+
+MOST_TEXT, MOST_VALUES, MOST_LEVELS = 4_000_000, 100_000, 50
+"""What a document may have: characters; values, every alias written out; lists and mappings inside one another."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -32,6 +36,19 @@ class _Loader(yaml.SafeLoader):
             seen[key] = line
         return super().construct_mapping(node, deep)
 
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    """A number that Python, torch and JSON can hold."""
+    value, whole = loader.construct_yaml_float(node), node.tag.endswith(":int")  # type: ignore[no-untyped-call]
+    number = int(node.value) if whole and not isinf(value) else value
+    if abs(number) >= 2**63 if whole else isinf(value) and "inf" not in node.value.lower():
+        shown = node.value if len(node.value) < 40 else f"{node.value[:39]}…"
+        raise yaml.constructor.ConstructorError(None, None, f"{shown} is too large a number", node.start_mark)
+    return number
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _number)
 
 _DIGITS = list("-+0123456789")
 for _tag, _pattern, _first in (
@@ -59,14 +76,56 @@ def parse(text: str, origin: str) -> Any:
         >>> parse("{precision: no, lr: 1e-3, rank: {'layer4.*': 8}}", "example")
         {'precision': 'no', 'lr': 0.001, 'rank': {'layer4.*': 8}}
     """
+    if len(text) > MOST_TEXT:
+        raise ConfigError(f"{origin}: may have {MOST_TEXT:,} characters, found {len(text):,}; split it into several")
+    loader = None
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+        loader = _Loader(text)
+        node = loader.get_single_node()  # type: ignore[no-untyped-call]
+        if node is None:
+            return None
+        _measure(node, {})
+        return loader.construct_document(node)  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{origin}{where}: {error.problem or error.context}") from None
+    except RecursionError:
+        raise ConfigError(f"{origin}: has more than {MOST_LEVELS} lists and mappings inside one another") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{origin}: not YAML: {' '.join(str(error).split())}") from None
+    finally:
+        if loader is not None:
+            loader.dispose()  # type: ignore[no-untyped-call]
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """How many values a node stands for, and how many levels it has, every alias written out.
+
+    Raises:
+        yaml.constructor.ConstructorError: too many, or it holds itself.
+    """
+    if id(node) in known:
+        found = known[id(node)]
+        if found is None:
+            raise _refused("an alias stands inside of what it is an alias of", node)
+        return found
+    known[id(node)] = None
+    inside: list[yaml.Node] = []
+    if isinstance(node, yaml.CollectionNode):
+        inside = [one for pair in node.value for one in (pair if isinstance(pair, tuple) else (pair,))]
+    each = [_measure(one, known) for one in inside]
+    size, levels = 1 + sum(size for size, _ in each), 1 + max((levels for _, levels in each), default=0)
+    if size > MOST_VALUES:
+        raise _refused(f"aliases written out, this has more than {MOST_VALUES:,} values", node)
+    if levels > MOST_LEVELS:
+        raise _refused(f"has more than {MOST_LEVELS} lists and mappings inside one another", node)
+    known[id(node)] = size, levels
+    return size, levels
+
+
+def _refused(text: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, text, node.start_mark)
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
