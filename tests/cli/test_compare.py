@@ -15,6 +15,7 @@ from taskfold.cli import _compare_runs
 from taskfold.cli._compare_folder import Home
 from taskfold.cli._compare_rows import Row, advised, in_words
 from taskfold.cli._compare_search import Search, mend
+from taskfold.cli._held import held
 from taskfold.config.compare import Compare, load_compare
 from taskfold.report import read_results
 
@@ -240,7 +241,7 @@ def test_each_command_names_the_other(tmp_path: Path, run: Run) -> None:
 def test_one_process_at_a_time(tmp_path: Path, run: Run) -> None:
     path = write(tmp_path)
     home = Home(load_compare(path))
-    with home.held(), pytest.raises(ValueError, match="another taskfold compare works in"), home.held():
+    with held(home.path), pytest.raises(ValueError, match="another taskfold command works in"), held(home.path):
         pass
-    with home.held():  # it was let go
+    with held(home.path):  # it was let go
         pass

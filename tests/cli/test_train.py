@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from taskfold.cli._held import held
 from taskfold.cli._trainings import retold
 from taskfold.report import read_results
 from taskfold.tasks import read_header
@@ -198,3 +199,13 @@ def test_a_collapse_is_a_remark_and_other_warnings_stay_what_they_are(capsys: py
     assert capsys.readouterr().err == "Warning: task 'first' has collapsed\nWarning: task 'second' has collapsed\n"
     with pytest.warns(UserWarning, match="something else"):
         retold(lambda: warnings.warn("something else", stacklevel=1))
+
+
+def test_two_runs_do_not_work_in_one_output_and_drafts_of_killed_ones_go(trained: Path, run: Run) -> None:
+    with held(trained / "runs"):
+        result = run("train", trained / "config.yaml")
+    assert (result.exit_code, result.stderr.count("another taskfold command works in")) == (1, 1)
+    draft = trained / "runs" / "tasks" / ".all.safetensors.0a1b2c3d"
+    draft.write_bytes(b"half")
+    assert run("train", trained / "config.yaml").exit_code == 0
+    assert not draft.exists()

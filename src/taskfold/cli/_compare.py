@@ -20,6 +20,7 @@ from ._compare_folder import Home
 from ._compare_rows import Row
 from ._compare_runs import Bench, UntrainedError, began, finish, fitting, home_of, keep, kept_in, train_all
 from ._compare_search import Found, Point, Search, load_optuna
+from ._held import held
 from ._output import echo, say, show
 from ._prepare import Opened, gather, new_model
 
@@ -58,7 +59,7 @@ class Comparison:
 
     def run(self) -> None:
         """All that is still to be done; then table, report and recommendation."""
-        with self.home.held():
+        with held(self.home.path):
             self.home.claim(self.bench.tasks, self.fresh)
             candidates, estimates = self.plan.compare.methods, Estimates(self.home.estimates)
             reasons = self._estimated(estimates)

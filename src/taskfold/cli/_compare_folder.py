@@ -6,8 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,6 @@ from ..tasks import write_atomically
 from ._compare_search import mend
 from ._output import UserError
 from ._ready import Ready
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # not on Windows, where nobody guards the folder
-    fcntl = None  # type: ignore[assignment]
 
 JOURNAL, IDENTITY, ESTIMATES, METHODS = "search.journal", "comparison.json", "estimates.json", "methods"
 
@@ -45,24 +39,6 @@ class Home:
     def run(self, candidate: Candidate, seed: int) -> Path:
         """The folder of one run."""
         return self.of(candidate) / f"seed-{seed}"
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Nobody else compares here; a process that is killed lets go.
-
-        Raises:
-            UserError: another process does.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".held").open("w") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    raise UserError(
-                        f"another taskfold compare works in {self.path}; wait for it, or choose another output"
-                    ) from None
-            yield
 
     def claim(self, tasks: Sequence[Ready], fresh: bool) -> None:
         """Go on with what is here if it is the same comparison; methods, trials and seeds may be added.

@@ -12,6 +12,7 @@ from ..report import record, summary_table, write_report
 from ..tasks import write_atomically
 from ..train import AffinitySettings
 from ._groups import measured, method_label
+from ._held import held
 from ._output import UserError, emit, say, show
 from ._prepare import prepare
 
@@ -46,7 +47,8 @@ def affinity(
     if how.groups is not None and how.groups > len(plan.tasks):
         raise UserError(f"groups={how.groups} must be at most the number of tasks, {len(plan.tasks)}")
     opened, tasks = prepare(plan)
-    found = measured(plan, opened, tasks, how, fresh)
+    with held(plan.output):
+        found = measured(plan, opened, tasks, how, fresh)
     document = {
         "version": 1,
         "title": f"{plan.path.stem}: affinity",

@@ -7,6 +7,7 @@ import typer
 
 from ..config.run import load_config
 from ..threads import Threads
+from ._held import held
 from ._joint import together
 from ._output import say
 from ._prepare import prepare
@@ -32,10 +33,10 @@ def train(
             who = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             say(f"Checking {plan.backbone.label} and the data of {who} …", "dim")
         opened, tasks = prepare(plan)
-        with Threads(None):  # what tests a task has as many threads as its training ended with
+        with held(plan.output), Threads(None):  # what tests a task has as many threads as its training ended with
             story = (together if plan.together else one_by_one)(plan, opened, tasks, fresh)
-        if story:
-            story.finish()
+            if story:
+                story.finish()
     except KeyboardInterrupt:
         say(f"Interrupted. To go on from the last checkpoint: taskfold train {config}", "yellow")
         raise typer.Exit(130) from None

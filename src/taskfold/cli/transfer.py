@@ -13,6 +13,7 @@ from ..methods import Method, build
 from ..report import record
 from ..tasks import read_header
 from ..threads import Threads
+from ._held import held
 from ._origin import Origin
 from ._output import UserError, say
 from ._prepare import Opened, gather, new_model, seeded
@@ -36,7 +37,7 @@ def transfer(
     """
     plan = threaded(load_transfer(config), threads)
     try:
-        with Threads(None):  # what tests a task has as many threads as its training ended with
+        with held(plan.output), Threads(None):  # what tests a task has as many threads as its training ended with
             _run(plan, fresh)
     except KeyboardInterrupt:
         say(f"Interrupted. To go on from the last checkpoint: taskfold transfer {config}", "yellow")

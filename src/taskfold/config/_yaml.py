@@ -11,14 +11,23 @@ import yaml
 
 from ._errors import ConfigError
 
-MOST_TEXT, MOST_VALUES, MOST_LEVELS = 4_000_000, 100_000, 50
-"""What a document may have: characters; values, every alias written out; lists and mappings inside one another."""
+MOST_TEXT, MOST_LEVELS = 4_000_000, 50
+"""What a document may have: characters; lists and mappings inside one another."""
+MOST_VALUES = 10
+"""How many times as many values it may have, with every alias written out, as stand in it, some thousands aside."""
 
 
 class _Loader(yaml.SafeLoader):
     """The scalars of YAML 1.2: in 1.1 `no` is false, `1e-3` is text, `1:30` is 90 and `2024-01-01` a date."""
 
     yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803  its name there
+        """Stop where it is too deep: the scanner looks at every open bracket for each of them."""
+        if self.flow_level > MOST_LEVELS:
+            text = f"has more than {MOST_LEVELS} lists and mappings inside one another"
+            raise yaml.scanner.ScannerError(None, None, text, self.get_mark())  # type: ignore[no-untyped-call]
+        super().fetch_flow_collection_start(TokenClass)  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Any, int] = {}
@@ -84,7 +93,12 @@ def parse(text: str, origin: str) -> Any:
         node = loader.get_single_node()  # type: ignore[no-untyped-call]
         if node is None:
             return None
-        _measure(node, {})
+        known: dict[int, tuple[int, int] | None] = {}
+        size, _ = _measure(node, known)
+        if size > 10_000 + MOST_VALUES * len(known):
+            raise _refused(
+                f"{len(known):,} values, with aliases that write out more than {MOST_VALUES} times as many", node
+            )
         return loader.construct_document(node)  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -103,7 +117,7 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
     """How many values a node stands for, and how many levels it has, every alias written out.
 
     Raises:
-        yaml.constructor.ConstructorError: too many, or it holds itself.
+        yaml.constructor.ConstructorError: too many levels, or it holds itself.
     """
     if id(node) in known:
         found = known[id(node)]
@@ -116,8 +130,6 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
         inside = [one for pair in node.value for one in (pair if isinstance(pair, tuple) else (pair,))]
     each = [_measure(one, known) for one in inside]
     size, levels = 1 + sum(size for size, _ in each), 1 + max((levels for _, levels in each), default=0)
-    if size > MOST_VALUES:
-        raise _refused(f"aliases written out, this has more than {MOST_VALUES:,} values", node)
     if levels > MOST_LEVELS:
         raise _refused(f"has more than {MOST_LEVELS} lists and mappings inside one another", node)
     known[id(node)] = size, levels
