@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +23,6 @@ from ..tasks import (
     at_most,
     build_head,
     check_free,
-    feature_width,
     head_width,
     pooled,
 )
@@ -98,7 +98,10 @@ class TaskCollection(nn.Module):
             AdaptationWarning: most of the backbone's weights are in layers that the method can't adapt, or the
                 backbone's own classifier seems to be newly initialised, and stays so.
         """
-        task = self._added(name, head, method, labels, preprocessing, problem, settings)
+        if isinstance(labels, str):
+            raise TypeError(f"labels must be a list of class names, one per output, found {labels!r}")
+        info = Info(tuple(labels), dict(preprocessing or {}), problem=dict(problem or {}))
+        task = self._added(name, head, method, info, settings)
         advise(self.backbone, task, (method or self.method).with_settings(**settings))  # type: ignore[union-attr]
         return task
 
@@ -107,21 +110,19 @@ class TaskCollection(nn.Module):
         name: str,
         head: int | nn.Module | None,
         method: Method | None,
-        labels: Sequence[str] = (),
-        preprocessing: Mapping[str, Any] | None = None,
-        problem: Mapping[str, Any] | None = None,
+        info: Info | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Task:
         check_free(name, self.tasks, "remove it first, or choose another name")
         chosen = method or self.method
         if chosen is None:
             raise ValueError(f"task {name!r} has no method: give one here, or to MultiTask")
-        if isinstance(labels, str):
-            raise TypeError(f"labels must be a list of class names, one per output, found {labels!r}")
-        if isinstance(head, int) and labels and len(labels) != head:
-            raise ValueError(f"task {name!r} has {head} outputs and {len(labels)} labels; they must be as many")
+        info = info or Info((), {})
+        if isinstance(head, int) and info.labels and len(info.labels) != head:
+            raise ValueError(f"task {name!r} has {head} outputs and {len(info.labels)} labels; they must be as many")
         chosen = chosen.with_settings(**settings or {})
-        made = build_head(head, lambda: self._width(head), like_of(self.backbone))
+        width = partial(head_width, self.backbone, head, self.num_features, self.features)
+        made = build_head(head, width, like_of(self.backbone))
         if made is not None:
             check_ready(made, "head")
             check_apart(name, made, self.backbone, self.tasks)
@@ -131,7 +132,6 @@ class TaskCollection(nn.Module):
             sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)
         except NothingToAdaptError as error:
             raise with_methods(error, self.backbone) from None
-        info = Info(tuple(labels), dict(preprocessing or {}), problem=dict(problem or {}))
         task = Task(name, chosen.as_json(), dict(sites), made, info)
         task.origin = Origin(self.backbone)
         task.train(self.training)
@@ -140,14 +140,6 @@ class TaskCollection(nn.Module):
             self.inventory[key] = bank
         self.tasks[name] = task
         return task
-
-    def _width(self, head: object) -> int:
-        """The number of features that a linear head stands on."""
-        if self.features is not pooled:
-            return (
-                head.in_features if isinstance(head, nn.Linear) else self.num_features or feature_width(self.backbone)
-            )
-        return head_width(self.backbone, head, self.num_features)
 
     def transfer_task(
         self,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ._features import feature_width
+from ._features import Features, feature_width, pooled
 
 NAMES = ("classifier", "fc", "head", "head_dist", "heads", "score")
 """What torchvision, timm and transformers call it."""
@@ -50,18 +50,19 @@ def classifier_of(network: nn.Module) -> Classifier | None:
     return None
 
 
-def head_width(network: nn.Module, head: object, said: int | None) -> int:
+def head_width(network: nn.Module, head: object, said: int | None, features: Features = pooled) -> int:
     """The number of features that a linear head stands on.
 
     Args:
         network: the backbone.
         head: outputs, or a linear layer.
         said: what the user says that the backbone returns; None: the backbone is asked.
+        features: what makes features of its output; where the user gave that, a classifier may be part of it.
 
     Raises:
         ValueError: the backbone does not say, or it still ends in its classifier, whose outputs are not the features.
     """
-    found = classifier_of(network)
+    found = classifier_of(network) if features is pooled else None
     try:
         width = head.in_features if isinstance(head, nn.Linear) else said or feature_width(network)
     except ValueError:
