@@ -1,0 +1,26 @@
+"""Adapters in PEFT's format, read and written. PEFT itself is not needed."""
+
+from ._adapter import AdapterError
+from ._ln_tuning import LnTuning
+from ._lora import Lora
+from ._products import LoHa, LoKr, Vera
+from ._prompts import PrefixTuningType, PromptTuningType
+from ._scales import Ia3
+from ._types import AdapterType, Imported, read_adapter
+from ._write import write_adapter
+
+__all__ = [
+    "AdapterError",
+    "AdapterType",
+    "Ia3",
+    "Imported",
+    "LnTuning",
+    "LoHa",
+    "LoKr",
+    "Lora",
+    "PrefixTuningType",
+    "PromptTuningType",
+    "Vera",
+    "read_adapter",
+    "write_adapter",
+]
