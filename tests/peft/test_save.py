@@ -87,6 +87,9 @@ def test_a_head_goes_where_timm_has_it(tmp_path: Path) -> None:
         torch.testing.assert_close(theirs(x), model(x, task="one"), rtol=1e-5, atol=1e-5)
 
 
+pytestmark = pytest.mark.filterwarnings("ignore::taskfold.AdaptationWarning")
+
+
 class Odd(nn.Module):
     """Layers that PEFT's adapters do not follow."""
 

@@ -7,7 +7,7 @@ from ._products import LoHa, LoKr, Vera
 from ._prompts import PrefixTuningType, PromptTuningType
 from ._scales import Ia3
 from ._types import AdapterType, Imported, read_adapter
-from ._write import write_adapter
+from ._write import LowRankUpdate, low_rank_of, write_adapter
 
 __all__ = [
     "AdapterError",
@@ -18,9 +18,11 @@ __all__ = [
     "LoHa",
     "LoKr",
     "Lora",
+    "LowRankUpdate",
     "PrefixTuningType",
     "PromptTuningType",
     "Vera",
+    "low_rank_of",
     "read_adapter",
     "write_adapter",
 ]

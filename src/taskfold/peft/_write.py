@@ -21,8 +21,15 @@ from ._adapter import CONFIG, MODEL, AdapterError, oddities
 
 
 @dataclass(frozen=True)
-class _Update:
-    """A LoRA at a layer: ΔW = (alpha / rank) up · down, with PEFT's magnitude or none."""
+class LowRankUpdate:
+    """A LoRA at a layer: ΔW = (alpha / rank) up · down.
+
+    Attributes:
+        down: `[r, I, *kernel]`.
+        up: `[O, r]`.
+        alpha: r for no scaling.
+        magnitude: `[O]`, of DoRA; None: LoRA.
+    """
 
     down: Tensor
     up: Tensor
@@ -32,6 +39,10 @@ class _Update:
     @property
     def rank(self) -> int:
         return len(self.down)
+
+    def times(self, weight: float) -> LowRankUpdate:
+        """The update times a number, which its `up` takes up."""
+        return LowRankUpdate(self.down, self.up * (weight * self.alpha / self.rank), self.rank)
 
 
 @torch.no_grad()
@@ -49,19 +60,7 @@ def write_adapter(task: Task, network: nn.Module, folder: Path, head: str | None
         raise FileNotFoundError(
             f"cannot save {folder.name}: folder {str(folder.parent)!r} does not exist; create it first"
         )
-    check_alike(network, forms_of(task))
-    updates: dict[str, _Update] = {}
-    own: dict[str, Tensor] = {}
-    for path, parts in layers_of(task):
-        copied = [part for _, part in parts if isinstance(part, Copied)]
-        own |= {f"{path}.{name}" if path else name: tensor for part in copied for name, tensor in part.held().items()}
-        if len(copied) < len(parts):
-            try:
-                updates[path] = _update(kind_of(network.get_submodule(path)), parts)
-            except ValueError as error:
-                raise AdapterError(
-                    f"task {task.name!r}, layer {path!r}: {error}; PEFT can't hold the task: fold it"
-                ) from None
+    updates, own = low_rank_of(task, network)
     dora = {update.magnitude is not None for update in updates.values()}
     if len(dora) != 1:
         raise AdapterError(
@@ -81,7 +80,30 @@ def write_adapter(task: Task, network: nn.Module, folder: Path, head: str | None
     return folder
 
 
-def _update(kind: Any, parts: LayerParts) -> _Update:
+def low_rank_of(task: Task, network: nn.Module) -> tuple[dict[str, LowRankUpdate], dict[str, Tensor]]:
+    """What a task does at layers, as updates of low rank, and the tensors that it has of its own, by name.
+
+    Raises:
+        AdapterError: it does something else; names the layer.
+        ValueError: a layer is another than it was.
+    """
+    check_alike(network, forms_of(task))
+    updates: dict[str, LowRankUpdate] = {}
+    own: dict[str, Tensor] = {}
+    for path, parts in layers_of(task):
+        copied = [part for _, part in parts if isinstance(part, Copied)]
+        own |= {f"{path}.{name}" if path else name: tensor for part in copied for name, tensor in part.held().items()}
+        if len(copied) < len(parts):
+            try:
+                updates[path] = _update(kind_of(network.get_submodule(path)), parts)
+            except ValueError as error:
+                raise AdapterError(
+                    f"task {task.name!r}, layer {path!r}: {error}; PEFT can't hold the task: fold it"
+                ) from None
+    return updates, own
+
+
+def _update(kind: Any, parts: LayerParts) -> LowRankUpdate:
     """What a task does at a layer, as one LoRA.
 
     Raises:
@@ -92,7 +114,7 @@ def _update(kind: Any, parts: LayerParts) -> _Update:
     assert isinstance(kind, WeightKind)
     if odd := oddities(kind):
         raise ValueError(f"it has {odd}")
-    found: list[_Update] = []
+    found: list[LowRankUpdate] = []
     for _, part in parts:
         if isinstance(part, Copied):
             continue
@@ -101,14 +123,14 @@ def _update(kind: Any, parts: LayerParts) -> _Update:
         if isinstance(made, LowRank) and whole and {"up", "down"} <= leaves.keys():
             alpha = made.scale * made.size if made.alpha is None else made.alpha
             assert isinstance(alpha, (int, float))
-            found.append(_Update(leaves["down"], leaves["up"], alpha, leaves.get("magnitude")))
+            found.append(LowRankUpdate(leaves["down"], leaves["up"], alpha, leaves.get("magnitude")))
         elif isinstance(part, Factored) and isinstance(part.intervention, Beside) and not isinstance(made, Direction):
             tensors = part.tensors(kind, {}, SERVING)
             down = tensors["down"]
             if "spatial" in tensors:
                 kernel = tensors["spatial"]
                 down = down.reshape(*down.shape, *(1 for _ in kernel.shape[1:])) * kernel[:, None]
-            found.append(_Update(down, tensors["up"], len(down)))
+            found.append(LowRankUpdate(down, tensors["up"], len(down)))
         else:
             raise ValueError(f"the task's {type(part.intervention).__name__} there is no update of low rank beside it")
     if len(found) == 1:
@@ -116,10 +138,10 @@ def _update(kind: Any, parts: LayerParts) -> _Update:
     if any(one.magnitude is not None for one in found):
         raise ValueError("the task has several updates there")
     up = torch.cat([one.up * (one.alpha / one.rank) for one in found], 1)
-    return _Update(torch.cat([one.down for one in found]), up, up.shape[1])
+    return LowRankUpdate(torch.cat([one.down for one in found]), up, up.shape[1])
 
 
-def _roles(network: nn.Module, path: str, update: _Update) -> list[tuple[str, Tensor]]:
+def _roles(network: nn.Module, path: str, update: LowRankUpdate) -> list[tuple[str, Tensor]]:
     """The tensors of a LoRA by the names that PEFT has for them."""
     kind = kind_of(network.get_submodule(path))
     names = (
@@ -163,7 +185,7 @@ def _modules(
     return {**saved, name: task.head.state_dict()}
 
 
-def _config(network: nn.Module, updates: dict[str, _Update], dora: bool, saved: list[str]) -> dict[str, Any]:
+def _config(network: nn.Module, updates: dict[str, LowRankUpdate], dora: bool, saved: list[str]) -> dict[str, Any]:
     ranks = {path: update.rank for path, update in updates.items()}
     alphas = {path: update.alpha for path, update in updates.items()}
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
