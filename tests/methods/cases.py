@@ -131,6 +131,11 @@ CASES = [
     Case(tfold.LoRA(rank=4), ATT, {"vit_base_patch32_224": 147456}),
     Case(tfold.LoRA(rank=2, layers="convolution"), ("resnet18", "mobilenet-v2"), {}),
     Case(tfold.LoRA(rank=2, layers="convolution", norm=True), ("resnet50",), {}),
+    Case(tfold.LoRA(rank=2, layers="any", own="norm.*"), ("timm-vit",), {}),
+    Case(tfold.DoRA(rank=2), ("timm-vit", "torch-encoder"), {}),
+    Case(
+        tfold.DoRA(rank={"layer2.*": 2, "*": 3}, alpha={"layer2.*": 1, "*": 4}, layers="convolution"), ("resnet18",), {}
+    ),
     Case(tfold.LoRA(rank=2, layers="all"), ("timm-vit", "hf-vit", "resnet18"), {}),
     Case(tfold.LoRA(rank=2, sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}),
     Case(tfold.FTN(rank=3, sharing="tensorpoly-i"), ("resnet18",), {"resnet18": 3 * 8723 + 9600 + 3 * 19}),

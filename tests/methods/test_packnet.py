@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from taskfold import MultiTask, PackNet, TaskFileError, count
 from taskfold.kinds import kind_of
-from taskfold.layers import owned_in
+from taskfold.layers import SERVING, owned_in
 from taskfold.methods import Allocator
-from taskfold.model import SERVING
 
 METHOD = PackNet(prune=0.5)
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +24,8 @@ COMMANDS = {
     "evaluate": "Measure saved tasks on their held-out test data.",
     "predict": "Label images or answer texts with one saved task, or with several at once.",
     "count": "Count the parameters of a method on an architecture, exactly, without weights.",
-    "export": "Write an ONNX or torch.export network: one task folded into it, or several in one.",
+    "export": "Write an ONNX or torch.export network of one task or several, or an adapter in PEFT's format.",
+    "import": "Make task files of adapters in PEFT's format.",
     "inspect": "Show what is in a task file, or in an inventory.",
     "report": "Turn a results file into a report of one HTML page.",
 }
@@ -52,7 +54,8 @@ def commands() -> dict[str, tuple[str, Load]]:
 
 
 def _own(name: str) -> Callable[..., Any]:
-    return getattr(import_module(f"{__package__}.{name}"), name)
+    own = f"{name}_" if iskeyword(name) else name
+    return getattr(import_module(f"{__package__}.{own}"), own)
 
 
 def _absent(name: str, package: str) -> Callable[..., Any]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json as jsons
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -18,24 +18,35 @@ from ._tasks import BackboneOption, InventoryOption, WeightsOption, kind_of, loa
 
 
 def export(
-    files: Annotated[list[Path], typer.Argument(metavar="TASKFILES…", help="Task files (.safetensors) of images.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A file to write: ….onnx or ….pt2 (torch.export).")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="TASKFILES…", help="Task files (.safetensors), of images for a network.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A file to write: ….onnx or ….pt2 (torch.export); for PEFT a folder.")
+    ],
+    to: Annotated[Literal["network", "peft"], typer.Option(help="What to write.")] = "network",
+    head: Annotated[str | None, typer.Option(help="What PEFT's network calls the head, if not as timm does.")] = None,
     backbone: BackboneOption = None,
     weights: WeightsOption = None,
     inventory: InventoryOption = None,
     mixed: Annotated[bool, typer.Option("--mixed", help="A mixed-task network of one file too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write a network that runs without taskfold: one task folded into it, or several and the index of a row's task.
+    """Write what runs without taskfold: a network with one task folded in, or several by index; or PEFT's adapter.
 
     taskfold export flowers.safetensors --output flowers.onnx
 
     taskfold export flowers.safetensors cars.safetensors --output both.onnx
 
-    Beside it a JSON file says how images become its input, what the outputs are called, and each task's index.
+    taskfold export flowers.safetensors --to peft --output adapters/flowers
+
+    Beside a network a JSON file says how images become its input, what the outputs are called, and each task's index.
     """
     model, _ = load_tasks(backbone, weights, files, inventory)
     model = model.cpu()
+    if to == "peft":
+        _write_adapter(model, output, head, json)
+        return
     size = _common_size(model)
     image, names = torch.randn(2, 3, size, size), list(model.tasks)
     facts: dict[str, Any] = {"inputs": {"image": ["batch", 3, size, size]}, "outputs": ["batch", "classes"]}
@@ -57,6 +68,16 @@ def export(
         return
     say(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {beside.name}.")
     say(f"Run beside the model, its outputs differ by {found:.1g} at most.")
+
+
+def _write_adapter(model: MultiTask, output: Path, head: str | None, json: bool) -> None:
+    if len(model.tasks) > 1:
+        raise UserError(
+            f"--to peft writes one task to a folder, found {', '.join(model.tasks)}; give one file at a time"
+        )
+    (name,) = model.tasks
+    folder = model.save_peft(name, output, head=head)
+    emit({"folder": str(folder), "task": name}) if json else say(f"Wrote {folder}: task {name!r} in PEFT's format.")
 
 
 def _common_size(model: MultiTask) -> int:

@@ -5,6 +5,7 @@ from ._bits import Bits, packed, unpacked
 from ._centre import Centre, PointInit
 from ._copy import Copy
 from ._cp import CP
+from ._dora import Direction
 from ._draws import check_seed
 from ._entangled import Entangled
 from ._expansion import Expansion
@@ -17,7 +18,7 @@ from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._mask import MASK, PRODUCT, Mask, masked
-from ._ranked import Rank, Ranked
+from ._ranked import Alpha, Rank, Ranked
 from ._singular import Pattern, Singular, SingularInit
 from ._storage import Indices, OnBasis, Storage, marks_of
 from ._svd import SVD
@@ -32,10 +33,12 @@ __all__ = [
     "STATISTICS",
     "SVD",
     "TERMS",
+    "Alpha",
     "Bits",
     "Bottleneck",
     "Centre",
     "Copy",
+    "Direction",
     "Entangled",
     "Expansion",
     "Factorisation",

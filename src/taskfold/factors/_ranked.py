@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,12 +29,18 @@ def check_rank(rank: Rank) -> None:
             raise ValueError(f"{where} must be a whole number ≥ {least}, found {one!r}")
 
 
-def rank_at(rank: Rank, layer: str) -> int:
-    """The rank of one layer.
+Alpha = float | Mapping[str, float] | None
+"""One α for every layer, `{pattern: alpha}` as for ranks, or None: ΔW is scaled by 1."""
+N = TypeVar("N", int, float, float | None)
+
+
+def rank_at(rank: N | Mapping[str, N], layer: str, what: str = "rank") -> N:
+    """The rank of one layer, or another number that layers have.
 
     Args:
         rank: of every layer, or by pattern.
         layer: its name, `path` or, where a weight is seen as several, `path:projection`; a pattern may match either.
+        what: the number's name.
 
     Raises:
         ValueError: no pattern of a per-layer rank matches it.
@@ -50,7 +56,7 @@ def rank_at(rank: Rank, layer: str) -> int:
     for pattern, one in rank.items():
         if fnmatchcase(layer, pattern) or fnmatchcase(layer.rpartition(":")[0], pattern):
             return one
-    raise ValueError(f"rank has no entry for layer {layer!r}, only {list(rank)}; add '*' as the last pattern")
+    raise ValueError(f"{what} has no entry for layer {layer!r}, only {list(rank)}; add '*' as the last pattern")
 
 
 @dataclass(frozen=True)
@@ -59,22 +65,23 @@ class Ranked(Factorisation):
 
     Args:
         rank: how many terms are summed, at least 1; or a rank per layer (see `Rank`).
-        alpha: the update is scaled by alpha / rank; None scales by 1.
+        alpha: the update is scaled by alpha / rank; None scales by 1. Or an alpha per layer.
     """
 
     rank: Rank = 8
-    alpha: float | None = None
+    alpha: Alpha = None
     component: ClassVar[str] = "term"
     """The axis of each leaf that counts the terms."""
 
     def __post_init__(self) -> None:
         check_rank(self.rank)
-        if self.alpha is not None and not (isinstance(self.alpha, (int, float)) and self.alpha > 0):
-            raise ValueError(f"alpha must be > 0 or None (no scaling), found {self.alpha!r}")
+        for alpha in self.alpha.values() if isinstance(self.alpha, Mapping) else (self.alpha,):
+            if alpha is not None and not (isinstance(alpha, (int, float)) and alpha > 0):
+                raise ValueError(f"alpha must be > 0 or None (no scaling), found {alpha!r}")
 
     def at(self, layer: str) -> Self | None:
         rank = rank_at(self.rank, layer)
-        return replace(self, rank=rank) if rank else None
+        return replace(self, rank=rank, alpha=rank_at(self.alpha, layer, "alpha")) if rank else None
 
     @property
     def size(self) -> int:
@@ -85,6 +92,8 @@ class Ranked(Factorisation):
 
     @property
     def scale(self) -> float:
+        if isinstance(self.alpha, Mapping):
+            raise TypeError(f"alpha is per layer here: {self.alpha!r}; ask `at(layer)` first")
         return 1.0 if self.alpha is None else self.alpha / self.size
 
     def outputs(self, leaves: Mapping[str, Tensor]) -> Tensor:

@@ -14,13 +14,13 @@ from ._calls import Calls
 from ._columns import Plan
 from ._components import Components, at_first, components_of, keep_components, numbers_of
 from ._copied import Copied
-from ._copies import Copies, Everything, LayerNorms, Norms, Rest, Statistics, check_statistics, own_norms
+from ._copies import Copies, Everything, LayerNorms, Norms, OwnTensors, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
 from ._everywhere import Everywhere, NetworkWide, Span
 from ._factored import Factored, layer_name, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
-from ._gains import InputGains, ProjectionGains
+from ._gains import InputGains, OutputGains, ProjectionGains
 from ._gates import Gated, Gates, Schedule, gates_of
 from ._guard import Guard, Unwritten, check_unwritten
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
@@ -78,6 +78,7 @@ from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sequences import TokenSequence, token_sequences
+from ._serving import SERVING
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._sparse import Sparse, SparseUpdates, choose_by_fisher
@@ -88,6 +89,7 @@ from ._watch import Watch, recomputes
 from ._where import (
     Convolutions,
     Embeddings,
+    Every,
     Linears,
     Recurrents,
     Target,
@@ -106,6 +108,7 @@ __all__ = [
     "FILED",
     "FIRST",
     "PLAIN",
+    "SERVING",
     "TOLERANCE",
     "TOLERANCES",
     "AbsentError",
@@ -125,6 +128,7 @@ __all__ = [
     "Cut",
     "Direct",
     "Embeddings",
+    "Every",
     "Everything",
     "Everywhere",
     "Factored",
@@ -160,6 +164,8 @@ __all__ = [
     "OnPath",
     "Origins",
     "OtherPathError",
+    "OutputGains",
+    "OwnTensors",
     "Owned",
     "Owners",
     "Part",

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor, nn
 
 from ..factors import FACTORS, NORM, STATISTICS, Group
-from ..kinds import SEEN, BatchNorm, LayerKind
+from ..kinds import SEEN, BatchNorm, LayerKind, Patterns, matches
 from ..routing import Shared, Sharing, Tree
 from ..tasks import Leaves, check_inventory
 from ._copied import Copied, copy_of, group_of
@@ -40,6 +40,11 @@ class Copies(Recipe):
     def wanted(self, kind: LayerKind) -> dict[str, Group]:
         """The names of a layer's tensors that are copied, and what they count as."""
 
+    def wanted_at(self, path: str, kind: LayerKind) -> dict[str, Group]:
+        """The same, where it hangs on the layer's name."""
+        del path
+        return self.wanted(kind)
+
     def check(self, network: nn.Module) -> None:
         """Whether a network has what the recipe asks for.
 
@@ -56,7 +61,7 @@ class Copies(Recipe):
                 continue
             kind = at.kind(path)
             own, made = kind.tensors(), at.made.get(path, frozenset())
-            groups = {name: group for name, group in self.wanted(kind).items() if name not in made}
+            groups = {name: group for name, group in self.wanted_at(path, kind).items() if name not in made}
             if not groups:
                 continue
             check_copied(kind, path, {name: own[name] for name in groups})
@@ -135,6 +140,26 @@ class Everything(Copies):
 
     def check(self, network: nn.Module) -> None:
         _check_tracked(network, self.statistics)
+
+
+@dataclass(frozen=True)
+class OwnTensors(Copies):
+    """Copies of the tensors that patterns name: parameters, and buffers of normalisation.
+
+    Args:
+        names: shell patterns over names of tensors (`classifier.*`); `!pattern` leaves some out.
+    """
+
+    names: Patterns = ()
+    what: ClassVar[str] = "tensors of these names"
+    remedy: ClassVar[str] = "give `own` names of its parameters, or leave it out"
+
+    def wanted(self, kind: LayerKind) -> dict[str, Group]:
+        return groups_of(kind)
+
+    def wanted_at(self, path: str, kind: LayerKind) -> dict[str, Group]:
+        prefix = f"{path}." if path else ""
+        return {name: group for name, group in self.wanted(kind).items() if matches(f"{prefix}{name}", self.names)}
 
 
 def check_statistics(statistics: object) -> None:

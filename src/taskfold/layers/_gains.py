@@ -114,6 +114,25 @@ class ProjectionGains(Recipe):
 
 
 @dataclass(frozen=True)
+class OutputGains(Recipe):
+    """A scale of every channel that the layers which `where` finds put out, which starts at 1.
+
+    Args:
+        where: linear layers, convolutions or embeddings.
+        sharing: whose the scales are.
+    """
+
+    where: Where
+    sharing: Sharing = field(default_factory=Private)
+
+    def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
+        for target in self.where.find(at.network):
+            specs = {"scale": _leaf(target.views[0].modes.shape[0])}
+            rule, own, inventory = _leaves(at, target, "gain", specs, self.sharing)
+            yield target.path, "gain", Direct(Scale(), specs, rule, own, inventory)
+
+
+@dataclass(frozen=True)
 class InputGains(Recipe):
     """A scale of every channel that enters the layers which `where` finds, which starts at 1.
 

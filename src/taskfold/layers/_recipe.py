@@ -149,7 +149,15 @@ def _fitted(composition: Composition, network: nn.Module, inventory: Inventory, 
     sites: dict[str, dict[str, Part]] = {}
     for n in sorted(found, key=lambda n: not composition.recipes[n].copies):  # copies stand inside everything else
         for path, name, part in found[n]:
-            sites.setdefault(path, {})[f"{n}:{name}"] = part
+            mine = sites.setdefault(path, {})
+            if composition.recipes[n].copies:
+                held = {leaf for other in mine.values() for leaf in other.own.held()}
+                if twice := sorted(held & part.own.held().keys()):
+                    raise ValueError(
+                        f"layer {path!r}: {twice[0]!r} would be the task's own twice, by two settings of its method "
+                        "(own, norm, statistics); leave it out of one of them"
+                    )
+            mine[f"{n}:{name}"] = part
     return {path: LayerParts(parts, Form.of(at.kind(path), path)) for path, parts in sites.items()}
 
 

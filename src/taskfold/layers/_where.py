@@ -226,6 +226,19 @@ class Embeddings(OfKind):
 
 
 @dataclass(frozen=True)
+class Every(OfKind):
+    """Every linear layer, convolution and embedding: the first convolution and a language model's output layer too."""
+
+    what: ClassVar[str] = "linear layers, convolutions or embeddings to adapt"
+    kinds = (ConvolutionKind, LinearKind, EmbeddingKind)
+
+    def candidates(self, network: nn.Module) -> list[Target]:
+        return [
+            _whole(path, kind) for path, module in units(network) if isinstance(kind := kind_of(module), self.kinds)
+        ]
+
+
+@dataclass(frozen=True)
 class Recurrents(Where):
     """The weights of every recurrent layer, as d_out × d_in."""
 

@@ -16,6 +16,7 @@ from ._bitfit import *
 from ._bottleneck_adapter import *
 from ._budgeted import Budgeted as Budgeted
 from ._compacter import *
+from ._dora import *
 from ._fine_tuning import *
 from ._fishmask import *
 from ._ftn import *

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from ..layers import Composition, check_statistics
+from ..kinds import Patterns
+from ..layers import Composition, OwnTensors, check_statistics
 from ..tasks import Task
 from ._allocator import Allocator
 from ._phases import Phase, check_phases
@@ -24,9 +25,12 @@ class Method(ABC):
         frozen_stages: the first stages of the network, and what comes before them, stay as they are in every task:
             tasks on one batch (`broadcast=True`) run them once between them. A ResNet's are `layer1` to `layer4`, a
             transformer's its blocks.
+        own: shell patterns over names of the network's tensors (`classifier.*`) that the task has copies of, which
+            train whole beside the rest; `!pattern` leaves some out. They replace the backbone's in that task alone.
     """
 
     frozen_stages: int = dataclasses.field(default=0, kw_only=True)
+    own: Patterns | None = dataclasses.field(default=None, kw_only=True)
     name: ClassVar[str]
     prepare_batch: ClassVar[int | None] = None
     """Samples in a batch of `prepare`; None: as many as the training has."""
@@ -45,7 +49,11 @@ class Method(ABC):
                 raise ValueError(f"frozen_stages must be a number of stages, 0 or more, found {value!r}")
             if kind.startswith("Statistics") and not (value is None and kind.endswith("None")):
                 check_statistics(value)
-            if kind == "Patterns" and not _is_patterns(value):
+            if (
+                kind.startswith("Patterns")
+                and not (value is None and kind.endswith("None"))
+                and not _is_patterns(value)
+            ):
                 raise ValueError(f"{field.name} must be a pattern of layer names or a list of them, found {value!r}")
         _ = self.parts
         check_phases(self.phases, f"phases of method {getattr(self, 'name', type(self).__name__)!r}")
@@ -53,6 +61,11 @@ class Method(ABC):
     @abstractmethod
     def compose(self, network: nn.Module) -> Composition:
         """The parts of this method on that network."""
+
+    def composition(self, network: nn.Module) -> Composition:
+        """The parts of this method on that network, with the tensors of the task's own that `own` names."""
+        composed = self.compose(network)
+        return composed if self.own is None else Composition((*composed.recipes, OwnTensors(names=self.own)))
 
     # Hooks: what a method may add to a training. Nothing by default.
 

@@ -7,7 +7,16 @@ from typing import Any, ClassVar, Literal, get_args
 from torch import nn
 
 from ..kinds import Patterns
-from ..layers import Attention, Composition, FeedForwards, InputGains, ProjectionGains
+from ..layers import (
+    Attention,
+    Composition,
+    Every,
+    FeedForwards,
+    InputGains,
+    OutputGains,
+    ProjectionGains,
+    Weights,
+)
 from ..routing import sharing
 from ._base import Method
 
@@ -27,6 +36,8 @@ class IA3(Method):
         places: `both`, or those of `attention` or of `feed-forward` blocks alone.
         targets: shell patterns over the names of the layers that make keys and values, and of the last layers of
             feed-forward blocks; `!pattern` leaves layers out.
+        outputs, inputs: instead of `places`, patterns over names of layers whose outputs, and whose inputs, are scaled;
+            any linear layer, convolution or (its output) embedding.
         sharing: `private`; `shared`, one set of scales for all tasks; `poly` or `mhr`, which mix those of an inventory.
 
     Raises:
@@ -42,14 +53,23 @@ class IA3(Method):
 
     places: Places = "both"
     targets: Patterns = "*"
+    outputs: Patterns | None = None
+    inputs: Patterns | None = None
     sharing: str | Mapping[str, Any] = "private"
     name: ClassVar[str] = "ia3"
 
     @property
-    def parts(self) -> tuple[ProjectionGains | InputGains, ...]:
+    def parts(self) -> tuple[ProjectionGains | OutputGains | InputGains, ...]:
         if self.places not in get_args(Places):
             raise ValueError(f"places={self.places!r} is not known; choose one of {', '.join(get_args(Places))}")
         rule = sharing(self.sharing)
+        if self.outputs is not None or self.inputs is not None:
+            if (self.places, self.targets) != ("both", "*"):
+                raise ValueError(
+                    "outputs and inputs name layers, and places and targets find others; give one or the other"
+                )
+            named = (OutputGains(Every(self.outputs), rule),) if self.outputs is not None else ()
+            return (*named, InputGains(Weights(self.inputs), rule)) if self.inputs is not None else named
         attention = ProjectionGains(Attention(self.targets, ("key", "value")), rule)
         inner = InputGains(FeedForwards(self.targets), rule)
         return {"both": (attention, inner), "attention": (attention,), "feed-forward": (inner,)}[self.places]

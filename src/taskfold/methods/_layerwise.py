@@ -16,6 +16,7 @@ from ..layers import (
     Composition,
     Convolutions,
     Embeddings,
+    Every,
     Linears,
     Recurrents,
     Statistics,
@@ -27,7 +28,7 @@ from ..layers import (
 from ..routing import Sharing
 from ._base import Method
 
-Layers = Literal["auto", "attention", "linear", "convolution", "embedding", "recurrent", "all"]
+Layers = Literal["auto", "attention", "linear", "convolution", "embedding", "recurrent", "all", "any"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,8 @@ class Layerwise(Method):
     Args:
         layers: `attention` (query and value), `linear` (all but a language model's output layer), `convolution` (all
             but the stem), `embedding`, `recurrent` (the weights of LSTM, GRU and RNN), `all` (linear and convolution),
-            or `auto`: linear for networks that write text, else attention if there is any, else convolutions, else
-            linear.
+            `any` (linear, convolution and embedding, the stem and a language model's output layer too), or `auto`:
+            linear for networks that write text, else attention if there is any, else convolutions, else linear.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
         norm: own normalisation.
         statistics: as for `FTN`.
@@ -75,6 +76,7 @@ class Layerwise(Method):
             "linear": Linears(self.targets),
         }
         others: dict[str, Where] = {"embedding": Embeddings(self.targets), "recurrent": Recurrents(self.targets)}
+        others["any"] = Every(self.targets)
         if self.layers in others:
             return [others[self.layers]]
         if self.layers in kinds or writes_text(network):

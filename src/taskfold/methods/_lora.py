@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..factors import Entangled, Init, LowRank
+from ..factors import Alpha, Entangled, Init, LowRank
 from ..routing import Sharing, sharing
 from ._budgeted import AnyRank, Budgeted
 from ._layerwise import Layerwise
@@ -20,7 +20,7 @@ class LoRA(Budgeted, Layerwise):
 
     Args:
         rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: as much as a `budget` has room for (see `Budgeted`).
-        alpha: the update is scaled by alpha / rank; None: by 1.
+        alpha: the update is scaled by alpha / rank; None: by 1. Or `{layer pattern: alpha}`.
         init: `zero` (A zero, B random), `xavier` or `normal`.
         layers, targets, norm: see `Layerwise`.
         sharing: `private`, `shared`, or a routed rule: `poly`, `{"name": "mhr", "splits": 8}`, ….
@@ -30,7 +30,7 @@ class LoRA(Budgeted, Layerwise):
     """
 
     rank: AnyRank = 8
-    alpha: float | None = None
+    alpha: Alpha = None
     init: Init = "zero"
     sharing: str | Mapping[str, Any] = "private"
     name: ClassVar[str] = "lora"

@@ -9,14 +9,12 @@ from ._folding import changed_tensors, folded, left_out
 from ._inventory_file import read_inventory
 from ._multi_task import MultiTask
 from ._outputs import Outputs, names_of_any
-from ._serving import SERVING
 from ._store import Store
 from ._summary import Summary, SummaryRow
 from ._transfer import begun
 from ._view import TaskView
 
 __all__ = [
-    "SERVING",
     "AdaptationWarning",
     "Bank",
     "Features",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..kinds import LayerKind, Rows, kind_of
 from ..layers import (
+    SERVING,
     OfTable,
     Selection,
     Stack,
@@ -33,7 +34,6 @@ from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_
 from ._repeated import of_rows_alone, parted, repeated
 from ._rows import Batch
 from ._runner import Runner
-from ._serving import SERVING
 from ._table import Table, widest
 
 

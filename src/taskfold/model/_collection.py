@@ -128,7 +128,7 @@ class TaskCollection(nn.Module):
             check_apart(name, made, self.backbone, self.tasks)
         inventory = {key: self.inventory[key] for key in self.inventory}
         try:
-            composition = chosen.compose(self.backbone)
+            composition = chosen.composition(self.backbone)
             sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)
         except NothingToAdaptError as error:
             raise with_methods(error, self.backbone) from None

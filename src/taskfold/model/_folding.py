@@ -12,10 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..interventions import Intervention
 from ..kinds import kind_of
-from ..layers import check_alike, check_once, forms_of, layers_of, stack_of
+from ..layers import SERVING, check_alike, check_once, forms_of, layers_of, stack_of
 from ..tasks import Task
 from ._copying import copied
-from ._serving import SERVING
 
 
 def changed_tensors(backbone: nn.Module, task: Task) -> dict[str, Tensor]:

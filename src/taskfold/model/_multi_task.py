@@ -17,7 +17,7 @@ from ..methods import Method
 from ..tasks import Features, Task, pooled
 from ._bank import Bank
 from ._caches import with_caches
-from ._collection import TaskCollection
+from ._exchange import Exchange
 from ._folding import changed_tensors, folded, leave_out, left_out, without_batchnorm
 from ._handling import Handling, MixedRows
 from ._outputs import (
@@ -35,7 +35,7 @@ from ._summary import Summary, summarised
 from ._view import Apply, TaskView
 
 
-class MultiTask(MixedRows, TaskCollection):
+class MultiTask(MixedRows, Exchange):
     """One frozen backbone, many tasks.
 
     The backbone is never written: not its weights, not its running statistics, not in training mode either. Its

@@ -10,8 +10,8 @@ from torch.func import functional_call
 
 from ..factors import STATISTICS
 from ..kinds import kind_of
-from ..layers import layers_of, parts_of, stack_of
-from ..model import SERVING, MultiTask, changed_tensors, folded
+from ..layers import SERVING, layers_of, parts_of, stack_of
+from ..model import MultiTask, changed_tensors, folded
 from ._subject import leaves_of
 
 NONE = 1e-12

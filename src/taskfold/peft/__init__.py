@@ -1,0 +1,28 @@
+"""Adapters in PEFT's format, read and written. PEFT itself is not needed."""
+
+from ._adapter import AdapterError
+from ._ln_tuning import LnTuning
+from ._lora import Lora
+from ._products import LoHa, LoKr, Vera
+from ._prompts import PrefixTuningType, PromptTuningType
+from ._scales import Ia3
+from ._types import AdapterType, Imported, read_adapter
+from ._write import LowRankUpdate, low_rank_of, write_adapter
+
+__all__ = [
+    "AdapterError",
+    "AdapterType",
+    "Ia3",
+    "Imported",
+    "LnTuning",
+    "LoHa",
+    "LoKr",
+    "Lora",
+    "LowRankUpdate",
+    "PrefixTuningType",
+    "PromptTuningType",
+    "Vera",
+    "low_rank_of",
+    "read_adapter",
+    "write_adapter",
+]

@@ -1,0 +1,214 @@
+"""A folder as PEFT saves adapters, read and checked: `adapter_config.json` and `adapter_model.safetensors`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ..kinds import Convolution, Embedding, Linear, WeightKind, kind_of
+from ..tasks import contents_of
+
+CONFIG, MODEL = "adapter_config.json", "adapter_model.safetensors"
+_SAYS_NOTHING = {
+    *("auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "layers_pattern"),
+    *("layers_to_transform", "modules_to_save", "peft_type", "peft_version", "revision", "target_modules", "task_type"),
+}
+"""Fields of every adapter that say where it was made, or which layers it has: the tensors' names say that too."""
+
+
+class AdapterError(ValueError):
+    """A folder holds no adapter of PEFT's that Taskfold can do exactly: says which part of it, and what to do."""
+
+
+@dataclass
+class Adapter:
+    """An adapter's settings, and its tensors, which are taken one after another.
+
+    Attributes:
+        folder: where it lies.
+        config: its settings.
+        tensors: by name in the backbone, those that nobody has taken yet.
+        network: the backbone.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    network: nn.Module
+    state: dict[str, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = self.network.state_dict()
+
+    @classmethod
+    def read(cls, folder: Path, network: nn.Module) -> Adapter:
+        """The adapter of a folder, nothing of it unpickled.
+
+        Raises:
+            FileNotFoundError: there is no such folder, or no adapter in it.
+            AdapterError: it is damaged.
+        """
+        for name in (CONFIG, MODEL):
+            if not (folder / name).is_file():
+                pickled = name == MODEL and (folder / "adapter_model.bin").is_file()
+                raise FileNotFoundError(
+                    f"there is no {name} in {str(folder)!r}"
+                    + "; adapter_model.bin is a pickle, which is not read: save it as safetensors" * pickled
+                )
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise AdapterError(f"{folder / CONFIG} is no JSON ({error}); save the adapter again") from None
+        if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
+            raise AdapterError(f"{folder / CONFIG} names no peft_type; save the adapter again with PEFT")
+        try:
+            tensors = contents_of(folder / MODEL)[1]
+        except (SafetensorError, OSError, UnicodeDecodeError) as error:
+            raise AdapterError(f"{folder / MODEL} is truncated or no safetensors file ({error})") from None
+        around = "base_model." if "num_virtual_tokens" in config else "base_model.model."
+        return cls(folder, config, {_bare(name, around): tensor for name, tensor in tensors.items()}, network)
+
+    def error(self, text: str) -> AdapterError:
+        """What is wrong, with the folder's name."""
+        return AdapterError(f"{self.folder}: {text}")
+
+    def check_fields(self, read: frozenset[str], idle: frozenset[str]) -> None:
+        """All settings are known, or off.
+
+        Args:
+            read: fields that the type reads.
+            idle: fields that change nothing in a finished adapter.
+
+        Raises:
+            AdapterError: a field that is not known says something.
+        """
+        for name, value in self.config.items():
+            if name not in read | idle | _SAYS_NOTHING and value not in (None, False, "", [], {}):
+                raise self.error(
+                    f"{self.config['peft_type']} has {name}={value!r}, which Taskfold does not know and which may "
+                    "change the answer; merge the adapter with PEFT (merge_and_unload) and take that as backbone"
+                )
+
+    def number(self, name: str, default: float, *, whole: bool = True, field: Mapping[str, Any] | None = None) -> Any:
+        """A setting that is a number above 0.
+
+        Raises:
+            AdapterError: it is not.
+        """
+        value = (self.config if field is None else field).get(name, default)
+        good = isinstance(value, int) if whole else isinstance(value, (int, float))
+        if not good or isinstance(value, bool) or not 0 < value < float("inf"):
+            what = "a whole number ≥ 1" if whole else "a finite number > 0"
+            raise self.error(f"{name} must be {what}, found {value!r}")
+        return value
+
+    def at(self, patterns: str, path: str, name: str, default: float, *, whole: bool = True) -> Any:
+        """A number of one layer: of the first pattern that its name ends in, as PEFT looks them up, else of all.
+
+        Raises:
+            AdapterError: it is no number, or a pattern no regular expression.
+        """
+        each = self.config.get(patterns) or {}
+        for pattern in each:
+            try:
+                found = re.match(rf"(.*\.)?({pattern})$", path)
+            except re.error as error:
+                raise self.error(f"{patterns} has {pattern!r}, which is no regular expression ({error})") from None
+            if found:
+                return self.number(pattern, default, whole=whole, field=each)
+        return self.number(name, default, whole=whole)
+
+    def layers(self, *roles: str) -> dict[str, dict[str, Tensor]]:
+        """Take the tensors that layers have in these roles, by layer; layers are in the network's order."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for name in list(self.tensors):
+            for role in roles:
+                if name.endswith(f".{role}"):
+                    found.setdefault(name.removesuffix(f".{role}"), {})[role] = self.tensors.pop(name)
+                    break
+        order = {path: n for n, (path, _) in enumerate(self.network.named_modules())}
+        return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
+
+    def layer(self, path: str) -> WeightKind:
+        """A layer of the backbone that an adapter stands at.
+
+        Raises:
+            AdapterError: there is none, or it runs otherwise in PEFT than here.
+        """
+        modules = dict(self.network.named_modules())
+        if path not in modules:
+            raise self.error(f"the backbone has no layer {path!r}; load the network that the adapter was made for")
+        module = modules[path]
+        kind = kind_of(module)
+        if not isinstance(kind, (Linear, Embedding)) and type(kind) is not Convolution:
+            raise self.error(
+                f"layer {path!r} is a {kind.words} ({type(module).__name__}), whose adapters Taskfold can't do"
+            )
+        assert isinstance(kind, WeightKind)
+        if odd := oddities(kind):
+            raise self.error(f"layer {path!r} has {odd}, and there an adapter of PEFT's does something else than here")
+        return kind
+
+    def shaped(self, tensor: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+        """A tensor of a shape; axes of length one aside.
+
+        Raises:
+            AdapterError: it has another.
+        """
+        if [n for n in tensor.shape if n != 1] != [n for n in shape if n != 1]:
+            raise self.error(f"{name} has shape {list(tensor.shape)}, and this backbone needs {list(shape)}")
+        return tensor.reshape(shape).to(torch.promote_types(tensor.dtype, torch.float32))
+
+    def saved(self) -> dict[str, Tensor]:
+        """Take all that is left: tensors that the adapter has in place of the backbone's; equal ones are left out.
+
+        Raises:
+            AdapterError: one is no tensor of the backbone, of another shape, or the base weight of an adapted layer.
+        """
+        found: dict[str, Tensor] = {}
+        for name, tensor in self.tensors.items():
+            key = name.replace(".base_layer.", ".").removeprefix("base_layer.")
+            own = self.state.get(key)
+            if own is None:
+                raise self.error(f"tensor {name!r} belongs to nothing that this backbone has; load the adapter's own")
+            if own.shape != tensor.shape:
+                raise self.error(
+                    f"tensor {name!r} has shape {list(tensor.shape)}, and the backbone's {list(own.shape)}; load a "
+                    "backbone of these sizes (num_labels=…, a resized vocabulary)"
+                )
+            if torch.equal(own.detach().cpu(), tensor.to(own.dtype)):
+                continue
+            if key != name and not (key.endswith("bias") and self.config.get("bias", "none") != "none"):
+                raise self.error(
+                    f"the adapter was made on another {key!r} than this backbone has; load its own backbone"
+                )
+            found[key] = tensor
+        self.tensors = {}
+        return found
+
+
+def oddities(kind: WeightKind) -> str:
+    """What of a layer PEFT's adapters do not follow, in words: they run as y = layer(x) + up(down(x)); empty: nothing.
+
+    Their `down` has a convolution's stride and padding, and neither dilation nor another padding than zeros.
+    """
+    module, odd = kind.module, dict[str, Any]()
+    if isinstance(kind, Convolution):
+        usual = {"groups": 1, "padding_mode": "zeros", "dilation": (1,) * len(module.kernel_size)}  # type: ignore[arg-type]
+        odd = {name: getattr(module, name) for name, value in usual.items() if getattr(module, name) != value}
+    if odd or kind.additive:
+        return ", ".join(f"{name}={value!r}" for name, value in odd.items())
+    return f"a forward of its own ({type(module).__name__})"
+
+
+def _bare(name: str, around: str) -> str:
+    """A tensor's name as the backbone would have it: PEFT's wrapper around the network left out."""
+    return name.removeprefix(around) if name.startswith(around) else name.removeprefix("base_model.")

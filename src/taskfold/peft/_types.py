@@ -1,0 +1,101 @@
+"""The types of adapters by PEFT's names. One file each; a new one is a subclass, and its import in `__init__`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import parts_of
+from ..methods import Method
+from ..tasks import Task
+from ._adapter import Adapter, AdapterError
+
+Leaves = dict[tuple[str, str, str], Tensor]
+"""Numbers of a task by layer, part there and leaf."""
+
+
+class AdapterType(ABC):
+    """One of PEFT's types: how its settings and tensors become a method of Taskfold's, and the numbers of a task."""
+
+    name: ClassVar[str]
+    reads: ClassVar[frozenset[str]]
+    """Fields of the settings that say what the tensors mean."""
+    idle: ClassVar[frozenset[str]]
+    """Fields that say how it was started and trained: nothing in a finished adapter hangs on them."""
+
+    @abstractmethod
+    def take(self, adapter: Adapter) -> tuple[Method, Leaves]:
+        """The method, and the numbers of its parts; what the type knows nothing of stays in the adapter.
+
+        Raises:
+            AdapterError: Taskfold can't do the same.
+        """
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An adapter as Taskfold has it.
+
+    Attributes:
+        folder: where it came from.
+        method: what makes a task with its parts.
+        leaves: the numbers of these parts.
+        saved: tensors that the task has in place of the backbone's, by name.
+    """
+
+    folder: Path
+    method: Method
+    leaves: Leaves
+    saved: dict[str, Tensor]
+
+    @torch.no_grad()
+    def fill(self, task: Task) -> None:
+        """Put the numbers into a task that the method made.
+
+        Raises:
+            AdapterError: they are not the numbers that such a task has.
+        """
+        left: dict[object, Tensor] = {**self.leaves, **self.saved}
+        for (path, name), part in parts_of(task):
+            for leaf, live in part.own.held().items():
+                where, kind = f"{path}.{leaf}" if path else leaf, name.partition(":")[2]
+                found = left.pop(where if kind == "own" else (path, kind, leaf), None)
+                if found is None or found.shape != live.shape:
+                    has = "no numbers" if found is None else f"numbers of shape {list(found.shape)}"
+                    raise AdapterError(f"{self.folder} has {has} for {where!r}, which wants {list(live.shape)}")
+                live.copy_(found)
+        if left:
+            raise AdapterError(f"{self.folder} has numbers for {next(iter(left))!r}, which no part takes")
+
+
+def read_adapter(folder: Path, network: nn.Module) -> Imported:
+    """An adapter that PEFT saved.
+
+    Args:
+        folder: with `adapter_config.json` and `adapter_model.safetensors`.
+        network: the backbone.
+
+    Raises:
+        FileNotFoundError: there is no adapter.
+        AdapterError: Taskfold has no method that does the same; says which part of the adapter is at fault.
+    """
+    adapter = Adapter.read(folder, network)
+    types: Mapping[str, type[AdapterType]] = {kind.name: kind for kind in AdapterType.__subclasses__()}
+    named = adapter.config["peft_type"]
+    if named not in types:
+        raise adapter.error(
+            f"Taskfold has no method that does what {named} does; it reads {', '.join(sorted(types))}. Merge the "
+            "adapter with PEFT (merge_and_unload), or train the task here"
+        )
+    kind = types[named]()
+    adapter.check_fields(kind.reads, kind.idle)
+    method, leaves = kind.take(adapter)
+    if saved := adapter.saved():
+        method = method.with_settings(own=tuple(saved))
+    return Imported(folder, method, leaves, saved)

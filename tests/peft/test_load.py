@@ -1,0 +1,93 @@
+"""Adapters that PEFT saved answer here as they do there."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import taskfold as tfold
+
+peft = pytest.importorskip("peft", minversion="0.21")
+
+from .networks import adapter, answer, built, inputs  # noqa: E402
+
+ATTENTION = {"bert": ["query", "value"], "gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"], "t5": ["q", "v"]}
+ATTENTION["convolutional"] = ["stem", "body", "points", "fc"]
+
+
+def lora(name: str, **settings: Any) -> partial[Any]:
+    return partial(peft.LoraConfig, **{"r": 4, "lora_alpha": 6, "target_modules": ATTENTION[name], **settings})
+
+
+PATTERNS = {"rank_pattern": {"1.*query": 2}, "alpha_pattern": {"0.*value": 3.0}}
+CASES: dict[str, tuple[str, partial[Any]]] = {
+    **{f"lora-{name}": (name, lora(name)) for name in ATTENTION},
+    "lora-patterns": ("bert", lora("bert", **PATTERNS)),
+    "lora-rslora": ("llama", lora("llama", use_rslora=True, target_modules="all-linear")),
+    "lora-everything": ("gpt2", lora("gpt2", target_modules=["wte", "c_fc", "c_proj", "lm_head"])),
+    "lora-bias": ("bert", lora("bert", bias="lora_only")),
+    "lora-biases": ("convolutional", lora("convolutional", bias="all")),
+    "lora-classifier": ("bert", lora("bert", task_type="SEQ_CLS")),
+    "lora-modules": ("convolutional", lora("convolutional", target_modules=["body"], modules_to_save=["bn", "fc"])),
+    "dora-linear": ("bert", lora("bert", use_dora=True)),
+    "dora-conv1d": ("gpt2", lora("gpt2", use_dora=True)),
+    "dora-convolutions": ("convolutional", lora("convolutional", use_dora=True)),
+    "dora-embedding": ("gpt2", lora("gpt2", use_dora=True, target_modules=["wpe"])),
+    "ia3-t5": ("t5", partial(peft.IA3Config, target_modules=["k", "v", "wo"], feedforward_modules=["wo"])),
+    "ia3-gpt2": (
+        "gpt2",
+        partial(peft.IA3Config, target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"]),
+    ),
+    "ia3-conv": (
+        "convolutional",
+        partial(peft.IA3Config, target_modules=["body", "fc", "points"], feedforward_modules=["points"]),
+    ),
+    "ln-bert": ("bert", partial(peft.LNTuningConfig, target_modules=["LayerNorm"], task_type="SEQ_CLS")),
+    "ln-llama": ("llama", partial(peft.LNTuningConfig, target_modules=["input_layernorm", "model.norm"])),
+    "prompt-gpt2": ("gpt2", partial(peft.PromptTuningConfig, task_type="CAUSAL_LM", num_virtual_tokens=3)),
+    "prompt-llama": ("llama", partial(peft.PromptTuningConfig, task_type="CAUSAL_LM", num_virtual_tokens=3)),
+    "prefix-gpt2": ("gpt2", partial(peft.PrefixTuningConfig, task_type="CAUSAL_LM", num_virtual_tokens=3)),
+    "loha-linear": (
+        "bert",
+        partial(peft.LoHaConfig, r=3, alpha=5, target_modules=["query", "dense"], alpha_pattern={"query": 2}),
+    ),
+    "loha-conv": ("convolutional", partial(peft.LoHaConfig, r=2, target_modules=["body", "points"])),
+    "loha-tucker": ("convolutional", partial(peft.LoHaConfig, r=2, target_modules=["body"], use_effective_conv2d=True)),
+    "lokr-linear": (
+        "llama",
+        partial(peft.LoKrConfig, r=2, alpha=3, target_modules=["q_proj", "up_proj"], decompose_both=True),
+    ),
+    "lokr-full": ("bert", partial(peft.LoKrConfig, r=16, target_modules=["query"])),
+    "lokr-conv": ("convolutional", partial(peft.LoKrConfig, r=2, target_modules=["body"], use_effective_conv2d=True)),
+    "vera": ("llama", partial(peft.VeraConfig, r=6, target_modules=["q_proj", "up_proj"])),
+    "vera-seed": (
+        "gpt2",
+        partial(peft.VeraConfig, r=6, target_modules=["c_attn"], projection_prng_key=5, save_projection=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_answers_as_in_peft(case: str, tmp_path: Path) -> None:
+    name, config = CASES[case]
+    theirs = adapter(name, config(), tmp_path / "one")
+    batch = inputs(name)
+    with torch.no_grad():
+        expected = answer(theirs(**batch))
+        model = tfold.MultiTask(built(name)).eval()
+        model.load_peft(tmp_path / "one")
+        found = answer(model(**batch, task="one"))
+        plain = answer(built(name)(**batch))
+    expected = expected[:, expected.shape[1] - found.shape[1] :] if expected.dim() == 3 else expected
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found, plain, atol=1e-3)
+    model.save_task("one", tmp_path / "one.safetensors")
+    again = tfold.MultiTask(built(name)).eval()
+    again.load_task(tmp_path / "one.safetensors")
+    with torch.no_grad():
+        assert torch.equal(answer(again(**batch, task="one")), found)
