@@ -17,6 +17,7 @@ from ._head import build_head
 from ._leaves import Inventory, Leaves, check_inventory, kept_in, make, slashed
 from ._named import Named
 from ._origin import Origin
+from ._store import Store, Version
 from ._task import Info, Task
 from ._task_name import as_file, check_free, check_name
 
@@ -29,8 +30,10 @@ __all__ = [
     "Leaves",
     "Named",
     "Origin",
+    "Store",
     "Task",
     "TaskFileError",
+    "Version",
     "as_file",
     "build_head",
     "check_free",

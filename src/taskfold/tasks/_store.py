@@ -1,0 +1,329 @@
+"""A folder of task files that keeps every version, and switches from one to another at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ._file import TaskFileError, read, read_header, write, write_atomically
+from ._task_name import check_free, check_name
+
+SUFFIX = ".safetensors"
+_SHORT = 16
+"""Digits of a digest that name a version."""
+_HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One state of a task.
+
+    Attributes:
+        task: the task's name.
+        digest: 16 hexadecimal digits of the digest over header and tensors: equal for equal contents.
+        published: when it was published last, as ISO 8601 in UTC; empty: it is not known.
+        path: its file, which never changes.
+        current: the task answers with it now.
+    """
+
+    task: str
+    digest: str
+    published: str
+    path: Path
+    current: bool
+
+
+class Store:
+    """Task files by name, with the versions that each had.
+
+    `<folder>/<name>.safetensors` is the current version of a task, whole at any moment: `publish` and `rollback`
+    replace it in one step, and a process that is killed leaves the old version or the new one. All versions are
+    `<folder>/<name>/<digest>.safetensors`, each with a record beside it (`<digest>.json`), and `history.jsonl` there
+    says when each became current. A task that shares an inventory keeps its current version alone, as the inventory of
+    an earlier one is gone.
+
+    Args:
+        folder: made with the first version.
+
+    Example:
+        >>> import tempfile, torch, taskfold as tfold
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 4))
+        >>> model = tfold.MultiTask(net, tfold.LoRA(rank=2), num_features=4).eval()
+        >>> _ = model.add_task("cars", head=2)
+        >>> store = Store(folder / "tasks")
+        >>> first = store.publish(model.save_task("cars", folder / "made"), {"note": "untrained"})
+        >>> model["cars"].info.metrics["accuracy"] = 0.9
+        >>> second = store.publish(model.save_task("cars", folder / "made"))
+        >>> [version.current for version in store.versions("cars")]
+        [False, True]
+        >>> store.rollback("cars").digest == first.digest, store.record("cars")
+        (True, {'note': 'untrained'})
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def names(self) -> list[str]:
+        """The tasks that there are, sorted."""
+        return sorted(file.name.removesuffix(SUFFIX) for file in self.folder.glob(f"[!.]*{SUFFIX}") if file.is_file())
+
+    def path(self, name: str) -> Path:
+        """The file of a task's current version, there or not."""
+        return self.folder / f"{check_name(name)}{SUFFIX}"
+
+    def digest(self, name: str) -> str | None:
+        """The digest of a task's current version, from its header alone; None: there is no such task.
+
+        Raises:
+            TaskFileError: its file is damaged.
+        """
+        try:
+            return _short(self.path(name))
+        except FileNotFoundError:
+            return None
+
+    def current(self, name: str) -> Version:
+        """The version that a task answers with.
+
+        Raises:
+            ValueError: there is no such task.
+            TaskFileError: its file is damaged.
+        """
+        if (digest := self.digest(name)) is None:
+            raise ValueError(f"there is no task {name!r} in {self.folder}; there {_are(self.names())}")
+        return next(version for version in self.versions(name) if version.digest == digest)
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a task, in the order in which they were published; also of one that was removed.
+
+        Raises:
+            TaskFileError: its current file is damaged.
+        """
+        times: dict[str, str] = {}
+        for entry in self.history(name):
+            if entry["event"] == "published":
+                times.pop(entry["digest"], None)  # what is published again comes after what was between
+                times[entry["digest"]] = entry["time"]
+        if (now := self.digest(name)) is not None:
+            times.setdefault(now, "")  # put there by hand, or by a process that was killed as it wrote that down
+        found = {digest: self._version(name, digest) for digest in times}
+        return [
+            Version(name, digest, times[digest], file if file.is_file() else self.path(name), digest == now)
+            for digest, file in found.items()
+            if file.is_file() or digest == now
+        ]
+
+    def history(self, name: str) -> list[dict[str, str]]:
+        """What happened to a task, oldest first: `time`, `digest` and `event`.
+
+        The events are `published`, `rolled back`, `removed` and `renamed`.
+        """
+        try:
+            lines = (self._place(name) / _HISTORY).read_text(encoding="utf-8").splitlines()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [entry for line in lines if (entry := _entry(line))]  # the last may have been cut short
+
+    def record(self, name: str, digest: str | None = None) -> dict[str, Any] | None:
+        """What was kept with a version: what it was trained on and what it scored; None: nothing was.
+
+        Args:
+            name: of the task.
+            digest: of the version; None: the current one.
+        """
+        digest = digest or self.digest(name)
+        try:
+            found = json.loads((self._place(name) / f"{digest}.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def publish(self, file: str | Path, record: Mapping[str, Any] | None = None) -> Version:
+        """Make a task file the current version of its task; the version before it stays in the folder.
+
+        Args:
+            file: of `MultiTask.save_task`; it is copied, under the task's name.
+            record: JSON to keep with the version.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            TaskFileError: it is no task file, or damaged; nothing has changed then.
+            ValueError: the name is not allowed, or differs from that of another task in case alone.
+        """
+        header = read(Path(file)).header
+        name, digest = str(header["task"]), str(header["digest"])[:_SHORT]
+        check_free(name, [other for other in self.names() if other != name], "choose another name")
+        self._keep_current(name)
+        place = self._place(name)
+        place.mkdir(parents=True, exist_ok=True)
+        version = self._version(name, digest)
+        write_atomically(version, Path(file).read_bytes())
+        if record is not None:
+            write_atomically(place / f"{digest}.json", json.dumps(record, ensure_ascii=False).encode())
+        self._switch(name, version, "published")
+        if _shares(header):
+            self._prune(name, digest)
+        return self.current(name)
+
+    def rollback(self, name: str, to: str | None = None) -> Version:
+        """Make an earlier version of a task the current one; also of a task that was removed.
+
+        Args:
+            name: of the task.
+            to: the first digits of the version's digest; None: the version that was published before the current one.
+
+        Raises:
+            ValueError: there is no such version, or several.
+            TaskFileError: its file is damaged; nothing has changed then.
+        """
+        versions = self.versions(name)
+        if not versions:
+            raise ValueError(f"there is no task {name!r} in {self.folder}; there {_are(self.names())}")
+        if to is None:
+            at = next((n for n, version in enumerate(versions) if version.current), len(versions))
+            found = versions[:at][-1:]
+            rule = "has no version before its current one"
+        else:
+            found = [version for version in versions if to and version.digest.startswith(to)]
+            rule = f"has {len(found) or 'no'} versions that begin with {to!r}"
+        if len(found) != 1:
+            known = ", ".join(version.digest for version in versions)
+            raise ValueError(f"task {name!r} {rule}; its versions: {known}")
+        [chosen] = found
+        read(chosen.path)
+        if not chosen.current:
+            self._keep_current(name)
+            self._switch(name, chosen.path, "rolled back")
+        return self.current(name)
+
+    def remove(self, name: str, *, purge: bool = False) -> None:
+        """Take a task out of the folder; its versions stay, and `rollback` brings it back.
+
+        Args:
+            name: of the task.
+            purge: delete its versions too.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        place = self._place(name)
+        if not self.path(name).is_file() and not (purge and place.is_dir()):
+            raise ValueError(f"there is no task {name!r} in {self.folder}; there {_are(self.names())}")
+        if not purge:
+            self._keep_current(name)
+            self._note(name, "removed", _short(self.path(name)))
+        self.path(name).unlink(missing_ok=True)
+        if purge:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def rename(self, old: str, new: str) -> Version:
+        """Give a task another name, in its file too, whose digest changes with it; its record and versions go along.
+
+        A process that is killed leaves the old name, or both.
+
+        Raises:
+            ValueError: there is no such task, or the new name is taken or not allowed.
+            TaskFileError: a version is damaged; nothing has changed then.
+        """
+        current = self.current(old)
+        check_free(new, [name for name in self.names() if name != old], "choose another name")
+        if new == old or self._place(new).is_dir():
+            raise ValueError(f"{self._place(new)} holds versions of a task {new!r}; choose another name")
+        draft = self.folder / f".{secrets.token_hex(4)}"
+        draft.mkdir()
+        try:
+            digests = {version.digest: self._renamed(version, new, draft) for version in self.versions(old)}
+            draft.rename(self._place(new))
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        self._switch(new, self._version(new, digests[current.digest]), "renamed")
+        self.remove(old, purge=True)
+        return self.current(new)
+
+    def _renamed(self, version: Version, new: str, draft: Path) -> str:
+        """Put a version under another name into a folder that nobody sees yet; its new digest."""
+        contents, file = read(version.path), draft / f"draft{SUFFIX}"
+        write(file, {**contents.header, "task": new}, contents.tensors)
+        digest = _short(file)
+        file.rename(draft / f"{digest}{SUFFIX}")
+        if (record := self.record(version.task, version.digest)) is not None:
+            write_atomically(draft / f"{digest}.json", json.dumps(record, ensure_ascii=False).encode())
+        _append(draft / _HISTORY, {"time": version.published, "event": "published", "digest": digest})
+        return digest
+
+    def _place(self, name: str) -> Path:
+        return self.folder / check_name(name)
+
+    def _version(self, name: str, digest: str) -> Path:
+        return self._place(name) / f"{digest}{SUFFIX}"
+
+    def _keep_current(self, name: str) -> None:
+        """A current file that was put there by hand becomes a version, before another takes its place."""
+        try:
+            kept = self._version(name, _short(self.path(name)))
+        except (FileNotFoundError, TaskFileError):
+            return
+        if not kept.exists():
+            kept.parent.mkdir(exist_ok=True)
+            write_atomically(kept, self.path(name).read_bytes())
+            self._note(name, "published", kept.name.removesuffix(SUFFIX))
+
+    def _switch(self, name: str, version: Path, event: str) -> None:
+        """One rename decides which version is current; the history follows."""
+        draft = version.with_name(f".{secrets.token_hex(4)}")
+        try:
+            try:
+                os.link(version, draft)
+            except OSError:  # a file system without hard links
+                write_atomically(draft, version.read_bytes())
+            os.replace(draft, self.path(name))
+        finally:
+            draft.unlink(missing_ok=True)
+        self._note(name, event, version.name.removesuffix(SUFFIX))
+
+    def _note(self, name: str, event: str, digest: str) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        _append(self._place(name) / _HISTORY, {"time": now, "event": event, "digest": digest})
+
+    def _prune(self, name: str, digest: str) -> None:
+        for file in self._place(name).glob("[!.]*"):
+            if file.name != _HISTORY and not file.name.startswith(f"{digest}."):
+                file.unlink()
+
+
+def _append(path: Path, entry: Mapping[str, str]) -> None:
+    with path.open("ab") as out:
+        out.write(f"{json.dumps(entry)}\n".encode())
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _entry(line: str) -> dict[str, str] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and {"time", "event", "digest"} <= found.keys() else None
+
+
+def _short(path: Path) -> str:
+    return str(read_header(path)["digest"])[:_SHORT]
+
+
+def _shares(header: Mapping[str, Any]) -> bool:
+    stated = header.get("inventory")
+    return isinstance(stated, dict) and not stated.get("standalone")
+
+
+def _are(names: list[str]) -> str:
+    if not names:
+        return "is none"
+    return f"{'are' if names[1:] else 'is'} {', '.join(names[:8])}{' …' if names[8:] else ''}"
