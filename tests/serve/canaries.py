@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 
 import taskfold as tfold
-from taskfold.serve import Engine, Ready, ServeError, Stacked, TaskServer, UnknownTaskError
+from taskfold.serve import Asked, Engine, Form, Ready, ServeError, Stacked, TaskServer, UnknownTaskError
 
 METHODS = [tfold.LoRA(rank=rank, norm=True) for rank in (1, 2, 3)] + [tfold.HeadNorm()]
 WIDTHS = 5
-GROUP = Stacked((3,), torch.float64)
 
 
 def network() -> nn.Module:
@@ -83,13 +82,15 @@ class Exact(Stacked):
 class Raw:
     """Numbers in, numbers out."""
 
-    takes = "image"
+    takes: Form = "image"
     shape = (3,)
+    way = "raw"
 
-    def ready(self, given: Tensor, **asked: Any) -> Ready:
-        return Ready(Exact(tuple(given.shape), given.dtype), given)
+    def ready(self, content: Any, asked: Asked) -> Ready:
+        numbers = content if isinstance(content, Tensor) else torch.zeros(3).double()
+        return Ready(Exact(tuple(numbers.shape), numbers.dtype), numbers)
 
-    def said(self, output: Tensor, ready: Ready) -> dict[str, Any]:
+    def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
         return {"outputs": output.tolist()}
 
 
@@ -163,7 +164,7 @@ class Campaign:
         begin = time.monotonic()
         try:
             with self.server.lease(name) as version:
-                asking = self.server.ask(version, version.reading.ready(torch.randn(3).double()))
+                asking = self.server.ask(version, version.reading.ready(torch.randn(3).double(), Asked()))
                 if hasty:
                     async with asyncio.timeout(0.0005):
                         output = await asking

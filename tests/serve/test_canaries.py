@@ -7,6 +7,8 @@ import asyncio
 import pytest
 import torch
 
+from taskfold.serve import Asked
+
 from .canaries import Campaign, History, campaign, files, identity_of, server
 
 
@@ -36,7 +38,7 @@ def test_a_version_leaves_once_nobody_asks_it() -> None:
             with serving.lease("a") as version:
                 await serving.put("a", canaries[2])
                 held = len(serving.engine.bank or ())
-                raw = version.reading.ready(torch.zeros(3).double())
+                raw = version.reading.ready(torch.zeros(3).double(), Asked())
                 assert identity_of(await serving.ask(version, raw)) == 1
             await serving.put("b", canaries[3])
             return held, len(serving.engine.bank or ())

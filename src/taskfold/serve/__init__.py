@@ -14,17 +14,19 @@ from ._errors import (
     UnknownTaskError,
 )
 from ._limits import Limits
-from ._reading import Reading, Ready
-from ._server import TaskServer, Version
-from ._shelf import Folder, Shelf
+from ._reading import Asked, Form, Given, Reading, Ready
+from ._server import TaskServer
+from ._version import Version
 
 __all__ = [
+    "Asked",
     "Batcher",
     "BusyError",
     "ClosedError",
     "Counts",
     "Engine",
-    "Folder",
+    "Form",
+    "Given",
     "Group",
     "InputError",
     "LateError",
@@ -32,7 +34,6 @@ __all__ = [
     "Reading",
     "Ready",
     "ServeError",
-    "Shelf",
     "Stacked",
     "TakenError",
     "TaskServer",

@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+Form = Literal["image", "text"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a caller wants answers.
+
+    Attributes:
+        top: classes to list, the likeliest first.
+        choices: texts to choose from; empty: as the task has them.
+
+    Raises:
+        ValueError: `top` is below 1.
+    """
+
+    top: int = 5
+    choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ValueError(f"top must be at least 1, found {self.top}")
 
 
 @dataclass(frozen=True)
@@ -22,25 +44,42 @@ class Ready:
     about: Any = None
 
 
+@dataclass(frozen=True)
+class Given:
+    """An input that was decoded: an RGB picture of PIL, or a text."""
+
+    form: Form
+    content: Any
+    made: dict[Hashable, Ready] = field(default_factory=dict, compare=False)
+    """What readings have made of it, by their `way`."""
+
+
 class Reading(Protocol):
-    """How one task reads inputs and words its answers. Both run outside of the batcher, for one request alone.
+    """How one task reads inputs and words its answers, outside of the batcher."""
 
-    Attributes:
-        takes: the form of input.
-        shape: of the tensor that an image becomes; None: of any size.
-    """
+    @property
+    def takes(self) -> Form:
+        """The form of input."""
+        ...
 
-    takes: Literal["image", "text"]
-    shape: tuple[int, ...] | None
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Of the tensor that an image becomes; None: there is none, or it has any size."""
+        ...
 
-    def ready(self, given: Any, **asked: Any) -> Ready:
-        """An RGB picture of PIL, or a text, made ready.
+    @property
+    def way(self) -> Hashable:
+        """Readings that are equal in this make the same of an input."""
+        ...
+
+    def ready(self, content: Any, asked: Asked) -> Ready:
+        """An input made ready.
 
         Raises:
             InputError: it cannot be.
         """
         ...
 
-    def said(self, output: Any, ready: Ready) -> dict[str, Any]:
+    def said(self, output: Any, ready: Ready, asked: Asked) -> dict[str, Any]:
         """An answer as JSON."""
         ...
