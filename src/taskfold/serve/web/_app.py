@@ -45,7 +45,7 @@ class Access:
     """
 
     token: str | None = None
-    hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]")
+    hosts: Sequence[str] = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 def application(server: TaskServer, access: Access | None = None) -> FastAPI:
@@ -77,7 +77,7 @@ def application(server: TaskServer, access: Access | None = None) -> FastAPI:
     app.include_router(_inference.router(server))
     _health(app, server, registry, problems)
     for path, (name, kind) in PAGE.items():
-        _static(app, path, files(__package__).joinpath(name).read_bytes(), kind)
+        _static(app, path, files(__spec__.parent).joinpath(name).read_bytes(), kind)
     app.add_exception_handler(ServeError, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _failed)

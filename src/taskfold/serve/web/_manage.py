@@ -13,6 +13,8 @@ from .._server import TaskServer
 from .._version import Version
 from ._predict import parsed
 
+BEARER = HTTPBearer(auto_error=False, description="The token of `taskfold serve`.")
+
 
 class DeniedError(ServeError):
     """The token is missing or wrong."""
@@ -26,6 +28,24 @@ class ForbiddenError(ServeError):
     status = 403
 
 
+class Manager:
+    """Lets those through who have the token.
+
+    Args:
+        token: None: nobody.
+    """
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+
+    async def __call__(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
+        """One request."""
+        if self.token is None:
+            raise ForbiddenError("this server was started without management: its tasks cannot be changed by requests")
+        if given is None or not secrets.compare_digest(given.credentials.encode(), self.token.encode()):
+            raise DeniedError("changing tasks needs the server's token: Authorization: Bearer TOKEN")
+
+
 def router(server: TaskServer, token: str | None) -> APIRouter:
     """The routes.
 
@@ -34,13 +54,7 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
         token: whoever has it may change tasks; None: nobody may.
     """
     found = APIRouter(prefix="/tasks", tags=["tasks"])
-    bearer = HTTPBearer(auto_error=False, description="The token of `taskfold serve`.")
-
-    def manager(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-        if token is None:
-            raise ForbiddenError("this server was started without management: its tasks cannot be changed by requests")
-        if given is None or not secrets.compare_digest(given.credentials.encode(), token.encode()):
-            raise DeniedError("changing tasks needs the server's token: Authorization: Bearer TOKEN")
+    manager = Manager(token)
 
     @found.get("")
     async def tasks(
