@@ -23,6 +23,7 @@ COMMANDS = {
     "transfer": "Teach new tasks from a few examples, on what others have learned together.",
     "evaluate": "Measure saved tasks on their held-out test data.",
     "predict": "Label images or answer texts with one saved task, or with several at once.",
+    "serve": "Answer requests over HTTP for every task of a run, while tasks come, change and go; with a page.",
     "count": "Count the parameters of a method on an architecture, exactly, without weights.",
     "export": "Write an ONNX or torch.export network of one task or several, or an adapter in PEFT's format.",
     "import": "Make task files of adapters in PEFT's format.",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from PIL import Image
 from rich import box
@@ -15,11 +18,13 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from .. import MultiTask
+from .. import MultiTask, Task
+from ..backbones import LoadedBackbone
 from ..data import DataError, MissingDataError, UnreadableImageError
 from ..dense import reading
 from ..dense.resize import resize_image
 from ..dense.sources import IMAGES
+from ..serve import Asked, Form, Ready, Stacked
 from ..tasks import write_atomically
 from ._dense_scores import outputs_of
 from ._dense_seen import Seen
@@ -70,11 +75,47 @@ def _said(model: MultiTask, seen: Mapping[str, Seen], image: Tensor) -> dict[str
     found: dict[str, Tensor] = {}
     for names in _alike(seen):
         for name, output in outputs_of(model, names, _made_ready(seen[names[0]], image)).items():
-            if output.shape[2:] != image.shape[1:]:
-                # Before classes are chosen, so that their borders are not those of the smaller image's pixels.
-                output = F.interpolate(output, image.shape[1:], mode="bilinear")
-            found[name] = seen[name].kind.predict(output)[0]
+            found[name] = _predicted(seen[name], output, image.shape[1:])
     return {name: found[name] for name in seen}
+
+
+def _predicted(seen: Seen, output: Tensor, size: Sequence[int]) -> Tensor:
+    """Outputs `[1, channels, h, w]` as predictions `[target_channels, H, W]`."""
+    if output.shape[2:] != torch.Size(size):
+        # Before classes are chosen, so that their borders are not those of the smaller image's pixels.
+        output = F.interpolate(output, tuple(size), mode="bilinear")
+    return seen.kind.predict(output)[0]
+
+
+@dataclass(frozen=True)
+class DenseReading:
+    """Maps over images: a picture to look at, and the array."""
+
+    seen: Seen
+    way: Hashable
+    takes: Form = "image"
+    shape: None = None
+
+    @classmethod
+    def of(cls, task: Task, loaded: LoadedBackbone) -> DenseReading:
+        """As the task's file says."""
+        del loaded
+        seen = Seen.of_task(task)
+        return cls(seen, (seen.size, seen.mean, seen.std))
+
+    def ready(self, content: Image.Image, asked: Asked) -> Ready:
+        """Pixels, and the size that the maps are to have."""
+        del asked
+        image = torch.from_numpy(np.array(content)).permute(2, 0, 1).float() / 255
+        pixels = _made_ready(self.seen, image)[0]
+        return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels, tuple(image.shape[1:]))
+
+    def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
+        """PNG and .npy, in base64."""
+        del asked
+        said = _predicted(self.seen, output[None], ready.about)
+        picture, array = (base64.b64encode(data).decode() for data in (_png(self.seen.kind.picture(said)), _npy(said)))
+        return {"target": self.seen.kind.name, "size": list(ready.about), "map": picture, "array": array}
 
 
 def _alike(seen: Mapping[str, Seen]) -> Iterator[list[str]]:

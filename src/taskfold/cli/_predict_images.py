@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from .. import MultiTask
+from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..data import MissingDataError, UnreadableImageError, open_image
 from ._images import preprocessing_of
@@ -103,6 +103,12 @@ def _answers(model: MultiTask, batch: list[Row]) -> Iterator[dict[str, Any]]:
     pixels = torch.stack([row.pixels for row in batch]).to(best_device())
     outputs = model(pixels, task=[row.task for row in batch])
     for row, output in zip(batch, outputs, strict=True):
-        probability, index = output.float().softmax(-1).max(-1)
-        label = label_of(model[row.task], int(index))
-        yield {"image": str(row.image), "task": row.task, "label": label, "probability": float(probability)}
+        [(label, probability)] = ranked(model[row.task], output, 1)
+        yield {"image": str(row.image), "task": row.task, "label": label, "probability": probability}
+
+
+def ranked(task: Task, output: Tensor, most: int) -> list[tuple[str, float]]:
+    """The likeliest classes of an output `[classes]` and their probabilities, the likeliest first."""
+    probabilities, places = output.float().softmax(-1).topk(min(most, len(output)))
+    names = [label_of(task, index) for index in places.tolist()]
+    return list(zip(names, probabilities.tolist(), strict=True))

@@ -69,7 +69,7 @@ def answer_texts(
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for name in names:
         reader, among = Reader.of_task(model[name], loaded), choices or model[name].info.labels
-        asked = [_example(reader, text, among) for text in texts]
+        asked = [example_of(reader, text, among) for text in texts]
         if among:
             collator, normalised = reader.collator(True), reader.settings.length_normalised
             ranked = rank_classify(
@@ -101,6 +101,6 @@ def text_table(found: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _example(reader: Reader, text: str, choices: Sequence[str]) -> Example:
-    """The target is not looked at."""
+def example_of(reader: Reader, text: str, choices: Sequence[str]) -> Example:
+    """A text as a task's examples are; the target is not looked at."""
     return Example(reader.prompt.replace("{text}", text), choices[0] if choices else "?", tuple(choices))

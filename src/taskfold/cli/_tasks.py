@@ -33,11 +33,29 @@ def load_tasks(
 ) -> tuple[MultiTask, LoadedBackbone]:
     """The backbone with the tasks of these files.
 
+    Args, Raises: as for `ground`; TaskFileError as for loading them.
+    """
+    model, loaded = ground(backbone, weights, files, inventory)
+    for file in dict.fromkeys(files):
+        add_stored(model, file, loaded)
+    return model.to(best_device()), loaded
+
+
+def ground(
+    backbone: str | None,
+    weights: Path | None,
+    files: Sequence[Path],
+    inventory: Path | None = None,
+    folder: Path | None = None,
+) -> tuple[MultiTask, LoadedBackbone]:
+    """The backbone that these files stand on, and their inventory; no task yet.
+
     Args:
         backbone: a specification; None: as the run of the first file noted it.
         weights: of the backbone.
         files: task files.
         inventory: what they stand on, if they do; None: looked for beside them.
+        folder: where files will lie, if there is none yet.
 
     Raises:
         UserError: two files hold tasks of one name, or backbone or inventory are not to be found.
@@ -51,12 +69,10 @@ def load_tasks(
             raise UserError(f"{first} and {file} both hold a task {header['task']!r}; give one of them")
         if needs_inventory(header):
             standing.append(file)
-    loaded = _backbone(backbone, weights, files)
+    loaded = _backbone(backbone, weights, [*files, *([folder / "none"] if folder else [])])
     model = new_model(loaded).train(False)
     _load_inventories(model, {file: inventory or inventory_for(file) for file in standing})
-    for file in by_name.values():
-        add_stored(model, file, loaded)
-    return model.to(best_device()), loaded
+    return model, loaded
 
 
 def add_stored(model: MultiTask, file: Path, loaded: LoadedBackbone, name: str | None = None) -> Task:

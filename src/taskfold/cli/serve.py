@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from ..serve import Engine, Limits, Reading, TaskServer
+from ..tasks import Store, Task, TaskFileError, read_header
+from ..threads import parsed
+from ._output import UserError, say
+from ._readings import reading_of
+from ._tasks import SUFFIX, BackboneOption, InventoryOption, WeightsOption, add_stored, best_device, ground
+from ._threads import ThreadsOption
+
+TOKEN = "TASKFOLD_TOKEN"
+LOCAL = ("127.0.0.1", "localhost", "::1")
+CONNECTIONS = 1024
+
+
+def serve(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN|STORE|TASKFILES…", help="The output folder of a run, a folder of task files, or files."
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen at; the default is for this machine alone.")] = LOCAL[0],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
+    inventory: InventoryOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of one forward pass, at most.")] = 32,
+    delay: Annotated[
+        float, typer.Option(min=0, max=1000, help="Milliseconds that a row waits for others, at most.")
+    ] = 2.0,
+    waiting: Annotated[int, typer.Option(min=1, help="Rows that may wait; requests above that get 503.")] = 4096,
+    bank: Annotated[
+        bool | None,
+        typer.Option(
+            "--bank/--no-bank", help="Hold tasks in a bank; default: unless they have heads that it can't hold."
+        ),
+    ] = None,
+    manage: Annotated[bool, typer.Option("--manage/--no-manage", help="Whether requests may change tasks.")] = True,
+    token_file: Annotated[Path | None, typer.Option(help=f"File of the token for changes; default: ${TOKEN}.")] = None,
+    hosts: Annotated[
+        list[str] | None, typer.Option("--hostname", help="Name by which clients call the server; may be repeated.")
+    ] = None,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = Limits.body,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image.")] = Limits.pixels,
+    max_rows: Annotated[int, typer.Option(min=1, help="Inputs times tasks of a request.")] = Limits.rows,
+    max_rank: Annotated[int, typer.Option(min=1, help="Ranks and widths of a task file.")] = Limits.rank,
+    max_outputs: Annotated[int, typer.Option(min=1, help="Outputs of a task file.")] = Limits.outputs,
+    max_tasks: Annotated[int, typer.Option(min=1, help="Tasks that are served.")] = Limits.tasks,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.001, help="Seconds for a body, and for an answer.")
+    ] = Limits.seconds,
+    threads: ThreadsOption = None,
+) -> None:
+    """Answer requests over HTTP for every task of a run: any mixture in one forward pass.
+
+    taskfold serve runs
+
+    curl -F image=@photo.jpg -F task=flowers -F task=cars localhost:8000/predict
+
+    Each answer says its task, the digest of the task's file, and its generation. A page is at /.
+    """
+    try:
+        import uvicorn  # noqa: PLC0415  an extra
+
+        from ..serve.web import Access, application  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ImportError(f'taskfold serve needs {error.name}: pip install "taskfold[serve]"') from None
+    limits = Limits(
+        body=max_body,
+        pixels=max_pixels,
+        rows=max_rows,
+        rank=max_rank,
+        outputs=max_outputs,
+        tasks=max_tasks,
+        seconds=max_seconds,
+    )
+    store, files = _found(paths)
+    model, loaded = ground(backbone, weights, files, inventory, store and store.folder)
+    if isinstance(count := parsed(threads), int):
+        torch.set_num_threads(count)
+
+    def reading(task: Task) -> Reading:
+        return reading_of(task, loaded)
+
+    engine = Engine(
+        model.to(best_device()),
+        lambda model, file, name: add_stored(model, file, loaded, name),
+        banked=all(map(_holds, files)) if bank is None else bank,
+    )
+    server = TaskServer(
+        engine,
+        reading,
+        store=store,
+        limits=limits,
+        size=batch_size,
+        delay=delay / 1000,
+        waiting=waiting,
+    )
+    for file in files if store is None else ():
+        server.load(str(read_header(file)["task"]), file)
+    access = Access(_token(token_file) if manage else None, hosts or ((*LOCAL, "[::1]") if host in LOCAL else ("*",)))
+    say(f"Serving {len(files)} tasks at http://{f'[{host}]' if ':' in host else host}:{port}, with a page at /.")
+    uvicorn.run(
+        application(server, access),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=15,
+    )
+
+
+def _found(paths: list[Path]) -> tuple[Store | None, list[Path]]:
+    """The store of a folder, and its files; or files alone."""
+    folders = [path for path in paths if path.is_dir()]
+    if not folders:
+        if odd := [path for path in paths if path.suffix != SUFFIX or not path.is_file()]:
+            raise UserError(f"{odd[0]} is no folder and no task file (*{SUFFIX}); give the output folder of a run")
+        return None, paths
+    if len(paths) > 1:
+        raise UserError(f"give one folder, or task files, found {', '.join(map(str, paths))}")
+    [folder] = folders
+    store = Store(folder / "tasks" if (folder / "tasks").is_dir() else folder)
+    files = []
+    for name in store.names():
+        try:
+            read_header(file := store.path(name))
+        except (TaskFileError, ValueError):
+            continue  # the server says so, and serves the others
+        files.append(file)
+    return store, files
+
+
+def _holds(file: Path) -> bool:
+    """Whether a bank can hold the head of a task."""
+    head = read_header(file)["head"]
+    return head is None or head["kind"] == "linear"
+
+
+def _token(file: Path | None) -> str:
+    """The token for changes: from a file, from the environment, or a new one, which is said."""
+    if file is not None:
+        found = file.read_text(encoding="utf-8").strip()
+        where = f"--token-file {file}"
+    else:
+        found, where = os.environ.get(TOKEN, ""), TOKEN
+    if found:
+        if len(found) < 16 or not found.isascii() or not found.isprintable():
+            raise UserError(f"{where} must hold a token of at least 16 printable ASCII characters")
+        return found
+    if file is not None:
+        raise UserError(f"{where} is empty; write a token of at least 16 characters into it")
+    made = secrets.token_urlsafe(24)
+    say(f"Token for changes: {made} (set {TOKEN} to choose it)")
+    return made

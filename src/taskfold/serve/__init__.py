@@ -1,0 +1,44 @@
+"""Many tasks behind one door: a batcher, the versions that stand for names, and an HTTP application."""
+
+from ._batcher import Batcher, Counts
+from ._engine import Engine, Group, Stacked
+from ._errors import (
+    BusyError,
+    ClosedError,
+    InputError,
+    LateError,
+    ServeError,
+    TakenError,
+    TooLargeError,
+    UnfitError,
+    UnknownTaskError,
+)
+from ._limits import Limits
+from ._reading import Asked, Form, Given, Reading, Ready
+from ._server import TaskServer
+from ._version import Version
+
+__all__ = [
+    "Asked",
+    "Batcher",
+    "BusyError",
+    "ClosedError",
+    "Counts",
+    "Engine",
+    "Form",
+    "Given",
+    "Group",
+    "InputError",
+    "LateError",
+    "Limits",
+    "Reading",
+    "Ready",
+    "ServeError",
+    "Stacked",
+    "TakenError",
+    "TaskServer",
+    "TooLargeError",
+    "UnfitError",
+    "UnknownTaskError",
+    "Version",
+]

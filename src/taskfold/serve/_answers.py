@@ -1,0 +1,90 @@
+"""A request from its inputs to its answers: leases, rows, words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from ._errors import InputError
+from ._reading import Asked, Form, Given, Ready
+from ._server import TaskServer
+from ._version import Version
+
+EVERY = "*"
+Decode = Callable[[], list[Given]]
+
+
+async def answer(
+    server: TaskServer, names: Sequence[str], form: Form, count: int, decode: Decode, asked: Asked
+) -> list[dict[str, Any]]:
+    """Every input for every task, as JSON: input by input, in the order of the tasks.
+
+    Args:
+        server: is asked.
+        names: of tasks; `*` for all that take this form of input.
+        form: of all inputs.
+        count: of inputs, at least 1.
+        decode: makes them of bytes; runs in a thread, once it is known that there is room.
+        asked: how answers are wanted.
+
+    Raises:
+        UnknownTaskError: a task is not served.
+        InputError: there is no task or no input, a task takes another form of input, or an input cannot be read.
+        TooLargeError: there are more rows than a request may have.
+        BusyError, LateError, ClosedError: as for the batcher.
+    """
+    with ExitStack() as leases:
+        versions = [leases.enter_context(server.lease(name)) for name in _chosen(server, names, form)]
+        for version in versions:
+            if version.reading.takes != form:
+                raise InputError(f"task {version.name!r} takes {version.reading.takes}s, and this is a {form}")
+        if not count:
+            raise InputError(f"there is no {form}; send at least one")
+        server.limits.check("rows, inputs times tasks,", count * len(versions), "rows")
+        server.batcher.check_room(count * len(versions))
+
+        def made() -> list[tuple[int, Version, Ready]]:
+            return [(n, one, _ready(given, one, asked)) for n, given in enumerate(decode()) for one in versions]
+
+        rows = await server.decoding(made)
+        outputs = await outputs_of(server, [(version, ready) for _, version, ready in rows])
+
+        def said() -> list[dict[str, Any]]:
+            return [
+                {"input": n, **version.identity, **version.reading.said(output, ready, asked)}
+                for (n, version, ready), output in zip(rows, outputs, strict=True)
+            ]
+
+        return await server.decoding(said)
+
+
+def _chosen(server: TaskServer, names: Sequence[str], form: Form) -> list[str]:
+    if not names:
+        raise InputError("name a task: task=NAME, several times for several, or task=* for all")
+    if list(names) == [EVERY]:
+        every = [name for name, version in server.versions.items() if version.reading.takes == form]
+        if not every:
+            raise InputError(f"no task here takes {form}s; there are {len(server.versions)} tasks")
+        return every
+    return list(dict.fromkeys(names))
+
+
+def _ready(given: Given, version: Version, asked: Asked) -> Ready:
+    way = version.reading.way
+    if way not in given.made:
+        given.made[way] = version.reading.ready(given.content, asked)
+    return given.made[way]
+
+
+async def outputs_of(server: TaskServer, rows: Sequence[tuple[Version, Ready]]) -> list[Any]:
+    """What the network puts out for rows; at the first error the others take their places back."""
+    tasks = [asyncio.ensure_future(server.ask(version, ready)) for version, ready in rows]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

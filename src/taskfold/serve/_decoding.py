@@ -1,0 +1,64 @@
+"""Bytes of callers to pictures and texts. What is wrong with them is the caller's error."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from functools import lru_cache
+
+from PIL import Image
+
+from ..data import to_rgb
+from ._errors import InputError, ServeError, TooLargeError
+from ._limits import Limits
+from ._reading import Given
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that are decoded in this process; others start programs (EPS), or hold no picture."""
+
+
+@lru_cache
+def formats() -> tuple[str, ...]:
+    """Of these, what the installed PIL reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def picture(data: bytes, limits: Limits, where: str) -> Given:
+    """An image file, whose size is looked at before its pixels are decoded.
+
+    Raises:
+        InputError: it is no image, or a damaged one.
+        TooLargeError: it has too many pixels.
+    """
+    if not data:
+        raise InputError(f"{where} is empty; send the bytes of an image file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=formats())
+        limits.check(f"pixels of {where}", image.width * image.height, "pixels")
+        image.load()
+        return Given("image", to_rgb(image))
+    except ServeError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLargeError(f"{where}: {error}") from None
+    except Image.UnidentifiedImageError:
+        known = ", ".join(formats())
+        raise InputError(f"{where} is no image that this server reads ({known}); found {len(data):,} bytes") from None
+    except Exception as error:  # decoders raise anything
+        raise InputError(f"{where} cannot be read as an image: {error}") from None
+
+
+def text(content: object, limits: Limits, where: str) -> Given:
+    """A text.
+
+    Raises:
+        InputError: it is none, or empty.
+        TooLargeError: it is too long.
+    """
+    if not isinstance(content, str) or not content.strip():
+        raise InputError(f"{where} must be a text with at least one letter, found {content!r:.60}")
+    limits.check(f"characters of {where}", len(content), "characters")
+    return Given("text", content)

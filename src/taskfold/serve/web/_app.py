@@ -1,0 +1,162 @@
+"""All routes, and how errors are said."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from ... import __version__
+from .._errors import BusyError, ServeError
+from .._server import TaskServer
+from . import _inference, _manage, _predict
+from ._guard import Guard
+from ._metrics import Measured, Numbers
+
+PAGE = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
+LOG = logging.getLogger("taskfold.serve")
+EVERY = 2.0
+"""Seconds between two looks at the store."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may do what.
+
+    Attributes:
+        token: whoever has it may change tasks; None: nobody may.
+        hosts: names by which clients call the server; `*`: any. Others are refused, so that a web page elsewhere whose
+            name resolves to this machine cannot ask.
+    """
+
+    token: str | None = None
+    hosts: Sequence[str] = ("localhost", "127.0.0.1", "::1", "[::1]")
+
+
+def application(server: TaskServer, access: Access | None = None) -> FastAPI:
+    """An ASGI application of a server, which it starts and stops, and which follows its store.
+
+    Args:
+        server: not started yet.
+        access: default: nobody may change tasks, and clients are on this machine.
+    """
+    access, registry = access or Access(), CollectorRegistry()
+    registry.register(Numbers(server))
+    problems: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        async with server:
+            following = asyncio.create_task(_follow(server, problems))
+            try:
+                yield
+            finally:
+                following.cancel()
+                with suppress(asyncio.CancelledError):
+                    await following
+
+    app = FastAPI(title="Taskfold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(_predict.router(server))
+    app.include_router(_manage.router(server, access.token))
+    app.include_router(_inference.router(server))
+    _health(app, server, registry, problems)
+    for path, (name, kind) in PAGE.items():
+        _static(app, path, files(__spec__.parent).joinpath(name).read_bytes(), kind)
+    app.add_exception_handler(ServeError, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _failed)
+    app.add_middleware(Guard, limits=server.limits)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(access.hosts))
+    app.add_middleware(Measured, registry=registry)
+    return app
+
+
+def _health(app: FastAPI, server: TaskServer, registry: CollectorRegistry, problems: list[str]) -> None:
+    seen: deque[tuple[float, int]] = deque(maxlen=64)
+
+    @app.get("/healthz", tags=["health"])
+    async def health() -> dict[str, Any]:
+        """The process answers."""
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/readyz", tags=["health"])
+    async def ready(response: Response) -> dict[str, Any]:
+        """Tasks are loaded and batches run; 503 before. `problems` are files of the store that are not served."""
+        fine = server.batcher.running and server.followed
+        response.status_code = 200 if fine else 503
+        return {"ready": fine, "tasks": len(server.versions), "problems": problems[:100]}
+
+    @app.get("/metrics", tags=["health"])
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/stats", tags=["health"])
+    async def stats() -> dict[str, Any]:
+        """What the page shows: rows per second lately, rows that wait, the mean batch."""
+        batcher, counts, now = server.batcher, server.batcher.counts, time.monotonic()
+        while seen and now - seen[0][0] > 5:
+            seen.popleft()
+        seen.append((now, counts.rows))
+        (since, rows), mean = seen[0], counts.rows / max(counts.batches, 1)
+        pace = (counts.rows - rows) / (now - since) if now > since else 0.0
+        return {
+            "tasks": len(server.versions),
+            "rows": counts.rows,
+            "rows_per_second": round(pace, 1),
+            "waiting": batcher.waiting,
+            "rows_per_batch": round(mean, 2),
+        }
+
+
+async def _follow(server: TaskServer, problems: list[str]) -> None:
+    while True:
+        try:
+            problems[:] = await server.follow()
+            for problem in problems:
+                LOG.warning("not served: %s", problem)
+        except OSError as error:  # the folder is away for a moment
+            LOG.warning("the store cannot be read: %s", error)
+        await asyncio.sleep(EVERY)
+
+
+def _static(app: FastAPI, path: str, content: bytes, kind: str) -> None:
+    @app.get(path, include_in_schema=False)
+    async def static() -> Response:
+        return Response(content, media_type=kind)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    del request
+    assert isinstance(error, ServeError)
+    headers = {"retry-after": str(error.retry_after)} if isinstance(error, BusyError) else {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse({"error": str(error)}, error.status, headers)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    del request
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    LOG.error("%s %s", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"error": f"the server failed at this request: {type(error).__name__}"}, 500)

@@ -1,0 +1,141 @@
+"""`/tasks`: what is served, and, with a token, changes."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from .._errors import InputError, ServeError
+from .._server import TaskServer
+from .._version import Version
+from ._predict import parsed
+
+BEARER = HTTPBearer(auto_error=False, description="The token of `taskfold serve`.")
+
+
+class DeniedError(ServeError):
+    """The token is missing or wrong."""
+
+    status = 401
+
+
+class ForbiddenError(ServeError):
+    """Nobody may change tasks here."""
+
+    status = 403
+
+
+class Manager:
+    """Lets those through who have the token.
+
+    Args:
+        token: None: nobody.
+    """
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+
+    async def __call__(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
+        """One request."""
+        if self.token is None:
+            raise ForbiddenError("this server was started without management: its tasks cannot be changed by requests")
+        if given is None or not secrets.compare_digest(given.credentials.encode(), self.token.encode()):
+            raise DeniedError("changing tasks needs the server's token: Authorization: Bearer TOKEN")
+
+
+def router(server: TaskServer, token: str | None) -> APIRouter:
+    """The routes.
+
+    Args:
+        server: holds the tasks.
+        token: whoever has it may change tasks; None: nobody may.
+    """
+    found = APIRouter(prefix="/tasks", tags=["tasks"])
+    manager = Manager(token)
+
+    @found.get("")
+    async def tasks(
+        search: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100, offset: Annotated[int, Query(ge=0)] = 0
+    ) -> dict[str, Any]:
+        """Tasks by name, those that contain `search`, a part of them at a time."""
+        wanted = search.casefold()
+        names = sorted(name for name in server.versions if wanted in name.casefold())
+        shown = [_short(server.versions[name]) for name in names[offset : offset + limit]]
+        return {"tasks": shown, "found": len(names), "served": len(server.versions)}
+
+    @found.get("/{name}")
+    async def task(name: str) -> dict[str, Any]:
+        """All that is known of a task."""
+        version = server.find(name)
+        return {
+            **_short(version),
+            "labels": list(version.info.labels),
+            "metrics": version.info.metrics,
+            "preprocessing": version.info.preprocessing,
+            "counts": version.counts,
+        }
+
+    @found.get("/{name}/versions")
+    async def versions(name: str) -> dict[str, Any]:
+        """What the store keeps of a task, oldest first; also of one that was removed."""
+        return {"versions": await server.history(name)}
+
+    @found.put("/{name}", dependencies=[Depends(manager)], openapi_extra=FILE, status_code=200)
+    async def put(name: str, request: Request, response: Response) -> dict[str, Any]:
+        """Serve a task file, the body, under this name; with `If-None-Match: *` only where the name is free."""
+        known = name in server.versions
+        made = await server.put(name, await request.body(), new=request.headers.get("if-none-match") == "*")
+        response.status_code = 200 if known else 201
+        return _short(made)
+
+    @found.delete("/{name}", dependencies=[Depends(manager)])
+    async def remove(name: str, purge: bool = False) -> dict[str, Any]:
+        """Serve a task no more; with `purge` the store forgets its versions too."""
+        await server.remove(name, purge=purge)
+        return {"removed": name}
+
+    @found.post("/{name}/rename", dependencies=[Depends(manager)], openapi_extra=NEW)
+    async def rename(name: str, request: Request) -> dict[str, Any]:
+        """Give a task another name: `{"name": "new"}`."""
+        new = parsed(await request.body()).get("name")
+        if not isinstance(new, str):
+            raise InputError(f'the body must say {{"name": "the new name"}}, found name {new!r:.60}')
+        return _short(await server.rename(name, new))
+
+    @found.post("/{name}/rollback", dependencies=[Depends(manager)])
+    async def rollback(name: str, to: str | None = None) -> dict[str, Any]:
+        """Serve an earlier version: the one before, or that whose digest begins with `to`."""
+        return _short(await server.rollback(name, to))
+
+    return found
+
+
+def _short(version: Version) -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "digest": version.digest,
+        "generation": version.generation,
+        "takes": version.reading.takes,
+        "method": version.method,
+        "outputs": len(version.info.labels) or None,
+        "bytes": version.nbytes,
+    }
+
+
+FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+NEW = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object", "properties": {"name": {"type": "string"}}}},
+        },
+    }
+}

@@ -1,0 +1,200 @@
+"""`POST /predict`, in whatever form a client has its input."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import UploadFile
+
+from .._answers import answer
+from .._decoding import picture, text
+from .._errors import InputError
+from .._limits import Limits
+from .._reading import Asked, Form, Given
+from .._server import TaskServer
+from ._gone import unless_gone
+
+FIELDS = ("task", "image", "text", "top", "choices")
+FILES = 256
+"""Parts of a multipart body, at most."""
+
+
+@dataclass
+class Prediction:
+    """A request as it was sent, not yet decoded."""
+
+    tasks: list[str] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
+    texts: list[object] = field(default_factory=list)
+    top: object = 5
+    choices: Sequence[object] = ()
+
+    @property
+    def form(self) -> Form:
+        """Of the inputs.
+
+        Raises:
+            InputError: there are some of both.
+        """
+        if self.images and self.texts:
+            raise InputError("send images or texts, found both; ask in two requests")
+        return "text" if self.texts else "image"
+
+    def asked(self) -> Asked:
+        """How answers are wanted.
+
+        Raises:
+            InputError: not like that.
+        """
+        try:
+            top = int(str(self.top))
+            if not all(isinstance(choice, str) and choice for choice in self.choices):
+                raise ValueError(f"choices must be texts, found {self.choices!r:.60}")
+            return Asked(top, tuple(map(str, self.choices)))
+        except ValueError as error:
+            raise InputError(f"top or choices: {error}") from None
+
+    def decode(self, limits: Limits) -> list[Given]:
+        """Its inputs."""
+        if self.form == "image":
+            return [picture(data, limits, f"image {n}") for n, data in enumerate(self.images)]
+        return [text(one, limits, f"text {n}") for n, one in enumerate(self.texts)]
+
+
+def router(server: TaskServer) -> APIRouter:
+    """The route."""
+    found = APIRouter()
+
+    @found.post("/predict", openapi_extra=BODY, tags=["predict"])
+    async def predict(request: Request) -> dict[str, Any]:
+        """Answers of one task, of several, or of all (`task=*`), for one input or a batch.
+
+        The body is an image file's bytes; or multipart with `image` (once or several times) or `text`, and `task`; or
+        JSON with `task`, and `text` or `image` (base64), one or a list. Tasks may stand in the URL too: `?task=cars`.
+        """
+        sent = await _sent(request)
+
+        def decode() -> list[Given]:
+            return sent.decode(server.limits)
+
+        count = len(sent.images) + len(sent.texts)
+        working = answer(server, sent.tasks, sent.form, count, decode, sent.asked())
+        return {"answers": await unless_gone(request, working)}
+
+    return found
+
+
+async def _sent(request: Request) -> Prediction:
+    query = request.query_params
+    found = Prediction(query.getlist("task"), top=query.get("top", 5), choices=query.getlist("choices"))
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        await _multipart(request, found)
+    elif kind == "application/json":
+        _json(await request.body(), found)
+    elif data := await request.body():
+        found.images.append(data)
+    return found
+
+
+async def _multipart(request: Request, found: Prediction) -> None:
+    async with request.form(max_files=FILES, max_fields=FILES) as form:
+        for name, value in form.multi_items():
+            if name == "image" and isinstance(value, UploadFile):
+                found.images.append(await value.read())
+            elif isinstance(value, UploadFile) or name not in FIELDS or name == "image":
+                raise InputError(f"part {name!r} is not known here; parts: a file image, and task, text, top, choices")
+            elif name == "task":
+                found.tasks.append(value)
+            elif name == "text":
+                found.texts.append(value)
+            elif name == "choices":
+                found.choices = [*found.choices, value]
+            else:
+                found.top = value
+
+
+def _json(body: bytes, found: Prediction) -> None:
+    said = parsed(body)
+    if odd := [key for key in said if key not in FIELDS]:
+        raise InputError(f"key {odd[0]!r} is not known here; keys: {', '.join(FIELDS)}")
+    names = _listed(said.get("task", []))
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"task must be a name, a list of names, or *, found {said['task']!r:.60}")
+    found.tasks += names
+    found.texts += _listed(said.get("text", []))
+    found.images += [base64_of(one, f"image {n}") for n, one in enumerate(_listed(said.get("image", [])))]
+    found.top, found.choices = said.get("top", found.top), [*found.choices, *_listed(said.get("choices", []))]
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        said = json.loads(body, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the body is no JSON: {error}") from None
+    if not isinstance(said, dict):
+        raise InputError(f"the body must be a JSON object, found {type(said).__name__}")
+    return said
+
+
+def base64_of(one: object, where: str) -> bytes:
+    """Bytes that JSON holds.
+
+    Raises:
+        InputError: it holds none.
+    """
+    try:
+        return base64.b64decode(one if isinstance(one, str) else "?", validate=True)
+    except (binascii.Error, ValueError):
+        raise InputError(f"{where} must be an image file in base64, found {one!r:.60}") from None
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _listed(one: object) -> list[Any]:
+    return list(one) if isinstance(one, list) else [one]
+
+
+ONE_OR_MORE = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+BODY = {
+    "parameters": [
+        {"name": "task", "in": "query", "schema": {"type": "array", "items": {"type": "string"}}},
+        {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 5}},
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "text": {"type": "array", "items": {"type": "string"}},
+                        "task": {"type": "array", "items": {"type": "string"}},
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"task": ONE_OR_MORE, "text": ONE_OR_MORE, "image": ONE_OR_MORE},
+                }
+            },
+        },
+    },
+}
+"""What OpenAPI says of the body."""

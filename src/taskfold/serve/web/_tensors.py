@@ -1,0 +1,152 @@
+"""Tensors of the Open Inference Protocol, as JSON or as bytes behind it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._errors import InputError
+from ._predict import parsed
+
+DTYPES: Mapping[str, Any] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+AXES = 8
+LENGTH = "inference-header-content-length"
+
+
+def read(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """A request and its inputs by name; those of `BYTES` hold bytes.
+
+    Args:
+        body: JSON, perhaps with the bytes of tensors behind it.
+        header: how many bytes are JSON; None: all.
+
+    Raises:
+        InputError: it is no such request.
+    """
+    try:
+        size = len(body) if header is None else int(header)
+    except ValueError:
+        raise InputError(f"{LENGTH} must be a number of bytes, found {header!r:.40}") from None
+    if not 0 <= size <= len(body):
+        raise InputError(f"{LENGTH} must be at most the {len(body)} bytes of the body, found {size}")
+    said, rest = parsed(body[:size]), memoryview(body)[size:]
+    inputs = said.get("inputs")
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(one, dict) for one in inputs):
+        raise InputError("inputs must be a list of tensors, at least one")
+    found: dict[str, NDArray[Any]] = {}
+    for one in inputs:
+        name, shape = str(one.get("name")), _shape(one)
+        behind = _parameters(one).get("binary_data_size")
+        if behind is None:
+            found[name] = _listed(one, name, shape)
+            continue
+        if not isinstance(behind, int) or not 0 <= behind <= len(rest):
+            raise InputError(f"input {name!r}: binary_data_size {behind!r:.40} is not what the body holds")
+        found[name], rest = _raw(one, name, shape, bytes(rest[:behind])), rest[behind:]
+    return said, found
+
+
+def written(
+    document: dict[str, Any], outputs: Mapping[str, NDArray[Any]], binary: set[str]
+) -> tuple[bytes, int | None]:
+    """A response, and how many of its bytes are JSON; None: all."""
+    listed, parts = [], []
+    for name, array in outputs.items():
+        text = array.dtype == object
+        kind = "BYTES" if text else next(key for key, value in DTYPES.items() if array.dtype == value)
+        one: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": kind}
+        if name in binary:
+            parts.append(_lengths(array.tolist()) if text else np.ascontiguousarray(array).tobytes())
+            one["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            one["data"] = array.reshape(-1).tolist()
+        listed.append(one)
+    head = json.dumps({**document, "outputs": listed}, ensure_ascii=False).encode()
+    return head + b"".join(parts), len(head) if parts else None
+
+
+def wanted_binary(said: Mapping[str, Any], names: Sequence[str]) -> set[str]:
+    """The outputs that a client wants as bytes."""
+    whole = _parameters(said).get("binary_data_output") is True
+    listed = said.get("outputs")
+    asked = {one.get("name"): _parameters(one) for one in listed or () if isinstance(one, dict)}
+    return {name for name in names if asked.get(name, {}).get("binary_data", whole) is True}
+
+
+def _parameters(one: Mapping[str, Any]) -> dict[str, Any]:
+    found = one.get("parameters")
+    return found if isinstance(found, dict) else {}
+
+
+def _shape(one: Mapping[str, Any]) -> tuple[int, ...]:
+    shape = one.get("shape")
+    whole = isinstance(shape, list) and all(type(size) is int and 0 < size < 1 << 31 for size in shape)
+    if not isinstance(shape, list) or not whole or not 0 < len(shape) <= AXES:
+        raise InputError(f"input {one.get('name')!r:.60}: shape must list 1 to {AXES} sizes ≥ 1, found {shape!r:.60}")
+    return tuple(shape)
+
+
+def _kind(one: Mapping[str, Any], name: str) -> str:
+    kind = one.get("datatype")
+    if kind != "BYTES" and kind not in DTYPES:
+        raise InputError(f"input {name!r}: datatype must be BYTES or one of {', '.join(DTYPES)}, found {kind!r:.40}")
+    return str(kind)
+
+
+def _listed(one: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    kind, data = _kind(one, name), one.get("data")
+    if not isinstance(data, list):
+        raise InputError(f"input {name!r}: data must be a list, found {type(data).__name__}")
+    try:
+        if kind == "BYTES":
+            if not all(isinstance(text, str) for text in data):
+                raise ValueError("BYTES in JSON are texts")
+            found = np.empty(len(data), object)
+            found[:] = [text.encode() for text in data]
+        else:
+            found = np.asarray(data, DTYPES[kind])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"input {name!r}: data are no {kind}: {error}") from None
+    return _shaped(found, name, shape)
+
+
+def _raw(one: Mapping[str, Any], name: str, shape: tuple[int, ...], data: bytes) -> NDArray[Any]:
+    kind = _kind(one, name)
+    if kind != "BYTES":
+        if len(data) != math.prod(shape) * np.dtype(DTYPES[kind]).itemsize:
+            raise InputError(f"input {name!r}: {len(data)} bytes are not {list(shape)} of {kind}")
+        return _shaped(np.frombuffer(data, DTYPES[kind]), name, shape)
+    texts: list[bytes] = []
+    while data:
+        size = int.from_bytes(data[:4], "little")
+        if len(data) < 4 + size:
+            raise InputError(f"input {name!r}: element {len(texts)} has fewer bytes than the {size} that it says")
+        texts.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    found = np.empty(len(texts), object)
+    found[:] = texts
+    return _shaped(found, name, shape)
+
+
+def _shaped(found: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    if found.size != math.prod(shape):
+        raise InputError(f"input {name!r}: shape {list(shape)} has {math.prod(shape)} numbers, found {found.size}")
+    return found.reshape(shape)
+
+
+def _lengths(texts: Sequence[str]) -> bytes:
+    coded = [text.encode() for text in texts]
+    return b"".join(len(one).to_bytes(4, "little") + one for one in coded)

@@ -1,0 +1,272 @@
+"""The HTTP application: predictions, tasks, limits, refusals."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from taskfold.serve import Limits
+from taskfold.serve.web import Access, application
+from taskfold.tasks import Store
+
+from .colours import image, server, task_file
+
+TOKEN = "0123456789abcdef-secret"
+MANAGER = {"authorization": f"Bearer {TOKEN}"}
+LIMITS = Limits(body=100_000, pixels=10_000, rows=6, rank=8, outputs=10, seconds=5)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("files")
+    made = {name: task_file(folder, name, f"{name} ") for name in ("cars", "birds")}
+    made |= {"ranked": task_file(folder, "ranked", "", rank=64), "wide": task_file(folder, "wide", "", outputs=20)}
+    return {name: path.read_bytes() for name, path in made.items()}
+
+
+@pytest.fixture
+def client(tmp_path: Path, files: dict[str, bytes]) -> Iterator[TestClient]:
+    for name in ("cars", "birds"):
+        (tmp_path / f"{name}.safetensors").write_bytes(files[name])
+    app = application(server(store=Store(tmp_path), limits=LIMITS), Access(TOKEN))
+    with TestClient(app, base_url="http://localhost") as found:
+        while found.get("/readyz").status_code != 200:
+            pass
+        yield found
+
+
+def labels(response: Any) -> list[tuple[str, str]]:
+    assert response.status_code == 200, response.text
+    return [(one["task"], one["label"]) for one in response.json()["answers"]]
+
+
+class TestPredict:
+    def test_bytes_multipart_and_json_say_the_same(self, client: TestClient) -> None:
+        red = image("red")
+        wanted = [("cars", "cars red"), ("birds", "birds red")]
+        raw = client.post("/predict?task=cars&task=birds", content=red, headers={"content-type": "image/png"})
+        assert labels(raw) == wanted
+        assert labels(client.post("/predict", files={"image": red}, data={"task": ["cars", "birds"]})) == wanted
+        coded = {"task": ["cars", "birds"], "image": base64.b64encode(red).decode()}
+        assert labels(client.post("/predict", json=coded)) == wanted
+        assert sorted(labels(client.post("/predict?task=*", content=red))) == sorted(wanted)
+
+    def test_a_batch_is_answered_input_by_input_with_identity(self, client: TestClient) -> None:
+        parts = [("image", image("blue")), ("image", image("lime"))]
+        found = client.post("/predict", files=parts, data={"task": "cars"}).json()["answers"]
+        assert [(one["input"], one["label"]) for one in found] == [(0, "cars blue"), (1, "cars green")]
+        known = client.get("/tasks/cars").json()
+        assert {(one["digest"], one["generation"]) for one in found} == {(known["digest"], known["generation"])}
+
+    @pytest.mark.parametrize(
+        ("body", "status", "words"),
+        [
+            (b"", 400, "there is no image"),
+            (b"no image", 400, "image 0 is no image that this server reads"),
+            (image("red")[:45], 400, "cannot be read as an image"),
+            (image("red", (200, 200)), 413, "pixels of image 0: found 40,000"),
+            (bytes(100_001), 413, "bytes of the body: found 100,001"),
+        ],
+        ids=["nothing", "no image", "cut short", "many pixels", "many bytes"],
+    )
+    def test_a_broken_input_is_its_callers_error(
+        self, client: TestClient, body: bytes, status: int, words: str
+    ) -> None:
+        response = client.post("/predict?task=cars", content=body)
+        assert (response.status_code, words in response.text) == (status, True), response.text
+        assert labels(client.post("/predict?task=cars", content=image("red"))) == [("cars", "cars red")]
+
+    @pytest.mark.parametrize(
+        ("query", "status", "words"),
+        [
+            ("", 400, "name a task"),
+            ("?task=carz", 404, "did you mean 'cars'"),
+            ("?task=cars&top=0", 400, "top must be at least 1"),
+        ],
+    )
+    def test_a_wrong_request_is_refused_by_name(self, client: TestClient, query: str, status: int, words: str) -> None:
+        response = client.post(f"/predict{query}", content=image("red"))
+        assert (response.status_code, words in response.text) == (status, True), response.text
+
+    @pytest.mark.parametrize(
+        "body", ["[", "[]", '{"tusk": 1}', '{"task": 1}', '{"image": 3}', '{"top": NaN}', "[" * 9999]
+    )
+    def test_odd_json_is_refused(self, client: TestClient, body: str) -> None:
+        response = client.post("/predict?task=cars", content=body, headers={"content-type": "application/json"})
+        assert response.status_code == 400, response.text
+        assert "error" in response.json()
+
+    def test_too_many_rows_are_refused_before_decoding(self, client: TestClient) -> None:
+        parts = [("image", b"not decoded")] * 4
+        response = client.post("/predict", files=parts, data={"task": ["cars", "birds"]})
+        assert (response.status_code, "found 8" in response.text) == (413, True)
+
+    def test_a_body_without_a_length_is_bounded_too(self, client: TestClient) -> None:
+        response = client.post("/predict?task=cars", content=iter([bytes(60_000)] * 3))
+        assert response.status_code == 413
+
+    def test_a_text_is_refused_by_tasks_of_images(self, client: TestClient) -> None:
+        response = client.post("/predict", json={"task": "cars", "text": "red"})
+        assert (response.status_code, "takes images" in response.text) == (400, True)
+
+
+class TestTasks:
+    def test_list_search_and_details(self, client: TestClient) -> None:
+        found = client.get("/tasks?search=CA").json()
+        assert ([one["name"] for one in found["tasks"]], found["served"]) == (["cars"], 2)
+        known = client.get("/tasks/cars").json()
+        assert known["labels"] == ["cars red", "cars green", "cars blue"]
+        assert known["bytes"] > 0
+
+    def test_changes_need_the_token(self, client: TestClient, files: dict[str, bytes]) -> None:
+        for headers in ({}, {"authorization": "Bearer wrong"}):
+            assert client.put("/tasks/new", content=files["cars"], headers=headers).status_code == 401
+            assert client.delete("/tasks/cars", headers=headers).status_code == 401
+            assert client.post("/tasks/cars/rename", json={"name": "x"}, headers=headers).status_code == 401
+        assert client.get("/tasks").json()["served"] == 2
+
+    def test_put_replace_rename_roll_back_and_delete(
+        self, client: TestClient, files: dict[str, bytes], tmp_path: Path
+    ) -> None:
+        red = image("red")
+        made = client.put("/tasks/new", content=files["birds"], headers=MANAGER)
+        assert (made.status_code, labels(client.post("/predict?task=new", content=red))) == (
+            201,
+            [("new", "birds red")],
+        )
+        assert client.put("/tasks/new", content=files["cars"], headers=MANAGER).status_code == 200
+        assert labels(client.post("/predict?task=new", content=red)) == [("new", "cars red")]
+        taken = client.put("/tasks/new", content=files["cars"], headers={**MANAGER, "if-none-match": "*"})
+        assert taken.status_code == 409
+        assert len(client.get("/tasks/new/versions").json()["versions"]) == 2
+        assert client.post("/tasks/new/rollback", headers=MANAGER).json()["digest"] == made.json()["digest"]
+        assert labels(client.post("/predict?task=new", content=red)) == [("new", "birds red")]
+        assert client.post("/tasks/new/rename", json={"name": "newer"}, headers=MANAGER).status_code == 200
+        assert labels(client.post("/predict?task=newer", content=red)) == [("newer", "birds red")]
+        assert client.post("/predict?task=new", content=red).status_code == 404
+        assert Store(tmp_path).names() == ["birds", "cars", "newer"]
+        assert client.delete("/tasks/newer", headers=MANAGER).status_code == 200
+        assert client.post("/predict?task=newer", content=red).status_code == 404
+        assert Store(tmp_path).names() == ["birds", "cars"]
+
+    @pytest.mark.parametrize(
+        ("name", "file", "status", "words"),
+        [
+            ("new", "ranked", 413, "method.settings.rank: found 64"),
+            ("new", "wide", 413, "found 20"),
+            ("new", None, 422, "no safetensors file"),
+            ("a.b", "cars", 422, "is not allowed"),
+            ("Cars", "cars", 409, "differs from task 'cars'"),
+        ],
+    )
+    def test_what_cannot_be_served_changes_nothing(
+        self, client: TestClient, files: dict[str, bytes], name: str, file: str | None, status: int, words: str
+    ) -> None:
+        response = client.put(f"/tasks/{name}", content=files[file] if file else b"no file", headers=MANAGER)
+        assert (response.status_code, words in response.text) == (status, True), response.text
+        assert sorted(one["name"] for one in client.get("/tasks").json()["tasks"]) == ["birds", "cars"]
+
+    def test_nobody_manages_without_a_token(self) -> None:
+        with TestClient(application(server()), base_url="http://localhost") as client:
+            assert client.delete("/tasks/cars", headers=MANAGER).status_code == 403
+
+    def test_a_server_follows_its_store(self, tmp_path: Path, files: dict[str, bytes]) -> None:
+        serving, store = server(store=Store(tmp_path)), Store(tmp_path)
+        with TestClient(application(serving, Access(TOKEN)), base_url="http://localhost") as client:
+            assert client.portal is not None
+            (tmp_path / "made").write_bytes(files["cars"])
+            store.publish(tmp_path / "made")
+            (tmp_path / "bad.safetensors").write_bytes(b"bad")
+            [problem] = client.portal.call(serving.follow)
+            assert problem.startswith("bad: ")
+            assert labels(client.post("/predict?task=cars", content=image("red"))) == [("cars", "cars red")]
+            store.remove("cars")
+            client.portal.call(serving.follow)
+            assert client.post("/predict?task=cars", content=image("red")).status_code == 404
+
+
+class TestAround:
+    def test_health_metrics_stats_openapi_and_page(self, client: TestClient) -> None:
+        client.post("/predict?task=cars", content=image("red"))
+        assert client.get("/healthz").json()["status"] == "ok"
+        assert client.get("/readyz").json() == {"ready": True, "tasks": 2, "problems": []}
+        assert "taskfold_tasks 2.0" in client.get("/metrics").text
+        assert client.get("/stats").json()["rows"] >= 1
+        assert "/predict" in client.get("/openapi.json").json()["paths"]
+        page = client.get("/")
+        assert "Drop an image" in page.text
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        assert [client.get(path).status_code for path in ("/page.js", "/page.css")] == [200, 200]
+
+    def test_another_host_name_is_refused(self, client: TestClient) -> None:
+        assert client.get("/tasks", headers={"host": "elsewhere.example"}).status_code == 400
+
+
+class TestInference:
+    def test_a_model_that_is_a_task(self, client: TestClient) -> None:
+        assert client.get("/v2/health/ready").json() == {"ready": True}
+        assert client.get("/v2/models/cars").json()["inputs"][0]["shape"] == [-1, 3, 4, 4]
+        pixels = np.zeros((2, 3, 4, 4), np.float32)
+        pixels[0, 0], pixels[1, 2] = 1, 1
+        one = {"name": "image", "shape": [2, 3, 4, 4], "datatype": "FP32", "data": pixels.reshape(-1).tolist()}
+        found = client.post("/v2/models/cars/infer", json={"id": "7", "inputs": [one]}).json()
+        assert (found["id"], found["model_name"]) == ("7", "cars")
+        outputs = {each["name"]: each for each in found["outputs"]}
+        assert outputs["label"]["data"] == ["cars red", "cars blue"]
+        assert outputs["task"]["data"] == ["cars", "cars"]
+        assert outputs["outputs"]["shape"] == [2, 3]
+        asked = {"inputs": [one], "parameters": {"task": "birds"}}
+        other = client.post("/v2/models/taskfold/infer", json=asked).json()
+        assert other["outputs"][1]["data"] == ["birds red", "birds blue"]
+
+    def test_bytes_behind_the_header_and_a_task_for_each_row(self, client: TestClient) -> None:
+        def texts(*parts: bytes) -> bytes:
+            return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+
+        images, names = texts(image("red"), image("lime")), texts(b"birds", b"cars")
+        listed = [("image", images), ("task", names)]
+        inputs = [
+            {"name": name, "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": len(data)}}
+            for name, data in listed
+        ]
+        head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+        size = {"inference-header-content-length": str(len(head))}
+        response = client.post("/v2/models/taskfold/infer", content=head + images + names, headers=size)
+        assert response.status_code == 200, response.text
+        length = int(response.headers["inference-header-content-length"])
+        said, rest = json.loads(response.content[:length]), response.content[length:]
+        for one in said["outputs"]:
+            data, rest = rest[: one["parameters"]["binary_data_size"]], rest[one["parameters"]["binary_data_size"] :]
+            if one["name"] == "label":
+                assert data == texts(b"birds red", b"cars green")
+        assert not rest
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"shape": [1, 3, 5, 5], "data": [0.0] * 75}, "takes [3, 4, 4], found [3, 5, 5]"),
+            ({"shape": [2, 3, 4, 4]}, "has 96 numbers, found 48"),
+            ({"shape": [1 << 40]}, "shape must list"),
+            ({"shape": [1] * 9}, "shape must list"),
+            ({"datatype": "FP8"}, "datatype must be"),
+            ({"data": ["a"]}, "data are no FP32"),
+            ({"name": "tokens"}, "inputs must be image or text"),
+            ({"parameters": {"binary_data_size": 9}}, "is not what the body holds"),
+        ],
+    )
+    def test_odd_tensors_are_refused_by_name(self, client: TestClient, change: dict[str, Any], words: str) -> None:
+        one = {"name": "image", "shape": [1, 3, 4, 4], "datatype": "FP32", "data": [0.0] * 48} | change
+        response = client.post("/v2/models/cars/infer", json={"inputs": [one]})
+        assert (response.status_code, words in response.text) == (400, True), response.text
+
+    def test_no_task_is_no_answer(self, client: TestClient) -> None:
+        one = {"name": "image", "shape": [1, 3, 4, 4], "datatype": "FP32", "data": [0.0] * 48}
+        assert client.post("/v2/models/taskfold/infer", json={"inputs": [one]}).status_code == 404
+        assert client.post("/v2/models/carz/infer", json={"inputs": [one]}).status_code == 404
