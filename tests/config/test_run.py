@@ -10,6 +10,7 @@ from torch.nn import Identity
 from taskfold import FTN, LoRA
 from taskfold.backbones import LoadedBackbone
 from taskfold.config import ConfigError
+from taskfold.config.compare import load_compare
 from taskfold.config.run import Config, load_config
 from taskfold.data.sources import Folder
 
@@ -200,3 +201,16 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no configuration file"):
         load_config(tmp_path / "c.yaml")
+
+
+def test_methods_are_compared_by_one_score(tmp_path: Path) -> None:
+    both = (
+        "{name: a, source: {kind: csv, file: a.csv}}, {name: b, source: {kind: csv, file: a.csv}, problem: regression}"
+    )
+    tasks = f"tasks: [{both}]"
+    path = tmp_path / "config.yaml"
+    path.write_text(f"backbone: timm:resnet18\noutput: o\ncompare: {{methods: [ftn, head-only]}}\n{tasks}")
+    with pytest.raises(ConfigError, match=r"train\.select_by: methods are compared by one score for all tasks"):
+        load_compare(path)
+    path.write_text(f"{path.read_text()}\ntrain: {{select_by: loss}}")
+    assert [task.train.select_by for task in load_compare(path).tasks] == ["loss", "loss"]

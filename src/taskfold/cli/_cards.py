@@ -91,6 +91,7 @@ def _task(contents: Contents) -> dict[str, Any]:
         "method": header["method"],
         "head": header["head"],
         "labels": info["labels"],
+        "problem": info.get("problem") or {"kind": "classification"},
         "preprocessing": info["preprocessing"],
         "metrics": info["metrics"],
         "transfer": header.get("transfer"),

@@ -22,7 +22,7 @@ from ._compare_runs import Bench, UntrainedError, began, finish, fitting, home_o
 from ._compare_search import Found, Point, Search, load_optuna
 from ._held import held
 from ._output import echo, say, show
-from ._prepare import Opened, gather, new_model
+from ._prepare import Opened, gather, grounded, new_model
 
 
 class Comparison:
@@ -51,7 +51,7 @@ class Comparison:
         say(f"Checking {plan.backbone.label} and the data of {', '.join(task.name for task in plan.tasks)} …", "dim")
 
         def opening() -> Opened:
-            loaded = plan.load_backbone()
+            loaded = grounded(plan, plan.load_backbone())
             return Opened(new_model(loaded), loaded)
 
         opened, tasks = gather(plan, "backbone", opening, lambda opened, task, ready: None)

@@ -12,6 +12,7 @@ import torch
 
 from ..model import MultiTask
 from ..operations import counted
+from ..train import Labelled
 from ._compare_runs import Bench
 from ._prepare import new_model
 from ._ready import Ready
@@ -120,6 +121,8 @@ def _given(model: MultiTask, tasks: Sequence[Ready], bench: Bench) -> Given | No
         if "collate" not in seams:
             return (torch.stack([inputs for inputs, _ in samples]).to(best_device()),), {}
         batch = seams["collate"](samples).to(best_device())
+        if isinstance(batch, Labelled):
+            return (), batch.inputs
         if hasattr(batch, "images"):
             return (batch.images,), {}
         (seams.get("measure") or seams["objective"])(_Stand(model), batch, [task.name for task in tasks])

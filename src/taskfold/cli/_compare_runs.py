@@ -197,6 +197,8 @@ def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
                 )
                 found.results[task.name] = result
                 _settle(result, bench)
+        for task in bench.tasks:
+            task.settle(found.model)
         if not math.isfinite(found.score):
             raise UntrainedError("the validation loss of no epoch is a finite number")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -15,12 +16,14 @@ from ..backbones import LoadedBackbone
 from ..config import DenseSettings, Plan, TaskPart
 from ..dense import DenseData, DenseObjective, DenseSet, DenseSource, DenseTogether, Protocol
 from ..train import TaskSet
+from ._asked import Asked, Predicted
 from ._dense_checks import check_enough, heads_of, no_target, read_once, try_sizes
 from ._dense_scenes import scenes_of
 from ._dense_scores import scored, tested
 from ._dense_seen import Seen
 from ._dense_sets import Laid, for_tasks, listing
 from ._output import UserError
+from ._predict_dense import draw_images, map_table
 from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested
 
 SHOWN = 4
@@ -119,6 +122,13 @@ class DenseTask(Ready):
         together = DenseTogether(protocol)
         seams = {"objective": together, "measure": together.measure, "collate": protocol.collate}
         return {tuple(protocol.kinds): _laid(sets)}, seams
+
+    @classmethod
+    def predict(cls, asked: Asked) -> Predicted:
+        """Arrays and pictures in a folder."""
+        asked.refuse(cls.kind, lines="texts", choices="texts", batch_size="images and texts")
+        output = asked.output or Path("predictions")
+        return *draw_images(asked.model, asked.names, asked.images(), output), map_table
 
     def few(self, shots: int, seed: int) -> Self:
         """Few of the training images that have the target."""

@@ -1,29 +1,38 @@
-"""Tasks that give images a class."""
+"""Tasks that say something of an image: a class, numbers, labels, a level."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from pydantic import BaseModel, ValidationError
+import torch
+from pydantic import BaseModel
+from torch import Tensor
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import LoadedNetwork, Plan, TaskPart
 from ..data import ImageSet, ImageTensors, Preprocessing, Source, TaskData, sound, thin_out, unreadable
-from ..evaluate import Metrics, evaluate
+from ..evaluate import Metrics, evaluate, outputs_of, score
+from ..problems import Classification, Problem, problem_of
 from ..report import record
 from ..train import TaskSet
+from ._asked import ROWS, Asked, Predicted
 from ._output import UserError, say
-from ._ready import Ready, Shelf, Shown, Tested
+from ._predict_images import image_table, label_images
+from ._preprocessed import preprocessing_of
+from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested, title_of
+
+SHOWN = 12
+"""Test images in the table of samples."""
 
 
 @dataclass(frozen=True)
 class ImageTask(Ready):
-    """A task on images.
+    """A task on images, of any problem.
 
     Attributes:
         data: its images, checked.
@@ -41,7 +50,9 @@ class ImageTask(Ready):
         """Every image is decoded once."""
         del shelf
         assert isinstance(task.source, Source)
-        return sound([task.source.load(task.name, plan.split_seed)], plan.corrupt)[0]
+        if task.problem.per_word:
+            raise PlacedError("problem", f"{task.problem.kind!r} is for words of texts, and the source has images")
+        return sound([task.source.load(task.name, plan.split_seed, task.problem)], plan.corrupt)[0]
 
     @classmethod
     def prepare(cls, task: TaskPart, data: TaskData, loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
@@ -60,9 +71,10 @@ class ImageTask(Ready):
         """Targets count as the task's labels do."""
         assert isinstance(source, Source)
         if plan is not None:
-            data = sound([source.load(task.name, plan.split_seed)], plan.corrupt)[0]
+            [problem] = [part.problem for part in plan.parts if part.name == task.name]
+            data = sound([source.load(task.name, plan.split_seed, problem)], plan.corrupt)[0]
         else:
-            parts = source.parts()
+            parts = source.parts_for(problem_of(task.info.problem, task.name))
             images = parts.test or parts.train
             if parts.test is None:  # then all of it was given to be measured
                 say(f"{source.origin} has no test split: all {len(images):,} images count, trained on or not", "dim")
@@ -70,13 +82,32 @@ class ImageTask(Ready):
                 raise UserError(
                     f"task {task.name!r}: {len(bad)} test images cannot be read, the first: {bad[0].reason}"
                 )
-            data = TaskData(task.name, parts.labels, images, images, images)
-        test = _relabelled(data.test, data.labels, task)
-        return cls(replace(data, name=task.name, test=test), preprocessing_of(task, loaded), source.origin)
+            data = TaskData(task.name, parts.labels, images, images, images, problem=parts.problem)
+        test = _relabelled(data, task)
+        labels = task.info.labels or data.labels
+        return cls(
+            replace(data, name=task.name, labels=labels, test=test), preprocessing_of(task, loaded), source.origin
+        )
+
+    @classmethod
+    def predict(cls, asked: Asked) -> Predicted:
+        """Every image for every task, mixed in one batch."""
+        asked.refuse(cls.kind, lines="texts", choices="texts", output="dense targets")
+        size = asked.batch_size or ROWS
+        return *label_images(asked.model, asked.loaded, asked.names, asked.images(), size), image_table
+
+    @classmethod
+    def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:
+        """Images of the size that all the tasks take."""
+        sizes = {name: preprocessing_of(model[name], loaded).size for name in model.tasks}
+        if len(set(sizes.values())) > 1:
+            raise UserError(f"tasks of one network must take images of one size, found {sizes}; export them apart")
+        size = next(iter(sizes.values()))
+        return {"image": torch.randn(2, 3, size, size)}
 
     def few(self, shots: int, seed: int) -> Self:
         """Classes in proportion."""
-        chosen = self.data.train.subset(thin_out(self.data.train.targets, shots, seed, "train"))
+        chosen = self.data.train.subset(thin_out(self.problem.strata(self.data.train.targets), shots, seed, "train"))
         return replace(self, data=replace(self.data, train=chosen))
 
     @property
@@ -85,13 +116,23 @@ class ImageTask(Ready):
         return self.data.name
 
     @property
+    def problem(self) -> Problem:
+        """What its outputs mean."""
+        return self.data.problem
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """Class names."""
+        """Names of classes, labels or levels; of numbers their columns."""
         return self.data.labels
 
     @property
+    def belonging(self) -> dict[str, Any]:
+        """With the problem, unless it is one of classes."""
+        return super().belonging | ({} if type(self.problem) is Classification else {"problem": self.problem.as_json()})
+
+    @property
     def head(self) -> int:
-        """One output for each class."""
+        """One output for each of these."""
         return len(self.data.labels)
 
     @property
@@ -110,40 +151,47 @@ class ImageTask(Ready):
 
     @property
     def seams(self) -> dict[str, Any]:
-        """The usual ones: cross-entropy and accuracy."""
-        return {}
+        """The problem, where it is none of plain classes."""
+        return {} if self.problem == Classification() else {"problem": self._training}
+
+    @classmethod
+    def joint(cls, tasks: Sequence[Ready], seed: int) -> Joint:
+        """The problem of each task."""
+        problems = {task.name: task.seams["problem"] for task in tasks if task.seams}
+        return {task.name: task.sets(seed) for task in tasks}, {"problems": problems} if problems else {}
+
+    def settle(self, model: MultiTask) -> None:
+        """Of numbers: from now on the head puts out the labels' units."""
+        if (head := model[self.name].head) is not None:
+            self._training.settle(head)
+
+    @property
+    def _training(self) -> Problem:
+        return self.problem.for_training(self.data.train.targets)
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
-        """Accuracy and loss."""
-        test = ImageTensors(self.data.test, self.preprocessing)
-        found = evaluate(model, self.name, test, batch_size=batch_size, confusion=True)
-        labels = model[self.name].info.labels or self.data.labels  # what targets count as
-        columns = {
-            "accuracy": f"{found.accuracy:.2%}",
-            "95 % interval": "{:.1%} to {:.1%}".format(*found.interval),
-            "balanced": f"{found.balanced_accuracy:.2%}",
-            "macro F1": f"{found.macro_f1:.2%}",
-            "largest class": f"{found.majority:.2%}",
-            "loss": f"{found.loss:.4f}",
-            "images": f"{found.count:,}",
-        }
-        metrics = {"accuracy": found.accuracy, "loss": found.loss}
-        scores = {"balanced_accuracy": found.balanced_accuracy, "macro_f1": found.macro_f1, "majority": found.majority}
-        return Tested(
-            found.accuracy,
-            metrics | scores,
-            {**found.as_json(), "labels": list(labels)},
-            columns,
-            found.count,
-            "images",
-            titles={"macro_f1": "macro F1", "majority": "largest class alone"},
-            confusion=found.confusion or (),
-            doubt=_doubt(found, labels),
-        )
+        """What the problem measures, and the loss."""
+        data = ImageTensors(self.data.test, self.preprocessing)
+        if type(self.problem) is not Classification:
+            return scored(self.problem, score(model, self.name, data, self.problem, batch_size=batch_size), len(data))
+        found = evaluate(model, self.name, data, batch_size=batch_size, confusion=True)
+        more: dict[str, float] = {}
+        if self.problem.metrics:
+            own = score(model, self.name, data, self.problem, batch_size=batch_size)
+            more = {key: value for key, value in own.items() if key not in ("accuracy", "loss")}
+        return _of_classes(found, model[self.name].info.labels or self.data.labels, more)
 
     def show(self, model: MultiTask) -> Shown:
-        """Pictures, mistakes first."""
-        return Shown(record.sample_records(model, self.data, self.preprocessing))
+        """Pictures, mistakes first; of problems without classes rows of a table."""
+        if self.problem.of_classes:
+            return Shown(record.sample_records(model, self.data, self.preprocessing))
+        count = min(SHOWN, len(self.data.test))
+        chosen = self.data.test.subset(n * len(self.data.test) // count for n in range(count))
+        made, _ = outputs_of(model, self.name, ImageTensors(chosen, self.preprocessing), self.problem)
+        said = [self.problem.answer(output, self.labels)["said"] for output in made]
+        right = [self.problem.said(target, self.labels) for target in chosen.targets]
+        rows = [(name, [one, other]) for name, one, other in zip(chosen.names, said, right, strict=True)]
+        return Shown(rows=rows, titles=("says", "right"))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -151,6 +199,7 @@ class ImageTask(Ready):
         return {
             "labels": list(self.data.labels),
             "preprocessing": self.information,
+            **({} if self.problem == Classification() else {"problem": self.problem.identity()}),
             "train": _listing(self.data.train),
             "val": _listing(self.data.val),
         }
@@ -159,6 +208,57 @@ class ImageTask(Ready):
     def record(self) -> dict[str, Any]:
         """Sizes, labels, notes."""
         return record.task_record(self.data, self.origin)
+
+
+def scored(problem: Problem, found: Mapping[str, float], count: int, unit: str = "images") -> Tested:
+    """Scores of a problem, as all commands have them."""
+    others = frozenset(found.keys() - problem.shares)
+    main = {"accuracy": found["accuracy"]} if "accuracy" in found else {}
+    metrics = {**{name: value for name, value in found.items() if name != "loss"}, "loss": found["loss"]}
+    details = {"problem": problem.kind, **main, **metrics, "count": count}
+    tested = Tested(
+        found.get("accuracy"),
+        metrics,
+        details,
+        {},
+        count,
+        unit,
+        others,
+        problem.words.capitalize(),
+        titles=problem.titles,
+        better=problem.better,
+        doubt=problem.doubt(found),
+    )
+    columns = {tested.title(name): tested.written(name, 2) for name in metrics}
+    return replace(tested, columns=columns | {unit: f"{count:,}"})
+
+
+def _of_classes(found: Metrics, labels: tuple[str, ...], more: Mapping[str, float]) -> Tested:
+    """Scores of classes, with what one's own metrics say."""
+    columns = {
+        "accuracy": f"{found.accuracy:.2%}",
+        "95 % interval": "{:.1%} to {:.1%}".format(*found.interval),
+        "balanced": f"{found.balanced_accuracy:.2%}",
+        "macro F1": f"{found.macro_f1:.2%}",
+        "largest class": f"{found.majority:.2%}",
+        **{title_of(name): f"{value:.4g}" for name, value in more.items()},
+        "loss": f"{found.loss:.4f}",
+        "images": f"{found.count:,}",
+    }
+    metrics = {"accuracy": found.accuracy, "loss": found.loss}
+    scores = {"balanced_accuracy": found.balanced_accuracy, "macro_f1": found.macro_f1, "majority": found.majority}
+    return Tested(
+        found.accuracy,
+        {**metrics, **scores, **more},
+        {**found.as_json(), "labels": list(labels), **more},
+        columns,
+        found.count,
+        "images",
+        frozenset({"loss", *more}),
+        titles={"macro_f1": "macro F1", "majority": "largest class alone"},
+        confusion=found.confusion or (),
+        doubt=_doubt(found, labels),
+    )
 
 
 def _doubt(found: Metrics, labels: tuple[str, ...]) -> str:
@@ -176,38 +276,20 @@ def _doubt(found: Metrics, labels: tuple[str, ...]) -> str:
     return ""
 
 
-def preprocessing_of(task: Task, loaded: LoadedBackbone) -> Preprocessing:
-    """What a task was trained with; if its file does not say, what the backbone expects.
-
-    Raises:
-        UserError: neither says, or the file says something that does not exist.
-    """
-    if task.info.preprocessing:
-        try:
-            return Preprocessing.model_validate(task.info.preprocessing)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UserError(
-                f"task {task.name!r}: its preprocessing cannot be used here: {'.'.join(map(str, first['loc']))}: "
-                f"{first['msg']}; it was saved by another version of taskfold, or by hand"
-            ) from None
-    if loaded.preprocessing is None:
-        raise UserError(f"task {task.name!r} does not say how its images are made ready, nor does {loaded.name}")
-    return Preprocessing.from_config(loaded.preprocessing)
-
-
-def _relabelled(images: ImageSet, labels: tuple[str, ...], task: Task) -> ImageSet:
+def _relabelled(data: TaskData, task: Task) -> ImageSet:
     """Targets that count as the task's labels do, not as the data's."""
-    known = {label: index for index, label in enumerate(task.info.labels)} or {x: i for i, x in enumerate(labels)}
-    used = {labels[target] for target in images.targets}
-    if odd := sorted(used - known.keys()):
+    images, labels, problem = data.test, data.labels, data.problem
+    known = task.info.labels or labels
+    used = {name for target in images.targets for name in problem.used(target, labels)}
+    if odd := sorted(used - {*known}):
         raise UserError(
             f"task {task.name!r} does not know {', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}; "
-            f"its labels: {', '.join(list(known)[:20])}{' …' if len(known) > 20 else ''}"
+            f"its labels: {', '.join(known[:20])}{' …' if len(known) > 20 else ''}"
         )
-    return replace(images, targets=[known[labels[target]] for target in images.targets])
+    return replace(images, targets=[problem.renamed(target, labels, known) for target in images.targets])
 
 
 def _listing(images: ImageSet) -> str:
-    listing = json.dumps([list(images.names), [int(target) for target in images.targets]])
+    targets = [list(target) if isinstance(target, tuple) else int(target) for target in images.targets]
+    listing = json.dumps([list(images.names), targets])
     return f"{len(images)} images {hashlib.sha256(listing.encode()).hexdigest()[:12]}"

@@ -77,6 +77,8 @@ def _train(plan: Config, model: MultiTask, tasks: list[Ready], fresh: bool, stor
     )
     sets, seams = type(tasks[0]).joint(tasks, settings.seed)
     result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder, fresh=fresh))
+    for task in tasks:
+        task.settle(model)
     torch.set_num_threads(min(result.threads, cores()))
     say_rates(group or f"{len(tasks)} tasks", result)
     tests = {task.name: test(model, task) for task in tasks}

@@ -14,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from .. import MultiTask, Task
+from .. import MultiTask
 from ..backbones import LoadedBackbone
 from ..data import MissingDataError, UnreadableImageError, open_image
-from ._images import preprocessing_of
+from ..problems import problem_of
 from ._output import UserError
-from ._tasks import best_device, label_of
+from ._preprocessed import preprocessing_of
+from ._tasks import best_device
 
 
 class Row(NamedTuple):
@@ -51,11 +52,11 @@ def label_images(
 
 def image_table(found: Sequence[dict[str, Any]]) -> Table:
     """For people."""
-    table = Table("image", "task", "label", "probability", box=box.SIMPLE)
+    table = Table("image", "task", "answer", "probability", box=box.SIMPLE)
     table.columns[0].overflow = "fold"
     for answer in found:
-        probability = f"{answer['probability']:.1%}"
-        table.add_row(Text(answer["image"]), Text(answer["task"]), Text(answer["label"]), probability)
+        probability = f"{answer['probability']:.1%}" if "probability" in answer else ""
+        table.add_row(Text(answer["image"]), Text(answer["task"]), Text(answer["said"]), probability)
     return table
 
 
@@ -103,12 +104,6 @@ def _answers(model: MultiTask, batch: list[Row]) -> Iterator[dict[str, Any]]:
     pixels = torch.stack([row.pixels for row in batch]).to(best_device())
     outputs = model(pixels, task=[row.task for row in batch])
     for row, output in zip(batch, outputs, strict=True):
-        [(label, probability)] = ranked(model[row.task], output, 1)
-        yield {"image": str(row.image), "task": row.task, "label": label, "probability": probability}
-
-
-def ranked(task: Task, output: Tensor, most: int) -> list[tuple[str, float]]:
-    """The likeliest classes of an output `[classes]` and their probabilities, the likeliest first."""
-    probabilities, places = output.float().softmax(-1).topk(min(most, len(output)))
-    names = [label_of(task, index) for index in places.tolist()]
-    return list(zip(names, probabilities.tolist(), strict=True))
+        info = model[row.task].info
+        answer = problem_of(info.problem, row.task).answer(output.float().cpu(), info.labels)
+        yield {"image": str(row.image), "task": row.task, **answer}

@@ -16,7 +16,7 @@ from ..backbones import LoadedBackbone
 from ..text import Example, rank_classify
 from ..threads import Threads
 from ._output import UserError
-from ._texts import Reader
+from ._reader import Reader
 
 BETWEEN = "|||"
 """Stands between choices, as in templates and tables of examples."""

@@ -12,23 +12,29 @@ import torch
 
 from .. import MultiTask
 from ..backbones import LoadedBackbone
-from ..config import Plan, TaskPart
+from ..config import Plan, TaskPart, kind_named
 from ..config.run import Config
 from ._output import UserError
 from ._ready import PlacedError, Ready, Shelf
-
-READY: Mapping[str, str] = {"images": "_images:ImageTask", "texts": "_texts:TextTask", "dense": "_dense:DenseTask"}
-"""What becomes of a task, by its kind of data; imported when there is such a task."""
 
 
 def ready_kind(name: str) -> type[Ready]:
     """What becomes of a task of that kind of data.
 
     Raises:
+        UserError: there is no such kind.
         ImportError: an extra is not installed.
     """
-    module, _, kind = READY[name].partition(":")
+    known = kind_named(name)
+    if known is None:
+        raise UserError(f"tasks for {name!r} are not known here; they were saved by another version of taskfold")
+    module, _, kind = known.job.partition(":")
     return getattr(import_module(f"{__package__}.{module}"), kind)
+
+
+def grounded(plan: Plan, loaded: LoadedBackbone) -> LoadedBackbone:
+    """The backbone as the tasks of a configuration, all of one kind, stand on it."""
+    return ready_kind(plan.parts[0].kind.name).ground(loaded)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def prepare(config: Config) -> tuple[Opened, list[Ready]]:
     """
 
     def opening() -> Opened:
-        loaded = config.load_backbone()
+        loaded = grounded(config, config.load_backbone())
         return Opened(new_model(loaded), loaded)
 
     return gather(config, "backbone", opening, adding(config))

@@ -14,14 +14,14 @@ from torch import Tensor
 from .. import Bank, MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..data import Preprocessing, Transform
+from ..problems import problem_of
 from ..serve import Asked, Form, Reading, Ready, Stacked
 from ..text import Example, rank_classify
-from ._images import preprocessing_of
 from ._output import UserError
-from ._predict_images import ranked
 from ._predict_texts import example_of
+from ._preprocessed import preprocessing_of
+from ._reader import Reader
 from ._tasks import kind_of
-from ._texts import Reader
 
 
 def reading_of(task: Task, loaded: LoadedBackbone) -> Reading:
@@ -37,7 +37,7 @@ def reading_of(task: Task, loaded: LoadedBackbone) -> Reading:
 
 @dataclass(frozen=True)
 class ImageReading:
-    """Classes of images, the likeliest first."""
+    """What tasks say of images: the likeliest classes first, numbers, labels."""
 
     task: Task
     transform: Transform
@@ -59,12 +59,10 @@ class ImageReading:
         return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels)
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
-        """The likeliest class, and others."""
+        """As the task's problem words it; of classes the likeliest ones."""
         del ready
-        listed = [
-            {"label": label, "probability": probability} for label, probability in ranked(self.task, output, asked.top)
-        ]
-        return {**listed[0], "probabilities": listed}
+        problem = problem_of(self.task.info.problem, self.task.name)
+        return problem.answer(output.float().cpu(), self.task.info.labels, asked.top)
 
 
 @lru_cache(maxsize=64)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
-from ..config import Plan, TaskPart
+from ..config import Plan, TaskPart, words_of
 from ..train import TaskSet
-from ._output import say
+from ._asked import Asked, Predicted
+from ._output import UserError, say
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class PlacedError(ValueError):
 
 
 class Ready(ABC):
-    """A task that can be trained and measured. One subclass for each kind of data.
+    """A task that can be trained, measured and asked. One subclass for each kind of data.
 
     Attributes:
         kind: name of the `config._kinds.Kind`.
@@ -166,6 +167,37 @@ class Ready(ABC):
         """
 
     @classmethod
+    def ground(cls, loaded: LoadedBackbone) -> LoadedBackbone:
+        """The backbone as tasks of this kind stand on it, all tasks of a model alike.
+
+        Raises:
+            ValueError: it can't be for such tasks.
+        """
+        return loaded
+
+    @classmethod
+    @abstractmethod
+    def predict(cls, asked: Asked) -> Predicted:
+        """Ask tasks of this kind: what each says to each input, what could not be read, and how a table has it.
+
+        Raises:
+            UserError: an option is for other kinds of data, or there is no input.
+        """
+
+    @classmethod
+    def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:
+        """Inputs of two rows by name, for an exporter.
+
+        Raises:
+            UserError: tasks of this kind are not exported, or these not together.
+        """
+        del loaded
+        raise UserError(
+            f"task {next(iter(model.tasks))!r} is for {words_of(cls.kind)}, and this exports tasks of images and of "
+            "words; in Python, taskfold.export.export takes any module of tensors"
+        )
+
+    @classmethod
     def stored_head(cls, information: Mapping[str, Any], loaded: LoadedBackbone) -> nn.Module | None:
         """A module to load a task's head into; None: the task file says all of it.
 
@@ -219,7 +251,11 @@ class Ready(ABC):
     @property
     @abstractmethod
     def seams(self) -> Mapping[str, Any]:
-        """`objective`, `measure` and `collate` for training, where they are not the usual ones."""
+        """`problem`, or `objective`, `measure` and `collate`, for training, where they are not the usual ones."""
+
+    def settle(self, model: MultiTask) -> None:
+        """Bring a trained task from the form that it trains in to the one that it is used in."""
+        del model
 
     @abstractmethod
     def test(self, model: MultiTask, batch_size: int) -> Tested:

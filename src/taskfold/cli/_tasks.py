@@ -14,10 +14,9 @@ from ..backbones import LoadedBackbone
 from ..config import BackboneConfig, NetworkConfig, parse_backbone
 from ..model import read_inventory
 from ..tasks import Named, TaskFileError, read_header
-from ._images import ImageTask
 from ._origin import inventory_for, origin_of
 from ._output import UserError
-from ._prepare import READY, new_model, ready_kind
+from ._prepare import new_model, ready_kind
 
 SUFFIX = ".safetensors"
 
@@ -70,6 +69,9 @@ def ground(
         if needs_inventory(header):
             standing.append(file)
     loaded = _backbone(backbone, weights, [*files, *([folder / "none"] if folder else [])])
+    kinds = {_kind_in(read_header(file)["info"]["preprocessing"]) for file in files}
+    if len(kinds) == 1:  # of several kinds what can't stand on it is said when it is asked
+        loaded = ready_kind(kinds.pop()).ground(loaded)
     model = new_model(loaded).train(False)
     _load_inventories(model, {file: inventory or inventory_for(file) for file in standing})
     return model, loaded
@@ -82,8 +84,7 @@ def add_stored(model: MultiTask, file: Path, loaded: LoadedBackbone, name: str |
         ValueError, TaskFileError: as for `MultiTask.load_task`; or its head does not stand on this backbone.
     """
     information = read_header(file)["info"]["preprocessing"]
-    kind = str(information.get("kind", ImageTask.kind))
-    head = ready_kind(kind).stored_head(information, loaded) if kind in READY else None
+    head = ready_kind(_kind_in(information)).stored_head(information, loaded)
     return model.load_task(file, name=name, head=head)
 
 
@@ -135,9 +136,9 @@ def best_device() -> torch.device:
 
 def kind_of(task: Task) -> str:
     """The kind of data of a saved task."""
-    return str(task.info.preprocessing.get("kind", ImageTask.kind))
+    return _kind_in(task.info.preprocessing)
 
 
-def label_of(task: Task, index: int) -> str:
-    """The name of an output."""
-    return task.info.labels[index] if index < len(task.info.labels) else str(index)
+def _kind_in(information: Mapping[str, object]) -> str:
+    """Images say no kind."""
+    return str(information.get("kind", "images"))

@@ -4,91 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from typing import Any, Self
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart
-from ..text import Collator, Example, exact_match, few_shot, generate, rank_classify
+from ..text import Example, exact_match, few_shot, rank_classify
 from ..text.configured import TextData, TextSettings, TextSource
 from ..train import TaskSet
+from ._asked import ROWS, Asked, Predicted
 from ._output import UserError
+from ._predict_texts import answer_texts, choices_of, inputs_of, text_table
+from ._reader import READING, Reader
 from ._ready import Ready, Shelf, Shown, Tested
 
-READING = ("max_input", "max_target", "cut", "length_normalised", "num_beams")
-"""Settings that a task is used with; the others are of its training."""
 SHOWN = 6
 """Test examples in the report."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A tokenizer and how it is used: what texts need beside the network."""
-
-    tokenizer: Any
-    causal: bool
-    start_token: int | None
-    settings: TextSettings
-    prompt: str = "{text}"
-
-    @classmethod
-    def of(cls, loaded: LoadedBackbone, settings: TextSettings, prompt: str = "{text}") -> Reader:
-        """For a backbone.
-
-        Raises:
-            UserError: it does not write text.
-        """
-        if loaded.tokenizer is None or loaded.generative is None:
-            lacks = "tokenizer" if loaded.tokenizer is None else "language head"
-            raise UserError(
-                f"{loaded.name} has no {lacks} that is known of; tasks of texts need a language model: hf:NAME, "
-                "or a function that returns a LoadedBackbone with tokenizer and generative"
-            )
-        start = getattr(getattr(loaded.network, "config", None), "decoder_start_token_id", None)
-        return cls(_made(loaded.tokenizer), loaded.generative == "causal", start, settings, prompt)
-
-    @classmethod
-    def of_task(cls, task: Task, loaded: LoadedBackbone) -> Reader:
-        """As a saved task was trained.
-
-        Raises:
-            UserError: its file says something that does not exist, or the backbone does not write text.
-        """
-        said = {key: value for key, value in task.info.preprocessing.items() if key not in ("kind", "prompt")}
-        try:
-            settings = TextSettings.model_validate(said)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UserError(
-                f"task {task.name!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}; it was saved by another "
-                "version of taskfold, or by hand"
-            ) from None
-        return cls.of(loaded, settings, task.info.preprocessing.get("prompt", "{text}"))
-
-    @property
-    def information(self) -> dict[str, Any]:
-        """What a task file keeps."""
-        return {
-            "kind": TextTask.kind,
-            **self.settings.model_dump(mode="json", include=set(READING)),
-            "prompt": self.prompt,
-        }
-
-    def collator(self, choices: bool) -> Collator:
-        """Examples → batches."""
-        return self.settings.collator(self.tokenizer, causal=self.causal, choices=choices, start_token=self.start_token)
-
-    def write(self, model: MultiTask, names: str | Sequence[str], asked: Sequence[Example], size: int) -> list[str]:
-        """What tasks write to inputs."""
-        beams, longest = self.settings.num_beams, self.settings.max_target
-        return generate(
-            model, names, asked, self.collator(False), batch_size=size, num_beams=beams, max_new_tokens=longest
-        )
 
 
 @dataclass(frozen=True)
@@ -133,6 +68,17 @@ class TextTask(Ready):
         assert isinstance(source, TextSource)
         data = source.measured(task.name) if plan is None else source.load(task.name, plan.split_seed)
         return cls(data, Reader.of_task(task, loaded), source.origin)
+
+    @classmethod
+    def predict(cls, asked: Asked) -> Predicted:
+        """Every text for every task."""
+        asked.refuse(cls.kind, output="dense targets")
+        texts = inputs_of(asked.inputs, asked.lines)
+        if not texts:
+            raise UserError("give at least one text, or a file of them with --lines, found none beside the task files")
+        choices, size = choices_of(asked.choices), asked.batch_size or ROWS
+        said = answer_texts(asked.model, asked.loaded, asked.names, texts, choices, size, asked.threads)
+        return said, [], text_table
 
     def few(self, shots: int, seed: int) -> Self:
         """Few of the training examples; validation stays as it is."""
@@ -225,12 +171,6 @@ class TextTask(Ready):
             **sizes,
             "notes": list(data.notes),
         }
-
-
-@lru_cache(maxsize=4)
-def _made(tokenizer: Callable[[], Any]) -> Any:
-    """Many tasks have one tokenizer."""
-    return tokenizer()
 
 
 def _listing(examples: Sequence[Example]) -> str:

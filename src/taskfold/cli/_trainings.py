@@ -95,6 +95,7 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
             **task.seams,
         )
     )
+    task.settle(model)
     torch.set_num_threads(min(result.threads, cores()))
     say_rates(task.name, result)
     return result

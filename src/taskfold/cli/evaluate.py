@@ -18,7 +18,7 @@ from ..config.transfer import TransferConfig
 from ..tasks import read_header
 from ._origin import Origin
 from ._output import UserError, emit, say, show
-from ._prepare import new_model, ready_kind
+from ._prepare import grounded, new_model, ready_kind
 from ._ready import Tested, say_doubts
 from ._tasks import SUFFIX, WeightsOption, add_stored, best_device, kind_of, load_tasks, needs_inventory
 
@@ -98,11 +98,11 @@ def _of_config(path: Path, batch_size: int | None) -> Found:
 
 def _ground(config: Config | TransferConfig) -> tuple[LoadedBackbone, Path | None]:
     if isinstance(config, Config):
-        return config.load_backbone(), config.inventory_file
+        return grounded(config, config.load_backbone()), config.inventory_file
     noted = Origin.read(config.output) or Origin.read(config.origin)
     if noted is None:
         raise UserError(f"{config.path}: from: there is no run.json in {config.origin}; run the joint training again")
-    return noted.load_backbone(), noted.inventory
+    return grounded(config, noted.load_backbone()), noted.inventory
 
 
 def _of_files(

@@ -4,23 +4,20 @@ import json as jsons
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import typer
+from torch import Tensor, nn
 
 from .. import MultiTask
-from ..config import words_of
-from ..data import Preprocessing
 from ..export import export as write
+from ..problems import problem_of
 from ..tasks import write_atomically
-from ._images import ImageTask
 from ._output import UserError, emit, say
+from ._prepare import ready_kind
 from ._tasks import BackboneOption, InventoryOption, WeightsOption, kind_of, load_tasks
 
 
 def export(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="TASKFILES…", help="Task files (.safetensors), of images for a network.")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="TASKFILES…", help="Task files (.safetensors).")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A file to write: ….onnx or ….pt2 (torch.export); for PEFT a folder.")
     ],
@@ -42,23 +39,34 @@ def export(
 
     Beside a network a JSON file says how images become its input, what the outputs are called, and each task's index.
     """
-    model, _ = load_tasks(backbone, weights, files, inventory)
-    model = model.cpu()
+    model, loaded = load_tasks(backbone, weights, files, inventory)
+    model, names = model.cpu(), list(model.tasks)
     if to == "peft":
         _write_adapter(model, output, head, json)
         return
-    size = _common_size(model)
-    image, names = torch.randn(2, 3, size, size), list(model.tasks)
-    facts: dict[str, Any] = {"inputs": {"image": ["batch", 3, size, size]}, "outputs": ["batch", "classes"]}
+    if len(kinds := {kind_of(model[name]) for name in names}) > 1:
+        said = ", ".join(sorted(kinds))
+        raise UserError(f"tasks of one network must be of one kind, found {said}; export them apart")
+    given = ready_kind(kinds.pop()).example(model, loaded)
+    inputs = {name: ["batch", *one.shape[1:]] for name, one in given.items()}
+    facts: dict[str, Any] = {"inputs": inputs, "outputs": ["batch", "outputs"]}
+    if len(given) > 1 and (mixed or len(names) > 1):
+        raise UserError(f"a network of several tasks takes one input, and these take {', '.join(given)}; export each")
     if len(names) == 1 and not mixed:
-        found = write(model.fold(names[0]), [image], output)
+        found = write(Folded(model.fold(names[0])), [*given.values()], output, names=[*given])
     else:
         bank = model.bank()
-        found = write(bank, [image, bank.index([names[0], names[-1]])], output)
+        found = write(bank, [*given.values(), bank.index([names[0], names[-1]])], output, names=[*given, "index"])
         facts["inputs"]["index"] = ["batch"]
         facts["note"] = "an output that a row's task does not have is -inf"
     facts["tasks"] = [
-        {"name": name, "index": n, "labels": model[name].info.labels, "preprocessing": model[name].info.preprocessing}
+        {
+            "name": name,
+            "index": n,
+            "labels": model[name].info.labels,
+            "problem": problem_of(model[name].info.problem, name).as_json(),
+            "preprocessing": model[name].info.preprocessing,
+        }
         for n, name in enumerate(names)
     ]
     beside = output.with_suffix(".json")
@@ -80,17 +88,16 @@ def _write_adapter(model: MultiTask, output: Path, head: str | None, json: bool)
     emit({"folder": str(folder), "task": name}) if json else say(f"Wrote {folder}: task {name!r} in PEFT's format.")
 
 
-def _common_size(model: MultiTask) -> int:
-    sizes = {}
-    for name in model.tasks:
-        task = model[name]
-        if (kind := kind_of(task)) != ImageTask.kind:
-            raise UserError(
-                f"task {name!r} is for {words_of(kind)}, and this exports tasks of images; in Python, "
-                "taskfold.export.export takes any module of tensors"
-            )
-        told = {key: value for key, value in task.info.preprocessing.items() if key in Preprocessing.model_fields}
-        sizes[name] = Preprocessing.model_validate(told).size
-    if len(set(sizes.values())) > 1:
-        raise UserError(f"tasks of one network must take images of one size, found {sizes}; export them apart")
-    return next(iter(sizes.values()))
+class Folded(nn.Sequential):
+    """A folded task that takes all the inputs of its network."""
+
+    def __init__(self, folded: nn.Module) -> None:
+        super().__init__(*(folded if isinstance(folded, nn.Sequential) else [folded]))
+
+    def forward(self, *args: Tensor) -> Any:
+        """The output of the task."""
+        network, *rest = self
+        found = network(*args)
+        for module in rest:
+            found = module(found)
+        return found

@@ -66,6 +66,7 @@ def _of_task(found: Mapping[str, Any]) -> dict[str, str]:
         "settings": _pairs(found["method"]["settings"]),
         "head": _head(found),
         "labels": ", ".join(labels[:_LABELS]) + (f" … ({len(labels)} in all)" if len(labels) > _LABELS else ""),
+        **({"problem": _pairs(found["problem"])} if found["problem"] != {"kind": "classification"} else {}),
         "preprocessing": _pairs({k: v for k, v in found["preprocessing"].items() if k not in ("kind", "target")}),
         "metrics": _pairs(found["metrics"]),
         "backbone": _backbone(found),

@@ -16,7 +16,7 @@ from ..threads import Threads
 from ._held import held
 from ._origin import Origin
 from ._output import UserError, say
-from ._prepare import Opened, gather, new_model, seeded
+from ._prepare import Opened, gather, grounded, new_model, seeded
 from ._ready import PlacedError, Ready, say_doubts
 from ._story import Story
 from ._tasks import SUFFIX, add_stored, needs_inventory
@@ -52,7 +52,7 @@ def _run(plan: TransferConfig, fresh: bool) -> None:
     found: list[Method] = []
 
     def opening() -> Opened:
-        loaded = origin.load_backbone()
+        loaded = grounded(plan, origin.load_backbone())
         model, method, known = _grown(plan, origin, loaded)
         found.append(method)
         return Opened(model, loaded, known)

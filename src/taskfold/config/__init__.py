@@ -4,7 +4,7 @@ try:
     from ._backbones import BackboneConfig, LoadedNetwork, NetworkConfig, parse_backbone
     from ._dense import AugmentSettings, DenseSettings
     from ._errors import ConfigError
-    from ._kinds import Kind, kind_of, words_of
+    from ._kinds import Kind, kind_named, kind_of, words_of
     from ._method import build_method
     from ._parts import Plan, TaskPart
     from ._sources import parse_source
@@ -25,6 +25,7 @@ __all__ = [
     "Plan",
     "TaskPart",
     "build_method",
+    "kind_named",
     "kind_of",
     "parse",
     "parse_backbone",

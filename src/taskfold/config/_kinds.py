@@ -12,6 +12,7 @@ from ..backbones import SCHEMES
 from ..data import Source
 from ..plugins import kinds_of
 from ..text.configured import TextSource
+from ..text.words import WordSource
 from ._errors import Place
 from ._problem import problem_kind
 
@@ -28,6 +29,7 @@ class Kind:
         select_by: what its training can select the best epoch by, the first unless something is said; of a kind whose
             tasks say a `problem`, that does.
         networks: its backbones are those that a configuration names as `network`.
+        job: what trains, measures and asks such tasks, `module:class` in `taskfold.cli`, imported when there is one.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Kind:
     sections: tuple[str, ...]
     select_by: tuple[str, ...] = ("auto", "accuracy", "loss", "last")
     networks: bool = False
+    job: str = ""
 
     @property
     def sources(self) -> dict[str, type[BaseModel]]:
@@ -54,10 +57,31 @@ def _dense() -> type[BaseModel]:
 
 
 KINDS = (
-    Kind("images", "images", lambda: Source, ("preprocessing", "image_size", "corrupt", "problem")),
-    Kind("texts", "texts", lambda: TextSource, ("text",)),
-    Kind("dense", "dense targets", _dense, ("dense", "target"), select_by=("loss",), networks=True),
+    Kind(
+        "images",
+        "images",
+        lambda: Source,
+        ("preprocessing", "image_size", "corrupt", "problem"),
+        job="_images:ImageTask",
+    ),
+    Kind("texts", "texts", lambda: TextSource, ("text",), job="_texts:TextTask"),
+    Kind(
+        "dense",
+        "dense targets",
+        _dense,
+        ("dense", "target"),
+        select_by=("loss",),
+        networks=True,
+        job="_dense:DenseTask",
+    ),
+    Kind("words", "words of texts", lambda: WordSource, ("problem",), job="_tagged:TaggedTask"),
 )
+"""All of them. A new kind is one file with its `Ready` in `taskfold.cli`, a base of its sources, and a line here."""
+
+
+def kind_named(name: str) -> Kind | None:
+    """The kind of that name; None: there is none."""
+    return next((kind for kind in KINDS if kind.name == name), None)
 
 
 def words_of(name: str) -> str:
@@ -111,6 +135,7 @@ def mixed(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
         for kind in KINDS
         if kind is not mine
         for section in kind.sections
+        if section not in mine.sections
         for place in _places(document, section)
     ]
     return [*found, *_selections(document, mine), *_backbone(document, mine)]

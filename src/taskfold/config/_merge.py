@@ -19,8 +19,8 @@ def merged(document: Mapping[str, Any]) -> dict[str, Any]:
 
     Example:
         >>> whole = merged({"method": {"name": "ftn", "rank": 8}, "tasks": [{"method": {"rank": 20}}]})
-        >>> whole["tasks"]
-        [{'method': {'name': 'ftn', 'rank': 20}, 'train': {}, 'problem': {}, 'preprocessing': {}, 'text': {}, 'dense': {}}]
+        >>> whole["tasks"][0]["method"], [*whole["tasks"][0]]
+        ({'name': 'ftn', 'rank': 20}, ['method', 'train', 'problem', 'preprocessing', 'text', 'dense'])
     """
     whole = written_out(document, _GENERAL)
     said = document.get("together")

@@ -16,6 +16,7 @@ from ._kinds import defaulted
 from ._merge import as_method, merged
 from ._method import try_method
 from ._parts import Part
+from ._problem import problem_kind
 from ._together import together_problems
 from .run import Config
 
@@ -143,7 +144,21 @@ def load_compare(path: str | Path) -> CompareConfig:
     found = [*_methods_elsewhere(document), *_not_searched(document)]
     whole = defaulted(merged({key: value for key, value in document.items() if key not in ("compare", "method")}))
     whole["compare"] = document["compare"]
+    found += _measured_alike(whole)
     return checked(path, document, whole, CompareConfig, [*found, *_sharing(document, whole)])
+
+
+def _measured_alike(whole: Mapping[str, Any]) -> list[tuple[Place, str]]:
+    """Tasks whose scores have no mean: some are judged by accuracy, some by the loss."""
+    judged = set[str]()
+    for place, part in _parts(whole):
+        train = part.get("train")
+        said = train.get("select_by", "auto") if isinstance(train, dict) else "auto"
+        usual = "accuracy" if "accuracy" in problem_kind(part.get("problem")).select_by else "loss"
+        judged |= {usual if said in ("auto", "last") else str(said)} if place else set()
+    if len(judged) < 2:
+        return []
+    return [(("train", "select_by"), "methods are compared by one score for all tasks; set it to loss")]
 
 
 def _methods_elsewhere(document: Mapping[str, Any]) -> list[tuple[Place, str]]:

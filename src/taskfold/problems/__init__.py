@@ -41,7 +41,9 @@ def problem_of(said: Mapping[str, Any], name: str) -> Problem:
     """
     if not said:
         return Classification()
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items() if key != "kind"}
+    settings: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in said.items() if key != "kind"
+    }
     try:
         return PROBLEMS[str(said.get("kind"))](**settings)
     except (KeyError, TypeError, ValueError) as error:

@@ -6,7 +6,7 @@ import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -45,6 +45,8 @@ class Problem(ABC):
     words: ClassVar[str]
     of_classes: ClassVar[bool] = False
     """Every input has exactly one of the labels, as folders of images have it."""
+    per_word: ClassVar[bool] = False
+    """Targets are of the words of a text, not of an input as a whole."""
     losses: ClassVar[Mapping[str, Loss]] = {}
     """By the names that `loss` may have; the first is the usual one."""
     select_by: ClassVar[tuple[str, ...]] = ("auto", "loss", "last")
@@ -88,6 +90,15 @@ class Problem(ABC):
     @abstractmethod
     def target(self, label: Any, names: Sequence[str]) -> Any:
         """A label as numbers: one whole number, or a tuple of floats."""
+
+    def used(self, target: Any, names: Sequence[str]) -> set[str]:
+        """Names of outputs that a target can't be said without."""
+        del target, names
+        return set()
+
+    def renamed(self, target: Any, names: Sequence[str], others: Sequence[str]) -> Any:
+        """A target whose outputs are called otherwise, or stand in another order."""
+        return target if names == others else self.target(tuple(self.used(target, names)), others)
 
     def strata(self, targets: Sequence[Any]) -> list[int]:
         """The group of each sample; parts that are made by chance have of each group alike."""
@@ -143,7 +154,7 @@ class Problem(ABC):
             ImportError: an extra is not installed.
         """
         outputs, targets = self.aligned(outputs, targets)
-        found = {name: value for name, value in self._scores(outputs, targets).items() if value == value}  # noqa: PLR0124
+        found = {name: value for name, value in self._scores(outputs, targets).items() if value == value}
         return found | {_name(said): self._called(said, outputs, targets) for said in self.metrics}
 
     @abstractmethod
@@ -158,12 +169,13 @@ class Problem(ABC):
     # Answers
 
     @abstractmethod
-    def answer(self, output: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
         """What the output of one input says, as JSON; `said` is that in words.
 
         Args:
             output: of one input, float32, on the CPU.
             names: what the outputs are called.
+            top: of classes, so many of the likeliest besides, with their probabilities.
         """
 
     @abstractmethod
@@ -171,23 +183,20 @@ class Problem(ABC):
         """A target in words."""
 
     def as_json(self) -> dict[str, Any]:
-        """What a task file keeps: all but the loss and the metrics, which are of training and testing."""
-        kept = [field.name for field in fields(self) if field.name not in ("loss", "metrics", "columns")]
+        """What a task file keeps: all but loss and metrics, which are of training and testing."""
+        kept = [field.name for field in fields(self) if field.name not in ("loss", "metrics")]
         return {"kind": self.kind, **{name: _listed(getattr(self, name)) for name in kept}}
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a training to go on; JSON."""
         return self.as_json() | {"loss": None if self.loss is None else _name(self.loss)}
 
-    def served(self) -> Self:
-        """The problem without what only training needs."""
-        return replace(self, loss=None, metrics=(), columns=type(self).columns)
-
     @property
     def _loss(self) -> Loss:
         if self.loss is None:
             return next(iter(self.losses.values()))
-        return self.losses[self.loss] if self.loss in self.losses else self._function(self.loss)
+        known = self.losses.get(self.loss) if isinstance(self.loss, str) else None
+        return known or self._function(self.loss)
 
     def _function(self, said: str | Callable[..., Any]) -> Callable[..., Any]:
         if callable(said):

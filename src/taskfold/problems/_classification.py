@@ -44,6 +44,14 @@ class Classification(Problem):
         """The index of the class."""
         return names.index(label)
 
+    def used(self, target: int, names: Sequence[str]) -> set[str]:
+        """The class."""
+        return {names[target]}
+
+    def renamed(self, target: int, names: Sequence[str], others: Sequence[str]) -> int:
+        """The index of the same class."""
+        return others.index(names[target])
+
     def strata(self, targets: Sequence[int]) -> list[int]:
         """The classes."""
         return list(targets)
@@ -59,11 +67,14 @@ class Classification(Problem):
     def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         return {"accuracy": float((outputs.argmax(1) == targets).float().mean())}
 
-    def answer(self, output: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
         """The likeliest class and its probability."""
-        probability, index = output.softmax(-1).max(-1)
-        label = names[int(index)] if int(index) < len(names) else str(int(index))
-        return {"label": label, "probability": float(probability), "said": label}
+        probabilities, places = output.softmax(-1).topk(min(max(top, 1), len(output)))
+        listed = [
+            {"label": names[place] if place < len(names) else str(place), "probability": probability}
+            for place, probability in zip(places.tolist(), probabilities.tolist(), strict=True)
+        ]
+        return {**listed[0], "said": listed[0]["label"], **({"probabilities": listed} if top else {})}
 
     def said(self, target: int, names: Sequence[str]) -> str:
         """The class."""
@@ -112,8 +123,8 @@ def check_indices(outputs: Tensor, targets: Tensor, name: str, ignored: int | No
         )
     if targets.is_floating_point() or targets.is_complex():
         raise TargetError(
-            f"task {name!r}: targets must be whole numbers (class indices), found {targets.dtype}; for targets that are "
-            "numbers say so: problem=Regression(…)"
+            f"task {name!r}: targets must be whole numbers (class indices), found {targets.dtype}; for targets that "
+            "are numbers say so: problem=Regression(…)"
         )
     if ignored is not None:
         targets = targets[targets != ignored]

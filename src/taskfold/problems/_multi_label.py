@@ -69,7 +69,7 @@ class MultiLabel(Problem):
             )
         if len(cells) > 1:
             return tuple(column for cell, column in zip(cells, self.columns, strict=True) if _yes(cell, column))
-        cell = cells[0]
+        cell = next(iter(cells))
         parts = cell if isinstance(cell, list | tuple) else str("" if cell is None else cell).split(self.separator)
         found = [text for part in parts if (text := str(part).strip())]
         if twice := [label for label, times in Counter(found).items() if times > 1]:
@@ -88,6 +88,10 @@ class MultiLabel(Problem):
     def target(self, label: tuple[str, ...], names: Sequence[str]) -> tuple[float, ...]:
         """1 where a label is there."""
         return tuple(float(name in label) for name in names)
+
+    def used(self, target: Sequence[float], names: Sequence[str]) -> set[str]:
+        """The labels that there are."""
+        return {name for name, there in zip(names, target, strict=True) if there}
 
     def strata(self, targets: Sequence[tuple[float, ...]]) -> list[int]:
         """The rarest label of each sample."""
@@ -127,11 +131,11 @@ class MultiLabel(Problem):
         return {"f1": (2 * both / all_of.clamp_min(1)).where(all_of > 0, all_of.new_ones(()))}
 
     def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        outputs, wanted = outputs.reshape(len(outputs), -1), targets.reshape(len(targets), -1) >= 0.5  # noqa: PLR2004
+        outputs, wanted = outputs.reshape(len(outputs), -1), targets.reshape(len(targets), -1) >= 0.5
         said, library = outputs.sigmoid() >= self.threshold, metrics("torchmetrics.functional.classification")
         both, all_of = (said & wanted).sum(0).double(), said.sum(0).double() + wanted.sum(0).double()
         known = all_of > 0
-        ranked = [at for at, n in enumerate(wanted.sum(0).tolist()) if 0 < n]
+        ranked = [at for at, n in enumerate(wanted.sum(0).tolist()) if n > 0]
         precision = [float(library.binary_average_precision(outputs[:, at], wanted[:, at].long())) for at in ranked]
         return {
             "macro_f1": float((2 * both / all_of)[known].mean()) if bool(known.any()) else math.nan,
@@ -144,8 +148,9 @@ class MultiLabel(Problem):
         """Nothing is answered."""
         return "" if scores.get("micro_f1", 1.0) else "no label is answered rightly for any sample"
 
-    def answer(self, output: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
         """The labels from the threshold on, and the probability of each."""
+        del top
         called = names or [str(at) for at in range(output.numel())]
         each = dict(zip(called, output.flatten().sigmoid().tolist(), strict=True))
         labels = [name for name, probability in each.items() if probability >= self.threshold]

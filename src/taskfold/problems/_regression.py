@@ -58,6 +58,15 @@ class Regression(Problem):
         del names
         return label
 
+    def renamed(self, target: tuple[float, ...], names: Sequence[str], others: Sequence[str]) -> tuple[float, ...]:
+        """The numbers in another order."""
+        return tuple(target[names.index(name)] for name in others)
+
+    def used(self, target: tuple[float, ...], names: Sequence[str]) -> set[str]:
+        """All of them."""
+        del target
+        return {*names}
+
     def strata(self, targets: Sequence[tuple[float, ...]]) -> list[int]:
         """Tenths of the first number."""
         count = max(1, min(GROUPS, len(targets) // LEAST))
@@ -91,6 +100,10 @@ class Regression(Problem):
         mean, std = self._scale(head.weight)
         head.weight.mul_(std[:, None])
         head.bias.mul_(std).add_(mean)
+
+    def as_json(self) -> dict[str, Any]:
+        """Without what holds only while a head trains."""
+        return {key: value for key, value in super().as_json().items() if key not in ("mean", "std")}
 
     def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
         """As many finite numbers as outputs."""
@@ -128,8 +141,9 @@ class Regression(Problem):
             return ""
         return f"R² {scores['r2']:.2f} is no better than always answering the mean, which has 0"
 
-    def answer(self, output: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
         """The number, or the numbers by name."""
+        del top
         values = output.flatten().tolist()
         said = self.said(values, names)
         if len(values) == 1:

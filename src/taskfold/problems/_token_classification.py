@@ -36,6 +36,7 @@ class TokenClassification(Problem):
 
     kind: ClassVar[str] = "token-classification"
     words: ClassVar[str] = "a class for each word"
+    per_word: ClassVar[bool] = True
     losses: ClassVar[Mapping[str, Loss]] = {"cross-entropy": token_loss}
     select_by: ClassVar[tuple[str, ...]] = ("auto", "accuracy", "loss", "last")
     better: ClassVar[Mapping[str, bool]] = {"macro_f1": True, "word_accuracy": True}
@@ -79,11 +80,13 @@ class TokenClassification(Problem):
         )
         return {"macro_f1": float(f1[known].mean()), "word_accuracy": float((said == wanted).double().mean())}
 
-    def answer(self, output: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
         """The class of each token, `[T, C]`."""
-        tags = [names[index] for index in output.argmax(-1).tolist()]
+        del top
+        indices: list[int] = output.argmax(-1).tolist()
+        tags = [names[index] for index in indices]
         return {"tags": tags, "said": " ".join(tags)}
 
     def said(self, target: Sequence[int], names: Sequence[str]) -> str:
         """The classes."""
-        return " ".join(names[index] for index in target if index != IGNORED)
+        return " ".join([names[index] for index in target if index != IGNORED])

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any, TypeVar
 from zlib import crc32
 
 import numpy as np
 
 from ._example import Example
 
+Sample = TypeVar("Sample")
 
-def few_shot(examples: Sequence[Example], shots: int, seed: int, *, balanced: bool = False) -> list[Example]:
+
+def few_shot(examples: Sequence[Sample], shots: int, seed: int, *, balanced: bool = False) -> list[Sample]:
     """A few of the examples, in their order: the same seed, the same ones; fewer shots are among those of more.
 
     Args:
-        examples: to choose from.
+        examples: to choose from; of any kind, unless balanced.
         shots: how many, ≥ 1.
         seed: ≥ 0.
         balanced: as many of each answer (of each target, without choices), up to one.
@@ -67,7 +70,7 @@ def random(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, crc32(purpose.encode())])
 
 
-def _chosen(examples: Sequence[Example], shots: int, seed: int, balanced: bool) -> list[int]:
+def _chosen(examples: Sequence[Any], shots: int, seed: int, balanced: bool) -> list[int]:
     if not 1 <= shots <= len(examples):
         raise ValueError(f"shots must be 1 to the {len(examples)} examples available, found {shots}")
     order = random(seed, "shots").permutation(len(examples)).tolist()

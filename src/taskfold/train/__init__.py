@@ -5,6 +5,7 @@ try:
     from ._affinity import affinity
     from ._affinity_settings import AffinitySettings
     from ._checkpoint import CheckpointError
+    from ._classification import Labelled
     from ._collapse import CollapseWarning
     from ._grouping import best_groups, predicted_gain
     from ._joint_settings import JointSettings
@@ -32,6 +33,7 @@ __all__ = [
     "Gains",
     "JointResult",
     "JointSettings",
+    "Labelled",
     "LossPerSample",
     "LossPerTask",
     "Measure",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ..layers import inventory_of
 from ..model import MultiTask
+from ..problems import Problem
 from ..threads import Threads
 from ._affinities import Affinity, affinity_over
 from ._affinity_settings import AffinitySettings
@@ -28,6 +29,7 @@ def affinity(
     settings: JointSettings | None = None,
     measuring: AffinitySettings | None = None,
     *,
+    problems: Mapping[str, Problem] | None = None,
     objective: LossPerSample | LossPerTask | None = None,
     collate: Collate | None = None,
 ) -> Affinity:
@@ -41,7 +43,7 @@ def affinity(
 
     Args:
         model: with the tasks added; their present weights are the start.
-        tasks, objective, collate: as for `train_together`. Validation data are not looked at.
+        tasks, problems, objective, collate: as for `train_together`. Validation data are not looked at.
         settings: of the joint training, whose length `measuring` says; None: the defaults.
         measuring: how; None: the defaults of `AffinitySettings`.
 
@@ -73,7 +75,7 @@ def affinity(
     _check(tasks)
     # The schedule is that of a training so long, and nothing is validated in between.
     short = settings.model_copy(update={"max_steps": measuring.steps})
-    job, _, _ = joint_job(model, tasks, short, objective, None, collate)
+    job, _, _ = joint_job(model, tasks, short, objective, None, collate, problems)
     _check_shared(job)
     if measuring.groups is not None and measuring.groups > len(job.names):
         raise ValueError(f"groups={measuring.groups} must be at most the number of tasks, {len(job.names)}")

@@ -142,7 +142,11 @@ def train_task(
 
 def _said(problem: Problem) -> dict[str, Any]:
     """What of the problem must be the same for a run to go on; of plain classes nothing."""
-    return {} if type(problem) is Classification else {"problem": problem.identity()}
+    return (
+        {}
+        if shapes(problem) or (callable(problem.loss) and type(problem) is Classification)
+        else {"problem": problem.identity()}
+    )
 
 
 def _alone(model: MultiTask, name: str) -> Belongings:

@@ -144,8 +144,8 @@ class Validation:
                     break
             if unseen:
                 raise ValueError(
-                    f"task {job.names[unseen[0]]!r}: no sample of val has a target, so that no epoch can be selected by "
-                    "it; add some, or leave the task out"
+                    f"task {job.names[unseen[0]]!r}: no sample of val has a target, so that no epoch can be selected "
+                    "by it; add some, or leave the task out"
                 )
         return keys
 

@@ -15,7 +15,6 @@ from .._preprocessing import Preprocessing
 from .._sets import ImageSet, TaskData
 from .._split import contents, hold_out, thin_out
 
-
 CLASSES = Classification()
 
 
@@ -43,10 +42,10 @@ class Parts:
 
     def renamed(self, labels: Sequence[str]) -> Parts:
         """The same classes in another order, which may have more of them."""
-        index = [labels.index(label) for label in self.labels]
         sets = {split: getattr(self, split) for split in ("train", "val", "test")}
         moved = {
-            split: images and replace(images, targets=[index[one] for one in images.targets])
+            split: images
+            and replace(images, targets=[self.problem.renamed(one, self.labels, labels) for one in images.targets])
             for split, images in sets.items()
         }
         return replace(self, labels=tuple(labels), **moved)
@@ -85,8 +84,8 @@ class Source(BaseModel, ABC):
         """
         if not problem.of_classes:
             raise DataError(
-                f"{self.origin} gives every image one class, and problem {problem.kind!r} asks for {problem.words}; use "
-                "a source with columns: {kind: csv, file: …}, or your own: {kind: python, function: …}"
+                f"{self.origin} gives every image one class, and problem {problem.kind!r} asks for {problem.words}; "
+                "use a source with columns: {kind: csv, file: …}, or your own: {kind: python, function: …}"
             )
         found = self.parts()
         try:

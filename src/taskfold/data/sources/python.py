@@ -45,7 +45,7 @@ class Python(Source):
         rows = [(split, index) for split in SPLITS if split in sets for index in range(len(sets[split]))]
         samples = [(f"{self.origin}, {split}[{index}]", sets[split][index]) for split, index in rows]
         for place, sample in samples:
-            if not isinstance(sample, tuple | list) or len(sample) != 2:  # noqa: PLR2004
+            if not isinstance(sample, tuple | list) or len(sample) != 2:
                 raise DataError(f"{place}: must be (image, label), found {type(sample).__name__}")
         labels = read_labels(problem, [(place, _cells(sample[1], problem)) for place, sample in samples])
         read = Sampled({split: sets[split] for split in sets}, rows)

@@ -1,0 +1,161 @@
+"""Token classification on the command line: every word of a text gets a class."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from taskfold.tasks import read_header
+
+from .conftest import Run
+
+pytest.importorskip("transformers")
+
+BACKBONE = """
+from functools import partial
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from taskfold.backbones import LoadedBackbone
+
+WORDS = ["[PAD]", "[UNK]", "ann", "bob", "lives", "in", "rome", "oslo", "and", "##s"]
+
+def tokenizer():
+    words = {word: number for number, word in enumerate(WORDS)}
+    made = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]")
+
+def build():
+    sizes = dict(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                 intermediate_size=16, max_position_embeddings=16)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = BertModel(BertConfig(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+    return LoadedBackbone(network.eval(), num_features=16, tokenizer=tokenizer)
+
+def no_text():
+    return torch.nn.Linear(2, 2)
+"""
+TAGS = {"ann": "PER", "bob": "PER", "bobs": "PER", "rome": "LOC", "oslo": "LOC"}
+TEXTS = [
+    f"{who} lives in {where}{more}"
+    for who in ("ann", "bob", "bobs")
+    for where in ("rome", "oslo")
+    for more in ("", " and ann", " and bob")
+]
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    """A task of names, and one that calls every place."""
+    (folder / "net.py").write_text(BACKBONE)
+    names, places = [], []
+    for text in TEXTS:
+        words = text.split()
+        names.append("".join(f"{word} {TAGS.get(word, 'O')}\n" for word in words))
+        places.append({"words": words, "tags": ["in" if TAGS.get(word) == "LOC" else "out" for word in words]})
+    (folder / "names.conll").write_text("\n".join(names))
+    (folder / "places.jsonl").write_text("".join(json.dumps(one) + "\n" for one in places))
+    document = {
+        "backbone": "net.py:build",
+        "method": {"name": "lora", "rank": 2},
+        "train": {"epochs": 10, "batch_size": 4, "optimizers": {"head": {"lr": 0.05}}},
+        "source": {"kind": "words", "max_tokens": 12},
+        "output": "runs",
+        "tasks": [
+            {"name": "names", "source": {"file": "names.conll"}},
+            {"name": "places", "source": {"file": "places.jsonl"}},
+        ],
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({**document, **changes}, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """The folder of a trained project; not to be changed."""
+    folder = tmp_path_factory.mktemp("words")
+    result = run("train", write(folder))
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_words_are_learned_measured_and_answered(trained: Path, run: Run) -> None:
+    files = [trained / "runs" / "tasks" / f"{name}.safetensors" for name in ("names", "places")]
+    info = read_header(files[0])["info"]
+    assert (info["labels"], info["problem"]["kind"]) == (["LOC", "O", "PER"], "token-classification")
+    assert info["preprocessing"] == {"kind": "words", "max_tokens": 12}
+    found = json.loads(run("evaluate", trained / "config.yaml", "--json").stdout)["tasks"]
+    assert [one["word_accuracy"] for one in found] == [1.0, 1.0]
+    assert found[0]["macro_f1"] == info["metrics"]["test_macro_f1"] == 1.0
+    data = "--data", f"{{kind: words, file: {trained}/names.conll}}"
+    assert json.loads(run("evaluate", files[0], *data, "--json").stdout)["tasks"][0]["count"] == sum(
+        len(t.split()) for t in TEXTS
+    )
+    result = run("predict", *files, "bobs lives in oslo", "ann", "--json")
+    assert result.exit_code == 0, result.stderr
+    said = {(one["task"], one["input"]): one["tags"] for one in json.loads(result.stdout)["predictions"]}
+    assert said["names", "bobs lives in oslo"] == [
+        "PER",
+        "O",
+        "O",
+        "LOC",
+    ]  # bobs has two tokens, of which the first counts
+    assert said["places", "ann"] == ["out"]
+    assert "bobs/PER" in run("predict", files[0], "bobs lives in oslo").stdout
+    assert "words of texts" in run("inspect", files[0]).stdout
+    assert run("train", trained / "config.yaml").exit_code == 0  # finished; read
+
+
+def test_a_text_that_is_too_long_is_an_error_and_no_shorter_answer(trained: Path, run: Run) -> None:
+    result = run("predict", trained / "runs" / "tasks" / "names.safetensors", " ".join(["ann"] * 13), "ann", "--json")
+    assert result.exit_code == 1
+    assert "only 12 of 13 words are within 12 tokens: give shorter texts" in result.stderr
+    assert len(json.loads(result.stdout)["predictions"]) == 1
+
+
+def test_a_task_of_words_is_exported(trained: Path, run: Run, tmp_path: Path) -> None:
+    file = trained / "runs" / "tasks" / "names.safetensors"
+    result = run("export", file, "--output", tmp_path / "names.pt2")
+    assert result.exit_code == 0, result.stderr
+    assert [*json.loads((tmp_path / "names.json").read_text())["inputs"]] == ["input_ids", "attention_mask"]
+
+
+def test_tasks_of_words_train_together(tmp_path: Path, run: Run, undrawn: None) -> None:
+    method = {"name": "lora", "rank": 2, "sharing": "shared"}
+    result = run("train", write(tmp_path, method=method, together=True))
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "message"),
+    [
+        ("ann\n", {}, "line 1: must be a word and its class, found 'ann'"),
+        ("", {}, "has no texts"),
+        ("ann PER\n\nbob PER\n\nrome PER\n\noslo PER\n", {}, "needs at least 2 classes, found PER"),
+        ("ann PER\n\nbob LOC\n", {}, "too few to set some aside"),
+        (None, {"backbone": "net.py:no_text"}, "has no fast tokenizer"),
+        (
+            None,
+            {"problem": "regression"},
+            "problem: must be token-classification for words of texts, found 'regression'",
+        ),
+        (None, {"text": {"max_input": 4}}, "text: is for tasks of texts, and these have words of texts"),
+    ],
+)
+def test_what_cannot_be_used_is_named(
+    tmp_path: Path, run: Run, text: str | None, changes: dict[str, Any], message: str
+) -> None:
+    config = write(tmp_path, **changes)
+    if text is not None:
+        (tmp_path / "names.conll").write_text(text)
+    result = run("train", config)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert not (tmp_path / "runs").exists()
