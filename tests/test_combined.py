@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import taskfold as tfold
 
+
 pytestmark = pytest.mark.filterwarnings("ignore::taskfold.AdaptationWarning")
 
 

@@ -238,7 +238,7 @@ def test_bad_labels_are_refused_before_training(
         ({"problem": {"kind": "ordinal", "order": ["a"]}}, "order must be two levels or more"),
         (
             {"train": {"select_by": "accuracy"}},
-            "tasks[0].train.select_by: must be loss for tasks of images, found 'accuracy'",
+            "tasks[0].train.select_by: must be auto or mae or loss or last for tasks of images, found",
         ),
         (
             {"source": {"kind": "packaged", "name": "digits"}},

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ._collapse import Watched
 
+
 LESS_IS_BETTER = frozenset({"loss", "mae", "levels_off"})
 """Of these less is better."""
 

@@ -142,11 +142,8 @@ def train_task(
 
 def _said(problem: Problem) -> dict[str, Any]:
     """What of the problem must be the same for a run to go on; of plain classes nothing."""
-    return (
-        {}
-        if shapes(problem) or (callable(problem.loss) and type(problem) is Classification)
-        else {"problem": problem.identity()}
-    )
+    own = type(problem) is Classification and callable(problem.loss)
+    return {} if own or shapes(problem) else {"problem": problem.identity()}
 
 
 def _alone(model: MultiTask, name: str) -> Belongings:
