@@ -88,15 +88,16 @@ def _write_adapter(model: MultiTask, output: Path, head: str | None, json: bool)
     emit({"folder": str(folder), "task": name}) if json else say(f"Wrote {folder}: task {name!r} in PEFT's format.")
 
 
-class Folded(nn.Sequential):
+class Folded(nn.Module):
     """A folded task that takes all the inputs of its network."""
 
     def __init__(self, folded: nn.Module) -> None:
-        super().__init__(*(folded if isinstance(folded, nn.Sequential) else [folded]))
+        super().__init__()
+        self.parts = nn.ModuleList(folded if isinstance(folded, nn.Sequential) else [folded])
 
     def forward(self, *args: Tensor) -> Any:
         """The output of the task."""
-        network, *rest = self
+        network, *rest = self.parts
         found = network(*args)
         for module in rest:
             found = module(found)

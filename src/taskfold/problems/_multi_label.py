@@ -81,7 +81,7 @@ class MultiLabel(Problem):
         names = self.columns if len(self.columns) > 1 else in_order([label for one in labels for label in one])
         if not names:
             raise TargetError(
-                f"{self.columns[0]} has no label in any row; labels stand with {self.separator!r} between"
+                f"{', '.join(self.columns)}: no row has a label; labels stand with {self.separator!r} between"
             )
         return self, names
 
