@@ -242,7 +242,7 @@ class TestFolds:
 
     def test_samples_that_are_equal_are_held_out_together(self) -> None:
         train, val = self.split()
-        train.keys = [n // 2 for n in range(30)]
+        train.equal_keys = [n // 2 for n in range(30)]
         for part in Whole.of(TaskSet(train, val)).folds(4, seed=0):
             of_train = {index // 2 for index in part.train.indices if index < 30}
             assert not of_train & {index // 2 for index in part.val.indices if index < 30}

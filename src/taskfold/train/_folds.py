@@ -82,7 +82,7 @@ class Whole:
         plain = (data.unaugmented, data.val)
         keys: list[Hashable] = []
         for n, part in enumerate(plain):
-            keys += getattr(part, "keys", None) or [(n, index) for index in range(check_data(part, "the data"))]
+            keys += getattr(part, "equal_keys", None) or [(n, index) for index in range(check_data(part, "the data"))]
         return cls((data.train, more), plain, keys, data.val)
 
     def folds(self, count: int, seed: int) -> Iterator[TaskSet]:
