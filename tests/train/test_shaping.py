@@ -278,6 +278,7 @@ class TestFolds:
         for settings, words in (
             ({"select_by": "loss"}, "select_by='loss' does not go with folds=4"),
             ({"patience": 2}, "patience=2 does not go with folds=4"),
+            ({"patience": 2, "select_by": "last", "folds": None}, "patience=2 has no meaning for select_by='last'"),
             ({"folds": 99}, "folds=99 needs as many different samples, found 40"),
         ):
             with pytest.raises(ValueError, match=words):

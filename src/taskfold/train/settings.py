@@ -189,7 +189,12 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _folds_go_through_all_epochs(self) -> Settings:
+    def _all_epochs(self) -> Settings:
+        if self.select_by == "last" and self.patience is not None:
+            raise ValueError(
+                f"patience={self.patience} has no meaning for select_by='last', by which every epoch is an improvement; "
+                "leave one of them out"
+            )
         for key, usual in {"select_by": ("auto", "last"), "patience": (None,)}.items():
             if self.folds is not None and (found := getattr(self, key)) not in usual:
                 raise ValueError(
