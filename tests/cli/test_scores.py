@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from taskfold.tasks import read_header
+
 from . import project
 from .conftest import Run
 
@@ -40,3 +42,24 @@ def test_a_task_that_finds_no_defect_is_no_better_than_its_largest_class(tmp_pat
     assert (cracks[0] / sum(cracks), sound[1] / sum(sound)) == tuple(task["recall"])
     results = json.loads((config.parent / "runs" / "results.json").read_text())
     assert results["confusions"] == [{"task": "parts", "labels": task["labels"], "cells": task["confusion"]}]
+
+
+def test_a_small_task_is_cross_validated_and_trained_on_all(tmp_path: Path, run: Run) -> None:
+    config = project.write(tmp_path)
+    document = yaml.safe_load(config.read_text())
+    document["tasks"] = document["tasks"][:1]
+    document["train"] = {**document.get("train", {}), "epochs": 1, "folds": 2, "class_weights": "balanced"}
+    document["preprocessing"] = {"augment": "default"}
+    config.write_text(yaml.safe_dump(document))
+    first = run("train", config)
+    assert first.exit_code == 0, first.stderr
+    name = document["tasks"][0]["name"]
+    folder = tmp_path / "runs" / "train" / name
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"fold-1", "fold-2"}
+    [result] = json.loads((tmp_path / "runs" / "results.json").read_text())["runs"]
+    metrics = read_header(tmp_path / "runs" / "tasks" / f"{name}.safetensors")["info"]["metrics"]
+    assert metrics["folds"] == 2
+    assert metrics["val_accuracy"] == result["metrics"]["val_accuracy"]
+    again = run("train", config)
+    assert again.exit_code == 0, again.stderr
+    assert json.loads((tmp_path / "runs" / "results.json").read_text())["runs"][0]["metrics"] == result["metrics"]

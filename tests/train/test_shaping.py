@@ -242,7 +242,7 @@ class TestFolds:
 
     def test_samples_that_are_equal_are_held_out_together(self) -> None:
         train, val = self.split()
-        train.keys = [n // 2 for n in range(30)]
+        train.equal_keys = [n // 2 for n in range(30)]
         for part in Whole.of(TaskSet(train, val)).folds(4, seed=0):
             of_train = {index // 2 for index in part.train.indices if index < 30}
             assert not of_train & {index // 2 for index in part.val.indices if index < 30}
@@ -278,6 +278,7 @@ class TestFolds:
         for settings, words in (
             ({"select_by": "loss"}, "select_by='loss' does not go with folds=4"),
             ({"patience": 2}, "patience=2 does not go with folds=4"),
+            ({"patience": 2, "select_by": "last", "folds": None}, "patience=2 has no meaning for select_by='last'"),
             ({"folds": 99}, "folds=99 needs as many different samples, found 40"),
         ):
             with pytest.raises(ValueError, match=words):

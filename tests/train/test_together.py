@@ -247,8 +247,8 @@ def test_any_samples_with_an_objective_of_ones_own() -> None:
     with torch.no_grad():
         right = [bool((model(t[None], task="x").argmax(2)[0] == t).all()) for t in texts["x"]]
     assert found.tasks["x"]["val_accuracy"] == sum(right) / 4
+    by_accuracy = settings.model_copy(update={"select_by": "accuracy"})
     with pytest.raises(ValueError, match=r"select_by='accuracy' needs measure.*returned \['loss'\]"):
-        by_accuracy = settings.model_copy(update={"select_by": "accuracy"})
         train_together(model, data, by_accuracy, objective=objective, collate=collate)
     with pytest.raises(ValueError, match=r"one loss per sample, \[3\], found \[\]"):
         train_together(

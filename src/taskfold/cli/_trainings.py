@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from ..threads import cores
 from ..train import CollapseWarning, Result, train_task
 from ._optimisers import fitted
 from ._origin import Origin
-from ._output import UserError, say
+from ._output import UserError, say, warned
 from ._prepare import Opened
 from ._ready import Ready, Shown, Tested, say_doubts
 from ._same_data import claim
@@ -112,6 +113,7 @@ def retold(training: Callable[[], R]) -> R:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", CollapseWarning)
+            warnings.showwarning = partial(warned, warnings.showwarning)
             return training()
     except ValueError as error:
         message = str(error).replace("another folder", "another output").replace("fresh=True", "--fresh")

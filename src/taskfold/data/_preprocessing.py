@@ -53,8 +53,8 @@ class Preprocessing(BaseModel):
             (Szegedy et al., 2015); `pad` by an eighth on each side, then cut back at random.
         augment: of training images, after crop and flip: `none`; `default`, which crops 35 to 100 % of the area at
             random unless `crop` says otherwise, mirrors half of the images, and changes brightness, contrast and
-            saturation by up to a fifth; or a policy of torchvision's: `randaugment` (Cubuk et al., 2020), `trivialaugment`
-            (Müller and Hutter, 2021), `autoaugment` (of ImageNet; Cubuk et al., 2019).
+            saturation by up to a fifth; or a policy of torchvision's: `randaugment` (Cubuk et al., 2020),
+            `trivialaugment` (Müller and Hutter, 2021), `autoaugment` (of ImageNet; Cubuk et al., 2019).
 
     Example:
         >>> Preprocessing(size=64).transform(train=False)(Image.new("L", (28, 28)).convert("RGB")).shape

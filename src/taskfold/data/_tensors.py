@@ -78,7 +78,7 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
         return self.images.targets
 
     @property
-    def keys(self) -> Sequence[Hashable] | None:
+    def equal_keys(self) -> Sequence[Hashable] | None:
         """What is equal for equal images; None: nobody can tell."""
         read = self.images.read
         return read.contents() if isinstance(read, Reader) else None

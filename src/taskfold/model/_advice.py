@@ -31,8 +31,8 @@ def check_backbone(backbone: nn.Module) -> None:
         if type(module).__module__.partition(".")[0] == "peft":
             raise TypeError(
                 f"backbone holds adapters of PEFT ({type(module).__name__} at {path or 'the top'!r}), and a task would "
-                "adapt these too; give the plain network, peft_model.merge_and_unload(), or load it without PEFT and the "
-                "adapter as a task (load_peft)"
+                "adapt these too; give the plain network, peft_model.merge_and_unload(), or load it without PEFT and "
+                "the adapter as a task (load_peft)"
             )
 
 

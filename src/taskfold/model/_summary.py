@@ -207,6 +207,7 @@ def _words(network: nn.Module, sites: dict[str, Any], method: Method) -> Any:
             return f"{method.name} adapts {' and '.join(reached)}"
         if module is first and not getattr(method, "stem", True):
             return "first convolution (stem=False)"
-        return f"{method.name} does not select it"
+        chosen = getattr(method, "layers", None)
+        return f"layers={chosen!r} does not select it" if isinstance(chosen, str) else f"{method.name} does not select it"
 
     return words

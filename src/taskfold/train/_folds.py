@@ -42,7 +42,7 @@ class Chosen(Dataset[Any]):
         """Choose the augmentation of this epoch."""
         for part in self.parts:
             if hasattr(part, "set_epoch"):
-                part.set_epoch(epoch)
+                part.set_epoch(epoch)  # type: ignore[attr-defined]
 
     @property
     def targets(self) -> np.ndarray:
@@ -76,13 +76,13 @@ class Whole:
 
     @classmethod
     def of(cls, data: TaskSet) -> Whole:
-        """Those of a task; validation samples are augmented like training samples if their data set can do it (`over`)."""
+        """Those of a task; those of validation are augmented like those of training if their data set can (`over`)."""
         over = getattr(data.train, "over", None)
         more = over(data.val) if over is not None and type(data.train) is type(data.val) else data.val
         plain = (data.unaugmented, data.val)
         keys: list[Hashable] = []
         for n, part in enumerate(plain):
-            keys += getattr(part, "keys", None) or [(n, index) for index in range(check_data(part, "the data"))]
+            keys += getattr(part, "equal_keys", None) or [(n, index) for index in range(check_data(part, "the data"))]
         return cls((data.train, more), plain, keys, data.val)
 
     def folds(self, count: int, seed: int) -> Iterator[TaskSet]:
@@ -103,22 +103,6 @@ class Whole:
             yield TaskSet(Chosen(self.train, kept), Chosen(self.plain, held), Chosen(self.plain, kept))
 
 
-def check_folds(settings: Settings, model: MultiTask, name: str) -> None:
-    """Trainings of all folds, and the final one, go through all of their epochs.
-
-    Raises:
-        ValueError: settings end a training early or choose among its epochs, or the method changes its ranks.
-    """
-    for key, usual in {"select_by": ("auto", "last"), "patience": (None,)}.items():
-        if (found := getattr(settings, key)) not in usual:
-            raise ValueError(
-                f"{key}={found!r} does not go with folds={settings.folds}: nothing is chosen on samples that are held out, "
-                f"so that all epochs are gone through; leave {key} out"
-            )
-    if method_of(model[name]).rank_allocator(model[name], model.backbone) is not None:
-        raise ValueError(f"folds={settings.folds} does not go with ranks that change while a task trains; set the rank")
-
-
 def cross_validated(
     model: MultiTask, name: str, data: TaskSet, settings: Settings, moves: Belongings, folder: Path | None, train: Train
 ) -> Result:
@@ -132,11 +116,15 @@ def cross_validated(
         folder: `fold-1`, … are made in it, so that an interrupted run goes on; None: nothing is kept.
         train: one training.
 
+    Raises:
+        ValueError: the method changes its ranks while it trains, or there are fewer samples than folds.
+
     Returns:
         The final training; what it says of validation is measured on every sample by the task that had not seen it.
     """
     assert settings.folds is not None
-    check_folds(settings, model, name)
+    if method_of(model[name]).rank_allocator(model[name], model.backbone) is not None:
+        raise ValueError(f"folds={settings.folds} does not go with ranks that change while a task trains; set the rank")
     whole, start = Whole.of(data), moves.snapshot()
     one = settings.model_copy(update={"folds": None, "select_by": "last"})
     parts: list[Metrics] = []

@@ -60,6 +60,8 @@ class JointSettings(Settings):
                 f"temperature={self.temperature} does not fit sampling={self.sampling!r}; give a temperature with "
                 "sampling='temperature', and with no other"
             )
+        if self.folds is not None:
+            raise ValueError(f"folds={self.folds} is of training one task by itself (train_task); leave it out")
         for name, weight in self.task_weights.items():
             if not (weight >= 0 and math.isfinite(weight)):
                 raise ValueError(f"task_weights[{name!r}]={weight} must be a number ≥ 0; give 1 to leave it as it is")

@@ -242,7 +242,8 @@ class Loop:
             point["weights"] = dict(zip(self.job.names, weights, strict=True))
         state.curve.append(point)
         state.by = by = self.validation.by
-        bar.note(f"val {found['val_loss' if by == 'last' else f'val_{by}']:.3f}")
+        shown = "loss" if by == "last" else by
+        bar.note(f"val {shown.replace('_', ' ')} {found[f'val_{shown}']:.3f}")
         self.folder.log.write("epoch", **point)
         if self.ranks.settled and not state.settled:  # what was before had more numbers than its budget
             state.best, state.waited, state.settled = {}, 0, True

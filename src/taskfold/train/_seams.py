@@ -21,8 +21,8 @@ Measure = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
 """(model, batch, one task name per sample) → `[B]` each: `loss`, perhaps `accuracy`, and whatever else is of interest.
 
 Asked in evaluation mode, without gradients, with samples of one task at a time. `outputs`, `[B, C]`, may be what the
-task says of C classes, and `targets`, `[B]`, which are right; these are no numbers of interest themselves: training looks
-whether one class is said of all, and counts them for balanced accuracy, macro-F1 and the majority's share.
+task says of C classes, and `targets`, `[B]`, which are right; these are no numbers of interest themselves: training
+looks whether one class is said of all, and counts them for balanced accuracy, macro-F1 and the majority's share.
 """
 
 Vary = Callable[[Any, Sequence[str]], Any]

@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 
 from ..model import MultiTask
 from ..problems import Classification, Problem
-
 from ._targets import class_weights, targets_of
 from .settings import Settings
 

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from ._collapse import Watched
 
-
 LESS_IS_BETTER = frozenset({"loss", "mae", "levels_off"})
 """Of these less is better."""
 
@@ -29,8 +28,8 @@ class Result:
             has several passes over the data, these are of its last one, and `passes` has the others', in order.
         best_epoch: the selected one, from 1.
         best: `val_accuracy` and `val_loss` of the weights and statistics that the model holds, whether `reestimated`
-            statistics were kept, and the `penalty` of these weights, if the method has one. With `folds`: what all samples
-            got from the task that was trained without them.
+            statistics were kept, and the `penalty` of these weights, if the method has one. With `folds`: what all
+            samples got from the task that was trained without them.
         seconds: of training and validation, all interrupted parts together.
         stopped: `finished` all epochs, or `early` for want of improvement.
         resumed: an earlier run in the folder was continued, or had finished already.

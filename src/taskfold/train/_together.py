@@ -115,8 +115,6 @@ def joint_job(
     """What `train_together` is told, checked; the samples of each task; what says that samples serve all tasks."""
     if not tasks:
         raise ValueError("tasks is empty; give the data of at least one task")
-    if settings.folds is not None:
-        raise ValueError(f"folds={settings.folds} is of training one task by itself (train_task); leave it out here")
     data = {key if isinstance(key, tuple) else (key,): one for key, one in tasks.items()}
     names = [name for key in data for name in key]
     together = _check_keys(tasks, names, settings)

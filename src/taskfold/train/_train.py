@@ -69,8 +69,8 @@ def train_task(
         problem: what the outputs mean, of `taskfold.problems`, which says the loss and what validation measures; None:
             classification, unless the loss is one of numbers or of labels.
         plain: the training inputs without augmentation, to re-estimate BatchNorm statistics on; None: `train`.
-        objective, measure, collate: for data of any kind, as in `train_together`. Not with `settings.folds`, which takes
-            `train` and `val` together.
+        objective, measure, collate: for data of any kind, as in `train_together`. Not with `settings.folds`, which
+            takes `train` and `val` together.
         quiet: no progress bar; None: none unless the output is a terminal.
         label: what the progress bar says; default: the task's name.
         fresh: delete the run in the folder and start over.
@@ -123,7 +123,7 @@ def train_task(
                 fresh=fresh,
             )
 
-        return cross_validated(model, name, one, settings, moves, folder and Path(folder), again)
+        return cross_validated(model, name, one, settings, moves, Path(folder) if folder else None, again)
     accelerator = start(settings.precision)
     model.to(accelerator.device)
     per_epoch = settings.steps_per_epoch and settings.steps_per_epoch * settings.batch_size

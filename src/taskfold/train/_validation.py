@@ -156,8 +156,8 @@ class Validation:
         wanted = {"loss", "loss" if by in ("auto", "last") else by}
         if missing := wanted - known:
             raise ValueError(
-                f"select_by={by!r} needs measure to return {sorted(wanted)}, it returned {sorted(known)}: give a measure "
-                f"that returns {min(missing)!r}, or choose another select_by"
+                f"select_by={by!r} needs measure to return {sorted(wanted)}, it returned {sorted(known)}: give a "
+                f"measure that returns {min(missing)!r}, or choose another select_by"
             )
         return found
 

@@ -104,8 +104,8 @@ class Settings(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="In the training loss; never in validation.")
     class_weights: Literal["balanced"] | tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(
         default=None,
-        description="Of classes in the training loss: one number each, or balanced, which is N / (classes · images of the "
-        "class); null: all weigh 1.",
+        description="Of classes in the training loss: one number each, or balanced, which is N / (classes · images of "
+        "the class); null: all weigh 1.",
     )
     balanced_sampling: bool = Field(
         default=False, description="An epoch has as many samples of each class; its length stays as it is."
@@ -120,7 +120,7 @@ class Settings(BaseModel):
         default=0.0,
         ge=0,
         allow_inf_nan=False,
-        description="Paste a box of one training image into another, likewise; with both set each batch has one of them.",
+        description="Paste a box of one training image into another, likewise; with both set a batch has one of them.",
     )
     patience: int | None = Field(
         default=None, ge=1, description="Stop after so many epochs without improvement; null: never."
@@ -128,14 +128,15 @@ class Settings(BaseModel):
     folds: int | None = Field(
         default=None,
         ge=2,
-        description="Cross-validation, of one task by itself: as many trainings as folds, each measured on the samples that "
-        "it has not seen; then one on all, those of validation too. All epochs are gone through.",
+        description="Cross-validation, of one task by itself: as many trainings as folds, each measured on the samples "
+        "that it has not seen; then one on all, those of validation too. All epochs are gone through.",
     )
     select_by: str = Field(
         default="auto",
-        description="What makes an epoch the best on validation: loss, or a score (accuracy, balanced_accuracy, macro_f1, "
-        "or another that is measured), and the loss where scores are equal; last: the last epoch is. auto: accuracy, "
-        "balanced_accuracy where classes are uneven, the loss where validation data are very few or there is no accuracy.",
+        description="What makes an epoch the best on validation: loss, or a score (accuracy, balanced_accuracy, "
+        "macro_f1, or another that is measured), and the loss where scores are equal; last: the last epoch is. auto: "
+        "accuracy, balanced_accuracy where classes are uneven, the loss where validation data are very few or there is "
+        "no accuracy.",
     )
     reestimate_norm: bool = Field(
         default=True,
@@ -185,6 +186,21 @@ class Settings(BaseModel):
         check_phases(self.phases or ())
         if self.phases is not None and self.max_steps is None:
             epochs_of(self.phases, self.epochs)
+        return self
+
+    @model_validator(mode="after")
+    def _all_epochs(self) -> Settings:
+        if self.select_by == "last" and self.patience is not None:
+            raise ValueError(
+                f"patience={self.patience} has no meaning for select_by='last', by which every epoch is an improvement; "
+                "leave one of them out"
+            )
+        for key, usual in {"select_by": ("auto", "last"), "patience": (None,)}.items():
+            if self.folds is not None and (found := getattr(self, key)) not in usual:
+                raise ValueError(
+                    f"{key}={found!r} does not go with folds={self.folds}: nothing is chosen on samples that are held "
+                    f"out, so that all epochs are gone through; leave {key} out"
+                )
         return self
 
     @classmethod
