@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -147,13 +145,18 @@ class ImageTask(Ready):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Images by name and class: a folder may move."""
+        """Images by name, class and content: a folder may move."""
         return {
             "labels": list(self.data.labels),
             "preprocessing": self.information,
-            "train": _listing(self.data.train),
-            "val": _listing(self.data.val),
+            "train": self.data.train.identity,
+            "val": self.data.val.identity,
         }
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """The test images likewise."""
+        return {"test": self.data.test.identity}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -206,8 +209,3 @@ def _relabelled(images: ImageSet, labels: tuple[str, ...], task: Task) -> ImageS
             f"its labels: {', '.join(list(known)[:20])}{' …' if len(known) > 20 else ''}"
         )
     return replace(images, targets=[known[labels[target]] for target in images.targets])
-
-
-def _listing(images: ImageSet) -> str:
-    listing = json.dumps([list(images.names), [int(target) for target in images.targets]])
-    return f"{len(images)} images {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
