@@ -17,6 +17,7 @@ from ._output import UserError, echo, fail, warned
 from ._words import in_words
 
 COMMANDS = {
+    "init": "Write a configuration for folders of images.",
     "train": "Train the tasks of a configuration, one by one or together; run it again to go on after an interruption.",
     "tasks": "List, show, rename, remove, compare and roll back the tasks of a run.",
     "affinity": "Measure which tasks help and which hurt one another, and propose groups to train together.",

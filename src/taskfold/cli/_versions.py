@@ -31,6 +31,7 @@ def trained_on(model: MultiTask, fingerprint: str, task: Ready, settings: TaskPa
     train = settings.train
     said = {
         "method": model[task.name].method,
+        "problem": model[task.name].info.problem,
         "train": train.model_dump(mode="json", exclude={*train.unseen()}),
         "data": task.identity,
         "backbone": fingerprint,
