@@ -65,6 +65,9 @@ class Story:
         told = self.told.values()
         self.document["tasks"] = [dict(one.task) for one in told]
         self.document["runs"] = [dict(one.run) for one in told if one.run is not None]
+        self.document["confusions"] = [
+            {"task": name, **one.confusion} for name, one in self.told.items() if one.confusion is not None
+        ]
         self.document |= {"seconds": time.monotonic() - self.start, "environment": record.environment(model)}
         self.document["comparisons"] = [*self._table(), *self._said()]
         self.document["studies"] = [study for study in [self._losses()] if study]

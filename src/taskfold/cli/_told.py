@@ -21,6 +21,7 @@ class Told:
         row: its row: `table`, `cells` by title, `plain` titles, which titles are `better` when high.
         shown: samples that do not go with its run.
         curve: its learning curve, where it does not go with its run.
+        confusion: `labels`, and `cells[true][predicted]` of test samples; None: there are no classes.
     """
 
     task: Mapping[str, Any]
@@ -30,12 +31,13 @@ class Told:
     row: Mapping[str, Any] | None = None
     shown: Shown = field(default_factory=Shown)
     curve: Sequence[Mapping[str, Any]] = ()
+    confusion: Mapping[str, Any] | None = None
 
     @classmethod
     def in_run(cls, task: Ready, tested: Tested, run: Mapping[str, Any], shown: Shown) -> Self:
         """A task whose training is one of the runs, pictures with it."""
         more = Shown() if not (shown.rows or shown.scenes) else shown
-        return cls(task.record, str(tested), tested.doubt, run, shown=more)
+        return cls(task.record, str(tested), tested.doubt, run, shown=more, confusion=_confusion(tested))
 
     @classmethod
     def in_row(
@@ -53,7 +55,7 @@ class Told:
             "plain": sorted(tested.title(name) for name in tested.others),
             "better": {tested.title(name): more for name, more in tested.better.items()},
         }
-        return cls(task.record, str(tested), tested.doubt, row=row, shown=shown, curve=curve)
+        return cls(task.record, str(tested), tested.doubt, None, row, shown, curve, _confusion(tested))
 
     def named(self, name: str) -> Self:
         """The same of a task that has been renamed."""
@@ -72,3 +74,7 @@ class Told:
             TypeError: it was kept by another version of taskfold.
         """
         return cls(**{**kept, "shown": Shown(**kept["shown"])})
+
+
+def _confusion(tested: Tested) -> dict[str, Any] | None:
+    return {"labels": tested.details["labels"], "cells": tested.confusion} if tested.confusion else None

@@ -29,9 +29,7 @@ from ._versions import finished, outdated, publish, retire, say_anew, store_of, 
 R = TypeVar("R")
 
 
-def one_by_one(
-    plan: Config, opened: Opened, tasks: list[Ready], fresh: bool, whole: Config | None = None
-) -> Story | None:
+def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool, whole: Config) -> Story | None:
     """Train each task by itself unless it is finished; in processes other than the first nothing is written.
 
     Args:
