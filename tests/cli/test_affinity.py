@@ -48,10 +48,10 @@ def test_training_goes_by_what_was_measured(grouped: Path, run: Run, monkeypatch
     results = read_results(runs / "results.json")
     groups = results.affinity[0].groups
     for number, names in enumerate(groups, 1):
-        files = (runs / f"group-{number}" / "tasks").iterdir()
+        files = (runs / f"group-{number}" / "tasks").glob("*.safetensors")
         assert sorted(file.stem for file in files) == sorted(names)
         assert (runs / f"group-{number}" / "inventory.safetensors").is_file()
-    assert all(read_header(file)["inventory"]["standalone"] for file in (runs / "tasks").iterdir())
+    assert all(read_header(file)["inventory"]["standalone"] for file in (runs / "tasks").glob("*.safetensors"))
     before = (runs / "group-1" / "together" / "log.jsonl").read_bytes()
     assert run("train", grouped).exit_code == 0
     assert (runs / "group-1" / "together" / "log.jsonl").read_bytes() == before

@@ -207,5 +207,5 @@ class TestUse:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    files = [*sorted((folder / "runs" / "tasks").iterdir()), folder / "runs" / "inventory.safetensors"]
+    files = [*sorted((folder / "runs" / "tasks").glob("*.safetensors")), folder / "runs" / "inventory.safetensors"]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

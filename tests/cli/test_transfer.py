@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from taskfold.report import read_results
 from taskfold.tasks import read
@@ -98,6 +99,21 @@ def test_another_beginning_is_another_run(few: Path, tmp_path: Path, run: Run) -
     assert result.exit_code == 1
     assert "checkpoint.safetensors is of another run: begin was 'mean', is now 'even'" in result.stderr
     assert "choose another output, or start over with --fresh" in result.stderr
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_task_that_has_gone_from_the_joint_training_is_in_nobodys_way(
+    together: Path, tmp_path: Path, run: Run
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(together, folder)
+    config = yaml.safe_load((folder / "together.yaml").read_text())
+    gone = config["tasks"].pop()["name"]
+    (folder / "together.yaml").write_text(yaml.safe_dump(config))
+    assert run("train", folder / "together.yaml", "--fresh").exit_code == 0
+    assert not (folder / "runs" / "tasks" / f"{gone}.safetensors").exists()
+    result = run("transfer", texts.transfer(folder))
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -9,7 +9,7 @@ from typing import Any
 
 from taskfold.report import write_report
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 
 
 class Page(HTMLParser):

@@ -17,7 +17,9 @@ from ._output import UserError, echo, fail, warned
 from ._words import in_words
 
 COMMANDS = {
+    "init": "Write a configuration for folders of images.",
     "train": "Train the tasks of a configuration, one by one or together; run it again to go on after an interruption.",
+    "tasks": "List, show, rename, remove, compare and roll back the tasks of a run.",
     "affinity": "Measure which tasks help and which hurt one another, and propose groups to train together.",
     "compare": "Compare methods on your tasks: tuned alike, counted alike, with a recommendation.",
     "transfer": "Teach new tasks from a few examples, on what others have learned together.",
@@ -93,9 +95,12 @@ class Commands(TyperGroup):
 
 
 def _imported(name: str) -> Any:
-    single = typer.Typer(add_completion=False)
     _, load = commands()[name]
-    single.command(name)(load())
+    found = load()
+    if isinstance(found, typer.Typer):  # a command of commands
+        return typer.main.get_command(found)
+    single = typer.Typer(add_completion=False)
+    single.command(name)(found)
     return typer.main.get_command(single)
 
 

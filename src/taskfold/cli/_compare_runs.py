@@ -36,9 +36,10 @@ from ..train import (
 from ._compare_search import Point
 from ._origin import Origin
 from ._prepare import Opened, adding, new_model
-from ._ready import Ready
+from ._ready import Ready, named
 from ._story import points
-from ._trainings import named, save_task, test
+from ._trainings import test
+from ._versions import publish
 
 KEPT, POINT = "result.json", "point.json"
 
@@ -221,9 +222,9 @@ def finish(bench: Bench, found: Trained) -> dict[str, Any]:
     if shared:
         model.save_inventory(home.inventory_file)
     tasks: dict[str, Any] = {}
-    for part, task in zip(home.tasks, bench.tasks, strict=True):
+    for task in bench.tasks:
         tested, own, result = test(model, task), model[task.name], found.results[task.name]
-        save_task(home, model, task, part)
+        publish(home, model, task)
         tasks[task.name] = {
             "score": found.scores[task.name],
             "tested": {"accuracy": tested.accuracy, "metrics": named(tested)},

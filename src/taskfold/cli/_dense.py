@@ -181,7 +181,7 @@ class DenseTask(Ready):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Images by name; how they are seen, and what of them is learnt."""
+        """Images and targets by name and content; how they are seen, and what of them is learnt."""
         train, val = (for_tasks(part, self._own) for part in (self._train, self.data.val))
         return {
             "dense": self.settings.model_dump(mode="json", exclude={"size", "mean", "std"}),
@@ -189,6 +189,12 @@ class DenseTask(Ready):
             "train": listing(train),
             "val": listing(val),
         }
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What is held out."""
+        split, samples = self._held_out
+        return {split: listing(for_tasks(samples, self._own))}
 
     @property
     def record(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import ConcatDataset
 
+from ..data import digest_of
 from ..dense import DenseSample, DenseSet, DenseTensors
 from ..dense.resize import Size
 
@@ -61,6 +62,10 @@ class Laid(ConcatDataset[DenseSample]):
 
 
 def listing(samples: DenseSet) -> str:
-    """Which images there are, by name: a folder may move."""
-    names = json.dumps([entry.name for entry in samples.entries], ensure_ascii=False)
-    return f"{len(samples)} images {hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    """Which images and targets there are, by name and content: a folder may move."""
+    held = [
+        [entry.name, digest_of(entry.image), *(digest_of(path) for path in entry.targets.values())]
+        for entry in samples.entries
+    ]
+    text = json.dumps(held, ensure_ascii=False)
+    return f"{len(samples)} images {hashlib.sha256(text.encode()).hexdigest()[:12]}"

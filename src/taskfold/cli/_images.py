@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -195,14 +193,19 @@ class ImageTask(Ready):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Images by name and class: a folder may move."""
+        """Images by name, class and content: a folder may move."""
         return {
             "labels": list(self.data.labels),
             "preprocessing": self.information,
             **({} if self.problem == Classification() else {"problem": self.problem.identity()}),
-            "train": _listing(self.data.train),
-            "val": _listing(self.data.val),
+            "train": self.data.train.identity,
+            "val": self.data.val.identity,
         }
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """The test images likewise."""
+        return {"test": self.data.test.identity}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -287,9 +290,3 @@ def _relabelled(data: TaskData, task: Task) -> ImageSet:
             f"its labels: {', '.join(known[:20])}{' …' if len(known) > 20 else ''}"
         )
     return replace(images, targets=[problem.renamed(target, labels, known) for target in images.targets])
-
-
-def _listing(images: ImageSet) -> str:
-    targets = [list(target) if isinstance(target, tuple) else int(target) for target in images.targets]
-    listing = json.dumps([list(images.names), targets])
-    return f"{len(images)} images {hashlib.sha256(listing.encode()).hexdigest()[:12]}"

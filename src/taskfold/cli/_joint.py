@@ -20,15 +20,19 @@ from ._output import say
 from ._prepare import Opened, adding, new_model
 from ._ready import Ready, say_doubts
 from ._same_data import claim
-from ._story import Story
-from ._trainings import how, is_main_process, retold, save_task, say_rates, size, test
+from ._story import Story, say_notes
+from ._told import Told
+from ._trainings import how, is_main_process, retold, say_rates, size, test
+from ._versions import publish, retire
 
 GROUP = "group "
 
 
 def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> Story | None:
     """Train the tasks at once, and what they share; in groups, each with an inventory of its own."""
-    story, main = Story(plan, "train", opened.loaded, tasks), is_main_process()
+    story, main = Story(plan, "train", opened.loaded), is_main_process()
+    if main:
+        say_notes([task.record for task in tasks])
     groups = groups_of(plan, opened, tasks, fresh, story)
     if groups is None:
         shared = _train(plan, opened.model, tasks, fresh, story)
@@ -39,6 +43,7 @@ def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> S
     if not main:
         return None
     story.save(opened.model)
+    retire(plan)
     return story
 
 
@@ -58,7 +63,7 @@ def _in_groups(
         if is_main_process():
             # Whole by themselves, so that they are used as any other task's.
             for task in mine:
-                save_task(plan, apart.model, task, said[task.name], standalone=bool(shared))
+                publish(plan, apart.model, task, {"told": story.told[task.name].as_json()}, standalone=bool(shared))
             story.save(apart.model)
     if is_main_process():
         Origin.of(plan, inventory=False).write(plan.output)
@@ -71,12 +76,12 @@ def _train(plan: Config, model: MultiTask, tasks: list[Ready], fresh: bool, stor
     settings, main = plan.together.training, is_main_process()
     folder = plan.output / "together"
     if main:
-        claim(folder, tasks, new=fresh or not (folder / "checkpoint.safetensors").exists(), joint=True)
+        claim(folder, {"tasks": {task.name: task.identity for task in tasks}}, "these tasks", fresh=fresh)
     settings = settings.model_copy(
         update={"task_weights": {t.name: w for t in tasks if (w := settings.task_weights.get(t.name)) is not None}}
     )
     sets, seams = type(tasks[0]).joint(tasks, settings.seed)
-    result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder, fresh=fresh))
+    result: JointResult = retold(lambda: train_together(model, sets, settings, **seams, folder=folder))
     for task in tasks:
         task.settle(model)
     torch.set_num_threads(min(result.threads, cores()))
@@ -86,16 +91,14 @@ def _train(plan: Config, model: MultiTask, tasks: list[Ready], fresh: bool, stor
     if not main:
         return shared
     Origin.of(plan, inventory=bool(shared)).write(plan.output)
-    (plan.output / "tasks").mkdir(parents=True, exist_ok=True)
     if shared:
         model.save_inventory(plan.inventory_file)
     said = {task.name: task for task in plan.tasks}
     for task in tasks:
-        save_task(plan, model, task, said[task.name])
         where = {"group": group.removeprefix(GROUP)} if group else {}
-        story.row(task.name, {**where, **size(model, task)}, tests[task.name])
-        story.show(task.name, task.show(model))
-        story.measured(task.name, tests[task.name])
+        told = Told.in_row(task, tests[task.name], {**where, **size(model, task)}, task.show(model))
+        publish(plan, model, task, {"told": told.as_json()})
+        story.tell(told)
     story.curves |= {
         f"mean of {group or 'all tasks'}": result.curve,
         **{t.name: [{**point["tasks"][t.name], "step": point["step"]} for point in result.curve] for t in tasks},

@@ -23,7 +23,8 @@ def fitted(plan: Config, model: MultiTask) -> list[TaskConfig]:
     document = plan._document
     _check("train", document, {group for groups in there.values() for group in groups})
     for number, task in enumerate(plan.tasks):
-        _check(f"tasks[{number}].train", document["tasks"][number], there[task.name])
+        place = plan.place(number)
+        _check(f"tasks[{place}].train", document["tasks"][place], there[task.name])
     return [task.model_copy(update={"train": task.train.only(there[task.name])}) for task in plan.tasks]
 
 

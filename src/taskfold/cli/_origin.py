@@ -79,9 +79,9 @@ def _noted(said: dict[str, Any], folder: Path) -> BackboneConfig | NetworkConfig
 
 
 def origin_of(file: Path) -> Origin | None:
-    """What the run of a task file noted, in its folder or in that above."""
+    """What the run of a task file noted, in its folder or above: a version lies one folder deeper."""
     folder = file.absolute().parent
-    return Origin.read(folder) or Origin.read(folder.parent)
+    return next((found for place in (folder, *folder.parents[:2]) if (found := Origin.read(place))), None)
 
 
 def inventory_for(file: Path) -> Path:

@@ -114,7 +114,7 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
             continue
         if task.name in opened.model.tasks:
             text = f"there is a task {task.name!r} already among those that this one follows; choose another name"
-            problems.append((f"tasks[{index}].name", text))
+            problems.append((f"tasks[{plan.place(index)}].name", text))
             continue
         place = ground
         try:

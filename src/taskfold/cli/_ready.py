@@ -65,6 +65,12 @@ class Tested:
         return f"{value:.4g}" if name in self.others else f"{value:.{digits}%}"
 
 
+def named(tested: Tested) -> dict[str, float]:
+    """What a task file and a results document say of a test."""
+    main = {} if tested.accuracy is None else {"test_accuracy": tested.accuracy}
+    return main | {f"{tested.split}_{name}": value for name, value in tested.metrics.items()}
+
+
 def say_doubts(tests: Mapping[str, Tested]) -> None:
     """Why scores may mean nothing, task by task."""
     for name, tested in tests.items():
@@ -269,6 +275,11 @@ class Ready(ABC):
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What must be the same for a training to go on."""
+
+    @property
+    @abstractmethod
+    def measured(self) -> dict[str, Any]:
+        """What must be the same for scores to hold."""
 
     @property
     @abstractmethod

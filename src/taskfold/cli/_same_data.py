@@ -1,45 +1,60 @@
-"""A training goes on only with the data that it began with."""
+"""A training goes on only as it began: with the same settings and data."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..tasks import write_atomically
-from ..train.differences import brief, renamed
+from ..train.differences import differences, renamed
 from ._output import UserError
-from ._ready import Ready
 
 NAME = "data.json"
-MOST = 4
-"""Differences that are named; the rest are counted."""
 
 
-def claim(folder: Path, tasks: Sequence[Ready], *, new: bool, joint: bool = False) -> None:
-    """Note in a training's folder what it is trained on; unless it is new, compare with what stands there.
+def claim(folder: Path, here: Mapping[str, Any], who: str, *, fresh: bool) -> None:
+    """Note in a training's folder what it is trained on; compare with what stands there if a training has begun.
 
     Args:
         folder: of the training.
-        tasks: with their data.
-        new: nothing was trained there, or it is to be lost.
-        joint: the tasks are trained together; otherwise there is one.
+        here: what it is trained on: JSON; of a joint training, by task under `tasks`.
+        who: what to call it in messages.
+        fresh: what was trained there is to be lost. It is gone before anything is written.
 
     Raises:
-        UserError: the training in the folder began with other data or preprocessing.
+        UserError: the training in the folder began with other settings or data.
     """
-    here: dict[str, Any] = {task.name: task.identity for task in tasks} if joint else tasks[0].identity
-    there = None if new else _read(folder / NAME)
+    if fresh:
+        wipe(folder)
+    there = noted(folder) if (folder / "checkpoint.safetensors").exists() else None
     if there is None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / NAME, json.dumps(here, ensure_ascii=False, indent=1).encode())
         return
-    if problem := _changed(there, here, None if joint else tasks[0].name):
-        raise UserError(f"{problem}; choose another output, or start over with --fresh ({folder})")
+    if problem := _changed(there, here):
+        raise UserError(f"{who} {problem}; choose another output, or start over with --fresh ({folder})")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def wipe(folder: Path) -> None:
+    """A folder goes in one step, so that nothing in it can be taken for part of what follows."""
+    gone = folder.with_name(f".{hashlib.sha256(folder.name.encode()).hexdigest()[:12]}")
+    shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def noted(folder: Path) -> dict[str, Any] | None:
+    """What a training's folder says that it is trained on; None: nothing.
+
+    Raises:
+        UserError: the note is damaged.
+    """
+    path = folder / NAME
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -51,22 +66,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _changed(there: dict[str, Any], here: dict[str, Any], alone: str | None) -> str:
-    if alone is None and (names := renamed(there, here, "in the configuration")):
-        return f"other tasks were trained together before: {', '.join(names)}"
-    if not (differing := _differences(there, here)):
-        return ""
-    who = "these tasks were" if alone is None else f"task {alone!r} was"
-    more = [f"and {len(differing) - MOST} more"] if len(differing) > MOST else []
-    return f"{who} trained before with other data: {'; '.join([*differing[:MOST], *more])}"
-
-
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    found: list[str] = []
-    for key in sorted({*there, *here}):
-        before, now = there.get(key), here.get(key)
-        if isinstance(before, dict) and isinstance(now, dict):
-            found += [f"{key}.{difference}" for difference in _differences(before, now)]
-        elif before != now:
-            found.append(f"{key} was {brief(before)}, is now {brief(now)}")
-    return found
+def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    if "tasks" in here and (names := renamed(there.get("tasks", {}), here["tasks"], "in the configuration")):
+        return f"were trained together before with other tasks: {', '.join(names)}"
+    found = differences(there, here)
+    return f"began with other settings or data: {found}" if found else ""

@@ -160,6 +160,12 @@ class TextTask(Ready):
         }
 
     @property
+    def measured(self) -> dict[str, Any]:
+        """The test examples, and how answers are compared."""
+        how = self.reader.settings.model_dump(mode="json", include={"metrics", "num_beams"})
+        return {"text": how, "test": _listing(self.data.test)}
+
+    @property
     def record(self) -> dict[str, Any]:
         """Sizes, choices, notes."""
         data = self.data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,45 +14,80 @@ from ..config import Plan, TaskPart
 from ..config.run import Config, TaskConfig
 from ..model import MultiTask
 from ..report import record
+from ..tasks import fingerprint
 from ..threads import cores
 from ..train import CollapseWarning, Result, train_task
 from ._optimisers import fitted
 from ._origin import Origin
 from ._output import UserError, say, warned
 from ._prepare import Opened
-from ._ready import Ready, Shown, Tested, say_doubts
+from ._ready import Ready, Shown, Tested, named, say_doubts
 from ._same_data import claim
-from ._story import Story, points
+from ._story import Story, points, say_notes
+from ._told import Told
+from ._versions import finished, outdated, publish, retire, say_anew, store_of, trained_on
 
 R = TypeVar("R")
 
 
-def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> Story | None:
-    """Train each task by itself; in processes other than the first nothing is written."""
+def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool, whole: Config) -> Story | None:
+    """Train each task by itself unless it is finished; in processes other than the first nothing is written.
+
+    Args:
+        plan: the configuration, of the tasks that are to be trained.
+        opened, tasks: as `prepare` gives them.
+        fresh: what was trained before is trained again.
+        whole: the configuration with all its tasks.
+    """
     model, main = opened.model, is_main_process()
-    story = Story(plan, "train", opened.loaded, tasks)
-    labels = record.labels_of({task.name: task.method for task in plan.tasks})
+    story = Story(whole, "train", opened.loaded)
+    labels = record.labels_of({task.name: task.method for task in whole.tasks})
     parts = retold(lambda: fitted(plan, model))
-    for number, (task, settings) in enumerate(zip(tasks, parts, strict=True), 1):
-        result = train_alone(plan, model, task, settings, f"{task.name} ({number}/{len(tasks)})", fresh)
-        tested = test(model, task)
-        if not main:
-            continue
-        if not number - 1:
-            Origin.of(plan, inventory=False).write(plan.output)
-        shown = task.show(model)
-        story.show(task.name, shown)
-        story.measured(task.name, tested)
-        if tested.accuracy is None:
-            story.row(task.name, {**size(model, task), "seconds": result.seconds}, tested)
-            story.curves[task.name] = result.curve
-        else:
-            story.run(_run(model, task, settings, labels[task.name], result, tested, shown))
-        save_task(plan, model, task, settings)
-        story.save(model)
-        say(f"{task.name}: {how(result)}, {tested}")
-        say_doubts({task.name: tested})
+    backbone = fingerprint(model.backbone)
+    said = [trained_on(model, backbone, *each) for each in zip(tasks, parts, strict=True)]
+    read = [None if fresh else finished(plan, opened, *each, main) for each in zip(tasks, said, strict=True)]
+    if main:
+        say_notes([task.record for task, told in zip(tasks, read, strict=True) if told is None])
+        Origin.of(plan, inventory=False).write(plan.output)
+    for number, (task, settings, how_, told) in enumerate(zip(tasks, parts, said, read, strict=True), 1):
+        if told is None:
+            title = f"{task.name} ({number}/{len(tasks)})"
+            told = _train(plan, opened, task, settings, how_, labels[task.name], title, fresh)
+        story.tell(told)
+        if main:
+            story.save(model)
+    if main:
+        retire(whole)
     return story if main else None
+
+
+def _train(
+    plan: Config,
+    opened: Opened,
+    task: Ready,
+    settings: TaskConfig,
+    said: Mapping[str, Any],
+    label: str,
+    title: str,
+    fresh: bool,
+) -> Told:
+    """Train and test a task, and make what came of it its current version."""
+    model = opened.model
+    if is_main_process():
+        say_anew(plan, task.name, said)
+    result = train_alone(plan, model, task, settings, said, title, fresh)
+    tested = test(model, task)
+    shown = task.show(model)
+    if tested.accuracy is None:
+        cells = {**size(model, task), "seconds": result.seconds}
+        told = Told.in_row(task, tested, cells, shown, result.curve)
+    else:
+        told = Told.in_run(task, tested, _run(model, task, settings, label, result, tested, shown), shown)
+    if is_main_process():
+        publish(plan, model, task, {"trained": said, "measured": task.measured, "told": told.as_json()})
+        say(f"{task.name}: {how(result)}, {told.said}")
+        say_doubts({task.name: tested})
+    return told
 
 
 def _run(
@@ -76,11 +111,20 @@ def _run(
     }
 
 
-def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, label: str, fresh: bool) -> Result:
+def train_alone(
+    plan: Plan,
+    model: MultiTask,
+    task: Ready,
+    settings: TaskPart,
+    said: Mapping[str, Any],
+    label: str,
+    fresh: bool,
+) -> Result:
     """Train one task by itself, or go on where that was; torch keeps the threads that its training ended with."""
     folder = plan.run_folder(settings)
     if is_main_process():
-        claim(folder, [task], new=fresh or not (folder / "checkpoint.safetensors").exists())
+        away = fresh or outdated(store_of(plan.output), task.name, folder, said)
+        claim(folder, said, f"task {task.name!r}", fresh=away)
     data = task.sets(settings.train.seed)
     result: Result = retold(
         lambda: train_task(
@@ -92,7 +136,6 @@ def train_alone(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, l
             folder=folder,
             plain=data.plain,
             label=label,
-            fresh=fresh,
             **task.seams,
         )
     )
@@ -127,22 +170,9 @@ def test(model: MultiTask, task: Ready) -> Tested:
     return tested
 
 
-def named(tested: Tested) -> dict[str, float]:
-    """What a task file and a results document say of a test."""
-    main = {} if tested.accuracy is None else {"test_accuracy": tested.accuracy}
-    return main | {f"{tested.split}_{name}": value for name, value in tested.metrics.items()}
-
-
 def size(model: MultiTask, task: Ready) -> dict[str, int]:
     """What a task has beside what it shares."""
     return {"numbers": sum(model[task.name].counts().values())}
-
-
-def save_task(plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, *, standalone: bool = False) -> None:
-    """The task's file, before the results that name it."""
-    file = plan.task_file(settings)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    model.save_task(task.name, file, standalone=standalone)
 
 
 def how(result: Result) -> str:

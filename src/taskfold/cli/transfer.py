@@ -11,17 +11,19 @@ from ..config import TaskPart
 from ..config.transfer import TransferConfig, load_transfer
 from ..methods import Method, build
 from ..report import record
-from ..tasks import read_header
+from ..tasks import TaskFileError, fingerprint, read_header
 from ..threads import Threads
 from ._held import held
 from ._origin import Origin
 from ._output import UserError, say
 from ._prepare import Opened, gather, grounded, new_model, seeded
 from ._ready import PlacedError, Ready, say_doubts
-from ._story import Story
-from ._tasks import SUFFIX, add_stored, needs_inventory
+from ._story import Story, say_notes
+from ._tasks import add_stored, needs_inventory
 from ._threads import ThreadsOption, threaded
-from ._trainings import how, is_main_process, save_task, test, train_alone
+from ._told import Told
+from ._trainings import how, is_main_process, test, train_alone
+from ._versions import publish, retire, store_of, trained_on
 
 
 def transfer(
@@ -63,27 +65,30 @@ def _run(plan: TransferConfig, fresh: bool) -> None:
 
     opened, tasks = gather(plan, "from", opening, check)
     tasks = _few(plan, tasks)
-    model, story = opened.model, Story(plan, "transfer", opened.loaded, tasks)
+    model, story = opened.model, Story(plan, "transfer", opened.loaded)
     story.note = f"Learned from {plan.shots or 'all'} examples each, on the inventory of {plan.origin}."
     label = f"{record.labels_of({'': found[0]})['']} · {plan.mode}"
+    backbone = fingerprint(model.backbone)
+    if main:
+        say_notes([task.record for task in tasks])
     for number, (task, settings) in enumerate(zip(tasks, plan.tasks, strict=True), 1):
         _add(plan, model, found[0], settings, task)
         trained = sum(p.numel() for p in set(model[task.name].parameters()) if p.requires_grad)
-        result = train_alone(plan, model, task, settings, f"{task.name} ({number}/{len(tasks)})", fresh)
+        said = trained_on(model, backbone, task, settings)
+        result = train_alone(plan, model, task, settings, said, f"{task.name} ({number}/{len(tasks)})", fresh)
         tested = test(model, task)
         if main:
             origin.write(plan.output)
-            save_task(plan, model, task, settings)
+            publish(plan, model, task)
             size = plan.task_file(settings).stat().st_size
             cells = {"mode": plan.mode, "numbers": trained, "bytes": size, "seconds": result.seconds}
-            story.row(task.name, cells, tested)
-            story.show(task.name, task.show(model))
-            story.curves[task.name] = result.curve
+            story.tell(Told.in_row(task, tested, cells, task.show(model), result.curve))
             story.save(model)
             say(f"{task.name}: {label}, {trained:,} numbers {how(result)}, {tested}")
             say_doubts({task.name: tested})
         model.remove_task(task.name)  # the next one starts from the tasks of the joint training alone
     if main:
+        retire(plan)
         story.finish()
 
 
@@ -106,7 +111,8 @@ def _origin(plan: TransferConfig) -> Origin:
 
 def _grown(plan: TransferConfig, origin: Origin, loaded: LoadedBackbone) -> tuple[MultiTask, Method, dict[str, object]]:
     """The model with its inventory and the tasks that were trained on it; their method; how their data are read."""
-    files = sorted((plan.origin / "tasks").glob(f"*{SUFFIX}"))
+    store = store_of(plan.origin)
+    files = [store.path(name) for name in store.names()]
     headers = {file: header for file in files if needs_inventory(header := read_header(file))}
     if not headers:
         raise UserError(f"there are no task files in {plan.origin / 'tasks'}; run the joint training again")
@@ -117,8 +123,14 @@ def _grown(plan: TransferConfig, origin: Origin, loaded: LoadedBackbone) -> tupl
     assert origin.inventory is not None
     model = new_model(loaded)
     model.load_inventory(origin.inventory)
-    for file in headers:
-        add_stored(model, file, loaded)
+    for file, header in headers.items():
+        try:
+            add_stored(model, file, loaded)
+        except TaskFileError as error:
+            raise UserError(
+                f"{plan.path}: from: {str(error).partition(';')[0]}; train the tasks together again, or take this one "
+                f"away: taskfold tasks remove {plan.origin} {header['task']}"
+            ) from None
     [method] = methods.values()
     trained = build(method["name"], method["settings"])
     try:

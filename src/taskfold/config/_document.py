@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from ._errors import ConfigError, Place, listing, problems, sentence
+from ._glob import listed
 from ._kinds import mixed
 from ._merge import attributed
 from ._names import repeated
@@ -21,7 +22,7 @@ P = TypeVar("P", bound=Plan)
 
 
 def document_of(path: Path, wanted: str) -> dict[str, Any]:
-    """The mapping in a file.
+    """The mapping in a file, with tasks that it names by a pattern listed.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -35,7 +36,7 @@ def document_of(path: Path, wanted: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: must be a mapping with {wanted}, found {type(document).__name__}")
-    return document
+    return listed(document, path)
 
 
 def checked(

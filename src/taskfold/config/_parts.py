@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, PrivateAttr
 
@@ -79,6 +79,7 @@ class Plan(Part):
     split_seed: int = Field(0, ge=0)
     _path: Path = PrivateAttr(Path())
     _document: Mapping[str, Any] = PrivateAttr({})
+    _places: tuple[int, ...] = PrivateAttr(())
 
     train: Any = Field(None, exclude=True)
     problem: Any = Field(None, exclude=True)
@@ -98,14 +99,33 @@ class Plan(Part):
         """The tasks, in the order of training."""
         raise NotImplementedError
 
+    def only(self, names: Collection[str]) -> Self:
+        """The same with these tasks alone; messages go on counting all of them.
+
+        Raises:
+            ValueError: there is no task of a name.
+        """
+        known = [task.name for task in self.parts]
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"{self.path}: tasks: there is no task {unknown[0]!r}; there are {', '.join(known)}")
+        places = [index for index, name in enumerate(known) if name in names]
+        found = self.model_copy(update={"tasks": tuple(self.parts[index] for index in places)})
+        found._places = tuple(self.place(index) for index in places)
+        return found
+
+    def place(self, index: int) -> int:
+        """Where a task stands in the file."""
+        return self._places[index] if self._places else index
+
     def method_key(self, index: int) -> str:
         """Where the method of a task stands."""
-        return f"tasks[{index}].method"
+        return f"tasks[{self.place(index)}].method"
 
     def key(self, index: int, section: str) -> str:
         """Where a section of a task stands: in the task, or for all of them."""
-        shared = section in self._document and section not in self._document["tasks"][index]
-        return section if shared else f"tasks[{index}].{section}"
+        place = self.place(index)
+        shared = section in self._document and section not in self._document["tasks"][place]
+        return section if shared else f"tasks[{place}].{section}"
 
     def task_file(self, task: TaskPart) -> Path:
         """Where a trained task is saved."""

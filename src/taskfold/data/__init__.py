@@ -2,6 +2,7 @@
 
 try:
     from ._check import Problem, check, check_names, sound, unreadable, without_unreadable
+    from ._contents import digest_of, remembering
     from ._errors import DataError, MissingDataError, MissingExtraError, UnreadableImageError, first_few, require
     from ._images import ArrayImages, FileImages, Reader, open_image, to_rgb
     from ._preprocessing import Preprocessing, Transform
@@ -31,10 +32,12 @@ __all__ = [
     "UnreadableImageError",
     "check",
     "check_names",
+    "digest_of",
     "existing_folder",
     "first_few",
     "open_image",
     "parse_source",
+    "remembering",
     "require",
     "sound",
     "thin_out",

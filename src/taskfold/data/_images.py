@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from ._contents import digest_of, known_whole, note_whole
 from ._errors import MissingDataError, UnreadableImageError
 
 Read = Callable[[int], Image.Image]
@@ -82,6 +83,10 @@ class Reader(ABC):
     def contents(self) -> Sequence[Hashable]:
         """One key per image; equal images have equal keys as far as this can be told without decoding."""
 
+    @abstractmethod
+    def digest(self, index: int) -> str:
+        """A digest of what image `index` holds: another one if its pixels change, wherever it lies."""
+
 
 @dataclass(frozen=True)
 class FileImages(Reader):
@@ -93,16 +98,23 @@ class FileImages(Reader):
         return open_image(self.paths[index])
 
     def verify(self, index: int) -> None:
-        open_image(self.paths[index], draft=True)
+        path = self.paths[index]
+        if path.is_file() and known_whole(path):
+            return
+        open_image(path, draft=True)
+        note_whole(path)
 
     def contents(self) -> Sequence[Hashable]:
         # Equal files have equal sizes, so few need to be read.
         sizes = [path.stat().st_size if path.is_file() else -1 for path in self.paths]
         count = Counter(sizes)
         return [
-            blake2b(path.read_bytes(), digest_size=16).digest() if count[size] > 1 and size >= 0 else str(path)
+            digest_of(path) if count[size] > 1 and size >= 0 else str(path)
             for path, size in zip(self.paths, sizes, strict=True)
         ]
+
+    def digest(self, index: int) -> str:
+        return digest_of(self.paths[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +141,10 @@ class ArrayImages(Reader):
         """Nothing to do: the pixels are there."""
 
     def contents(self) -> Sequence[Hashable]:
-        return [blake2b(image.tobytes(), digest_size=16).digest() for image in self.pixels]
+        return [self.digest(index) for index in range(len(self.pixels))]
+
+    def digest(self, index: int) -> str:
+        return blake2b(self.pixels[index].tobytes(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -151,6 +166,9 @@ class Picked(Reader):
             return [keys[index] for index in self.indices]
         return self.indices
 
+    def digest(self, index: int) -> str:
+        return digest(self.read, self.indices[index])
+
 
 def pick(read: Read, indices: Sequence[int]) -> Picked:
     """Some images of `read`; picking from what was picked before stays one step deep."""
@@ -165,3 +183,10 @@ def verify(read: Read, index: int) -> None:
         read.verify(index)
     else:
         read(index)
+
+
+def digest(read: Read, index: int) -> str:
+    """A digest of what image `index` holds; one that only a function gives is decoded for it."""
+    if isinstance(read, Reader):
+        return read.digest(index)
+    return blake2b(read(index).tobytes(), digest_size=16).hexdigest()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
 from ..problems import Classification, Problem
-from ._images import Read, pick
+from ._images import Read, digest, pick
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,19 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def identity(self) -> str:
+        """Their number, and a digest over names, targets and contents: a folder may move, a pixel may not change.
+
+        Raises:
+            OSError, UnreadableImageError: an image can't be read.
+        """
+        total = blake2b(digest_size=8)
+        for index, (name, target) in enumerate(zip(self.names, self.targets, strict=True)):
+            held = [name, target, digest(self.read, index)]
+            total.update(json.dumps(held, default=lambda number: number.item()).encode())
+        return f"{len(self)} images {total.hexdigest()}"
 
     def subset(self, indices: Iterable[int]) -> ImageSet:
         """The images at `indices`, in that order."""

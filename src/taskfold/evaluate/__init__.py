@@ -1,7 +1,7 @@
 """Measuring a task on data, and what it says about inputs."""
 
 from ._run import check_data, evaluate, evaluating, outputs_of, predict, score, where
-from ._scores import class_scores, uneven
+from ._scores import class_scores, uneven, verdict, wilson
 from ._tally import Loss, Metrics, Tally
 
 __all__ = [
@@ -16,5 +16,7 @@ __all__ = [
     "predict",
     "score",
     "uneven",
+    "verdict",
     "where",
+    "wilson",
 ]

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..tasks import write_atomically
 from . import _format
+from ._by_task import SORTS, STATUS, WHOLE, by_task, sentence, sorted_places, with_mistakes
 from ._comparison import tabulate
 from ._headline import headline
 from ._marks import METHODS, page_marks
@@ -72,16 +74,23 @@ def render(results: Results) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        anchor=_anchor,
         percent=_format.percent,
         share=_format.share,
         count=_format.count,
         size=_format.size,
         duration=_format.duration,
     )
-    table = rows(results)
+    table, alone = rows(results), with_mistakes(by_task(results))
     return environment.get_template("report.html").render(
         results=results,
-        headline=headline(results),
+        headline=sentence(alone) if alone and not results.conclusion else headline(results),
+        by_task=sorted_places(alone),
+        sorts=SORTS,
+        status=STATUS,
+        whole=WHOLE,
+        tiny=TINY,
+        notes=_notes(results),
         accuracies=build(results, task_columns(results) + ((mean_column(results),) if len(results.tasks) > 1 else ())),
         costs=build(results, (mean_column(results), *cost_columns())),
         comparisons=[
@@ -101,16 +110,36 @@ def render(results: Results) -> str:
         methods=METHODS,
         marks=page_marks(results),
         drawings=_drawings(
-            results, (*_added(results), *FIGURES, *affinity_sections(results), *study_sections(results))
+            results,
+            (
+                *_added(results),
+                *([] if alone else FIGURES),  # of one method a dot, and of each task a panel
+                *affinity_sections(results),
+                *study_sections(results),
+            ),
         ),
         routings=[
             (routing, _drawings(results, routing_sections(routing, f"routing-{index}")))
             for index, routing in enumerate(results.routing)
         ],
-        samples=_samples(results, table),
+        samples=[] if alone else _samples(results, table),
         failures=[run for run in results.runs if run.failed is not None],
         tones=TONES,
     )
+
+
+def _notes(results: Results) -> dict[str, list[str]]:
+    """Every note once, with the tasks that it is of."""
+    found: dict[str, list[str]] = {}
+    for task in results.tasks:
+        for note in task.notes:
+            found.setdefault(note, []).append(task.name)
+    return found
+
+
+def _anchor(name: str) -> str:
+    """A name as part of an id."""
+    return quote(name, safe="")
 
 
 def _added(results: Results) -> list[Section]:

@@ -103,11 +103,12 @@ def layer_changes(model: MultiTask, name: str) -> list[dict[str, Any]]:
 
 
 def sample_records(model: MultiTask, data: TaskData, preprocessing: Preprocessing) -> list[dict[str, Any]]:
-    """A few test images from all over the set and what the task says to them, mistakes first, then right ones."""
+    """A few test images from all over the set: the task's most certain mistakes, then right answers."""
     count = min(SAMPLED, len(data.test))
     chosen = data.test.subset(index * len(data.test) // count for index in range(count))
     confidence, said = predict(model, data.name, ImageTensors(chosen, preprocessing)).max(1)
-    wrong = [n for n in range(count) if said[n] != chosen.targets[n]][: SHOWN // 3]
+    missed = sorted((n for n in range(count) if said[n] != chosen.targets[n]), key=lambda n: -float(confidence[n]))
+    wrong = missed[: SHOWN // 2]
     right = [n for n in range(count) if said[n] == chosen.targets[n]][: SHOWN - len(wrong)]
     return [
         {

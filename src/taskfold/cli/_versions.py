@@ -1,0 +1,149 @@
+"""Which tasks are finished, and the versions of their files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config import Plan, TaskPart
+from ..model import MultiTask
+from ..tasks import Store, TaskFileError, Version
+from ..train.differences import differences
+from ._output import say
+from ._prepare import Opened
+from ._ready import Ready, named
+from ._same_data import noted
+from ._tasks import add_stored
+from ._told import Told
+
+Record = Mapping[str, Any]
+
+
+def store_of(output: Path) -> Store:
+    """The task files of a run."""
+    return Store(output / "tasks")
+
+
+def trained_on(model: MultiTask, fingerprint: str, task: Ready, settings: TaskPart) -> dict[str, Any]:
+    """What a task's numbers follow from, but for its name: JSON."""
+    train = settings.train
+    said = {
+        "method": model[task.name].method,
+        "problem": model[task.name].info.problem,
+        "train": train.model_dump(mode="json", exclude={*train.unseen()}),
+        "data": task.identity,
+        "backbone": fingerprint,
+    }
+    return _plain(said)
+
+
+def settled(store: Store, name: str, said: Record) -> Version | None:
+    """The version that answers for a task that is described so; None: it has to be trained.
+
+    That is one which was trained so, or the one that somebody rolled back to from there.
+    """
+    try:
+        versions = store.versions(name)
+    except TaskFileError:
+        return None
+    alike = [version for version in versions if _record(store, version).get("trained") == said]
+    current = next((version for version in versions if version.current), None)
+    if not alike or current is None:
+        return alike[-1] if alike else None
+    return current if current in alike or store.history(name)[-1]["event"] == "rolled back" else alike[-1]
+
+
+def outdated(store: Store, name: str, folder: Path, said: Record) -> bool:
+    """Whether the training in a folder was another one that is finished, and its file kept: it may make way."""
+    there = noted(folder)
+    if there is None or there == said:
+        return False
+    return any(_record(store, version).get("trained") == there for version in store.versions(name))
+
+
+def say_anew(plan: Plan, name: str, said: Record) -> None:
+    """Why a task that has a version is trained again."""
+    store = store_of(plan.output)
+    before = store.record(name) or {}
+    if "trained" in before and (why := differences(before["trained"], said)):
+        say(f"{name} is trained anew: {why}; the version before stays ({store.digest(name)})", "yellow")
+
+
+def finished(plan: Plan, opened: Opened, task: Ready, said: Record, main: bool) -> Told | None:
+    """What a finished task said, read from its version; None: it has to be trained.
+
+    Test data that have changed are measured, and the file with the new scores is published.
+    """
+    store, name = store_of(plan.output), task.name
+    version = settled(store, name, said)
+    told = version and told_of(store, version)
+    if version is None or told is None:
+        return None
+    kept = _record(store, version)
+    if kept["trained"] != said:
+        if main:
+            again = f"to train it again: taskfold train {plan.path} --task {name} --fresh"
+            say(f"{name}: rolled back to version {version.digest}, {told.said}; {again}", "yellow")
+        return told
+    if not version.current and main:
+        store.rollback(name, version.digest)
+    how = "finished before"
+    if kept["measured"] != _plain(task.measured):
+        told, how = _measured(opened, task, version, told), "finished before, and measured on other test data"
+        if main:
+            publish(plan, opened.model, task, {**kept, "measured": task.measured, "told": told.as_json()})
+    if main:
+        say(f"{name}: {how}, {told.said}")
+    return told
+
+
+def _measured(opened: Opened, task: Ready, version: Version, told: Told) -> Told:
+    model = opened.model
+    model.remove_task(task.name)
+    add_stored(model, version.path, opened.loaded, task.name)
+    tested = task.test(model, task.batch)
+    model[task.name].info.metrics |= named(tested)
+    shown = task.show(model)
+    if told.run is None:
+        assert told.row is not None
+        return Told.in_row(task, tested, told.row["cells"], shown, told.curve)
+    scores = {**told.run["metrics"], **named(tested)}
+    return Told.in_run(task, tested, {**told.run, "metrics": scores, "predictions": shown.predictions}, shown)
+
+
+def told_of(store: Store, version: Version) -> Told | None:
+    """What was kept with a version for results and report; None: nothing that can be used."""
+    try:
+        told = Told.of_json(_record(store, version)["told"])
+    except (KeyError, TypeError):
+        return None
+    return told.named(version.task)
+
+
+def publish(
+    plan: Plan, model: MultiTask, task: Ready, record: Record | None = None, *, standalone: bool = False
+) -> None:
+    """Save a task as the current version of its file, before the results that name it."""
+    store, draft = store_of(plan.output), plan.output / "train" / "draft.safetensors"
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    store.publish(model.save_task(task.name, draft, standalone=standalone), record)
+    draft.unlink()
+
+
+def retire(plan: Plan) -> None:
+    """Files of tasks that the configuration does not name go out of the folder; their versions stay."""
+    store, wanted = store_of(plan.output), {task.name for task in plan.parts}
+    for name in store.names():
+        if name not in wanted:
+            say(f"{name} is not in {plan.path.name} any more: its file is taken out of {store.folder}", "yellow")
+            store.remove(name)
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def _record(store: Store, version: Version) -> Record:
+    return store.record(version.task, version.digest) or {}
