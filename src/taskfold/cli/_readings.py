@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import Bank, MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..data import Preprocessing, Transform
+from ..problems import Problem, problem_of
 from ..serve import Asked, Form, Reading, Ready, Stacked
 from ..text import Example, rank_classify
 from ._images import preprocessing_of
@@ -37,9 +38,10 @@ def reading_of(task: Task, loaded: LoadedBackbone) -> Reading:
 
 @dataclass(frozen=True)
 class ImageReading:
-    """Classes of images, the likeliest first."""
+    """Classes, numbers or labels of images."""
 
     task: Task
+    problem: Problem
     transform: Transform
     shape: tuple[int, ...]
     way: str
@@ -50,7 +52,8 @@ class ImageReading:
         """As `taskfold predict` makes images ready."""
         preprocessing = preprocessing_of(task, loaded)
         way = preprocessing.model_dump_json()
-        return cls(_bare(task), _transform(way), (3, preprocessing.size, preprocessing.size), way)
+        problem, size = problem_of(task.info.problem, task.name), preprocessing.size
+        return cls(_bare(task), problem, _transform(way), (3, size, size), way)
 
     def ready(self, content: Image.Image, asked: Asked) -> Ready:
         """Pixels."""
@@ -59,12 +62,13 @@ class ImageReading:
         return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels)
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
-        """The likeliest class, and others."""
+        """What the task's problem makes of it; of classes others too, the likeliest first."""
         del ready
-        listed = [
-            {"label": label, "probability": probability} for label, probability in ranked(self.task, output, asked.top)
-        ]
-        return {**listed[0], "probabilities": listed}
+        found = self.problem.answer(output.float(), self.task.info.labels)
+        if self.problem.of_classes:
+            listed = ranked(self.task, output, asked.top)
+            found["probabilities"] = [{"label": label, "probability": value} for label, value in listed]
+        return found
 
 
 @lru_cache(maxsize=64)
