@@ -10,15 +10,15 @@ ARGS  ?=
 export PYTHON VENV
 
 # The environments of the matrix: what each holds, and the part of the suite that runs in it.
-LIBRARY := vision,datasets,text,dense,train,balance,report,export,cli,compare
+LIBRARY := vision,datasets,text,dense,train,balance,report,export,cli,compare,serve
 CORE    := tests/factors tests/routing tests/layers tests/methods tests/tasks tests/device tests/test_*.py
 # Rooms that need an extra; the examples in docstrings of all others run without one.
-NEED_EXTRAS := backbones cli config data dense report text train
+NEED_EXTRAS := backbones cli config data dense report serve text train
 WITHOUT_EXTRAS := tests/factors tests/routing tests/tasks tests/device tests/test_extras.py tests/test_broadcast.py \
   tests/test_routed_model.py tests/test_transfer.py src $(NEED_EXTRAS:%=--ignore src/taskfold/%)
 PYTEST := -m pytest -p no:cacheprovider
 
-.PHONY: help demo test campaign campaigns zoo lint format docs bench bench-routed data clean
+.PHONY: help demo test campaign campaigns campaign-serve zoo lint format docs bench bench-routed data clean
 .PHONY: test-lowest test-minimal test-python test-inductor gpu
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test    the tests, examples in the documentation included"
 	@echo "make campaign    threads that ask a bank while others change it: counts, and whether an answer was wrong"
 	@echo "make campaigns   a thousand damaged files, five hundred mutated configurations, kills: none ends in a traceback"
+	@echo "make campaign-serve    a million answers of a server whose tasks change, and 200 kills (ARGS='--answers 10000')"
 	@echo "make zoo     the laws on networks of timm, torchvision and transformers, and docs/networks.md (ARGS='swin bert')"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
 	@echo "make docs    the documentation, in docs/_build              make clean    remove what was built"
@@ -78,6 +79,11 @@ campaigns: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.damaged_files $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.mutated_configurations $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.killed $(ARGS)
+
+# A million answers of tasks that say who they are, while these come, change and go; then kills of server and publisher.
+campaign-serve: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.serve.canaries $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.serve.kills
 
 # Each network by itself: what was tried is in .zoo and is not tried again (ARGS=--again).
 zoo: $(READY)

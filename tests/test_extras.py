@@ -14,7 +14,8 @@ import json, sys
 
 GONE = {"PIL", "accelerate", "datasets", "jinja2", "matplotlib", "onnx", "onnxruntime", "onnxscript", "optuna",
         "pycocotools", "pydantic", "rich", "scipy", "segmentation_models_pytorch", "timm", "tokenizers", "torchjd",
-        "torchmetrics", "torchvision", "transformers", "typer", "yaml"}
+        "torchmetrics", "torchvision", "transformers", "typer", "uvicorn", "yaml", "fastapi", "starlette",
+        "prometheus_client"}
 
 class Blind:
     def __init__(self, finder):
@@ -34,7 +35,7 @@ for code in json.load(sys.stdin):
 print(json.dumps(said))
 """
 CORE = """
-import torch, taskfold, taskfold.evaluate, taskfold.export, taskfold.text
+import torch, taskfold, taskfold.evaluate, taskfold.export, taskfold.serve, taskfold.text
 from torch import nn
 net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 model = taskfold.MultiTask(net, taskfold.LoRA(rank=1, layers="convolution"), num_features=4).eval()
@@ -56,6 +57,7 @@ NEEDS = {
     "import taskfold.data": "vision",
     "import taskfold.dense": "dense",
     "import taskfold.report": "report",
+    "import taskfold.serve.web": "serve",
     "from taskfold.backbones import load; load('timm:resnet18')": "vision",
     "from taskfold.backbones import load; load('torchvision:resnet18')": "vision",
     "from taskfold.backbones import load; load('hf:gpt2')": "text",

@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import Bank, MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..data import Preprocessing, Transform
-from ..problems import problem_of
+from ..problems import Problem, problem_of
 from ..serve import Asked, Form, Reading, Ready, Stacked
 from ..text import Example, rank_classify
 from ._output import UserError
@@ -40,6 +40,7 @@ class ImageReading:
     """What tasks say of images: the likeliest classes first, numbers, labels."""
 
     task: Task
+    problem: Problem
     transform: Transform
     shape: tuple[int, ...]
     way: str
@@ -50,7 +51,8 @@ class ImageReading:
         """As `taskfold predict` makes images ready."""
         preprocessing = preprocessing_of(task, loaded)
         way = preprocessing.model_dump_json()
-        return cls(_bare(task), _transform(way), (3, preprocessing.size, preprocessing.size), way)
+        problem, size = problem_of(task.info.problem, task.name), preprocessing.size
+        return cls(_bare(task), problem, _transform(way), (3, size, size), way)
 
     def ready(self, content: Image.Image, asked: Asked) -> Ready:
         """Pixels."""
@@ -61,8 +63,7 @@ class ImageReading:
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
         """As the task's problem words it; of classes the likeliest ones."""
         del ready
-        problem = problem_of(self.task.info.problem, self.task.name)
-        return problem.answer(output.float().cpu(), self.task.info.labels, asked.top)
+        return self.problem.answer(output.float().cpu(), self.task.info.labels, asked.top)
 
 
 @lru_cache(maxsize=64)

@@ -167,7 +167,7 @@ def _said(rows: Sequence[Row], outputs: Sequence[Any]) -> dict[str, NDArray[Any]
         version.reading.said(output, ready, Asked(top=1))
         for (version, ready), output in zip(rows, outputs, strict=True)
     ]
-    labels = [one.get("label", one.get("answer")) for one in words]
+    labels = [one.get("said", one.get("label", one.get("answer"))) for one in words]
     if all(isinstance(label, str) for label in labels):
         found["label"] = _texts(labels)
     found["task"] = _texts([version.name for version, _ in rows])

@@ -76,9 +76,10 @@ async function ask() {
 function card(answer) {
   const one = made("article");
   one.append(made("h3", answer.task));
-  const said = answer.label ?? answer.answer ?? (answer.values ? answer.values.map((v) => v.toPrecision(4)).join(", ") : "");
+  const said = answer.said ?? answer.label ?? answer.answer ?? "";
   if (said !== "") one.append(made("p", said, "said"));
-  for (const each of answer.probabilities ?? []) {
+  const listed = answer.probabilities ?? [];
+  for (const each of Array.isArray(listed) ? listed : Object.entries(listed).map(([label, probability]) => ({ label, probability }))) {
     const bar = made("div", undefined, "bar"), meter = made("meter");
     meter.value = each.probability;
     bar.append(made("span", each.label), meter, made("b", `${(100 * each.probability).toFixed(1)}%`));

@@ -1,0 +1,173 @@
+"""Many tasks behind one batcher, beside the plain network and beside one folded network per task.
+
+    python benchmarks/serve.py
+    python benchmarks/serve.py --tasks 1 32 1000 10000 --rounds 5 --json serve.json
+
+ResNet-18 on images of 64×64 pixels, FTN of rank 1, requests of one row. Clients ask again as soon as they are answered;
+then requests come at random moments at 70 % of the plain network's pace, which gives the latencies. All contestants
+stand behind the same batcher and take turns in rounds; what is compared was measured in one round. `by CPU` is the ratio
+of rows per second of CPU time, which other programs on the machine change less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+import taskfold as tfold
+from taskfold.serve import Batcher, Engine, Stacked
+
+IMAGE = torch.randn(3, 64, 64)
+GROUP = Stacked((3, 64, 64), torch.float32)
+CLASSES = 10
+
+
+class Contestant:
+    """What runs rows, and how a request asks for its task.
+
+    Args:
+        run: rows of one group.
+        asks: a number → group and row.
+    """
+
+    def __init__(
+        self, run: Callable[[Any, Sequence[Any]], Sequence[Any]], asks: Callable[[int], tuple[Hashable, Any]]
+    ) -> None:
+        self.run, self.asks = run, asks
+
+
+def plain(network: nn.Module) -> Contestant:
+    """The network with one head, for whatever task."""
+
+    @torch.no_grad()
+    def run(group: object, rows: Sequence[Tensor]) -> Sequence[Any]:
+        return list(network(torch.stack(list(rows))))
+
+    return Contestant(run, lambda n: ("all", IMAGE))
+
+
+def folded(networks: Sequence[nn.Module]) -> Contestant:
+    """A network for each task: rows of one task run together."""
+
+    @torch.no_grad()
+    def run(group: Any, rows: Sequence[Tensor]) -> Sequence[Any]:
+        return list(networks[group](torch.stack(list(rows))))
+
+    return Contestant(run, lambda n: (n % len(networks), IMAGE))
+
+
+def banked(model: tfold.MultiTask, count: int) -> Contestant:
+    """A bank of so many rows, which are copies of one task: numbers cost what other numbers would."""
+    engine = Engine(model)
+    assert engine.bank is not None
+    for n in range(count):
+        engine.bank.add(model["one"], f"task{n}")
+    return Contestant(engine.run, lambda n: (GROUP, (f"task{n % count}", IMAGE)))
+
+
+def contestants(tasks: Sequence[int]) -> dict[str, Contestant]:
+    """All of them."""
+    torch.manual_seed(0)
+    model = tfold.MultiTask(timm.create_model("resnet18", num_classes=0), tfold.FTN(rank=1)).eval()
+    model.add_task("one", head=CLASSES)
+    plainly = nn.Sequential(timm.create_model("resnet18", num_classes=0), nn.Linear(512, CLASSES)).eval()
+    found = {"plain network": plain(plainly)}
+    for count in tasks:
+        found[f"bank, {count:,} tasks"] = banked(model, count)
+    found["32 folded networks"] = folded([model.fold("one") for _ in range(32)])
+    return found
+
+
+async def closed(one: Contestant, clients: int, seconds: float, size: int) -> tuple[float, float]:
+    """Rows per second of clients who ask again at once, each for a task at random; and rows per second of CPU time."""
+    async with Batcher(one.run, size=size) as batcher:
+        until = time.perf_counter() + seconds
+
+        async def ask(n: int) -> int:
+            draw, answered = random.Random(n), 0
+            while time.perf_counter() < until:
+                await batcher.ask(*one.asks(draw.randrange(1 << 30)))
+                answered += 1
+            return answered
+
+        begin, worked = time.perf_counter(), time.process_time()
+        answered = sum(await asyncio.gather(*(ask(n) for n in range(clients))))
+        return answered / (time.perf_counter() - begin), answered / (time.process_time() - worked)
+
+
+async def opened(one: Contestant, pace: float, seconds: float, size: int) -> list[float]:
+    """Seconds to each answer, of requests at random moments."""
+    async with Batcher(one.run, size=size, waiting=1 << 20) as batcher:
+        draw, taken, asked = random.Random(0), list[float](), list[asyncio.Task[None]]()
+
+        async def ask(n: int) -> None:
+            begin = time.perf_counter()
+            await batcher.ask(*one.asks(n))
+            taken.append(time.perf_counter() - begin)
+
+        begin = at = time.perf_counter()
+        while at - begin < seconds:
+            at += draw.expovariate(pace)
+            await asyncio.sleep(max(0.0, at - time.perf_counter()))
+            asked.append(asyncio.create_task(ask(draw.randrange(1 << 30))))
+        await asyncio.gather(*asked)
+        return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1, 32, 1000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = contestants(options.tasks)
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
+    late: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
+    for one in found.values():
+        asyncio.run(closed(one, options.clients, 1.0, options.size))
+    for turn in range(options.rounds):
+        names = [*found][turn % len(found) :] + [*found][: turn % len(found)]
+        for name in names:
+            rates[name].append(asyncio.run(closed(found[name], options.clients, options.seconds, options.size)))
+        pace = 0.7 * rates["plain network"][-1][0]
+        for name in names:
+            taken = sorted(asyncio.run(opened(found[name], pace, options.seconds, options.size)))
+            late[name].append((taken[len(taken) // 2], taken[int(0.99 * (len(taken) - 1))]))
+    print(f"{'':24}{'rows/s':>9}{'/ plain':>9}{'by CPU':>9}{'p50 ms':>9}{'p99 ms':>9}{'/ plain':>9}")
+    document = {}
+    for name in found:
+        pairs = list(zip(rates[name], rates["plain network"], strict=True))
+        ratio, worked = (statistics.median(a[at] / b[at] for a, b in pairs) for at in (0, 1))
+        tail = statistics.median(a[1] / b[1] for a, b in zip(late[name], late["plain network"], strict=True))
+        rate = statistics.median(one[0] for one in rates[name])
+        half, most = (1e3 * statistics.median(one[at] for one in late[name]) for at in (0, 1))
+        print(f"{name:24}{rate:>9.0f}{ratio:>9.2f}{worked:>9.2f}{half:>9.0f}{most:>9.0f}{tail:>9.2f}", flush=True)
+        document[name] = {
+            "rows_per_second": rate,
+            "ratio": ratio,
+            "ratio_of_cpu": worked,
+            "p50": half,
+            "p99": most,
+            "p99_ratio": tail,
+        }
+    if options.json:
+        options.json.write_text(json.dumps({"options": str(vars(options)), "found": document}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
