@@ -128,7 +128,7 @@ class Stored:
             )
         return given
 
-    def unfit(self, error: ValueError, held: Named[Leaves]) -> TaskFileError:
+    def unfit(self, error: Exception, held: Named[Leaves]) -> TaskFileError:
         """What is to be said where a model cannot have a task of the stored method."""
         header = self.contents.header
         stated = (header.get("inventory") or {}).get("fingerprint")
