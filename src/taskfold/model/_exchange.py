@@ -26,7 +26,7 @@ class Exchange(TaskCollection):
         seed: int = 0,
         head: str | None = None,
     ) -> Task:
-        """Add a task that is made of others, which stay as they are; what they add to the backbone's tensors is combined.
+        """Add a task that is made of others, which stay as they are: what each adds to the backbone is combined.
 
         Args:
             name: of the new task.
@@ -65,8 +65,8 @@ class Exchange(TaskCollection):
     def load_peft(self, folder: str | Path, *, name: str | None = None) -> Task:
         """Add a task from an adapter that PEFT saved; it answers as `PeftModel` does. PEFT need not be installed.
 
-        LORA (with DoRA), IA3, LN_TUNING, LOHA, LOKR, VERA, PROMPT_TUNING and PREFIX_TUNING, and whole modules that were
-        saved beside them. On any error the model stays as it was.
+        LORA (with DoRA), IA3, LN_TUNING, LOHA, LOKR, VERA, FOURIERFT, PROMPT_TUNING and PREFIX_TUNING, and whole modules
+        that were saved beside them. On any error the model stays as it was.
 
         Args:
             folder: with `adapter_config.json` and `adapter_model.safetensors`.
