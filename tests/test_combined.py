@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 import taskfold as tfold
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::taskfold.AdaptationWarning")
 
 
@@ -141,5 +140,5 @@ def test_what_cannot_be_combined_is_refused(tasks: Any, settings: dict[str, Any]
 def test_what_is_no_change_of_tensors_is_refused_by_name() -> None:
     model = tfold.MultiTask(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), tfold.BottleneckAdapter(width=2))
     model.add_task("a")
-    with pytest.raises(ValueError, match="layer '.*': "):
+    with pytest.raises(ValueError, match=r"layer '.*': "):
         model.combine_tasks("c", ["a"])

@@ -136,6 +136,7 @@ CASES = [
     Case(
         tfold.DoRA(rank={"layer2.*": 2, "*": 3}, alpha={"layer2.*": 1, "*": 4}, layers="convolution"), ("resnet18",), {}
     ),
+    Case(tfold.FourierFT(count=40), ("timm-vit", "resnet18"), {"vit_base_patch32_224": 24 * 40}),
     Case(tfold.LoRA(rank=2, layers="all"), ("timm-vit", "hf-vit", "resnet18"), {}),
     Case(tfold.LoRA(rank=2, sharing={"name": "poly", "skills": 3}), ("timm-vit",), {}),
     Case(tfold.FTN(rank=3, sharing="tensorpoly-i"), ("resnet18",), {"resnet18": 3 * 8723 + 9600 + 3 * 19}),

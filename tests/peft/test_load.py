@@ -63,6 +63,18 @@ CASES: dict[str, tuple[str, partial[Any]]] = {
     ),
     "lokr-full": ("bert", partial(peft.LoKrConfig, r=16, target_modules=["query"])),
     "lokr-conv": ("convolutional", partial(peft.LoKrConfig, r=2, target_modules=["body"], use_effective_conv2d=True)),
+    "fourier": ("llama", partial(peft.FourierFTConfig, n_frequency=20, target_modules=["q_proj", "up_proj"])),
+    "fourier-gpt2": (
+        "gpt2",
+        partial(
+            peft.FourierFTConfig,
+            n_frequency=30,
+            n_frequency_pattern={"0.*c_fc": 9},
+            random_loc_seed=3,
+            scaling=90.0,
+            target_modules=["c_fc"],
+        ),
+    ),
     "vera": ("llama", partial(peft.VeraConfig, r=6, target_modules=["q_proj", "up_proj"])),
     "vera-seed": (
         "gpt2",

@@ -10,6 +10,7 @@ from ._draws import check_seed
 from ._entangled import Entangled
 from ._expansion import Expansion
 from ._fastfood import Fastfood
+from ._fourier import Fourier
 from ._gated import Gated
 from ._hard import hard
 from ._init import Init
@@ -43,6 +44,7 @@ __all__ = [
     "Expansion",
     "Factorisation",
     "Fastfood",
+    "Fourier",
     "Gated",
     "Group",
     "Indices",

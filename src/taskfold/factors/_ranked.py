@@ -16,15 +16,15 @@ Rank = int | Mapping[str, int]
 """One rank for every layer, or `{pattern: rank}` over layer names, first match first; 0 leaves a layer alone."""
 
 
-def check_rank(rank: Rank) -> None:
-    """A rank is a whole number ≥ 1; a layer's own may be 0.
+def check_rank(rank: Rank, what: str = "rank") -> None:
+    """A rank (or another number of layers) is a whole number ≥ 1; a layer's own may be 0.
 
     Raises:
         ValueError: it is not.
     """
     least = 0 if isinstance(rank, Mapping) else 1
     for pattern, one in (rank if isinstance(rank, Mapping) else {"": rank}).items():
-        where = f"rank[{pattern!r}]" if pattern else "rank"
+        where = f"{what}[{pattern!r}]" if pattern else what
         if not isinstance(one, int) or isinstance(one, bool) or one < least:
             raise ValueError(f"{where} must be a whole number ≥ {least}, found {one!r}")
 

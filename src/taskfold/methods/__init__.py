@@ -19,6 +19,7 @@ from ._compacter import *
 from ._dora import *
 from ._fine_tuning import *
 from ._fishmask import *
+from ._fourierft import *
 from ._ftn import *
 from ._ftn_attention import *
 from ._hard_sharing import *

@@ -38,8 +38,8 @@ def check_combination(
             raise ValueError(f"the weight of task {name!r} must be a finite number, found {weight!r}")
     if (density is None) != (rule == "linear") or not (density is None or 0 < density <= 1):
         raise ValueError(
-            f"density must be above 0 and at most 1 for 'ties' and 'dare', and left out for 'linear', found {density!r} "
-            f"for {rule!r}"
+            f"density must be above 0 and at most 1 for 'ties' and 'dare', and left out for 'linear', found "
+            f"{density!r} for {rule!r}"
         )
     return dict(tasks)
 
@@ -90,7 +90,7 @@ def summed(vectors: Vectors) -> dict[str, Tensor]:
 def combined(
     network: nn.Module, tasks: Sequence[Task], weights: Sequence[float], rule: Rule, density: float, seed: int
 ) -> tuple[Method, dict[str, Tensor]]:
-    """The method of the combination, and its tensors: `<layer>:up` and `:down` of low rank, others by the network's names.
+    """The method of the combination, and its tensors: `<layer>:up`, `<layer>:down`, others by the network's names.
 
     Raises:
         ValueError: what a task does at a layer is no change of tensors, or running variances would become negative.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..layers import parts_of
@@ -26,7 +27,7 @@ class Exchange(TaskCollection):
         seed: int = 0,
         head: str | None = None,
     ) -> Task:
-        """Add a task that is made of others, which stay as they are; what they add to the backbone's tensors is combined.
+        """Add a task that is made of others, which stay as they are: what each adds to the backbone is combined.
 
         Args:
             name: of the new task.
@@ -37,7 +38,7 @@ class Exchange(TaskCollection):
                 1/density, then `linear`; `dare-ties`: then signs elected as in `ties`, nothing trimmed.
             density: of `ties` and `dare`, the share of numbers that is kept.
             seed: of `dare`.
-            head: the task whose head the new one has a copy of; needed where one of them has a head.
+            head: the task whose head the new one has a copy of, with its labels; needed where one of them has a head.
 
         Returns:
             The task. A linear combination of updates of low rank is a LoRA of the sum of their ranks; else the task has
@@ -55,7 +56,8 @@ class Exchange(TaskCollection):
             raise ValueError(f"task {heads[0]!r} has a head; say whose head {name!r} has: head={heads[0]!r}")
         chosen = None if head is None else copy.deepcopy(self[head].head)
         method, tensors = combined(self.backbone, made, list(weights.values()), rule, density or 1.0, seed)
-        task = self._added(name, chosen, method, () if head is None else self[head].info.labels)
+        info = None if head is None else replace(copy.deepcopy(self[head].info), metrics={})  # of another task
+        task = self._added(name, chosen, method, info)
         for (path, part), held in parts_of(task):
             for leaf, live in held.own.held().items():
                 between = "." if part.endswith(":own") else ":"
@@ -65,8 +67,8 @@ class Exchange(TaskCollection):
     def load_peft(self, folder: str | Path, *, name: str | None = None) -> Task:
         """Add a task from an adapter that PEFT saved; it answers as `PeftModel` does. PEFT need not be installed.
 
-        LORA (with DoRA), IA3, LN_TUNING, LOHA, LOKR, VERA, PROMPT_TUNING and PREFIX_TUNING, and whole modules that were
-        saved beside them. On any error the model stays as it was.
+        LORA (with DoRA), IA3, LN_TUNING, LOHA, LOKR, VERA, FOURIERFT, PROMPT_TUNING and PREFIX_TUNING, and whole
+        modules that were saved beside them. On any error the model stays as it was.
 
         Args:
             folder: with `adapter_config.json` and `adapter_model.safetensors`.

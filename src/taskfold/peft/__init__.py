@@ -1,6 +1,7 @@
 """Adapters in PEFT's format, read and written. PEFT itself is not needed."""
 
 from ._adapter import AdapterError
+from ._fourier import FourierFt
 from ._ln_tuning import LnTuning
 from ._lora import Lora
 from ._products import LoHa, LoKr, Vera
@@ -12,6 +13,7 @@ from ._write import LowRankUpdate, low_rank_of, write_adapter
 __all__ = [
     "AdapterError",
     "AdapterType",
+    "FourierFt",
     "Ia3",
     "Imported",
     "LnTuning",

@@ -1,0 +1,104 @@
+"""A task as a plain network of transformers, which `pipeline` runs and `save_pretrained` writes."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .model import MultiTask
+from .tasks import Task
+
+_HEADED = ("MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING")
+_LAST = ("classifier", "score")
+
+
+def as_pretrained(model: MultiTask, name: str) -> Any:
+    """A task folded into a `PreTrainedModel`, with its labels in `config.id2label`.
+
+    A task without a head folds into the backbone's own class. One with a linear head on a base model becomes the
+    classifier that transformers has for it (`BertForSequenceClassification`), and is run beside the task once: a class
+    that computes other features than the head stands on is refused.
+
+    Args:
+        model: on a network of transformers.
+        name: the task.
+
+    Raises:
+        TypeError: the backbone is no `PreTrainedModel`.
+        ValueError: there is no such task, it does not fold, or transformers has no class that computes the same.
+        ImportError: transformers is not installed.
+    """
+    try:
+        import transformers  # noqa: PLC0415  an optional extra
+    except ImportError as error:
+        raise ImportError("as_pretrained makes a network of transformers: pip install taskfold[text]") from error
+    if not isinstance(model.backbone, transformers.PreTrainedModel):
+        raise TypeError(
+            f"as_pretrained needs a backbone of transformers, found {type(model.backbone).__name__}; fold() makes a "
+            "plain network of any"
+        )
+    task = model[name]
+    plain = model.fold(name, head=False)
+    plain.config = copy.deepcopy(plain.config)  # type: ignore[assignment]
+    if task.head is None:
+        _label(plain.config, task)
+        return plain
+    made = _headed(transformers, plain, task)
+    batch = _example(model.backbone)
+    with torch.no_grad():
+        found, expected = made(**batch).logits, model(**batch, task=name, _training=False)
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-4, atol=1e-5):
+        raise ValueError(
+            f"task {name!r}: {type(made).__name__} computes other features of {type(plain).__name__} than the task's "
+            "head stands on; fold() makes a plain network of both"
+        )
+    return made
+
+
+def _headed(transformers: Any, plain: Any, task: Task) -> Any:
+    """The class with a classifier, around a base model, with the task's head."""
+    kinds = [found for key in _HEADED if (found := getattr(transformers, key).get(type(plain.config), None))]
+    for kind in kinds:
+        config = copy.deepcopy(plain.config)
+        config.num_labels = _outputs(task)
+        _label(config, task)
+        with torch.random.fork_rng([]):
+            made = kind(config)
+        last = next((getattr(made, name) for name in _LAST if isinstance(getattr(made, name, None), nn.Linear)), None)
+        head = task.head.state_dict() if task.head is not None else {}
+        fits = last is not None and {k: v.shape for k, v in last.state_dict().items()} == {
+            k: v.shape for k, v in head.items()
+        }
+        if fits and type(getattr(made, made.base_model_prefix, None)) is type(plain):
+            assert last is not None
+            setattr(made, made.base_model_prefix, plain)
+            made.config = plain.config = config
+            last.load_state_dict(head)
+            return made.to(plain.device, plain.dtype).eval()
+    raise ValueError(
+        f"task {task.name!r}: transformers has no class with one linear classifier on {type(plain).__name__} that the "
+        "task's head fits; fold() makes a plain network of both"
+    )
+
+
+def _outputs(task: Task) -> int:
+    return next((len(tensor) for tensor in task.head.parameters()), 0) if task.head is not None else 0
+
+
+def _label(config: Any, task: Task) -> None:
+    if labels := task.info.labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: n for n, label in enumerate(labels)}
+
+
+def _example(network: Any) -> dict[str, Tensor]:
+    """A batch that the network takes."""
+    if network.main_input_name == "pixel_values":
+        size = network.config.image_size
+        high, wide = (size, size) if isinstance(size, int) else size
+        return {"pixel_values": torch.randn(2, network.config.num_channels, high, wide, device=network.device)}
+    ids = torch.arange(14, device=network.device).reshape(2, 7) % network.config.vocab_size
+    return {"input_ids": ids}
