@@ -7,7 +7,10 @@ from pathlib import Path
 
 import yaml
 
+from taskfold.cli._classes import doubt_of
+from taskfold.cli._texts import _of_choices
 from taskfold.tasks import read_header
+from taskfold.text import Example
 
 from . import project
 from .conftest import Run
@@ -63,3 +66,12 @@ def test_a_small_task_is_cross_validated_and_trained_on_all(tmp_path: Path, run:
     again = run("train", config)
     assert again.exit_code == 0, again.stderr
     assert json.loads((tmp_path / "runs" / "results.json").read_text())["runs"][0]["metrics"] == result["metrics"]
+
+
+def test_texts_with_the_same_choices_have_scores_of_classes() -> None:
+    examples = [Example(f"{n}", answer, choices=("no", "yes")) for n, answer in enumerate(["no"] * 5 + ["yes"] * 2)]
+    found = _of_choices(("no", "yes"), examples, [0] * 7)
+    assert found is not None
+    assert found.confusion == [[5, 0], [2, 0]]
+    assert doubt_of(found, ("no", "yes"), "examples").endswith("no better than always answering 'no', which has 71.4%")
+    assert _of_choices((), examples, [0] * 7) is None

@@ -19,6 +19,7 @@ from ..problems import Classification, Problem, problem_of
 from ..report import record
 from ..train import TaskSet
 from ._asked import ROWS, Asked, Predicted
+from ._classes import TITLES, columns_of, doubt_of, scores_of
 from ._output import UserError, say
 from ._predict_images import image_table, label_images
 from ._preprocessed import preprocessing_of
@@ -240,43 +241,24 @@ def _of_classes(found: Metrics, labels: tuple[str, ...], more: Mapping[str, floa
     """Scores of classes, with what one's own metrics say."""
     columns = {
         "accuracy": f"{found.accuracy:.2%}",
-        "95 % interval": "{:.1%} to {:.1%}".format(*found.interval),
-        "balanced": f"{found.balanced_accuracy:.2%}",
-        "macro F1": f"{found.macro_f1:.2%}",
-        "largest class": f"{found.majority:.2%}",
+        **columns_of(found),
         **{title_of(name): f"{value:.4g}" for name, value in more.items()},
         "loss": f"{found.loss:.4f}",
         "images": f"{found.count:,}",
     }
     metrics = {"accuracy": found.accuracy, "loss": found.loss}
-    scores = {"balanced_accuracy": found.balanced_accuracy, "macro_f1": found.macro_f1, "majority": found.majority}
     return Tested(
         found.accuracy,
-        {**metrics, **scores, **more},
+        {**metrics, **scores_of(found), **more},
         {**found.as_json(), "labels": list(labels), **more},
         columns,
         found.count,
         "images",
         frozenset({"loss", *more}),
-        titles={"macro_f1": "macro F1", "majority": "largest class alone"},
+        titles=TITLES,
         confusion=found.confusion or (),
-        doubt=_doubt(found, labels),
+        doubt=doubt_of(found, labels, "images"),
     )
-
-
-def _doubt(found: Metrics, labels: tuple[str, ...]) -> str:
-    """Why a score says nothing for a task: the largest class alone has as much, or may have."""
-    always = f"always answering {labels[found.largest]!r}, which has {found.majority:.1%}"
-    if found.verdict == "no better":
-        scores = f"accuracy {found.accuracy:.1%} and balanced accuracy {found.balanced_accuracy:.1%}"
-        return f"{scores} are no better than {always}"
-    if found.verdict == "undecided":
-        low, high = found.interval
-        return (
-            f"{found.count:,} images are too few to tell accuracy {found.accuracy:.1%} (95 % interval {low:.1%} to "
-            f"{high:.1%}) from {always}"
-        )
-    return ""
 
 
 def _relabelled(data: TaskData, task: Task) -> ImageSet:

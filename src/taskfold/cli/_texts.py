@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -13,10 +14,12 @@ from pydantic import BaseModel
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart
+from ..evaluate import Metrics
 from ..text import Example, exact_match, few_shot, rank_classify
 from ..text.configured import TextData, TextSettings, TextSource
 from ..train import TaskSet
 from ._asked import ROWS, Asked, Predicted
+from ._classes import TITLES, columns_of, doubt_of, scores_of
 from ._output import UserError
 from ._predict_texts import answer_texts, choices_of, inputs_of, text_table
 from ._reader import READING, Reader
@@ -122,19 +125,35 @@ class TextTask(Ready):
         """Exact match, or the share of answers that are ranked first, or both."""
         examples, settings = self.data.test, self.reader.settings
         found: dict[str, float] = {}
+        classes: Metrics | None = None
         for metric in settings.metrics or self.data.metrics:
             if metric == "rank":
                 choosing, normalised = self.reader.collator(True), settings.length_normalised
-                found["rank_accuracy"] = rank_classify(
+                ranked = rank_classify(
                     model, self.name, examples, choosing, batch_size=batch_size, length_normalised=normalised
-                ).accuracy
+                )
+                found["rank_accuracy"] = ranked.accuracy
+                classes = _of_choices(self.labels, examples, ranked.predictions)
             else:
                 written = self.reader.write(model, self.name, examples, batch_size)
                 found["exact_match"] = exact_match(written, [example.target for example in examples])
         columns = {name.replace("_", " "): f"{value:.2%}" for name, value in found.items()}
-        main = next(iter(found.values()))
-        details = {"accuracy": main, **found, "count": len(examples)}
-        return Tested(main, found, details, columns | {"examples": f"{len(examples):,}"}, len(examples), "examples")
+        main, count = next(iter(found.values())), len(examples)
+        details: dict[str, Any] = {"accuracy": main, **found, "count": count}
+        if classes is None:
+            return Tested(main, found, details, columns | {"examples": f"{count:,}"}, count, "examples")
+        kept = {name: value for name, value in classes.as_json().items() if name not in ("loss", "top5", "accuracy")}
+        return Tested(
+            main,
+            found | scores_of(classes),
+            {**details, **kept, "labels": list(self.labels)},
+            {**columns, **columns_of(classes), "examples": f"{count:,}"},
+            count,
+            "examples",
+            titles=TITLES,
+            confusion=classes.confusion or (),
+            doubt=doubt_of(classes, self.labels, "examples"),
+        )
 
     def show(self, model: MultiTask) -> Shown:
         """A few inputs, what is written or chosen, and what is right."""
@@ -177,6 +196,17 @@ class TextTask(Ready):
             **sizes,
             "notes": list(data.notes),
         }
+
+
+def _of_choices(labels: Sequence[str], examples: Sequence[Example], said: Sequence[int]) -> Metrics | None:
+    """Scores of examples that have the same choices, in whatever order; None: they have not."""
+    if len(labels) < 2:
+        return None
+    cells = [[0] * len(labels) for _ in labels]
+    for example, choice in zip(examples, said, strict=True):
+        right = example.target if example.answer is None else example.choices[example.answer]
+        cells[labels.index(right)][labels.index(example.choices[choice])] += 1
+    return Metrics.of(cells, math.nan)
 
 
 def _listing(examples: Sequence[Example]) -> str:

@@ -31,7 +31,7 @@ from ._ranks import Ranks
 from ._state import DivergedError, State, better
 from ._statistics import momentum
 from ._steps import Steps
-from ._validation import Validation, means
+from ._validation import Validation, means, shown
 
 
 class Loop:
@@ -242,8 +242,7 @@ class Loop:
             point["weights"] = dict(zip(self.job.names, weights, strict=True))
         state.curve.append(point)
         state.by = by = self.validation.by
-        shown = "loss" if by == "last" else by
-        bar.note(f"val {shown.replace('_', ' ')} {found[f'val_{shown}']:.3f}")
+        bar.note(shown(found, by))
         self.folder.log.write("epoch", **point)
         if self.ranks.settled and not state.settled:  # what was before had more numbers than its budget
             state.best, state.waited, state.settled = {}, 0, True
@@ -254,8 +253,7 @@ class Loop:
             self.folder.log.write("features", epoch=state.epoch + 1, **news)
         if better(found, state.best, by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
-            state.confusion = dict(self.validation.confusion)
-            self.best = self.job.moves.snapshot()
+            state.confusion, self.best = dict(self.validation.confusion), self.job.moves.snapshot()
         elif self.plan.in_last_phase(state.epoch) and state.settled:  # before, patience does not end a training
             state.waited += 1
         state.epoch, state.place, state.training, state.passes = state.epoch + 1, 0, 0.0, []
@@ -315,9 +313,7 @@ class Loop:
             found, self.best = self.validation.every(), self.job.moves.snapshot()
             state.confusion = dict(self.validation.confusion)
         tasks = self.anew.settle(found, log)
-        state.confusion |= {
-            n: self.validation.confusion[n] for n, one in tasks.items() if one["reestimated"] and n in state.confusion
-        }
+        state.confusion |= {n: one for n, one in self.validation.confusion.items() if tasks[n]["reestimated"]}
         anew = any(found["reestimated"] for found in tasks.values())
         state.best = {**means(tasks), "reestimated": anew, **self._penalised(tasks)}
         state.done, state.threads = True, self.threads.count

@@ -168,6 +168,12 @@ def means(tasks: Mapping[str, Found]) -> Found:
     return {key: sum(found[key] for found in tasks.values()) / len(tasks) for key in keys if key.startswith("val_")}
 
 
+def shown(found: Mapping[str, float], by: str) -> str:
+    """The score that epochs are chosen by, for a progress bar."""
+    by = "loss" if by == "last" else by
+    return f"val {by.replace('_', ' ')} {found[f'val_{by}']:.3f}"
+
+
 def _few(confusion: Sequence[Sequence[int]]) -> bool:
     """Whether shares of so few samples are too coarse to choose by."""
     return sum(map(sum, confusion)) < max(FEW, 2 * sum(any(row) for row in confusion))

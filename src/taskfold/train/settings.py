@@ -192,8 +192,8 @@ class Settings(BaseModel):
     def _all_epochs(self) -> Settings:
         if self.select_by == "last" and self.patience is not None:
             raise ValueError(
-                f"patience={self.patience} has no meaning for select_by='last', by which every epoch is an improvement; "
-                "leave one of them out"
+                f"patience={self.patience} has no meaning for select_by='last', by which every epoch is better; leave "
+                "one of them out"
             )
         for key, usual in {"select_by": ("auto", "last"), "patience": (None,)}.items():
             if self.folds is not None and (found := getattr(self, key)) not in usual:
