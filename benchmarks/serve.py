@@ -5,8 +5,8 @@
 
 ResNet-18 on images of 64×64 pixels, FTN of rank 1, requests of one row. Clients ask again as soon as they are answered;
 then requests come at random moments at 70 % of the plain network's pace, which gives the latencies. All contestants
-stand behind the same batcher and take turns in rounds; what is compared was measured in one round. `by CPU` is the ratio
-of rows per second of CPU time, which other programs on the machine change less.
+stand behind the same batcher and take turns in rounds; what is compared was measured in one round. `by CPU` is the
+ratio of rows per second of CPU time, which other programs on the machine change less.
 """
 
 from __future__ import annotations

@@ -156,9 +156,14 @@ class Campaign:
             await asyncio.gather(*changing)
         return self.counts
 
+    @property
+    def varied(self) -> bool:
+        """Whether each kind of change came, and a name was refused."""
+        return all(self.counts[one] for one in ("added", "replaced", "removed", "renamed", "refused by name"))
+
     async def _ask(self, n: int, answers: int) -> None:
         draw, mine = random.Random(100 + n), 0
-        while mine < answers and not self.problems and time.monotonic() < self.until:
+        while (mine < answers or not self.varied) and not self.problems and time.monotonic() < self.until:
             names = [draw.choice(self.names) for _ in range(draw.randint(1, 8))]
             mine += sum(await asyncio.gather(*(self._one(name, draw.random() < 0.02) for name in names)))
 

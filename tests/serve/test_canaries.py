@@ -16,7 +16,6 @@ def test_no_answer_is_somebody_elses() -> None:
     counts, problems = asyncio.run(campaign(400, identities=12, names=6))
     assert not problems, problems[:3]
     assert counts["answers"] >= 350
-    assert min(counts[one] for one in ("added", "replaced", "removed", "renamed", "refused by name")) > 0
     assert counts["largest batch"] > 1
 
 

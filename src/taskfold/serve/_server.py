@@ -63,6 +63,7 @@ class TaskServer:
         self._changing = asyncio.Lock()
         self.followed = store is None
         self._seen: dict[str, tuple[int, int, int]] = {}
+        self._problems: dict[str, str] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -218,7 +219,9 @@ class TaskServer:
                 add = await asyncio.to_thread(self._prepared, name, file, data, key)
                 version = await self.batcher.apply(lambda: self._version(name, file, key, add()))
             except (ValueError, TypeError, RuntimeError) as error:
-                raise UnfitError(f"the task file cannot be served as {name!r}: {error}") from error
+                beside = self.engine.bank is not None and not isinstance(error, TaskFileError)
+                hint = "; or start the server with --no-bank" if beside else ""
+                raise UnfitError(f"the task file cannot be served as {name!r}: {error}{hint}") from error
             try:
                 if self.store is not None and keep:
                     await self._stored(self.store.publish, file)
@@ -254,23 +257,23 @@ class TaskServer:
         return await self._put(name, await asyncio.to_thread(found.path.read_bytes), False, keep=False)
 
     async def _follow(self) -> list[str]:
-        problems: list[str] = []
         if self.store is None:
-            return problems
+            return []
         there = await asyncio.to_thread(self._stamps, self.store)
         for name in [name for name in self._versions if name not in there]:
             await self._remove(name, keep=False)
-        for name, stamp in there.items():
-            if self._seen.get(name) == stamp:
-                continue
+        self._problems = {
+            name: said for name, said in self._problems.items() if self._seen.get(name) == there.get(name)
+        }
+        for name in [name for name, stamp in there.items() if self._seen.get(name) != stamp]:
             try:
                 if (known := self._versions.get(name)) is None or known.digest != self.store.digest(name):
                     data = await asyncio.to_thread(self.store.path(name).read_bytes)
                     await self._put(name, data, False, keep=False)
             except (ServeError, ValueError, OSError) as error:
-                problems.append(f"{name}: {error}")
+                self._problems[name] = f"{name}: {error}"
         self._seen, self.followed = there, True
-        return problems
+        return list(self._problems.values())
 
     @staticmethod
     def _stamps(store: Store) -> dict[str, tuple[int, int, int]]:

@@ -128,9 +128,11 @@ def _health(app: FastAPI, server: TaskServer, registry: CollectorRegistry, probl
 async def _follow(server: TaskServer, problems: list[str]) -> None:
     while True:
         try:
-            problems[:] = await server.follow()
-            for problem in problems:
-                LOG.warning("not served: %s", problem)
+            found = await server.follow()
+            for problem in found:
+                if problem not in problems:
+                    LOG.warning("not served: %s", problem)
+            problems[:] = found
         except OSError as error:  # the folder is away for a moment
             LOG.warning("the store cannot be read: %s", error)
         await asyncio.sleep(EVERY)
