@@ -24,7 +24,7 @@ from taskfold import FTN, MultiTask
 from taskfold.backbones import load
 from taskfold.data import Preprocessing
 
-from . import project
+from . import project, texts
 from .conftest import Run
 
 TOKEN = "0123456789abcdef-secret"
@@ -145,3 +145,32 @@ def test_readings_say_what_predict_says_of_a_big_image(tmp_path: Path) -> None:
     said = reading.said(torch.tensor([0.0, 2.0, 1.0]), ready, Asked(top=2))
     assert [one["label"] for one in said["probabilities"]] == ["warm-b", "warm-c"]
     assert said["label"] == "warm-b"
+
+
+def test_texts_are_written_and_ranked_in_a_bank(tmp_path: Path) -> None:
+    from taskfold import LoRA
+    from taskfold.cli._readings import reading_of
+    from taskfold.serve import Asked, Engine
+
+    (tmp_path / "t5.py").write_text(texts.BACKBONE)
+    loaded = load(f"{tmp_path}/t5.py:build")
+    model = MultiTask(loaded.network, LoRA(rank=1)).eval()
+    said = {"kind": "texts", "prompt": "{text}", "max_target": 4}
+    engine = Engine(model)
+    assert engine.bank is not None
+    tasks = {name: model.add_task(name, preprocessing=said) for name in ("a", "b")}
+    for name, task in tasks.items():
+        engine.bank.add(task, f"g-{name}")
+    for asked in (Asked(), Asked(choices=("yes", "no"))):
+        readings = [reading_of(task, loaded) for task in tasks.values()]
+        ready = [reading.ready("abc", asked) for reading in readings]
+        assert ready[0].group == ready[1].group
+        outputs = engine.run(ready[0].group, [(f"g-{name}", one.value) for name, one in zip(tasks, ready, strict=True)])
+        answers = [
+            reading.said(output, one, asked) for reading, output, one in zip(readings, outputs, ready, strict=True)
+        ]
+        if asked.choices:
+            assert {one["answer"] for one in answers} <= {"yes", "no"}
+            assert len(answers[0]["choices"]) == 2
+        else:
+            assert all(isinstance(one["answer"], str) for one in answers)
