@@ -68,7 +68,8 @@ def test_every_command_knows_a_new_kind(
 ) -> None:
     monkeypatch.setitem(PROBLEMS, "counts", Counts)  # type: ignore[arg-type]
     problem = {"kind": "counts", "columns": ["count"]}
-    config = write(tmp_path, tasks=[{**TASKS[0], "problem": problem}, TASKS[2]])
+    train = {"epochs": 30, "batch_size": 8, "optimizers": {"factors": {"lr": 0.02}, "head": {"lr": 0.2}}}
+    config = write(tmp_path, tasks=[{**TASKS[0], "problem": problem}, TASKS[2]], train=train)
     lines = (tmp_path / "squares.csv").read_text().splitlines()
     counts = ["count", *(str(1 + 4 * line.startswith("red")) for line in lines[1:])]
     (tmp_path / "squares.csv").write_text("\n".join(map(",".join, zip(lines, counts, strict=True))))
