@@ -205,8 +205,9 @@ class ImageTask(Ready):
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The test images likewise."""
-        return {"test": self.data.test.identity}
+        """The test images likewise, and metrics of one's own."""
+        own = {"metrics": names} if (names := self.problem.metric_names) else {}
+        return {**own, "test": self.data.test.identity}
 
     @property
     def record(self) -> dict[str, Any]:

@@ -252,6 +252,11 @@ class TaggedTask(Ready):
         }
 
     @property
+    def measured(self) -> dict[str, Any]:
+        """The test texts, and what is measured on them."""
+        return {"metrics": self.problem.metric_names, "test": _listing(self.data.test)}
+
+    @property
     def record(self) -> dict[str, Any]:
         """Sizes, classes, notes."""
         sizes = {part: len(texts) for part, texts in self.data.parts.items()}

@@ -192,6 +192,11 @@ class Problem(ABC):
         return self.as_json() | {"loss": None if self.loss is None else _name(self.loss)}
 
     @property
+    def metric_names(self) -> list[str]:
+        """What `metrics` are called; JSON."""
+        return [_name(said) for said in self.metrics]
+
+    @property
     def _loss(self) -> Loss:
         if self.loss is None:
             return next(iter(self.losses.values()))
