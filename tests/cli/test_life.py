@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -246,3 +247,34 @@ def test_a_version_can_be_used_as_any_task_file(life: Path, run: Run) -> None:
     [version] = store(life).versions("all")
     result = run("predict", version.path, life / "data" / "warm" / "red" / "1.png")
     assert result.exit_code == 0, result.output
+
+
+def test_a_packed_run_is_used_by_a_colleague_without_what_it_came_from(life: Path, tmp_path: Path, run: Run) -> None:
+    (life / "runs" / "train" / "secret.txt").write_text("not for others")
+    packed, image = tmp_path / "shop.zip", life / "data" / "warm" / "red" / "1.png"
+    assert run("pack", life / "runs", "-f", packed).exit_code == 0
+    said = run("predict", store(life).path("warm"), image).stdout
+    shutil.copy(image, tmp_path / "1.png")
+    shutil.rmtree(life)
+    result = run("unpack", packed, tmp_path / "mine")
+    assert result.exit_code == 0, result.output
+    mine = Store(tmp_path / "mine" / "tasks")
+    assert mine.names() == ["all", "warm"] and mine.record("all") and len(mine.versions("all")) == 1
+    again = run("predict", mine.path("warm"), tmp_path / "1.png")
+    assert again.exit_code == 0 and again.stdout.split()[-2:] == said.split()[-2:]
+    assert "backbone net.py:build" in (tmp_path / "mine" / "README.md").read_text()
+    everything = [path.read_bytes() for path in (tmp_path / "mine").rglob("*.json")]
+    assert not any(str(tmp_path).encode() in one for one in everything)
+    assert not list((tmp_path / "mine").rglob("secret.txt"))
+    assert "is not empty" in run("unpack", packed, tmp_path / "mine").stderr
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt"])
+def test_a_pack_that_leads_out_of_its_folder_is_refused(name: str, tmp_path: Path, run: Run) -> None:
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
+        archive.writestr("run.json", "{}")
+        archive.writestr(name, "out")
+    result = run("unpack", tmp_path / "odd.zip", tmp_path / "new")
+    assert result.exit_code == 1 and "leads out of the folder" in result.stderr and not (tmp_path / "new").exists()
+    (tmp_path / "no.zip").write_bytes(b"no zip")
+    assert "is no file of taskfold pack" in run("unpack", tmp_path / "no.zip", tmp_path / "new").stderr

@@ -20,6 +20,8 @@ COMMANDS = {
     "init": "Write a configuration for folders of images.",
     "train": "Train the tasks of a configuration, one by one or together; run it again to go on after an interruption.",
     "tasks": "List, show, rename, remove, compare and roll back the tasks of a run.",
+    "pack": "Write a run into one file for a colleague: tasks, versions, backbone, a README.",
+    "unpack": "Write a packed run into a new folder.",
     "affinity": "Measure which tasks help and which hurt one another, and propose groups to train together.",
     "compare": "Compare methods on your tasks: tuned alike, counted alike, with a recommendation.",
     "transfer": "Teach new tasks from a few examples, on what others have learned together.",

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ..tasks import Store, TaskFileError, Version, read_header
 from ..train.differences import brief, differences
+from ._held import held
 from ._output import UserError, emit, say, show
 from ._versions import store_of, told_of
 
@@ -67,7 +68,9 @@ def show_(output: Output, name: Name, json: Json = False) -> None:
 @tasks.command()
 def rename(output: Output, old: Name, new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")]) -> None:
     """Give a task another name, in its file and its versions too; nothing is trained."""
-    _store(output).rename(old, new)
+    store = _store(output)
+    with held(output):
+        store.rename(old, new)
     say(f"{old} is {new} now; write the new name into the configuration too, or the next training makes {old} again")
 
 
@@ -78,7 +81,9 @@ def remove(
     purge: Annotated[bool, typer.Option("--purge", help="Delete its versions too; nothing brings them back.")] = False,
 ) -> None:
     """Take a task's file away; its versions stay, and rollback brings it back."""
-    _store(output).remove(name, purge=purge)
+    store = _store(output)
+    with held(output):
+        store.remove(name, purge=purge)
     back = "" if purge else f"; taskfold tasks rollback {output} {name} brings it back"
     say(f"{name} is removed{back}")
 
@@ -115,7 +120,9 @@ def rollback(
     to: Annotated[str | None, typer.Option("--to", metavar="VERSION", help="Its first digits will do.")] = None,
 ) -> None:
     """Make an earlier version the current one, in one step; the one before the current one unless --to is given."""
-    version = _store(output).rollback(name, to)
+    store = _store(output)
+    with held(output):
+        version = store.rollback(name, to)
     say(f"{name} is version {version.digest} of {version.published or 'an unknown time'} now")
 
 

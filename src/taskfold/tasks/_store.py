@@ -237,7 +237,9 @@ class Store:
         check_free(new, [name for name in self.names() if name != old], "choose another name")
         if new == old or self._place(new).is_dir():
             raise ValueError(f"{self._place(new)} holds versions of a task {new!r}; choose another name")
-        draft = self.folder / f".{secrets.token_hex(4)}"
+        for unfinished in self.folder.glob(".rename.*"):  # of a process that was killed
+            shutil.rmtree(unfinished, ignore_errors=True)
+        draft = self.folder / f".rename.{secrets.token_hex(4)}"
         draft.mkdir()
         try:
             digests = {version.digest: self._renamed(version, new, draft) for version in self.versions(old)}
@@ -278,7 +280,7 @@ class Store:
 
     def _switch(self, name: str, version: Path, event: str) -> None:
         """One rename decides which version is current; the history follows."""
-        draft = version.with_name(f".{secrets.token_hex(4)}")
+        draft = version.with_name(f".draft.{secrets.token_hex(4)}")
         try:
             try:
                 os.link(version, draft)
