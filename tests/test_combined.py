@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 import taskfold as tfold
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::taskfold.AdaptationWarning")
 
 

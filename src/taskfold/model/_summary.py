@@ -208,6 +208,8 @@ def _words(network: nn.Module, sites: dict[str, Any], method: Method) -> Any:
         if module is first and not getattr(method, "stem", True):
             return "first convolution (stem=False)"
         chosen = getattr(method, "layers", None)
-        return f"layers={chosen!r} does not select it" if isinstance(chosen, str) else f"{method.name} does not select it"
+        return (
+            f"layers={chosen!r} does not select it" if isinstance(chosen, str) else f"{method.name} does not select it"
+        )
 
     return words
