@@ -13,7 +13,7 @@ project = "Taskfold"
 copyright = "the Taskfold authors"
 version = release = taskfold.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "methods_index"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "methods_index", "configuration_keys"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from torch import nn
 
+import taskfold as tfold
 from taskfold import __version__
 from taskfold.cli import _app
 from taskfold.cli._app import COMMANDS
@@ -65,3 +68,24 @@ def test_an_error_is_one_message_and_debug_shows_where_it_comes_from(run: Run) -
     assert plain.stderr.startswith("Error: backbone 'tim:resnet18' is not known")
     assert "Traceback" not in plain.stderr
     assert isinstance(run("--debug", "count", "--model", "tim:resnet18").exception, ValueError)
+
+
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["inspect", "FILE"]], ids=" ".join)
+def test_what_needs_no_torch_imports_none(command: list[str], tmp_path: Path) -> None:
+    """Seconds of imports for a line of help are what people notice first."""
+    model = tfold.MultiTask(nn.Sequential(nn.Linear(4, 4)), tfold.LoRA(rank=1))
+    model.add_task("a")
+    path = model.save_task("a", tmp_path / "a.safetensors")
+    code = """
+import sys
+from taskfold.cli import app
+try:
+    app(sys.argv[1:])
+finally:
+    heavy = {"torch", "transformers", "timm", "PIL", "matplotlib"} & sys.modules.keys()
+    assert not heavy and len(sys.modules) < 700, (heavy, len(sys.modules))
+"""
+    said = [str(path) if word == "FILE" else word for word in command]
+    found = subprocess.run([sys.executable, "-c", code, *said], check=False, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout

@@ -12,7 +12,14 @@ from . import lemmas
 
 
 class Lemmas(TextSource):
-    """Word form → dictionary form in one language (package simplemma); split by lemma. See `lemmas`."""
+    """Word form → dictionary form in one language (package simplemma); split by lemma. See `lemmas`.
+
+    Attributes:
+        language: as simplemma calls it, `de`.
+        train_size, val_size, test_size: examples of each part.
+        choices: for each test example, the right one among them.
+        max_bytes: of a word form.
+    """
 
     kind: Literal["lemmas"] = "lemmas"
     language: str

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from ..reach import why
 from ..tasks import feature_width
 from ._descriptions import DESCRIBED, describe
 from ._image_processor import image_settings
@@ -83,7 +84,7 @@ def _configuration(library: Any, request: Request, place: Place) -> Any:
         near = difflib.get_close_matches(request.name, DESCRIBED, 3) or DESCRIBED[:8]
         raise BackboneError(
             f"backbone 'hf:{request.name}': its configuration cannot be fetched "
-            f"({str(error).strip().partition(chr(10))[0]}); give a folder with a config.json, or a name that needs no "
+            f"({why(error)}); give a folder with a config.json, or a name that needs no "
             f"network, such as {', '.join(near)}"
         ) from error
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
 from ..functions import is_importable
+from ..reach import at_once
+from ._descriptions import DESCRIBED
 from ._hugging_face import hugging_face
 from ._loaded import BackboneError, LoadedBackbone, Request, Scheme
 from ._packaged import packaged
@@ -61,9 +64,17 @@ def load(
     if file is not None and not file.is_file():
         raise FileNotFoundError(f"backbone {spec!r}: there is no weights file {str(file)!r}")
     scheme, name = _scheme(spec)
-    loaded = scheme(Request(name, file, pretrained, meta, folder))
+    request = Request(name, file, pretrained, meta, folder)
+    with at_once() if _asks_the_hub(scheme, request) else nullcontext():
+        loaded = scheme(request)
     network = loaded.network.eval() if meta else loaded.network.eval().to(device)
     return dataclasses.replace(loaded, network=network, name=spec)
+
+
+def _asks_the_hub(scheme: Scheme, request: Request) -> bool:
+    if scheme not in (timm, hugging_face) or (request.base / request.name).is_dir():
+        return False
+    return request.published or (scheme is hugging_face and request.name not in DESCRIBED)
 
 
 def _scheme(spec: str) -> tuple[Scheme, str]:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..reach import why
+
 Generative = Literal["encoder-decoder", "causal"]
 """How a language model generates: from an encoded source, or by going on with its input."""
 
@@ -98,8 +100,7 @@ def construct(build: Callable[[], Any], meta: bool) -> Any:
 
 def cannot_fetch(spec: str, error: Exception) -> BackboneError:
     """Published weights that could not be had."""
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
     return BackboneError(
-        f"backbone {spec!r}: its published weights cannot be fetched ({reason}); "
+        f"backbone {spec!r}: its published weights cannot be fetched ({why(error)}); "
         "give a local file as weights, or pretrained=False for random ones"
     )

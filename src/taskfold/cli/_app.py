@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "Write an ONNX or torch.export network of one task or several, or an adapter in PEFT's format.",
     "import": "Make task files of adapters in PEFT's format.",
     "inspect": "Show what is in a task file, or in an inventory.",
+    "schema": "Print the JSON schema of a configuration, for editors.",
     "report": "Turn a results file into a report of one HTML page.",
 }
 ELSEWHERE = {"demo": "taskfold-demos"}

@@ -7,9 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..factors import STATISTICS
-from ..routing import LOGITS
-from ..tasks import Contents, TaskFileError, digest, read, read_header
+from ..files import RawContents, TaskFileError, digest_of, read_header, read_raw
 
 ALWAYS = ("factors", "routing", "norm", "running statistics", "head", "shared")
 """Groups that every card counts, before those that a method brings."""
@@ -32,7 +30,7 @@ def card(path: Path, tensors: bool = False) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     kind = _kind_of_file(path) or "task"  # if it is neither, that is said when it is read
-    contents = read(path, kind)
+    contents = read_raw(path, kind)
     kinds = {name: "shared" if kind == "inventory" else _group_of(name, contents) for name in contents.tensors}
     found: dict[str, Any] = {
         "kind": kind,
@@ -52,25 +50,25 @@ def card(path: Path, tensors: bool = False) -> dict[str, Any]:
         if "width" in stored.get(name, {}):
             found["bits"][kinds[name]] += stored[name]["width"] * numbers
         found["parameters"][kinds[name]] += numbers
-        found["bytes"][kinds[name]] += tensor.numel() * tensor.element_size()
+        found["bytes"][kinds[name]] += len(tensor.data)
     if tensors:
         found["tensors"] = {
             name: {
                 "kind": kinds[name],
                 "shape": stored[name]["shape"] if name in stored else list(tensor.shape),
-                "dtype": stored[name]["as"] if name in stored else str(tensor.dtype).removeprefix("torch."),
+                "dtype": stored[name]["as"] if name in stored else tensor.dtype,
             }
             for name, tensor in contents.tensors.items()
         }
     return found
 
 
-def _group_of(name: str, contents: Contents) -> str:
+def _group_of(name: str, contents: RawContents) -> str:
     """What a tensor counts as: what the file says of the task's own, the head's otherwise."""
     if name.startswith("inventory:"):
         return "shared"
     group = contents.header["groups"].get(name, "head")
-    return "running statistics" if group == STATISTICS.name else group
+    return "running statistics" if group == "statistics" else group
 
 
 def _kind_of_file(path: Path) -> str | None:
@@ -83,7 +81,7 @@ def _kind_of_file(path: Path) -> str | None:
     return None
 
 
-def _task(contents: Contents) -> dict[str, Any]:
+def _task(contents: RawContents) -> dict[str, Any]:
     header, info = contents.header, contents.header["info"]
     return {
         "task": header["task"],
@@ -99,7 +97,7 @@ def _task(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _inventory(path: Path, contents: Contents) -> dict[str, Any]:
+def _inventory(path: Path, contents: RawContents) -> dict[str, Any]:
     """Methods with their layers and numbers; experts, as tasks beside the file route them."""
     tasks = dict(_tasks_on(path, contents))
     methods: dict[str, dict[str, Any]] = {}
@@ -114,27 +112,27 @@ def _inventory(path: Path, contents: Contents) -> dict[str, Any]:
     for task in tasks.values():
         part = methods.get(task.header["method"]["name"])
         if part is not None:
-            routed = {tensor.shape[-1] for leaf, tensor in task.tensors.items() if leaf.endswith(f".{LOGITS}")}
+            routed = {tensor.shape[-1] for leaf, tensor in task.tensors.items() if leaf.endswith(".logits")}
             part["experts"] = sorted({*part["experts"], *routed})
     return {"methods": methods, "tasks": list(tasks)}
 
 
-def _tasks_on(path: Path, contents: Contents) -> Iterator[tuple[str, Contents]]:
+def _tasks_on(path: Path, contents: RawContents) -> Iterator[tuple[str, RawContents]]:
     """Task files beside an inventory, or in `tasks` beside it, that name it; damaged ones are passed over."""
     for file in sorted([*path.parent.glob("*.safetensors"), *(path.parent / "tasks").glob("*.safetensors")]):
         try:
             stated = read_header(file).get("inventory")
             if not stated or stated["standalone"]:
                 continue
-            task = read(file)
+            task = read_raw(file)
         except (TaskFileError, OSError):
             continue
         if stated["fingerprint"] in _fingerprints(contents, task):
             yield task.header["task"], task
 
 
-def _fingerprints(contents: Contents, task: Contents) -> set[str]:
+def _fingerprints(contents: RawContents, task: RawContents) -> set[str]:
     """Of all that is in the inventory, and of what a task's own method has in it."""
     method = task.header["method"]["name"]
     mine = {key: tensor for key, tensor in contents.tensors.items() if key.partition(".")[0] == method}
-    return {digest(contents.tensors), digest(mine)}
+    return {digest_of(contents.tensors), digest_of(mine)}

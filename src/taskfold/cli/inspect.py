@@ -10,11 +10,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ..config import words_of
 from ._cards import card
 from ._output import emit, fail, say, show
 
 _LABELS = 12
+_WORDS = {"dense": "dense targets"}
 
 
 def inspect(
@@ -115,7 +115,7 @@ def _tensors(tensors: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _data(found: Mapping[str, Any]) -> str:
-    words, target = words_of(found["data"]), found["preprocessing"].get("target")
+    words, target = _WORDS.get(found["data"], found["data"]), found["preprocessing"].get("target")
     return f"{words}: {target}" if target else words
 
 

@@ -31,7 +31,14 @@ class LoadedNetwork(LoadedBackbone):
 
 
 class BackboneConfig(Part):
-    """A network of a library, a package or one's own. See `taskfold.backbones.load`."""
+    """A network of a library, a package or one's own. See `taskfold.backbones.load`.
+
+    Attributes:
+        model: `timm:NAME`, `torchvision:NAME`, `hf:NAME` or `hf:FOLDER`, `packaged:NAME`, `module:function` or
+            `file.py:function`.
+        weights: a local file of weights; null: the published ones.
+        pretrained: fetch the published weights, where no file is given; false: random ones.
+    """
 
     model: str
     weights: Path | None = None

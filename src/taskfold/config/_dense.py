@@ -14,7 +14,14 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class AugmentSettings(BaseModel):
-    """`taskfold.dense.Augment`, whose ranges these are."""
+    """`taskfold.dense.Augment`, whose ranges these are.
+
+    Attributes:
+        scale: lowest and highest factor of a random resize, before the crop.
+        crop: height and width that are cut out at random, pixels; None: all of the image.
+        flip: probability of a mirrored view.
+        brightness, contrast, saturation, hue: how far each may change, as torchvision's ColorJitter counts.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -21,7 +21,8 @@ PACKAGED = "packaged"
 """What it may be else."""
 
 
-def _architectures() -> Mapping[str, type[Architecture]]:
+def architectures() -> Mapping[str, type[Architecture]]:
+    """All architectures by name."""
     from ..dense.networks import NETWORKS  # noqa: PLC0415  an extra, and seconds to import
 
     return NETWORKS
@@ -30,7 +31,7 @@ def _architectures() -> Mapping[str, type[Architecture]]:
 def network_names() -> tuple[str, ...]:
     """All architectures; none if what they need is not installed."""
     try:
-        return tuple(_architectures())
+        return tuple(architectures())
     except ImportError:
         return ()
 
@@ -38,7 +39,7 @@ def network_names() -> tuple[str, ...]:
 def try_network(name: Any, settings: Mapping[str, Any]) -> list[tuple[Place, str]]:
     """All that is wrong with a network's name and settings, but for files of weights."""
     try:
-        known = _architectures()
+        known = architectures()
     except ImportError as error:
         return [(("network",), str(error))]
     if name not in known:
@@ -69,7 +70,7 @@ def build(name: str, settings: Mapping[str, Any], seed: int, base: Path, meta: b
         said.pop(WEIGHTS, None)
     elif isinstance(said.get(WEIGHTS), str) and said[WEIGHTS] != PACKAGED:
         said[WEIGHTS] = str(base / Path(said[WEIGHTS]).expanduser())
-    chosen = _architectures()[name](**said)
+    chosen = architectures()[name](**said)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if meta:

@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
-    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803  its name there
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:
         """Stop where it is too deep: the scanner looks at every open bracket for each of them."""
         if self.flow_level > MOST_LEVELS:
             text = f"has more than {MOST_LEVELS} lists and mappings inside one another"

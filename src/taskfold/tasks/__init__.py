@@ -1,18 +1,18 @@
 """What belongs to one task: its state at every layer, its head, its labels and metrics; its file on disk."""
 
-from ._classifier import Classifier, classifier_of, head_width
-from ._features import Features, feature_width, pooled
-from ._file import (
+from ..files import (
     FORMAT_VERSION,
-    Contents,
     TaskFileError,
+    as_file,
+    check_free,
+    check_name,
     check_no_folder,
-    contents_of,
-    read,
     read_header,
-    write,
     write_atomically,
 )
+from ._classifier import Classifier, classifier_of, head_width
+from ._features import Features, feature_width, pooled
+from ._file import Contents, contents_of, read, write
 from ._fingerprint import digest, fingerprint, identity, is_same, types_of
 from ._head import build_head
 from ._leaves import Inventory, Leaves, at_most, check_inventory, kept_in, make, slashed
@@ -20,7 +20,6 @@ from ._named import Named
 from ._origin import Origin
 from ._store import Store, Version
 from ._task import Info, Task
-from ._task_name import as_file, check_free, check_name
 
 __all__ = [
     "FORMAT_VERSION",

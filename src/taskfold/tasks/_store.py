@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ._file import TaskFileError, read, read_header, write, write_atomically
-from ._task_name import check_free, check_name
+from ..files import TaskFileError, check_free, check_name, read_header, write_atomically
+from ._file import read, write
 
 SUFFIX = ".safetensors"
 _SHORT = 16

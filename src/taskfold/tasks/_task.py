@@ -8,10 +8,10 @@ from uuid import uuid4
 from torch import Tensor, nn
 
 from ..factors import HEAD, Group
+from ..files import check_name
 from ._leaves import Leaves, keeping_precision
 from ._named import Named
 from ._origin import Origin
-from ._task_name import check_name
 
 
 @dataclass

@@ -19,7 +19,13 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Losses(BaseModel):
-    """Weights of the three losses; see `Objective`."""
+    """Weights of the three losses; see `Objective`.
+
+    Attributes:
+        lm: of language modelling, −log p per token of the true target.
+        mc: of multiple choice, cross-entropy over the choices.
+        ul: of unlikelihood, −log(1 − p) per token of the wrong choices.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -22,6 +22,14 @@ class Examples(TextSource):
     """Files of your own, .jsonl, .csv or .tsv: one for each part, or one that is split by the seed.
 
     Columns are `input`, `target` and perhaps `choices`; or `text` and `label`. Equal inputs stay in one part.
+
+    Attributes:
+        file: all examples, which the seed splits.
+        train: the training examples, instead of `file`.
+        val: the validation examples; null: a share of `train`.
+        test: the test examples; null: a share of `train`.
+        val_fraction: share of the training examples that becomes val, where there is no val.
+        test_fraction: share of all examples that becomes test, where there is no test.
     """
 
     kind: Literal["examples"] = "examples"
@@ -71,7 +79,16 @@ def _packaged_or_path(value: object) -> object:
 
 
 class Topics(TextSource):
-    """Which class a text is of: `packaged:bbc`, a folder with a folder per class, or a file. See `topic_task`."""
+    """Which class a text is of: `packaged:bbc`, a folder with a folder per class, or a file. See `topic_task`.
+
+    Attributes:
+        texts: `packaged:bbc`, a folder with a folder of texts for each class, or a file of `text` and `label`.
+        prompt: what the network reads, with `{text}` where the text goes.
+        max_words: of a text; what is longer is cut; null: nothing is.
+        words: what the network answers, by class; null: the class's own name.
+        val_fraction: share of the training texts that becomes val.
+        test_fraction: share of all texts that becomes test.
+    """
 
     kind: Literal["topics"] = "topics"
     texts: Annotated[Path | str, BeforeValidator(_packaged_or_path)]
@@ -104,6 +121,15 @@ class T0(TextSource):
     """A held-out task of T0: few-shot files by seed, and promptsource's templates. See `text.t0.T0Task`.
 
     Trained on is the file of `seed`, validated on those of the other seeds, tested on `validation.jsonl`.
+
+    Attributes:
+        root: the folder of few-shot files.
+        name: of the task there.
+        templates: promptsource's folder of templates, or one file of them.
+        shots: examples to learn from; null: all that the file has.
+        seed: which few-shot file is trained on.
+        seeds: of all few-shot files; those of the other seeds are the validation set.
+        template: the name of one template; null: all.
     """
 
     kind: Literal["t0"] = "t0"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from ...reach import at_once
 from .._contents import digest_of
 from .._errors import DataError, UnreadableImageError, first_few, require
 from .._images import Reader, to_rgb
@@ -60,7 +61,8 @@ class HuggingFace(Source):
         if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
             content = datasets.load_from_disk(str(path))
         else:
-            content = datasets.load_dataset(str(path) if path.is_dir() else self.dataset, self.config)
+            with at_once():
+                content = datasets.load_dataset(str(path) if path.is_dir() else self.dataset, self.config)
         theirs = dict(content) if isinstance(content, dict) else {"train": content}
         if "train" not in theirs:
             raise DataError(f"dataset: {self.dataset} must have a train split, found {first_few(theirs)}")

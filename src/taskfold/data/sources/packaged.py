@@ -44,6 +44,9 @@ class Packaged(Source):
     - `animals`: 10,000 silhouettes of 10 animals, 28 × 28, 284 of them twice (animal-mnist)
     - `fashion-mnist`: 70,000 pieces of clothing, 28 × 28, official test set (Debian's dataset-fashion-mnist)
     - `elpv`: 2,624 solar cells, 300 × 300, by probability of a defect (elpv-dataset; not for commercial use)
+
+    Attributes:
+        name: which of them.
     """
 
     kind: Literal["packaged"] = "packaged"

@@ -1,0 +1,233 @@
+"""What configurations may say, as JSON schemas: for editors, and for the page of all keys."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from ..methods import build, names
+from ._backbones import BackboneConfig
+from ._kinds import KINDS
+from ._method import settings_model
+from ._networks import architectures, network_names
+from ._together import Together
+from .compare import Compare
+from .run import Config, TaskConfig
+from .transfer import TransferConfig
+
+__all__ = ["Command", "Row", "meanings", "rows", "schema"]
+
+Command = Literal["train", "transfer", "compare"]
+Row = tuple[str, str, str, str, str]
+"""A key, its type, its default, its range and its meaning, in words."""
+
+_ENTRY = re.compile(r"    (\w+(?:, \w+)*): (.+)")
+_WHOLE = {"backbone": "The frozen network.", "method": "How the network is adapted; a name alone means its defaults."}
+_WHOLE |= {"source": "Where a task's data come from.", "train": "How tasks are trained."}
+_WHOLE |= {"preprocessing": "How images are made ready.", "text": "How texts are made ready."}
+_WHOLE |= {"dense": "How images with dense targets are made ready.", "image_size": "Short for preprocessing.size."}
+_WHOLE |= {"together": "Train all tasks at once; true: with the settings of train."}
+
+
+class _Schemas(GenerateJsonSchema):
+    """What has no schema may be anything."""
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
+        del schema, error_info
+        return {}
+
+
+def schema(command: Command) -> dict[str, Any]:
+    """The JSON schema (2020-12) of a configuration of `taskfold train`, `transfer` or `compare`.
+
+    Args:
+        command: one of these.
+
+    Raises:
+        ValueError: it is none of them.
+
+    Example:
+        >>> schema("train")["required"]
+        ['backbone', 'output', 'tasks']
+    """
+    if command not in get_args(Command):
+        raise ValueError(f"command must be one of {', '.join(get_args(Command))}, found {command!r}")
+    transfers = command == "transfer"
+    whole = _of(TransferConfig if transfers else Config)
+    sections = {key: _section(key) for key in ("source", "train", "preprocessing", "text", "dense")}
+    if not transfers:
+        sections["backbone"], sections["method"] = _backbone(), _method()
+        together = _loose(_of(Together))
+        sections["together"] = {"anyOf": [{"type": "boolean"}, together], "description": _WHOLE["together"]}
+    task = _of(TaskConfig)
+    task["properties"] |= {key: sections[key] for key in sections if key in task["properties"]}
+    if transfers:
+        del task["properties"]["method"]
+    task["required"] = ["name"]
+    whole["properties"] |= sections
+    whole["properties"]["tasks"] = {"type": "array", "minItems": 1, "items": task, "description": _tasks(command)}
+    whole["properties"]["image_size"]["description"] = _WHOLE["image_size"]
+    if command == "compare":
+        del whole["properties"]["method"], task["properties"]["method"]
+        whole["properties"]["compare"] = {**_of(Compare), "description": "What is compared, and how much is spent."}
+        candidate = _method({"label": {"type": "string"}, "search": {"type": "object"}})
+        whole["properties"]["compare"]["properties"]["methods"] |= {"minItems": 1, "items": candidate}
+    required = {"transfer": ["from"], "compare": ["backbone", "compare"]}.get(command, ["backbone"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"taskfold {command}",
+        **{key: value for key, value in whole.items() if key not in ("title", "required")},
+        "required": [*required, "output", "tasks"],
+    }
+
+
+def _tasks(command: str) -> str:
+    return "The tasks; what stands beside them holds for all, and a task may say otherwise." + (
+        " None sees another." if command == "transfer" else ""
+    )
+
+
+def _section(key: str) -> dict[str, Any]:
+    if key == "source":
+        kinds = [found for kind in KINDS for found in _sources(kind.sources)]
+        return {"anyOf": kinds, "description": _WHOLE[key]}
+    return {**_loose(_of(TaskConfig.model_fields[key].annotation)), "description": _WHOLE[key]}
+
+
+def _sources(known: Mapping[str, type[BaseModel]]) -> Iterator[dict[str, Any]]:
+    for tag, kind in known.items():
+        found = _loose(_of(kind))
+        found["properties"]["kind"] = {"const": tag}
+        yield {**found, "title": tag}
+
+
+def _backbone() -> dict[str, Any]:
+    seed = {"seed": {"type": "integer", "minimum": 0, "description": "Of what is random in it."}}
+    networks = [_entry("network", name, architectures()[name], seed) for name in network_names()]
+    return {"anyOf": [{"type": "string"}, _of(BackboneConfig), *networks], "description": _WHOLE["backbone"]}
+
+
+def _method(more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    each = [_entry("name", name, type(build(name)), more or {}) for name in names()]
+    return {"anyOf": [{"type": "string", "enum": names()}, *each], "description": _WHOLE["method"]}
+
+
+def _entry(key: str, name: str, kind: type[Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """A data class whose name stands under a key, beside its settings."""
+    found = _loose(_of(settings_model(kind, name)))
+    found["properties"] = {key: {"const": name}, **found.get("properties", {}), **more}
+    _describe(found, kind)
+    return {**found, "title": name}
+
+
+def _of(kind: Any) -> dict[str, Any]:
+    """A schema without references, its keys with meanings."""
+    made = TypeAdapter(kind).json_schema(by_alias=True, schema_generator=_Schemas)
+    made.pop("description", None)
+    found = _inlined(made, made.pop("$defs", {}))
+    _describe(found, kind)
+    return found
+
+
+def _describe(found: dict[str, Any], kind: Any) -> None:
+    """Give keys what docstrings say of them, and those inside of them."""
+    if not isinstance(kind, type):
+        return
+    said, hints = meanings(kind), get_type_hints(kind) if "__annotations__" in vars(kind) else {}
+    for key, one in found.get("properties", {}).items():
+        name = "origin" if key == "from" else key
+        if name in said:
+            one.setdefault("description", said[name])
+        for inner in (one, *one.get("anyOf", ())):
+            for part in (hints.get(name), *get_args(hints.get(name))):
+                _describe(inner, part)
+
+
+def _inlined(value: Any, known: Mapping[str, Any]) -> Any:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            rest = {key: one for key, one in value.items() if key != "$ref"}
+            there = {key: one for key, one in known[value["$ref"].rpartition("/")[2]].items() if key != "description"}
+            return {**_inlined(there, known), **rest}
+        return {key: _inlined(one, known) for key, one in value.items() if key != "title" or not isinstance(one, str)}
+    return [_inlined(one, known) for one in value] if isinstance(value, list) else value
+
+
+def _loose(found: dict[str, Any]) -> dict[str, Any]:
+    """A section of which a task may say a part, and the top the rest."""
+    return {key: one for key, one in found.items() if key not in ("required", "title", "description")}
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of each attribute, under Attributes or Args.
+
+    Example:
+        >>> meanings(Compare)["seeds"]
+        'Trainings of all tasks that the numbers are of, with what was found.'
+    """
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        keys: list[str] = []
+        for line in inspect.cleandoc(one.__doc__ or "").splitlines():
+            if entry := _ENTRY.fullmatch(line):
+                keys = entry[1].split(", ")
+                found |= dict.fromkeys(keys, entry[2][0].upper() + entry[2][1:])
+            elif keys and line.startswith("        "):
+                found |= {key: f"{found[key]} {line.strip()}" for key in keys}
+            else:
+                keys = []
+    return found
+
+
+def rows(found: Mapping[str, Any], place: str = "") -> list[Row]:
+    """A schema's keys, one after another, those inside of others with their place.
+
+    Args:
+        found: a schema of an object.
+        place: where it stands.
+    """
+    listed: list[Row] = []
+    for key, one in found.get("properties", {}).items():
+        name = f"{place}{key}"
+        default = _shown(one["default"]) if "default" in one else ""
+        listed.append((name, _type(one), default, _range(one), one.get("description", "")))
+        for inner in (one, *(other for other in one.get("anyOf", ()) if len(one["anyOf"]) <= 3)):
+            listed += rows(inner, f"{name}.")
+    return listed
+
+
+def _type(one: Mapping[str, Any]) -> str:
+    if "const" in one:
+        return f"{one['const']}"
+    if "enum" in one:
+        return " · ".join(map(_shown, one["enum"]))
+    if "anyOf" in one:
+        return " or ".join(dict.fromkeys(_type(other) for other in one["anyOf"]))
+    if one.get("type") == "array":
+        return f"list of {_type(one['items'])}" if one.get("items") else "list"
+    words = {
+        "integer": "whole number",
+        "string": "text",
+        "boolean": "true · false",
+        "object": "mapping",
+        "null": "null",
+    }
+    if one.get("format") == "path":
+        return "path"
+    return words.get(one.get("type", ""), one.get("type", "any"))
+
+
+def _range(one: Mapping[str, Any]) -> str:
+    signs = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
+    signs |= {"minItems": "at least {}", "maxItems": "at most {}"}
+    found = [text.format(one[key]) for key, text in signs.items() if key in one]
+    return ", ".join(found or [text for other in one.get("anyOf", ()) if (text := _range(other))])
+
+
+def _shown(value: Any) -> str:
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))

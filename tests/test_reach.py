@@ -1,0 +1,37 @@
+"""Without a network, who asks the hub is told so within seconds, and not after a minute and a half of retries."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from taskfold import reach
+from taskfold.backbones import BackboneError, load
+
+constants = pytest.importorskip("huggingface_hub.constants")
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize("spec", ["hf:somebody/unknown-model", "timm:hf_hub:somebody/unknown-model"])
+def test_nobody_answers(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm" if spec.startswith("timm") else "transformers")
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", NOBODY)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    begun = time.monotonic()
+    with reach.at_once():
+        assert constants.HF_HUB_OFFLINE
+    assert time.monotonic() - begun < reach.SECONDS + 1
+    assert not constants.HF_HUB_OFFLINE
+    with pytest.raises(BackboneError, match=r"nobody answers at 127\.0\.0\.1, and there is no copy in the cache"):
+        load(spec)
+
+
+def test_who_is_offline_on_purpose_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(reach, "reachable", lambda: pytest.fail("the network was asked"))
+    with reach.at_once():
+        pass
+    assert constants.HF_HUB_OFFLINE
