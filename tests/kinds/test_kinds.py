@@ -54,7 +54,7 @@ def gpt2(kind: type = GPT2LMHeadModel) -> nn.Module:
     return kind(GPT2Config(**sizes)).eval()
 
 
-@pytest.mark.filterwarnings("ignore:task '.': the backbone's own classifier 'score'")
+@pytest.mark.filterwarnings("ignore:task '.'. the backbone's own classifier 'score'")
 @pytest.mark.parametrize("kind", [GPT2LMHeadModel, GPT2ForSequenceClassification])
 def test_gpt2_is_adapted_in_its_own_layers(kind: type) -> None:
     """Not in the classifier alone: its linear layers are transformers' own."""

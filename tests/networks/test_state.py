@@ -160,7 +160,7 @@ def test_power_iterations_are_not_the_tasks_business(way: str) -> None:
     assert all(torch.equal(value, kept[key]) for key, value in net.state_dict().items())
 
 
-@pytest.mark.filterwarnings("ignore:task '.': the backbone's own classifier 'head'")
+@pytest.mark.filterwarnings("ignore:task '.'. the backbone's own classifier 'head'")
 @pytest.mark.parametrize("method", [tfold.LoRA(rank=2), tfold.FTNQueryValue(rank=2), tfold.FineTuning()])
 def test_a_weight_that_is_read_is_the_task_s(method: Any) -> None:
     torch.manual_seed(0)
