@@ -14,7 +14,7 @@ from ._cards import card
 from ._output import emit, fail, say, show
 
 _LABELS = 12
-_WORDS = {"dense": "dense targets"}
+_WORDS = {"dense": "dense targets", "words": "words of texts"}
 
 
 def inspect(
