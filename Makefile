@@ -25,7 +25,7 @@ help:
 	@echo "make demo    the main job on real data, in minutes (options: make demo ARGS='--compare all')"
 	@echo "make test    the tests, examples in the documentation included"
 	@echo "make campaign    threads that ask a bank while others change it: counts, and whether an answer was wrong"
-	@echo "make campaigns   a thousand damaged files, five hundred mutated configurations, kills: none ends in a traceback"
+	@echo "make campaigns   a thousand damaged files, five hundred mutated configurations: none ends in a traceback"
 	@echo "make campaign-serve    a million answers of a server whose tasks change, and 200 kills (ARGS='--answers 10000')"
 	@echo "make zoo     the laws on networks of timm, torchvision and transformers, and docs/networks.md (ARGS='swin bert')"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
@@ -78,7 +78,6 @@ campaign: $(READY)
 campaigns: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.damaged_files $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.mutated_configurations $(ARGS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.killed $(ARGS)
 
 # A million answers of tasks that say who they are, while these come, change and go; then kills of server and publisher.
 campaign-serve: $(READY)

@@ -25,7 +25,7 @@ def test_every_key_has_a_type_and_a_meaning(command: Command) -> None:
 
 def test_every_source_and_backbone_says_what_its_keys_mean() -> None:
     properties = schema("train")["properties"]
-    for section in ("source", "backbone"):
+    for section in ("source", "backbone", "problem"):
         for form in properties[section]["anyOf"]:
             tags = ("kind", "network")
             assert [row[0] for row in rows(form) if not row[4] and row[0] not in tags] == [], (
@@ -65,7 +65,7 @@ def test_the_page_has_a_table_for_each_mark(monkeypatch: pytest.MonkeyPatch) -> 
     keys = pytest.importorskip("configuration_keys")
     text = (DOCS / "configuration.md").read_text(encoding="utf-8")
     marks = keys.MARK.findall(text)
-    assert marks == ["train", "source", "backbone", "method", "transfer", "compare"]
+    assert marks == ["train", "source", "problem", "backbone", "method", "transfer", "compare"]
     for mark in marks:
         assert keys.tables(mark).count("\n| `") > 3
     with pytest.raises(ValueError, match="must name a command or a section"):

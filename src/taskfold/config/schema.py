@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..methods import build, names
+from ..problems import PROBLEMS
 from ._backbones import BackboneConfig
 from ._kinds import KINDS
 from ._method import settings_model
 from ._networks import architectures, network_names
+from ._problem import LEFT_OUT
 from ._together import Together
 from .compare import Compare
 from .run import Config, TaskConfig
@@ -60,6 +63,7 @@ def schema(command: Command) -> dict[str, Any]:
     transfers = command == "transfer"
     whole = _of(TransferConfig if transfers else Config)
     sections = {key: _section(key) for key in ("source", "train", "preprocessing", "text", "dense")}
+    sections["problem"] = _problem()
     if not transfers:
         sections["backbone"], sections["method"] = _backbone(), _method()
         together = _loose(_of(Together))
@@ -117,9 +121,17 @@ def _method(more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return {"anyOf": [{"type": "string", "enum": names()}, *each], "description": _WHOLE["method"]}
 
 
-def _entry(key: str, name: str, kind: type[Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def _problem() -> dict[str, Any]:
+    each = [_entry("kind", name, kind, {}, LEFT_OUT) for name, kind in PROBLEMS.items()]
+    words = "What a task's outputs mean: classes, numbers, labels, levels; a kind alone means its defaults."
+    return {"anyOf": [{"type": "string", "enum": [*PROBLEMS]}, *each], "description": words}
+
+
+def _entry(
+    key: str, name: str, kind: type[Any], more: Mapping[str, Any], without: Collection[str] = ()
+) -> dict[str, Any]:
     """A data class whose name stands under a key, beside its settings."""
-    found = _loose(_of(settings_model(kind, name)))
+    found = _loose(_of(settings_model(kind, name, without=without)))
     found["properties"] = {key: {"const": name}, **found.get("properties", {}), **more}
     _describe(found, kind)
     return {**found, "title": name}
@@ -138,7 +150,7 @@ def _describe(found: dict[str, Any], kind: Any) -> None:
     """Give keys what docstrings say of them, and those inside of them."""
     if not isinstance(kind, type):
         return
-    said, hints = meanings(kind), get_type_hints(kind) if "__annotations__" in vars(kind) else {}
+    said, hints = meanings(kind), _hints(kind)
     for key, one in found.get("properties", {}).items():
         name = "origin" if key == "from" else key
         if name in said:
@@ -146,6 +158,12 @@ def _describe(found: dict[str, Any], kind: Any) -> None:
         for inner in (one, *one.get("anyOf", ())):
             for part in (hints.get(name), *get_args(hints.get(name))):
                 _describe(inner, part)
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    if issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    return get_type_hints(kind) if is_dataclass(kind) else {}
 
 
 def _inlined(value: Any, known: Mapping[str, Any]) -> Any:

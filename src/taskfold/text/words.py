@@ -86,6 +86,14 @@ class Words(WordSource):
 
     `.conll`: a word and its class in a line, an empty line between texts. `.jsonl`, `.csv`, `.tsv`: columns `words` and
     `tags`, lists in JSON, with spaces between in a table. Equal texts stay in one part.
+
+    Attributes:
+        file: all texts, which the seed splits.
+        train: the training texts, instead of `file`.
+        val: the validation texts; null: a share of `train`.
+        test: the test texts; null: a share of `train`.
+        val_fraction: share of the training texts that becomes val, where there is no val.
+        test_fraction: share of all texts that becomes test, where there is no test.
     """
 
     kind: Literal["words"] = "words"

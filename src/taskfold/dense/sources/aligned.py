@@ -35,13 +35,15 @@ FORMS: Mapping[tuple[str, str], reading.Read] = MappingProxyType(
 class Aligned(DenseSource):
     """`root/{train,val,test}/{image,segmentation,depth,normals,edges}/<name>.<suffix>`; test is optional.
 
-    | folder | .png | .npy |
-    |---|---|---|
-    | image | (also .jpg) colours | `[H, W, 3]`, bytes or floats 0 to 1 |
-    | segmentation | grey values or palette indices are classes, 255 ignored | classes; 255 and below 0 ignored |
-    | depth | 16 bits, millimetres, 0 invalid | metres; 0, negative, NaN, infinite invalid |
-    | normals | (also .jpg) 2x/255 − 1 | unit vectors `[H, W, 3]`, zero invalid |
-    | edges | (also .jpg) x/255 | 0 to 1, NaN or −1 invalid |
+    What the files hold::
+
+        | folder | .png | .npy |
+        |---|---|---|
+        | image | (also .jpg) colours | `[H, W, 3]`, bytes or floats 0 to 1 |
+        | segmentation | grey values or palette indices are classes, 255 ignored | classes; 255 and below 0 ignored |
+        | depth | 16 bits, millimetres, 0 invalid | metres; 0, negative, NaN, infinite invalid |
+        | normals | (also .jpg) 2x/255 − 1 | unit vectors `[H, W, 3]`, zero invalid |
+        | edges | (also .jpg) x/255 | 0 to 1, NaN or −1 invalid |
 
     Attributes:
         classes: of the segmentation, if there is one.
