@@ -115,7 +115,8 @@ def _tensors(tensors: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _data(found: Mapping[str, Any]) -> str:
-    words, target = _WORDS.get(found["data"], found["data"]), found["preprocessing"].get("target")
+    kind, target = str(found["data"]), found["preprocessing"].get("target")
+    words = _WORDS.get(kind, kind)
     return f"{words}: {target}" if target else words
 
 

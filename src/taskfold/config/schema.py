@@ -237,7 +237,8 @@ def _type(one: Mapping[str, Any]) -> str:
     }
     if one.get("format") == "path":
         return "path"
-    return words.get(one.get("type", ""), one.get("type", "any"))
+    kind = str(one.get("type", "any"))
+    return words.get(kind, kind)
 
 
 def _range(one: Mapping[str, Any]) -> str:

@@ -136,10 +136,8 @@ def _outputs(
     """Per task its rows, their outputs `[b, …]` in float32 at least, and their targets; one forward pass for all."""
     distinct = dict.fromkeys(tasks)
     asked = list(tasks) if len(distinct) > 1 else tasks[0]
-    if isinstance(batch.inputs, Mapping):
-        made = model(**batch.inputs, task=asked)
-    else:
-        made = model(batch.inputs, task=asked)
+    named = isinstance(batch.inputs, Mapping)
+    made = model(**batch.inputs, task=asked) if named else model(batch.inputs, task=asked)
     for name in distinct:
         rows = [row for row, owner in enumerate(tasks) if owner == name]
         outputs = made if len(distinct) == 1 else torch.stack([made[row] for row in rows])
