@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ._output import UserError
 from ._trainings import is_main_process
@@ -25,7 +27,7 @@ def held(folder: Path) -> Iterator[None]:
     Of several processes of one training the first one holds it.
 
     Args:
-        folder: made if need be.
+        folder: made if need be, and removed again where nothing was written into it.
 
     Raises:
         UserError: another process does.
@@ -33,15 +35,32 @@ def held(folder: Path) -> Iterator[None]:
     if not is_main_process():
         yield
         return
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".held").open("w") as file:
-        if fcntl is not None:
+    mark = folder / ".held"
+    try:
+        with mark.open("w") as file:
+            if not _alone(file, mark):
+                raise UserError(f"another taskfold command works in {folder}; wait for it, or choose another output")
+            for draft in [path for path in folder.rglob(".*") if _DRAFT.fullmatch(path.name) and path.is_file()]:
+                draft.unlink(missing_ok=True)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(
-                    f"another taskfold command works in {folder}; wait for it, or choose another output"
-                ) from None
-        for draft in [path for path in folder.rglob(".*") if _DRAFT.fullmatch(path.name) and path.is_file()]:
-            draft.unlink(missing_ok=True)
-        yield
+                yield
+            finally:
+                if folder.is_dir() and [*folder.iterdir()] == [mark]:  # nothing was written
+                    mark.unlink()
+    finally:
+        for place in made:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+
+
+def _alone(file: IO[str], mark: Path) -> bool:
+    """Whether this process holds the file, and whoever held it before has not just removed it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), mark.stat())
+    except OSError:
+        return False
