@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import fastapi  # noqa: F401  autodoc would import it in a mode for type checkers, in which pydantic fails
+
 import taskfold
 
 sys.path.insert(0, str(Path(__file__).parent))
