@@ -28,11 +28,11 @@ CAPTION = (
 
 @styled
 def figure(results: Results) -> Figure | None:
-    """One line per task and their mean for the ranked method, the other methods as horizontal references."""
+    """One line per task and their mean for the method of several ranks, the other methods as horizontal references."""
     every = rows(results)
     table = [row for row in every if row.tasks()]
     ladder = _ladder(table)
-    if not ladder:
+    if len(ladder) < 2:
         return None
     steps = [row for _, row in ladder]
     references = [row for row in table if row not in steps]
