@@ -108,7 +108,8 @@ def serve(
     for file in files if store is None else ():
         server.load(str(read_header(file)["task"]), file)
     access = Access(_token(token_file) if manage else None, hosts or ((*LOCAL, "[::1]") if host in LOCAL else ("*",)))
-    say(f"Serving {len(files)} tasks at http://{f'[{host}]' if ':' in host else host}:{port}, with a page at /.")
+    place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    say(f"{len(files)} task files; serving at {place}, with a page at /. /readyz lists what cannot be served.")
     uvicorn.run(
         application(server, access),
         host=host,
