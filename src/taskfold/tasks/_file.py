@@ -68,7 +68,8 @@ def contents_of(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         SafetensorError, OSError: it is no such file, or can't be read.
     """
     data = path.read_bytes()
-    return metadata_of(data), _tensors(data)
+    tensors = _tensors(data)  # which says so where the bytes are no such file
+    return metadata_of(data), tensors
 
 
 def _tensors(data: bytes) -> dict[str, Tensor]:
