@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..files import RawContents, TaskFileError, digest_of, read_header, read_raw
+from ..files import LOGITS, RawContents, TaskFileError, digest_of, read_header, read_raw
 
 ALWAYS = ("factors", "routing", "norm", "running statistics", "head", "shared")
 """Groups that every card counts, before those that a method brings."""
@@ -112,7 +112,7 @@ def _inventory(path: Path, contents: RawContents) -> dict[str, Any]:
     for task in tasks.values():
         part = methods.get(task.header["method"]["name"])
         if part is not None:
-            routed = {tensor.shape[-1] for leaf, tensor in task.tensors.items() if leaf.endswith(".logits")}
+            routed = {tensor.shape[-1] for leaf, tensor in task.tensors.items() if leaf.endswith(f".{LOGITS}")}
             part["experts"] = sorted({*part["experts"], *routed})
     return {"methods": methods, "tasks": list(tasks)}
 

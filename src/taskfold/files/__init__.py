@@ -3,6 +3,7 @@
 from ._file import (
     FORMAT_VERSION,
     KEY,
+    LOGITS,
     LONGEST,
     Raw,
     RawContents,
@@ -20,6 +21,7 @@ from ._names import as_file, check_free, check_name
 __all__ = [
     "FORMAT_VERSION",
     "KEY",
+    "LOGITS",
     "LONGEST",
     "Raw",
     "RawContents",

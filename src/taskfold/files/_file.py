@@ -27,6 +27,8 @@ FORMAT_VERSION = 4
 LONGEST = 255
 """Bytes in the name of a file, on the file systems of Linux, macOS and Windows."""
 KEY = "taskfold"
+LOGITS = "routing"
+"""The leaf in which a task keeps the logits of its routing."""
 _DRAFT = 100
 _TYPES = {
     **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from ..factors import Group, Leaf
+from ..files import LOGITS
 from ._base import Sharing, Tensors
-
-LOGITS = "routing"
-"""Name of a task's logits among its own leaves."""
 
 _GROUP = Group(LOGITS, 0.1)
 

@@ -67,7 +67,7 @@ def test_labels_fix_the_order(write: Any) -> None:
     [
         (lines("file,label", "a.png,cat"), {}, "must have a column 'path', found file, label"),
         (lines("path,label", "a.png,"), {}, "line 2: label must be a label that is not empty"),
-        (lines("path,label", "a.png,cat", "b.png"), {}, "line 3: must have 2 values (path, label), found 1"),
+        (lines("path,label", "a.png,cat", "b.png"), {}, r"line 3: must have 2 values \(path, label\), found 1"),
         (
             lines("path,label,split", "a.png,cat,training"),
             {},
