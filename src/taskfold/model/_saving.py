@@ -131,9 +131,11 @@ class Stored:
     def unfit(self, error: Exception, held: Named[Leaves]) -> TaskFileError:
         """What is to be said where a model cannot have a task of the stored method."""
         header = self.contents.header
-        stated = (header.get("inventory") or {}).get("fingerprint")
+        inventory = header.get("inventory") or {}
+        stated = inventory.get("fingerprint")
         if not any(key.startswith(f"{header['method']['name']}.") for key in held):
-            return TaskFileError(f"{self.path} does not fit this model: {error}")
+            missing = inventory and not inventory["standalone"]
+            return self._missing() if missing else TaskFileError(f"{self.path} does not fit this model: {error}")
         stands = f"stands on another inventory (fingerprint {stated[:12]}…)" if stated else "has factors of other sizes"
         sizes = str(error).partition(": tasks that share")[0]
         return TaskFileError(f"{self.path} {stands} than this model's ({sizes}); load it into a model with its own")
@@ -247,13 +249,17 @@ class Stored:
         except ValueError as error:
             raise TaskFileError(f"{self.path}: {key!r} {error}; save the task again") from None
 
+    def _missing(self) -> TaskFileError:
+        stated = self.contents.header["inventory"]["fingerprint"]
+        return TaskFileError(
+            f"{self.path} stands on an inventory (fingerprint {stated[:12]}…) that this model does not hold; "
+            "load its file first: model.load_inventory(…)"
+        )
+
     def _check_inventory(self, shared: dict[str, Tensor], known: set[str]) -> None:
         stated = (self.contents.header.get("inventory") or {}).get("fingerprint", "")
         if {_bank(key) for key in shared} - known:
-            raise TaskFileError(
-                f"{self.path} stands on an inventory (fingerprint {stated[:12]}…) that this model does not hold; "
-                "load its file first: model.load_inventory(…)"
-            )
+            raise self._missing()
         if (mine := digest(shared)) != stated:
             raise TaskFileError(
                 f"{self.path} stands on another inventory (fingerprint {stated[:12]}…) than this model's "
