@@ -3,7 +3,8 @@
 --device cuda              the device that tests/device runs on
 --seconds 180              ends after so long, as a failed run; says how many tests are left, and reports the others
 --bare                     refuses to run where a package of an extra is installed
---whole                    also the tests that say the same of further networks (marked `whole`)
+--whole                    also the tests that say the same of further networks (marked `whole`), and all values of a
+                           parameter that others take in turn (marked `in_turn`)
 --compile-with inductor    only the tests that compile, with that backend in place of the cheaper ones they name
 """
 
@@ -44,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "whole: says of a further network what others say of one; runs with --whole")
+    config.addinivalue_line("markers", "in_turn(name): others take one value of this parameter each; all with --whole")
     config.stash[_UNTIL] = time.monotonic() + config.getoption("--seconds")
     if torch.device(config.getoption("--device")).type == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError(
@@ -89,6 +91,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--whole"):
         _keep(config, items, lambda item: item.get_closest_marker("whole") is None)
+        values = _values(items)
+        _keep(config, items, lambda item: _its_turn(item, values))
     if config.getoption("--compile-with"):
         _keep(config, items, _compiles)
 
@@ -97,6 +101,25 @@ def _keep(config: pytest.Config, items: list[pytest.Item], which: Callable[[pyte
     kept = [item for item in items if which(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
+
+
+def _values(items: list[pytest.Item]) -> dict[tuple[object, str], int]:
+    """How many values each parameter of a test has."""
+    found: dict[tuple[object, str], int] = {}
+    for item in items:
+        for name, place in getattr(getattr(item, "callspec", None), "indices", {}).items():
+            key = item.function, name  # type: ignore[attr-defined]
+            found[key] = max(found.get(key, 0), place + 1)
+    return found
+
+
+def _its_turn(item: pytest.Item, values: dict[tuple[object, str], int]) -> bool:
+    """Of a parameter that is `in_turn` one value for each combination of the others: every pair of values is tried."""
+    for marker in item.iter_markers("in_turn"):
+        places = item.callspec.indices  # type: ignore[attr-defined]
+        if sum(places.values()) % values[item.function, marker.args[0]]:  # type: ignore[attr-defined]
+            return False
+    return True
 
 
 def _compiles(item: pytest.Item) -> bool:

@@ -91,6 +91,7 @@ def test_mixed_rows_are_the_tasks_one_by_one(case: Case, factorisation: Factoris
     torch.testing.assert_close(gradients(mixed, x, model), gradients(alone, x, model))
 
 
+@pytest.mark.in_turn("form")
 @every_case
 @every_factorisation
 @every_form

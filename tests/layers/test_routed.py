@@ -61,6 +61,7 @@ def gradients(output: Tensor, x: Tensor, model: MultiTask) -> list[Tensor | None
     return list(torch.autograd.grad((output * toward).sum(), [x, *learned], allow_unused=True))
 
 
+@pytest.mark.in_turn("form")
 @every_case
 @every_update
 @every_form
@@ -76,6 +77,7 @@ def test_runs_as_the_dense_weight_does(case: Case, update: tuple[Factorisation, 
     torch.testing.assert_close(model.fold("a")(x), oracle)
 
 
+@pytest.mark.in_turn("batch")
 @every_case
 @every_update
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
