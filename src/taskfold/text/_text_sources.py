@@ -2,70 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt
 
-from ._example import Example
-from ._few_shot import random
+from ._files import InFiles, Share
 from ._text_data import TextData, TextSource
 from .sources import read_examples, topic_task
 from .t0 import HELD_OUT, SEEDS, T0Task
 from .templates import templates
 
-Share = Annotated[float, Field(gt=0, lt=1)]
 
-
-class Examples(TextSource):
+class Examples(InFiles, TextSource):
     """Files of your own, .jsonl, .csv or .tsv: one for each part, or one that is split by the seed.
 
     Columns are `input`, `target` and perhaps `choices`; or `text` and `label`. Equal inputs stay in one part.
-
-    Attributes:
-        file: all examples, which the seed splits.
-        train: the training examples, instead of `file`.
-        val: the validation examples; null: a share of `train`.
-        test: the test examples; null: a share of `train`.
-        val_fraction: share of the training examples that becomes val, where there is no val.
-        test_fraction: share of all examples that becomes test, where there is no test.
     """
 
     kind: Literal["examples"] = "examples"
-    file: Path | None = None
-    train: Path | None = None
-    val: Path | None = None
-    test: Path | None = None
-    val_fraction: Share = 0.1
-    test_fraction: Share = 0.2
-
-    @model_validator(mode="after")
-    def _one_layout(self) -> Examples:
-        parts = [key for key in ("train", "val", "test") if getattr(self, key)]
-        if self.file and parts:
-            raise ValueError(f"file is split into parts, and {', '.join(parts)} is a part; give one or the other")
-        if not self.file and not self.train:
-            raise ValueError("file or train is missing; give one file to split, or one for each part")
-        return self
 
     @property
     def origin(self) -> str:
         """`examples:mail.csv`."""
-        return f"examples:{(self.file or self.train or Path()).name}"
+        return f"examples:{self.first_name}"
 
     def load(self, name: str, seed: int = 0) -> TextData:
         """The files as they are; parts without a file are taken out of the others by seed."""
-        read = {key: read_examples(path) for key in ("train", "val", "test") if (path := getattr(self, key))}
-        read = read or {"train": read_examples(self.file or Path())}
+        read = self.read_parts(read_examples)
         _check_labels({key: {example.choices for example in part} for key, part in read.items()})
-        notes: list[str] = []
-        for key, share in (("test", self.test_fraction), ("val", self.val_fraction)):
-            if key not in read:
-                whole = len(read["train"])
-                read["train"], read[key] = _hold_out(read["train"], share, seed, key)
-                notes.append(f"{key}: {len(read[key]):,} of {whole:,} examples set aside, seed {seed}")
-        return TextData(name, read["train"], read["val"], read["test"], tuple(notes))
+        parts, notes = self.split(read, lambda example: example.input, seed, "examples", "inputs")
+        return TextData(name, parts["train"], parts["val"], parts["test"], notes)
 
     def measured(self, name: str) -> TextData:
         """The test file; of one file all."""
@@ -163,17 +131,6 @@ class T0(TextSource):
             )
         test = task.validation(template=self.template)
         return TextData(name, train, val, test, ("val: the few-shot files of the other seeds",), open=False)
-
-
-def _hold_out(examples: Sequence[Example], share: float, seed: int, part: str) -> tuple[list[Example], list[Example]]:
-    """What stays, and what is set aside: whole groups of equal inputs."""
-    inputs = list(dict.fromkeys(example.input for example in examples))
-    count = max(1, round(share * len(inputs)))
-    if count >= len(inputs):
-        raise ValueError(f"{part}: {len(inputs)} different inputs are too few to set some aside; give more")
-    held = {inputs[n] for n in random(seed, f"hold out {part}").permutation(len(inputs))[:count]}
-    kept, aside = ([e for e in examples if (e.input in held) == out] for out in (False, True))
-    return kept, aside
 
 
 def _check_labels(choices: Mapping[str, set[tuple[str, ...]]]) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from ..problems import Problem, TargetError
-from ._few_shot import random
+from ._files import PARTS, InFiles
 from ._rows import read_rows
 
 __all__ = ["Sentence", "WordData", "WordSource", "Words"]
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-PARTS = ("train", "val", "test")
 CONLL = (".conll", ".bio", ".iob")
 
 
@@ -81,56 +80,27 @@ class WordSource(BaseModel, ABC):
         """
 
 
-class Words(WordSource):
+class Words(InFiles, WordSource):
     """Files of your own, one for each part, or one that is split by the seed.
 
     `.conll`: a word and its class in a line, an empty line between texts. `.jsonl`, `.csv`, `.tsv`: columns `words` and
     `tags`, lists in JSON, with spaces between in a table. Equal texts stay in one part.
-
-    Attributes:
-        file: all texts, which the seed splits.
-        train: the training texts, instead of `file`.
-        val: the validation texts; null: a share of `train`.
-        test: the test texts; null: a share of `train`.
-        val_fraction: share of the training texts that becomes val, where there is no val.
-        test_fraction: share of all texts that becomes test, where there is no test.
     """
 
     kind: Literal["words"] = "words"
-    file: Path | None = None
-    train: Path | None = None
-    val: Path | None = None
-    test: Path | None = None
-    val_fraction: Share = 0.1
-    test_fraction: Share = 0.2
-
-    @model_validator(mode="after")
-    def _one_layout(self) -> Words:
-        parts = [key for key in PARTS if getattr(self, key)]
-        if self.file and parts:
-            raise ValueError(f"file is split into parts, and {', '.join(parts)} is a part; give one or the other")
-        if not self.file and not self.train:
-            raise ValueError("file or train is missing; give one file to split, or one for each part")
-        return self
 
     @property
     def origin(self) -> str:
         """`words:names.conll`."""
-        return f"words:{(self.file or self.train or Path()).name}"
+        return f"words:{self.first_name}"
 
     def load(self, name: str, problem: Problem, seed: int = 0, *, whole: bool = False) -> WordData:
         """The files as they are; parts without a file are taken out of train by the seed."""
         if self.file is not None and whole:
             return WordData(name, (), (), read_words(self.file, problem))
-        files = {"train": self.file or self.train, "val": self.val, "test": self.test}
-        read = {part: read_words(path, problem) for part, path in files.items() if path is not None}
-        notes: list[str] = []
-        for part, share in (("test", self.test_fraction), ("val", self.val_fraction)):
-            if part not in read:
-                count = len(read["train"])
-                read["train"], read[part] = _hold_out(read["train"], share, seed, part)
-                notes.append(f"{part}: {len(read[part]):,} of {count:,} texts set aside, seed {seed}")
-        return WordData(name, read["train"], read["val"], read["test"], tuple(notes))
+        read = self.read_parts(partial(read_words, problem=problem))
+        parts, notes = self.split(read, lambda one: one.words, seed, "texts", "texts")
+        return WordData(name, parts["train"], parts["val"], parts["test"], notes)
 
 
 def read_words(path: Path, problem: Problem) -> list[Sentence]:
@@ -178,14 +148,3 @@ def _conll(path: Path) -> list[tuple[str, dict[str, list[str]]]]:
     if not rows:
         raise ValueError(f"{path}: has no texts")
     return rows
-
-
-def _hold_out(given: Sequence[Sentence], share: float, seed: int, part: str) -> tuple[list[Sentence], list[Sentence]]:
-    """What stays, and what is set aside: whole groups of equal texts."""
-    texts = list(dict.fromkeys(one.words for one in given))
-    count = max(1, round(share * len(texts)))
-    if count >= len(texts):
-        raise ValueError(f"{part}: {len(texts)} different texts are too few to set some aside; give more")
-    held = {texts[n] for n in random(seed, f"hold out {part}").permutation(len(texts))[:count]}
-    kept, aside = ([one for one in given if (one.words in held) == out] for out in (False, True))
-    return kept, aside

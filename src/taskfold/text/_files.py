@@ -1,0 +1,90 @@
+"""Files of one's own: one for each part, or one that is split by the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Self, TypeVar
+
+from pydantic import BaseModel, Field, model_validator
+
+from ._few_shot import random
+
+T = TypeVar("T")
+Share = Annotated[float, Field(gt=0, lt=1)]
+PARTS = ("train", "val", "test")
+
+
+class InFiles(BaseModel):
+    """Settings that name the files.
+
+    Attributes:
+        file: all there is, which the seed splits.
+        train: what is trained on, instead of `file`.
+        val: what chooses the epoch; null: a share of `train`.
+        test: what is measured; null: a share of `train`.
+        val_fraction: share of what is trained on that becomes val, where there is no val.
+        test_fraction: share of all that becomes test, where there is no test.
+    """
+
+    file: Path | None = None
+    train: Path | None = None
+    val: Path | None = None
+    test: Path | None = None
+    val_fraction: Share = 0.1
+    test_fraction: Share = 0.2
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Self:
+        parts = [key for key in PARTS if getattr(self, key)]
+        if self.file and parts:
+            raise ValueError(f"file is split into parts, and {', '.join(parts)} is a part; give one or the other")
+        if not self.file and not self.train:
+            raise ValueError("file or train is missing; give one file to split, or one for each part")
+        return self
+
+    @property
+    def first_name(self) -> str:
+        """Of the file that is all, or trained on; for tables."""
+        return (self.file or self.train or Path()).name
+
+    def read_parts(self, read: Callable[[Path], list[T]]) -> dict[str, list[T]]:
+        """What is in the files, by part; all of one file is `train`."""
+        if self.file is not None:
+            return {"train": read(self.file)}
+        return {part: read(path) for part in PARTS if (path := getattr(self, part))}
+
+    def split(
+        self, read: Mapping[str, list[T]], key: Callable[[T], Hashable], seed: int, unit: str, alike: str
+    ) -> tuple[dict[str, list[T]], tuple[str, ...]]:
+        """The three parts; those without a file are taken out of `train`, and notes say how much that was.
+
+        Args:
+            read: as `read_parts` gives it.
+            key: equal for what must stay in one part.
+            seed: of the split.
+            unit, alike: what it is and what keys are, in the plural, for messages.
+
+        Raises:
+            ValueError: there are too few different ones.
+        """
+        found, notes = dict(read), list[str]()
+        for part, share in (("test", self.test_fraction), ("val", self.val_fraction)):
+            if part not in found:
+                whole = len(found["train"])
+                found["train"], found[part] = _hold_out(found["train"], key, share, seed, part, alike)
+                notes.append(f"{part}: {len(found[part]):,} of {whole:,} {unit} set aside, seed {seed}")
+        return found, tuple(notes)
+
+
+def _hold_out(
+    given: Sequence[T], key: Callable[[T], Hashable], share: float, seed: int, part: str, alike: str
+) -> tuple[list[T], list[T]]:
+    """What stays, and what is set aside: whole groups of equal keys."""
+    keys = list(dict.fromkeys(map(key, given)))
+    count = max(1, round(share * len(keys)))
+    if count >= len(keys):
+        raise ValueError(f"{part}: {len(keys)} different {alike} are too few to set some aside; give more")
+    held = {keys[n] for n in random(seed, f"hold out {part}").permutation(len(keys))[:count]}
+    kept, aside = ([one for one in given if (key(one) in held) == out] for out in (False, True))
+    return kept, aside
