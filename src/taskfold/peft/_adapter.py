@@ -37,6 +37,7 @@ class Adapter:
         config: its settings.
         tensors: by name in the backbone, those that nobody has taken yet.
         network: the backbone.
+        state, modules: its tensors and modules, by name.
     """
 
     folder: Path
@@ -44,9 +45,10 @@ class Adapter:
     tensors: dict[str, Tensor]
     network: nn.Module
     state: dict[str, Tensor] = field(init=False)
+    modules: dict[str, nn.Module] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state = self.network.state_dict()
+        self.state, self.modules = self.network.state_dict(), dict(self.network.named_modules())
 
     @classmethod
     def read(cls, folder: Path, network: nn.Module) -> Adapter:
@@ -134,7 +136,7 @@ class Adapter:
                 if name.endswith(f".{role}"):
                     found.setdefault(name.removesuffix(f".{role}"), {})[role] = self.tensors.pop(name)
                     break
-        order = {path: n for n, (path, _) in enumerate(self.network.named_modules())}
+        order = {path: n for n, path in enumerate(self.modules)}
         return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
 
     def layer(self, path: str) -> WeightKind:
@@ -143,10 +145,9 @@ class Adapter:
         Raises:
             AdapterError: there is none, or it runs otherwise in PEFT than here.
         """
-        modules = dict(self.network.named_modules())
-        if path not in modules:
+        if path not in self.modules:
             raise self.error(f"the backbone has no layer {path!r}; load the network that the adapter was made for")
-        module = modules[path]
+        module = self.modules[path]
         kind = kind_of(module)
         if not isinstance(kind, (Linear, Embedding)) and type(kind) is not Convolution:
             raise self.error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -28,12 +29,7 @@ class LoHa(AdapterType):
         roles = [f"hada_{name}" for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")]
         for path, found in adapter.layers(*roles).items():
             inside = adapter.layer(path).modes.shape[1:]
-            (one, left), (two, right) = (
-                _product(
-                    adapter, path, {role[len("hada_") :].replace(n, ""): found[role] for role in found if n in role}
-                )
-                for n in "12"
-            )
+            (one, left), (two, right) = _factors(adapter, path, found)
             up = (one[:, :, None] * two[:, None]).flatten(1) * _scale(adapter, path)
             down = (left.flatten(1)[:, None] * right.flatten(1)[None]).flatten(0, 1)
             made[path] = up, down.reshape(-1, *inside)
@@ -52,12 +48,7 @@ class LoKr(AdapterType):
         roles = [f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")]
         for path, found in adapter.layers(*roles).items():
             inside = adapter.layer(path).modes.shape[1:]
-            (one, left), (two, right) = (
-                _product(
-                    adapter, path, {role[len("lokr_") :].replace(n, ""): found[role] for role in found if n in role}
-                )
-                for n in "12"
-            )
+            (one, left), (two, right) = _factors(adapter, path, found)
             up, down = torch.kron(one, two) * _scale(adapter, path), torch.kron(left.flatten(1), right.flatten(1))
             made[path] = up, down.reshape(-1, *inside)
         return as_low_rank(adapter, made)
@@ -89,6 +80,13 @@ class Vera(AdapterType):
 def _scale(adapter: Adapter, path: str) -> float:
     alpha = adapter.at("alpha_pattern", path, "alpha", 8, whole=False)
     return alpha / adapter.at("rank_pattern", path, "r", 8)
+
+
+def _factors(adapter: Adapter, path: str, found: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The two products of a layer, whose tensors have 1 or 2 in their roles: `hada_w1_a`, `lokr_t2`."""
+    for n in "12":
+        roles = {role.partition("_")[2].replace(n, ""): tensor for role, tensor in found.items() if n in role}
+        yield _product(adapter, path, roles)
 
 
 def _product(adapter: Adapter, path: str, found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
