@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..files import LOGITS, RawContents, TaskFileError, digest_of, read_header, read_raw
+from ..files import LOGITS, RawContents, TaskFileError, digest_of, needs_inventory, read_header, read_raw
 
 ALWAYS = ("factors", "routing", "norm", "running statistics", "head", "shared")
 """Groups that every card counts, before those that a method brings."""
@@ -121,13 +121,13 @@ def _tasks_on(path: Path, contents: RawContents) -> Iterator[tuple[str, RawConte
     """Task files beside an inventory, or in `tasks` beside it, that name it; damaged ones are passed over."""
     for file in sorted([*path.parent.glob("*.safetensors"), *(path.parent / "tasks").glob("*.safetensors")]):
         try:
-            stated = read_header(file).get("inventory")
-            if not stated or stated["standalone"]:
+            header = read_header(file)
+            if not needs_inventory(header):
                 continue
             task = read_raw(file)
         except (TaskFileError, OSError):
             continue
-        if stated["fingerprint"] in _fingerprints(contents, task):
+        if header["inventory"]["fingerprint"] in _fingerprints(contents, task):
             yield task.header["task"], task
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch.utils.data import ConcatDataset
 from ..data import digest_of
 from ..dense import DenseSample, DenseSet, DenseTensors
 from ..dense.resize import Size
+from ._ready import listed
 
 
 def for_tasks(samples: DenseSet, targets: Mapping[str, str]) -> DenseSet:
@@ -67,5 +66,4 @@ def listing(samples: DenseSet) -> str:
         [entry.name, digest_of(entry.image), *(digest_of(path) for path in entry.targets.values())]
         for entry in samples.entries
     ]
-    text = json.dumps(held, ensure_ascii=False)
-    return f"{len(samples)} images {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return listed(held, "images")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,17 @@ from ..config import Plan, TaskPart, words_of
 from ..train import TaskSet
 from ._asked import Asked, Predicted
 from ._output import UserError, say
+
+
+def listed(held: Sequence[Any], unit: str) -> str:
+    """How many there are, and a digest over them.
+
+    Args:
+        held: JSON of each.
+        unit: what they are, in the plural.
+    """
+    text = json.dumps(held, ensure_ascii=False)
+    return f"{len(held)} {unit} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -29,7 +27,7 @@ from ._images import scored
 from ._output import UserError
 from ._predict_texts import inputs_of
 from ._reader import made
-from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested
+from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested, listed
 
 SHOWN = 6
 """Test texts in the report."""
@@ -247,14 +245,14 @@ class TaggedTask(Ready):
         return {
             "problem": self.problem.identity(),
             "preprocessing": self.information,
-            "train": _listing(self.data.train),
-            "val": _listing(self.data.val),
+            "train": listed([*map(asdict, self.data.train)], "texts"),
+            "val": listed([*map(asdict, self.data.val)], "texts"),
         }
 
     @property
     def measured(self) -> dict[str, Any]:
         """The test texts, and what is measured on them."""
-        return {"metrics": self.problem.metric_names, "test": _listing(self.data.test)}
+        return {"metrics": self.problem.metric_names, "test": listed([*map(asdict, self.data.test)], "texts")}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -323,8 +321,3 @@ def _table(found: Sequence[dict[str, Any]]) -> Table:
         pairs = " ".join(f"{word}/{tag}" for word, tag in zip(one["words"], one["tags"], strict=True))
         table.add_row(Text(one["task"]), Text(pairs))
     return table
-
-
-def _listing(texts: Sequence[Sentence]) -> str:
-    listing = json.dumps([asdict(one) for one in texts], ensure_ascii=False)
-    return f"{len(texts)} texts {hashlib.sha256(listing.encode()).hexdigest()[:12]}"

@@ -12,6 +12,7 @@ import typer
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import BackboneConfig, NetworkConfig, parse_backbone
+from ..files import needs_inventory
 from ..model import read_inventory
 from ..tasks import Named, TaskFileError, read_header
 from ._origin import inventory_for, origin_of
@@ -62,14 +63,15 @@ def ground(
     """
     by_name: dict[str, Path] = {}
     standing: list[Path] = []
+    kinds: set[str] = set()
     for file in files:
         header = read_header(file)
+        kinds.add(_kind_in(header["info"]["preprocessing"]))
         if (first := by_name.setdefault(header["task"], file)) != file:
             raise UserError(f"{first} and {file} both hold a task {header['task']!r}; give one of them")
         if needs_inventory(header):
             standing.append(file)
     loaded = _backbone(backbone, weights, [*files, *([folder / "none"] if folder else [])])
-    kinds = {_kind_in(read_header(file)["info"]["preprocessing"]) for file in files}
     if len(kinds) == 1:  # of several kinds what can't stand on it is said when it is asked
         loaded = ready_kind(kinds.pop()).ground(loaded)
     model = new_model(loaded).train(False)
@@ -86,12 +88,6 @@ def add_stored(model: MultiTask, file: Path, loaded: LoadedBackbone, name: str |
     information = read_header(file)["info"]["preprocessing"]
     head = ready_kind(_kind_in(information)).stored_head(information, loaded)
     return model.load_task(file, name=name, head=head)
-
-
-def needs_inventory(header: dict[str, object]) -> bool:
-    """Whether a task file names an inventory that is not in it."""
-    stated = header.get("inventory")
-    return isinstance(stated, dict) and not stated.get("standalone")
 
 
 def _load_inventories(model: MultiTask, places: Mapping[Path, Path]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +21,7 @@ from ._classes import TITLES, columns_of, doubt_of, scores_of
 from ._output import UserError
 from ._predict_texts import answer_texts, choices_of, inputs_of, text_table
 from ._reader import READING, Reader
-from ._ready import Ready, Shelf, Shown, Tested
+from ._ready import Ready, Shelf, Shown, Tested, listed
 
 SHOWN = 6
 """Test examples in the report."""
@@ -174,15 +172,15 @@ class TextTask(Ready):
         """The examples by content, and how they are read."""
         return {
             "text": self.reader.settings.model_dump(mode="json", exclude={"metrics", "num_beams"}),
-            "train": _listing(self.data.train),
-            "val": _listing(self.data.val),
+            "train": listed([*map(asdict, self.data.train)], "examples"),
+            "val": listed([*map(asdict, self.data.val)], "examples"),
         }
 
     @property
     def measured(self) -> dict[str, Any]:
         """The test examples, and how answers are compared."""
         how = self.reader.settings.model_dump(mode="json", include={"metrics", "num_beams"})
-        return {"text": how, "test": _listing(self.data.test)}
+        return {"text": how, "test": listed([*map(asdict, self.data.test)], "examples")}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -207,11 +205,6 @@ def _of_choices(labels: Sequence[str], examples: Sequence[Example], said: Sequen
         right = example.target if example.answer is None else example.choices[example.answer]
         cells[labels.index(right)][labels.index(example.choices[choice])] += 1
     return Metrics.of(cells, math.nan)
-
-
-def _listing(examples: Sequence[Example]) -> str:
-    listing = json.dumps([asdict(example) for example in examples], ensure_ascii=False)
-    return f"{len(examples)} examples {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
 
 
 def _short(text: str, limit: int = 120) -> str:

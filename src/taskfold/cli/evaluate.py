@@ -15,12 +15,13 @@ from ..config import kind_of as kind_of_source
 from ..config import parse, parse_source, words_of
 from ..config.run import Config, load_any
 from ..config.transfer import TransferConfig
+from ..files import needs_inventory
 from ..tasks import read_header
 from ._origin import Origin
 from ._output import UserError, emit, say, show
 from ._prepare import grounded, new_model, ready_kind
 from ._ready import Tested, say_doubts
-from ._tasks import SUFFIX, WeightsOption, add_stored, best_device, kind_of, load_tasks, needs_inventory
+from ._tasks import SUFFIX, WeightsOption, add_stored, best_device, kind_of, load_tasks
 
 Found = list[tuple[str, Path, Tested]]
 FEW = 10

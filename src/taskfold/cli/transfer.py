@@ -9,6 +9,7 @@ from .. import MultiTask
 from ..backbones import LoadedBackbone
 from ..config import TaskPart
 from ..config.transfer import TransferConfig, load_transfer
+from ..files import needs_inventory
 from ..methods import Method, build
 from ..report import record
 from ..tasks import TaskFileError, fingerprint, read_header
@@ -19,7 +20,7 @@ from ._output import UserError, say
 from ._prepare import Opened, gather, grounded, new_model, seeded
 from ._ready import PlacedError, Ready, say_doubts
 from ._story import Story, say_notes
-from ._tasks import add_stored, needs_inventory
+from ._tasks import add_stored
 from ._threads import ThreadsOption, threaded
 from ._told import Told
 from ._trainings import how, is_main_process, test, train_alone

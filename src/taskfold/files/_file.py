@@ -235,6 +235,12 @@ def _a(kind: object) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
+def needs_inventory(header: Mapping[str, Any]) -> bool:
+    """Whether a task's header names an inventory that is not in its file."""
+    stated = header.get("inventory")
+    return isinstance(stated, dict) and not stated.get("standalone")
+
+
 def canonical(header: Mapping[str, Any]) -> str:
     """A header as its digest counts it."""
     return json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Storage
+from ..files import needs_inventory
 from ..layers import (
     FILED,
     Standing,
@@ -131,11 +132,11 @@ class Stored:
     def unfit(self, error: Exception, held: Named[Leaves]) -> TaskFileError:
         """What is to be said where a model cannot have a task of the stored method."""
         header = self.contents.header
-        inventory = header.get("inventory") or {}
-        stated = inventory.get("fingerprint")
+        stated = (header.get("inventory") or {}).get("fingerprint")
         if not any(key.startswith(f"{header['method']['name']}.") for key in held):
-            missing = inventory and not inventory["standalone"]
-            return self._missing() if missing else TaskFileError(f"{self.path} does not fit this model: {error}")
+            if needs_inventory(header):
+                return self._missing()
+            return TaskFileError(f"{self.path} does not fit this model: {error}")
         stands = f"stands on another inventory (fingerprint {stated[:12]}…)" if stated else "has factors of other sizes"
         sizes = str(error).partition(": tasks that share")[0]
         return TaskFileError(f"{self.path} {stands} than this model's ({sizes}); load it into a model with its own")

@@ -11,7 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import nn
 
-from ._base import Cells, Loss, Metric, Problem, TargetError
+from ._base import Cells, Loss, Metric, Problem, TargetError, first_not_finite
 from ._classification import Classification, check_indices
 from ._multi_label import MultiLabel
 from ._ordinal import Ordinal
@@ -81,6 +81,7 @@ __all__ = [
     "TargetError",
     "TokenClassification",
     "check_indices",
+    "first_not_finite",
     "problem_for",
     "problem_of",
 ]

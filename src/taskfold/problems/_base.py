@@ -259,11 +259,17 @@ def finite(outputs: Tensor, targets: Tensor, name: str) -> None:
             f"task {name!r} returns {list(outputs.shape)} for targets {list(targets.shape)}; it needs one output for "
             "each number of a target: give the task a head of as many outputs"
         )
-    if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
-        row = int((~torch.isfinite(targets)).reshape(len(targets), -1).any(1).nonzero()[0])
+    if (row := first_not_finite(targets)) is not None:
         raise TargetError(
             f"task {name!r}: a target is {targets[row].tolist()}; targets must be finite numbers: take such samples out"
         )
+
+
+def first_not_finite(targets: Tensor) -> int | None:
+    """The first row in which a number is not finite; None: there is none."""
+    if not targets.is_floating_point() or bool(torch.isfinite(targets).all()):
+        return None
+    return int((~torch.isfinite(targets)).reshape(len(targets), -1).any(1).nonzero()[0])
 
 
 def _name(said: str | Callable[..., Any]) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..files import TaskFileError, check_free, check_name, read_header, write_atomically
+from ..files import TaskFileError, check_free, check_name, needs_inventory, read_header, write_atomically
 from ._file import read, write
 
 SUFFIX = ".safetensors"
@@ -169,7 +169,7 @@ class Store:
         if record is not None:
             write_atomically(place / f"{digest}.json", json.dumps(record, ensure_ascii=False).encode())
         self._switch(name, version, "published")
-        if _shares(header):
+        if needs_inventory(header):
             self._prune(name, digest)
         return self.current(name)
 
@@ -318,11 +318,6 @@ def _entry(line: str) -> dict[str, str] | None:
 
 def _short(path: Path) -> str:
     return str(read_header(path)["digest"])[:_SHORT]
-
-
-def _shares(header: Mapping[str, Any]) -> bool:
-    stated = header.get("inventory")
-    return isinstance(stated, dict) and not stated.get("standalone")
 
 
 def _are(names: list[str]) -> str:

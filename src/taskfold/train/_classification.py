@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from ..model import MultiTask
-from ..problems import Problem, TargetError
+from ..problems import Problem, TargetError, first_not_finite
 from ._seams import OUTPUTS, TARGETS, Seams
 from ._shaping import Shaping, shapes
 
@@ -87,8 +87,7 @@ def check_whole(problem: Problem, name: str, data: Mapping[str, Dataset[Any]]) -
         if not isinstance(one, TensorDataset) or len(one.tensors) != 2:
             continue
         targets = one.tensors[1]
-        if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
-            row = int((~torch.isfinite(targets)).reshape(len(targets), -1).any(1).nonzero()[0])
+        if (row := first_not_finite(targets)) is not None:
             raise TargetError(
                 f"task {name!r}, problem {problem.kind!r}: target {row} of {what} is {targets[row].tolist()}; targets "
                 "must be finite numbers: take such samples out"
