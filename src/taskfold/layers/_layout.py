@@ -173,14 +173,14 @@ class Mark:
         shape, kind = tuple(tensor.shape), tensor.dtype
         number = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
         if kind.is_floating_point or kind.is_complex:
-            number = number.float().nan_to_num(nan=77.0).clamp(-MOST, MOST)
+            number = number.float().nan_to_num(nan=77.0).clamp_(-MOST, MOST)
             tolerance = TOLERANCES.get(kind, TOLERANCE)
         else:
             number, tolerance = number.double(), 1e-6
         first = number.shape[:AXES]
         rest = number.shape[len(first) :].numel()
         with torch.autocast(number.device.type, enabled=False):
-            left = number.reshape(*first, rest) @ directions(rest, number)
+            left = (number.reshape(*first, rest) @ directions(rest, number)).numpy(force=True)
         slices = {axis: _along(left, axis) for axis, size in enumerate(first) if size and size % rows == 0}
         return cls(shape, tolerance, _along(left, None), slices)
 
@@ -205,13 +205,18 @@ def in_vmap(tensor: Tensor) -> bool:
     return False
 
 
-def _along(left: Tensor, axis: int | None) -> np.ndarray:
+def _along(left: np.ndarray, axis: int | None) -> np.ndarray:
     """`[…, 2]` → `[n, 2]` along an axis, or `[2]`: the other axes are summed with numbers of their own."""
-    for other in reversed(range(left.dim() - 1)):
+    for other in reversed(range(left.ndim - 1)):
         if other != axis:
-            weights = directions(left.shape[other], left)[:, :1]
-            left = (left * weights.reshape(-1, *[1] * (left.dim() - 1 - other))).sum(other)
-    return left.numpy(force=True)
+            left = np.tensordot(_weights(left.shape[other], left.dtype), left, (0, other))
+    return left
+
+
+@lru_cache(maxsize=512)
+def _weights(length: int, kind: np.dtype) -> np.ndarray:
+    """`[length]` numbers, the same every time."""
+    return np.random.default_rng(0).standard_normal(length).astype(kind) / max(length, 1) ** 0.5
 
 
 def directions(length: int, like: Tensor) -> Tensor:
