@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from claims import claimed
+from claimed import claimed
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset, default_collate

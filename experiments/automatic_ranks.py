@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from claims import claimed
+from claimed import claimed
 from scipy import stats
 
 from taskfold import FTN, LoRA, MultiTask, backbones, count

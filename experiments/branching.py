@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from claims import claimed
+from claimed import claimed
 from matplotlib.figure import Figure
 
 from taskfold import FTN, MultiTask, backbones

@@ -14,7 +14,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from claims import claimed
+from claimed import claimed
 from dense_runs import RUNS, bench, say
 
 from taskfold.tasks import write_atomically

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from claims import claimed
+from claimed import claimed
 
 from taskfold.tasks import write_atomically
 from taskfold_demos.jobs import DenseBench, DenseContender, DensePlan

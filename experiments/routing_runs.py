@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from claims import claimed
+from claimed import claimed
 
 from taskfold import backbones
 from taskfold.tasks import write_atomically
