@@ -121,7 +121,11 @@ def _trunks(ours: str, other: str, statement: str) -> list[Claim]:
 FOUR = "four image tasks"
 CLAIMS = [
     Claim(
-        "FTN R=4 (5 %) is within 1 point of fine-tuning", FOUR, partial(images, "FTN R=4"), partial(images, "fine-tuning"), 1
+        "FTN R=4 (5 %) is within 1 point of fine-tuning",
+        FOUR,
+        partial(images, "FTN R=4"),
+        partial(images, "fine-tuning"),
+        1,
     ),
     Claim("rank helps: FTN R=4 above R=1", FOUR, partial(images, "FTN R=4"), partial(images, "FTN R=1")),
     Claim("rank helps: FTN R=16 above R=4", FOUR, partial(images, "FTN R=16"), partial(images, "FTN R=4")),
@@ -130,7 +134,7 @@ CLAIMS = [
     *_few("TensorPoly-I", "TensorPoly-II", "TensorPoly-II is below TensorPoly-I"),
     *_trunks("over-parameterised", "multi-task", "over-parameterised is above plain multi-task"),
     *_trunks("over-parameterised", "over-parameterised, joint", "iterative training is above joint"),
-]  # fmt: skip
+]
 
 
 def decided(claim: Claim) -> dict[str, Any]:
