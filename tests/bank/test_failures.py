@@ -38,13 +38,19 @@ CHANGES: dict[str, tuple[list[str], Change, dict[str, str]]] = {
 
 SLOW = ("into an empty bank", "into a new place")
 PAIRS = [(change, fault) for change in CHANGES for fault in FAULTS if fault != "Ctrl-C" or change not in SLOW]
+EVERY = [
+    pytest.param(change, fault, every, marks=pytest.mark.whole if fault == "Ctrl-C" and every == 1 else ())
+    for change, fault in PAIRS
+    for every in ((1, 7) if fault == "Ctrl-C" else (1,))
+]
+"""Ctrl-C comes at each line of Python; every seventh, unless the whole is asked for."""
 
 
-@pytest.mark.parametrize(("change", "fault"), PAIRS)
-def test_wherever_it_fails(change: str, fault: str) -> None:
+@pytest.mark.parametrize(("change", "fault", "every"), EVERY)
+def test_wherever_it_fails(change: str, fault: str, every: int) -> None:
     before, run, after = CHANGES[change]
     mode, error = FAULTS[fault]
-    for at in itertools.count():
+    for at in itertools.count(step=every):
         bank = pool.model.bank(before)
         held = {name: name for name in before}
         try:
