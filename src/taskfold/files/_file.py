@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +27,6 @@ LONGEST = 255
 KEY = "taskfold"
 LOGITS = "routing"
 """The leaf in which a task keeps the logits of its routing."""
-_DRAFT = 100
 _TYPES = {
     **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},
     **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8"},
@@ -74,35 +71,6 @@ class RawContents:
     header: dict[str, Any]
     tensors: dict[str, Raw]
     data: bytes
-
-
-def check_no_folder(path: Path) -> None:
-    """A file can be written there.
-
-    Raises:
-        IsADirectoryError: the path is a folder.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash.
-
-    Raises:
-        IsADirectoryError: the path is a folder.
-    """
-    check_no_folder(path)
-    short = os.fsdecode(os.fsencode(path.name)[:_DRAFT])  # or the draft's name is too long where the file's is not
-    draft = path.with_name(f".{short}.{secrets.token_hex(4)}")
-    try:
-        with draft.open("xb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
