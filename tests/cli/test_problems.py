@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from taskfold.cli import _images
 from taskfold.report import read_results
 from taskfold.tasks import read_header
 
@@ -111,6 +112,23 @@ def test_files_say_what_outputs_mean(trained: Path) -> None:
     assert price["metrics"]["test_r2"] > 0.8
     assert "test_off" in both["metrics"]
     assert str(trained) not in json.dumps([price, both, tags, grade, kind, own])
+
+
+def test_metrics_of_ones_own_look_at_the_test_data_once(
+    tmp_path: Path, run: Run, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code.py").write_text("def share(said, right):\n    return (said.argmax(1) == right).float().mean()\n")
+    passes, whole = list[str](), _images.outputs_of
+    monkeypatch.setattr(
+        _images, "outputs_of", lambda model, name, *a, **b: passes.append(name) or whole(model, name, *a, **b)
+    )
+    monkeypatch.setattr(_images, "score", lambda *given, **named: pytest.fail("another pass"))
+    config = project.write(tmp_path, train={"epochs": 1}, problem={"metrics": ["code.py:share"]})
+    assert run("train", config).exit_code == 0
+    runs = json.loads((tmp_path / "runs" / "results.json").read_text())["runs"]
+    assert passes == ["warm", "all"]
+    for one in runs:
+        assert one["metrics"]["test_share"] == pytest.approx(one["metrics"]["test_accuracy"])
 
 
 def test_results_have_a_table_for_each_problem(trained: Path) -> None:

@@ -42,7 +42,9 @@ def test_a_file_names_the_backbone_that_was_loaded(tmp_path: Path) -> None:
     assert said["preprocessing"] == {"input_size": [3, 8, 8], "mean": [0.5, 0.5, 0.5]}
     assert source_words(said).startswith("net.py:build (Sequential in float32), inputs 3 × 8 × 8, fingerprint ")
     assert str(tmp_path).encode() not in path.read_bytes()
-    with pytest.raises(tfold.TaskFileError, match=r"trained on net\.py:build \(Sequential .* this one is Sequential in"):
+    with pytest.raises(
+        tfold.TaskFileError, match=r"trained on net\.py:build \(Sequential .* this one is Sequential in"
+    ):
         tfold.MultiTask(nn.Sequential(nn.Linear(4, 4)), num_features=4).load_task(path)
 
 
