@@ -230,6 +230,8 @@ def state(folder: Path) -> dict[str, Any]:
             found[name] = read_raw(path, "inventory" if path.stem == "inventory" else "task").header["digest"]
         elif path.name == "results.json":
             found[name] = _results(json.loads(path.read_text()))
+        elif path.name == "estimates.json":
+            found[name] = sorted(json.loads(path.read_text()))
         elif path.suffix == ".json":
             found[name] = _timeless(json.loads(path.read_text()))
         else:

@@ -272,3 +272,31 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, run: Run, changes:
     assert result.exit_code == 1
     assert message in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_new_problems_are_transferred_from_a_joint_training(tmp_path: Path, run: Run) -> None:
+    joint = [{**TASKS[4], "name": name} for name in ("first", "second")]
+    method = {"name": "poly", "rank": 1, "skills": 2}
+    config = write(tmp_path, tasks=joint, method=method, together={"epochs": 1, "batch_size": 16})
+    said = yaml.safe_load(config.read_text())
+    del said["train"]
+    config.write_text(yaml.safe_dump(said))
+    assert run("train", config).exit_code == 0
+    train = {"epochs": 8, "batch_size": 8, "optimizers": {"head": {"lr": 0.05}}}
+    document = {"from": "runs", "shots": 12, "train": train, "image_size": 8, "output": "few", "tasks": TASKS[:4]}
+    few = tmp_path / "few.yaml"
+    few.write_text(yaml.safe_dump(document))
+    result = run("transfer", few)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(run("evaluate", few, "--json").stdout)["tasks"]
+    assert [one.get("problem", "") for one in found] == [
+        "regression",
+        "regression",
+        "multi-label",
+        "ordinal",
+    ]
+    kept = [read_header(tmp_path / "few" / "tasks" / f"{one['name']}.safetensors")["info"] for one in TASKS[:4]]
+    assert [one["problem"]["kind"] for one in kept] == [one["problem"] for one in found]
+    assert found[0]["mae"] == pytest.approx(kept[0]["metrics"]["test_mae"], abs=1e-5)
+    assert found[0]["mae"] < 50  # euros of 100 to 150: the head puts out the labels' units
