@@ -18,7 +18,7 @@ WITHOUT_EXTRAS := tests/factors tests/routing tests/tasks tests/device tests/tes
   tests/test_routed_model.py tests/test_transfer.py src $(NEED_EXTRAS:%=--ignore src/taskfold/%)
 PYTEST := -m pytest -p no:cacheprovider
 
-.PHONY: help demo test campaign campaigns campaign-serve zoo lint format docs bench bench-routed data clean
+.PHONY: help demo test campaign campaigns campaign-kills campaign-serve zoo lint format docs bench bench-routed data clean
 .PHONY: test-lowest test-minimal test-python test-inductor gpu
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test    the tests, examples in the documentation included"
 	@echo "make campaign    threads that ask a bank while others change it: counts, and whether an answer was wrong"
 	@echo "make campaigns   a thousand damaged files, five hundred mutated configurations: none ends in a traceback"
+	@echo "make campaign-kills    commands killed before each operation on files go on to the same end (ARGS='--only train')"
 	@echo "make campaign-serve    a million answers of a server whose tasks change, and 200 kills (ARGS='--answers 10000')"
 	@echo "make zoo     the laws on networks of timm, torchvision and transformers, and docs/networks.md (ARGS='swin bert')"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
@@ -78,6 +79,10 @@ campaign: $(READY)
 campaigns: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.damaged_files $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.mutated_configurations $(ARGS)
+
+# Every command that writes, killed before each of its operations on files, and started again: about half an hour.
+campaign-kills: $(READY)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m tests.campaigns.killed_commands $(ARGS)
 
 # A million answers of tasks that say who they are, while these come, change and go; then kills of server and publisher.
 campaign-serve: $(READY)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import taskfold as tfold
 from taskfold import AdaptationWarning, MultiTask
+from taskfold.model import _advice
 
 
 class Recurrent(nn.Module):
@@ -78,6 +79,19 @@ def test_weights_out_of_reach_are_said() -> None:
         tfold.HeadOnly(),
     ):
         MultiTask(Recurrent(), method).add_task("a")  # no word: a warning is an error here
+
+
+def test_thirty_tasks_of_one_method_are_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, looked = MultiTask(Recurrent(), tfold.LoRA(rank=1)), list[str]()
+    whole = _advice.layers_in
+    monkeypatch.setattr(_advice, "layers_in", lambda *given: looked.append("") or whole(*given))
+    with pytest.warns(AdaptationWarning):
+        model.add_task("t")
+    for n in range(30):
+        model.add_task(f"t{n}", rank=1 + n % 2)
+    assert len(looked) == 1
+    model.add_task("other", method=tfold.LoRA(rank=1, layers="linear"))  # no word: a warning is an error here
+    assert len(looked) == 2
 
 
 def test_a_classifier_that_stays_new_is_said() -> None:

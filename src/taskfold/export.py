@@ -8,13 +8,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
+from .files import check_no_folder, draft_of
 from .model import Bank, MultiTask
-from .tasks import check_no_folder
 
 Run = Callable[[Sequence[Tensor]], Tensor]
 TOLERANCE = 1e-3
@@ -71,13 +70,13 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
         if was:
             module.eval()
         with (
-            TemporaryDirectory(dir=path.parent, prefix=".export-") as folder,
+            draft_of(path, folder=True) as folder,
             torch.no_grad(),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # exporters speak of themselves
             module(*examples)  # a bank looks which rows its layers see
-            draft = Path(folder) / path.name
+            draft = folder / path.name
             write(module, examples, draft, list(names) or ["image", "index"][: len(examples)])
             found = _difference(module, read(draft), examples)
             draft.replace(path)

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies
 
-SECONDS = 3.0
-"""How long it may take until the hub, or the proxy before it, accepts a connection."""
+SECONDS = 1.0
+"""How long it may take until the hub, or the proxy before it, accepts a connection; `HF_HUB_ETAG_TIMEOUT` says more."""
 
 _alone = False
 
@@ -22,7 +22,7 @@ _alone = False
 def why(error: Exception) -> str:
     """Why the hub has not given something: nobody answers, or the first line of the error."""
     if _alone:
-        return f"nobody answers at {_server().hostname}, and there is no copy in the cache"
+        return f"nobody answers at {_server().hostname} within {_seconds():g} s, and there is no copy in the cache"
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
@@ -54,7 +54,7 @@ def _hub() -> object | None:
 
 
 def reachable(url: str | None = None) -> bool:
-    """Whether somebody accepts a connection there, within `SECONDS`.
+    """Whether somebody accepts a connection there in time.
 
     Args:
         url: of a server; None: the proxy that the environment names, or else the hub (`HF_ENDPOINT`).
@@ -65,10 +65,11 @@ def reachable(url: str | None = None) -> bool:
     """
     place = _server() if url is None else urlsplit(url)
     found: list[bool] = []
+    seconds = _seconds()
 
     def attempt() -> None:
         try:
-            with socket.create_connection((place.hostname, place.port or 443), timeout=SECONDS):
+            with socket.create_connection((place.hostname, place.port or 443), timeout=seconds):
                 found.append(True)
         except OSError:
             found.append(False)
@@ -76,8 +77,15 @@ def reachable(url: str | None = None) -> bool:
     # In a thread: to look a name up has no time limit of its own.
     asking = threading.Thread(target=attempt, daemon=True)
     asking.start()
-    asking.join(SECONDS)
+    asking.join(seconds)
     return found == [True]
+
+
+def _seconds() -> float:
+    try:
+        return float(os.environ.get("HF_HUB_ETAG_TIMEOUT", SECONDS))
+    except ValueError:
+        return SECONDS
 
 
 def _server() -> SplitResult:

@@ -16,6 +16,7 @@ from PIL import ImageOps
 from taskfold.cli import _trainings
 from taskfold.cli._images import ImageTask
 from taskfold.data import open_image
+from taskfold.report import read_results
 from taskfold.tasks import Store
 
 from . import project
@@ -230,6 +231,36 @@ def test_a_renamed_task_is_not_trained_again(life: Path, worked: Counter[str], r
     assert not worked and list(accuracies(life)) == ["warm", "every"]
     assert not (life / "runs" / "tasks" / "all.safetensors").exists()
     assert run("predict", store(life).path("every"), life / "data" / "warm" / "red" / "1.png").exit_code == 0
+
+
+def test_results_follow_what_becomes_of_tasks(life: Path, run: Run) -> None:
+    runs, before = life / "runs", accuracies(life)
+    config = project.write(life, train=TRAIN, tasks=[task("warm"), task("all", method={"rank": 4})])
+    assert run("train", config).exit_code == 0
+    ranks = [one["settings"]["rank"] for one in json.loads((runs / "results.json").read_text())["runs"]]
+    assert run("tasks", "rollback", runs, "all").exit_code == 0
+    again = [one["settings"]["rank"] for one in json.loads((runs / "results.json").read_text())["runs"]]
+    assert (ranks, again) == ([2, 4], [2, 3]) and accuracies(life) == before
+    assert run("tasks", "rename", runs, "warm", "hot").exit_code == 0
+    assert list(accuracies(life)) == ["hot", "all"]
+    read_results(runs / "results.json")
+    assert run("tasks", "rename", runs, "hot", "all").exit_code == 1  # taken
+    assert run("tasks", "remove", runs, "hot").exit_code == 0 and list(accuracies(life)) == ["all"]
+    assert run("tasks", "remove", runs, "all").exit_code == 0 and list(accuracies(life)) == ["all"]
+
+
+def test_settings_that_go_back_and_forth_are_no_rollback(life: Path, worked: Counter[str], run: Run) -> None:
+    digests = []
+    for rank in (4, 3, 4):
+        tasks = [task("warm"), task("all", method={"rank": rank})]
+        assert run("train", project.write(life, train=TRAIN, tasks=tasks)).exit_code == 0
+        digests.append(store(life).digest("all"))
+    assert digests[0] == digests[2] != digests[1] and worked["trained all"] == 1
+
+
+def test_nothing_hidden_stays_but_what_files_hold(life: Path, run: Run) -> None:
+    assert run("train", life / "config.yaml").exit_code == 0
+    assert [path.name for path in (life / "runs").rglob(".*")] == [".contents.json"]
 
 
 def test_tasks_are_removed_and_rolled_back(life: Path, run: Run) -> None:

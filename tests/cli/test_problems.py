@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from taskfold.cli import _images
 from taskfold.report import read_results
 from taskfold.tasks import read_header
 
@@ -111,6 +112,23 @@ def test_files_say_what_outputs_mean(trained: Path) -> None:
     assert price["metrics"]["test_r2"] > 0.8
     assert "test_off" in both["metrics"]
     assert str(trained) not in json.dumps([price, both, tags, grade, kind, own])
+
+
+def test_metrics_of_ones_own_look_at_the_test_data_once(
+    tmp_path: Path, run: Run, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code.py").write_text("def share(said, right):\n    return (said.argmax(1) == right).float().mean()\n")
+    passes, whole = list[str](), _images.outputs_of
+    monkeypatch.setattr(
+        _images, "outputs_of", lambda model, name, *a, **b: passes.append(name) or whole(model, name, *a, **b)
+    )
+    monkeypatch.setattr(_images, "score", lambda *given, **named: pytest.fail("another pass"))
+    config = project.write(tmp_path, train={"epochs": 1}, problem={"metrics": ["code.py:share"]})
+    assert run("train", config).exit_code == 0
+    runs = json.loads((tmp_path / "runs" / "results.json").read_text())["runs"]
+    assert passes == ["warm", "all"]
+    for one in runs:
+        assert one["metrics"]["test_share"] == pytest.approx(one["metrics"]["test_accuracy"])
 
 
 def test_results_have_a_table_for_each_problem(trained: Path) -> None:
@@ -254,3 +272,31 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, run: Run, changes:
     assert result.exit_code == 1
     assert message in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_new_problems_are_transferred_from_a_joint_training(tmp_path: Path, run: Run) -> None:
+    joint = [{**TASKS[4], "name": name} for name in ("first", "second")]
+    method = {"name": "poly", "rank": 1, "skills": 2}
+    config = write(tmp_path, tasks=joint, method=method, together={"epochs": 1, "batch_size": 16})
+    said = yaml.safe_load(config.read_text())
+    del said["train"]
+    config.write_text(yaml.safe_dump(said))
+    assert run("train", config).exit_code == 0
+    train = {"epochs": 8, "batch_size": 8, "optimizers": {"head": {"lr": 0.05}}}
+    document = {"from": "runs", "shots": 12, "train": train, "image_size": 8, "output": "few", "tasks": TASKS[:4]}
+    few = tmp_path / "few.yaml"
+    few.write_text(yaml.safe_dump(document))
+    result = run("transfer", few)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(run("evaluate", few, "--json").stdout)["tasks"]
+    assert [one.get("problem", "") for one in found] == [
+        "regression",
+        "regression",
+        "multi-label",
+        "ordinal",
+    ]
+    kept = [read_header(tmp_path / "few" / "tasks" / f"{one['name']}.safetensors")["info"] for one in TASKS[:4]]
+    assert [one["problem"]["kind"] for one in kept] == [one["problem"] for one in found]
+    assert found[0]["mae"] == pytest.approx(kept[0]["metrics"]["test_mae"], abs=1e-5)
+    assert found[0]["mae"] < 50  # euros of 100 to 150: the head puts out the labels' units

@@ -63,7 +63,7 @@ def serving(*arguments: object) -> Iterator[tuple[Client, subprocess.Popen[bytes
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "taskfold.cli", "serve", *map(str, arguments), "--port", str(port)]
+    command = [sys.executable, "-m", "taskfold", "serve", *map(str, arguments), "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, "TASKFOLD_TOKEN": TOKEN})
     try:
         client = Client(port)

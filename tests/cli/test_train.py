@@ -93,7 +93,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bits(
     train = {"epochs": 20, "batch_size": 8, "optimizers": {"factors": {"lr": 0.02}, "head": {"lr": 0.05}}}
     config = project.write(tmp_path, train={**train, "checkpoint_every": 0.1, "log_every": 1})
     log = tmp_path / "runs" / "train" / "warm" / "log.jsonl"
-    line = [sys.executable, "-m", "taskfold.cli", "train", str(config)]
+    line = [sys.executable, "-m", "taskfold", "train", str(config)]
     process = subprocess.Popen(
         line,
         stdout=subprocess.PIPE,

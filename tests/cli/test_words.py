@@ -42,7 +42,7 @@ def build():
 def no_text():
     return torch.nn.Linear(2, 2)
 """
-TAGS = {"ann": "PER", "bob": "PER", "bobs": "PER", "rome": "LOC", "oslo": "LOC"}
+TAGS = {"ann": "B-PER", "bob": "B-PER", "bobs": "B-PER", "rome": "B-LOC", "oslo": "B-LOC"}
 TEXTS = [
     f"{who} lives in {where}{more}"
     for who in ("ann", "bob", "bobs")
@@ -58,7 +58,7 @@ def write(folder: Path, **changes: Any) -> Path:
     for text in TEXTS:
         words = text.split()
         names.append("".join(f"{word} {TAGS.get(word, 'O')}\n" for word in words))
-        places.append({"words": words, "tags": ["in" if TAGS.get(word) == "LOC" else "out" for word in words]})
+        places.append({"words": words, "tags": ["in" if TAGS.get(word) == "B-LOC" else "out" for word in words]})
     (folder / "names.conll").write_text("\n".join(names))
     (folder / "places.jsonl").write_text("".join(json.dumps(one) + "\n" for one in places))
     document = {
@@ -89,10 +89,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
 def test_words_are_learned_measured_and_answered(trained: Path, run: Run) -> None:
     files = [trained / "runs" / "tasks" / f"{name}.safetensors" for name in ("names", "places")]
     info = read_header(files[0])["info"]
-    assert (info["labels"], info["problem"]["kind"]) == (["LOC", "O", "PER"], "token-classification")
+    assert (info["labels"], info["problem"]["kind"]) == (["B-LOC", "B-PER", "O"], "token-classification")
     assert info["preprocessing"] == {"kind": "words", "max_tokens": 12}
     found = json.loads(run("evaluate", trained / "config.yaml", "--json").stdout)["tasks"]
     assert [one["word_accuracy"] for one in found] == [1.0, 1.0]
+    assert found[0]["entity_f1"] == info["metrics"]["test_entity_f1"] == 1.0 and "entity_f1" not in found[1]
     assert found[0]["macro_f1"] == info["metrics"]["test_macro_f1"] == 1.0
     data = "--data", f"{{kind: words, file: {trained}/names.conll}}"
     assert json.loads(run("evaluate", files[0], *data, "--json").stdout)["tasks"][0]["count"] == sum(
@@ -102,13 +103,13 @@ def test_words_are_learned_measured_and_answered(trained: Path, run: Run) -> Non
     assert result.exit_code == 0, result.stderr
     said = {(one["task"], one["input"]): one["tags"] for one in json.loads(result.stdout)["predictions"]}
     assert said["names", "bobs lives in oslo"] == [
-        "PER",
+        "B-PER",
         "O",
         "O",
-        "LOC",
+        "B-LOC",
     ]  # bobs has two tokens, of which the first counts
     assert said["places", "ann"] == ["out"]
-    assert "bobs/PER" in run("predict", files[0], "bobs lives in oslo").stdout
+    assert "bobs/B-PER" in run("predict", files[0], "bobs lives in oslo").stdout
     assert "words of texts" in run("inspect", files[0]).stdout
     assert run("train", trained / "config.yaml").exit_code == 0  # finished; read
 

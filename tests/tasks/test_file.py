@@ -429,7 +429,9 @@ def test_another_network_in_another_type_is_refused(serves: torch.dtype, tmp_pat
     network = normalised(serves)
     with torch.no_grad():
         network[1].running_mean[2] += 0.02  # type: ignore[index,union-attr,operator]
-    with pytest.raises(TaskFileError, match=r"belongs to another backbone .Sequential in float32, fingerprint .*in "):
+    with pytest.raises(
+        TaskFileError, match=r"belongs to another backbone: .* Sequential in float32, fingerprint .*in "
+    ):
         MultiTask(network, num_features=4).load_task(path)
 
 

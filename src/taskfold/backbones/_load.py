@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 
+from ..files import PUBLISHED
 from ..functions import is_importable
 from ..reach import at_once
+from ..tasks import note_source
 from ._descriptions import DESCRIBED
 from ._hugging_face import hugging_face
 from ._loaded import BackboneError, LoadedBackbone, Request, Scheme
@@ -68,7 +70,16 @@ def load(
     with at_once() if _asks_the_hub(scheme, request) else nullcontext():
         loaded = scheme(request)
     network = loaded.network.eval() if meta else loaded.network.eval().to(device)
+    if not meta:
+        note_source(network, spec, _weights(scheme, request), loaded.preprocessing)
     return dataclasses.replace(loaded, network=network, name=spec)
+
+
+def _weights(scheme: Scheme, request: Request) -> Path | str | None:
+    """What a file of a task says of the weights."""
+    if request.weights is not None or not request.published or scheme is python_path:
+        return request.weights
+    return None if (request.base / request.name).is_dir() else PUBLISHED
 
 
 def _asks_the_hub(scheme: Scheme, request: Request) -> bool:

@@ -70,9 +70,8 @@ class Search:
         self.study = optuna.create_study(
             storage=storage, study_name=candidate.label, direction="maximize", load_if_exists=True
         )
-        if not self.study.trials:
-            for first in self._first():
-                self.study.enqueue_trial(first)
+        for first in self._first()[len(self.study.trials) :]:  # a process may have been killed between two of them
+            self.study.enqueue_trial(first)
 
     @property
     def finished(self) -> list[Any]:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
+from ..files import only_one, remove_abandoned
 from ._output import UserError
 from ._trainings import is_main_process
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # not on Windows, where nobody guards the folder
-    fcntl = None  # type: ignore[assignment]
-
-_DRAFT = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 @contextmanager
@@ -40,27 +32,23 @@ def held(folder: Path) -> Iterator[None]:
     mark = folder / ".held"
     try:
         with mark.open("w") as file:
-            if not _alone(file, mark):
+            if not (only_one(file.fileno()) and _there(file.fileno(), mark)):
                 raise UserError(f"another taskfold command works in {folder}; wait for it, or choose another output")
-            for draft in [path for path in folder.rglob(".*") if _DRAFT.fullmatch(path.name) and path.is_file()]:
-                draft.unlink(missing_ok=True)
+            for draft in [*folder.rglob(".*")]:
+                remove_abandoned(draft)
             try:
                 yield
             finally:
-                if folder.is_dir() and [*folder.iterdir()] == [mark]:  # nothing was written
-                    mark.unlink()
+                mark.unlink(missing_ok=True)
     finally:
         for place in made:
             if place.is_dir() and not any(place.iterdir()):
                 place.rmdir()
 
 
-def _alone(file: IO[str], mark: Path) -> bool:
-    """Whether this process holds the file, and whoever held it before has not just removed it."""
-    if fcntl is None:
-        return True
+def _there(file: int, mark: Path) -> bool:
+    """Whether whoever held the file before has not just removed it."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(file.fileno()), mark.stat())
+        return os.path.samestat(os.fstat(file), mark.stat())
     except OSError:
         return False

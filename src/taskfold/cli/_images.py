@@ -14,7 +14,7 @@ from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import LoadedNetwork, Plan, TaskPart
 from ..data import ImageSet, ImageTensors, Preprocessing, Source, TaskData, sound, thin_out, unreadable
-from ..evaluate import Metrics, evaluate, outputs_of, score
+from ..evaluate import Metrics, Tally, outputs_of, score
 from ..problems import Classification, Problem, problem_of
 from ..report import record
 from ..train import TaskSet
@@ -173,11 +173,12 @@ class ImageTask(Ready):
         data = ImageTensors(self.data.test, self.preprocessing)
         if type(self.problem) is not Classification:
             return scored(self.problem, score(model, self.name, data, self.problem, batch_size=batch_size), len(data))
-        found = evaluate(model, self.name, data, batch_size=batch_size, confusion=True)
-        more: dict[str, float] = {}
-        if self.problem.metrics:
-            own = score(model, self.name, data, self.problem, batch_size=batch_size)
-            more = {key: value for key, value in own.items() if key not in ("accuracy", "loss")}
+        made, wanted = outputs_of(model, self.name, data, self.problem, batch_size=batch_size)
+        tally = Tally()
+        for part in zip(made.split(batch_size), wanted.split(batch_size), strict=True):
+            tally.add(*part)
+        found, own = tally.result(confusion=True), self.problem.scores(made, wanted)
+        more = {key: value for key, value in own.items() if key != "accuracy"}
         return _of_classes(found, model[self.name].info.labels or self.data.labels, more)
 
     def show(self, model: MultiTask) -> Shown:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ..config import BackboneConfig
+from ..files import draft_of
 from ..tasks import Store, TaskFileError, read, read_header
 from ._origin import INVENTORY, NAME, Origin
 from ._output import UserError
@@ -46,8 +47,7 @@ def pack_run(output: Path, file: Path) -> list[str]:
         raise UserError(f"{output} has no {'tasks' if origin else NAME}; give the output of taskfold train")
     for name in names:
         read(store.path(name))
-    draft = file.with_name(f".{file.name}.draft")
-    try:
+    with draft_of(file) as draft:
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
             moved = _backbone(origin, archive)
             inside = origin.inventory and origin.inventory.is_relative_to(output)
@@ -62,8 +62,6 @@ def pack_run(output: Path, file: Path) -> list[str]:
             archive.writestr(NAME, json.dumps(said, ensure_ascii=False, indent=1))
             archive.writestr("README.md", _readme(file, origin, moved, store, names))
         draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
     return names
 
 
@@ -83,14 +81,16 @@ def unpack_run(file: Path, folder: Path) -> list[str]:
                 raise UserError(f"{file} holds {odd[0]!r}, which leads out of the folder; it was made by hand")
             if NAME not in names:
                 raise UserError(f"{file} has no {NAME}: it is no file of taskfold pack")
-            folder.mkdir(parents=True, exist_ok=True)
-            archive.extractall(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with draft_of(folder, folder=True) as draft:
+                archive.extractall(draft)
+                store = Store(draft / "tasks")
+                for name in store.names():
+                    read(store.path(name))
+                draft.replace(folder)
     except (zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{file} is no file of taskfold pack, or damaged ({error}); pack the run again") from None
-    store = Store(folder / "tasks")
-    for name in store.names():
-        read(store.path(name))
-    return store.names()
+    return Store(folder / "tasks").names()
 
 
 def _inside(name: str) -> bool:

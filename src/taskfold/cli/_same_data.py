@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..tasks import write_atomically
+from ..files import draft_of, write_atomically
 from ..train.differences import differences, renamed
 from ._output import UserError
 
@@ -41,11 +39,9 @@ def claim(folder: Path, here: Mapping[str, Any], who: str, *, fresh: bool) -> No
 
 def wipe(folder: Path) -> None:
     """A folder goes in one step, so that nothing in it can be taken for part of what follows."""
-    gone = folder.with_name(f".{hashlib.sha256(folder.name.encode()).hexdigest()[:12]}")
-    shutil.rmtree(gone, ignore_errors=True)
     if folder.exists():
-        folder.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        with draft_of(folder, folder=True) as gone:
+            folder.rename(gone / folder.name)
 
 
 def noted(folder: Path) -> dict[str, Any] | None:

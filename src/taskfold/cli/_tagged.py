@@ -19,7 +19,7 @@ from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart
 from ..evaluate import evaluating, where
 from ..problems import IGNORED, Classification, Problem, TokenClassification, problem_of
-from ..text import few_shot
+from ..text import are_entities, entity_f1, few_shot
 from ..text.words import Sentence, WordData, WordSource
 from ..train import Labelled, TaskSet
 from ._asked import ROWS, Asked, Predicted
@@ -222,12 +222,18 @@ class TaggedTask(Ready):
         return {task.name: task.sets(seed) for task in tasks}, seams
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
-        """Scores of all words."""
+        """Scores of all words; of entities first, where the classes are those of entities."""
         samples = self._tokens(self.data.test)
-        outputs = torch.cat(said_of(model, self.name, self.tokens, samples, batch_size))[None]
+        each = said_of(model, self.name, self.tokens, samples, batch_size)
+        outputs = torch.cat(each)[None]
         targets = torch.cat([target[target != IGNORED] for _, target in samples])[None]
         self.problem.check_rows(outputs, targets, self.name)
         found = {"loss": float(self.problem.losses_of(outputs, targets)), **self.problem.scores(outputs, targets)}
+        if are_entities(self.tags):
+            said = [[self.tags[place] for place in one.argmax(-1).tolist()] for one in each]
+            right = [one.tags[: len(tags)] for one, tags in zip(self.data.test, said, strict=True)]
+            if (f1 := entity_f1(said, right)) is not None:
+                found = {"loss": found.pop("loss"), "entity_f1": f1, **found}
         return scored(self.problem, found, targets.numel(), "words")
 
     def show(self, model: MultiTask) -> Shown:

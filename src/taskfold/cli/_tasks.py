@@ -12,7 +12,7 @@ import typer
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import BackboneConfig, NetworkConfig, parse_backbone
-from ..files import needs_inventory
+from ..files import PUBLISHED, needs_inventory, source_words
 from ..model import read_inventory
 from ..tasks import Named, TaskFileError, read_header
 from ._origin import inventory_for, origin_of
@@ -51,7 +51,8 @@ def ground(
     """The backbone that these files stand on, and their inventory; no task yet.
 
     Args:
-        backbone: a specification; None: as the run of the first file noted it.
+        backbone: a specification; None: as the run of the first file noted it, or the file itself, if its weights are
+            published ones.
         weights: of the backbone.
         files: task files.
         inventory: what they stand on, if they do; None: looked for beside them.
@@ -113,7 +114,11 @@ def _backbone(spec: str | None, weights: Path | None, files: Sequence[Path]) -> 
         return _said(spec, weights).load()
     if files and (noted := origin_of(files[0])) is not None:
         return noted.load_backbone()
-    raise UserError("task files need --backbone: they stand on it, and its weights are not in them")
+    said = read_header(files[0])["backbone"] if files and files[0].is_file() else {}
+    if said.get("weights") == PUBLISHED:
+        return _said(said["source"], weights).load()
+    wanted = f"; {files[0].name} was trained on {source_words(said)}" if said else ""
+    raise UserError(f"task files need --backbone: they stand on it, and its weights are not in them{wanted}")
 
 
 def _said(spec: str, weights: Path | None) -> BackboneConfig | NetworkConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Plan, TaskPart
+from ..files import draft_of
 from ..model import MultiTask
 from ..tasks import Store, TaskFileError, Version
 from ..train.differences import differences
@@ -88,7 +89,7 @@ def finished(plan: Plan, opened: Opened, task: Ready, said: Record, main: bool) 
             say(f"{name}: rolled back to version {version.digest}, {told.said}; {again}", "yellow")
         return told
     if not version.current and main:
-        store.rollback(name, version.digest)
+        store.publish(version.path, kept)
     how = "finished before"
     if kept["measured"] != _plain(task.measured):
         told, how = _measured(opened, task, version, told), "finished before, and measured on other test data"
@@ -126,10 +127,10 @@ def publish(
     plan: Plan, model: MultiTask, task: Ready, record: Record | None = None, *, standalone: bool = False
 ) -> None:
     """Save a task as the current version of its file, before the results that name it."""
-    store, draft = store_of(plan.output), plan.output / "train" / "draft.safetensors"
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    store.publish(model.save_task(task.name, draft, standalone=standalone), record)
-    draft.unlink()
+    store = store_of(plan.output)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with draft_of(store.path(task.name), folder=True) as draft:
+        store.publish(model.save_task(task.name, draft / "task.safetensors", standalone=standalone), record)
 
 
 def retire(plan: Plan) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from ..config.run import load_config
 from ..data import DataError, TaskData
 from ..data.sources import Folder
-from ..tasks import as_file, check_name, write_atomically
+from ..files import as_file, check_name, draft_of
 from ._output import UserError, say, show
 
 TEXT = """\
@@ -58,12 +58,10 @@ def init(
         ]
         tasks = "\n".join(["tasks:", *lines])
     text = TEXT.format(name=config.name, backbone=_yaml(backbone), tasks=tasks)
-    write_atomically(config, text.encode())
-    try:
-        load_config(config)
-    except ValueError:
-        config.unlink()
-        raise
+    with draft_of(config) as draft:
+        draft.write_text(text, encoding="utf-8")
+        load_config(draft)
+        draft.replace(config)
     table = Table("task", "classes", "images", box=box.SIMPLE)
     for path, data in found.items():
         table.add_row(names[path], str(len(data.labels)), f"{sum(map(len, data.splits.values())):,}")

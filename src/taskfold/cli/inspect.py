@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ..files import source_words
 from ._cards import card
 from ._output import emit, fail, say, show
 
@@ -104,7 +105,7 @@ def _file(found: Mapping[str, Any]) -> str:
 
 
 def _backbone(found: Mapping[str, Any]) -> str:
-    return f"{found['backbone']['class']}, fingerprint {found['backbone']['fingerprint'][:16]}…"
+    return source_words(found["backbone"])
 
 
 def _tensors(tensors: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ from ..tasks import Store, TaskFileError, Version, read_header
 from ..train.differences import brief, differences
 from ._held import held
 from ._output import UserError, emit, say, show
+from ._retold import follow
 from ._versions import store_of, told_of
 
 tasks = typer.Typer(
@@ -27,8 +30,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def _tasks() -> None:
     """List, show, rename, remove, compare and roll back the tasks of a run.
 
-    Every training of a task leaves a version, named by the digest of its file. `results.json` and the report follow
-    when `taskfold train` runs again.
+    Every training of a task leaves a version, named by the digest of its file. `results.json` and the report follow at
+    once.
     """
 
 
@@ -69,7 +72,7 @@ def show_(output: Output, name: Name, json: Json = False) -> None:
 def rename(output: Output, old: Name, new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")]) -> None:
     """Give a task another name, in its file and its versions too; nothing is trained."""
     store = _store(output)
-    with held(output):
+    with _followed(output, {old: new}):
         store.rename(old, new)
     say(f"{old} is {new} now; write the new name into the configuration too, or the next training makes {old} again")
 
@@ -82,7 +85,7 @@ def remove(
 ) -> None:
     """Take a task's file away; its versions stay, and rollback brings it back."""
     store = _store(output)
-    with held(output):
+    with _followed(output):
         store.remove(name, purge=purge)
     back = "" if purge else f"; taskfold tasks rollback {output} {name} brings it back"
     say(f"{name} is removed{back}")
@@ -121,9 +124,20 @@ def rollback(
 ) -> None:
     """Make an earlier version the current one, in one step; the one before the current one unless --to is given."""
     store = _store(output)
-    with held(output):
+    with _followed(output):
         version = store.rollback(name, to)
     say(f"{name} is version {version.digest} of {version.published or 'an unknown time'} now")
+
+
+@contextmanager
+def _followed(output: Path, renamed: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Run a block that changes the tasks of a run; whether it fails or not, the results then say what there is."""
+    with held(output):
+        try:
+            yield
+        finally:
+            there = store_of(output).names()
+            follow(output, {old: new for old, new in (renamed or {}).items() if new in there and old not in there})
 
 
 def _store(output: Path) -> Store:

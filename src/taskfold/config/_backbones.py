@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, PlainValidator, TypeAdapter, ValidationEr
 from torch import nn
 
 from ..backbones import LoadedBackbone, load
+from ..tasks import note_source
 from ._errors import ConfigError, custom, listing, problems, sentence
 from ._networks import build, network_names, try_network
 from ._parts import Part
@@ -91,6 +92,8 @@ class NetworkConfig(Part):
         """The network; as above."""
         made = build(self.network, self.settings, self.seed, base, meta)
         normalisation = {"mean": made.mean, "std": made.std}
+        if not meta:
+            note_source(made.backbone, self.label, None, normalisation)
         return LoadedNetwork(
             made.backbone.eval(), self.label, preprocessing=normalisation, features=whole, heads=made.head
         )

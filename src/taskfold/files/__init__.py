@@ -1,5 +1,7 @@
 """Files of tasks and inventories, and their names; without torch, so that looking at one takes no time."""
 
+from ._backbone import PUBLISHED, source_words
+from ._drafts import check_no_folder, draft_of, only_one, remove_abandoned, write_atomically
 from ._file import (
     FORMAT_VERSION,
     KEY,
@@ -9,13 +11,11 @@ from ._file import (
     RawContents,
     TaskFileError,
     canonical,
-    check_no_folder,
     digest_of,
     metadata_of,
     needs_inventory,
     read_header,
     read_raw,
-    write_atomically,
 )
 from ._names import as_file, check_free, check_name
 
@@ -24,6 +24,7 @@ __all__ = [
     "KEY",
     "LOGITS",
     "LONGEST",
+    "PUBLISHED",
     "Raw",
     "RawContents",
     "TaskFileError",
@@ -33,9 +34,13 @@ __all__ = [
     "check_name",
     "check_no_folder",
     "digest_of",
+    "draft_of",
     "metadata_of",
     "needs_inventory",
+    "only_one",
     "read_header",
     "read_raw",
+    "remove_abandoned",
+    "source_words",
     "write_atomically",
 ]

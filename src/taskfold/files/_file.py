@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError, deserialize
 
 from ._header import HEADERS, odd, too_deep
 from ._names import check_name
@@ -29,7 +28,8 @@ LONGEST = 255
 KEY = "taskfold"
 LOGITS = "routing"
 """The leaf in which a task keeps the logits of its routing."""
-_DRAFT = 100
+_MOST_HEADER = 100_000_000
+"""Bytes, as safetensors reads them."""
 _TYPES = {
     **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},
     **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8"},
@@ -76,35 +76,6 @@ class RawContents:
     data: bytes
 
 
-def check_no_folder(path: Path) -> None:
-    """A file can be written there.
-
-    Raises:
-        IsADirectoryError: the path is a folder.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash.
-
-    Raises:
-        IsADirectoryError: the path is a folder.
-    """
-    check_no_folder(path)
-    short = os.fsdecode(os.fsencode(path.name)[:_DRAFT])  # or the draft's name is too long where the file's is not
-    draft = path.with_name(f".{short}.{secrets.token_hex(4)}")
-    try:
-        with draft.open("xb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
     """The header of a file, without its tensors and without checking them.
 
@@ -116,8 +87,8 @@ def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         TaskFileError: not a file of that kind, damaged, or of a newer format.
     """
-    with _reading(path), safe_open(path, "np") as file:  # as "pt" it opens the file once more, for its tensors
-        metadata = file.metadata() or {}
+    with _reading(path):
+        metadata = _header_of(path).get("__metadata__") or {}
     return _checked(path, metadata, kind)
 
 
@@ -140,6 +111,26 @@ def read_raw(path: Path, kind: str = "task") -> RawContents:
     if digest_of(found, canonical(header)) != header["digest"]:
         raise TaskFileError(f"{path} is damaged: its contents do not match its digest; save or copy the task again")
     return RawContents(header, found, data)
+
+
+def _header_of(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file, if the file is as long as it says; `safe_open` would import numpy."""
+    with path.open("rb") as file:
+        size, whole = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+        if not 0 < size <= min(_MOST_HEADER, whole - 8):
+            raise ValueError(f"its header cannot have {size} bytes, the file has {whole}")
+        header = json.loads(file.read(size))
+    try:
+        ends = [one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"]
+        if max(ends, default=0) != whole - 8 - size or not all(map(_is_text, header.get("__metadata__", {}).items())):
+            raise ValueError("its header does not fit its tensors")
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"its header is none of safetensors: {error!r}") from None
+    return header
+
+
+def _is_text(item: tuple[object, object]) -> bool:
+    return all(isinstance(one, str) for one in item)
 
 
 @contextmanager

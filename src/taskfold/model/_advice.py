@@ -62,7 +62,7 @@ def _fits(method: Method, network: nn.Module) -> bool:
 
 
 def advise(network: nn.Module, task: Task, method: Method) -> None:
-    """Say once what a new task leaves alone, where that is unlikely to be meant.
+    """Say what a new task leaves alone, where that is unlikely to be meant.
 
     Warns:
         AdaptationWarning: most of the backbone's weights are in layers of kinds that the method does not adapt, and its

@@ -35,6 +35,9 @@ from ._runner import Runner
 from ._saving import Stored, save
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
 
+_REACH = ("layers", "targets", "frozen_stages")
+"""Settings of methods that say where they act."""
+
 
 class TaskCollection(nn.Module):
     """Tasks of one backbone, and what they share. `MultiTask` runs them."""
@@ -61,6 +64,7 @@ class TaskCollection(nn.Module):
         self.num_features = num_features
         self.tasks: Named[Task] = Named()
         self.inventory: Named[Leaves] = Named()
+        self._advised: set[tuple[object, ...]] = set()
         self._runner = Runner(backbone)
 
     # Tasks
@@ -96,13 +100,17 @@ class TaskCollection(nn.Module):
 
         Warns:
             AdaptationWarning: most of the backbone's weights are in layers that the method can't adapt, or the
-                backbone's own classifier seems to be newly initialised, and stays so.
+                backbone's own classifier seems to be newly initialised, and stays so. Once for a method.
         """
         if isinstance(labels, str):
             raise TypeError(f"labels must be a list of class names, one per output, found {labels!r}")
         info = Info(tuple(labels), dict(preprocessing or {}), problem=dict(problem or {}))
         task = self._added(name, head, method, info, settings)
-        advise(self.backbone, task, (method or self.method).with_settings(**settings))  # type: ignore[union-attr]
+        used = (method or self.method).with_settings(**settings)  # type: ignore[union-attr]
+        alike = (used.name, head is None, *(repr(getattr(used, key, None)) for key in _REACH))
+        if alike not in self._advised:
+            self._advised.add(alike)
+            advise(self.backbone, task, used)
         return task
 
     def _added(

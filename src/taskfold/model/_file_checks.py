@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..files import source_words
 from ..tasks import Contents, TaskFileError, identity, is_same
 
 _VARIANCES = ("running_var", "/var")
@@ -94,11 +94,6 @@ def check_backbone(path: Path, contents: Contents, backbone: nn.Module) -> None:
     theirs = contents.header["backbone"]
     if not is_same(backbone, theirs):
         raise TaskFileError(
-            f"{path} belongs to another backbone ({_words_of(theirs)}; this one is {_words_of(identity(backbone))}); "
-            "load the backbone it was trained on"
+            f"{path} belongs to another backbone: it was trained on {source_words(theirs)}, and this one is "
+            f"{source_words(identity(backbone))}; load the backbone it was trained on"
         )
-
-
-def _words_of(backbone: dict[str, Any]) -> str:
-    types = "/".join(backbone["types"]) or "no floating type"
-    return f"{backbone['class']} in {types}, fingerprint {backbone['fingerprint'][:12]}…"

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Direction, LowRank
+from ..files import draft_of
 from ..interventions import Beside
 from ..kinds import Convolution, Embedding, Linear, TransformersConv1D, WeightKind, kind_of
 from ..layers import SERVING, Copied, Factored, LayerParts, check_alike, forms_of, layers_of
-from ..tasks import Task, write_atomically
+from ..tasks import Task
 from ._adapter import CONFIG, MODEL, AdapterError, oddities
 
 
@@ -74,9 +75,10 @@ def write_adapter(task: Task, network: nn.Module, folder: Path, head: str | None
     tensors |= {f"{module}.{key}": tensor for module, held in saved.items() for key, tensor in held.items()}
     plain = {f"base_model.model.{name}": one.detach().cpu().clone().contiguous() for name, one in tensors.items()}
     config = _config(network, updates, dora.pop(), sorted(saved))
-    folder.mkdir(exist_ok=True)
-    write_atomically(folder / MODEL, safetensors.torch.save(plain, {"format": "pt"}))
-    write_atomically(folder / CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+    with draft_of(folder, folder=True) as draft:
+        (draft / MODEL).write_bytes(safetensors.torch.save(plain, {"format": "pt"}))
+        (draft / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.replace(folder)
     return folder
 
 

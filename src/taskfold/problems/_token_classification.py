@@ -39,9 +39,9 @@ class TokenClassification(Problem):
     per_word: ClassVar[bool] = True
     losses: ClassVar[Mapping[str, Loss]] = {"cross-entropy": token_loss}
     select_by: ClassVar[tuple[str, ...]] = ("auto", "accuracy", "loss", "last")
-    better: ClassVar[Mapping[str, bool]] = {"macro_f1": True, "word_accuracy": True}
+    better: ClassVar[Mapping[str, bool]] = {"macro_f1": True, "word_accuracy": True, "entity_f1": True}
     shares: ClassVar[frozenset[str]] = frozenset(better)
-    titles: ClassVar[Mapping[str, str]] = {"macro_f1": "macro F1"}
+    titles: ClassVar[Mapping[str, str]] = {"entity_f1": "entity F1", "macro_f1": "macro F1"}
 
     columns: tuple[str, ...] = ("tags",)
 

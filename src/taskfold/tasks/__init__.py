@@ -18,6 +18,7 @@ from ._head import build_head
 from ._leaves import Inventory, Leaves, at_most, check_inventory, kept_in, make, slashed
 from ._named import Named
 from ._origin import Origin
+from ._source import note_source, source_of
 from ._store import Store, Version
 from ._task import Info, Task
 
@@ -52,10 +53,12 @@ __all__ = [
     "is_same",
     "kept_in",
     "make",
+    "note_source",
     "pooled",
     "read",
     "read_header",
     "slashed",
+    "source_of",
     "types_of",
     "write",
     "write_atomically",

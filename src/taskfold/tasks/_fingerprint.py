@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from ._source import source_of
+
 _ROUNDED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Types that a network may be rounded to where it serves."""
 
@@ -46,14 +48,15 @@ def fingerprint(network: nn.Module) -> str:
 def identity(network: nn.Module) -> dict[str, Any]:
     """What a file says of the network that it belongs to: JSON.
 
-    Its fingerprint, the floating types that there are, and its fingerprint if it is rounded to narrower ones: a network
-    that is loaded in one of these is the same.
+    Where it came from, as far as known (`source_of`); its fingerprint, the floating types that there are, and its
+    fingerprint if it is rounded to narrower ones: a network that is loaded in one of these is the same.
     """
     types = types_of(network)
     widest = max((getattr(torch, name).itemsize for name in types), default=0)
     narrower = [name for name, dtype in _ROUNDED.items() if dtype.itemsize < widest or dtype.itemsize == widest == 2]
     return {
         "class": type(network).__name__,
+        **source_of(network),
         "fingerprint": fingerprint(network),
         "types": types,
         "rounded": {name: _rounded(network, name) for name in narrower},

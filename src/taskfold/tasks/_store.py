@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +11,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..files import TaskFileError, check_free, check_name, needs_inventory, read_header, write_atomically
+from ..files import (
+    TaskFileError,
+    check_free,
+    check_name,
+    draft_of,
+    needs_inventory,
+    read_header,
+    remove_abandoned,
+    write_atomically,
+)
 from ._file import read, write
 
 SUFFIX = ".safetensors"
 _SHORT = 16
 """Digits of a digest that name a version."""
 _HISTORY = "history.jsonl"
+_RENAMED = ".renamed"
+"""In a folder of versions: digest and name that the task had, until nothing is left under that."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +171,7 @@ class Store:
         header = read(Path(file)).header
         name, digest = str(header["task"]), str(header["digest"])[:_SHORT]
         check_free(name, [other for other in self.names() if other != name], "choose another name")
+        self._tidy(name)
         self._keep_current(name)
         place = self._place(name)
         place.mkdir(parents=True, exist_ok=True)
@@ -199,6 +210,7 @@ class Store:
             raise ValueError(f"task {name!r} {rule}; its versions: {known}")
         [chosen] = found
         read(chosen.path)
+        self._tidy(name)
         if not chosen.current:
             self._keep_current(name)
             self._switch(name, chosen.path, "rolled back")
@@ -217,6 +229,7 @@ class Store:
         place = self._place(name)
         if not self.path(name).is_file() and not (purge and place.is_dir()):
             raise ValueError(f"there is no task {name!r} in {self.folder}; there {_are(self.names())}")
+        self._tidy(name)
         if not purge:
             self._keep_current(name)
             self._note(name, "removed", _short(self.path(name)))
@@ -227,28 +240,39 @@ class Store:
     def rename(self, old: str, new: str) -> Version:
         """Give a task another name, in its file too, whose digest changes with it; its record and versions go along.
 
-        A process that is killed leaves the old name, or both.
+        A process that is killed leaves the old name, or both; renaming again goes on.
 
         Raises:
             ValueError: there is no such task, or the new name is taken or not allowed.
             TaskFileError: a version is damaged; nothing has changed then.
         """
-        current = self.current(old)
-        check_free(new, [name for name in self.names() if name != old], "choose another name")
-        if new == old or self._place(new).is_dir():
-            raise ValueError(f"{self._place(new)} holds versions of a task {new!r}; choose another name")
-        for unfinished in self.folder.glob(".rename.*"):  # of a process that was killed
-            shutil.rmtree(unfinished, ignore_errors=True)
-        draft = self.folder / f".rename.{secrets.token_hex(4)}"
-        draft.mkdir()
-        try:
-            digests = {version.digest: self._renamed(version, new, draft) for version in self.versions(old)}
-            draft.rename(self._place(new))
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        self._switch(new, self._version(new, digests[current.digest]), "renamed")
-        self.remove(old, purge=True)
+        place = self._place(new)
+        self._tidy(new)
+        unfinished = new != old and self._half_renamed(old, new)
+        if not (unfinished and self.path(new).is_file()):
+            current = self.current(old)
+            check_free(new, [name for name in self.names() if name != old], "choose another name")
+            if unfinished:
+                shutil.rmtree(place)
+            elif new == old or place.is_dir():
+                raise ValueError(f"{place} holds versions of a task {new!r}; choose another name")
+            with draft_of(place, folder=True) as draft:
+                digests = {version.digest: self._renamed(version, new, draft) for version in self.versions(old)}
+                (draft / _RENAMED).write_text(f"{current.digest} {old}", encoding="utf-8")
+                draft.rename(place)
+            self._switch(new, self._version(new, digests[current.digest]), "renamed")
+        if self.path(old).is_file() or self._place(old).is_dir():
+            self.remove(old, purge=True)
+        (place / _RENAMED).unlink()
         return self.current(new)
+
+    def _half_renamed(self, old: str, new: str) -> bool:
+        """Whether a process was killed as it gave the task this name, and the old one has not changed since."""
+        try:
+            digest, _, name = (self._place(new) / _RENAMED).read_text(encoding="utf-8").partition(" ")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return name == old and self.digest(old) in (digest, None)
 
     def _renamed(self, version: Version, new: str, draft: Path) -> str:
         """Put a version under another name into a folder that nobody sees yet; its new digest."""
@@ -267,29 +291,35 @@ class Store:
     def _version(self, name: str, digest: str) -> Path:
         return self._place(name) / f"{digest}{SUFFIX}"
 
+    def _tidy(self, name: str) -> None:
+        """Remove what processes that were killed left half-written."""
+        for place in (self.folder, self._place(name)):
+            for left in place.glob(".*"):
+                remove_abandoned(left)
+
     def _keep_current(self, name: str) -> None:
         """A current file that was put there by hand becomes a version, before another takes its place."""
         try:
             kept = self._version(name, _short(self.path(name)))
         except (FileNotFoundError, TaskFileError):
             return
+        digest = kept.name.removesuffix(SUFFIX)
         if not kept.exists():
             kept.parent.mkdir(exist_ok=True)
             write_atomically(kept, self.path(name).read_bytes())
-            self._note(name, "published", kept.name.removesuffix(SUFFIX))
+        if all(entry["digest"] != digest for entry in self.history(name)):
+            self._note(name, "published", digest)
 
     def _switch(self, name: str, version: Path, event: str) -> None:
-        """One rename decides which version is current; the history follows."""
-        draft = version.with_name(f".draft.{secrets.token_hex(4)}")
-        try:
+        """One rename decides which version is current; what is to be is written down before."""
+        self._note(name, event, version.name.removesuffix(SUFFIX))
+        with draft_of(self.path(name), folder=True) as place:
+            draft = place / version.name
             try:
                 os.link(version, draft)
             except OSError:  # a file system without hard links
                 write_atomically(draft, version.read_bytes())
             os.replace(draft, self.path(name))
-        finally:
-            draft.unlink(missing_ok=True)
-        self._note(name, event, version.name.removesuffix(SUFFIX))
 
     def _note(self, name: str, event: str, digest: str) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -302,8 +332,10 @@ class Store:
 
 
 def _append(path: Path, entry: Mapping[str, str]) -> None:
+    """A line more; one that was cut off stays by itself."""
     with path.open("ab") as out:
-        out.write(f"{json.dumps(entry)}\n".encode())
+        whole = not out.tell() or path.read_bytes().endswith(b"\n")
+        out.write(f"{'' if whole else chr(10)}{json.dumps(entry)}\n".encode())
         out.flush()
         os.fsync(out.fileno())
 

@@ -2,6 +2,7 @@
 
 from ._batch import TextBatch
 from ._collator import Collator
+from ._entities import are_entities, entities, entity_f1
 from ._exact_match import exact_match
 from ._example import Example
 from ._few_shot import few_shot, few_shot_split
@@ -14,6 +15,9 @@ __all__ = [
     "Objective",
     "RankResult",
     "TextBatch",
+    "are_entities",
+    "entities",
+    "entity_f1",
     "exact_match",
     "few_shot",
     "few_shot_split",

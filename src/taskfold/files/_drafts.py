@@ -1,0 +1,122 @@
+"""Files and folders that appear whole: made beside their place under a hidden name, then renamed to it."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # not on Windows, where nobody can tell whether a draft is still being written
+    fcntl = None  # type: ignore[assignment]
+
+_MOST = 100
+"""Bytes of a name that its draft's begins with, or the draft's is too long where the name is not."""
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{8}")
+
+
+def check_no_folder(path: Path) -> None:
+    """A file can be written there.
+
+    Raises:
+        IsADirectoryError: the path is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash.
+
+    Raises:
+        IsADirectoryError: the path is a folder.
+    """
+    check_no_folder(path)
+    with draft_of(path) as draft:
+        with draft.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(draft, path)
+
+
+@contextmanager
+def draft_of(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """An empty file beside a path, to be filled and renamed to it in the block; what is not renamed is removed.
+
+    A process that is killed leaves its draft; the next one for the same path removes it, and none that is being
+    written.
+
+    Args:
+        path: what is to be; its folder exists.
+        folder: a folder instead of a file.
+    """
+    short = os.fsdecode(os.fsencode(path.name)[:_MOST])
+    for left in path.parent.glob(f".{glob.escape(short)}.*"):
+        remove_abandoned(left)
+    draft, lock = _made(path, short, folder)
+    try:
+        yield draft
+    finally:
+        _remove(draft)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_abandoned(draft: Path) -> None:
+    """Remove a draft whose process is gone; any other file or folder stays."""
+    if fcntl is None or not _DRAFT.fullmatch(draft.name):
+        return
+    with suppress(OSError):  # somebody else removes it, or locks are not known there
+        lock = os.open(draft, os.O_RDONLY)
+        try:
+            if only_one(lock):
+                _remove(draft)
+        finally:
+            os.close(lock)
+
+
+def only_one(lock: int) -> bool:
+    """Whether nobody else holds the file of this descriptor; this process does until it is closed.
+
+    Where files can't be locked everybody is told so.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _made(path: Path, short: str, folder: bool) -> tuple[Path, int | None]:
+    """A draft, and the descriptor that says that somebody is at it."""
+    while True:
+        draft = path.with_name(f".{short}.{secrets.token_hex(4)}")
+        if folder:
+            draft.mkdir()
+        else:
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        if fcntl is None:
+            return draft, None
+        with suppress(FileNotFoundError):  # taken for abandoned before it was locked
+            lock = os.open(draft, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if draft.exists():
+                return draft, lock
+            os.close(lock)
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft, ignore_errors=True)
+    else:
+        draft.unlink(missing_ok=True)
