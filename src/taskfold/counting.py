@@ -40,6 +40,11 @@ class Count:
     contracted: int | None
     shared_bits: int = 0
 
+    @property
+    def bits(self) -> int:
+        """What a task has beside numbers: bits of masks, and 32 for each place of a sparse value."""
+        return self.per_task.get("bits", 0) + 32 * self.per_task.get("indices", 0)
+
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON; `bits` of a task even if there are none, `shared_bits` where there are any."""
         found = asdict(self)

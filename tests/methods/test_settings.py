@@ -19,15 +19,15 @@ ODD = [None, True, "x", "", -1, 0, 0.5, 2, 2.5, nan, inf, -inf, 10**9, 1e300, []
 
 @pytest.mark.parametrize("name", names())
 def test_what_is_refused_names_the_setting(name: str) -> None:
-    refused = 0
+    said: list[tuple[str, str]] = []
     for field in dataclasses.fields(build(name)):
         for value in ODD:
             try:
                 build(name, {field.name: value})
             except ValueError as error:  # whatever else is raised breaks the test
-                assert field.name in str(error)
-                refused += 1
-    assert refused > len(ODD)
+                said.append((field.name, str(error)))
+    assert len(said) > len(ODD)
+    assert not [text for setting, text in said if setting not in text]
 
 
 NUMBERS = [(name, f.name) for name in names() for f in dataclasses.fields(build(name)) if "float" in str(f.type)]
@@ -67,7 +67,7 @@ def test_a_task_that_no_memory_holds(method: tfold.Method, leaf: str) -> None:
 def test_leaves_have_room_together(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Sequential(*(nn.Linear(8, 8) for _ in range(3)))
     monkeypatch.setattr(_leaves, "memory", lambda: 2 * 2 * 8 * 4 * 4)  # of two layers; the third has too many
-    with pytest.raises(ValueError, match="there is room for 0.0 GiB in all; choose smaller settings"):
+    with pytest.raises(ValueError, match="GiB in all; choose smaller settings"):
         tfold.MultiTask(net, tfold.LoRA(rank=4)).add_task("a")
     tfold.MultiTask(net[:2], tfold.LoRA(rank=4)).add_task("a")
 
@@ -79,7 +79,10 @@ def test_leaves_have_room_together(monkeypatch: pytest.MonkeyPatch) -> None:
         (tfold.IA3(inputs="x"), "inputs='x' selects none of the"),
         (tfold.BitFit(create=True, create_at="x"), "create_at='x' selects none of the"),
         (tfold.KAdaptation(terms=5), "terms=5 of the Kronecker products must divide the 24 inputs"),
-        (tfold.FourierFT(count=10**6), "count=1000000 frequencies are more than the weight's 576 numbers; choose fewer"),
+        (
+            tfold.FourierFT(count=10**6),
+            "count=1000000 frequencies are more than the weight's 576 numbers; choose fewer",
+        ),
     ],
     ids=str,
 )

@@ -19,7 +19,6 @@ from ._init import Init, Start, gaussian, starts
 from ._leaf import Leaf
 from ._ranked import Ranked
 
-
 MOST_ORDERS = 20
 
 

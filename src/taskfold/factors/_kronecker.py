@@ -83,7 +83,9 @@ class Kronecker(Factorisation):
         name, m = ("terms", n) if self.size is None else ("size", self.size)
         for what, size in (("inputs", inp), ("outputs", out)):
             if size % m:
-                raise ValueError(f"{name}={m} of the Kronecker products must divide the {size} {what}; choose a divisor")
+                raise ValueError(
+                    f"{name}={m} of the Kronecker products must divide the {size} {what}; choose a divisor"
+                )
         slow = {"slow": (n, m, m)} if k is None else {"slow_in": (n, m, k), "slow_out": (n, k, m)}
         law, spread = self.slow_init
         start = gaussian(spread) if law == "normal" else partial(torch.nn.init.uniform_, a=-spread, b=spread)
