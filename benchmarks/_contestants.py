@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 import torch
 from _naive import ROWS, per_row
 from _networks import TASKS, Load, Size, network
-from peft import IA3Config, LoraConfig, PolyConfig, get_peft_model
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PeftConfig,
+    PolyConfig,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    get_peft_model,
+)
 from torch import Tensor, nn
 
 import taskfold as tfold
@@ -60,7 +68,7 @@ def _ours(method: tfold.Method) -> Callable[[Size, Load], tuple[Forward, list[nn
     return build
 
 
-def _peft(config: LoraConfig | PolyConfig | IA3Config) -> Callable[[Size, Load], tuple[Forward, list[nn.Parameter]]]:
+def _peft(config: PeftConfig) -> Callable[[Size, Load], tuple[Forward, list[nn.Parameter]]]:
     def build(size: Size, load: Load) -> tuple[Forward, list[nn.Parameter]]:
         model, inputs = get_peft_model(network(size), config).train(), load.inputs()
         if isinstance(config, PolyConfig):
@@ -90,6 +98,7 @@ def contestants(rank: int) -> list[Contestant]:
     tensor = {"rank": rank, "tensor_rank": R, "order": 2, "layers": "linear"}
     common = {"r": rank, "target_modules": LINEARS, "task_type": "SEQ_2_SEQ_LM"}
     scales = IA3Config(target_modules=["k", "v", "wo"], feedforward_modules=["wo"], task_type="SEQ_2_SEQ_LM")
+    rows = {"num_virtual_tokens": 10, "task_type": "SEQ_2_SEQ_LM"}
     poly, mhr = (PolyConfig(n_tasks=TASKS, n_skills=SKILLS, n_splits=splits, **common) for splits in (1, 4))
     return [
         Contestant("LoRA shared", _ours(tfold.LoRA(sharing="shared", **linear))),
@@ -105,8 +114,12 @@ def contestants(rank: int) -> list[Contestant]:
         Contestant("Adapter", _ours(tfold.BottleneckAdapter(norm=False))),
         Contestant("Compacter", _ours(tfold.Compacter(norm=False))),
         Contestant("AdaptFormer", _ours(tfold.AdaptFormer())),
+        Contestant("Prompt", _ours(tfold.PromptTuning(decoder=False))),
+        Contestant("Prefix", _ours(tfold.PrefixTuning(tokens=10))),
         Contestant("PEFT LoRA", _peft(LoraConfig(lora_alpha=1, **common))),
         Contestant("PEFT IA3", _peft(scales)),
+        Contestant("PEFT Prompt", _peft(PromptTuningConfig(num_transformer_submodules=1, **rows))),
+        Contestant("PEFT Prefix", _peft(PrefixTuningConfig(**rows))),
         Contestant("PEFT Poly", _peft(poly)),
         Contestant("PEFT MHR", _peft(mhr)),
         Contestant("TensorPoly-I per row", _naive(rank, finer=False)),

@@ -180,7 +180,7 @@ def test_rows_are_those_of_the_batch_not_of_what_serves_all_of_it() -> None:
         (lambda: tfold.Poly(norm="x"), "norm must be true or false, found 'x'"),  # type: ignore[arg-type]
         (lambda: tfold.TLoRA(product_norm="no"), "product_norm must be true or false, found 'no'"),  # type: ignore[arg-type]
         (lambda: tfold.LoRA(sharing=None), "sharing must be a rule's name, or a mapping of name and settings"),  # type: ignore[arg-type]
-        (lambda: tfold.Poly(alpha="1"), "alpha must be > 0 or None"),  # type: ignore[arg-type]
+        (lambda: tfold.Poly(alpha="1"), "alpha must be a finite number > 0, or None"),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_be_meant_is_refused(make: Any, message: str) -> None:

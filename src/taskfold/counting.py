@@ -40,6 +40,11 @@ class Count:
     contracted: int | None
     shared_bits: int = 0
 
+    @property
+    def bits(self) -> int:
+        """What a task has beside numbers: bits of masks, and 32 for each place of a sparse value."""
+        return self.per_task.get("bits", 0) + 32 * self.per_task.get("indices", 0)
+
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON; `bits` of a task even if there are none, `shared_bits` where there are any."""
         found = asdict(self)
@@ -73,8 +78,8 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
     own = model.add_task("one", head).counts()
     apart = _apart(model["one"], own)
     groups, leaves = groups_of_inventory(model["one"]), inventory_of(model["one"])
-    numbers = {key: leaf.numel() for key, leaf in leaves.items() if leaf.is_floating_point()}
-    shared = sum(size for key, size in numbers.items() if groups[key] != STATISTICS)
+    once = {id(leaf): key for key, leaf in leaves.items() if leaf.is_floating_point() and groups[key] != STATISTICS}
+    shared = sum(leaves[key].numel() for key in once.values())  # tied tensors once
     for _, part in parts_of(model["one"]):
         for name in part.passing:
             _leave_out(own, part.own.groups[name].name, part.own[name].numel())

@@ -19,7 +19,7 @@ from taskfold.cli._held import held
 from taskfold.config.compare import Compare, load_compare
 from taskfold.report import read_results
 
-from . import project
+from . import project, rooms
 from .conftest import Run
 
 METHODS = ["head-only", {"name": "ftn", "search": {"rank": [1, 2]}}, "ftn-qv"]
@@ -65,6 +65,7 @@ def test_what_a_comparison_leaves_behind(compared: tuple[Path, Any], run: Run) -
     assert second in ("FTN R=1", "FTN R=2")
     ftn = cells[second]
     assert cells["HeadOnly"]["numbers"].mean == 0 < ftn["numbers"].mean
+    assert ftn["size"].mean == 4 * ftn["numbers"].mean
     assert ftn["multiply-adds unfolded"].mean > ftn["multiply-adds folded"].mean
     assert all(ftn[f"ms per input {way}"].mean > 0 for way in ("unfolded", "folded", "mixed"))
     assert (ftn["validation"].n, ftn["test"].n) == (2, 2)
@@ -73,6 +74,7 @@ def test_what_a_comparison_leaves_behind(compared: tuple[Path, Any], run: Run) -
     assert " ".join(found.conclusion.split()) in " ".join(result.stdout.split())
     assert found.conclusion.startswith("Take ")
     assert found.conclusion in (runs / "report.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert 'id="sides-0-' in (runs / "report.html").read_text()
     assert "2 methods, 3 trials and 2 seeds of each: 20 trainings to come" in result.stderr
     assert not [*runs.glob("methods/*/trial-*")]
     file = next(runs.glob("methods/ftn/seed-1/tasks/warm.safetensors"))
@@ -245,3 +247,23 @@ def test_one_process_at_a_time(tmp_path: Path, run: Run) -> None:
         pass
     with held(home.path):  # it was let go
         pass
+
+
+def test_dense_tasks_that_train_together(tmp_path: Path, run: Run) -> None:
+    methods = ["hard-sharing", {"name": "piggyback", "label": "masks"}, "ftn-qv"]
+    compared = {"methods": methods, "trials": 1, "seeds": 2}
+    together = {"epochs": 1, "batch_size": 4}
+    path = rooms.write(tmp_path, method=None, train=None, compare=compared, together=together)
+    result = run("compare", path)
+    assert result.exit_code == 0, result.output
+    found = read_results(tmp_path / "runs" / "results.json")
+    table, scores, notes = found.comparisons
+    titles = [column.name for column in table.columns]
+    cells = {row.label: dict(zip(titles, row.cells, strict=True)) for row in table.rows}
+    assert titles[0] == "validation loss"
+    assert [cells[name]["validation loss"].n for name in ("HardSharing", "masks")] == [2, 2]
+    assert all(cells["masks"][f"ms per input {way}"].mean > 0 for way in ("unfolded", "folded", "mixed"))
+    assert cells["masks"]["bits"].mean == 8 * cells["masks"]["size"].mean > 0 == cells["masks"]["numbers"].mean
+    assert {row.label for row in scores.rows} == {"HardSharing", "masks"}
+    assert [row.label for row in notes.rows if "does not fit" in str(row.cells[0].text)] == ["FTNQueryValue"]
+    assert 'id="sides-0-' in (tmp_path / "runs" / "report.html").read_text()

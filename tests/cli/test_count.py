@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from torch import nn
 
 import taskfold as tfold
 from taskfold.config import parse_backbone
+from taskfold.methods import build
 
 from .conftest import Run
 
@@ -76,6 +78,23 @@ def test_rows_before_the_text_of_a_t5_of_three_billion() -> None:
         (tfold.PrefixTuning(mlp=512), 154_449_408),
     ):
         assert tfold.count(network, method).adapter_total == total
+
+
+@pytest.mark.whole  # each looks at 558 tensors of 2.8 billion numbers
+def test_rows_of_t_fews_table_over_the_whole_network() -> None:
+    network = parse_backbone("hf:t5-xl", "--model").load(meta=True).network
+    assert tfold.count(network, tfold.LoRA(rank=4, norm=True)).adapter_total == 9_097_216
+    assert tfold.count(network, tfold.SAID()).per_task["factors"] == 500_000
+    for share, places in ((0.002, 5_699_514), (0.0002, 569_951)):
+        found = tfold.count(network, tfold.FishMask(share))
+        assert (found.per_task["factors"], found.per_task["indices"]) == (places, places)
+        assert found.bits == 32 * places
+
+
+def test_rows_of_a_vision_transformers_table() -> None:
+    network = parse_backbone("timm:vit_base_patch32_clip_224", "--model").load(meta=True).network
+    rows = {"svft": 55_296, "kadaptation": 50_176, "ssf": 207_360, "adaptformer": 1_189_632}
+    assert {name: tfold.count(network, build(name)).adapter_total for name in rows} == rows
 
 
 @pytest.mark.parametrize(
@@ -170,3 +189,10 @@ def test_layers_are_listed_by_block(run: Run) -> None:
     shown = run(*words).stdout
     assert "layer4.1" in shown
     assert "no: first convolution" in shown
+
+
+def test_tied_tensors_count_once() -> None:
+    network = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.Linear(4, 5, bias=False))
+    network[2].weight = network[0].weight
+    found = tfold.count(network, tfold.HardSharing())
+    assert found.shared == found.backbone == 20 + 20

@@ -126,8 +126,8 @@ def test_xavier_start_is_as_large_as_the_paper_says() -> None:
         ({"rank": 2.0}, r"rank must be a whole number ≥ 1, found 2.0"),
         ({"rank": True}, r"found True"),
         ({"rank": {"a": -1}}, r"rank\['a'\] must be a whole number ≥ 0, found -1"),
-        ({"alpha": 0}, r"alpha must be > 0"),
-        ({"alpha": -1.0}, r"alpha must be > 0"),
+        ({"alpha": 0}, r"alpha must be a finite number > 0"),
+        ({"alpha": -1.0}, r"alpha must be a finite number > 0"),
         ({"init": "zeros"}, r"init='zeros' is not known; choose one of 'zero', 'xavier', 'normal'"),
     ],
 )

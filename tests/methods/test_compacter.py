@@ -96,7 +96,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="terms must be a whole number ≥ 1, found 0"):
         tfold.Compacter(terms=0)
     network = nn.Sequential(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6)))
-    with pytest.raises(ValueError, match=r"layer '0.2': size=4 of the Kronecker products must divide the 6 inputs"):
+    with pytest.raises(ValueError, match=r"layer '0.2': terms=4 of the Kronecker products must divide the 6 inputs"):
         tfold.MultiTask(network).add_task("a", method=tfold.CompacterPlusPlus(norm=False))
     with pytest.raises(ValueError, match=r"layers have leaves in common, which tasks then can't share; use sharing="):
         tfold.MultiTask(network).add_task(

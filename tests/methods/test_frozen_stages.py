@@ -41,7 +41,17 @@ def test_stages(network: Callable[[], nn.Module], wanted: list[str]) -> None:
     assert stages(network()) == wanted
 
 
-METHODS = ["ftn", "lora", "fine-tuning", "head-norm", "hard-sharing", "over-parameterised", "repvgg", "poly"]
+METHODS = [
+    "ftn",
+    "lora",
+    "fine-tuning",
+    "fishmask",
+    "head-norm",
+    "hard-sharing",
+    "over-parameterised",
+    "repvgg",
+    "poly",
+]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -87,6 +97,12 @@ def test_what_is_refused(stages: int, said: str) -> None:
         model.add_task("a", head=2, method=tfold.FTN(frozen_stages=stages))
     assert not model.tasks
     assert not model.inventory
+
+
+@pytest.mark.parametrize("name", ["prefix", "prompt", "spottune"])
+def test_methods_that_begin_at_the_first_stage(name: str) -> None:
+    with pytest.raises(ValueError, match="frozen_stages must be 0, found 1: "):
+        build(name, {"frozen_stages": 1})
 
 
 def test_a_network_without_stages() -> None:

@@ -127,7 +127,7 @@ def test_its_start_is_the_backbone_with_a_gradient_and_the_authors_is_dead() -> 
             METHOD,
             r"layer '0.v_proj' has a leaf 'bias' of \(6,\), .* common with layers where it is \(12,\)",
         ),
-        (Apart, KAdaptation(terms=4), r"size=4 of the Kronecker products must divide the 6 outputs"),
+        (Apart, KAdaptation(terms=4), r"terms=4 of the Kronecker products must divide the 6 outputs"),
         (lambda: nn.Linear(3, 3), METHOD, r"has no attention to adapt"),
         (lambda: nn.MultiheadAttention(8, 2, bias=False), METHOD, r"has no place for a bias"),
     ],

@@ -11,8 +11,10 @@ import pytest
 
 from taskfold.report import read_results
 from taskfold.report._svg import to_svg
-from taskfold.report.figures import curves, layers, parameters, ranks
+from taskfold.report.figures import costs, curves, layers, parameters, ranks
 from taskfold.report.figures._labels import spread
+
+from .runs import document
 
 Document = dict[str, Any]
 
@@ -106,3 +108,34 @@ def test_labels_keep_their_order_and_distance(wanted: list[float]) -> None:
     gap = min(0.1, 1 / max(len(wanted) - 1, 1))
     assert (np.diff(places) >= gap - 1e-9).all()
     assert ((places >= -1e-9) & (places <= 1 + 1e-9)).all()
+
+
+def test_scores_over_costs() -> None:
+    """A method without a cost is left out of that panel alone, and what costs nothing stands at 0."""
+    columns: list[dict[str, Any]] = [
+        {"title": "test", "kind": "percent", "axis": "score"},
+        {"title": "size", "kind": "bytes", "axis": "cost"},
+        {"title": "folded", "group": "ms", "axis": "cost"},
+        {"title": "rates"},
+    ]
+    rows = [
+        {"label": "head only", "cells": [0.8, 0, 2.0, None]},
+        {"label": "FTN R=4", "cells": [{"mean": 0.9, "std": 0.01}, 400_000, 2.1, None]},
+        {"label": "prompt", "cells": [0.85, 4_000, None, None]},
+        {"label": "failed", "cells": ["failed", None, None, None]},
+    ]
+    table = {"title": "Side by side", "columns": columns, "rows": rows}
+    results = read_results(document() | {"runs": [], "comparisons": [table]})
+    figure = costs.figure(results, results.comparisons[0])
+    assert figure is not None
+    size, folded = figure.axes
+    assert [len(panel.containers) for panel in (size, folded)] == [3, 2]
+    assert [round(line.get_ydata()[0]) for line in size.lines if line.get_marker() not in ("_", "None")] == [80, 90, 85]
+    size.figure.draw_without_rendering()
+    assert size.get_xticklabels()[0].get_text() == "0"
+    assert [panel.get_xlabel() for panel in (size, folded)] == ["size", "ms folded"]
+    named = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert named == {"head only", "FTN R=4", "prompt"}
+    for change in ({"first": "language"}, {"columns": [{**column, "axis": None} for column in columns]}):
+        results = read_results(document() | {"runs": [], "comparisons": [table | change]})
+        assert costs.figure(results, results.comparisons[0]) is None

@@ -113,9 +113,12 @@ class Comparison:
             say("All trainings are finished.", "dim")
             return
         whole = sum(number * seconds.get(label, 0.0) for label, number in passes.items())
+        untimed = [label for label, number in passes.items() if number and not seconds.get(label)]
+        without = f" without {', '.join(untimed)}, which could not be timed" if untimed else ""
         say(
             f"{len(passes)} methods, {compare.trials} trials and {compare.seeds} seeds of each: {ends} trainings to "
-            f"come, about {duration(whole)} by a few batches of each; early stopping and kept features make it shorter"
+            f"come, about {duration(whole)}{without} by a few batches of each; early stopping and kept features make "
+            "it shorter, tests, latencies and passes before a training (fishmask) make it longer"
         )
 
     def _compared(self, one: Candidate, search: Search | None, reason: str, bar: Progressing) -> Row:
@@ -138,7 +141,7 @@ class Comparison:
             ]
         count = counting.count(self.bench.loaded.network, method, tasks=len(self.bench.tasks))
         row.numbers = round(count.adapter_total / len(self.bench.tasks))
-        row.bits = count.per_task.get("bits", 0)
+        row.bits = count.bits + round(count.shared_bits / len(self.bench.tasks))
         runs = sum(run["seconds"] * len(self.bench.tasks) for run in row.runs.values() if "seconds" in run)
         row.seconds = search.seconds + runs
         if row.scores:

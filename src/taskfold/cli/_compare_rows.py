@@ -119,17 +119,22 @@ def table(rows: Sequence[Row], *, accuracy: bool, tested: bool, together: bool) 
     columns: list[dict[str, Any]] = [{"title": score, **kind, "main": True}]
     if tested:
         columns.append({"title": "test", "kind": "percent", "main": True})
+    columns[-1]["axis"] = "score"
+    unfolded, folded = ({"title": way, "kind": "count", "group": "multiply-adds"} for way in WAYS[:2])
     columns += [
         {"title": "numbers", "kind": "count", "best": "lowest", "main": True},
         {"title": "bits", "kind": "count"},
-        *({"title": way, "kind": "count", "group": "multiply-adds"} for way in WAYS[:2]),
-        {"title": "training", "kind": "seconds", "best": "lowest"},
-        *({"title": way, "group": "ms per input"} for way in WAYS),
+        {"title": "size", "kind": "bytes", "best": "lowest", "axis": "cost"},
+        {**unfolded, "axis": "cost"},
+        folded,
+        {"title": "training", "kind": "seconds", "best": "lowest", "axis": "cost"},
+        *({"title": way, "group": "ms per input", "axis": "cost"} for way in WAYS),
         {"title": "rates", "main": True},
     ]
     note = (
         "Validation chose learning rates and sizes, and is what the recommendation goes by; test data chose nothing. "
-        "Numbers and bits (of masks and indices) are per task, besides the head. Multiply-adds of one input; its time "
+        "Numbers and bits (of masks and indices) are per task, besides the head; size is both, 32 bits for a number. "
+        "Multiply-adds of one input; its time "
         f"in a batch of {ROWS}, mixed: rows of all tasks. "
         f"Training: {'all tasks together, in equal parts' if together else 'one task'}. Rates: times the method's own; "
         "at the edge: nothing beyond was tried, so more trials or a wider compare.lr may find better ones."
@@ -149,7 +154,7 @@ def _cells(row: Row, accuracy: bool, tested: bool) -> list[Any]:
     if tested:
         cells.append(_spread([mean_of(run) for run in runs]))
     known = bool(runs)
-    cells += [row.numbers if known else None, row.bits if known else None]
+    cells += [row.numbers if known else None, row.bits if known else None, row.size / 8 if known else None]
     cells += [row.costs.multiply_adds.get(way) for way in WAYS[:2]]
     cells.append(_spread([run["seconds"] for run in runs]))
     cells += [row.costs.milliseconds.get(way) for way in WAYS]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ._numbers import check_number
 from ._storage import Storage
 
 
@@ -42,8 +42,7 @@ class Bits(Storage):
         if not isinstance(self.ternary, bool):
             raise ValueError(f"ternary must be true or false, found {self.ternary!r}")
         for name, value in (("threshold", self.threshold), ("start", self.start)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
-                raise ValueError(f"{name} must be a number ≥ 0, found {value!r}")
+            check_number(name, value, "≥ 0", lambda v: v >= 0)
         if not self.threshold < self.start:
             raise ValueError(
                 f"threshold must be below {self.start!r}, where scores start, found {self.threshold!r}: else a mask "

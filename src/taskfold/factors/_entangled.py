@@ -19,6 +19,8 @@ from ._init import Init, Start, gaussian, starts
 from ._leaf import Leaf
 from ._ranked import Ranked
 
+MOST_ORDERS = 20
+
 
 @dataclass(frozen=True)
 class Entangled(Ranked):
@@ -32,7 +34,7 @@ class Entangled(Ranked):
         alpha: scale α/r; the paper's is 1.
         init: `zero` (one leaf of A is zero, all others so scaled that B starts as LoRA's does), `xavier` or `normal`.
         tensor_rank: R ≥ 1, how many products are summed.
-        order: N ≥ 1, how many vectors are multiplied.
+        order: N, how many vectors are multiplied, 1 to 20.
         product_norm: normalise each product over all its r·q^N numbers before it is cut, as the authors' code does.
 
     Example:
@@ -54,6 +56,11 @@ class Entangled(Ranked):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number ≥ 1, found {value!r}")
+        if self.order > MOST_ORDERS:
+            raise ValueError(
+                f"order must be {MOST_ORDERS} at the most, found {self.order}: a product of more vectors, of two "
+                "numbers each, is longer than any layer is wide"
+            )
 
     @property
     def compact(self) -> bool:

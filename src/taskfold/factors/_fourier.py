@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isfinite, prod
+from math import prod
 from typing import ClassVar, Self
 
 import torch
@@ -14,6 +14,7 @@ from ._base import Factorisation, Modes
 from ._draws import check_seed
 from ._init import zeros
 from ._leaf import Leaf
+from ._numbers import check_number
 from ._ranked import Rank, check_rank, rank_at
 
 
@@ -43,9 +44,7 @@ class Fourier(Factorisation):
 
     def __post_init__(self) -> None:
         check_rank(self.count, "count")
-        number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool)
-        if not number or not isfinite(self.scale) or not self.scale:
-            raise ValueError(f"scale must be a finite number other than 0, found {self.scale!r}")
+        check_number("scale", self.scale, "other than 0", lambda scale: scale != 0)
         check_seed(self.seed)
 
     def at(self, layer: str) -> Self | None:
@@ -55,7 +54,10 @@ class Fourier(Factorisation):
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
         assert isinstance(self.count, int)
         if self.count > prod(modes.shape):
-            raise ValueError(f"count={self.count} frequencies are more than the weight's {prod(modes.shape)} numbers")
+            raise ValueError(
+                f"count={self.count} frequencies are more than the weight's {prod(modes.shape)} numbers; choose fewer, "
+                "count={pattern: number} by layer (0: none), or leave the layer out with targets"
+            )
         return {"spectrum": Leaf((self.count,), ("place",), zeros)}
 
     def basis(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ._base import TERMS, Bottleneck, Factorisation, Modes
 from ._init import gaussian, zeros
 from ._leaf import Leaf, Scope
+from ._numbers import check_number
 
 KroneckerInit = Literal["zero", "glorot", "none"]
 
@@ -63,9 +64,7 @@ class Kronecker(Factorisation):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if not (whole or (optional and value is None)):
                 raise ValueError(f"{name} must be a whole number ≥ 1{', or none' * optional}, found {value!r}")
-        number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool)
-        if not number or not 0 < self.scale < math.inf:
-            raise ValueError(f"scale must be a finite number > 0, found {self.scale!r}")
+        check_number("scale", self.scale, "> 0", lambda scale: scale > 0)
         if self.scope not in get_args(Scope):
             raise ValueError(f"scope={self.scope!r} is not known; choose one of {', '.join(get_args(Scope))}")
         if self.init not in get_args(KroneckerInit):
@@ -80,10 +79,13 @@ class Kronecker(Factorisation):
         out, inp, *kernel = modes.shape
         if kernel:
             raise ValueError("Kronecker products have no axis for a kernel; leave convolutions out")
-        n, m, r, k = self.terms, self.terms if self.size is None else self.size, self.rank, self.slow_rank
+        n, r, k = self.terms, self.rank, self.slow_rank
+        name, m = ("terms", n) if self.size is None else ("size", self.size)
         for what, size in (("inputs", inp), ("outputs", out)):
             if size % m:
-                raise ValueError(f"size={m} of the Kronecker products must divide the {size} {what}")
+                raise ValueError(
+                    f"{name}={m} of the Kronecker products must divide the {size} {what}; choose a divisor"
+                )
         slow = {"slow": (n, m, m)} if k is None else {"slow_in": (n, m, k), "slow_out": (n, k, m)}
         law, spread = self.slow_init
         start = gaussian(spread) if law == "normal" else partial(torch.nn.init.uniform_, a=-spread, b=spread)

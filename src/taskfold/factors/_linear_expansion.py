@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, isfinite, prod
+from math import ceil, prod
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from ._base import Modes
 from ._expansion import Expansion
 from ._init import kaiming
 from ._leaf import Leaf
+from ._numbers import check_number
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,7 @@ class LinearExpansion(Expansion):
     rate: float = 4.0
 
     def __post_init__(self) -> None:
-        good = isinstance(self.rate, (int, float)) and not isinstance(self.rate, bool)
-        if not (good and self.rate >= 1 and isfinite(self.rate)):
-            raise ValueError(f"rate must be a number ≥ 1, found {self.rate!r}")
+        check_number("rate", self.rate, "≥ 1", lambda rate: rate >= 1)
 
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
         if modes.groups > 1:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ._base import Factorisation, Modes
+from ._numbers import check_number
 
 Rank = int | Mapping[str, int]
 """One rank for every layer, or `{pattern: rank}` over layer names, first match first; 0 leaves a layer alone."""
@@ -76,8 +77,8 @@ class Ranked(Factorisation):
     def __post_init__(self) -> None:
         check_rank(self.rank)
         for alpha in self.alpha.values() if isinstance(self.alpha, Mapping) else (self.alpha,):
-            if alpha is not None and not (isinstance(alpha, (int, float)) and alpha > 0):
-                raise ValueError(f"alpha must be > 0 or None (no scaling), found {alpha!r}")
+            if alpha is not None:
+                check_number("alpha", alpha, "> 0, or None (no scaling)", lambda alpha: alpha > 0)
 
     def at(self, layer: str) -> Self | None:
         rank = rank_at(self.rank, layer)

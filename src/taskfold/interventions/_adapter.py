@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..factors import check_number
 from ..kinds import Attention, Embedding, Groups, LayerKind, Rows, Tensors, WeightKind, may_write, thin
 from ._base import Call, Intervention, Layer, Shapes
 
@@ -45,13 +46,11 @@ class Adapter(Intervention):
     beside: bool = False
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
+        if self.activation not in get_args(Activation):
             raise ValueError(
                 f"activation={self.activation!r} is not known; choose one of {', '.join(get_args(Activation))}"
             )
-        number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool)
-        if not number or not 0 < abs(self.scale) < float("inf"):
-            raise ValueError(f"scale must be a finite number other than 0, found {self.scale!r}: 0 would add nothing")
+        check_number("scale", self.scale, "other than 0, which would add nothing", lambda scale: scale != 0)
 
     def run(self, tensors: Tensors, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
         def added(x: Tensor, y: Tensor) -> Tensor:

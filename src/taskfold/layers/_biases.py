@@ -55,7 +55,8 @@ class Biases(Copies):
         kinds = {path: at.kind(path) for path, _ in units(at.network)}
         has_any = any(is_bias(name, tensor) for kind in kinds.values() for name, tensor in kind.tensors().items())
         create = not has_any if self.create is None else self.create
-        created = {target.path for target in Linears(self.create_at).find(at.network)} if create else frozenset()
+        linear = Linears(self.create_at, setting="create_at") if create else None
+        created = {target.path for target in linear.find(at.network)} if linear else frozenset()
         copied: dict[int, Tensor] = {}
         found = 0
         for path, kind in kinds.items():

@@ -107,7 +107,7 @@ class NetworkWide(Recipe):
         for path, _ in units(at.network):
             kind = at.kind(path)
             own = {name: t for name, t in kind.tensors().items() if isinstance(t, nn.Parameter)}
-            if not own or not matches(path, self.targets):
+            if not own or path in at.alone or not matches(path, self.targets):
                 continue
             for name, tensor in own.items():
                 check_numbers(kind, path, name, tensor)
@@ -120,6 +120,7 @@ class NetworkWide(Recipe):
         if not layers:
             raise ValueError(
                 f"targets={self.targets!r} selects no layer of {type(at.network).__name__} with parameters"
+                + ", past the frozen stages" * bool(at.alone)
             )
         every = [*spans.values()]
         specs = self.leaves(every)

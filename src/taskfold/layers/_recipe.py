@@ -12,7 +12,7 @@ from torch import nn
 from ..factors import Leaf, Scope
 from ..kinds import LayerKind, kind_of
 from ..routing import Sharing
-from ..tasks import Inventory, Leaves
+from ..tasks import Inventory, Leaves, within_memory
 from ._form import Form, odds_in
 from ._nothing import NothingToAdaptError
 from ._part import LayerParts, Part
@@ -27,6 +27,7 @@ class Fitting:
         network: the backbone.
         inventory: what tasks share, which recipes add to.
         prefix: of the keys there.
+        alone: the modules that stay as they are; parts there are left out in the end.
         made: by layer, the names of tensors that parts make without the layer's own.
         tied: the task's leaves that several layers have in common.
     """
@@ -34,6 +35,7 @@ class Fitting:
     network: nn.Module
     inventory: Inventory
     prefix: str
+    alone: frozenset[str] = frozenset()
     made: dict[str, frozenset[str]] = field(default_factory=dict)
     tied: dict[object, nn.Parameter] = field(default_factory=dict)
     _kinds: dict[str, LayerKind] = field(default_factory=dict)
@@ -121,7 +123,8 @@ def fit(
         ValueError: some part of the method finds nothing, or all of it lies in those stages, or there are fewer.
     """
     before, known = frozen(network, frozen_stages), set(inventory)
-    every = _fitted(composition, network, inventory, prefix)
+    with within_memory():
+        every = _fitted(composition, Fitting(network, inventory, prefix, before))
     sites = {path: parts for path, parts in every.items() if path not in before}
     if every and not sites:
         raise ValueError(f"frozen_stages={frozen_stages} leaves nothing to adapt in {type(network).__name__}; lower it")
@@ -132,8 +135,8 @@ def fit(
     return sites
 
 
-def _fitted(composition: Composition, network: nn.Module, inventory: Inventory, prefix: str) -> dict[str, LayerParts]:
-    at = Fitting(network, inventory, prefix)
+def _fitted(composition: Composition, at: Fitting) -> dict[str, LayerParts]:
+    prefix = at.prefix
     found: dict[int, list[tuple[str, str, Part]]] = {}
     for copies in (False, True):
         for n, recipe in enumerate(composition.recipes):

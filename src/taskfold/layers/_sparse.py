@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..factors import Group, Indices, Leaf
+from ..factors import Group, Indices, Leaf, check_number
 from ..interventions import entries_of
 from ..kinds import LayerKind, Tensors
 from ..tasks import Leaves, Task
@@ -79,8 +79,7 @@ class SparseUpdates(NetworkWide):
     share: float = 0.002
 
     def __post_init__(self) -> None:
-        if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 < self.share <= 1:
-            raise ValueError(f"share must be a number above 0, at most 1, found {self.share!r}")
+        check_number("share", self.share, "above 0, at most 1", lambda share: 0 < share <= 1)
 
     def leaves(self, spans: Sequence[Span]) -> dict[str, Leaf]:
         numbers = sum(span.size for span in spans)

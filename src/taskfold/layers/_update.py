@@ -12,7 +12,7 @@ from ..factors import Factorisation, OnBasis
 from ..interventions import Beside, Change, Intervention
 from ..kinds import LayerKind, WeightKind
 from ..routing import Private, Sharing
-from ..tasks import kept_in
+from ..tasks import check_room, kept_in
 from ._basis import basis_of
 from ._factored import Factored, FactoredOnBasis, layer_name
 from ._made import check_begun, check_leaves, check_sizes
@@ -61,9 +61,11 @@ class Update(Recipe):
         kind, layer = at.kind(path), layer_name(path, view)
         rule, prefix = at.rule(self.sharing, path)
         try:
+            weight = _weight(kind, view)
+            like = torch.empty(0, dtype=kind.dtype, device=kind.device) if weight is None else weight
             intervention, leaves = _intervention(factorisation, kind), factorisation.leaves(view.modes)
             check_leaves(factorisation, leaves)
-            weight = _weight(kind, view)
+            check_room(leaves, like)
             values = {} if weight is None else _begun(factorisation, view, weight)
             check_begun(factorisation, leaves, values)
             check_sizes(factorisation, view.modes)
@@ -78,7 +80,6 @@ class Update(Recipe):
                 leaves = {name: replace(leaf, stored=stored) for name, leaf in leaves.items()}
         except ValueError as error:
             raise ValueError(f"layer {layer!r}: {error}") from None
-        like = torch.empty(0, dtype=kind.dtype, device=kind.device) if weight is None else weight
         own, inventory = leaves_of(at, f"{prefix}/{path}/{view.name}", leaves, rule, like, values, layer)
         rows = kind.modes.shape[0] if isinstance(kind, WeightKind) else 0
         kept = intervention, factorisation, rule, view, own, inventory, rows

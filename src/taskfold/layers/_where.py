@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -145,12 +145,14 @@ class Where(ABC):
 
     Args:
         targets: shell patterns over layer names; `!pattern` leaves layers out.
+        setting: of a method, that says them.
     """
 
     what: ClassVar[str]
     """What is selected, in words."""
 
     targets: Patterns = "*"
+    setting: str = field(default="targets", kw_only=True)
 
     @abstractmethod
     def candidates(self, network: nn.Module) -> list[Target]:
@@ -176,7 +178,8 @@ class Where(ABC):
             )
         names = ", ".join(target.path for target in found[:8]) + (", …" if len(found) > 8 else "")
         raise ValueError(
-            f"targets={self.targets!r} selects none of the {len(found)} {self.what.removesuffix(' to adapt')}: {names}"
+            f"{self.setting}={self.targets!r} selects none of the {len(found)} {self.what.removesuffix(' to adapt')}: "
+            f"{names}"
         )
 
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..factors import check_number
 from ..kinds import Patterns
 from ..layers import Composition, Gates, Norms, Rest, Schedule, Statistics, gates_of, own_norms
 from ..tasks import Task
@@ -78,20 +78,11 @@ class AdaShare(Method):
             raise ValueError(f"trunk={self.trunk!r} is not known; choose one of {', '.join(get_args(Trunk))}")
         if not isinstance(self.rounds, int) or isinstance(self.rounds, bool) or self.rounds < 1:
             raise ValueError(f"rounds must be a whole number ≥ 1, found {self.rounds!r}")
-        ranges = {
-            "sparsity": lambda v: v >= 0,
-            "sharing": lambda v: v >= 0,
-            "curriculum": lambda v: v >= 0,
-            "warmup": lambda v: 0 <= v < 1,
-            "temperature": lambda v: v > 0,
-            "cooling": lambda v: 0 < v <= 1,
-        }
-        for name, holds in ranges.items():
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-            if not number or not holds(value):
-                words = {"warmup": "from 0 and below 1", "temperature": "above 0", "cooling": "above 0, 1 at the most"}
-                raise ValueError(f"{name} must be a number {words.get(name, '≥ 0')}, found {value!r}")
+        for name in ("sparsity", "sharing", "curriculum"):
+            check_number(name, getattr(self, name), "≥ 0", lambda v: v >= 0)
+        check_number("warmup", self.warmup, "from 0 and below 1", lambda warmup: 0 <= warmup < 1)
+        check_number("temperature", self.temperature, "above 0", lambda temperature: temperature > 0)
+        check_number("cooling", self.cooling, "above 0, 1 at the most", lambda cooling: 0 < cooling <= 1)
         super().__post_init__()
 
     @property

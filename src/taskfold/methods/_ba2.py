@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ..factors import Mask
+from ..factors import Mask, check_number
 from ..kinds import Patterns
 from ..layers import Composition, Convolutions, Multiplied, Statistics, Update, multipliers_of, own_norms, updates_of
 from ..tasks import Task
@@ -52,12 +51,8 @@ class BA2(Method):
 
     @property
     def parts(self) -> tuple[Update]:
-        for name, most in (("budget", 1.0), ("multiplier_rate", float("inf"))):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-            if not number or not 0 < value <= most:
-                bounds = "above 0 and up to 1" if most == 1 else "above 0"
-                raise ValueError(f"{name} must be a number {bounds}, found {value!r}")
+        check_number("budget", self.budget, "above 0 and up to 1", lambda budget: 0 < budget <= 1)
+        check_number("multiplier_rate", self.multiplier_rate, "above 0", lambda rate: rate > 0)
         recipe = Multiplied if self.budget < 1 else Update
         mask = Mask(threshold=0.0, start=1e-3, granularity="pair")
         return (recipe(mask, Convolutions(self.targets, stem=True)),)

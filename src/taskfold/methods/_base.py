@@ -32,6 +32,8 @@ class Method(ABC):
     frozen_stages: int = dataclasses.field(default=0, kw_only=True)
     own: Patterns | None = dataclasses.field(default=None, kw_only=True)
     name: ClassVar[str]
+    from_the_start: ClassVar[str] = ""
+    """Why no stage can stay as it is; empty: stages can."""
     prepare_batch: ClassVar[int | None] = None
     """Samples in a batch of `prepare`; None: as many as the training has."""
 
@@ -47,6 +49,8 @@ class Method(ABC):
                 raise ValueError(f"{field.name} must be true or false, found {value!r}")
             if field.name == "frozen_stages" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise ValueError(f"frozen_stages must be a number of stages, 0 or more, found {value!r}")
+            if field.name == "frozen_stages" and value and self.from_the_start:
+                raise ValueError(f"frozen_stages must be 0, found {value}: {self.from_the_start}")
             if kind.startswith("Statistics") and not (value is None and kind.endswith("None")):
                 check_statistics(value)
             if (

@@ -68,8 +68,10 @@ class IA3(Method):
                 raise ValueError(
                     "outputs and inputs name layers, and places and targets find others; give one or the other"
                 )
-            named = (OutputGains(Every(self.outputs), rule),) if self.outputs is not None else ()
-            return (*named, InputGains(Weights(self.inputs), rule)) if self.inputs is not None else named
+            named = (OutputGains(Every(self.outputs, setting="outputs"), rule),) if self.outputs is not None else ()
+            if self.inputs is None:
+                return named
+            return (*named, InputGains(Weights(self.inputs, setting="inputs"), rule))
         attention = ProjectionGains(Attention(self.targets, ("key", "value")), rule)
         inner = InputGains(FeedForwards(self.targets), rule)
         return {"both": (attention, inner), "attention": (attention,), "feed-forward": (inner,)}[self.places]

@@ -48,7 +48,7 @@ class TLoRA(Budgeted, Layerwise):
     Args:
         rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: as much as a `budget` has room for (see `Budgeted`).
         tensor_rank: R ≥ 1, products that are summed.
-        order: N ≥ 1, vectors that are multiplied.
+        order: N, vectors that are multiplied, 1 to 20.
         alpha: scale alpha / rank; the paper's is 1 / rank.
         init: `zero` starts exactly at the backbone; `xavier`, `normal`.
         product_norm: normalise each product, as the authors' code does.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from ..factors import check_number
 from ..kinds import Patterns
 from ..layers import Composition, Owned, Owners, Statistics, Weights, own_norms, owned_in
 from ..tasks import Task
@@ -58,12 +59,9 @@ class PackNet(Method):
     name: ClassVar[str] = "packnet"
 
     def __post_init__(self) -> None:
-        for name, least in (("prune", 0), ("source", 0), ("pruned_at", 1e-9)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1:
-                raise ValueError(
-                    f"{name} must be a share {'above' if least else 'from'} 0 and below 1, found {value!r}"
-                )
+        for name in ("prune", "source"):
+            check_number(name, getattr(self, name), "from 0 and below 1", lambda share: 0 <= share < 1)
+        check_number("pruned_at", self.pruned_at, "above 0 and below 1", lambda share: 0 < share < 1)
         super().__post_init__()
 
     @property

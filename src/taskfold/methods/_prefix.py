@@ -43,13 +43,10 @@ class PrefixTuning(Method):
     mlp: int = 0
     sharing: str | Mapping[str, Any] = "private"
     name: ClassVar[str] = "prefix"
+    from_the_start: ClassVar[str] = "rows come in before the first stage"
 
     @property
     def parts(self) -> tuple[Prefixes]:
-        if self.frozen_stages:
-            raise ValueError(
-                f"frozen_stages must be 0, found {self.frozen_stages}: rows come in before the first stage"
-            )
         return (Prefixes(self.tokens, self.mlp, sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:

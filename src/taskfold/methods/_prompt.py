@@ -44,13 +44,10 @@ class PromptTuning(Method):
     init: PromptInit = "authors"
     sharing: str | Mapping[str, Any] = "private"
     name: ClassVar[str] = "prompt"
+    from_the_start: ClassVar[str] = "rows come in before the first stage"
 
     @property
     def parts(self) -> tuple[Prompts]:
-        if self.frozen_stages:
-            raise ValueError(
-                f"frozen_stages must be 0, found {self.frozen_stages}: rows come in before the first stage"
-            )
         return (Prompts(self.tokens, self.decoder, self.init, sharing(self.sharing)),)
 
     def compose(self, network: nn.Module) -> Composition:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import ClassVar
 
 from torch import nn
 
+from ..factors import check_number
 from ..kinds import Patterns
 from ..layers import Composition, Everything, Policies, Statistics
 from ._base import Method
@@ -49,13 +49,11 @@ class SpotTune(Method):
     targets: Patterns = "*"
     statistics: Statistics = "backbone"
     name: ClassVar[str] = "spottune"
+    from_the_start: ClassVar[str] = "the policy net sees the image, which the first stage is given"
 
     def __post_init__(self) -> None:
-        for name, least in (("temperature", 1e-9), ("start", 0)):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-            if not number or value < least:
-                raise ValueError(f"{name} must be a number {'above 0' if least else '≥ 0'}, found {value!r}")
+        check_number("temperature", self.temperature, "above 0", lambda temperature: temperature > 0)
+        check_number("start", self.start, "≥ 0", lambda start: start >= 0)
         super().__post_init__()
 
     def compose(self, network: nn.Module) -> Composition:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ..factors import Gated
+from ..factors import Gated, check_number
 from ..kinds import Patterns
 from ..layers import Composition, Statistics, Update, Weights, own_norms, updates_of
 from ..tasks import Task
@@ -52,11 +51,8 @@ class TAPS(Method):
 
     @property
     def parts(self) -> tuple[Update]:
-        for name, bounds in (("strength", "0 or more"), ("begin", "from 0 to below 1")):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-            if not number or value < 0 or (name == "begin" and value >= 1):
-                raise ValueError(f"{name} must be a number {bounds}, found {value!r}")
+        check_number("strength", self.strength, "0 or more", lambda strength: strength >= 0)
+        check_number("begin", self.begin, "from 0 to below 1", lambda begin: 0 <= begin < 1)
         return (Update(Gated(), Weights(self.targets)),)
 
     def compose(self, network: nn.Module) -> Composition:

@@ -19,7 +19,7 @@ class TensorPolyI(Layerwise):
     Args:
         rank: r ≥ 1, or `{layer pattern: rank}`.
         tensor_rank: R ≥ 2, experts of each layer.
-        order: N ≥ 1, vectors that are multiplied.
+        order: N, vectors that are multiplied, 1 to 20.
         alpha: scale alpha / rank.
         init, product_norm: as for `TLoRA`.
         allocation, granularity: as for `Poly`.

@@ -142,7 +142,7 @@ def summarised(network: nn.Module, task: Task) -> Summary:
         sum(layer.backbone for layer in every if layer.adapted),
         sum(layer.numbers for layer in every),
         0 if task.head is None else sum(p.numel() for p in task.head.parameters()),
-        sum(leaf.numel() for leaf in inventory_of(task).values()),
+        sum(leaf.numel() for leaf in {id(leaf): leaf for leaf in inventory_of(task).values()}.values()),
         found,
     )
 

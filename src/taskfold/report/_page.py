@@ -24,7 +24,7 @@ from ._summary import Row, best, rows
 from ._svg import to_svg
 from ._table import build, cost_columns, mean_column, task_columns
 from .additions import Section, additions, chapters
-from .figures import FIGURES, affinity_sections, routing_sections, study_sections
+from .figures import FIGURES, affinity_sections, cost_sections, routing_sections, study_sections
 from .schema import Comparison, Prediction, Results, Task
 
 SHOWN_PREDICTIONS = 48
@@ -94,7 +94,7 @@ def render(results: Results) -> str:
         accuracies=build(results, task_columns(results) + ((mean_column(results),) if len(results.tasks) > 1 else ())),
         costs=build(results, (mean_column(results), *cost_columns())),
         comparisons=[
-            (comparison, tabulate(comparison), _drawings(results, _beneath(comparison, f"costs-{index}")))
+            (comparison, tabulate(comparison), _drawings(results, _beneath(comparison, index)))
             for index, comparison in enumerate(results.comparisons)
         ],
         chapters=[
@@ -146,8 +146,9 @@ def _added(results: Results) -> list[Section]:
     return [section for one in additions() for section in one.figures(results)]
 
 
-def _beneath(comparison: Comparison, key: str) -> list[Section]:
-    return [section for one in additions() for section in one.beneath(comparison, key)]
+def _beneath(comparison: Comparison, index: int) -> list[Section]:
+    added = [section for one in additions() for section in one.beneath(comparison, f"costs-{index}")]
+    return [*cost_sections(comparison, index), *added]
 
 
 def _drawings(results: Results, sections: Iterable[Section]) -> list[Drawing]:

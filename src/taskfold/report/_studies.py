@@ -48,7 +48,8 @@ class ComparisonColumn(Part):
 
     ``kind`` "percent" takes fractions between 0 and 1, "gain" differences in % as they are, printed with their sign.
     Neighbours of one ``group`` (a task) share a heading, and ``main`` ones are the last that a narrow terminal leaves
-    out. In JSON a bare string stands for the title of plain numbers.
+    out. A figure shows the first column whose ``axis`` is "score" over each one whose is "cost". In JSON a bare string
+    stands for the title of plain numbers.
     """
 
     title: Name
@@ -56,6 +57,7 @@ class ComparisonColumn(Part):
     best: Literal["highest", "lowest"] | None = None
     group: Text = ""
     main: bool = False
+    axis: Literal["score", "cost"] | None = None
 
     @model_validator(mode="before")
     @classmethod

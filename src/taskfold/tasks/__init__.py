@@ -15,7 +15,7 @@ from ._features import Features, feature_width, pooled
 from ._file import Contents, contents_of, read, write
 from ._fingerprint import digest, fingerprint, identity, is_same, types_of
 from ._head import build_head
-from ._leaves import Inventory, Leaves, at_most, check_inventory, kept_in, make, slashed
+from ._leaves import Inventory, Leaves, at_most, check_inventory, check_room, kept_in, make, slashed, within_memory
 from ._named import Named
 from ._origin import Origin
 from ._source import note_source, source_of
@@ -43,6 +43,7 @@ __all__ = [
     "check_inventory",
     "check_name",
     "check_no_folder",
+    "check_room",
     "classifier_of",
     "contents_of",
     "digest",
@@ -60,6 +61,7 @@ __all__ = [
     "slashed",
     "source_of",
     "types_of",
+    "within_memory",
     "write",
     "write_atomically",
 ]

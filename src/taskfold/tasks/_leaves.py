@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from math import prod
 from typing import Any, Self
 
@@ -90,6 +93,51 @@ def at_most(numbers: int) -> Iterator[None]:
         _MOST.reset(token)
 
 
+_LEFT = ContextVar[list[int] | None]("bytes that leaves may still take", default=None)
+
+
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Run a block whose leaves take no more memory, all together, than the machine has."""
+    token = _LEFT.set([memory()])
+    try:
+        yield
+    finally:
+        _LEFT.reset(token)
+
+
+@cache
+def memory() -> int:
+    """Bytes of the machine's memory; where the system does not say, more than any."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize
+
+
+def check_room(leaves: Mapping[str, Leaf], like: Tensor) -> int:
+    """Leaves have no more numbers than `at_most` allows, and with those before no more than the memory holds.
+
+    Returns:
+        The bytes that they take of it.
+
+    Raises:
+        ValueError: they have more; names the leaf and its shape.
+    """
+    counts = like.device.type == "cpu"
+    left = (_LEFT.get() or [memory()])[0]
+    taken = 0
+    for name, leaf in leaves.items():
+        said = f"{name!r} would have shape {list(leaf.shape)}, and there is room for"
+        numbers = prod(leaf.shape)
+        if numbers > _MOST.get():
+            raise ValueError(f"{said} {_MOST.get():,} numbers; choose smaller settings")
+        taken += numbers * kept_in(like.dtype).itemsize
+        if counts and taken > left:
+            raise ValueError(f"{said} {left / 2**30:.1f} GiB in all; choose smaller settings")
+    return taken if counts else 0
+
+
 def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor]) -> Leaves:
     """Parameters for leaves.
 
@@ -99,17 +147,20 @@ def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor])
         values: to start at; others start as their leaf says.
 
     Raises:
-        ValueError: a leaf has more numbers than `at_most` allows.
+        ValueError: there is no room for a leaf.
     """
-    dtype = kept_in(like.dtype)
+    dtype, taken = kept_in(like.dtype), check_room(leaves, like)
+    if (left := _LEFT.get()) is not None:
+        left[0] -= taken
     made: dict[str, Tensor] = {}
     for name, leaf in leaves.items():
-        if prod(leaf.shape) > _MOST.get():
+        try:
+            numbers = torch.empty(leaf.shape, dtype=leaf.dtype or dtype, device=like.device)
+        except RuntimeError as error:
             raise ValueError(
-                f"{name!r} would have shape {list(leaf.shape)}, and there is room for {_MOST.get():,} numbers; choose "
-                "smaller settings"
-            )
-        numbers = torch.empty(leaf.shape, dtype=leaf.dtype or dtype, device=like.device)
+                f"{name!r} would have shape {list(leaf.shape)}, and {like.device} has no room for it: choose smaller "
+                "settings"
+            ) from error
         parameter = nn.Parameter(numbers, requires_grad=numbers.is_floating_point())
         if name in values:
             parameter.data.copy_(values[name])

@@ -8,8 +8,8 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from ..additions import Section
-from ..schema import Results, Routing
-from . import affinity, clusters, curves, distributions, layers, parameters, ranks, routing, similarity, studies
+from ..schema import Comparison, Results, Routing
+from . import affinity, clusters, costs, curves, distributions, layers, parameters, ranks, routing, similarity, studies
 
 FIGURES = (
     Section("parameters", "Accuracy against parameters", parameters.CAPTION, parameters.figure),
@@ -17,6 +17,12 @@ FIGURES = (
     Section("layers", "Where the weights moved", layers.CAPTION, layers.figure),
     Section("ranks", "The rank of each layer", ranks.CAPTION, ranks.figure),
 )
+
+
+def cost_sections(comparison: Comparison, index: int) -> list[Section]:
+    """Scores over costs, where a comparison has both."""
+    draw = partial(costs.figure, comparison=comparison)
+    return [Section(f"sides-{index}", f"{comparison.title}: what it costs", costs.caption(comparison), draw)]
 
 
 def study_sections(results: Results) -> list[Section]:

@@ -1,0 +1,31 @@
+"""What every number among settings is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+LARGEST = torch.finfo(torch.float32).max
+
+
+def check_number(name: str, value: object, rule: str, holds: Callable[[float], bool]) -> None:
+    """A setting is a finite number that single precision holds, and keeps its rule.
+
+    Args:
+        name: of the setting.
+        value: what was given.
+        rule: what holds of it, in words.
+        holds: whether it does.
+
+    Raises:
+        ValueError: it is no such number.
+
+    Example:
+        >>> check_number("share", 2.0, "above 0 and up to 1", lambda share: 0 < share <= 1)
+        Traceback (most recent call last):
+        ValueError: share must be a finite number above 0 and up to 1, found 2.0
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
+    if not number or not holds(value):
+        raise ValueError(f"{name} must be a finite number {rule}, found {value!r}")
