@@ -110,6 +110,8 @@ def _state(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    if whole := getattr(tensor, "full_tensor", None):  # in shards: the processes that have them call it together
+        tensor = whole()
     if not is_traceable_wrapper_subclass(tensor):
         yield name, tensor.detach()
         return
