@@ -23,7 +23,10 @@ class Each:
 
 # A type stands for its values, a mapping for mappings with these keys (those with ? may be left out, others may stand
 # beside them), a list for lists of its one member, a tuple for any of its members, all else for itself.
-_BACKBONE = {"class": str, "fingerprint": str, "types": [str], "rounded": Each(str)}
+_BACKBONE = {
+    **{"class": str, "fingerprint": str, "types": [str], "rounded": Each(str)},
+    "quantised?": {"recipe": str, "fingerprint": str},
+}
 _FILE = {"format_version": int, "backbone": _BACKBONE, "digest": str}
 _STORED = {
     "as": str,

@@ -101,4 +101,7 @@ def check_backbone(path: Path, contents: Contents, backbone: nn.Module) -> None:
 
 def _words_of(backbone: dict[str, Any]) -> str:
     types = "/".join(backbone["types"]) or "no floating type"
-    return f"{backbone['class']} in {types}, fingerprint {backbone['fingerprint'][:12]}…"
+    words = f"{backbone['class']} in {types}, fingerprint {backbone['fingerprint'][:12]}…"
+    if (how := backbone.get("quantised")) is None:
+        return words
+    return f"{words}, quantised by {how['recipe']!r} into {how['fingerprint'][:12]}…"

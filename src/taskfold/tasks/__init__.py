@@ -18,6 +18,7 @@ from ._head import build_head
 from ._leaves import Inventory, Leaves, at_most, check_inventory, kept_in, make, slashed
 from ._named import Named
 from ._origin import Origin
+from ._quantised import quantised
 from ._store import Store, Version
 from ._task import Info, Task
 
@@ -53,6 +54,7 @@ __all__ = [
     "kept_in",
     "make",
     "pooled",
+    "quantised",
     "read",
     "read_header",
     "slashed",
