@@ -67,7 +67,7 @@ def test_other_features_than_the_heads_are_refused() -> None:
 def test_what_transformers_has_no_class_for_is_refused() -> None:
     model = tfold.MultiTask(nn.Sequential(nn.Linear(4, 4)), tfold.LoRA(1))
     model.add_task("one")
-    with pytest.raises(TypeError, match="needs a backbone of transformers, found Sequential"):
+    with pytest.raises(TypeError, match="needs a backbone of transformers or timm, found Sequential"):
         as_pretrained(model, "one")
     model = tfold.MultiTask(bert(), tfold.LoRA(1)).eval()
     model.add_task("two", head=nn.Sequential(nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2)))

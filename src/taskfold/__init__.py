@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .operations import multiply_adds as multiply_adds
     from .tasks import Task as Task
     from .tasks import fingerprint as fingerprint
+    from .tasks import quantised as quantised
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ _ROOMS = {
     "count": "counting",
     "fingerprint": "tasks",
     "multiply_adds": "operations",
+    "quantised": "tasks",
 }
 """Where public names come from; all others are methods."""
 

@@ -1,9 +1,9 @@
-"""A task as a plain network of transformers, which `pipeline` runs and `save_pretrained` writes."""
+"""A task as a plain network of transformers, which `pipeline` runs, or of timm, which `checkpoint_path=` loads."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,32 +16,36 @@ _LAST = ("classifier", "score")
 
 
 def as_pretrained(model: MultiTask, name: str) -> Any:
-    """A task folded into a `PreTrainedModel`, with its labels in `config.id2label`.
+    """A task folded into a network of transformers or timm, its head in the place of theirs.
+
+    Of transformers: a `PreTrainedModel`, with the task's labels in `config.id2label`. Of timm: the network that
+    `timm.create_model(…, num_classes=…)` makes.
 
     A task without a head folds into the backbone's own class. One with a linear head on a base model becomes the
     classifier that transformers has for it (`BertForSequenceClassification`), and is run beside the task once: a class
     that computes other features than the head stands on is refused.
 
     Args:
-        model: on a network of transformers.
+        model: on a network of transformers or timm.
         name: the task.
 
     Raises:
-        TypeError: the backbone is no `PreTrainedModel`.
-        ValueError: there is no such task, it does not fold, or transformers has no class that computes the same.
+        TypeError: the backbone is of neither.
+        ValueError: there is no such task, it does not fold, or the library has no network that computes the same.
         ImportError: transformers is not installed.
     """
+    if callable(getattr(model.backbone, "reset_classifier", None)):
+        return _of_timm(model, name)
     try:
         import transformers  # noqa: PLC0415  an optional extra
     except ImportError as error:
         raise ImportError("as_pretrained makes a network of transformers: pip install taskfold[text]") from error
     if not isinstance(model.backbone, transformers.PreTrainedModel):
         raise TypeError(
-            f"as_pretrained needs a backbone of transformers, found {type(model.backbone).__name__}; fold() makes a "
-            "plain network of any"
+            f"as_pretrained needs a backbone of transformers or timm, found {type(model.backbone).__name__}; fold() "
+            "makes a plain network of any"
         )
-    task = model[name]
-    plain = model.fold(name, head=False)
+    task, plain = model[name], model.fold(name, head=False)
     plain.config = copy.deepcopy(plain.config)  # type: ignore[assignment]
     if task.head is None:
         _label(plain.config, task)
@@ -50,10 +54,39 @@ def as_pretrained(model: MultiTask, name: str) -> Any:
     batch = _example(model.backbone)
     with torch.no_grad():
         found, expected = made(**batch).logits, model(**batch, task=name, _training=False)
+    return _checked(made, found, expected, f"task {name!r}: {type(made).__name__}", type(plain).__name__)
+
+
+@torch.no_grad()
+def _of_timm(model: MultiTask, name: str) -> nn.Module:
+    """The network of timm with the task's head as its classifier."""
+    task, made = model[name], cast(Any, model.fold(name, head=False))
+    if task.head is None:
+        return made
+    if not isinstance(task.head, nn.Linear):
+        raise ValueError(
+            f"task {name!r}: timm's networks end in one linear layer, and the task's head is a "
+            f"{type(task.head).__name__}; fold() makes a plain network of both"
+        )
+    with torch.random.fork_rng([]):
+        made.reset_classifier(task.head.out_features)
+    held, place = task.head.state_dict(), made.get_classifier()
+    if {key: one.shape for key, one in place.state_dict().items()} == {key: one.shape for key, one in held.items()}:
+        place.load_state_dict(held)
+    first = next(iter(made.parameters()))
+    made.to(first.device, first.dtype).eval()
+    size = made.pretrained_cfg.get("input_size", (3, 224, 224))
+    x = torch.randn(2, *size, generator=torch.Generator().manual_seed(0)).to(first)
+    found, expected = made(x), model(x, task=name, _training=False)
+    words = f"task {name!r}: timm's classifier"
+    return _checked(made, found, expected, words, type(made).__name__)  # type: ignore[no-any-return]
+
+
+def _checked(made: Any, found: Tensor, expected: Tensor, words: str, network: str) -> Any:
     if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-4, atol=1e-5):
         raise ValueError(
-            f"task {name!r}: {type(made).__name__} computes other features of {type(plain).__name__} than the task's "
-            "head stands on; fold() makes a plain network of both"
+            f"{words} computes other features of {network} than the task's head stands on; fold() makes a plain "
+            "network of both"
         )
     return made
 

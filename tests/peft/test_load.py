@@ -75,6 +75,8 @@ CASES: dict[str, tuple[str, partial[Any]]] = {
             target_modules=["c_fc"],
         ),
     ),
+    "poly": ("bert", partial(peft.PolyConfig, r=3, n_skills=3, target_modules=["query", "dense"])),
+    "poly-heads": ("t5", partial(peft.PolyConfig, r=2, n_skills=3, n_splits=2, n_tasks=3, target_modules=["q", "wo"])),
     "vera": ("llama", partial(peft.VeraConfig, r=6, target_modules=["q_proj", "up_proj"])),
     "vera-seed": (
         "gpt2",
@@ -90,9 +92,11 @@ def test_an_adapter_answers_as_in_peft(case: str, tmp_path: Path) -> None:
     theirs = adapter(name, config(), tmp_path / "one")
     batch = inputs(name)
     with torch.no_grad():
-        expected = answer(theirs(**batch))
+        told = {"poly": 0, "poly-heads": 2}.get(case)
+        run = theirs if told is None else partial(theirs.base_model, task_ids=torch.tensor([told] * 3))
+        expected = answer(run(**batch))
         model = tfold.MultiTask(built(name)).eval()
-        model.load_peft(tmp_path / "one")
+        model.load_peft(tmp_path / "one", task_id=told or None)
         found = answer(model(**batch, task="one"))
         plain = answer(built(name)(**batch))
     expected = expected[:, expected.shape[1] - found.shape[1] :] if expected.dim() == 3 else expected
@@ -103,3 +107,16 @@ def test_an_adapter_answers_as_in_peft(case: str, tmp_path: Path) -> None:
     again.load_task(tmp_path / "one.safetensors")
     with torch.no_grad():
         assert torch.equal(answer(again(**batch, task="one")), found)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_which_task_of_an_adapter(tmp_path: Path) -> None:
+    adapter("bert", peft.PolyConfig(r=2, n_tasks=2, target_modules=["query"]), tmp_path / "two")
+    adapter("bert", lora("bert")(), tmp_path / "lora")
+    model = tfold.MultiTask(built("bert"))
+    for task_id in (None, 2, -1):
+        with pytest.raises(ValueError, match=rf"holds 2 tasks; say which .*, found {task_id}"):
+            model.load_peft(tmp_path / "two", task_id=task_id)
+    with pytest.raises(ValueError, match="type LORA is one task, found task_id=0"):
+        model.load_peft(tmp_path / "lora", task_id=0)
+    assert not model.tasks

@@ -14,6 +14,7 @@ def import_(
     backbone: Annotated[str, typer.Option(help="The network that the adapters were trained on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for task files, one each.")],
     weights: WeightsOption = None,
+    task_id: Annotated[int | None, typer.Option(help="Which task of an adapter that holds several (POLY).")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Make task files of adapters in PEFT's format; each task has its folder's name.
@@ -25,7 +26,7 @@ def import_(
     model, _ = load_tasks(backbone, weights, ())
     files = {}
     for folder in folders:
-        task = model.load_peft(folder)
+        task = model.load_peft(folder, task_id=task_id)
         files[task.name] = output / f"{task.name}{SUFFIX}"
     for name, file in files.items():
         model.save_task(name, file)

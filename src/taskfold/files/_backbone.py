@@ -17,7 +17,10 @@ def source_words(backbone: Mapping[str, Any]) -> str:
     if (weights := backbone.get("weights")) is not None:
         said.append("published weights" if weights == PUBLISHED else f"weights {weights}")
     said += [f"inputs {input_size}"] * bool(input_size)
-    return ", ".join([*said, f"fingerprint {backbone['fingerprint'][:12]}…"])
+    said.append(f"fingerprint {backbone['fingerprint'][:12]}…")
+    if (how := backbone.get("quantised")) is not None:
+        said.append(f"quantised by {how['recipe']!r} into {how['fingerprint'][:12]}…")
+    return ", ".join(said)
 
 
 def _input_size(backbone: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ _BACKBONE = {
     "source?": str,
     "weights?": (str, None),
     "preprocessing?": {"input_size?": [AtLeast(1)], "mean?": [float], "std?": [float], "interpolation?": str},
+    "quantised?": {"recipe": str, "fingerprint": str},
 }
 _FILE = {"format_version": int, "backbone": _BACKBONE, "digest": str}
 _STORED = {

@@ -49,7 +49,10 @@ class ScaleInput(Intervention):
         words = f"a {kind.words} ({type(kind.module).__name__})"
         assert isinstance(kind, WeightKind)
         if kind.packed:
-            raise ValueError(f"{words} has packed numbers, so that a scale of its input can't be folded into it")
+            raise ValueError(
+                f"{words} has packed numbers, so that a scale of its input can't be folded into it; load the backbone "
+                "unquantised, fold, and quantise the result"
+            )
         if not kind.plainly:
             raise ValueError(
                 f"{words} has a forward of its own, so that a scale of its input can't be folded into its weight; "

@@ -11,7 +11,7 @@ from ._geometry import Geometry, differentiable
 from ._linear import Linear, TransformersConv1D
 from ._norm import Norm, is_norm
 from ._patterns import Patterns, matches
-from ._quantised import NUMBERS, Quantised
+from ._quantised import NUMBERS, DynamicQuantised, Quantised
 from ._recurrent import Recurrent
 from ._rows import Groups, Rows, by_entry
 from ._stand_in import lend, lent, stand_in
@@ -31,6 +31,7 @@ __all__ = [
     "Attention",
     "BatchNorm",
     "Convolution",
+    "DynamicQuantised",
     "Embedding",
     "Geometry",
     "Groups",

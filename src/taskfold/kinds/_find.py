@@ -13,13 +13,14 @@ from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
 from ._linear import Linear, TransformersConv1D
 from ._norm import Norm
-from ._quantised import Quantised
+from ._quantised import DynamicQuantised, Quantised
 from ._recurrent import Recurrent
 from ._token_stack import TokenStack
 
 KINDS: tuple[type[LayerKind], ...] = (
     Attention,
     Recurrent,
+    DynamicQuantised,
     Quantised,
     Linear,
     TransformersConv1D,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
+from torch.autograd.function import once_differentiable
 
 from ..factors import Bottleneck, Modes
 from ._linear import Linear
@@ -19,19 +21,19 @@ _PLAIN = (nn.Parameter, Tensor, FakeTensor)
 
 
 class Quantised(Linear):
-    """A linear layer with a weight of 4 or 8 bits: torch's dynamic int8, bitsandbytes, torchao's tensor subclasses."""
+    """A linear layer with a weight of 4 or 8 bits: bitsandbytes, torchao's tensor subclasses."""
 
     words = "quantised linear layer"
     packed = True
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
-        sizes = (getattr(module, "in_features", None), getattr(module, "out_features", None))
+        sizes = _sizes(module)
         if not all(isinstance(size, int) for size in sizes):
             return False
         weight = module._parameters.get("weight")
-        if weight is None:  # torch's own: a method unpacks it; properties are not asked, since they may write
-            return callable(getattr(type(module), "weight", None)) and "quantized" in type(module).__module__
+        if weight is None:
+            return False
         numbers = weight.is_floating_point() or weight.is_complex()
         packed = not numbers or tuple(weight.shape) != sizes[::-1]
         return isinstance(module, nn.Linear) and (packed or type(weight) not in _PLAIN)
@@ -77,3 +79,38 @@ class Quantised(Linear):
 
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         return super().walk(x.to(weight.dtype), weight)
+
+
+class DynamicQuantised(Quantised):
+    """torch's dynamic int8, whose operation passes no gradient on: that of the layer with its unpacked weight is."""
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        whole = module._parameters.get("weight") is None and all(isinstance(size, int) for size in _sizes(module))
+        # A method unpacks the weight; properties are not asked, since they may write.
+        return whole and callable(getattr(type(module), "weight", None)) and "quantized" in type(module).__module__
+
+    def plain(self, *args: Any, **kwargs: Any) -> Any:
+        (x,) = (*args, *kwargs.values())
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _Through.apply(x, self.module)
+        return super().plain(x)
+
+
+class _Through(torch.autograd.Function):
+    """A quantised layer, with the gradient of the linear layer that it stands for."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, module: nn.Module) -> Tensor:
+        ctx.module, ctx.dtype = module, x.dtype
+        return type(module).forward(module, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        weight = ctx.module.weight().dequantize()
+        return (grad.to(weight.dtype) @ weight).to(ctx.dtype), None
+
+
+def _sizes(module: nn.Module) -> tuple[Any, Any]:
+    return getattr(module, "in_features", None), getattr(module, "out_features", None)

@@ -76,7 +76,10 @@ class WeightKind(LayerKind):
     def scaled(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
         words = f"a {self.words} ({type(self.module).__name__})"
         if self.packed:
-            raise ValueError(f"{words} has packed numbers, so that a scale of its output can't be folded into it")
+            raise ValueError(
+                f"{words} has packed numbers, so that a scale of its output can't be folded into it; load the backbone "
+                "unquantised, fold, and quantise the result"
+            )
         if shift is not None and not self.has_bias:
             raise ValueError(f"{words} has no place for a bias, so that a shift can't be folded into it")
         law, what = ("scales", "scale") if shift is None else ("shifts", "scale and a shift")

@@ -64,15 +64,16 @@ class Exchange(TaskCollection):
                 live.data.copy_(tensors[f"{path}{between}{leaf}" if path else leaf])
         return task
 
-    def load_peft(self, folder: str | Path, *, name: str | None = None) -> Task:
+    def load_peft(self, folder: str | Path, *, name: str | None = None, task_id: int | None = None) -> Task:
         """Add a task from an adapter that PEFT saved; it answers as `PeftModel` does. PEFT need not be installed.
 
-        LORA (with DoRA), IA3, LN_TUNING, LOHA, LOKR, VERA, FOURIERFT, PROMPT_TUNING and PREFIX_TUNING, and whole
+        LORA (with DoRA), IA3, LN_TUNING, LOHA, LOKR, VERA, FOURIERFT, POLY, PROMPT_TUNING and PREFIX_TUNING, and whole
         modules that were saved beside them. On any error the model stays as it was.
 
         Args:
             folder: with `adapter_config.json` and `adapter_model.safetensors`.
             name: of the task; default: the folder's.
+            task_id: which task of an adapter that holds several (POLY), from 0.
 
         Raises:
             FileNotFoundError: there is no adapter.
@@ -83,7 +84,7 @@ class Exchange(TaskCollection):
         chosen = check_free(
             name or folder.resolve().name, self.tasks, "load it under another name: load_peft(…, name=…)"
         )
-        adapter, known = read_adapter(folder, self.backbone), set(self.inventory)
+        adapter, known = read_adapter(folder, self.backbone, task_id), set(self.inventory)
         task = self._added(chosen, None, adapter.method)
         try:
             adapter.fill(task)

@@ -4,6 +4,7 @@ from ._adapter import AdapterError
 from ._fourier import FourierFt
 from ._ln_tuning import LnTuning
 from ._lora import Lora
+from ._poly import Poly
 from ._products import LoHa, LoKr, Vera
 from ._prompts import PrefixTuningType, PromptTuningType
 from ._scales import Ia3
@@ -21,6 +22,7 @@ __all__ = [
     "LoKr",
     "Lora",
     "LowRankUpdate",
+    "Poly",
     "PrefixTuningType",
     "PromptTuningType",
     "Vera",

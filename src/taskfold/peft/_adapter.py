@@ -37,6 +37,7 @@ class Adapter:
         config: its settings.
         tensors: by name in the backbone, those that nobody has taken yet.
         network: the backbone.
+        task_id: which of an adapter's tasks is meant, if it has several.
         state, modules: its tensors and modules, by name.
     """
 
@@ -44,6 +45,7 @@ class Adapter:
     config: dict[str, Any]
     tensors: dict[str, Tensor]
     network: nn.Module
+    task_id: int | None = None
     state: dict[str, Tensor] = field(init=False)
     modules: dict[str, nn.Module] = field(init=False)
 
@@ -51,7 +53,7 @@ class Adapter:
         self.state, self.modules = self.network.state_dict(), dict(self.network.named_modules())
 
     @classmethod
-    def read(cls, folder: Path, network: nn.Module) -> Adapter:
+    def read(cls, folder: Path, network: nn.Module, task_id: int | None = None) -> Adapter:
         """The adapter of a folder, nothing of it unpickled.
 
         Raises:
@@ -76,7 +78,8 @@ class Adapter:
         except (SafetensorError, OSError, UnicodeDecodeError) as error:
             raise AdapterError(f"{folder / MODEL} is truncated or no safetensors file ({error})") from None
         around = "base_model." if "num_virtual_tokens" in config else "base_model.model."
-        return cls(folder, config, {_bare(name, around): tensor for name, tensor in tensors.items()}, network)
+        bare = {_bare(name, around): tensor for name, tensor in tensors.items()}
+        return cls(folder, config, bare, network, task_id)
 
     def error(self, text: str) -> AdapterError:
         """What is wrong, with the folder's name."""

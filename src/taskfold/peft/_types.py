@@ -24,6 +24,8 @@ class AdapterType(ABC):
     """One of PEFT's types: how its settings and tensors become a method of Taskfold's, and the numbers of a task."""
 
     name: ClassVar[str]
+    several: ClassVar[bool] = False
+    """Whether an adapter may hold several tasks."""
     reads: ClassVar[frozenset[str]]
     """Fields of the settings that say what the tensors mean."""
     idle: ClassVar[frozenset[str]]
@@ -74,18 +76,19 @@ class Imported:
             raise AdapterError(f"{self.folder} has numbers for {next(iter(left))!r}, which no part takes")
 
 
-def read_adapter(folder: Path, network: nn.Module) -> Imported:
+def read_adapter(folder: Path, network: nn.Module, task_id: int | None = None) -> Imported:
     """An adapter that PEFT saved.
 
     Args:
         folder: with `adapter_config.json` and `adapter_model.safetensors`.
         network: the backbone.
+        task_id: which task of an adapter that holds several.
 
     Raises:
         FileNotFoundError: there is no adapter.
         AdapterError: Taskfold has no method that does the same; says which part of the adapter is at fault.
     """
-    adapter = Adapter.read(folder, network)
+    adapter = Adapter.read(folder, network, task_id)
     types: Mapping[str, type[AdapterType]] = {kind.name: kind for kind in AdapterType.__subclasses__()}
     named = adapter.config["peft_type"]
     if named not in types:
@@ -94,6 +97,8 @@ def read_adapter(folder: Path, network: nn.Module) -> Imported:
             "adapter with PEFT (merge_and_unload), or train the task here"
         )
     kind = types[named]()
+    if task_id is not None and not kind.several:
+        raise adapter.error(f"an adapter of type {named} is one task, found task_id={task_id}; leave task_id out")
     adapter.check_fields(kind.reads, kind.idle)
     method, leaves = kind.take(adapter)
     if saved := adapter.saved():

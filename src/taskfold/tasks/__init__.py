@@ -18,6 +18,7 @@ from ._head import build_head
 from ._leaves import Inventory, Leaves, at_most, check_inventory, check_room, kept_in, make, slashed, within_memory
 from ._named import Named
 from ._origin import Origin
+from ._quantised import quantised
 from ._source import note_source, source_of
 from ._store import Store, Version
 from ._task import Info, Task
@@ -56,6 +57,7 @@ __all__ = [
     "make",
     "note_source",
     "pooled",
+    "quantised",
     "read",
     "read_header",
     "slashed",

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ._source import source_of
 
+QUANTISED = "_taskfold_quantised"
+"""The attribute in which a quantised network keeps what it was made of."""
 _ROUNDED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Types that a network may be rounded to where it serves."""
 
@@ -49,8 +51,13 @@ def identity(network: nn.Module) -> dict[str, Any]:
     """What a file says of the network that it belongs to: JSON.
 
     Where it came from, as far as known (`source_of`); its fingerprint, the floating types that there are, and its
-    fingerprint if it is rounded to narrower ones: a network that is loaded in one of these is the same.
+    fingerprint if it is rounded to narrower ones: a network that is loaded in one of these is the same. Of a network
+    that `quantised` has made, all that is of the one it was made of, and the recipe and the fingerprint of what came
+    out stand beside it.
     """
+    if (source := network.__dict__.get(QUANTISED)) is not None:
+        said = {"recipe": source["recipe"], "fingerprint": fingerprint(network)}
+        return {**source["identity"], "quantised": said}
     types = types_of(network)
     widest = max((getattr(torch, name).itemsize for name in types), default=0)
     narrower = [name for name, dtype in _ROUNDED.items() if dtype.itemsize < widest or dtype.itemsize == widest == 2]
@@ -66,15 +73,33 @@ def identity(network: nn.Module) -> dict[str, Any]:
 def is_same(network: nn.Module, said: Mapping[str, Any]) -> bool:
     """Whether a network is the one that a file belongs to: equal in every value, in the narrower of the two types.
 
+    A network that was quantised, by `quantised`, and the one that it was made of are the same; two that were quantised
+    are if they hold the same numbers.
+
     Args:
         network: that there is.
         said: the other's `identity`.
     """
-    if fingerprint(network) == said["fingerprint"]:
+    theirs = said.get("quantised")
+    if QUANTISED in network.__dict__:
+        mine = identity(network)
+        return mine["quantised"]["fingerprint"] == theirs["fingerprint"] if theirs else _alike(mine, said)
+    if fingerprint(network) in (said["fingerprint"], theirs and theirs["fingerprint"]):
         return True
     either = {*types_of(network), *said["types"]}
-    stated = {"float32": said["fingerprint"]} | dict(said["rounded"])
+    stated = _stated(said)
     return any(name in either and name in stated and _rounded(network, name) == stated[name] for name in _ROUNDED)
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """The same of two networks that are not there."""
+    either, (mine, theirs) = {*one["types"], *other["types"]}, map(_stated, (one, other))
+    same = [name for name in mine.keys() & theirs.keys() if name in either and mine[name] == theirs[name]]
+    return one["fingerprint"] == other["fingerprint"] or bool(same)
+
+
+def _stated(said: Mapping[str, Any]) -> dict[str, str]:
+    return {"float32": said["fingerprint"]} | dict(said["rounded"])
 
 
 def _rounded(network: nn.Module, name: str) -> str:
@@ -104,18 +129,32 @@ def _value(tensor: Tensor) -> Tensor:
 
 def _state(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """All tensors of a network's state; what quantised ones are made of."""
-    for name, tensor in network.state_dict().items():
-        if tensor.device.type == "meta":
-            raise ValueError(
-                "the network is on the meta device and has no weights to take a fingerprint of; load it first"
-            )
-        yield from _parts(name, tensor)
+    for name, held in network.state_dict().items():
+        for part, tensor in _parts(name, held):
+            if tensor.device.type == "meta":
+                raise ValueError(
+                    "the network is on the meta device and has no weights to take a fingerprint of; load it first"
+                )
+            yield part, tensor
 
 
-def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    if not is_traceable_wrapper_subclass(tensor):
-        yield name, tensor.detach()
+def _parts(name: str, held: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(held, (tuple, list)):  # packed numbers of torch's own
+        for n, one in enumerate(held):
+            yield from _parts(f"{name}.{n}", one)
+    if not isinstance(held, Tensor):
         return
-    inner, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
-    for part in inner:
-        yield from _parts(f"{name}.{part}", getattr(tensor, part))
+    if whole := getattr(held, "full_tensor", None):  # in shards: the processes that have them call it together
+        held = whole()
+    if is_traceable_wrapper_subclass(held):
+        inner, _ = held.__tensor_flatten__()  # type: ignore[attr-defined]
+        for part in inner:
+            yield from _parts(f"{name}.{part}", getattr(held, part))
+    elif held.is_quantized:
+        alike = held.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric)
+        yield f"{name}.codes", held.int_repr()
+        scale = torch.tensor(held.q_scale()) if alike else held.q_per_channel_scales()
+        zero = torch.tensor(held.q_zero_point()) if alike else held.q_per_channel_zero_points()
+        yield from ((f"{name}.scale", scale), (f"{name}.zero", zero))
+    else:
+        yield name, held.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,6 @@ class Folder:
         if self.target is not None:
             _checkpoint.save(self.target / CHECKPOINT, self.identity, {**kept, "log": self.log.sync()})
 
-    def open_log(self, offset: int) -> None:
-        """Go on with the log behind these bytes."""
-        self.log = Log(self.target and self.target / LOG, offset)
+    def open_log(self, offset: int, also: Callable[[str, Mapping[str, Any]], None]) -> None:
+        """Go on with the log behind these bytes; `also` is told what each line says."""
+        self.log = Log(self.target and self.target / LOG, offset, also)

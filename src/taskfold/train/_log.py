@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ class Log:
     Args:
         path: the file; None: nothing is written.
         offset: bytes of it to keep; what lies behind was written after the checkpoint.
+        also: who is told what each line says.
     """
 
-    def __init__(self, path: Path | None, offset: int = 0) -> None:
-        self._file = None
+    def __init__(
+        self, path: Path | None, offset: int = 0, also: Callable[[str, Mapping[str, Any]], None] | None = None
+    ) -> None:
+        self._file, self._also = None, also
         if path is not None:
             self._file = path.open("ab")
             self._file.truncate(min(offset, path.stat().st_size))
@@ -27,6 +31,8 @@ class Log:
 
     def write(self, event: str, **fields: Any) -> None:
         """One line; numbers that JSON does not know become null."""
+        if self._also is not None:
+            self._also(event, fields)
         if self._file is not None:
             line = {"time": round(time.time(), 3), "event": event, **fields}
             self._file.write(json.dumps(_finite(line), allow_nan=False).encode() + b"\n")

@@ -36,6 +36,7 @@ from ._seams import (
     loss_alone,
 )
 from ._state import State
+from ._trackers import check_trackers
 from .settings import Settings
 
 Sizes = dict[str, int]
@@ -128,6 +129,7 @@ def run(
     threads = Threads.of(job.settings.threads, job.device, accelerator.num_processes)
     with own_randomness(job.device), job.moves.holding(), threads:
         check_lone_rows(job)
+        check_trackers(job.settings, folder)
         return _run(job, Folder.open(folder, who, fresh, accelerator), threads, label, quiet)
 
 

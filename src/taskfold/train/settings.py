@@ -54,6 +54,9 @@ class OptimizerSettings(BaseModel):
         return kind(parameters, self.lr, weight_decay=self.weight_decay, fused=fused)
 
 
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+
+
 class Settings(BaseModel):
     """How a task is trained. Unknown keys are refused.
 
@@ -173,6 +176,9 @@ class Settings(BaseModel):
     )
     checkpoint_every: float = Field(default=30.0, ge=0, description="Seconds between checkpoints, at the least.")
     log_every: int = Field(default=10, ge=1, description="Steps between log lines; checkpoints fall on these steps.")
+    log_with: Tracker | tuple[Tracker, ...] = Field(
+        default=(), description="Who else gets the numbers of the log: trackers of Accelerate's, one or several."
+    )
 
     @field_validator("precision")
     @classmethod
@@ -207,7 +213,7 @@ class Settings(BaseModel):
     def unseen(cls) -> frozenset[str]:
         """The settings that no result depends on, but for how sums are rounded."""
         kept = {"cache_features", "cache_memory", "cache_disk"}
-        return frozenset({"workers", "threads", "checkpoint_every", "log_every", *kept})
+        return frozenset({"workers", "threads", "checkpoint_every", "log_every", "log_with", *kept})
 
     def only(self, groups: Collection[str]) -> Self:
         """The same without the optimisers of any other groups: for tasks that do not have all that are listed.

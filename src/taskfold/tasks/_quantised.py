@@ -1,0 +1,53 @@
+"""A network is quantised, and still known by the weights that it had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from ._fingerprint import QUANTISED, fingerprint, identity
+
+
+def quantised(network: nn.Module, recipe: str, by: Callable[[nn.Module], Any]) -> nn.Module:
+    """Quantise a network, and note what it was made of.
+
+    Files of its tasks state the fingerprint of the weights before, the recipe, and the fingerprint of what came out.
+    They load onto a network with the same packed numbers, and onto the unquantised one, where they can be folded; tasks
+    of the unquantised one load here.
+
+    Args:
+        network: with plain weights.
+        recipe: what is done, in words for people: "int8 weight-only".
+        by: quantises the network in place, or returns a quantised one.
+
+    Raises:
+        ValueError: the recipe is empty, or the network is quantised already, or `by` has changed nothing.
+        TypeError: `by` returns something else than a module or nothing.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(4, 4))
+        >>> def halves(net: nn.Module) -> None:
+        ...     net[0].weight.data = (net[0].weight.data * 2).round() / 2
+        >>> quantised(net, "multiples of one half", by=halves) is net
+        True
+    """
+    if not recipe.strip():
+        raise ValueError(f"recipe must say in words what is done to the weights, found {recipe!r}")
+    if (before := network.__dict__.get(QUANTISED)) is not None:
+        raise ValueError(
+            f"the network is quantised already ({before['recipe']}); quantise the one with plain weights instead"
+        )
+    source = {"recipe": recipe, "identity": identity(network)}
+    given = by(network)
+    made = network if given is None else given
+    if not isinstance(made, nn.Module):
+        raise TypeError(
+            f"by must return the quantised network, or None if it changes it, found a {type(made).__name__}"
+        )
+    if fingerprint(made) == source["identity"]["fingerprint"]:
+        raise ValueError(f"recipe {recipe!r} has changed no number of the network; check what `by` does")
+    made.__dict__[QUANTISED] = source
+    return made

@@ -1,0 +1,64 @@
+"""The numbers of a training, for whoever tracks them: Accelerate's trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+from .settings import Settings
+
+PROJECT = "taskfold"
+_TRACKED = ("step", "epoch")
+_PACKAGES = {"tensorboard": "tensorboardX"}
+
+
+def check_trackers(settings: Settings, folder: str | Path | None) -> None:
+    """The trackers that settings name can run.
+
+    Raises:
+        ImportError: a tracker's package is not installed.
+        ValueError: a tracker writes into the run's folder, and there is none.
+    """
+    here = {str(one) for one in get_available_trackers()} if settings.log_with else set()
+    for name in _names(settings):
+        if name not in here:
+            raise ImportError(f"log_with={name!r} needs its package: pip install {_PACKAGES.get(name, name)}")
+        if folder is None and LOGGER_TYPE_TO_CLASS[name].requires_logging_directory:
+            raise ValueError(f"log_with={name!r} writes into the folder of the run, and there is none; give folder=…")
+
+
+def track(accelerator: Accelerator, settings: Settings, folder: Path | None) -> None:
+    """Give an Accelerator the trackers that the settings name; their run begins."""
+    if names := _names(settings):
+        accelerator.log_with = list(names)
+        accelerator.project_configuration.set_directories(None if folder is None else str(folder))
+        accelerator.init_trackers(PROJECT, dict(_flat(settings.model_dump(), (int, float, str))))
+
+
+def tell(accelerator: Accelerator, event: str, fields: Mapping[str, Any]) -> None:
+    """What a line of the log says in numbers, if it is of a step or an epoch."""
+    if accelerator.trackers and event in _TRACKED:
+        accelerator.log({f"{event}/{key}": one for key, one in _flat(fields, (int, float))}, step=fields["step"])
+
+
+def finish(accelerator: Accelerator) -> None:
+    """The trackers' run ends; the processes stay joined."""
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    accelerator.trackers = []
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    return (settings.log_with,) if isinstance(settings.log_with, str) else settings.log_with
+
+
+def _flat(values: Mapping[str, Any], kinds: tuple[type, ...], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, kinds, f"{before}{key}/")
+        elif isinstance(value, kinds):
+            yield f"{before}{key}", value
