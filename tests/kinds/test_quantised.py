@@ -171,7 +171,7 @@ def test_which_files_load_where(tmp_path: Path) -> None:
                 loads[name].discard(other)
                 there.load_task(file, name=f"{name} there")
                 loads[name].add(other)
-    with pytest.raises(tfold.TaskFileError, match=r"quantised by 'eighths' .*, and this one .* by 'tenths'"):
+    with pytest.raises(tfold.TaskFileError, match=r"quantised by 'eighths' into .* this one is .* by 'tenths' into"):
         models["tenths"].load_task(tmp_path / "eighths.safetensors", name="again")
     both = {"plain", "half"}
     assert loads == {
@@ -194,6 +194,10 @@ def test_convolutions_stay(tmp_path: Path) -> None:
     with torch.no_grad():
         folded = model.fold("first")
         torch.testing.assert_close(folded(x), model(x, task="first"), rtol=1e-4, atol=1e-5)
+    other = tfold.MultiTask(folded.get_submodule("backbone"), tfold.LoRA(rank=1, layers="linear"), num_features=64)
+    other.add_task("b")  # on another network than the one that was quantised
+    with pytest.raises(tfold.TaskFileError, match="another backbone"):
+        tfold.MultiTask(small()).load_task(other.save_task("b", tmp_path / "b.safetensors"))
     with pytest.raises(ValueError, match="load the backbone unquantised"):
         model.fold("a")
 

@@ -75,7 +75,7 @@ CASES: dict[str, tuple[str, partial[Any]]] = {
             target_modules=["c_fc"],
         ),
     ),
-    "poly": ("bert", partial(peft.PolyConfig, r=3, n_skills=3, target_modules=["query", "dense"])),
+    "poly": ("bert", partial(peft.PolyConfig, r=3, n_skills=3, target_modules=["query", "value"])),
     "poly-heads": ("t5", partial(peft.PolyConfig, r=2, n_skills=3, n_splits=2, n_tasks=3, target_modules=["q", "wo"])),
     "vera": ("llama", partial(peft.VeraConfig, r=6, target_modules=["q_proj", "up_proj"])),
     "vera-seed": (

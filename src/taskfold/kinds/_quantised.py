@@ -107,7 +107,7 @@ class _Through(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         weight = ctx.module.weight().dequantize()
         return (grad.to(weight.dtype) @ weight).to(ctx.dtype), None
 

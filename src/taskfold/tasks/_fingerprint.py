@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from ._source import source_of
 
 QUANTISED = "_taskfold_quantised"
-"""The attribute in which a quantised network keeps what it was made of."""
+"""The attribute in which a quantised network keeps its identity."""
 _ROUNDED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Types that a network may be rounded to where it serves."""
 
@@ -52,12 +52,11 @@ def identity(network: nn.Module) -> dict[str, Any]:
 
     Where it came from, as far as known (`source_of`); its fingerprint, the floating types that there are, and its
     fingerprint if it is rounded to narrower ones: a network that is loaded in one of these is the same. Of a network
-    that `quantised` has made, all that is of the one it was made of, and the recipe and the fingerprint of what came
-    out stand beside it.
+    that `quantised` has made, all that is of the one it was made of; the recipe and the fingerprint of what came out
+    stand beside it.
     """
-    if (source := network.__dict__.get(QUANTISED)) is not None:
-        said = {"recipe": source["recipe"], "fingerprint": fingerprint(network)}
-        return {**source["identity"], "quantised": said}
+    if (kept := _quantised(network)) is not None:
+        return kept
     types = types_of(network)
     widest = max((getattr(torch, name).itemsize for name in types), default=0)
     narrower = [name for name, dtype in _ROUNDED.items() if dtype.itemsize < widest or dtype.itemsize == widest == 2]
@@ -81,14 +80,19 @@ def is_same(network: nn.Module, said: Mapping[str, Any]) -> bool:
         said: the other's `identity`.
     """
     theirs = said.get("quantised")
-    if QUANTISED in network.__dict__:
-        mine = identity(network)
+    if (mine := _quantised(network)) is not None:
         return mine["quantised"]["fingerprint"] == theirs["fingerprint"] if theirs else _alike(mine, said)
     if fingerprint(network) in (said["fingerprint"], theirs and theirs["fingerprint"]):
         return True
     either = {*types_of(network), *said["types"]}
     stated = _stated(said)
     return any(name in either and name in stated and _rounded(network, name) == stated[name] for name in _ROUNDED)
+
+
+def _quantised(network: nn.Module) -> dict[str, Any] | None:
+    """The identity of a network that `quantised` has made; None: of any other, and of one that has changed since."""
+    kept: dict[str, Any] | None = network.__dict__.get(QUANTISED)
+    return None if kept is None or fingerprint(network) != kept["quantised"]["fingerprint"] else kept
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -38,16 +38,16 @@ def quantised(network: nn.Module, recipe: str, by: Callable[[nn.Module], Any]) -
         raise ValueError(f"recipe must say in words what is done to the weights, found {recipe!r}")
     if (before := network.__dict__.get(QUANTISED)) is not None:
         raise ValueError(
-            f"the network is quantised already ({before['recipe']}); quantise the one with plain weights instead"
+            f"the network is quantised already ({before['quantised']['recipe']}); quantise the one with plain weights"
         )
-    source = {"recipe": recipe, "identity": identity(network)}
+    plain = identity(network)
     given = by(network)
     made = network if given is None else given
     if not isinstance(made, nn.Module):
         raise TypeError(
             f"by must return the quantised network, or None if it changes it, found a {type(made).__name__}"
         )
-    if fingerprint(made) == source["identity"]["fingerprint"]:
+    if (found := fingerprint(made)) == plain["fingerprint"]:
         raise ValueError(f"recipe {recipe!r} has changed no number of the network; check what `by` does")
-    made.__dict__[QUANTISED] = source
+    made.__dict__[QUANTISED] = {**plain, "quantised": {"recipe": recipe, "fingerprint": found}}
     return made

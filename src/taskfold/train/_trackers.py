@@ -34,7 +34,7 @@ def check_trackers(settings: Settings, folder: str | Path | None) -> None:
 def track(accelerator: Accelerator, settings: Settings, folder: Path | None) -> None:
     """Give an Accelerator the trackers that the settings name; their run begins."""
     if names := _names(settings):
-        accelerator.log_with = list(names)
+        accelerator.log_with.extend(names)
         accelerator.project_configuration.set_directories(None if folder is None else str(folder))
         accelerator.init_trackers(PROJECT, dict(_flat(settings.model_dump(), (int, float, str))))
 
