@@ -237,6 +237,8 @@ def state(folder: Path) -> dict[str, Any]:
         else:
             found[name] = "file"
     for place in folder.rglob("tasks"):
+        if any(part.startswith(".") for part in place.relative_to(folder).parts):
+            continue
         store = Store(place)
         for name in store.names():
             found[f"versions of {name}"] = [(one.digest, one.current) for one in store.versions(name)]
