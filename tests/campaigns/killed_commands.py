@@ -8,7 +8,6 @@ whole; after the next start tasks, versions, scores and names of files are those
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -28,16 +27,14 @@ from torch import nn
 import taskfold as tfold
 from taskfold.cli import _compare, _retold, _story, app
 from taskfold.export import export
-from taskfold.files import TaskFileError, read_raw
 from taskfold.tasks import Store, write_atomically
 
 from ..cli import project
 from .dying import KILLED, apart, operations
+from .states import broken, differing, state
 
 Work = Callable[[Path], None]
 TRAIN = {"epochs": 2, "batch_size": 8}
-_OTHERS = {"checkpoint.safetensors", "adapter_model.safetensors"}
-_TIMES = {"seconds", "time", "published", "latency"}
 
 
 def command(*arguments: str) -> Work:
@@ -213,69 +210,6 @@ SMALL = {"publish": 5, "rollback": 3, "rename": 17, "purge": 3, "save": 4}
 
 def void(_: object) -> None:
     """Nothing."""
-
-
-def state(folder: Path) -> dict[str, Any]:
-    """What a folder holds, but for times: task files by content, documents, versions of tasks, names of all else."""
-    found: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.name == ".contents.json" or "__pycache__" in path.parts:
-            continue
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            found[name] = "hidden"
-        elif path.is_dir():
-            found[name] = "folder"
-        elif path.suffix == ".safetensors" and path.name not in _OTHERS:
-            found[name] = read_raw(path, "inventory" if path.stem == "inventory" else "task").header["digest"]
-        elif path.name == "results.json":
-            found[name] = _results(json.loads(path.read_text()))
-        elif path.name == "estimates.json":
-            found[name] = sorted(json.loads(path.read_text()))
-        elif path.suffix == ".json":
-            found[name] = _timeless(json.loads(path.read_text()))
-        else:
-            found[name] = "file"
-    for place in folder.rglob("tasks"):
-        store = Store(place)
-        for name in store.names():
-            found[f"versions of {name}"] = [(one.digest, one.current) for one in store.versions(name)]
-    return found
-
-
-def _results(said: dict[str, Any]) -> Any:
-    return [[one["name"] for one in said["tasks"]], [one["metrics"] for one in said["runs"]], said.get("confusions")]
-
-
-def _timeless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _timeless(one) for key, one in value.items() if key not in _TIMES}
-    return [_timeless(one) for one in value] if isinstance(value, list) else value
-
-
-def broken(folder: Path) -> str:
-    """What somebody who looks after a kill would find half-written; empty: nothing."""
-    for path in folder.rglob("*"):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
-            continue
-        try:
-            if path.suffix == ".safetensors" and path.name not in _OTHERS:
-                read_raw(path, "inventory" if path.stem == "inventory" else "task")
-            elif path.suffix == ".json":
-                json.loads(path.read_text())
-        except (TaskFileError, ValueError) as error:
-            return f"{path.name} is half-written: {error}"
-    return ""
-
-
-def differing(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """In what they differ, in short."""
-    keys = [key for key in sorted(found.keys() | wanted.keys()) if found.get(key) != wanted.get(key)]
-    return "; ".join(f"{key}: {_short(found, key)}, wanted {_short(wanted, key)}" for key in keys[:3])
-
-
-def _short(held: dict[str, Any], key: str) -> str:
-    return str(held.get(key, "not there"))[:160]
 
 
 def killed(case: Case, home: Path, number: int, wanted: dict[str, Any]) -> str:

@@ -179,7 +179,7 @@ class ImageTask(Ready):
             tally.add(*part)
         found, own = tally.result(confusion=True), self.problem.scores(made, wanted)
         more = {key: value for key, value in own.items() if key != "accuracy"}
-        return _of_classes(found, model[self.name].info.labels or self.data.labels, more)
+        return of_classes(found, model[self.name].info.labels or self.data.labels, more)
 
     def show(self, model: MultiTask) -> Shown:
         """Pictures, mistakes first; of problems without classes rows of a table."""
@@ -239,14 +239,14 @@ def scored(problem: Problem, found: Mapping[str, float], count: int, unit: str =
     return replace(tested, columns=columns | {unit: f"{count:,}"})
 
 
-def _of_classes(found: Metrics, labels: tuple[str, ...], more: Mapping[str, float]) -> Tested:
+def of_classes(found: Metrics, labels: tuple[str, ...], more: Mapping[str, float], unit: str = "images") -> Tested:
     """Scores of classes, with what one's own metrics say."""
     columns = {
         "accuracy": f"{found.accuracy:.2%}",
         **columns_of(found),
         **{title_of(name): f"{value:.4g}" for name, value in more.items()},
         "loss": f"{found.loss:.4f}",
-        "images": f"{found.count:,}",
+        unit: f"{found.count:,}",
     }
     metrics = {"accuracy": found.accuracy, "loss": found.loss}
     return Tested(
@@ -255,11 +255,11 @@ def _of_classes(found: Metrics, labels: tuple[str, ...], more: Mapping[str, floa
         {**found.as_json(), "labels": list(labels), **more},
         columns,
         found.count,
-        "images",
+        unit,
         frozenset({"loss", *more}),
         titles=TITLES,
         confusion=found.confusion or (),
-        doubt=doubt_of(found, labels, "images"),
+        doubt=doubt_of(found, labels, unit),
     )
 
 

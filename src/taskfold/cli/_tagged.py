@@ -31,6 +31,8 @@ from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested, listed
 
 SHOWN = 6
 """Test texts in the report."""
+KEYS = ("input_ids", "attention_mask")
+"""Of what a tokenizer gives, that networks are called with."""
 Tokens = tuple[dict[str, Tensor], Tensor]
 """`input_ids` and `attention_mask`, `[T]` each; the target of each token, or that it has none."""
 
@@ -68,16 +70,29 @@ class Tokenizer:
         owners: list[int | None] = made.word_ids()
         numbers = range(len(words)) if targets is None else targets
         each = [IGNORED if owner is None or owner in owners[:n] else numbers[owner] for n, owner in enumerate(owners)]
-        inputs = {key: torch.tensor(made[key]) for key in ("input_ids", "attention_mask")}
+        inputs = {key: torch.tensor(made[key]) for key in KEYS}
         return inputs, torch.tensor(each)
+
+    def count(self, text: str) -> int:
+        """Tokens of a whole text that is not cut."""
+        return len(self.tokenizer(text)["input_ids"])
+
+    def text(self, text: str) -> dict[str, Tensor]:
+        """A whole text."""
+        made = self.tokenizer(text, truncation=True, max_length=self.max_tokens)
+        return {key: torch.tensor(made[key]) for key in KEYS}
+
+    def padded(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Texts as a batch, `[B, T]` each."""
+        values = dict(zip(KEYS, (self.tokenizer.pad_token_id or 0, 0), strict=True))
+        return {
+            key: pad_sequence([one[key] for one in texts], batch_first=True, padding_value=value)
+            for key, value in values.items()
+        }
 
     def collate(self, samples: Sequence[Tokens]) -> Labelled:
         """Texts as a batch, padded."""
-        padding = {"input_ids": self.tokenizer.pad_token_id or 0, "attention_mask": 0}
-        inputs = {
-            key: pad_sequence([one[key] for one, _ in samples], batch_first=True, padding_value=value)
-            for key, value in padding.items()
-        }
+        inputs = self.padded([one for one, _ in samples])
         targets = pad_sequence([target for _, target in samples], batch_first=True, padding_value=IGNORED)
         return Labelled(inputs, targets, targets)
 
@@ -140,7 +155,7 @@ class TaggedTask(Ready):
         if odd := sorted({tag for one in data.test for tag in one.tags} - {*task.info.labels}):
             known = ", ".join(task.info.labels[:20])
             raise UserError(f"task {task.name!r} does not know {', '.join(odd[:5])}; its classes: {known}")
-        return cls(data, task.info.labels, problem, _tokenizer(task, loaded), source.origin)
+        return cls(data, task.info.labels, problem, tokenizer_of(task, loaded), source.origin)
 
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
@@ -154,7 +169,7 @@ class TaggedTask(Ready):
         size = asked.batch_size or ROWS
         for name in asked.names:
             task = asked.model[name]
-            tokens, problem = _tokenizer(task, asked.loaded), problem_of(task.info.problem, name)
+            tokens, problem = tokenizer_of(task, asked.loaded), problem_of(task.info.problem, name)
             outputs = said_of(asked.model, name, tokens, [tokens(words) for words in texts], size)
             for words, output in zip(texts, outputs, strict=True):
                 if len(output) < len(words):
@@ -168,12 +183,12 @@ class TaggedTask(Ready):
     @classmethod
     def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:
         """Two texts, padded to the length that all the tasks take."""
-        lengths = {name: _tokenizer(model[name], loaded).max_tokens for name in model.tasks}
+        lengths = {name: tokenizer_of(model[name], loaded).max_tokens for name in model.tasks}
         if len(set(lengths.values())) > 1:
             raise UserError(f"tasks of one network must take texts of one length, found {lengths}; export them apart")
-        tokens = _tokenizer(model[next(iter(model.tasks))], loaded)
+        tokens = tokenizer_of(model[next(iter(model.tasks))], loaded)
         inputs = tokens.collate([tokens(["a"] * tokens.max_tokens), tokens(["a", "b"])]).inputs
-        return {key: inputs[key] for key in ("input_ids", "attention_mask")}
+        return {key: inputs[key] for key in KEYS}
 
     def few(self, shots: int, seed: int) -> Self:
         """Few of the training texts."""
@@ -314,7 +329,12 @@ def _problem(task: TaskPart) -> Problem:
     return task.problem
 
 
-def _tokenizer(task: Task, loaded: LoadedBackbone) -> Tokenizer:
+def tokenizer_of(task: Task, loaded: LoadedBackbone) -> Tokenizer:
+    """That a task was trained with.
+
+    Raises:
+        UserError: its file does not say how long texts may be.
+    """
     longest = task.info.preprocessing.get("max_tokens")
     if not isinstance(longest, int):
         raise UserError(f"task {task.name!r} does not say how long its texts may be; it was saved by hand")

@@ -15,7 +15,7 @@ from ._cards import card
 from ._output import emit, fail, say, show
 
 _LABELS = 12
-_WORDS = {"dense": "dense targets", "words": "words of texts"}
+_WORDS = {"dense": "dense targets", "words": "words of texts", "documents": "whole texts"}
 
 
 def inspect(

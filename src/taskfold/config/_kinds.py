@@ -12,6 +12,7 @@ from ..backbones import SCHEMES
 from ..data import Source
 from ..plugins import kinds_of
 from ..text.configured import TextSource
+from ..text.documents import DocumentSource
 from ..text.words import WordSource
 from ._errors import Place
 from ._problem import problem_kind
@@ -74,6 +75,7 @@ KINDS = (
         networks=True,
         job="_dense:DenseTask",
     ),
+    Kind("documents", "whole texts", lambda: DocumentSource, ("problem",), job="_documents:DocumentTask"),
     Kind("words", "words of texts", lambda: WordSource, ("problem",), job="_tagged:TaggedTask"),
 )
 """All of them. A new kind is one file with its `Ready` in `taskfold.cli`, a base of its sources, and a line here."""

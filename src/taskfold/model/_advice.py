@@ -13,6 +13,8 @@ from ..methods import Method, build, names
 from ..tasks import Task, classifier_of
 from ._summary import layers_in
 
+_REACH = ("layers", "targets", "frozen_stages")
+"""Settings of methods that say where they act."""
 SHARE = 0.5
 """Of a backbone's weights out of a method's reach: more is said."""
 
@@ -61,14 +63,21 @@ def _fits(method: Method, network: nn.Module) -> bool:
         return False
 
 
-def advise(network: nn.Module, task: Task, method: Method) -> None:
-    """Say what a new task leaves alone, where that is unlikely to be meant.
+def advise(network: nn.Module, task: Task, method: Method, advised: set[tuple[str, ...]]) -> None:
+    """Say once of a method what a new task leaves alone, where that is unlikely to be meant.
+
+    Args:
+        advised: methods that have been looked at on this network; this one is added.
 
     Warns:
         AdaptationWarning: most of the backbone's weights are in layers of kinds that the method does not adapt, and its
             settings don't say which layers it is for; or the backbone's own classifier seems to be untrained, and
             stays so.
     """
+    alike = (method.name, str(task.head is None), *(repr(getattr(method, key, None)) for key in _REACH))
+    if alike in advised:
+        return
+    advised.add(alike)
     layers = list(layers_in(network, task, method))
     weights: dict[str, int] = {}
     for layer in layers:

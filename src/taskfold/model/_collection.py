@@ -35,9 +35,6 @@ from ._runner import Runner
 from ._saving import Stored, save
 from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
 
-_REACH = ("layers", "targets", "frozen_stages")
-"""Settings of methods that say where they act."""
-
 
 class TaskCollection(nn.Module):
     """Tasks of one backbone, and what they share. `MultiTask` runs them."""
@@ -64,7 +61,7 @@ class TaskCollection(nn.Module):
         self.num_features = num_features
         self.tasks: Named[Task] = Named()
         self.inventory: Named[Leaves] = Named()
-        self._advised: set[tuple[object, ...]] = set()
+        self._advised: set[tuple[str, ...]] = set()
         self._runner = Runner(backbone)
 
     # Tasks
@@ -107,10 +104,7 @@ class TaskCollection(nn.Module):
         info = Info(tuple(labels), dict(preprocessing or {}), problem=dict(problem or {}))
         task = self._added(name, head, method, info, settings)
         used = (method or self.method).with_settings(**settings)  # type: ignore[union-attr]
-        alike = (used.name, head is None, *(repr(getattr(used, key, None)) for key in _REACH))
-        if alike not in self._advised:
-            self._advised.add(alike)
-            advise(self.backbone, task, used)
+        advise(self.backbone, task, used, self._advised)
         return task
 
     def _added(

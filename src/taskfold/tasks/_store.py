@@ -22,6 +22,7 @@ from ..files import (
     write_atomically,
 )
 from ._file import read, write
+from ._history import append, entry_of
 
 SUFFIX = ".safetensors"
 _SHORT = 16
@@ -140,7 +141,7 @@ class Store:
             lines = (self._place(name) / _HISTORY).read_text(encoding="utf-8").splitlines()
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return [entry for line in lines if (entry := _entry(line))]  # the last may have been cut short
+        return [entry for line in lines if (entry := entry_of(line))]  # the last may have been cut short
 
     def record(self, name: str, digest: str | None = None) -> dict[str, Any] | None:
         """What was kept with a version: what it was trained on and what it scored; None: nothing was.
@@ -282,7 +283,7 @@ class Store:
         file.rename(draft / f"{digest}{SUFFIX}")
         if (record := self.record(version.task, version.digest)) is not None:
             write_atomically(draft / f"{digest}.json", json.dumps(record, ensure_ascii=False).encode())
-        _append(draft / _HISTORY, {"time": version.published, "event": "published", "digest": digest})
+        append(draft / _HISTORY, {"time": version.published, "event": "published", "digest": digest})
         return digest
 
     def _place(self, name: str) -> Path:
@@ -323,29 +324,12 @@ class Store:
 
     def _note(self, name: str, event: str, digest: str) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        _append(self._place(name) / _HISTORY, {"time": now, "event": event, "digest": digest})
+        append(self._place(name) / _HISTORY, {"time": now, "event": event, "digest": digest})
 
     def _prune(self, name: str, digest: str) -> None:
         for file in self._place(name).glob("[!.]*"):
             if file.name != _HISTORY and not file.name.startswith(f"{digest}."):
                 file.unlink()
-
-
-def _append(path: Path, entry: Mapping[str, str]) -> None:
-    """A line more; one that was cut off stays by itself."""
-    with path.open("ab") as out:
-        whole = not out.tell() or path.read_bytes().endswith(b"\n")
-        out.write(f"{'' if whole else chr(10)}{json.dumps(entry)}\n".encode())
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _entry(line: str) -> dict[str, str] | None:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and {"time", "event", "digest"} <= found.keys() else None
 
 
 def _short(path: Path) -> str:

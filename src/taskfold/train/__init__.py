@@ -5,7 +5,7 @@ try:
     from ._affinity import affinity
     from ._affinity_settings import AffinitySettings
     from ._checkpoint import CheckpointError
-    from ._classification import Labelled
+    from ._classification import Labelled, label_collate
     from ._collapse import CollapseWarning
     from ._grouping import best_groups, predicted_gain
     from ._joint_settings import JointSettings
@@ -45,6 +45,7 @@ __all__ = [
     "affinity",
     "best_groups",
     "group_rates",
+    "label_collate",
     "predicted_gain",
     "train_task",
     "train_together",
