@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -24,6 +26,7 @@ from taskfold.train import TaskSet
 
 from . import project, rooms
 from .conftest import Run
+from .served import answers, served
 
 TOGETHER = {"epochs": 2, "batch_size": 4}
 NAMES = {"classes": "segmentation", "depth": "depth", "normals": "normals"}
@@ -104,6 +107,48 @@ def test_what_a_run_leaves_behind(way: str, request: pytest.FixtureRequest) -> N
     assert (scenes.tasks, [len(scene.views) for scene in scenes.images]) == (tuple(NAMES), [3] * 4)
     assert [item.name for item in scenes.legends[0].classes] == [str(n) for n in range(rooms.CLASSES)]
     assert [(task.train, task.val, task.test) for task in results.tasks] == [(6, 3, 4)] * 3
+
+
+@pytest.mark.parametrize("way", ["alone", "joint"])
+def test_a_server_draws_the_maps_that_predict_draws(
+    way: str, request: pytest.FixtureRequest, run: Run, tmp_path: Path
+) -> None:
+    folder: Path = request.getfixturevalue(way)
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 12, 3), np.uint8)  # no size that the network divides
+    Image.fromarray(pixels).save(image := tmp_path / "image.png")
+    drawn = json.loads(run("predict", *task_files(folder), image, "-o", tmp_path / "maps", "--json").stdout)
+    wanted = {one["task"]: one for one in drawn["predictions"]}
+    with served(run, folder / "runs") as client:
+        found = answers(client.post("/predict?task=*", content=image.read_bytes()))
+        assert sorted(one["task"] for one in found) == sorted(wanted) == sorted(NAMES)
+        for one in found:
+            mine, theirs = (np.load(at) for at in (_file(one["array"]), wanted[one["task"]]["array"]))
+            assert (one["target"], one["size"]) == (NAMES[one["task"]], [10, 12])
+            assert mine.dtype == theirs.dtype
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+            maps = [np.array(Image.open(at), int) for at in (_file(one["map"]), wanted[one["task"]]["picture"])]
+            assert maps[0].shape == maps[1].shape
+            assert np.abs(maps[0] - maps[1]).max() <= 1
+        small = io.BytesIO()
+        Image.new("RGB", (1, 1)).save(small, "png")
+        failed = client.post("/predict?task=depth", content=small.getvalue())
+        assert (failed.status_code, "task 'depth': the network cannot run this input" in failed.text) == (500, True)
+
+
+def test_dense_tensors_through_the_inference_protocol(alone: Path, run: Run) -> None:
+    with served(run, alone / "runs") as client:
+        assert client.get("/v2/models/classes").json()["inputs"][0]["shape"] == [-1, 3, -1, -1]
+        one = {"name": "image", "shape": [2, 3, 8, 12], "datatype": "FP32", "data": [0.5] * 576}
+        found = client.post("/v2/models/classes/infer", json={"inputs": [one]})
+        assert found.status_code == 200, found.text
+        assert found.json()["outputs"][0]["shape"] == [2, rooms.CLASSES, 8, 12]
+        one["shape"] = [6, 1, 8, 12]
+        refused = client.post("/v2/models/classes/infer", json={"inputs": [one]})
+        assert (refused.status_code, "takes [3, any, any], found [1, 8, 12]" in refused.text) == (400, True)
+
+
+def _file(text: str) -> io.BytesIO:
+    return io.BytesIO(base64.b64decode(text))
 
 
 def test_each_task_is_trained_as_if_it_were_the_only_one(alone: Path, tmp_path: Path, run: Run) -> None:

@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from taskfold.cli._readings import reading_of
-from taskfold.cli._tasks import load_tasks
+from taskfold.cli._tasks import load_tasks, reading_of
 from taskfold.problems import PROBLEMS, Cells, Loss, Problem, TargetError
 from taskfold.serve import Asked
 from taskfold.tasks import read_header

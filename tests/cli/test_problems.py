@@ -16,6 +16,7 @@ from taskfold.tasks import read_header
 
 from . import project
 from .conftest import Run
+from .served import answers, holds, served
 
 CODE = """
 from pathlib import Path
@@ -151,6 +152,20 @@ def test_measured_again_from_the_configuration_and_from_files(trained: Path, run
     assert [one["count"] for one in json.loads(result.stdout)["tasks"]] == [36, 36, 36]
     shown = run("evaluate", *files(trained, "price"), *data).stdout
     assert all(title in shown for title in ("R²", "MAE", "RMSE"))
+
+
+def test_a_server_answers_every_problem_as_predict_does(trained: Path, run: Run) -> None:
+    names = ["price", "both", "tags", "grade", "kind", "own"]
+    image = trained / "red0.png"
+    wanted = json.loads(run("predict", *files(trained, *names), image, "--json").stdout)["predictions"]
+    with served(run, trained / "runs") as client:
+        found = {one["task"]: one for one in answers(client.post("/predict?task=*", content=image.read_bytes()))}
+        for one in wanted:
+            said = {key: value for key, value in one.items() if key != "image"}
+            assert holds(found.pop(one["task"]), said)
+        assert not found
+        refused = client.post("/predict?task=price&choices=a", content=image.read_bytes())
+        assert (refused.status_code, "choices are for tasks that answer texts" in refused.text) == (400, True)
 
 
 def test_one_batch_answers_every_task_in_its_shape(trained: Path, run: Run) -> None:

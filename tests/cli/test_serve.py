@@ -132,7 +132,7 @@ def test_a_token_that_is_too_short_is_refused(tmp_path: Path, run: Run, monkeypa
 
 
 def test_readings_say_what_predict_says_of_a_big_image(tmp_path: Path) -> None:
-    from taskfold.cli._readings import reading_of
+    from taskfold.cli._tasks import reading_of
     from taskfold.serve import Asked, Stacked
 
     runs = write(tmp_path, "warm")
@@ -149,7 +149,7 @@ def test_readings_say_what_predict_says_of_a_big_image(tmp_path: Path) -> None:
 
 def test_texts_are_written_and_ranked_in_a_bank(tmp_path: Path) -> None:
     from taskfold import LoRA
-    from taskfold.cli._readings import reading_of
+    from taskfold.cli._tasks import reading_of
     from taskfold.serve import Asked, Engine
 
     (tmp_path / "t5.py").write_text(texts.BACKBONE)

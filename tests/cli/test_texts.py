@@ -18,6 +18,7 @@ from taskfold.train import TaskSet
 
 from . import texts
 from .conftest import Run
+from .served import answers, holds, served
 
 
 def test_what_a_joint_run_leaves_behind(together: Path) -> None:
@@ -37,6 +38,21 @@ def test_what_a_joint_run_leaves_behind(together: Path) -> None:
         assert sum(tensor.numel() for tensor in task.tensors.values()) == texts.LAYERS * texts.SKILLS
         assert task.header["inventory"]["standalone"] is False
         assert not task.tensors.keys() & shared.tensors.keys()
+
+
+def test_a_server_answers_texts_as_predict_does(together: Path, run: Run) -> None:
+    files = [together / "runs" / "tasks" / f"{name}.safetensors" for name in texts.TASKS]
+    asked = ["ant bee", "a much longer one"]
+    with served(run, together / "runs") as client:
+        for chosen in ({}, {"choices": ["yes", "no"]}):
+            options = ["--choices", " ||| ".join(chosen["choices"])] if chosen else []
+            wanted = json.loads(run("predict", *files, *asked, *options, "--json").stdout)["predictions"]
+            found = answers(client.post("/predict", json={"task": [*texts.TASKS], "text": asked, **chosen}))
+            said = {(one["task"], asked[one["input"]]): one for one in found}
+            for one in wanted:
+                answer = {key: value for key, value in one.items() if key != "input"}
+                assert holds(said[one["task"], one["input"]], answer)
+            assert len(said) == len(wanted)
 
 
 @pytest.mark.usefixtures("undrawn")

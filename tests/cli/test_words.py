@@ -12,6 +12,7 @@ import yaml
 from taskfold.tasks import read_header
 
 from .conftest import Run
+from .served import answers, holds, served
 
 pytest.importorskip("transformers")
 
@@ -110,7 +111,7 @@ def test_words_are_learned_measured_and_answered(trained: Path, run: Run) -> Non
     ]  # bobs has two tokens, of which the first counts
     assert said["places", "ann"] == ["out"]
     assert "bobs/B-PER" in run("predict", files[0], "bobs lives in oslo").stdout
-    assert "words of texts" in run("inspect", files[0]).stdout
+    assert "words" in run("inspect", files[0]).stdout
     assert run("train", trained / "config.yaml").exit_code == 0  # finished; read
 
 
@@ -119,6 +120,35 @@ def test_a_text_that_is_too_long_is_an_error_and_no_shorter_answer(trained: Path
     assert result.exit_code == 1
     assert "only 12 of 13 words are within 12 tokens: give shorter texts" in result.stderr
     assert len(json.loads(result.stdout)["predictions"]) == 1
+
+
+@pytest.mark.parametrize("bank", ["--bank", "--no-bank"])
+def test_a_server_says_of_words_what_predict_says(trained: Path, run: Run, bank: str) -> None:
+    files = [trained / "runs" / "tasks" / f"{name}.safetensors" for name in ("names", "places")]
+    texts = ["bobs lives in oslo", "ann", "bob and ann lives in rome"]
+    wanted = json.loads(run("predict", *files, *texts, "--json").stdout)["predictions"]
+    with served(run, trained / "runs", bank) as client:
+        asked = client.post("/predict", json={"task": ["names", "places"], "text": texts})
+        found = {(one["task"], texts[one["input"]]): one for one in answers(asked)}
+        assert len(found) == len(wanted) == 6
+        for one in wanted:
+            said = {key: value for key, value in one.items() if key != "input"}
+            assert holds(found[one["task"], one["input"]], said)
+        long = client.post("/predict", json={"task": "names", "text": " ".join(["ann"] * 13)})
+        assert (long.status_code, "only 12 of 13 words" in long.text) == (400, True)
+        one = {"name": "text", "shape": [2], "datatype": "BYTES", "data": texts[:2]}
+        said = client.post("/v2/models/names/infer", json={"inputs": [one]})
+        assert (said.status_code, "outputs of several sizes" in said.text) == (400, True)
+        one |= {"shape": [1], "data": texts[:1]}
+        outputs = client.post("/v2/models/names/infer", json={"inputs": [one]}).json()["outputs"]
+        assert outputs[0]["shape"] == [1, 4, 3]
+
+
+def test_a_server_of_other_kinds_takes_no_task_of_words(trained: Path, run: Run, tmp_path: Path) -> None:
+    with served(run, tmp_path, "--backbone", f"{trained}/net.py:build") as client:
+        file = (trained / "runs" / "tasks" / "names.safetensors").read_bytes()
+        refused = client.put("/tasks/names", content=file)
+        assert (refused.status_code, "serve tasks of this kind by themselves" in refused.text) == (422, True)
 
 
 def test_a_task_of_words_is_exported(trained: Path, run: Run, tmp_path: Path) -> None:

@@ -45,13 +45,13 @@ def network() -> nn.Module:
 
 
 @torch.no_grad()
-def task_file(folder: Path, name: str, prefix: str, rank: int = 1, outputs: int = 3) -> Path:
+def task_file(folder: Path, name: str, prefix: str, rank: int = 1, outputs: int = 3, weight: float = 1.0) -> Path:
     """A task that names the strongest colour, with a prefix."""
     model = tfold.MultiTask(network(), tfold.LoRA(rank=rank, layers="convolution"), num_features=3).eval()
     labels = [f"{prefix}{COLOURS[n]}" if n < 3 else f"none{n}" for n in range(outputs)]
     head = model.add_task(name, head=outputs, labels=labels).head
     assert isinstance(head, nn.Linear)
-    head.weight.copy_(torch.eye(outputs, 3))
+    head.weight.copy_(weight * torch.eye(outputs, 3))
     head.bias.zero_()
     return model.save_task(name, folder / f"{name}.safetensors")
 

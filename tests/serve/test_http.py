@@ -103,6 +103,12 @@ class TestPredict:
         assert response.status_code == 400, response.text
         assert "error" in response.json()
 
+    def test_numbers_that_are_none_are_no_answer(self, client: TestClient, tmp_path: Path) -> None:
+        odd = task_file(tmp_path, "odd", "", weight=float("nan")).read_bytes()
+        assert client.put("/tasks/odd", content=odd, headers=MANAGER).status_code == 201
+        failed = client.post("/predict?task=odd", content=image("red"))
+        assert (failed.status_code, "task 'odd' puts out numbers that are infinite" in failed.text) == (500, True)
+
     def test_too_many_rows_are_refused_before_decoding(self, client: TestClient) -> None:
         parts = [("image", b"not decoded")] * 4
         response = client.post("/predict", files=parts, data={"task": ["cars", "birds"]})

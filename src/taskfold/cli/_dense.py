@@ -15,6 +15,7 @@ from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import DenseSettings, Plan, TaskPart
 from ..dense import DenseData, DenseObjective, DenseSet, DenseSource, DenseTogether, Protocol
+from ..serve import Reading
 from ..train import TaskSet
 from ._asked import Asked, Predicted
 from ._dense_checks import check_enough, heads_of, no_target, read_once, try_sizes
@@ -23,7 +24,7 @@ from ._dense_scores import scored, tested
 from ._dense_seen import Seen
 from ._dense_sets import Laid, for_tasks, listing
 from ._output import UserError
-from ._predict_dense import draw_images, map_table
+from ._predict_dense import DenseReading, draw_images, map_table
 from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested
 
 SHOWN = 4
@@ -129,6 +130,11 @@ class DenseTask(Ready):
         asked.refuse(cls.kind, lines="texts", choices="texts", batch_size="images and texts")
         output = asked.output or Path("predictions")
         return *draw_images(asked.model, asked.names, asked.images(), output), map_table
+
+    @classmethod
+    def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
+        """Maps."""
+        return DenseReading.of(task, loaded)
 
     def few(self, shots: int, seed: int) -> Self:
         """Few of the training images that have the target."""

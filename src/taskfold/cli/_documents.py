@@ -19,14 +19,16 @@ from ..config import Plan, TaskPart
 from ..data import thin_out
 from ..evaluate import Tally, evaluating, where
 from ..problems import Classification, Problem, problem_of
+from ..serve import Reading
 from ..text.documents import Document, DocumentData, DocumentSource
 from ..train import Labelled, TaskSet, label_collate
 from ._asked import ROWS, Asked, Predicted
 from ._images import of_classes, scored
 from ._output import UserError
 from ._predict_texts import inputs_of
+from ._reading_words import DocumentReading
 from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested, listed
-from ._tagged import Tokenizer, tokenizer_of
+from ._tokens import Tokenizer
 
 SHOWN = 6
 """Test texts in the report."""
@@ -118,7 +120,7 @@ class DocumentTask(Ready):
             known = ", ".join(task.info.labels[:20])
             raise UserError(f"task {task.name!r} does not know {', '.join(odd[:5])}; its labels: {known}")
         kept = replace(problem_of(task.info.problem, task.name), metrics=problem.metrics, loss=problem.loss)
-        return cls(data, task.info.labels, kept, tokenizer_of(task, loaded), source.origin)
+        return cls(data, task.info.labels, kept, Tokenizer.of_task(task, loaded), source.origin)
 
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
@@ -131,10 +133,10 @@ class DocumentTask(Ready):
         errors: list[dict[str, str]] = []
         for name in asked.names:
             task = asked.model[name]
-            tokens, problem = tokenizer_of(task, asked.loaded), problem_of(task.info.problem, name)
-            short = [text for text in texts if (count := tokens.count(text)) <= tokens.max_tokens or errors.append(
-                {"input": text, "error": f"{name}: {count} tokens, more than {tokens.max_tokens}: give shorter texts"}
-            )]  # fmt: skip
+            tokens, problem = Tokenizer.of_task(task, asked.loaded), problem_of(task.info.problem, name)
+            long = {text: words for text in texts if (words := tokens.long(text))}
+            errors += [{"input": text, "error": f"{name}: {words}"} for text, words in long.items()]
+            short = [text for text in texts if text not in long]
             samples = Samples((tokens.text(text), 0) for text in short)
             outputs = _outputs(asked.model, name, tokens, samples, asked.batch_size or ROWS)
             for text, output in zip(short, outputs, strict=True):
@@ -142,12 +144,18 @@ class DocumentTask(Ready):
         return found, errors, _table
 
     @classmethod
+    def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
+        """Whole texts."""
+        tokens = Tokenizer.of_task(task, loaded)
+        return DocumentReading(task.name, problem_of(task.info.problem, task.name), task.info.labels, tokens)
+
+    @classmethod
     def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:
         """Two texts, padded to the length that all the tasks take."""
-        lengths = {name: tokenizer_of(model[name], loaded).max_tokens for name in model.tasks}
+        lengths = {name: Tokenizer.of_task(model[name], loaded).max_tokens for name in model.tasks}
         if len(set(lengths.values())) > 1:
             raise UserError(f"tasks of one network must take texts of one length, found {lengths}; export them apart")
-        tokens = tokenizer_of(model[next(iter(model.tasks))], loaded)
+        tokens = Tokenizer.of_task(model[next(iter(model.tasks))], loaded)
         return tokens.padded([tokens.text("a " * tokens.max_tokens), tokens.text("a b")])
 
     def few(self, shots: int, seed: int) -> Self:

@@ -17,12 +17,14 @@ from ..data import ImageSet, ImageTensors, Preprocessing, Source, TaskData, soun
 from ..evaluate import Metrics, Tally, outputs_of, score
 from ..problems import Classification, Problem, problem_of
 from ..report import record
+from ..serve import Reading
 from ..train import TaskSet
 from ._asked import ROWS, Asked, Predicted
 from ._classes import TITLES, columns_of, doubt_of, scores_of
 from ._output import UserError, say
 from ._predict_images import image_table, label_images
 from ._preprocessed import preprocessing_of
+from ._reading_images import ImageReading
 from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested, title_of
 
 SHOWN = 12
@@ -94,6 +96,11 @@ class ImageTask(Ready):
         asked.refuse(cls.kind, lines="texts", choices="texts", output="dense targets")
         size = asked.batch_size or ROWS
         return *label_images(asked.model, asked.loaded, asked.names, asked.images(), size), image_table
+
+    @classmethod
+    def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
+        """The likeliest classes first, numbers, labels."""
+        return ImageReading.of(task, loaded)
 
     @classmethod
     def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:

@@ -91,31 +91,40 @@ def _predicted(seen: Seen, output: Tensor, size: Sequence[int]) -> Tensor:
 class DenseReading:
     """Maps over images: a picture to look at, and the array."""
 
+    task: str
     seen: Seen
-    way: Hashable
     takes: Form = "image"
-    shape: None = None
 
     @classmethod
     def of(cls, task: Task, loaded: LoadedBackbone) -> DenseReading:
         """As the task's file says."""
         del loaded
-        seen = Seen.of_task(task)
-        return cls(seen, (seen.size, seen.mean, seen.std))
+        return cls(task.name, Seen.of_task(task))
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """As images are resized, or any size."""
+        return 3, *(self.seen.size or (None, None))
+
+    @property
+    def way(self) -> Hashable:
+        """Size and normalisation."""
+        return self.seen.size, self.seen.mean, self.seen.std
 
     def ready(self, content: Image.Image, asked: Asked) -> Ready:
         """Pixels, and the size that the maps are to have."""
-        del asked
+        asked.refuse_choices(self.task)
         image = torch.from_numpy(np.array(content)).permute(2, 0, 1).float() / 255
         pixels = _made_ready(self.seen, image)[0]
         return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels, tuple(image.shape[1:]))
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
-        """PNG and .npy, in base64."""
+        """PNG and .npy, in base64; as large as the image, or as the tensor that the caller has made of one."""
         del asked
-        said = _predicted(self.seen, output[None], ready.about)
+        size = ready.about or tuple(ready.value.shape[1:])
+        said = _predicted(self.seen, output[None], size)
         picture, array = (base64.b64encode(data).decode() for data in (_png(self.seen.kind.picture(said)), _npy(said)))
-        return {"target": self.seen.kind.name, "size": list(ready.about), "map": picture, "array": array}
+        return {"target": self.seen.kind.name, "size": list(size), "map": picture, "array": array}
 
 
 def _alike(seen: Mapping[str, Seen]) -> Iterator[list[str]]:

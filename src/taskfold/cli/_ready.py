@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart, words_of
+from ..serve import Reading
 from ..train import TaskSet
 from ._asked import Asked, Predicted
 from ._output import UserError, say
@@ -201,6 +202,15 @@ class Ready(ABC):
 
         Raises:
             UserError: an option is for other kinds of data, or there is no input.
+        """
+
+    @classmethod
+    @abstractmethod
+    def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
+        """How a saved task reads what a server is sent, and words answers: as `predict` does.
+
+        Raises:
+            UserError: what its file says cannot be used here.
         """
 
     @classmethod

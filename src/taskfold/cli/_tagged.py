@@ -12,89 +12,26 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart
 from ..evaluate import evaluating, where
 from ..problems import IGNORED, Classification, Problem, TokenClassification, problem_of
+from ..serve import Reading
 from ..text import are_entities, entity_f1, few_shot
 from ..text.words import Sentence, WordData, WordSource
-from ..train import Labelled, TaskSet
+from ..train import TaskSet
 from ._asked import ROWS, Asked, Predicted
 from ._images import scored
 from ._output import UserError
 from ._predict_texts import inputs_of
-from ._reader import made
+from ._reading_words import WordReading
 from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested, listed
+from ._tokens import KEYS, Tokenizer, Tokens, words_out
 
 SHOWN = 6
 """Test texts in the report."""
-KEYS = ("input_ids", "attention_mask")
-"""Of what a tokenizer gives, that networks are called with."""
-Tokens = tuple[dict[str, Tensor], Tensor]
-"""`input_ids` and `attention_mask`, `[T]` each; the target of each token, or that it has none."""
-
-
-@dataclass(frozen=True)
-class Tokenizer:
-    """Words → tokens, of which the first of each word has its target.
-
-    Attributes:
-        tokenizer: of Hugging Face, a fast one.
-        max_tokens: of a text.
-    """
-
-    tokenizer: Any
-    max_tokens: int
-
-    @classmethod
-    def of(cls, loaded: LoadedBackbone, max_tokens: int) -> Self:
-        """For a backbone.
-
-        Raises:
-            UserError: it has no tokenizer that knows which word a token is of.
-        """
-        tokenizer = None if loaded.tokenizer is None else made(loaded.tokenizer)
-        if not getattr(tokenizer, "is_fast", False):
-            raise UserError(
-                f"{loaded.name} has no fast tokenizer that is known of; tasks of words need an encoder with one, such "
-                "as packaged:minilm or hf:NAME, with tokenizer.json"
-            )
-        return cls(tokenizer, max_tokens)
-
-    def __call__(self, words: Sequence[str], targets: Sequence[int] | None = None) -> Tokens:
-        """One text; without targets the first token of each word has the word's number instead."""
-        made = self.tokenizer(list(words), is_split_into_words=True, truncation=True, max_length=self.max_tokens)
-        owners: list[int | None] = made.word_ids()
-        numbers = range(len(words)) if targets is None else targets
-        each = [IGNORED if owner is None or owner in owners[:n] else numbers[owner] for n, owner in enumerate(owners)]
-        inputs = {key: torch.tensor(made[key]) for key in KEYS}
-        return inputs, torch.tensor(each)
-
-    def count(self, text: str) -> int:
-        """Tokens of a whole text that is not cut."""
-        return len(self.tokenizer(text)["input_ids"])
-
-    def text(self, text: str) -> dict[str, Tensor]:
-        """A whole text."""
-        made = self.tokenizer(text, truncation=True, max_length=self.max_tokens)
-        return {key: torch.tensor(made[key]) for key in KEYS}
-
-    def padded(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Texts as a batch, `[B, T]` each."""
-        values = dict(zip(KEYS, (self.tokenizer.pad_token_id or 0, 0), strict=True))
-        return {
-            key: pad_sequence([one[key] for one in texts], batch_first=True, padding_value=value)
-            for key, value in values.items()
-        }
-
-    def collate(self, samples: Sequence[Tokens]) -> Labelled:
-        """Texts as a batch, padded."""
-        inputs = self.padded([one for one, _ in samples])
-        targets = pad_sequence([target for _, target in samples], batch_first=True, padding_value=IGNORED)
-        return Labelled(inputs, targets, targets)
 
 
 @dataclass(frozen=True)
@@ -155,7 +92,7 @@ class TaggedTask(Ready):
         if odd := sorted({tag for one in data.test for tag in one.tags} - {*task.info.labels}):
             known = ", ".join(task.info.labels[:20])
             raise UserError(f"task {task.name!r} does not know {', '.join(odd[:5])}; its classes: {known}")
-        return cls(data, task.info.labels, problem, tokenizer_of(task, loaded), source.origin)
+        return cls(data, task.info.labels, problem, Tokenizer.of_task(task, loaded), source.origin)
 
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
@@ -169,24 +106,30 @@ class TaggedTask(Ready):
         size = asked.batch_size or ROWS
         for name in asked.names:
             task = asked.model[name]
-            tokens, problem = tokenizer_of(task, asked.loaded), problem_of(task.info.problem, name)
-            outputs = said_of(asked.model, name, tokens, [tokens(words) for words in texts], size)
-            for words, output in zip(texts, outputs, strict=True):
-                if len(output) < len(words):
-                    error = f"{name}: only {len(output)} of {len(words)} words are within {tokens.max_tokens} tokens"
-                    errors.append({"input": " ".join(words), "error": f"{error}: give shorter texts"})
+            tokens, problem = Tokenizer.of_task(task, asked.loaded), problem_of(task.info.problem, name)
+            samples = [tokens(words) for words in texts]
+            outputs = said_of(asked.model, name, tokens, samples, size)
+            for words, (_, owners), output in zip(texts, samples, outputs, strict=True):
+                if cut := tokens.cut(words, owners):
+                    errors.append({"input": " ".join(words), "error": f"{name}: {cut}"})
                     continue
                 answer = problem.answer(output, task.info.labels)
                 found.append({"input": " ".join(words), "task": name, "words": words, **answer})
         return found, errors, _table
 
     @classmethod
+    def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
+        """Words that stand between spaces, and their classes."""
+        tokens = Tokenizer.of_task(task, loaded)
+        return WordReading(task.name, problem_of(task.info.problem, task.name), task.info.labels, tokens)
+
+    @classmethod
     def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:
         """Two texts, padded to the length that all the tasks take."""
-        lengths = {name: tokenizer_of(model[name], loaded).max_tokens for name in model.tasks}
+        lengths = {name: Tokenizer.of_task(model[name], loaded).max_tokens for name in model.tasks}
         if len(set(lengths.values())) > 1:
             raise UserError(f"tasks of one network must take texts of one length, found {lengths}; export them apart")
-        tokens = tokenizer_of(model[next(iter(model.tasks))], loaded)
+        tokens = Tokenizer.of_task(model[next(iter(model.tasks))], loaded)
         inputs = tokens.collate([tokens(["a"] * tokens.max_tokens), tokens(["a", "b"])]).inputs
         return {key: inputs[key] for key in KEYS}
 
@@ -300,8 +243,7 @@ def said_of(model: MultiTask, name: str, tokens: Tokenizer, samples: Sequence[To
     with evaluating(model):
         for at in range(0, len(samples), size):
             part = samples[at : at + size]
-            outputs = model(**tokens.collate(part).to(device).inputs, task=name).float().cpu()
-            found += [made[: len(owner)][owner != IGNORED] for made, (_, owner) in zip(outputs, part, strict=True)]
+            found += words_out(model(**tokens.collate(part).to(device).inputs, task=name), part)
     return found
 
 
@@ -327,18 +269,6 @@ def _problem(task: TaskPart) -> Problem:
         text = f"must be {TokenClassification.kind} for words of texts, found {task.problem.kind!r}; leave it out"
         raise PlacedError("problem", text)
     return task.problem
-
-
-def tokenizer_of(task: Task, loaded: LoadedBackbone) -> Tokenizer:
-    """That a task was trained with.
-
-    Raises:
-        UserError: its file does not say how long texts may be.
-    """
-    longest = task.info.preprocessing.get("max_tokens")
-    if not isinstance(longest, int):
-        raise UserError(f"task {task.name!r} does not say how long its texts may be; it was saved by hand")
-    return Tokenizer.of(loaded, longest)
 
 
 def _table(found: Sequence[dict[str, Any]]) -> Table:

@@ -11,9 +11,10 @@ import typer
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
-from ..config import BackboneConfig, NetworkConfig, parse_backbone
+from ..config import BackboneConfig, NetworkConfig, parse_backbone, words_of
 from ..files import PUBLISHED, needs_inventory, source_words
 from ..model import read_inventory
+from ..serve import Reading
 from ..tasks import Named, TaskFileError, read_header
 from ._origin import inventory_for, origin_of
 from ._output import UserError
@@ -89,6 +90,25 @@ def add_stored(model: MultiTask, file: Path, loaded: LoadedBackbone, name: str |
     information = read_header(file)["info"]["preprocessing"]
     head = ready_kind(_kind_in(information)).stored_head(information, loaded)
     return model.load_task(file, name=name, head=head)
+
+
+def reading_of(task: Task, loaded: LoadedBackbone) -> Reading:
+    """How a task reads what a server is sent, by its kind of data.
+
+    Args:
+        task: from a file.
+        loaded: the backbone as it stands in the server.
+
+    Raises:
+        UserError: what its file says cannot be used here, or its kind of data needs the backbone to stand otherwise.
+    """
+    kind = ready_kind(kind_of(task))
+    if kind.ground(loaded) != loaded:
+        raise UserError(
+            f"task {task.name!r} is for {words_of(kind.kind)}, and the network puts out what tasks of other kinds "
+            "read; serve tasks of this kind by themselves"
+        )
+    return kind.reading(task, loaded)
 
 
 def _load_inventories(model: MultiTask, places: Mapping[Path, Path]) -> None:

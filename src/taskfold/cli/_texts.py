@@ -13,6 +13,7 @@ from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart
 from ..evaluate import Metrics
+from ..serve import Reading
 from ..text import Example, exact_match, few_shot, rank_classify
 from ..text.configured import TextData, TextSettings, TextSource
 from ..train import TaskSet
@@ -21,6 +22,7 @@ from ._classes import TITLES, columns_of, doubt_of, scores_of
 from ._output import UserError
 from ._predict_texts import answer_texts, choices_of, inputs_of, text_table
 from ._reader import READING, Reader
+from ._reading_texts import TextReading
 from ._ready import Ready, Shelf, Shown, Tested, listed
 
 SHOWN = 6
@@ -80,6 +82,11 @@ class TextTask(Ready):
         choices, size = choices_of(asked.choices), asked.batch_size or ROWS
         said = answer_texts(asked.model, asked.loaded, asked.names, texts, choices, size, asked.threads)
         return said, [], text_table
+
+    @classmethod
+    def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
+        """Choices ranked, or texts written."""
+        return TextReading.of(task, loaded)
 
     def few(self, shots: int, seed: int) -> Self:
         """Few of the training examples; validation stays as it is."""

@@ -15,7 +15,6 @@ from ._cards import card
 from ._output import emit, fail, say, show
 
 _LABELS = 12
-_WORDS = {"dense": "dense targets", "words": "words of texts", "documents": "whole texts"}
 
 
 def inspect(
@@ -117,8 +116,7 @@ def _tensors(tensors: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _data(found: Mapping[str, Any]) -> str:
     kind, target = str(found["data"]), found["preprocessing"].get("target")
-    words = _WORDS.get(kind, kind)
-    return f"{words}: {target}" if target else words
+    return f"{kind}: {target}" if target else kind
 
 
 def _head(found: Mapping[str, Any]) -> str:

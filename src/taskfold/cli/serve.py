@@ -12,8 +12,7 @@ from ..serve import Engine, Limits, Reading, TaskServer
 from ..tasks import Store, Task, TaskFileError, read_header
 from ..threads import parsed
 from ._output import UserError, say
-from ._readings import reading_of
-from ._tasks import SUFFIX, BackboneOption, InventoryOption, WeightsOption, add_stored, best_device, ground
+from ._tasks import SUFFIX, BackboneOption, InventoryOption, WeightsOption, add_stored, best_device, ground, reading_of
 from ._threads import ThreadsOption
 
 TOKEN = "TASKFOLD_TOKEN"

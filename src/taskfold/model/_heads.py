@@ -115,7 +115,7 @@ class Heads(nn.Module):
         return Heads(self.weight[which], self.bias[which], starts, sizes, True, begin, 0, widest)
 
     def forward(self, features: Tensor, index: Tensor) -> Tensor:
-        """`[B, F]` → `[B, widest]`; -inf where a row's head has no such output."""
+        """`[B, …, F]` → `[B, …, widest]`; -inf where a row's head has no such output."""
         check_features(features, self.weight.shape[1], "the bank's heads take")
         outputs = torch.arange(self.widest, device=index.device)
         missing = outputs >= self.size.index_select(0, index)[:, None]
@@ -124,8 +124,9 @@ class Heads(nn.Module):
         bias = self.bias.index_select(0, places.flatten()).reshape(places.shape)
         if (dtype := runs_in(features)) is not None:
             weight, bias = weight.to(dtype), bias.to(dtype)
-        made = torch.baddbmm(bias[:, :, None], weight, features[:, :, None])[:, :, 0]
-        return made.masked_fill(missing, -torch.inf)
+        each = features.unflatten(0, (features.shape[0], 1)).flatten(1, -2)  # every token of a row has the row's head
+        made = torch.baddbmm(bias[:, :, None], weight, each.mT).masked_fill(missing[:, :, None], -torch.inf)
+        return made.mT.reshape(*features.shape[:-1], self.widest)
 
     def trimmed(self, made: Iterable[Tensor], places: Sequence[int]) -> list[Tensor]:
         """Each output without what its head has not."""

@@ -5,6 +5,7 @@ from ._engine import Engine, Group, Stacked
 from ._errors import (
     BusyError,
     ClosedError,
+    FailedError,
     InputError,
     LateError,
     ServeError,
@@ -25,6 +26,7 @@ __all__ = [
     "ClosedError",
     "Counts",
     "Engine",
+    "FailedError",
     "Form",
     "Given",
     "Group",

@@ -62,6 +62,12 @@ class LateError(ServeError):
     status = 504
 
 
+class FailedError(ServeError):
+    """The network could not make an answer of the input, which was read without an error."""
+
+    status = 500
+
+
 class ClosedError(ServeError):
     """The server is stopping."""
 

@@ -6,6 +6,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ._errors import InputError
+
 Form = Literal["image", "text"]
 
 
@@ -27,6 +29,15 @@ class Asked:
     def __post_init__(self) -> None:
         if self.top < 1:
             raise ValueError(f"top must be at least 1, found {self.top}")
+
+    def refuse_choices(self, task: str) -> None:
+        """For a task that does not choose among texts.
+
+        Raises:
+            InputError: the caller gives some.
+        """
+        if self.choices:
+            raise InputError(f"choices are for tasks that answer texts, and task {task!r} does not; leave them out")
 
 
 @dataclass(frozen=True)
@@ -63,8 +74,8 @@ class Reading(Protocol):
         ...
 
     @property
-    def shape(self) -> tuple[int, ...] | None:
-        """Of the tensor that an image becomes; None: there is none, or it has any size."""
+    def shape(self) -> tuple[int | None, ...] | None:
+        """Of the tensor that an input becomes, None where any size will do; None: there is no such tensor."""
         ...
 
     @property

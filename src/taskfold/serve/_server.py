@@ -13,11 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
+from torch import Tensor
+
 from ..tasks import Store, Task, TaskFileError, check_free, check_name, read, read_header, write
 from ..threads import cores
 from ._batcher import Batcher
 from ._engine import Engine
-from ._errors import ServeError, TakenError, UnfitError, UnknownTaskError
+from ._errors import FailedError, ServeError, TakenError, UnfitError, UnknownTaskError
 from ._limits import Limits
 from ._reading import Reading, Ready
 from ._version import DIGITS, Held, Version
@@ -124,9 +126,20 @@ class TaskServer:
             self._let_go(version.held)
 
     async def ask(self, version: Version, ready: Ready) -> Any:
-        """What the network puts out; within a `lease` of the version."""
+        """What the network puts out; within a `lease` of the version.
+
+        Raises:
+            FailedError: the network cannot run this input, or puts out what is no number.
+            BusyError, LateError, ClosedError: as for the batcher.
+        """
         row = version.held.key, ready.value
-        return await self.batcher.ask(ready.group, row, timeout=self.limits.seconds)
+        try:
+            found = await self.batcher.ask(ready.group, row, timeout=self.limits.seconds)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise FailedError(f"task {version.name!r}: the network cannot run this input: {error}") from error
+        if isinstance(found, Tensor) and not found.isfinite().all():
+            raise FailedError(f"task {version.name!r} puts out numbers that are infinite or none; train it anew")
+        return found
 
     async def decoding(self, work: Callable[[], T]) -> T:
         """Work of one request outside of the batcher, in one of a few threads."""

@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ... import __version__
-from .._errors import BusyError, ServeError
+from .._errors import BusyError, FailedError, ServeError
 from .._server import TaskServer
 from . import _inference, _manage, _predict
 from ._guard import Guard
@@ -145,8 +145,9 @@ def _static(app: FastAPI, path: str, content: bytes, kind: str) -> None:
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
-    del request
     assert isinstance(error, ServeError)
+    if isinstance(error, FailedError):
+        LOG.error("%s %s: %s", request.method, request.url.path, error)
     headers = {"retry-after": str(error.retry_after)} if isinstance(error, BusyError) else {}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"

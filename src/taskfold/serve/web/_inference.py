@@ -64,7 +64,7 @@ def router(server: TaskServer) -> APIRouter:
             return {"name": MODEL, "versions": [], "platform": "taskfold", "inputs": [], "outputs": []}
         version = server.find(model)
         form, shape = version.reading.takes, version.reading.shape
-        kinds = [("FP32", [-1, *shape])] if shape else []
+        kinds = [("FP32", [-1, *(-1 if size is None else size for size in shape)])] if shape else []
         inputs = [{"name": form, "datatype": kind, "shape": sizes} for kind, sizes in [*kinds, ("BYTES", [-1])]]
         labels = len(version.info.labels) or -1
         outputs = [{"name": "outputs", "datatype": "FP32", "shape": [-1, labels]}]
@@ -151,10 +151,17 @@ def _ready(server: TaskServer, version: Version, value: Any, where: str) -> Read
         return reading.ready(given.content, Asked())
     if reading.takes == "text" or not np.issubdtype(value.dtype, np.floating):
         raise InputError(f"{where}: task {version.name!r} takes {reading.takes}s as BYTES, or images as floats")
-    if reading.shape is not None and value.shape != reading.shape:
-        raise InputError(f"{where}: task {version.name!r} takes {list(reading.shape)}, found {list(value.shape)}")
+    if reading.shape is not None and not _fits(value.shape, reading.shape):
+        sizes = ", ".join("any" if size is None else str(size) for size in reading.shape)
+        raise InputError(f"{where}: task {version.name!r} takes [{sizes}], found {list(value.shape)}")
     tensor = torch.from_numpy(np.array(value, np.float32))
     return Ready(Stacked(tuple(tensor.shape), tensor.dtype), tensor)
+
+
+def _fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(found) == len(wanted) and all(
+        there > 0 and size in (None, there) for there, size in zip(found, wanted, strict=True)
+    )
 
 
 def _said(rows: Sequence[Row], outputs: Sequence[Any]) -> dict[str, NDArray[Any]]:

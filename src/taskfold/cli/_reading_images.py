@@ -1,0 +1,59 @@
+"""How saved tasks read images that a server is sent, and word their answers: as `taskfold predict` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from .. import Task
+from ..backbones import LoadedBackbone
+from ..data import Preprocessing, Transform
+from ..problems import Problem, problem_of
+from ..serve import Asked, Form, Reading, Ready, Stacked
+from ._preprocessed import preprocessing_of
+
+
+@dataclass(frozen=True)
+class ImageReading:
+    """What tasks say of images: the likeliest classes first, numbers, labels."""
+
+    task: Task
+    problem: Problem
+    transform: Transform
+    shape: tuple[int, ...]
+    way: str
+    takes: Form = "image"
+
+    @classmethod
+    def of(cls, task: Task, loaded: LoadedBackbone) -> Reading:
+        """As `taskfold predict` makes images ready."""
+        preprocessing = preprocessing_of(task, loaded)
+        way = preprocessing.model_dump_json()
+        problem, size = problem_of(task.info.problem, task.name), preprocessing.size
+        return cls(_bare(task), problem, _transform(way), (3, size, size), way)
+
+    def ready(self, content: Image.Image, asked: Asked) -> Ready:
+        """Pixels."""
+        asked.refuse_choices(self.task.name)
+        pixels = self.transform(content)
+        return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels)
+
+    def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
+        """As the task's problem words it; of classes the likeliest ones."""
+        del ready
+        return self.problem.answer(output.float().cpu(), self.task.info.labels, asked.top)
+
+
+@lru_cache(maxsize=64)
+def _transform(way: str) -> Transform:
+    """Many tasks have one."""
+    return Preprocessing.model_validate_json(way).transform(train=False)
+
+
+def _bare(task: Task) -> Task:
+    """What words need of a task, without its numbers."""
+    return Task(task.name, task.method, {}, None, task.info)

@@ -1,0 +1,114 @@
+"""Words of texts as tokens: what a network reads, and which of its outputs is whose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from .. import Task
+from ..backbones import LoadedBackbone
+from ..problems import IGNORED
+from ..train import Labelled
+from ._output import UserError
+from ._reader import made
+
+KEYS = ("input_ids", "attention_mask")
+"""Of what a tokenizer gives, that networks are called with."""
+Tokens = tuple[dict[str, Tensor], Tensor]
+"""`input_ids` and `attention_mask`, `[T]` each; the target of each token, or that it has none."""
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Words → tokens, of which the first of each word has its target.
+
+    Attributes:
+        tokenizer: of Hugging Face, a fast one.
+        max_tokens: of a text.
+    """
+
+    tokenizer: Any
+    max_tokens: int
+
+    @classmethod
+    def of(cls, loaded: LoadedBackbone, max_tokens: int) -> Self:
+        """For a backbone.
+
+        Raises:
+            UserError: it has no tokenizer that knows which word a token is of.
+        """
+        tokenizer = None if loaded.tokenizer is None else made(loaded.tokenizer)
+        if not getattr(tokenizer, "is_fast", False):
+            raise UserError(
+                f"{loaded.name} has no fast tokenizer that is known of; tasks of words need an encoder with one, such "
+                "as packaged:minilm or hf:NAME, with tokenizer.json"
+            )
+        return cls(tokenizer, max_tokens)
+
+    @classmethod
+    def of_task(cls, task: Task, loaded: LoadedBackbone) -> Self:
+        """As a saved task was trained.
+
+        Raises:
+            UserError: its file does not say how; or as for `of`.
+        """
+        longest = task.info.preprocessing.get("max_tokens")
+        if not isinstance(longest, int):
+            raise UserError(f"task {task.name!r} does not say how long its texts may be; it was saved by hand")
+        return cls.of(loaded, longest)
+
+    def __call__(self, words: Sequence[str], targets: Sequence[int] | None = None) -> Tokens:
+        """One text; without targets the first token of each word has the word's number instead."""
+        made = self.tokenizer(list(words), is_split_into_words=True, truncation=True, max_length=self.max_tokens)
+        owners: list[int | None] = made.word_ids()
+        numbers = range(len(words)) if targets is None else targets
+        each = [IGNORED if owner is None or owner in owners[:n] else numbers[owner] for n, owner in enumerate(owners)]
+        inputs = {key: torch.tensor(made[key]) for key in KEYS}
+        return inputs, torch.tensor(each)
+
+    def count(self, text: str) -> int:
+        """Tokens of a whole text that is not cut."""
+        return len(self.tokenizer(text)["input_ids"])
+
+    def text(self, text: str) -> dict[str, Tensor]:
+        """A whole text."""
+        made = self.tokenizer(text, truncation=True, max_length=self.max_tokens)
+        return {key: torch.tensor(made[key]) for key in KEYS}
+
+    def padded(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Texts as a batch, `[B, T]` each."""
+        values = dict(zip(KEYS, (self.tokenizer.pad_token_id or 0, 0), strict=True))
+        return {
+            key: pad_sequence([one[key] for one in texts], batch_first=True, padding_value=value)
+            for key, value in values.items()
+        }
+
+    def collate(self, samples: Sequence[Tokens]) -> Labelled:
+        """Texts as a batch, padded."""
+        inputs = self.padded([one for one, _ in samples])
+        targets = pad_sequence([target for _, target in samples], batch_first=True, padding_value=IGNORED)
+        return Labelled(inputs, targets, targets)
+
+    def long(self, text: str) -> str:
+        """Why a whole text is not read, in words; empty: it is."""
+        if (count := self.count(text)) <= self.max_tokens:
+            return ""
+        return f"{count} tokens, more than {self.max_tokens}: give shorter texts"
+
+    def cut(self, words: Sequence[str], owners: Tensor) -> str:
+        """Which words of a text are not read, in words; empty: all are."""
+        if (seen := int((owners != IGNORED).sum())) == len(words):
+            return ""
+        return f"only {seen} of {len(words)} words are within {self.max_tokens} tokens: give shorter texts"
+
+
+def words_out(outputs: Sequence[Tensor], samples: Sequence[Tokens]) -> list[Tensor]:
+    """Of outputs `[tokens, classes]` of each text those of its words, `[words, classes]`, on the CPU."""
+    return [
+        made.float().cpu()[: len(owners)][owners != IGNORED] for made, (_, owners) in zip(outputs, samples, strict=True)
+    ]
