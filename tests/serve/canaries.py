@@ -249,11 +249,12 @@ def megabytes() -> int:
 
 
 async def campaign(answers: int, seconds: float = float("inf"), **settings: Any) -> tuple[Counter[str], list[str]]:
-    async with server(size=settings.pop("size", 64)) as serving:
+    async with server(size=settings.pop("size", 64), resident=settings.pop("resident", None)) as serving:
         one = Campaign(serving, files(range(1, settings.pop("identities", 200))), **settings)
         counts = await one.run(answers, seconds)
         for part in (1, 2, 3, 4):
             counts[f"MB after {part} of 4 parts"] = one.memory[len(one.memory) * part // 4 - 1]
+        counts |= {"loads": serving.residents.loads, "evicted": serving.residents.evictions}
         done = serving.batcher.counts
         counts |= {"batches": done.batches, "changes between batches": done.changes, "largest batch": done.largest}
     return counts, one.problems
@@ -263,12 +264,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--resident", type=int, help="tasks in memory, at most; default: all")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
     begin = time.monotonic()
     counts, problems = asyncio.run(
-        campaign(asked.answers, asked.seconds, clients=asked.clients, identities=200, names=48, changers=4)
+        campaign(
+            asked.answers,
+            asked.seconds,
+            clients=asked.clients,
+            identities=200,
+            names=48,
+            changers=4,
+            resident=asked.resident,
+        )
     )
     for name, count in sorted(counts.items()):
         print(f"{count:>12,}  {name}")

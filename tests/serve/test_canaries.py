@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import torch
 
-from taskfold.serve import Asked
+from taskfold.serve import Asked, FailedError
 
 from .canaries import Campaign, History, campaign, files, identity_of, server
 
@@ -17,6 +17,73 @@ def test_no_answer_is_somebody_elses() -> None:
     assert not problems, problems[:3]
     assert counts["answers"] >= 350
     assert counts["largest batch"] > 1
+
+
+def test_nor_where_tasks_take_turns_in_memory() -> None:
+    counts, problems = asyncio.run(campaign(400, identities=12, names=6, resident=2))
+    assert not problems, problems[:3]
+    assert counts["answers"] >= 350
+    assert counts["evicted"] > 20
+    assert counts["loads"] > 20
+
+
+@pytest.mark.parametrize("banked", [True, False])
+def test_the_least_lately_asked_task_leaves_and_pinned_ones_stay(banked: bool) -> None:
+    async def run() -> None:
+        async with server(banked=banked, resident=3, pinned=["a"]) as serving:
+            canaries, seen = files(range(1, 6)), []
+            for n, name in enumerate("abcd", 1):
+                await serving.put(name, canaries[n])
+
+            async def ask(name: str) -> int:
+                with serving.lease(name) as version:
+                    return identity_of(await serving.ask(version, version.reading.ready(None, Asked())))
+
+            for name in "abcdbcb":
+                seen.append(await ask(name))
+                held = {one.held.key for one in serving.versions.values() if one.held.present}
+                assert len(held) == len(serving.residents) <= 3
+                assert serving.versions["a"].held.present
+                assert len(serving.engine.bank or serving.engine.model.tasks) == len(held)
+            assert seen == [1, 2, 3, 4, 2, 3, 2]
+            assert {name for name, one in serving.versions.items() if one.held.present} == {"a", "b", "c"}
+            assert await asyncio.gather(*map(ask, "abcd" * 5)) == [1, 2, 3, 4] * 5
+            for name in "abcd":
+                file = serving.versions[name].held.file
+                await serving.remove(name)
+                await asyncio.gather(*serving._leaving)
+                assert file is not None and not file.exists()
+            assert not len(serving.residents)
+            assert serving.residents._taken == 0
+
+    asyncio.run(run())
+
+
+def test_a_task_that_cannot_come_back_is_said_and_no_place_is_lost() -> None:
+    async def run() -> None:
+        async with server(resident=1) as serving:
+            canaries = files(range(1, 3))
+            for n, name in enumerate("ab", 1):
+                await serving.put(name, canaries[n])
+            lost = serving.versions["a"].held.file
+            assert lost is not None
+            kept = lost.read_bytes()
+            for data in (b"", None, kept):
+                lost.unlink() if data is None else lost.write_bytes(data)
+                with serving.lease("a") as version:
+                    asking = serving.ask(version, version.reading.ready(None, Asked()))
+                    if data == kept:
+                        assert identity_of(await asking) == 1
+                    else:
+                        with pytest.raises(FailedError, match="task 'a' cannot be read from the disk"):
+                            await asking
+
+    asyncio.run(run())
+
+
+def test_more_pins_than_places_are_refused() -> None:
+    with pytest.raises(ValueError, match="resident must be above the 2 tasks that are pinned, for the others, found 2"):
+        server(resident=2, pinned=["a", "b"])
 
 
 def test_nor_where_the_model_itself_serves() -> None:

@@ -43,6 +43,11 @@ def serve(
             "--bank/--no-bank", help="Hold tasks in a bank; default: unless they have heads that it can't hold."
         ),
     ] = None,
+    resident: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tasks in memory, at most; others wait on the disk. Default: all."),
+    ] = None,
+    pins: Annotated[list[str] | None, typer.Option("--pin", help="Task that stays in memory; may be repeated.")] = None,
     manage: Annotated[bool, typer.Option("--manage/--no-manage", help="Whether requests may change tasks.")] = True,
     token_file: Annotated[Path | None, typer.Option(help=f"File of the token for changes; default: ${TOKEN}.")] = None,
     hosts: Annotated[
@@ -73,6 +78,8 @@ def serve(
         from ..serve.web import Access, application  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ImportError(f'taskfold serve needs {error.name}: pip install "taskfold[serve]"') from None
+    if pins and resident is None:
+        raise UserError("--pin says what stays in memory, and everything does without --resident; leave it out")
     limits = Limits(
         body=max_body,
         pixels=max_pixels,
@@ -103,6 +110,8 @@ def serve(
         size=batch_size,
         delay=delay / 1000,
         waiting=waiting,
+        resident=resident,
+        pinned=pins or (),
     )
     for file in files if store is None else ():
         server.load(str(read_header(file)["task"]), file)

@@ -91,9 +91,8 @@ class Engine:
         if bank is None:
             return lambda: self._load(self.model, file, key)
         with self._loading:
-            task = self._load(self.model, file, key)
-            with suppress(ValueError):  # later tasks stand on its entries of a common weight: it stays
-                self.model.remove_task(key)
+            task = self.model[key] if key in self.model.tasks else self._load(self.model, file, key)
+            self._drop(key)
 
         def add() -> Task:
             bank.add(task, key)
@@ -102,11 +101,23 @@ class Engine:
         return add
 
     def remove(self, key: str) -> None:
-        """Forget a task; to be called between batches."""
-        if self.bank is not None and key in self.bank:
+        """Forget a task; to be called between batches.
+
+        Raises:
+            ValueError: later tasks stand on it, in a model without a bank.
+        """
+        if self.bank is None:
+            self.model.remove_task(key)
+            return
+        if key in self.bank:
             self.bank.remove(key)
         with self._loading:
-            if key in self.model.tasks:
+            self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        """Out of the model; its task stays there if later ones stand on its entries of a common weight."""
+        if key in self.model.tasks:
+            with suppress(ValueError):
                 self.model.remove_task(key)
 
     @torch.no_grad()

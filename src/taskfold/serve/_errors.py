@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+from typing import Self
+
+FEW, LONGEST = 500, 100
+"""Names that a misspelt one is compared with, and its letters that are, at most."""
+
 
 class ServeError(Exception):
     """A request that is refused.
@@ -33,6 +40,16 @@ class UnknownTaskError(ServeError):
     """No task has that name. The message names the nearest one."""
 
     status = 404
+
+    @classmethod
+    def of(cls, name: str, known: Sequence[str]) -> Self:
+        """For a name, among those that there are."""
+        alike = known
+        if len(known) > FEW:  # comparing takes long, and anybody may ask
+            alike = [one for one in known if one[:2].casefold() == name[:2].casefold()][:FEW]
+        near = difflib.get_close_matches(name[:LONGEST], alike, 1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return cls(f"task {name!r:.120} is not served here, {len(known)} others are{hint}")
 
 
 class TakenError(ServeError):

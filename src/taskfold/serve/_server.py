@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -13,20 +12,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
-from torch import Tensor
-
 from ..tasks import Store, Task, TaskFileError, check_free, check_name, read, read_header, write
 from ..threads import cores
 from ._batcher import Batcher
 from ._engine import Engine
-from ._errors import FailedError, ServeError, TakenError, UnfitError, UnknownTaskError
+from ._errors import ServeError, TakenError, UnfitError, UnknownTaskError
 from ._limits import Limits
 from ._reading import Reading, Ready
+from ._residents import Residents
 from ._version import DIGITS, Held, Version
 
 T = TypeVar("T")
-FEW, LONGEST = 500, 100
-"""Names that a misspelt one is compared with, and its letters that are, at most."""
 NO_STORE = "this server keeps no versions: it was given task files; give it the folder of a run"
 
 
@@ -43,6 +39,11 @@ class TaskServer:
         store: keeps changes on the disk; None: a server that starts again knows nothing of them.
         limits: of requests.
         size, delay, waiting: of the batcher.
+        resident: tasks in the engine at once, at most; the others lie on the disk until they are asked. None: all.
+        pinned: names whose tasks stay in the engine.
+
+    Raises:
+        ValueError: fewer than one task may be in the engine, or no more than are pinned.
     """
 
     def __init__(
@@ -55,9 +56,16 @@ class TaskServer:
         size: int = 32,
         delay: float = 0.002,
         waiting: int = 4096,
+        resident: int | None = None,
+        pinned: Sequence[str] = (),
     ) -> None:
         self.engine, self.store, self.limits = engine, store, limits or Limits()
         self.batcher = Batcher(engine.run, size=size, delay=delay, waiting=waiting)
+        if resident is not None and resident <= len(pinned):
+            raise ValueError(
+                f"resident must be above the {len(pinned)} tasks that are pinned, for the others, found {resident}"
+            )
+        self.residents, self.pinned = Residents(engine, self.batcher, resident), frozenset(pinned)
         self._reading = reading
         self._versions: dict[str, Version] = {}
         self._generation = 0
@@ -75,6 +83,7 @@ class TaskServer:
     async def __aexit__(self, *_: object) -> None:
         await self.batcher.close()
         self._decoding.shutdown(wait=False, cancel_futures=True)
+        self.residents.close()
 
     @property
     def versions(self) -> Mapping[str, Version]:
@@ -88,9 +97,9 @@ class TaskServer:
             ValueError, TaskFileError: it cannot be served; or the name is taken.
         """
         check_free(name, self._versions, "give one of them")
-        key = self._next()
-        add = self.engine.prepare(file, key)
-        self._versions[name] = self._version(name, file, key, add())
+        held = self._held(name)
+        add = self.engine.prepare(file, held.key)
+        self._versions[name] = self.residents.add(held, file, lambda: self._version(name, file, held, add()))
 
     # Requests
 
@@ -101,12 +110,7 @@ class TaskServer:
             UnknownTaskError: nothing; says the nearest name.
         """
         if (found := self._versions.get(name)) is None:
-            alike = list(self._versions)
-            if len(alike) > FEW:  # comparing takes long, and anybody may ask
-                alike = [one for one in alike if one[:2].casefold() == name[:2].casefold()][:FEW]
-            near = difflib.get_close_matches(name[:LONGEST], alike, 1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UnknownTaskError(f"task {name!r:.120} is not served here, {len(self._versions)} others are{hint}")
+            raise UnknownTaskError.of(name, list(self._versions))
         return found
 
     @contextmanager
@@ -126,20 +130,8 @@ class TaskServer:
             self._let_go(version.held)
 
     async def ask(self, version: Version, ready: Ready) -> Any:
-        """What the network puts out; within a `lease` of the version.
-
-        Raises:
-            FailedError: the network cannot run this input, or puts out what is no number.
-            BusyError, LateError, ClosedError: as for the batcher.
-        """
-        row = version.held.key, ready.value
-        try:
-            found = await self.batcher.ask(ready.group, row, timeout=self.limits.seconds)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise FailedError(f"task {version.name!r}: the network cannot run this input: {error}") from error
-        if isinstance(found, Tensor) and not found.isfinite().all():
-            raise FailedError(f"task {version.name!r} puts out numbers that are infinite or none; train it anew")
-        return found
+        """What the network puts out; within a `lease` of the version. Errors are those of `Residents.ask`."""
+        return await self.residents.ask(version, ready, self.limits.seconds)
 
     async def decoding(self, work: Callable[[], T]) -> T:
         """Work of one request outside of the batcher, in one of a few threads."""
@@ -225,12 +217,12 @@ class TaskServer:
     async def _put(self, name: str, data: bytes, new: bool, keep: bool = True) -> Version:
         self._check_name(name, [other for other in self._versions if new or other != name])
         self.limits.check("tasks", len(self._versions) + (name not in self._versions), "tasks")
-        key = self._next()
+        held = self._held(name)
         with tempfile.TemporaryDirectory(prefix="taskfold-") as folder:
             file = Path(folder) / "task.safetensors"
             try:
-                add = await asyncio.to_thread(self._prepared, name, file, data, key)
-                version = await self.batcher.apply(lambda: self._version(name, file, key, add()))
+                add = await asyncio.to_thread(self._prepared, name, file, data, held.key)
+                version = await self.residents.added(held, file, lambda: self._version(name, file, held, add()))
             except (ValueError, TypeError, RuntimeError) as error:
                 beside = self.engine.bank is not None and not isinstance(error, TaskFileError)
                 hint = "; or start the server with --no-bank" if beside else ""
@@ -239,7 +231,7 @@ class TaskServer:
                 if self.store is not None and keep:
                     await self._stored(self.store.publish, file)
             except Exception:
-                await self.batcher.apply(lambda: self.engine.remove(key))
+                await self.residents.forget(held)
                 raise
         self._stand(name, version)
         return version
@@ -257,7 +249,8 @@ class TaskServer:
         digest = version.digest
         if self.store is not None:
             digest = (await self._stored(self.store.rename, old, new)).digest
-        self._next()
+        self._generation += 1
+        version.held.pinned = new in self.pinned
         renamed = replace(version, name=new, digest=digest, generation=self._generation)
         del self._versions[old]
         self._versions[new] = renamed
@@ -322,18 +315,18 @@ class TaskServer:
         except ValueError as error:
             raise TakenError(str(error)) from None
 
-    def _next(self) -> str:
+    def _held(self, name: str) -> Held:
         self._generation += 1
-        return f"g{self._generation}"
+        return Held(f"g{self._generation}", pinned=name in self.pinned)
 
-    def _version(self, name: str, file: Path, key: str, task: Task) -> Version:
+    def _version(self, name: str, file: Path, held: Held, task: Task) -> Version:
         try:
             reading = self._reading(task)
         except Exception as error:
-            self.engine.remove(key)
+            self.engine.remove(held.key)
             raise TaskFileError(str(error)) from error
         digest, method = str(read_header(file)["digest"])[:DIGITS], task.method["name"]
-        return Version(name, digest, int(key[1:]), reading, task.info, method, task.nbytes(), Held(key))
+        return Version(name, digest, int(held.key[1:]), reading, task.info, method, task.nbytes(), held)
 
     def _stand(self, name: str, version: Version) -> None:
         before = self._versions.get(name)
@@ -349,9 +342,6 @@ class TaskServer:
         """Out of the engine, between batches, once nobody may ask it."""
         if held.gone and not held.leases and self.batcher.running:
             held.gone = False  # once
-            leaving = asyncio.ensure_future(self._forget(held.key))
+            leaving = asyncio.ensure_future(self.residents.forget(held))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
-
-    async def _forget(self, key: str) -> None:
-        await self.batcher.apply(lambda: self.engine.remove(key))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..tasks import Info
@@ -20,11 +22,21 @@ class Held:
         key: in the engine.
         leases: requests that may still ask it.
         gone: no name stands for it any more.
+        pinned: it stays in the engine.
+        present: it stands there, and does not lie on the disk.
+        asking: rows that wait for its answer, or for it to come.
+        coming: its way into the engine, if it is on it.
+        file: a copy of its file; None: it never leaves.
     """
 
     key: str
     leases: int = 0
     gone: bool = False
+    pinned: bool = False
+    present: bool = False
+    asking: int = 0
+    coming: asyncio.Future[None] | None = None
+    file: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,6 +76,8 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
             "metrics": version.info.metrics,
             "preprocessing": version.info.preprocessing,
             "counts": version.counts,
+            "resident": version.held.present,
+            "pinned": version.held.pinned,
         }
 
     @found.get("/{name}/versions")

@@ -30,11 +30,14 @@ class Numbers(Collector):
             ("taskfold_failed_rows", "Rows whose run raised.", counts.failed),
             ("taskfold_batch_seconds", "Seconds in which batches ran.", counts.seconds),
             ("taskfold_changes", "Changes between batches.", counts.changes),
+            ("taskfold_loads", "Tasks that came back from the disk.", self.server.residents.loads),
+            ("taskfold_evictions", "Tasks that left memory for others.", self.server.residents.evictions),
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
             ("taskfold_waiting_rows", "Rows that wait.", batcher.waiting),
             ("taskfold_tasks", "Tasks that are served.", len(self.server.versions)),
+            ("taskfold_resident_tasks", "Tasks in memory.", len(self.server.residents)),
             ("taskfold_task_bytes", "Bytes of all tasks in memory.", self.server.engine.nbytes()),
         ):
             yield GaugeMetricFamily(name, text, value=value)

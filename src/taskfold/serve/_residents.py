@@ -1,0 +1,197 @@
+"""Which tasks stand in the engine, where fewer may than are served: the others lie on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from ._batcher import Batcher
+from ._engine import Engine
+from ._errors import FailedError, LateError
+from ._reading import Ready
+from ._version import Held, Version
+
+T = TypeVar("T")
+
+
+class Residents:
+    """Brings tasks into the engine when they are asked, and lets those leave that were asked least lately.
+
+    A task leaves only while no row asks it, and comes back from a copy of its file that nobody else knows. There are
+    never more than `most`: a row whose task is on the disk waits until another task is idle.
+
+    Args:
+        engine: holds tasks.
+        batcher: applies changes of the engine between batches.
+        most: tasks in the engine at once; None: all that are served.
+
+    Raises:
+        ValueError: `most` is below 1.
+    """
+
+    def __init__(self, engine: Engine, batcher: Batcher, most: int | None = None) -> None:
+        if most is not None and most < 1:
+            raise ValueError(f"resident must be at least 1 task, found {most}")
+        self.most, self._engine, self._batcher = most, engine, batcher
+        self._there: dict[str, Held] = {}  # least lately asked first
+        self._taken = 0
+        self._freed = asyncio.Event()
+        self._folder = tempfile.TemporaryDirectory(prefix="taskfold-serving-") if most is not None else None
+        self.loads = self.evictions = 0
+
+    def __len__(self) -> int:
+        return len(self._there)
+
+    def close(self) -> None:
+        """Forget the copies of files."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    # Asking
+
+    async def ask(self, version: Version, ready: Ready, seconds: float) -> Any:
+        """What the network puts out for a row, whose task comes from the disk first if it lies there.
+
+        Raises:
+            LateError: there was no answer within so many seconds.
+            FailedError: the network cannot run this input, or puts out what is no number; or the task cannot be read
+                from the disk any more.
+            BusyError, ClosedError: as for the batcher.
+        """
+        held = version.held
+        held.asking += 1
+        try:
+            if not held.present:
+                seconds -= await self._brought(version, seconds)
+            elif self.most is not None:
+                self._there[held.key] = self._there.pop(held.key)
+            found = await self._batcher.ask(ready.group, (held.key, ready.value), timeout=seconds)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise FailedError(f"task {version.name!r}: the network cannot run this input: {error}") from error
+        finally:
+            held.asking -= 1
+            if not held.asking:
+                self._freed.set()
+        if isinstance(found, Tensor) and not found.isfinite().all():
+            raise FailedError(f"task {version.name!r} puts out numbers that are infinite or none; train it anew")
+        return found
+
+    async def _brought(self, version: Version, most: float) -> float:
+        """Seconds that it took to bring a task into the engine."""
+        held, loop = version.held, asyncio.get_running_loop()
+        begin = loop.time()
+        if held.coming is None:
+            held.coming = asyncio.ensure_future(self._bring(held))
+            held.coming.add_done_callback(lambda done: _came(held, done))
+        try:
+            async with asyncio.timeout(most):
+                await asyncio.shield(held.coming)  # others may wait for it too
+        except TimeoutError:
+            raise LateError(f"task {version.name!r} did not come from the disk within {most:g} s; ask again") from None
+        except (RuntimeError, ValueError, OSError) as error:
+            raise FailedError(f"task {version.name!r} cannot be read from the disk any more: {error}") from error
+        return min(loop.time() - begin, most - 0.001)
+
+    # Coming and going
+
+    async def added(self, held: Held, file: Path, add: Callable[[], T]) -> T:
+        """What a change returns that adds a new task to the engine."""
+        await self._room()
+        try:
+            if self._folder is not None:
+                held.file = Path(self._folder.name) / f"{held.key}.safetensors"
+                await asyncio.to_thread(shutil.copyfile, file, held.file)
+            found = await self._batcher.apply(add)
+        except BaseException:
+            self._left(held)
+            raise
+        self._stands(held)
+        return found
+
+    def add(self, held: Held, file: Path, add: Callable[[], T]) -> T:
+        """The same before the batcher runs."""
+        if self.most is not None and self._taken >= self.most and (idle := self._idle()) is not None:
+            self._engine.remove(self._goes(idle).key)
+            self._taken -= 1
+        found = add()
+        if self._folder is not None:
+            held.file = Path(self._folder.name) / f"{held.key}.safetensors"
+            shutil.copyfile(file, held.file)
+        self._taken += 1
+        self._stands(held)
+        return found
+
+    async def forget(self, held: Held) -> None:
+        """Out of the engine and off the disk; nobody asks it any more."""
+        if held.coming is not None:
+            await asyncio.wait({held.coming})
+        if held.present:
+            self._goes(held)
+            await self._batcher.apply(lambda: self._engine.remove(held.key))
+            self._left(held)
+        elif held.file is not None:
+            held.file.unlink(missing_ok=True)
+
+    async def _bring(self, held: Held) -> None:
+        await self._room()
+        try:
+            assert held.file is not None
+            add = await asyncio.to_thread(self._engine.prepare, held.file, held.key)
+            await self._batcher.apply(add)
+        except BaseException:
+            self._taken -= 1
+            self._freed.set()
+            raise
+        self.loads += 1
+        self._stands(held)
+
+    async def _room(self) -> None:
+        """A place for one more task."""
+        while self.most is not None and self._taken >= self.most:
+            if (idle := self._idle()) is None:
+                self._freed.clear()
+                await self._freed.wait()
+                continue
+            self._goes(idle)
+            try:
+                # What asks it from now on waits for a change that comes after this one.
+                await self._batcher.apply(lambda idle=idle: self._engine.remove(idle.key))
+            except ValueError:  # other tasks stand on it
+                idle.pinned = True
+                self._stands(idle)
+                continue
+            self._taken -= 1
+            self.evictions += 1
+            self._freed.set()
+        self._taken += 1
+
+    def _idle(self) -> Held | None:
+        return next((held for held in self._there.values() if not (held.asking or held.pinned)), None)
+
+    def _stands(self, held: Held) -> None:
+        held.present = True
+        self._there[held.key] = held
+
+    def _goes(self, held: Held) -> Held:
+        held.present = False
+        del self._there[held.key]
+        return held
+
+    def _left(self, held: Held) -> None:
+        self._taken -= 1
+        self._freed.set()
+        if held.file is not None:
+            held.file.unlink(missing_ok=True)
+
+
+def _came(held: Held, done: asyncio.Future[None]) -> None:
+    held.coming = None
+    with suppress(asyncio.CancelledError):
+        done.exception()  # who waits for it is told; perhaps nobody does any more
