@@ -27,7 +27,7 @@ help:
 	@echo "make campaign    threads that ask a bank while others change it: counts, and whether an answer was wrong"
 	@echo "make campaigns   a thousand damaged files, five hundred mutated configurations: none ends in a traceback"
 	@echo "make campaign-kills    commands killed before each operation on files go on to the same end (ARGS='--only train')"
-	@echo "make campaign-serve    a million answers of a server whose tasks change, and 200 kills (ARGS='--answers 10000')"
+	@echo "make campaign-serve    a million answers of a server whose tasks change, twice, and 200 kills (ARGS='--answers 10000')"
 	@echo "make zoo     the laws on networks of timm, torchvision and transformers, and docs/networks.md (ARGS='swin bert')"
 	@echo "make lint    style, types and the direction of imports      make format   fix style"
 	@echo "make docs    the documentation, in docs/_build              make clean    remove what was built"
@@ -84,9 +84,11 @@ campaigns: $(READY)
 campaign-kills: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m tests.campaigns.killed_commands $(ARGS)
 
-# A million answers of tasks that say who they are, while these come, change and go; then kills of server and publisher.
+# A million answers of tasks that say who they are, while these come, change and go; the same over HTTP with hostile clients;
+# then kills of server and publisher.
 campaign-serve: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.serve.canaries $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.serve.hostile $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.serve.kills
 
 # Each network by itself: what was tried is in .zoo and is not tried again (ARGS=--again).

@@ -269,17 +269,8 @@ def main() -> int:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     begin = time.monotonic()
-    counts, problems = asyncio.run(
-        campaign(
-            asked.answers,
-            asked.seconds,
-            clients=asked.clients,
-            identities=200,
-            names=48,
-            changers=4,
-            resident=asked.resident,
-        )
-    )
+    size = {"clients": asked.clients, "identities": 200, "names": 48, "changers": 4, "resident": asked.resident}
+    counts, problems = asyncio.run(campaign(asked.answers, asked.seconds, **size))
     for name, count in sorted(counts.items()):
         print(f"{count:>12,}  {name}")
     print(f"{counts['wrong']:>12,}  wrong, in {time.monotonic() - begin:.0f} s")

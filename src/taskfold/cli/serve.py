@@ -75,7 +75,7 @@ def serve(
     try:
         import uvicorn  # noqa: PLC0415  an extra
 
-        from ..serve.web import Access, application  # noqa: PLC0415
+        from ..serve.web import Access, Patient, application  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ImportError(f'taskfold serve needs {error.name}: pip install "taskfold[serve]"') from None
     if pins and resident is None:
@@ -122,6 +122,7 @@ def serve(
         application(server, access),
         host=host,
         port=port,
+        http=Patient,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -16,11 +16,13 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from ... import __version__
 from .._errors import BusyError, FailedError, ServeError
 from .._server import TaskServer
 from . import _inference, _manage, _predict
+from ._gone import GoneError
 from ._guard import Guard
 from ._metrics import Measured, Numbers
 
@@ -79,6 +81,7 @@ def application(server: TaskServer, access: Access | None = None) -> FastAPI:
     for path, (name, kind) in PAGE.items():
         _static(app, path, files(__spec__.parent).joinpath(name).read_bytes(), kind)
     app.add_exception_handler(ServeError, _refused)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _failed)
     app.add_middleware(Guard, limits=server.limits)
@@ -152,6 +155,12 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse({"error": str(error)}, error.status, headers)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    """Nobody reads it: the client went away before its body had come."""
+    del request, error
+    return Response(status_code=GoneError.status)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
