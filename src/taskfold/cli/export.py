@@ -8,6 +8,7 @@ import typer
 from torch import Tensor, nn
 
 from .. import MultiTask
+from ..export import export_adapter, export_triton
 from ..export import export as write
 from ..problems import problem_of
 from ..tasks import write_atomically
@@ -26,6 +27,14 @@ def export(
     backbone: BackboneOption = None,
     weights: WeightsOption = None,
     inventory: InventoryOption = None,
+    triton: Annotated[
+        bool,
+        typer.Option("--triton", help="A folder for Triton: a mixed-task network, its tasks in a file of their own."),
+    ] = False,
+    adapters: Annotated[
+        bool,
+        typer.Option("--adapters", help="One ONNX graph, written if not there, and an .onnx_adapter of each task."),
+    ] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="A mixed-task network of one file too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -37,10 +46,16 @@ def export(
 
     taskfold export flowers.safetensors --to peft --output adapters/flowers
 
+    taskfold export flowers.safetensors cars.safetensors --triton --output models/customers
+
+    taskfold export flowers.safetensors --adapters --output edge/network.onnx
+
     Beside a network a JSON file says how images become its input, what the outputs are called, and each task's index.
     """
     model, loaded = load_tasks(backbone, weights, files, inventory)
     model, names = model.cpu(), list(model.tasks)
+    if sum((to == "peft", triton, adapters)) > 1 or (mixed and (to == "peft" or adapters)):
+        raise UserError("--to peft, --triton, --adapters and --mixed are several ways to write; give one of them")
     if to == "peft":
         _write_adapter(model, output, head, json)
         return
@@ -49,9 +64,20 @@ def export(
         raise UserError(f"tasks of one network must be of one kind, found {said}; export them apart")
     given = ready_kind(kinds.pop()).example(model, loaded)
     inputs = {name: ["batch", *one.shape[1:]] for name, one in given.items()}
+    tasks = [_task(model, name, n) for n, name in enumerate(names)]
+    if adapters:
+        _write_adapters(model, given, output, tasks, json)
+        return
     facts: dict[str, Any] = {"inputs": inputs, "outputs": ["batch", "outputs"]}
-    if len(given) > 1 and (mixed or len(names) > 1):
+    if len(given) > 1 and (mixed or triton or len(names) > 1):
         raise UserError(f"a network of several tasks takes one input, and these take {', '.join(given)}; export each")
+    if triton:
+        bank = model.bank()
+        examples = [*given.values(), bank.index([names[0], names[-1]])]
+        found = export_triton(bank, examples, output, names=[*given, "index"], tasks=tasks)
+        done = {"folder": str(output), "largest_difference": found, "tasks": names}
+        emit(done) if json else say(f"Wrote {output} for Triton; its outputs differ by {found:.1g} at most.")
+        return
     if len(names) == 1 and not mixed:
         found = write(Folded(model.fold(names[0])), [*given.values()], output, names=[*given])
     else:
@@ -59,16 +85,7 @@ def export(
         found = write(bank, [*given.values(), bank.index([names[0], names[-1]])], output, names=[*given, "index"])
         facts["inputs"]["index"] = ["batch"]
         facts["note"] = "an output that a row's task does not have is -inf"
-    facts["tasks"] = [
-        {
-            "name": name,
-            "index": n,
-            "labels": model[name].info.labels,
-            "problem": problem_of(model[name].info.problem, name).as_json(),
-            "preprocessing": model[name].info.preprocessing,
-        }
-        for n, name in enumerate(names)
-    ]
+    facts["tasks"] = tasks
     beside = output.with_suffix(".json")
     write_atomically(beside, (jsons.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
     if json:
@@ -76,6 +93,31 @@ def export(
         return
     say(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {beside.name}.")
     say(f"Run beside the model, its outputs differ by {found:.1g} at most.")
+
+
+def _task(model: MultiTask, name: str, index: int) -> dict[str, Any]:
+    """What a program needs to know of a task."""
+    info = model[name].info
+    problem = problem_of(info.problem, name).as_json()
+    said = {"labels": info.labels, "problem": problem, "preprocessing": info.preprocessing}
+    return {"name": name, "index": index, **said}
+
+
+def _write_adapters(
+    model: MultiTask, given: dict[str, Tensor], graph: Path, tasks: list[dict[str, Any]], json: bool
+) -> None:
+    """A graph, and beside it two files of each task."""
+    differences: dict[str, float] = {}
+    for task in tasks:
+        name, place = task["name"], graph.parent / f"{task['name']}.onnx_adapter"
+        differences[name] = export_adapter(model, name, [*given.values()], graph, place, names=[*given])
+        facts = {"graph": graph.name, "inputs": [*given], **{key: task[key] for key in task if key != "index"}}
+        text = jsons.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(graph.parent / f"{name}.json", text.encode())
+        if not json:
+            say(f"Wrote {place} ({place.stat().st_size / 1e3:.1f} kB): differs by {differences[name]:.1g} at most.")
+    if json:
+        emit({"graph": str(graph), "largest_differences": differences})
 
 
 def _write_adapter(model: MultiTask, output: Path, head: str | None, json: bool) -> None:

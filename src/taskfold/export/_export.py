@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .files import check_no_folder, draft_of
-from .model import Bank, MultiTask
+from ..files import check_no_folder, draft_of
+from ..model import Bank, MultiTask
 
 Run = Callable[[Sequence[Tensor]], Tensor]
 TOLERANCE = 1e-3
@@ -78,7 +78,7 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
             module(*examples)  # a bank looks which rows its layers see
             draft = folder / path.name
             write(module, examples, draft, list(names) or ["image", "index"][: len(examples)])
-            found = _difference(module, read(draft), examples)
+            found = difference(module, read(draft), examples, f"the {type(module).__name__}")
             draft.replace(path)
     finally:
         if was:
@@ -104,22 +104,27 @@ def _checked(module: nn.Module, inputs: Sequence[Tensor], names: Sequence[str]) 
     return list(inputs)
 
 
-def _difference(module: nn.Module, run: Run, examples: list[Tensor]) -> float:
+def difference(module: nn.Module, run: Run, examples: list[Tensor], what: str) -> float:
+    """Between what was exported and a module, at most, on three batches.
+
+    Raises:
+        RuntimeError: it is too large.
+    """
     largest, rows = 0.0, len(examples[0])
     for count in (rows, rows + 1, 2 * rows + 1):
         batch = [torch.cat([one] * 3)[:count] for one in examples]
         wanted, said = module(*batch), run(batch)
         if said.shape != wanted.shape or not torch.allclose(said, wanted, TOLERANCE, TOLERANCE):
             raise RuntimeError(
-                f"what was exported says something else than the {type(module).__name__} for a batch of {count} rows; "
-                "nothing was written"
+                f"what was exported says something else than {what} for a batch of {count} rows; nothing was written"
             )
         finite = wanted.isfinite()
         largest = max(largest, float((said - wanted)[finite].abs().max()))
     return largest
 
 
-def _program(module: nn.Module, examples: list[Tensor]) -> torch.export.ExportedProgram:
+def program_of(module: nn.Module, examples: list[Tensor]) -> torch.export.ExportedProgram:
+    """A program for batches of any size."""
     batch = torch.export.Dim("batch", min=1, max=MOST)
     shapes = tuple({0: batch} for _ in examples)
     collects = any(one.kind is one.VAR_POSITIONAL for one in signature(module.forward).parameters.values())
@@ -129,7 +134,7 @@ def _program(module: nn.Module, examples: list[Tensor]) -> torch.export.Exported
 
 def _write_program(module: nn.Module, examples: list[Tensor], path: Path, names: list[str]) -> None:
     del names
-    torch.export.save(_program(module, examples), path)
+    torch.export.save(program_of(module, examples), path)
 
 
 def _read_program(path: Path) -> Run:
@@ -137,10 +142,19 @@ def _read_program(path: Path) -> Run:
     return lambda batch: module(*batch)
 
 
-def _write_onnx(module: nn.Module, examples: list[Tensor], path: Path, names: list[str]) -> None:
+def check_packages() -> None:
+    """What ONNX needs is installed.
+
+    Raises:
+        ImportError: it is not.
+    """
     if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
         raise ImportError(f'ONNX needs {", ".join(missing)}: pip install "taskfold[export]"')
-    program = _program(module, examples)
+
+
+def _write_onnx(module: nn.Module, examples: list[Tensor], path: Path, names: list[str]) -> None:
+    check_packages()
+    program = program_of(module, examples)
     torch.onnx.export(
         program,
         (),
@@ -153,7 +167,8 @@ def _write_onnx(module: nn.Module, examples: list[Tensor], path: Path, names: li
     )
 
 
-def _read_onnx(path: Path) -> Run:
+def run_of(path: Path) -> Run:
+    """What onnxruntime makes of a graph."""
     session = import_module("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 
@@ -165,6 +180,6 @@ def _read_onnx(path: Path) -> Run:
 
 
 WRITERS: dict[str, tuple[Callable[[nn.Module, list[Tensor], Path, list[str]], None], Callable[[Path], Run]]] = {
-    ".onnx": (_write_onnx, _read_onnx),
+    ".onnx": (_write_onnx, run_of),
     ".pt2": (_write_program, _read_program),
 }

@@ -1,0 +1,234 @@
+"""One ONNX graph for all tasks of a backbone and a method, and a file of kilobytes for each: onnxruntime's adapters."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..files import check_no_folder, draft_of
+from ..model import MultiTask
+from ..tasks import Task, fingerprint
+from ._export import check_packages, difference, program_of
+
+SUFFIX = ".onnx_adapter"
+FORM = "taskfold"
+"""Key of the graph's metadata that says which tasks it is for."""
+OUTPUTS = "outputs"
+
+
+def export_adapter(
+    model: MultiTask,
+    name: str,
+    inputs: Sequence[Tensor],
+    graph: str | Path,
+    path: str | Path,
+    *,
+    names: Sequence[str] = (),
+) -> float:
+    """Write a task as an adapter of a graph; the graph too, where there is none yet.
+
+    The graph has the backbone's numbers, and the task's tensors are inputs of it. Without an adapter they are NaN, and
+    so is every output. Heads of tasks may differ in their outputs; method and settings must be the same.
+
+    Args:
+        model: has the task; it is run in evaluation.
+        name: of the task.
+        inputs: examples, batch first, of at least two rows.
+        graph: `….onnx`; one that is there must have been made by this function, for a task like this one.
+        path: `….onnx_adapter`. Both are written at once, and only if they say what the model says.
+        names: of the inputs; default: image.
+
+    Returns:
+        The largest difference found between onnxruntime's outputs and the model's, on three batches.
+
+    Raises:
+        ValueError: a suffix is another, the task is not known, or the graph is for tasks of another backbone, method,
+            or sizes.
+        FileNotFoundError, IsADirectoryError: a folder is not there, or a path is one.
+        ImportError: this needs the `export` extra.
+        RuntimeError: what was written says something else, or the network does not show the task's tensors to an
+            exporter.
+    """
+    graph, path, examples = Path(graph), Path(path), list(inputs)
+    for what, one, suffix in (("graph", graph, ".onnx"), ("path", path, SUFFIX)):
+        if one.suffix != suffix:
+            raise ValueError(f"{what} must end in {suffix}, found {one.name!r}")
+        if not one.parent.is_dir():
+            raise FileNotFoundError(
+                f"cannot write {one.name}: folder {str(one.parent)!r} does not exist; create it first"
+            )
+        check_no_folder(one)
+    check_packages()
+    module = _OfTask(model, name)
+    tensors = _tensors(module)
+    form = _form(model, model[name], tensors, list(names) or ["image"])
+    was = model.training
+    model.eval()
+    try:
+        with draft_of(path, folder=True) as folder, torch.no_grad():
+            drafted = graph
+            if graph.exists():
+                _check(form, _form_of(graph), graph, name)
+            else:
+                drafted = folder / graph.name
+                _write_graph(module, examples, drafted, form, tensors)
+            draft = folder / path.name
+            _write_adapter(tensors, draft)
+            found = difference(module, lambda batch: run_adapter(drafted, draft, batch), examples, f"task {name!r}")
+            if drafted is not graph:
+                drafted.replace(graph)
+            draft.replace(path)
+    finally:
+        model.train(was)
+    return found
+
+
+def run_adapter(graph: str | Path, adapter: str | Path, inputs: Sequence[Tensor]) -> Tensor:
+    """What a task says, by onnxruntime.
+
+    Args:
+        graph, adapter: files of `export_adapter`.
+        inputs: of the graph, in their order.
+
+    Raises:
+        ImportError: this needs the `export` extra.
+    """
+    runtime = import_module("onnxruntime")
+    session = runtime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    loaded, options = runtime.LoraAdapter(), runtime.RunOptions()
+    loaded.Load(str(adapter))
+    options.add_active_adapter(loaded)
+    given = {one.name: held.cpu().numpy() for one, held in zip(session.get_inputs(), inputs, strict=True)}
+    return torch.from_numpy(session.run(None, given, options)[0])
+
+
+class _OfTask(nn.Module):
+    def __init__(self, model: MultiTask, name: str) -> None:
+        super().__init__()
+        self.model, self.name, self.task = model, name, model[name]
+
+    def forward(self, *args: Tensor) -> Any:
+        return self.model(*args, task=self.name)
+
+
+def _tensors(module: _OfTask) -> dict[str, tuple[str, Tensor]]:
+    """A task's tensors by their names in adapters: their names in the program, and numbers."""
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    places: dict[int, list[str]] = {}
+    for place, tensor in named:
+        places.setdefault(id(tensor), []).append(place)
+    task = module.task
+    mine = [*task.named_parameters(), *task.named_buffers()]
+    return {place: (min(places[id(held)], key=len), held.detach().cpu()) for place, held in mine}
+
+
+def _form(
+    model: MultiTask, task: Task, tensors: Mapping[str, tuple[str, Tensor]], inputs: Sequence[str]
+) -> dict[str, Any]:
+    """What tasks of one graph have in common, as JSON."""
+    sizes = {place: [str(held.dtype)[6:], *held.shape] for place, (_, held) in tensors.items()}
+    if isinstance(task.head, nn.Linear):
+        for place in sizes.keys() & {"head.weight", "head.bias"}:
+            sizes[place][1] = OUTPUTS
+    said = {"backbone": fingerprint(model.backbone), "method": task.method, "tensors": sizes, "inputs": list(inputs)}
+    return json.loads(json.dumps(said, default=str))
+
+
+def _check(mine: Mapping[str, Any], graph: Mapping[str, Any], path: Path, name: str) -> None:
+    for part in ("backbone", "method", "inputs", "tensors"):
+        if mine[part] != graph[part]:
+            there, here = graph[part], mine[part]
+            if part == "tensors":
+                odd = next(key for key in [*there, *here] if there.get(key) != here.get(key))
+                there, here = f"{odd} {there.get(odd, 'not')}", f"{odd} {here.get(odd, 'not')}"
+            raise ValueError(
+                f"graph {path.name} is for tasks of another {part}: it has {there}, and task {name!r} has {here}; "
+                "write a graph of its own"
+            )
+
+
+def _form_of(graph: Path) -> dict[str, Any]:
+    proto = import_module("onnx").load(str(graph), load_external_data=False)
+    found = next((one.value for one in proto.metadata_props if one.key == FORM), None)
+    if found is None:
+        raise ValueError(
+            f"graph {graph.name} takes no adapters: it was not written by export_adapter; give another path"
+        )
+    return json.loads(found)
+
+
+def _write_graph(
+    module: _OfTask,
+    examples: list[Tensor],
+    path: Path,
+    form: Mapping[str, Any],
+    tensors: Mapping[str, tuple[str, Tensor]],
+) -> None:
+    """A task's tensors become inputs, whose defaults are no numbers."""
+    onnx = import_module("onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # exporters speak of themselves
+        module(*examples)
+        torch.onnx.export(
+            program_of(module, examples),
+            (),
+            path,
+            dynamo=True,
+            optimize=False,
+            input_names=form["inputs"],
+            output_names=[OUTPUTS],
+            external_data=False,
+            verbose=False,
+        )
+    proto = onnx.load(str(path))
+    graph = proto.graph
+    held = {one.name: one for one in graph.initializer}
+    used = {given for node in graph.node for given in node.input}
+    renamed = {there: name for name, (there, _) in tensors.items()}
+    if unseen := [name for name, (there, _) in tensors.items() if there not in held or there not in used]:
+        raise RuntimeError(
+            f"task {module.name!r}: the exported graph does not read its {', '.join(unseen[:5])}, with which its "
+            "method computes beforehand; export the folded task"
+        )
+    for name, (there, tensor) in tensors.items():
+        one = held[there]
+        sizes = [size if isinstance(size, str) else int(size) for size in form["tensors"][name][1:]]
+        graph.input.append(onnx.helper.make_tensor_value_info(name, one.data_type, sizes))
+        one.CopyFrom(onnx.numpy_helper.from_array(_nothing(tensor), name))
+    for node in graph.node:
+        node.input[:] = [renamed.get(given, given) for given in node.input]
+    del graph.value_info[:]  # they know the head of this task
+    for output in graph.output:
+        if any(OUTPUTS in sizes for sizes in form["tensors"].values()):
+            output.type.tensor_type.shape.dim[-1].dim_param = OUTPUTS
+    proto.metadata_props.add(key=FORM, value=json.dumps(form))
+    onnx.checker.check_model(proto)
+    onnx.save(proto, str(path))
+
+
+def _nothing(like: Tensor) -> NDArray[Any]:
+    made = like.numpy().copy()
+    made[...] = np.nan if like.is_floating_point() else 0
+    return made
+
+
+def _write_adapter(tensors: Mapping[str, tuple[str, Tensor]], path: Path) -> None:
+    runtime = import_module("onnxruntime")
+    values = {
+        name: runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(held.numpy()))
+        for name, (_, held) in tensors.items()
+    }
+    made = runtime.AdapterFormat()
+    made.set_adapter_version(1)
+    made.set_model_version(1)
+    made.set_parameters(values)
+    made.export_adapter(str(path))
