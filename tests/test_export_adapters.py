@@ -62,7 +62,10 @@ def test_tasks_that_are_not_alike_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"path must end in \.onnx_adapter, found 'birds'"):
         export_adapter(model, "birds", [x], graph, tmp_path / "birds")
     assert graph.read_bytes() == there
-    assert len(list(tmp_path.iterdir())) == 2
+    export_adapter(model, "birds", [x], tmp_path / "other.onnx", tmp_path / "birds.onnx_adapter")
+    with pytest.raises(ValueError, match=r"adapter birds\.onnx_adapter was written for another graph than net\.onnx"):
+        run_adapter(graph, tmp_path / "birds.onnx_adapter", [x])
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_triton_gets_a_folder_whose_tasks_are_a_file_of_their_own(tmp_path: Path) -> None:

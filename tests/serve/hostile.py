@@ -17,6 +17,7 @@ import struct
 import sys
 import tempfile
 import time
+import traceback
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -134,7 +135,10 @@ class Line:
         for again in (True, False):  # a connection that was idle may have been closed meanwhile
             try:
                 await self.send(method, path, body, headers=headers)
-                return await self.reply()
+                status, body = await self.reply()
+                if status in (401, 413):  # the server may not have read the body, and closes
+                    self.close()
+                return status, body
             except (ConnectionError, asyncio.IncompleteReadError):
                 self.close()
                 if not again or method != "POST" or "predict" not in path:
@@ -185,7 +189,8 @@ class Hostile:
         try:
             await work
         except Exception as error:
-            self._problem(f"{type(error).__name__}: {error}")
+            at = traceback.extract_tb(error.__traceback__)[1]
+            self._problem(f"{type(error).__name__}: {error}, in {at.name}: {at.line}")
 
     def _problem(self, words: str) -> None:
         self.counts["problems"] += 1

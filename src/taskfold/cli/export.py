@@ -8,8 +8,8 @@ import typer
 from torch import Tensor, nn
 
 from .. import MultiTask
-from ..export import export_adapter, export_triton
 from ..export import export as write
+from ..export import export_adapter, export_triton
 from ..problems import problem_of
 from ..tasks import write_atomically
 from ._output import UserError, emit, say

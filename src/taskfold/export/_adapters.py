@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -82,7 +83,7 @@ def export_adapter(
                 drafted = folder / graph.name
                 _write_graph(module, examples, drafted, form, tensors)
             draft = folder / path.name
-            _write_adapter(tensors, draft)
+            _write_adapter(tensors, draft, _version(drafted))
             found = difference(module, lambda batch: run_adapter(drafted, draft, batch), examples, f"task {name!r}")
             if drafted is not graph:
                 drafted.replace(graph)
@@ -100,10 +101,18 @@ def run_adapter(graph: str | Path, adapter: str | Path, inputs: Sequence[Tensor]
         inputs: of the graph, in their order.
 
     Raises:
+        ValueError: the adapter was written for another graph.
         ImportError: this needs the `export` extra.
     """
+    check_packages()
     runtime = import_module("onnxruntime")
-    session = runtime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    if runtime.AdapterFormat.read_adapter(str(adapter)).get_model_version() != _version(Path(graph)):
+        raise ValueError(
+            f"adapter {Path(adapter).name} was written for another graph than {Path(graph).name}; give its own"
+        )
+    settings = runtime.SessionOptions()
+    settings.log_severity_level = 3  # it warns of inputs that have defaults
+    session = runtime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
     loaded, options = runtime.LoraAdapter(), runtime.RunOptions()
     loaded.Load(str(adapter))
     options.add_active_adapter(loaded)
@@ -221,7 +230,12 @@ def _nothing(like: Tensor) -> NDArray[Any]:
     return made
 
 
-def _write_adapter(tensors: Mapping[str, tuple[str, Tensor]], path: Path) -> None:
+def _version(graph: Path) -> int:
+    """Another for each graph: backbone, what tasks share, settings."""
+    return zlib.crc32(graph.read_bytes()) & 0x7FFFFFFF
+
+
+def _write_adapter(tensors: Mapping[str, tuple[str, Tensor]], path: Path, version: int) -> None:
     runtime = import_module("onnxruntime")
     values = {
         name: runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(held.numpy()))
@@ -229,6 +243,6 @@ def _write_adapter(tensors: Mapping[str, tuple[str, Tensor]], path: Path) -> Non
     }
     made = runtime.AdapterFormat()
     made.set_adapter_version(1)
-    made.set_model_version(1)
+    made.set_model_version(version)
     made.set_parameters(values)
     made.export_adapter(str(path))
