@@ -189,8 +189,8 @@ class Hostile:
         try:
             await work
         except Exception as error:
-            at = traceback.extract_tb(error.__traceback__)[1]
-            self._problem(f"{type(error).__name__}: {error}, in {at.name}: {at.line}")
+            mine = [at for at in traceback.extract_tb(error.__traceback__) if at.filename == __file__]
+            self._problem(f"{type(error).__name__}: {error}, in {' > '.join(at.name for at in mine)}")
 
     def _problem(self, words: str) -> None:
         self.counts["problems"] += 1
@@ -394,7 +394,9 @@ async def campaign(
     with tempfile.TemporaryDirectory() as folder, socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         serving = server(store=Store(folder), limits=LIMITS, size=64, resident=resident)
-        config = uvicorn.Config(application(serving, Access(TOKEN)), log_config=None, http=Patient)
+        config = uvicorn.Config(
+            application(serving, Access(TOKEN)), log_config=None, http=Patient, timeout_keep_alive=600
+        )
         running = uvicorn.Server(config)
         for one in loggers:
             one.addHandler(logged)
