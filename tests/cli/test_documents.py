@@ -12,6 +12,7 @@ import yaml
 from taskfold.tasks import read_header
 
 from .conftest import Run
+from .served import answers, holds, served
 from .test_words import BACKBONE
 
 pytest.importorskip("transformers")
@@ -82,9 +83,24 @@ def test_whole_texts_are_learned_measured_and_answered(trained: Path, run: Run) 
     alone = json.loads(run("predict", files["stars"], "ann lives in rome", "--json").stdout)["predictions"][0]
     beside = run("predict", files["stars"], "ann lives in rome", "ann and bob lives in rome and", "--json")
     assert json.loads(beside.stdout)["predictions"][0]["said"] == alone["said"]  # padding changes nothing
-    assert "whole texts" in run("inspect", files["stars"]).stdout
+    assert "documents" in run("inspect", files["stars"]).stdout
     again = run("train", trained / "config.yaml")
     assert again.exit_code == 0 and "place: finished before" in again.stderr
+
+
+def test_a_server_says_of_whole_texts_what_predict_says(trained: Path, run: Run) -> None:
+    files = [trained / "runs" / "tasks" / f"{one['name']}.safetensors" for one in TASKS]
+    texts = ["ann lives in rome", "bob lives in oslo and"]
+    wanted = json.loads(run("predict", *files, *texts, "--json").stdout)["predictions"]
+    with served(run, trained / "runs") as client:
+        asked = client.post("/predict", json={"task": "*", "text": texts})
+        found = {(one["task"], texts[one["input"]]): one for one in answers(asked)}
+        assert len(found) == len(wanted) == 2 * len(TASKS)
+        for one in wanted:
+            said = {key: value for key, value in one.items() if key != "input"}
+            assert holds(found[one["task"], one["input"]], said)
+        long = client.post("/predict", json={"task": "place", "text": " ".join(["ann"] * 9)})
+        assert (long.status_code, "9 tokens, more than 8" in long.text) == (400, True)
 
 
 def test_a_text_that_is_too_long_is_an_error_and_no_shorter_answer(trained: Path, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""How saved tasks read texts that a server is sent, and say what they or their words are: as `taskfold predict` does."""
+"""How saved tasks read texts that a server is sent, and say what these or their words are: as `predict` does."""
 
 from __future__ import annotations
 
