@@ -119,7 +119,7 @@ def contestants(rank: int) -> list[Contestant]:
         Contestant("PEFT LoRA", _peft(LoraConfig(lora_alpha=1, **common))),
         Contestant("PEFT IA3", _peft(scales)),
         Contestant("PEFT Prompt", _peft(PromptTuningConfig(num_transformer_submodules=1, **rows))),
-        Contestant("PEFT Prefix", _peft(PrefixTuningConfig(**rows))),
+        Contestant("PEFT Prefix, decoder alone", _peft(PrefixTuningConfig(**rows))),
         Contestant("PEFT Poly", _peft(poly)),
         Contestant("PEFT MHR", _peft(mhr)),
         Contestant("TensorPoly-I per row", _naive(rank, finer=False)),

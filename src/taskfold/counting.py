@@ -111,6 +111,11 @@ def _leave_out(counts: dict[str, int], group: str, numbers: int) -> None:
 
 
 def _added(model: MultiTask) -> int:
-    """Numbers that folding adds to the architecture: biases of layers that had none."""
+    """Numbers that folding adds to the architecture: biases of layers that had none, and weights no longer tied."""
     known = dict(model.backbone.named_parameters(remove_duplicate=False)) | dict(model.backbone.named_buffers())
-    return sum(tensor.numel() for key, tensor in model.materialise("one").items() if key not in known)
+    places: dict[int, set[str]] = {}
+    for key, tensor in known.items():
+        places.setdefault(id(tensor), set()).add(key)
+    made = model.materialise("one")
+    apart = {key for key in made if key in known and not places[id(known[key])] <= made.keys()}
+    return sum(tensor.numel() for key, tensor in made.items() if key not in known or key in apart)

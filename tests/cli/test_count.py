@@ -195,4 +195,9 @@ def test_tied_tensors_count_once() -> None:
     network = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.Linear(4, 5, bias=False))
     network[2].weight = network[0].weight
     found = tfold.count(network, tfold.HardSharing())
-    assert found.shared == found.backbone == 20 + 20
+    assert found.shared == found.backbone == found.contracted == 20 + 20
+    method = tfold.LoRA(rank=1, layers="linear", targets="2")
+    model = tfold.MultiTask(network, method)
+    model.add_task("a")
+    folded = sum(p.numel() for p in model.fold("a").parameters())
+    assert tfold.count(network, method).contracted == folded == 20 + 20 + 20

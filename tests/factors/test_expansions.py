@@ -141,8 +141,8 @@ def test_diagonals_weigh_the_terms(case: Case, diagonals: int) -> None:
     [
         (lambda: SVD(rank=0), "rank must be a whole number ≥ 1, found 0"),
         (lambda: SVD(rank={"*": -1}), r"rank\['\*'\] must be a whole number ≥ 0, found -1"),
-        (lambda: LinearExpansion(rate=0.5), "rate must be a number ≥ 1, found 0.5"),
-        (lambda: LinearExpansion(rate=float("nan")), "rate must be a number ≥ 1, found nan"),
+        (lambda: LinearExpansion(rate=0.5), "rate must be a finite number ≥ 1, found 0.5"),
+        (lambda: LinearExpansion(rate=float("nan")), "rate must be a finite number ≥ 1, found nan"),
         (lambda: LinearExpansion().leaves(Modes((4,), (1,), (3, 3), groups=4)), "of 4 groups cannot be expanded"),
         (lambda: Diagonal(0), "diagonals must be a whole number ≥ 1, found 0"),
         (lambda: Update(SVD(), Convolutions(), PolyRouting()), "sharing='poly' mixes factors"),

@@ -90,12 +90,12 @@ def test_the_first_number_is_the_lowest_bit() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"threshold": -0.1}, "threshold must be a number ≥ 0, found -0.1"),
-        ({"threshold": float("nan")}, "threshold must be a number ≥ 0, found nan"),
-        ({"threshold": True}, "threshold must be a number ≥ 0, found True"),
-        ({"threshold": "0.1"}, "threshold must be a number ≥ 0, found '0.1'"),
+        ({"threshold": -0.1}, "threshold must be a finite number ≥ 0, found -0.1"),
+        ({"threshold": float("nan")}, "threshold must be a finite number ≥ 0, found nan"),
+        ({"threshold": True}, "threshold must be a finite number ≥ 0, found True"),
+        ({"threshold": "0.1"}, "threshold must be a finite number ≥ 0, found '0.1'"),
         ({"threshold": 0.01}, "threshold must be below 0.01, where scores start, found 0.01"),
-        ({"start": float("inf")}, "start must be a number ≥ 0, found inf"),
+        ({"start": float("inf")}, "start must be a finite number ≥ 0, found inf"),
         ({"ternary": 1}, "ternary must be true or false, found 1"),
     ],
 )

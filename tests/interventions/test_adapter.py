@@ -221,7 +221,7 @@ def test_where_it_does_not_fit() -> None:
     ("settings", "said"),
     [
         ({"activation": "step"}, "activation='step' is not known; choose one of relu, gelu, silu, tanh"),
-        ({"scale": 0.0}, r"scale must be a finite number other than 0, found 0\.0"),
+        ({"scale": 0.0}, r"scale must be a finite number other than 0, which would add nothing, found 0\.0"),
         ({"scale": float("nan")}, "found nan"),
         ({"scale": True}, "found True"),
     ],

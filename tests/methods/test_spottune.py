@@ -161,7 +161,7 @@ def test_it_stands_in_a_batch_with_tasks_of_other_methods() -> None:
 
 @pytest.mark.parametrize("settings", [{"temperature": 0}, {"start": -1.0}, {"start": float("nan")}])
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=rf"{next(iter(settings))} must be a number"):
+    with pytest.raises(ValueError, match=rf"{next(iter(settings))} must be a finite number"):
         SpotTune(**settings)  # type: ignore[arg-type]
 
 

@@ -131,7 +131,10 @@ def test_a_strong_penalty_closes_layers_and_is_logged_and_in_the_result(tmp_path
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"strength": -1.0}, "strength must be a number 0 or more, found -1.0"), ({"begin": 1}, "begin must be a number")],
+    [
+        ({"strength": -1.0}, "strength must be a finite number 0 or more, found -1.0"),
+        ({"begin": 1}, "begin must be a finite number"),
+    ],
 )
 def test_bad_settings_are_named(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -164,9 +164,9 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="form='half' is not known; choose one of simple, full"):
         WTPB(form="half")  # type: ignore[arg-type]
     for budget in (0.0, 1.5, True, float("nan")):
-        with pytest.raises(ValueError, match=r"budget must be a number above 0 and up to 1, found "):
+        with pytest.raises(ValueError, match=r"budget must be a finite number above 0 and up to 1, found "):
             BA2(budget=budget)
-    with pytest.raises(ValueError, match="multiplier_rate must be a number above 0, found 0"):
+    with pytest.raises(ValueError, match="multiplier_rate must be a finite number above 0, found 0"):
         BA2(multiplier_rate=0)
     with pytest.raises(ValueError, match="Sequential has no convolutions to adapt; it has 1 × linear"):
         MultiTask(nn.Sequential(nn.Linear(2, 2))).add_task("a", method=BA2())

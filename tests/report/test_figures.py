@@ -131,7 +131,7 @@ def test_scores_over_costs() -> None:
     size, folded = figure.axes
     assert [len(panel.containers) for panel in (size, folded)] == [3, 2]
     assert [round(line.get_ydata()[0]) for line in size.lines if line.get_marker() not in ("_", "None")] == [80, 90, 85]
-    size.figure.draw_without_rendering()
+    figure.draw_without_rendering()
     assert size.get_xticklabels()[0].get_text() == "0"
     assert [panel.get_xlabel() for panel in (size, folded)] == ["size", "ms folded"]
     named = {text.get_text() for text in figure.legends[0].get_texts()}

@@ -142,8 +142,8 @@ def test_a_file_holds_four_bytes_for_a_place_and_refuses_others(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"share": 0.0}, "share must be a number above 0, at most 1, found 0.0"),
-        ({"share": 1.5}, "share must be a number above 0, at most 1, found 1.5"),
+        ({"share": 0.0}, "share must be a finite number above 0, at most 1, found 0.0"),
+        ({"share": 1.5}, "share must be a finite number above 0, at most 1, found 1.5"),
         ({"samples": 0}, "samples must be a whole number ≥ 1, or none for all, found 0"),
     ],
 )

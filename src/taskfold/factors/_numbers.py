@@ -26,6 +26,6 @@ def check_number(name: str, value: object, rule: str, holds: Callable[[float], b
         Traceback (most recent call last):
         ValueError: share must be a finite number above 0 and up to 1, found 2.0
     """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
-    if not number or not holds(value):
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if number is None or not abs(number) <= LARGEST or not holds(number):
         raise ValueError(f"{name} must be a finite number {rule}, found {value!r}")

@@ -14,7 +14,7 @@ from .._comparison import IN_PERCENT, SHOW
 from .._format import shorten
 from .._marks import METHODS, page_marks
 from .._svg import WIDTH, styled
-from ..schema import Comparison, ComparisonColumn, Measure, Results
+from ..schema import Comparison, ComparisonColumn, Results
 from ._labels import log_ticks
 
 COLUMNS, PANEL = 2, 2.3  # in a row; inches high
@@ -53,13 +53,12 @@ def figure(results: Results, comparison: Comparison) -> Figure | None:
     shown: dict[str, Any] = {}
     for axes, n in zip(every, panels, strict=False):
         points = _points(comparison, scores[0], n)
-        zero = min((x for _, x, _ in points if x > 0), default=1.0) / ASIDE
-        for label, x, y in points:
-            spread = None if not y.std else y.std * _scale(score)
+        zero = min((x for _, x, _, _ in points if x > 0), default=1.0) / ASIDE
+        for label, x, y, spread in points:
             mark = marks[label]
             look: dict[str, Any] = {"fmt": mark.marker, "color": mark.color, "alpha": mark.alpha, "ms": 7, "capsize": 2}
-            shown[label] = axes.errorbar(x or zero, y.mean * _scale(score), spread, zorder=3, **look)
-        _costs(axes, comparison.columns[n], [x or zero for _, x, _ in points], zero)
+            shown[label] = axes.errorbar(x or zero, y, spread or None, zorder=3, **look)
+        _costs(axes, comparison.columns[n], [x or zero for _, x, _, _ in points], zero)
     for axes in list(every)[len(panels) :]:
         axes.set_visible(False)
     drawing.supylabel(f"{score.name}{' (%)' if score.kind in IN_PERCENT else ''}", fontsize=10)
@@ -75,18 +74,15 @@ def figure(results: Results, comparison: Comparison) -> Figure | None:
     return drawing
 
 
-def _points(comparison: Comparison, score: int, cost: int) -> list[tuple[str, float, Measure]]:
-    """Of each row that has both: its label, what it costs, what it scores."""
+def _points(comparison: Comparison, score: int, cost: int) -> list[tuple[str, float, float, float]]:
+    """Of each row that has both: its label, what it costs, what it scores, and its deviation."""
+    scale = 100.0 if comparison.columns[score].kind == "percent" else 1.0
     found = []
     for row in comparison.rows:
         x, y = row.cells[cost].mean, row.cells[score]
         if x is not None and y.mean is not None and x >= 0 and math.isfinite(x) and math.isfinite(y.mean):
-            found.append((row.label, x, y))
+            found.append((row.label, x, scale * y.mean, scale * (y.std or 0.0)))
     return found
-
-
-def _scale(column: ComparisonColumn) -> float:
-    return 100.0 if column.kind == "percent" else 1.0
 
 
 def _costs(axes: Axes, column: ComparisonColumn, xs: Sequence[float], zero: float) -> None:
