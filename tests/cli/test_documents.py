@@ -71,7 +71,7 @@ def test_whole_texts_are_learned_measured_and_answered(trained: Path, run: Run) 
     assert info["stars"]["preprocessing"] == {"kind": "documents", "max_tokens": 8}
     assert info["people"]["labels"] == ["ann", "bob"] and info["grade"]["problem"]["order"] == ["poor", "fair", "good"]
     found = {one["task"]: one for one in json.loads(run("evaluate", trained / "config.yaml", "--json").stdout)["tasks"]}
-    assert found["stars"]["mae"] < 40  # of 110 to 140: the head puts out stars
+    assert found["stars"]["mae"] < 5  # of 110 to 140: the head puts out stars
     assert found["place"]["accuracy"] == info["place"]["metrics"]["test_accuracy"]
     for name, score in (("both", "mae"), ("people", "macro_f1"), ("grade", "accuracy")):
         assert found[name][score] == pytest.approx(info[name]["metrics"][f"test_{score}"], abs=1e-5)
