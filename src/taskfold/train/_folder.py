@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from accelerate import Accelerator
 
 from . import _checkpoint
 from ._log import Log
+from ._trackers import finish, tell, track
+from .settings import Settings
 
 CHECKPOINT, LOG, FEATURES = "checkpoint.safetensors", "log.jsonl", "features"
 
@@ -74,6 +76,12 @@ class Folder:
         if self.target is not None:
             _checkpoint.save(self.target / CHECKPOINT, self.identity, {**kept, "log": self.log.sync()})
 
-    def open_log(self, offset: int, also: Callable[[str, Mapping[str, Any]], None]) -> None:
-        """Go on with the log behind these bytes; `also` is told what each line says."""
-        self.log = Log(self.target and self.target / LOG, offset, also)
+    def open_log(self, offset: int, accelerator: Accelerator, settings: Settings) -> None:
+        """Go on with the log behind these bytes; trackers are told what each line says."""
+        track(accelerator, settings, self.path)
+        self.log = Log(self.target and self.target / LOG, offset, partial(tell, accelerator))
+
+    def close_log(self, accelerator: Accelerator) -> None:
+        """The log, and what the trackers know, are whole."""
+        self.log.close()
+        finish(accelerator)

@@ -31,7 +31,6 @@ from ._ranks import Ranks
 from ._state import DivergedError, State, better
 from ._statistics import momentum
 from ._steps import Steps
-from ._trackers import finish, tell, track
 from ._validation import Validation, means, shown
 
 
@@ -74,8 +73,7 @@ class Loop:
         try:
             if not (self.state.step or self.state.prepared or self.state.rates):
                 self._save()  # before the log, so that a log always has its checkpoint
-            track(self.job.accelerator, self.settings, self.folder.path)
-            self.folder.open_log(self.offset, partial(tell, self.job.accelerator))
+            self.folder.open_log(self.offset, self.job.accelerator, self.settings)
             self.threads.said = partial(self._say_threads, bar)
             self._prepare()
             with self.frozen.open() as features, ExitStack() as stack:
@@ -96,8 +94,7 @@ class Loop:
             raise
         finally:
             self.optimisers.clear()
-            self.folder.log.close()
-            finish(self.job.accelerator)
+            self.folder.close_log(self.job.accelerator)
 
     def _prepare(self) -> None:
         """Let the methods look at data that want to; a run that is killed meanwhile begins with the same task again."""
