@@ -75,7 +75,7 @@ def serving(*arguments: object) -> Iterator[tuple[Client, subprocess.Popen[bytes
 
 
 def _until(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         try:
             if ready():
@@ -84,7 +84,7 @@ def _until(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
             pass
         assert process.poll() is None, "the server ended"
         time.sleep(0.1)
-    raise AssertionError("the server is not ready after 120 s")
+    raise AssertionError("the server is not ready after 300 s")
 
 
 @pytest.mark.slow
