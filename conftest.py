@@ -15,7 +15,7 @@ import inspect
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 from importlib.metadata import distributions, requires
 from importlib.util import find_spec
@@ -91,8 +91,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--whole"):
         _keep(config, items, lambda item: item.get_closest_marker("whole") is None)
-        values = _values(items)
-        _keep(config, items, lambda item: _its_turn(item, values))
+        places = _places(items)
+        _keep(config, items, lambda item: _its_turn(item, places))
     if config.getoption("--compile-with"):
         _keep(config, items, _compiles)
 
@@ -103,21 +103,28 @@ def _keep(config: pytest.Config, items: list[pytest.Item], which: Callable[[pyte
     items[:] = kept
 
 
-def _values(items: list[pytest.Item]) -> dict[tuple[object, str], int]:
-    """How many values each parameter of a test has."""
-    found: dict[tuple[object, str], int] = {}
+Place = tuple[object, str]
+"""A test and a parameter of it."""
+
+
+def _places(items: Iterable[Any]) -> dict[Place, dict[int, int]]:
+    """Where each value stands among those of its parameter, by the value's identity.
+
+    What pytest calls indices counts tests and not values, where a test has several parameters.
+    """
+    found: dict[Place, dict[int, int]] = {}
     for item in items:
-        for name, place in getattr(getattr(item, "callspec", None), "indices", {}).items():
-            key = item.function, name  # type: ignore[attr-defined]
-            found[key] = max(found.get(key, 0), place + 1)
+        for name, value in getattr(getattr(item, "callspec", None), "params", {}).items():
+            places = found.setdefault((item.function, name), {})
+            places.setdefault(id(value), len(places))
     return found
 
 
-def _its_turn(item: pytest.Item, values: dict[tuple[object, str], int]) -> bool:
+def _its_turn(item: Any, places: Mapping[Place, Mapping[int, int]]) -> bool:
     """Of a parameter that is `in_turn` one value for each combination of the others: every pair of values is tried."""
     for marker in item.iter_markers("in_turn"):
-        places = item.callspec.indices  # type: ignore[attr-defined]
-        if sum(places.values()) % values[item.function, marker.args[0]]:  # type: ignore[attr-defined]
+        here = sum(places[item.function, name][id(value)] for name, value in item.callspec.params.items())
+        if here % len(places[item.function, marker.args[0]]):
             return False
     return True
 
