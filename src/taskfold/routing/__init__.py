@@ -1,6 +1,7 @@
 """Task → which leaves it uses: its own, everybody's, or (a routed rule) a mixture of an inventory."""
 
 from ._base import Sharing, sharing
+from ._core import CORE, Core
 from ._diagonal import DIAGONAL, Diagonal
 from ._mhr import MultiHeadRouting
 from ._poly import PolyRouting
@@ -12,9 +13,11 @@ from ._tree import Tree
 
 __all__ = [
     "ALPHA",
+    "CORE",
     "DIAGONAL",
     "LOGITS",
     "Allocation",
+    "Core",
     "Diagonal",
     "Granularity",
     "MultiHeadRouting",

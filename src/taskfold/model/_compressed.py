@@ -1,0 +1,147 @@
+"""Many updates of low rank on one basis for each layer, and a small matrix for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import parts_of, updates_of
+from ..methods import LoRA
+from ..peft import AdapterError, low_rank_of
+from ..routing import CORE
+from ..tasks import Task
+
+TURNS = 10
+"""How often each side of a basis is found anew, the other one given."""
+Thin = tuple[Tensor, Tensor]
+"""`[O, r]` and `[r, N]`: their product is an update."""
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Tasks on a common basis.
+
+    Attributes:
+        method: that the tasks have.
+        bases: by layer, `up` `[O, k]` and `down` `[k, I, *kernel]`.
+        cores: by task and layer, `[k, k]`.
+        own: by task, tensors of its own, by name.
+        errors: by task, ‖ΔW − UΣV‖ / ‖ΔW‖ over all layers, 0 to 1; 0 where it changes no layer.
+    """
+
+    method: LoRA
+    bases: dict[str, Thin]
+    cores: dict[str, dict[str, Tensor]]
+    own: dict[str, dict[str, Tensor]]
+    errors: dict[str, float]
+
+
+@torch.no_grad()
+def compressed(network: nn.Module, tasks: Sequence[Task], rank: int) -> Compressed:
+    """Find the bases.
+
+    Raises:
+        ValueError: what a task does is no update of low rank; names the layer.
+    """
+    thin: dict[str, dict[str, Thin]] = {}
+    shapes: dict[str, torch.Size] = {}
+    own: dict[str, dict[str, Tensor]] = {}
+    for task in tasks:
+        try:
+            updates, own[task.name] = low_rank_of(task, network)
+        except AdapterError as error:
+            raise ValueError(
+                f"{str(error).partition('; ')[0]}: no update of low rank, which a basis could hold"
+            ) from None
+        for path, update in updates.items():
+            if update.magnitude is not None:
+                raise ValueError(f"task {task.name!r}, layer {path!r}: DoRA is no update of low rank; fold it")
+            plain = update.times(1.0)
+            shapes[path] = plain.down.shape[1:]
+            thin.setdefault(path, {})[task.name] = plain.up.double(), plain.down.flatten(1).double()
+    if not thin:
+        raise ValueError(
+            f"tasks {', '.join(task.name for task in tasks)} change no layer: there is nothing to compress"
+        )
+    cores: dict[str, dict[str, Tensor]] = {task.name: {} for task in tasks}
+    bases: dict[str, Thin] = {}
+    lost, whole = dict.fromkeys(cores, 0.0), dict.fromkeys(cores, 0.0)
+    for path, each in thin.items():
+        up, down = basis([*each.values()], rank)
+        bases[path] = up, down.reshape(-1, *shapes[path])
+        for name, mine in cores.items():
+            left, right = each.get(name, (up[:, :0], down[:0]))
+            mine[path] = core = (up.T @ left) @ (right @ down.T)
+            size = _size((left, right)) ** 2
+            whole[name] += size
+            lost[name] += max(size - float(core.square().sum()), 0.0)
+    every = tuple(dict.fromkeys(name for tensors in own.values() for name in tensors))
+    method = LoRA(
+        rank={path: up.shape[1] for path, (up, _) in bases.items()},
+        layers="any",
+        targets=tuple(bases),
+        own=every or None,
+        sharing="core",
+    )
+    errors = {name: sqrt(lost[name] / whole[name]) if whole[name] else 0.0 for name in cores}
+    state = network.state_dict()
+    filled = {name: {key: tensors.get(key, state[key]) for key in every} for name, tensors in own.items()}
+    return Compressed(method, bases, cores, filled, errors)
+
+
+def basis(updates: Sequence[Thin], rank: int) -> Thin:
+    """Orthonormal `[O, k]` and `[k, N]` that keep as much of all updates as they can, each counted at size one.
+
+    Brüel-Gabrielsson et al., "Compress then Serve" (2024), section 4.1: one side after the other, which never keeps
+    less than before. k is `rank`, or what the updates need if that is less.
+    """
+    scaled = [(left / size, right) for left, right in updates if (size := _size((left, right)))]
+    scaled = scaled or [updates[0]]  # all of them are zero
+    lefts, rights = torch.cat([left for left, _ in scaled], 1), torch.cat([right for _, right in scaled])
+    count = min(rank, *lefts.shape, rights.shape[1])
+    turned = [(left @ torch.linalg.qr(right.T).R.T) for left, right in scaled]
+    up = _first(torch.cat(turned, 1), count)
+    down = up.new_zeros(count, rights.shape[1])
+    for _ in range(TURNS):
+        down = _first(torch.cat([right.T @ (left.T @ up) for left, right in scaled], 1), count).T
+        up = _first(torch.cat([left @ (right @ down.T) for left, right in scaled], 1), count)
+    return up, down
+
+
+def _first(matrix: Tensor, count: int) -> Tensor:
+    """`[n, count]`, the first left singular vectors."""
+    return torch.linalg.svd(matrix, full_matrices=False).U[:, :count]
+
+
+def _size(update: Thin) -> float:
+    """Frobenius norm of the product."""
+    left, right = update
+    return sqrt(max(float(((left.T @ left) * (right @ right.T)).sum()), 0.0))
+
+
+def check_rank(rank: object) -> int:
+    """A basis has so many directions.
+
+    Raises:
+        ValueError: it is no whole number of at least 1.
+    """
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise ValueError(f"rank must be a whole number of at least 1, found {rank!r}")
+    return rank
+
+
+def fill(task: Task, found: Compressed) -> None:
+    """Put the numbers into a task that has the method, and into the inventory that it stands on."""
+    for path, update in updates_of(task).items():
+        assert update.bank is not None
+        for leaf, numbers in zip(("up", "down"), found.bases[path], strict=True):
+            update.bank[leaf].data.copy_(numbers)
+        update.own[CORE].data.copy_(found.cores[task.name][path])
+    for (path, part), held in parts_of(task):
+        if part.endswith(":own"):
+            for leaf, live in held.own.held().items():
+                live.data.copy_(found.own[task.name][f"{path}.{leaf}" if path else leaf])
