@@ -118,12 +118,25 @@ def test_what_cannot_be_compressed_is_named() -> None:
     with pytest.raises(ValueError, match="tasks heads change no layer"):
         model.compress_tasks(["heads"], rank=1)
     model.add_task("gates", head=2, method=tfold.SSF())
-    with pytest.raises(ValueError, match=r"task 'gates', layer '0': .*no update of low rank"):
+    with pytest.raises(ValueError, match=r"task 'gates', layer '0': .*the task changes 0.bias, 0.weight"):
         model.compress_tasks(rank=1)
-    model.remove_task("gates")
-    model.add_task("turned", head=2, method=tfold.DoRA(rank=1, layers="linear"))
-    with pytest.raises(ValueError, match="task 'turned', layer '7': DoRA"):
-        model.compress_tasks(rank=1)
+
+
+def test_updates_of_full_rank_are_approximated() -> None:
+    """DoRA, and FTN on a layer in groups, stand nowhere beside the layer: their weights are decomposed."""
+    network = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    images = torch.randn(3, 4, 6, 6)
+    for method in (tfold.FTN(rank=2, norm=False, stem=True), tfold.DoRA(rank=2, layers="convolution")):
+        torch.manual_seed(0)
+        model = tfold.MultiTask(network, method, num_features=8).eval()
+        for name in "ab":
+            for parameter in model.add_task(name).parameters():
+                parameter.data += 0.3 * torch.randn_like(parameter)
+        small, errors = model.compress_tasks(["a"], rank=8)
+        torch.testing.assert_close(small(images, task="a"), model(images, task="a"), atol=1e-5, rtol=1e-4)
+        assert errors["a"] < 1e-5
+        small, errors = model.compress_tasks(rank=2)
+        assert errors["b"] == pytest.approx(error_of(model, small, "b"), rel=1e-3) > 0.01
 
 
 def test_a_task_that_leaves_a_layer_alone(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_impossible_pairs_are_refused(rule: Sharing, factorisation: Factorisatio
         (lambda: TermRouting(granularity="token"), "granularity='token' is not known; choose one of 'layer'"),  # type: ignore[arg-type]
         (
             lambda: sharing("routed"),
-            "sharing='routed' is not known; choose one of 'diagonal', 'mhr', 'poly'",
+            "sharing='routed' is not known; choose one of 'core', 'diagonal', 'mhr', 'poly'",
         ),
         (lambda: sharing({"name": "poly", "splits": 4}), "sharing 'poly' has no setting 'splits'; settings: "),
     ],

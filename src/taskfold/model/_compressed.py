@@ -1,19 +1,22 @@
-"""Many updates of low rank on one basis for each layer, and a small matrix for each task."""
+"""Many updates on one basis for each layer, and a small matrix for each task."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
 
-from ..layers import parts_of, updates_of
+from ..kinds import WeightKind, kind_of
+from ..layers import Copied, layers_of, parts_of, updates_of
 from ..methods import LoRA
 from ..peft import AdapterError, low_rank_of
 from ..routing import CORE
 from ..tasks import Task
+from ._folding import changed_tensors
 
 TURNS = 10
 """How often each side of a basis is found anew, the other one given."""
@@ -45,24 +48,16 @@ def compressed(network: nn.Module, tasks: Sequence[Task], rank: int) -> Compress
     """Find the bases.
 
     Raises:
-        ValueError: what a task does is no update of low rank; names the layer.
+        ValueError: no task changes a layer, or one changes more of a layer than its weight, which is named.
     """
     thin: dict[str, dict[str, Thin]] = {}
     shapes: dict[str, torch.Size] = {}
     own: dict[str, dict[str, Tensor]] = {}
     for task in tasks:
-        try:
-            updates, own[task.name] = low_rank_of(task, network)
-        except AdapterError as error:
-            raise ValueError(
-                f"{str(error).partition('; ')[0]}: no update of low rank, which a basis could hold"
-            ) from None
-        for path, update in updates.items():
-            if update.magnitude is not None:
-                raise ValueError(f"task {task.name!r}, layer {path!r}: DoRA is no update of low rank; fold it")
-            plain = update.times(1.0)
-            shapes[path] = plain.down.shape[1:]
-            thin.setdefault(path, {})[task.name] = plain.up.double(), plain.down.flatten(1).double()
+        updates, own[task.name] = _updates(network, task)
+        for path, (left, right) in updates.items():
+            shapes[path] = right.shape[1:]
+            thin.setdefault(path, {})[task.name] = left.double(), right.flatten(1).double()
     if not thin:
         raise ValueError(
             f"tasks {', '.join(task.name for task in tasks)} change no layer: there is nothing to compress"
@@ -89,8 +84,45 @@ def compressed(network: nn.Module, tasks: Sequence[Task], rank: int) -> Compress
     )
     errors = {name: sqrt(lost[name] / whole[name]) if whole[name] else 0.0 for name in cores}
     state = network.state_dict()
-    filled = {name: {key: tensors.get(key, state[key]) for key in every} for name, tensors in own.items()}
+    filled = {
+        name: {key: tensors[key] if key in tensors else state[key] for key in every} for name, tensors in own.items()
+    }
     return Compressed(method, bases, cores, filled, errors)
+
+
+def _updates(network: nn.Module, task: Task) -> tuple[dict[str, Thin], dict[str, Tensor]]:
+    """What a task adds to weights, `[O, r]` and `[r, I, *kernel]` by layer, and the tensors of its own, by name.
+
+    Raises:
+        ValueError: what it does at a layer is no change of a weight; names the layer.
+    """
+    with suppress(AdapterError):
+        low, own = low_rank_of(task, network, anywhere=True)  # cheaper than decomposing what they make
+        if all(one.magnitude is None for one in low.values()):
+            plain = {path: one.times(1.0) for path, one in low.items()}
+            return {path: (one.up, one.down) for path, one in plain.items()}, own
+    try:
+        changed = changed_tensors(network, task)
+    except ValueError as error:
+        raise ValueError(f"task {task.name!r}, {error}") from None
+    updates: dict[str, Thin] = {}
+    for path, parts in layers_of(task):
+        if all(isinstance(part, Copied) for _, part in parts):
+            continue
+        kind, prefix = kind_of(network.get_submodule(path)), f"{path}." if path else ""
+        copied = {prefix + name for _, part in parts if isinstance(part, Copied) for name in part.held()}
+        moved = {prefix + name for name in kind.tensors()} & changed.keys() - copied
+        weight = f"{prefix}weight"
+        if not isinstance(kind, WeightKind) or moved != {weight}:
+            raise ValueError(
+                f"task {task.name!r}, layer {path!r}: a basis holds changes of a layer's weight alone, and the task "
+                f"changes {', '.join(sorted(moved)) or kind.words}"
+            )
+        dense = kind.seen(changed.pop(weight) - kind.tensors()["weight"])
+        left, sizes, right = torch.linalg.svd(dense.flatten(1).double(), full_matrices=False)
+        count = max(1, int((sizes > 1e-7 * sizes[0]).sum()))
+        updates[path] = left[:, :count] * sizes[:count], right[:count].reshape(-1, *dense.shape[1:])
+    return updates, changed
 
 
 def basis(updates: Sequence[Thin], rank: int) -> Thin:

@@ -71,8 +71,8 @@ class Exchange(TaskCollection):
 
         ΔW_t ≈ U Σ_t V with U and V of all tasks and Σ_t, k × k, of each (Brüel-Gabrielsson et al., "Compress then
         Serve", 2024): a task then is k² numbers at a layer, whatever the layer's size. Own normalisation and heads are
-        copied. The tasks of this model stay as they are. Measure what it costs on validation data: an error of updates
-        says little about answers.
+        copied, and other whole tensors of a task's own. The tasks of this model stay as they are. Measure what it costs
+        on validation data: an error of updates says little about answers.
 
         Args:
             tasks: names; default: all.
@@ -83,7 +83,7 @@ class Exchange(TaskCollection):
 
         Raises:
             ValueError: the rank is out of its range, there are no tasks, a task is not known, none changes a layer, or
-                one does what is no update of low rank.
+                one changes more of a layer than its weight, which is named.
 
         Example:
             >>> import taskfold as tfold

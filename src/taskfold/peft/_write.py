@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..factors import Direction, LowRank
 from ..files import draft_of
 from ..interventions import Beside
-from ..kinds import Convolution, Embedding, Linear, TransformersConv1D, WeightKind, kind_of
+from ..kinds import Convolution, Embedding, Linear, TransformersConv1D, kind_of
 from ..layers import SERVING, Copied, Factored, LayerParts, check_alike, forms_of, layers_of
 from ..tasks import Task
 from ._adapter import CONFIG, MODEL, AdapterError, oddities
@@ -82,8 +82,15 @@ def write_adapter(task: Task, network: nn.Module, folder: Path, head: str | None
     return folder
 
 
-def low_rank_of(task: Task, network: nn.Module) -> tuple[dict[str, LowRankUpdate], dict[str, Tensor]]:
+def low_rank_of(
+    task: Task, network: nn.Module, *, anywhere: bool = False
+) -> tuple[dict[str, LowRankUpdate], dict[str, Tensor]]:
     """What a task does at layers, as updates of low rank, and the tensors that it has of its own, by name.
+
+    Args:
+        task: the task.
+        network: its backbone.
+        anywhere: on layers of all kinds, where PEFT may have none; the update is that of the weight as outputs × rest.
 
     Raises:
         AdapterError: it does something else; names the layer.
@@ -96,13 +103,28 @@ def low_rank_of(task: Task, network: nn.Module) -> tuple[dict[str, LowRankUpdate
         copied = [part for _, part in parts if isinstance(part, Copied)]
         own |= {f"{path}.{name}" if path else name: tensor for part in copied for name, tensor in part.held().items()}
         if len(copied) < len(parts):
+            kind = kind_of(network.get_submodule(path))
             try:
-                updates[path] = _update(kind_of(network.get_submodule(path)), parts)
+                if not anywhere:
+                    _check_kind(kind)
+                updates[path] = _update(kind, parts)
             except ValueError as error:
                 raise AdapterError(
                     f"task {task.name!r}, layer {path!r}: {error}; PEFT can't hold the task: fold it"
                 ) from None
     return updates, own
+
+
+def _check_kind(kind: Any) -> None:
+    """PEFT has a LoRA for it.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if not isinstance(kind, (Linear, Embedding)) and type(kind) is not Convolution:
+        raise ValueError(f"it is a {kind.words} ({type(kind.module).__name__})")
+    if odd := oddities(kind):
+        raise ValueError(f"it has {odd}")
 
 
 def _update(kind: Any, parts: LayerParts) -> LowRankUpdate:
@@ -111,11 +133,6 @@ def _update(kind: Any, parts: LayerParts) -> LowRankUpdate:
     Raises:
         ValueError: it is none.
     """
-    if not isinstance(kind, (Linear, Embedding)) and type(kind) is not Convolution:
-        raise ValueError(f"it is a {kind.words} ({type(kind.module).__name__})")
-    assert isinstance(kind, WeightKind)
-    if odd := oddities(kind):
-        raise ValueError(f"it has {odd}")
     found: list[LowRankUpdate] = []
     for _, part in parts:
         if isinstance(part, Copied):
