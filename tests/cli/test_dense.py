@@ -205,7 +205,9 @@ def test_methods_that_train_more_than_they_leave(method: str, tmp_path: Path, ru
     config = together(tmp_path, method=method, together=settings)
     result = run("train", config)
     assert result.exit_code == 0, result.stderr
-    for task in json.loads(run("evaluate", config, "--json").stdout)["tasks"]:
+    judged = run("evaluate", config, "--json")
+    assert judged.exit_code == 0, judged.stderr
+    for task in json.loads(judged.stdout)["tasks"]:
         kept = read_header(Path(task["file"]))["info"]["metrics"][f"test_{task['main']}"]
         assert task[task["main"]] == pytest.approx(kept, rel=1e-5, abs=1e-5)
 
@@ -522,7 +524,7 @@ def test_an_image_is_seen_in_the_size_that_the_task_was_trained_in(tmp_path: Pat
 def test_inspect_says_what_a_task_is_for(joint: Path, trained: Path, run: Run) -> None:
     shown = run("inspect", *task_files(joint)).stdout
     assert [line.split(maxsplit=1)[1].strip() for line in shown.splitlines() if line.strip().startswith("for ")] == [
-        f"dense targets: {target}" for target in NAMES.values()
+        f"dense: {target}" for target in NAMES.values()
     ]
     [card] = json.loads(run("inspect", task_files(joint)[0], "--json").stdout)
     assert card["data"] == "dense"

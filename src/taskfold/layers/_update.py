@@ -60,12 +60,14 @@ class Update(Recipe):
     def _part(self, factorisation: Factorisation, path: str, view: View, at: Fitting) -> Part:
         kind, layer = at.kind(path), layer_name(path, view)
         rule, prefix = at.rule(self.sharing, path)
+        key = f"{prefix}/{path}/{view.name}"
         try:
             weight = _weight(kind, view)
             like = torch.empty(0, dtype=kind.dtype, device=kind.device) if weight is None else weight
             intervention, leaves = _intervention(factorisation, kind), factorisation.leaves(view.modes)
             check_leaves(factorisation, leaves)
-            check_room(leaves, like)
+            if key not in at.inventory:
+                check_room(leaves, like)
             values = {} if weight is None else _begun(factorisation, view, weight)
             check_begun(factorisation, leaves, values)
             check_sizes(factorisation, view.modes)
@@ -80,7 +82,7 @@ class Update(Recipe):
                 leaves = {name: replace(leaf, stored=stored) for name, leaf in leaves.items()}
         except ValueError as error:
             raise ValueError(f"layer {layer!r}: {error}") from None
-        own, inventory = leaves_of(at, f"{prefix}/{path}/{view.name}", leaves, rule, like, values, layer)
+        own, inventory = leaves_of(at, key, leaves, rule, like, values, layer)
         rows = kind.modes.shape[0] if isinstance(kind, WeightKind) else 0
         kept = intervention, factorisation, rule, view, own, inventory, rows
         return Factored(*kept) if basis is None else FactoredOnBasis(basis, *kept)
