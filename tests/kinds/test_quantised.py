@@ -104,7 +104,12 @@ def test_a_task_on_quantised_layers(recipe: str, method: str, tmp_path: Path) ->
         alone = {name: model(IDS, task=name) for name in "ab"}
         assert (alone["a"] - alone["b"]).abs().max() > 1e-2
         for run in (model, model.bank()):
-            for row, (name, answer) in enumerate(zip("abab", run(IDS, task=list("abab")), strict=True)):
+            try:
+                mixed = run(IDS, task=list("abab"))
+            except ValueError as error:  # torch scales activations by the largest number of all rows
+                assert recipe == "torch dynamic int8" and "each depends on several" in str(error)
+                continue
+            for row, (name, answer) in enumerate(zip("abab", mixed, strict=True)):
                 torch.testing.assert_close(answer, alone[name][row], rtol=1e-4, atol=1e-5)
         with pytest.raises(ValueError, match="load the backbone unquantised, fold, and quantise the result"):
             model.fold("a")
