@@ -106,9 +106,10 @@ def test_a_task_on_quantised_layers(recipe: str, method: str, tmp_path: Path) ->
         for run in (model, model.bank()):
             try:
                 mixed = run(IDS, task=list("abab"))
-            except ValueError as error:  # torch scales activations by the largest number of all rows
-                assert recipe == "torch dynamic int8" and "each depends on several" in str(error)
-                continue
+            except ValueError as error:
+                if recipe == "torch dynamic int8" and "each depends on several" in str(error):
+                    continue  # torch scales activations by the largest number of all rows
+                raise
             for row, (name, answer) in enumerate(zip("abab", mixed, strict=True)):
                 torch.testing.assert_close(answer, alone[name][row], rtol=1e-4, atol=1e-5)
         with pytest.raises(ValueError, match="load the backbone unquantised, fold, and quantise the result"):
