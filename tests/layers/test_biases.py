@@ -135,7 +135,7 @@ class Packed(nn.Linear):
     ("network", "settings", "says"),
     [
         (nn.Linear(3, 3), {"create": 1}, r"create must be true, false or none, found 1"),
-        (nn.Linear(3, 3, bias=False), {"create_at": "x.*"}, r"targets='x\.\*' selects none of the 1 linear layers"),
+        (nn.Linear(3, 3, bias=False), {"create_at": "x.*"}, r"create_at='x\.\*' selects none of the 1 linear layers"),
         (nn.Conv2d(3, 3, 1, bias=False), {}, r"has no linear layers to adapt; it has 1 × convolution"),
         (nn.Sequential(Packed()), {}, r"layer '0' \(linear layer, Packed\) has no place for a bias"),
         (nn.ReLU(), {"create": False}, r"ReLU has no biases that a task could own"),
