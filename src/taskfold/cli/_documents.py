@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -17,23 +17,18 @@ from .. import MultiTask, Task
 from ..backbones import LoadedBackbone, first_token, from_pooler
 from ..config import Plan, TaskPart
 from ..data import thin_out
-from ..evaluate import Tally, evaluating, where
 from ..problems import Classification, Problem, problem_of
 from ..serve import Reading
-from ..text.documents import Document, DocumentData, DocumentSource
-from ..train import Labelled, TaskSet, label_collate
+from ..text.documents import Document, DocumentSource, Parts
+from ..train import Labelled, label_collate
 from ._asked import ROWS, Asked, Predicted
-from ._images import of_classes, scored
+from ._labelled_texts import SHOWN, LabelledTextTask, Sample, in_batches
 from ._output import UserError
 from ._predict_texts import inputs_of
 from ._reading_words import DocumentReading
-from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested, listed
+from ._ready import PlacedError, Shelf, Tested
+from ._scored import check_known, of_classes, scored
 from ._tokens import Tokenizer
-
-SHOWN = 6
-"""Test texts in the report."""
-Sample = tuple[dict[str, Tensor], Any]
-"""`input_ids` and `attention_mask`, `[T]` each; the target."""
 
 
 class Samples(list[Sample]):
@@ -45,35 +40,20 @@ class Samples(list[Sample]):
         return [target for _, target in self]
 
 
-@dataclass(frozen=True)
-class DocumentTask(Ready):
-    """A task on whole texts.
-
-    Attributes:
-        data: its texts.
-        names: of the outputs: classes, labels, levels, columns of numbers.
-        problem: what the outputs mean.
-        tokens: how texts become inputs.
-        origin: where they come from, in short.
-    """
+class DocumentTask(LabelledTextTask):
+    """A task on whole texts."""
 
     kind = "documents"
 
-    data: DocumentData
-    names: tuple[str, ...]
-    problem: Problem
-    tokens: Tokenizer
-    origin: str
-
     @classmethod
-    def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> DocumentData:
+    def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> Parts[Document]:
         """The texts of all three parts; their labels make a problem."""
         del shelf
         assert isinstance(task.source, DocumentSource)
         if task.problem.per_word:
             raise PlacedError("problem", f"{task.problem.kind!r} is for words of texts; give kind: words for these")
         data = task.source.load(task.name, task.problem, plan.split_seed)
-        problem, names = _fitted(task.problem, data)
+        problem, names = cls.fitted(task, data)
         targets = {part: [problem.target(one.label, names) for one in texts] for part, texts in data.parts.items()}
         if wrong := problem.check(targets, names):
             raise UserError(f"{task.source.origin}: {'; '.join(wrong)}")
@@ -96,17 +76,6 @@ class DocumentTask(Ready):
         return replace(loaded, features=from_pooler if loaded.features is from_pooler else first_token)
 
     @classmethod
-    def prepare(
-        cls, task: TaskPart, data: DocumentData, loaded: LoadedBackbone, known: Mapping[str, Any] | None
-    ) -> Self:
-        """With the tokenizer of the backbone."""
-        assert isinstance(task.source, DocumentSource)
-        longest = (known or {}).get("max_tokens", task.source.max_tokens)
-        problem, names = _fitted(task.problem, data)
-        made = cls(data, names, problem, Tokenizer.of(loaded, longest), task.source.origin)
-        return replace(made, data=replace(data, notes=(*data.notes, *made._cut())))
-
-    @classmethod
     def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
         """The test texts; of a file without parts, all. Targets count as the task's outputs do."""
         assert isinstance(source, DocumentSource)
@@ -116,9 +85,7 @@ class DocumentTask(Ready):
         data = source.load(task.name, problem, plan.split_seed if plan else 0, whole=plan is None)
         found, names = problem.fitted([one.label for one in data.test])
         used = {name for one in data.test for name in found.used(found.target(one.label, names), names)}
-        if odd := sorted(used - {*task.info.labels}):
-            known = ", ".join(task.info.labels[:20])
-            raise UserError(f"task {task.name!r} does not know {', '.join(odd[:5])}; its labels: {known}")
+        check_known(task.name, used, task.info.labels)
         kept = replace(problem_of(task.info.problem, task.name), metrics=problem.metrics, loss=problem.loss)
         return cls(data, task.info.labels, kept, Tokenizer.of_task(task, loaded), source.origin)
 
@@ -150,13 +117,9 @@ class DocumentTask(Ready):
         return DocumentReading(task.name, problem_of(task.info.problem, task.name), task.info.labels, tokens)
 
     @classmethod
-    def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:
-        """Two texts, padded to the length that all the tasks take."""
-        lengths = {name: Tokenizer.of_task(model[name], loaded).max_tokens for name in model.tasks}
-        if len(set(lengths.values())) > 1:
-            raise UserError(f"tasks of one network must take texts of one length, found {lengths}; export them apart")
-        tokens = Tokenizer.of_task(model[next(iter(model.tasks))], loaded)
-        return tokens.padded([tokens.text("a " * tokens.max_tokens), tokens.text("a b")])
+    def tokenized(cls, tokens: Tokenizer, words: Sequence[str]) -> dict[str, Tensor]:
+        """As one text."""
+        return tokens.text(" ".join(words))
 
     def few(self, shots: int, seed: int) -> Self:
         """Classes in proportion."""
@@ -165,46 +128,9 @@ class DocumentTask(Ready):
         return replace(self, data=replace(self.data, train=[self.data.train[n] for n in chosen]))
 
     @property
-    def name(self) -> str:
-        """Of the task."""
-        return self.data.name
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the outputs."""
-        return self.names
-
-    @property
-    def head(self) -> int:
-        """One output for each of these."""
-        return len(self.names)
-
-    @property
-    def information(self) -> dict[str, Any]:
-        """How long a text may be."""
-        return {"kind": self.kind, "max_tokens": self.tokens.max_tokens}
-
-    @property
-    def belonging(self) -> dict[str, Any]:
-        """With the problem."""
-        return super().belonging | {"problem": self.problem.as_json()}
-
-    def sets(self, seed: int) -> TaskSet:
-        """Tokens."""
-        del seed
-        return TaskSet(self._samples(self.data.train), self._samples(self.data.val))  # type: ignore[arg-type]
-
-    @property
     def seams(self) -> dict[str, Any]:
         """The problem, and batches of tokens."""
         return {"problem": self._training, "collate": Collate(self.tokens)}
-
-    @classmethod
-    def joint(cls, tasks: Sequence[Ready], seed: int) -> Joint:
-        """The problem of each task."""
-        mine = [task for task in tasks if isinstance(task, DocumentTask)]
-        seams = {"problems": {task.name: task._training for task in mine}, "collate": mine[0].seams["collate"]}
-        return {task.name: task.sets(seed) for task in tasks}, seams
 
     def settle(self, model: MultiTask) -> None:
         """Of numbers: from now on the head puts out the labels' units."""
@@ -217,62 +143,37 @@ class DocumentTask(Ready):
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
         """What the problem measures, and the loss."""
-        samples = self._samples(self.data.test)
+        samples = self.samples(self.data.test)
         outputs = _outputs(model, self.name, self.tokens, samples, batch_size)
         targets = Collate(self.tokens)(samples).known
         assert isinstance(targets, Tensor)
         self.problem.check_rows(outputs, targets, self.name)
-        own = self.problem.scores(outputs, targets)
         if type(self.problem) is not Classification:
             loss = float(self.problem.losses_of(outputs, targets).double().mean())
+            own = self.problem.scores(outputs, targets)
             return scored(self.problem, {"loss": loss, **own}, len(samples), "texts")
-        tally = Tally()
-        tally.add(outputs, targets)
-        more = {name: value for name, value in own.items() if name != "accuracy"}
-        return of_classes(tally.result(confusion=True), self.names, more, "texts")
+        return of_classes(self.problem, outputs, targets, self.names, "texts", size=len(samples))
 
-    def show(self, model: MultiTask) -> Shown:
-        """A few texts, what is said of them, and what is right."""
-        chosen = self.data.test[:SHOWN]
-        samples = self._samples(chosen)
+    def shown(self, model: MultiTask, texts: Sequence[Document]) -> Iterator[tuple[str, list[str]]]:
+        """As the problem words it."""
+        samples = self.samples(texts)
         outputs = _outputs(model, self.name, self.tokens, samples, SHOWN)
-        said = [self.problem.answer(output, self.names)["said"] for output in outputs]
-        right = [self.problem.said(target, self.names) for target in samples.targets]
-        rows = [(one.text, [text, other]) for one, text, other in zip(chosen, said, right, strict=True)]
-        return Shown(rows=rows, titles=("says", "right"))
+        for one, output, target in zip(texts, outputs, samples.targets, strict=True):
+            said = self.problem.answer(output, self.names)["said"]
+            yield one.text, [said, self.problem.said(target, self.names)]
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The texts by content, and how they are read."""
-        return {
-            "labels": list(self.names),
-            "problem": self.problem.identity(),
-            "preprocessing": self.information,
-            "train": listed(_plain(self.data.train), "texts"),
-            "val": listed(_plain(self.data.val), "texts"),
-        }
+        """With the names of the outputs."""
+        return {"labels": list(self.names), **super().identity}
 
-    @property
-    def measured(self) -> dict[str, Any]:
-        """The test texts, and what is measured on them."""
-        return {"metrics": self.problem.metric_names, "test": listed(_plain(self.data.test), "texts")}
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """Sizes, names, notes."""
-        sizes = {part: len(texts) for part, texts in self.data.parts.items()}
-        notes = list(self.data.notes)
-        return {"name": self.name, "source": self.origin, "labels": list(self.names), **sizes, "notes": notes}
-
-    def _samples(self, texts: Sequence[Document]) -> Samples:
+    def samples(self, texts: Sequence[Document]) -> Samples:
+        """Tokens, and targets as the problem has them."""
         return Samples((self.tokens.text(one.text), self.problem.target(one.label, self.names)) for one in texts)
 
-    def _cut(self) -> list[str]:
-        return [
-            f"{part}: {cut:,} texts are cut, longer than {self.tokens.max_tokens} tokens"
-            for part, texts in self.data.parts.items()
-            if (cut := sum(self.tokens.count(one.text) > self.tokens.max_tokens for one in texts))
-        ]
+    def is_cut(self, one: Document) -> bool:
+        """It has more tokens."""
+        return self.tokens.count(one.text) > self.tokens.max_tokens
 
 
 @dataclass(frozen=True)
@@ -289,21 +190,8 @@ class Collate:
 
 def _outputs(model: MultiTask, name: str, tokens: Tokenizer, samples: Samples, size: int) -> Tensor:
     """What a task puts out for texts, `[N, outputs]`, float32 on the CPU."""
-    device, found = where(model, name), list[Tensor]()
-    with evaluating(model):
-        for at in range(0, len(samples), size):
-            inputs = tokens.padded([one for one, _ in samples[at : at + size]])
-            made = model(**{key: one.to(device) for key, one in inputs.items()}, task=name)
-            found.append(made.float().cpu())
+    found = [made.float().cpu() for made, _ in in_batches(model, name, tokens, samples, size)]
     return torch.cat(found) if found else torch.empty(0)
-
-
-def _fitted(problem: Problem, data: DocumentData) -> tuple[Problem, tuple[str, ...]]:
-    return problem.fitted([one.label for part in data.parts.values() for one in part])
-
-
-def _plain(texts: Sequence[Document]) -> list[Any]:
-    return [{"text": one.text, "label": one.label} for one in texts]
 
 
 def _table(found: Sequence[dict[str, Any]]) -> Table:

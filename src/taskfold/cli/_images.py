@@ -14,18 +14,18 @@ from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import LoadedNetwork, Plan, TaskPart
 from ..data import ImageSet, ImageTensors, Preprocessing, Source, TaskData, sound, thin_out, unreadable
-from ..evaluate import Metrics, Tally, outputs_of, score
+from ..evaluate import outputs_of, score
 from ..problems import Classification, Problem, problem_of
 from ..report import record
 from ..serve import Reading
 from ..train import TaskSet
 from ._asked import ROWS, Asked, Predicted
-from ._classes import TITLES, columns_of, doubt_of, scores_of
 from ._output import UserError, say
 from ._predict_images import image_table, label_images
 from ._preprocessed import preprocessing_of
 from ._reading_images import ImageReading
-from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested, title_of
+from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested
+from ._scored import check_known, of_classes, scored
 
 SHOWN = 12
 """Test images in the table of samples."""
@@ -181,12 +181,8 @@ class ImageTask(Ready):
         if type(self.problem) is not Classification:
             return scored(self.problem, score(model, self.name, data, self.problem, batch_size=batch_size), len(data))
         made, wanted = outputs_of(model, self.name, data, self.problem, batch_size=batch_size)
-        tally = Tally()
-        for part in zip(made.split(batch_size), wanted.split(batch_size), strict=True):
-            tally.add(*part)
-        found, own = tally.result(confusion=True), self.problem.scores(made, wanted)
-        more = {key: value for key, value in own.items() if key != "accuracy"}
-        return of_classes(found, model[self.name].info.labels or self.data.labels, more)
+        labels = model[self.name].info.labels or self.data.labels
+        return of_classes(self.problem, made, wanted, labels, size=batch_size)
 
     def show(self, model: MultiTask) -> Shown:
         """Pictures, mistakes first; of problems without classes rows of a table."""
@@ -223,61 +219,10 @@ class ImageTask(Ready):
         return record.task_record(self.data, self.origin)
 
 
-def scored(problem: Problem, found: Mapping[str, float], count: int, unit: str = "images") -> Tested:
-    """Scores of a problem, as all commands have them."""
-    others = frozenset(found.keys() - problem.shares)
-    main = {"accuracy": found["accuracy"]} if "accuracy" in found else {}
-    metrics = {**{name: value for name, value in found.items() if name != "loss"}, "loss": found["loss"]}
-    details = {"problem": problem.kind, **main, **metrics, "count": count}
-    tested = Tested(
-        found.get("accuracy"),
-        metrics,
-        details,
-        {},
-        count,
-        unit,
-        others,
-        problem.words.capitalize(),
-        titles=problem.titles,
-        better=problem.better,
-        doubt=problem.doubt(found),
-    )
-    columns = {tested.title(name): tested.written(name, 2) for name in metrics}
-    return replace(tested, columns=columns | {unit: f"{count:,}"})
-
-
-def of_classes(found: Metrics, labels: tuple[str, ...], more: Mapping[str, float], unit: str = "images") -> Tested:
-    """Scores of classes, with what one's own metrics say."""
-    columns = {
-        "accuracy": f"{found.accuracy:.2%}",
-        **columns_of(found),
-        **{title_of(name): f"{value:.4g}" for name, value in more.items()},
-        "loss": f"{found.loss:.4f}",
-        unit: f"{found.count:,}",
-    }
-    metrics = {"accuracy": found.accuracy, "loss": found.loss}
-    return Tested(
-        found.accuracy,
-        {**metrics, **scores_of(found), **more},
-        {**found.as_json(), "labels": list(labels), **more},
-        columns,
-        found.count,
-        unit,
-        frozenset({"loss", *more}),
-        titles=TITLES,
-        confusion=found.confusion or (),
-        doubt=doubt_of(found, labels, unit),
-    )
-
-
 def _relabelled(data: TaskData, task: Task) -> ImageSet:
     """Targets that count as the task's labels do, not as the data's."""
     images, labels, problem = data.test, data.labels, data.problem
     known = task.info.labels or labels
     used = {name for target in images.targets for name in problem.used(target, labels)}
-    if odd := sorted(used - {*known}):
-        raise UserError(
-            f"task {task.name!r} does not know {', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}; "
-            f"its labels: {', '.join(known[:20])}{' …' if len(known) > 20 else ''}"
-        )
+    check_known(task.name, used, known)
     return replace(images, targets=[problem.renamed(target, labels, known) for target in images.targets])

@@ -16,15 +16,31 @@ from ._tokens import Tokenizer, Tokens, words_out
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """Texts whose words get classes; all have one tokenizer, and share a pass whatever their length."""
+class Texts:
+    """Texts of any length, which share a pass; all have one tokenizer."""
 
     tokens: Tokenizer = field(compare=False)
 
+    def outputs(self, network: Bank | MultiTask, keys: list[str], texts: Sequence[dict[str, Tensor]]) -> Any:
+        """What tasks put out for texts as tokens."""
+        device = next(network.backbone.parameters(), torch.zeros(())).device
+        return network(**{key: one.to(device) for key, one in self.tokens.padded(texts).items()}, task=keys)
+
+
+class Tagged(Texts):
+    """Texts whose words get classes."""
+
     def run(self, network: Bank | MultiTask, keys: list[str], values: list[Tokens]) -> Sequence[Tensor]:
         """What tasks put out for the words of each text."""
-        device = next(network.backbone.parameters(), torch.zeros(())).device
-        return words_out(network(**self.tokens.collate(values).to(device).inputs, task=keys), values)
+        return words_out(self.outputs(network, keys, [one for one, _ in values]), values)
+
+
+class Whole(Texts):
+    """Texts that get one answer each."""
+
+    def run(self, network: Bank | MultiTask, keys: list[str], values: list[dict[str, Tensor]]) -> Sequence[Tensor]:
+        """What tasks put out for each text."""
+        return [output.float().cpu() for output in self.outputs(network, keys, values)]
 
 
 @dataclass(frozen=True)
@@ -55,19 +71,6 @@ class WordReading:
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
         """The words and their classes."""
         return {"words": ready.about, **self.problem.answer(output, self.labels, asked.top)}
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Texts that get one answer each; all have one tokenizer, and share a pass whatever their length."""
-
-    tokens: Tokenizer = field(compare=False)
-
-    def run(self, network: Bank | MultiTask, keys: list[str], values: list[dict[str, Tensor]]) -> Sequence[Tensor]:
-        """What tasks put out for each text."""
-        device = next(network.backbone.parameters(), torch.zeros(())).device
-        inputs = {key: held.to(device) for key, held in self.tokens.padded(values).items()}
-        return [output.float().cpu() for output in network(**inputs, task=keys)]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -16,46 +16,27 @@ from torch import Tensor
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart
-from ..evaluate import evaluating, where
 from ..problems import IGNORED, Classification, Problem, TokenClassification, problem_of
 from ..serve import Reading
 from ..text import are_entities, entity_f1, few_shot
-from ..text.words import Sentence, WordData, WordSource
-from ..train import TaskSet
+from ..text.words import Parts, Sentence, WordSource
 from ._asked import ROWS, Asked, Predicted
-from ._images import scored
+from ._labelled_texts import SHOWN, LabelledTextTask, in_batches
 from ._output import UserError
 from ._predict_texts import inputs_of
 from ._reading_words import WordReading
-from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested, listed
-from ._tokens import KEYS, Tokenizer, Tokens, words_out
-
-SHOWN = 6
-"""Test texts in the report."""
+from ._ready import PlacedError, Shelf, Tested
+from ._scored import check_known, scored
+from ._tokens import Tokenizer, Tokens, words_out
 
 
-@dataclass(frozen=True)
-class TaggedTask(Ready):
-    """A task on the words of texts.
-
-    Attributes:
-        data: its texts.
-        tags: names of the classes.
-        problem: what the outputs mean.
-        tokens: how texts become inputs.
-        origin: where they come from, in short.
-    """
+class TaggedTask(LabelledTextTask):
+    """A task on the words of texts; the outputs are classes."""
 
     kind = "words"
 
-    data: WordData
-    tags: tuple[str, ...]
-    problem: Problem
-    tokens: Tokenizer
-    origin: str
-
     @classmethod
-    def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> WordData:
+    def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> Parts[Sentence]:
         """The texts of all three parts."""
         del shelf
         assert isinstance(task.source, WordSource)
@@ -75,13 +56,9 @@ class TaggedTask(Ready):
         return replace(loaded, features=hidden_states)
 
     @classmethod
-    def prepare(cls, task: TaskPart, data: WordData, loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
-        """With the tokenizer of the backbone."""
-        assert isinstance(task.source, WordSource)
-        longest = (known or {}).get("max_tokens", task.source.max_tokens)
-        problem, tags = _problem(task).fitted([one.tags for part in data.parts.values() for one in part])
-        made = cls(data, tags, problem, Tokenizer.of(loaded, longest), task.source.origin)
-        return replace(made, data=replace(data, notes=(*data.notes, *made._cut())))
+    def fitted(cls, task: TaskPart, data: Parts[Sentence]) -> tuple[Problem, tuple[str, ...]]:
+        """The classes are those of the words."""
+        return _problem(task).fitted([one.tags for part in data.parts.values() for one in part])
 
     @classmethod
     def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
@@ -89,9 +66,7 @@ class TaggedTask(Ready):
         assert isinstance(source, WordSource)
         problem = problem_of(task.info.problem, task.name)
         data = source.load(task.name, problem, plan.split_seed if plan else 0, whole=plan is None)
-        if odd := sorted({tag for one in data.test for tag in one.tags} - {*task.info.labels}):
-            known = ", ".join(task.info.labels[:20])
-            raise UserError(f"task {task.name!r} does not know {', '.join(odd[:5])}; its classes: {known}")
+        check_known(task.name, {tag for one in data.test for tag in one.tags}, task.info.labels, "classes")
         return cls(data, task.info.labels, problem, Tokenizer.of_task(task, loaded), source.origin)
 
     @classmethod
@@ -124,127 +99,52 @@ class TaggedTask(Ready):
         return WordReading(task.name, problem_of(task.info.problem, task.name), task.info.labels, tokens)
 
     @classmethod
-    def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:
-        """Two texts, padded to the length that all the tasks take."""
-        lengths = {name: Tokenizer.of_task(model[name], loaded).max_tokens for name in model.tasks}
-        if len(set(lengths.values())) > 1:
-            raise UserError(f"tasks of one network must take texts of one length, found {lengths}; export them apart")
-        tokens = Tokenizer.of_task(model[next(iter(model.tasks))], loaded)
-        inputs = tokens.collate([tokens(["a"] * tokens.max_tokens), tokens(["a", "b"])]).inputs
-        return {key: inputs[key] for key in KEYS}
+    def tokenized(cls, tokens: Tokenizer, words: Sequence[str]) -> dict[str, Tensor]:
+        """Word by word."""
+        return tokens(words)[0]
 
     def few(self, shots: int, seed: int) -> Self:
         """Few of the training texts."""
         return replace(self, data=replace(self.data, train=few_shot(self.data.train, shots, seed)))
 
     @property
-    def name(self) -> str:
-        """Of the task."""
-        return self.data.name
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes."""
-        return self.tags
-
-    @property
-    def head(self) -> int:
-        """One output for each class, of each token."""
-        return len(self.tags)
-
-    @property
-    def information(self) -> dict[str, Any]:
-        """How long a text may be."""
-        return {"kind": self.kind, "max_tokens": self.tokens.max_tokens}
-
-    @property
-    def belonging(self) -> dict[str, Any]:
-        """With the problem."""
-        return super().belonging | {"problem": self.problem.as_json()}
-
-    def sets(self, seed: int) -> TaskSet:
-        """Tokens."""
-        del seed
-        return TaskSet(self._tokens(self.data.train), self._tokens(self.data.val))  # type: ignore[arg-type]
-
-    @property
     def seams(self) -> dict[str, Any]:
         """The problem, and batches of tokens."""
         return {"problem": self.problem, "collate": self.tokens.collate}
 
-    @classmethod
-    def joint(cls, tasks: Sequence[Ready], seed: int) -> Joint:
-        """The problem of each task."""
-        mine = [task for task in tasks if isinstance(task, TaggedTask)]
-        seams = {"problems": {task.name: task.problem for task in mine}, "collate": mine[0].tokens.collate}
-        return {task.name: task.sets(seed) for task in tasks}, seams
-
     def test(self, model: MultiTask, batch_size: int) -> Tested:
         """Scores of all words; of entities first, where the classes are those of entities."""
-        samples = self._tokens(self.data.test)
+        samples = self.samples(self.data.test)
         each = said_of(model, self.name, self.tokens, samples, batch_size)
         outputs = torch.cat(each)[None]
         targets = torch.cat([target[target != IGNORED] for _, target in samples])[None]
         self.problem.check_rows(outputs, targets, self.name)
         found = {"loss": float(self.problem.losses_of(outputs, targets)), **self.problem.scores(outputs, targets)}
-        if are_entities(self.tags):
-            said = [[self.tags[place] for place in one.argmax(-1).tolist()] for one in each]
+        if are_entities(self.names):
+            said = [[self.names[place] for place in one.argmax(-1).tolist()] for one in each]
             right = [one.tags[: len(tags)] for one, tags in zip(self.data.test, said, strict=True)]
             if (f1 := entity_f1(said, right)) is not None:
                 found = {"loss": found.pop("loss"), "entity_f1": f1, **found}
         return scored(self.problem, found, targets.numel(), "words")
 
-    def show(self, model: MultiTask) -> Shown:
-        """A few texts, what is said of their words, and what is right."""
-        chosen = list(self.data.test[:SHOWN])
-        samples = [self.tokens(one.words) for one in chosen]
-        outputs = said_of(model, self.name, self.tokens, samples, SHOWN)
-        said = [self.problem.answer(output, self.tags)["said"] for output in outputs]
-        rows = [(" ".join(one.words), [text, " ".join(one.tags)]) for one, text in zip(chosen, said, strict=True)]
-        return Shown(rows=rows, titles=("says", "right"))
+    def shown(self, model: MultiTask, texts: Sequence[Sentence]) -> Iterator[tuple[str, list[str]]]:
+        """Classes in the order of the words."""
+        outputs = said_of(model, self.name, self.tokens, [self.tokens(one.words) for one in texts], SHOWN)
+        for one, output in zip(texts, outputs, strict=True):
+            yield " ".join(one.words), [self.problem.answer(output, self.names)["said"], " ".join(one.tags)]
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The texts by content, and how they are read."""
-        return {
-            "problem": self.problem.identity(),
-            "preprocessing": self.information,
-            "train": listed([*map(asdict, self.data.train)], "texts"),
-            "val": listed([*map(asdict, self.data.val)], "texts"),
-        }
+    def samples(self, texts: Sequence[Sentence]) -> list[Tokens]:
+        """Tokens, of which the first of each word has its class."""
+        return [self.tokens(one.words, self.problem.target(one.tags, self.names)) for one in texts]
 
-    @property
-    def measured(self) -> dict[str, Any]:
-        """The test texts, and what is measured on them."""
-        return {"metrics": self.problem.metric_names, "test": listed([*map(asdict, self.data.test)], "texts")}
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """Sizes, classes, notes."""
-        sizes = {part: len(texts) for part, texts in self.data.parts.items()}
-        notes = list(self.data.notes)
-        return {"name": self.name, "source": self.origin, "labels": list(self.tags), **sizes, "notes": notes}
-
-    def _tokens(self, texts: Sequence[Sentence]) -> list[Tokens]:
-        return [self.tokens(one.words, self.problem.target(one.tags, self.tags)) for one in texts]
-
-    def _cut(self) -> list[str]:
-        found: list[str] = []
-        for part, texts in self.data.parts.items():
-            seen = [int((self.tokens(one.words)[1] != IGNORED).sum()) for one in texts]
-            if cut := sum(count < len(one.words) for count, one in zip(seen, texts, strict=True)):
-                found.append(f"{part}: {cut:,} texts are cut, longer than {self.tokens.max_tokens} tokens")
-        return found
+    def is_cut(self, one: Sentence) -> bool:
+        """Some of its words have no token."""
+        return bool(self.tokens.cut(one.words, self.tokens(one.words)[1]))
 
 
 def said_of(model: MultiTask, name: str, tokens: Tokenizer, samples: Sequence[Tokens], size: int) -> list[Tensor]:
     """What a task puts out for the words of each text, `[words, classes]`, on the CPU."""
-    device, found = where(model, name), list[Tensor]()
-    with evaluating(model):
-        for at in range(0, len(samples), size):
-            part = samples[at : at + size]
-            found += words_out(model(**tokens.collate(part).to(device).inputs, task=name), part)
-    return found
+    return [one for made, part in in_batches(model, name, tokens, samples, size) for one in words_out(made, part)]
 
 
 def hidden_states(output: Any) -> Tensor:

@@ -1,18 +1,73 @@
-"""Files of one's own: one for each part, or one that is split by the seed."""
+"""Texts with labels, in files of one's own: one for each part, or one that is split by the seed."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from ..problems import Problem
 from ._few_shot import random
 
 T = TypeVar("T")
 Share = Annotated[float, Field(gt=0, lt=1)]
 PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Parts(Generic[T]):
+    """Texts of one task, none in two parts.
+
+    Attributes:
+        name: of the task.
+        train: learnt from.
+        val: chooses the epoch.
+        test: measured once.
+        notes: what was split, in words.
+    """
+
+    name: str
+    train: Sequence[T]
+    val: Sequence[T]
+    test: Sequence[T]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> Mapping[str, Sequence[T]]:
+        """The three by name."""
+        return {part: getattr(self, part) for part in PARTS}
+
+
+class LabelledTexts(BaseModel, ABC):
+    """Settings that say where texts with labels come from, of the whole text or of each word.
+
+    A subclass declares `kind: Literal[...]`, its own settings, `origin` and `load`.
+
+    Attributes:
+        max_tokens: of a text, special ones included; a longer one is cut, which is noted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    max_tokens: PositiveInt = Field(default=128, ge=4)
+
+    @property
+    @abstractmethod
+    def origin(self) -> str:
+        """Short, for tables: `words:names.conll`."""
+
+    @abstractmethod
+    def load(self, name: str, problem: Problem, seed: int = 0, *, whole: bool = False) -> Parts[Any]:
+        """The three parts; the same seed gives the same ones. `whole`: a source without parts is all `test`.
+
+        Raises:
+            FileNotFoundError: a file is not there.
+            ValueError: what is there cannot be used.
+        """
 
 
 class InFiles(BaseModel):
@@ -53,6 +108,15 @@ class InFiles(BaseModel):
         if self.file is not None:
             return {"train": read(self.file)}
         return {part: read(path) for part in PARTS if (path := getattr(self, part))}
+
+    def texts(
+        self, name: str, read: Callable[[Path], list[T]], key: Callable[[T], Hashable], seed: int, *, whole: bool
+    ) -> Parts[T]:
+        """The texts of a task, as `LabelledTexts.load` has them; `read` as for `read_parts`, `key` as for `split`."""
+        if self.file is not None and whole:
+            return Parts(name, (), (), read(self.file))
+        parts, notes = self.split(self.read_parts(read), key, seed, "texts", "texts")
+        return Parts(name, parts["train"], parts["val"], parts["test"], notes)
 
     def split(
         self, read: Mapping[str, list[T]], key: Callable[[T], Hashable], seed: int, unit: str, alike: str

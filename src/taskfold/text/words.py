@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import ABC
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-
 from ..problems import Problem, TargetError
-from ._files import PARTS, InFiles
+from ._files import InFiles, LabelledTexts, Parts
 from ._rows import read_rows
 
-__all__ = ["Sentence", "WordData", "WordSource", "Words"]
+__all__ = ["LabelledTexts", "Parts", "Sentence", "WordSource", "Words"]
 
 CONLL = (".conll", ".bio", ".iob")
 
@@ -28,56 +25,8 @@ class Sentence:
     tags: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class WordData:
-    """Sentences of one task, none in two parts.
-
-    Attributes:
-        name: of the task.
-        train: learnt from.
-        val: chooses the epoch.
-        test: measured once.
-        notes: what was split, in words.
-    """
-
-    name: str
-    train: Sequence[Sentence]
-    val: Sequence[Sentence]
-    test: Sequence[Sentence]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def parts(self) -> Mapping[str, Sequence[Sentence]]:
-        """The three by name."""
-        return {part: getattr(self, part) for part in PARTS}
-
-
-class WordSource(BaseModel, ABC):
-    """Settings that say where texts with a class for each word come from.
-
-    A subclass declares `kind: Literal[...]`, its own settings, `origin` and `load`.
-
-    Attributes:
-        max_tokens: of a text, special ones included; a longer one is cut, which is noted.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-    max_tokens: PositiveInt = Field(default=128, ge=4)
-
-    @property
-    @abstractmethod
-    def origin(self) -> str:
-        """Short, for tables: `words:names.conll`."""
-
-    @abstractmethod
-    def load(self, name: str, problem: Problem, seed: int = 0, *, whole: bool = False) -> WordData:
-        """The three parts; the same seed gives the same ones. `whole`: a source without parts is all `test`.
-
-        Raises:
-            FileNotFoundError: a file is not there.
-            ValueError: what is there cannot be used.
-        """
+class WordSource(LabelledTexts, ABC):
+    """Settings that say where texts with a class for each word come from."""
 
 
 class Words(InFiles, WordSource):
@@ -94,13 +43,9 @@ class Words(InFiles, WordSource):
         """`words:names.conll`."""
         return f"words:{self.first_name}"
 
-    def load(self, name: str, problem: Problem, seed: int = 0, *, whole: bool = False) -> WordData:
+    def load(self, name: str, problem: Problem, seed: int = 0, *, whole: bool = False) -> Parts[Sentence]:
         """The files as they are; parts without a file are taken out of train by the seed."""
-        if self.file is not None and whole:
-            return WordData(name, (), (), read_words(self.file, problem))
-        read = self.read_parts(partial(read_words, problem=problem))
-        parts, notes = self.split(read, lambda one: one.words, seed, "texts", "texts")
-        return WordData(name, parts["train"], parts["val"], parts["test"], notes)
+        return self.texts(name, partial(read_words, problem=problem), lambda one: one.words, seed, whole=whole)
 
 
 def read_words(path: Path, problem: Problem) -> list[Sentence]:
