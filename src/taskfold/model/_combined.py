@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ..layers import parts_of
 from ..methods import HeadOnly, LoRA, Method
 from ..peft import AdapterError, LowRankUpdate, low_rank_of
 from ..tasks import Task
@@ -109,6 +110,15 @@ def combined(
     vectors = [_times(vector, weight) for vector, weight in zip(thin, weights, strict=True)]
     own = _onto(state, ties(vectors, 1.0 if rule == "dare-ties" else density) if "ties" in rule else summed(vectors))
     return HeadOnly(own=tuple(own) or None), own
+
+
+def fill(task: Task, tensors: Mapping[str, Tensor]) -> Task:
+    """Put numbers into a task's own leaves: `<layer>:<leaf>` of updates, others by the network's names."""
+    for (path, part), held in parts_of(task):
+        between = "." if part.endswith(":own") else ":"
+        for leaf, live in held.own.held().items():
+            live.data.copy_(tensors[f"{path}{between}{leaf}" if path else leaf])
+    return task
 
 
 def _low_rank(network: nn.Module, weighted: Sequence[tuple[Task, float]]) -> tuple[Method, dict[str, Tensor]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import sqrt
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import WeightKind, kind_of
-from ..layers import Copied, layers_of, parts_of, updates_of
+from ..layers import Copied, layers_of, updates_of
 from ..methods import LoRA
 from ..peft import AdapterError, low_rank_of
 from ..routing import CORE
@@ -31,15 +31,13 @@ class Compressed:
     Attributes:
         method: that the tasks have.
         bases: by layer, `up` `[O, k]` and `down` `[k, I, *kernel]`.
-        cores: by task and layer, `[k, k]`.
-        own: by task, tensors of its own, by name.
+        tensors: by task, those of its own, as `fill` takes them; cores are `[k, k]`.
         errors: by task, ‖ΔW − UΣV‖ / ‖ΔW‖ over all layers, 0 to 1; 0 where it changes no layer.
     """
 
     method: LoRA
     bases: dict[str, Thin]
-    cores: dict[str, dict[str, Tensor]]
-    own: dict[str, dict[str, Tensor]]
+    tensors: dict[str, dict[str, Tensor]]
     errors: dict[str, float]
 
 
@@ -62,19 +60,20 @@ def compressed(network: nn.Module, tasks: Sequence[Task], rank: int) -> Compress
         raise ValueError(
             f"tasks {', '.join(task.name for task in tasks)} change no layer: there is nothing to compress"
         )
-    cores: dict[str, dict[str, Tensor]] = {task.name: {} for task in tasks}
+    every = tuple(dict.fromkeys(name for tensors in own.values() for name in tensors))
+    state = network.state_dict()
+    tensors = {name: {key: mine[key] if key in mine else state[key] for key in every} for name, mine in own.items()}
     bases: dict[str, Thin] = {}
-    lost, whole = dict.fromkeys(cores, 0.0), dict.fromkeys(cores, 0.0)
+    lost, whole = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
     for path, each in thin.items():
         up, down = basis([*each.values()], rank)
         bases[path] = up, down.reshape(-1, *shapes[path])
-        for name, mine in cores.items():
+        for name, mine in tensors.items():
             left, right = each.get(name, (up[:, :0], down[:0]))
-            mine[path] = core = (up.T @ left) @ (right @ down.T)
+            mine[f"{path}:{CORE}" if path else CORE] = core = (up.T @ left) @ (right @ down.T)
             size = _size((left, right)) ** 2
             whole[name] += size
             lost[name] += max(size - float(core.square().sum()), 0.0)
-    every = tuple(dict.fromkeys(name for tensors in own.values() for name in tensors))
     method = LoRA(
         rank={path: up.shape[1] for path, (up, _) in bases.items()},
         layers="any",
@@ -82,12 +81,8 @@ def compressed(network: nn.Module, tasks: Sequence[Task], rank: int) -> Compress
         own=every or None,
         sharing="core",
     )
-    errors = {name: sqrt(lost[name] / whole[name]) if whole[name] else 0.0 for name in cores}
-    state = network.state_dict()
-    filled = {
-        name: {key: tensors[key] if key in tensors else state[key] for key in every} for name, tensors in own.items()
-    }
-    return Compressed(method, bases, cores, filled, errors)
+    errors = {name: sqrt(lost[name] / whole[name]) if whole[name] else 0.0 for name in tensors}
+    return Compressed(method, bases, tensors, errors)
 
 
 def _updates(network: nn.Module, task: Task) -> tuple[dict[str, Thin], dict[str, Tensor]]:
@@ -166,14 +161,9 @@ def check_rank(rank: object) -> int:
     return rank
 
 
-def fill(task: Task, found: Compressed) -> None:
-    """Put the numbers into a task that has the method, and into the inventory that it stands on."""
+def fill_bases(task: Task, bases: Mapping[str, Thin]) -> None:
+    """Put the bases into the inventory that a task with the method stands on."""
     for path, update in updates_of(task).items():
         assert update.bank is not None
-        for leaf, numbers in zip(("up", "down"), found.bases[path], strict=True):
+        for leaf, numbers in zip(("up", "down"), bases[path], strict=True):
             update.bank[leaf].data.copy_(numbers)
-        update.own[CORE].data.copy_(found.cores[task.name][path])
-    for (path, part), held in parts_of(task):
-        if part.endswith(":own"):
-            for leaf, live in held.own.held().items():
-                live.data.copy_(found.own[task.name][f"{path}.{leaf}" if path else leaf])

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from ..layers import parts_of
 from ..peft import read_adapter, write_adapter
 from ..tasks import Task, check_free
 from ._collection import TaskCollection
-from ._combined import Rule, check_combination, combined
-from ._compressed import check_rank, compressed, fill
+from ._combined import Rule, check_combination, combined, fill
+from ._compressed import check_rank, compressed, fill_bases
 
 
 class Exchange(TaskCollection):
@@ -59,12 +58,7 @@ class Exchange(TaskCollection):
         chosen = None if head is None else copy.deepcopy(self[head].head)
         method, tensors = combined(self.backbone, made, list(weights.values()), rule, density or 1.0, seed)
         info = None if head is None else replace(copy.deepcopy(self[head].info), metrics={})  # of another task
-        task = self._added(name, chosen, method, info)
-        for (path, part), held in parts_of(task):
-            for leaf, live in held.own.held().items():
-                between = "." if part.endswith(":own") else ":"
-                live.data.copy_(tensors[f"{path}{between}{leaf}" if path else leaf])
-        return task
+        return fill(self._added(name, chosen, method, info), tensors)
 
     def compress_tasks(self, tasks: Sequence[str] | None = None, *, rank: int) -> tuple[Self, dict[str, float]]:
         """A model of the same backbone whose tasks share a basis in each layer, and have a small matrix each.
@@ -105,7 +99,9 @@ class Exchange(TaskCollection):
         found = compressed(self.backbone, made, check_rank(rank))
         small = type(self)(self.backbone, found.method, features=self.features, num_features=self.num_features)
         for task in made:
-            fill(small._added(task.name, copy.deepcopy(task.head), None, copy.deepcopy(task.info)), found)
+            head, info = copy.deepcopy(task.head), copy.deepcopy(task.info)
+            fill(small._added(task.name, head, None, info), found.tensors[task.name])
+        fill_bases(small[names[0]], found.bases)
         return small.train(self.training), found.errors
 
     def load_peft(self, folder: str | Path, *, name: str | None = None, task_id: int | None = None) -> Task:
