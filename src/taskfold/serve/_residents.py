@@ -105,9 +105,7 @@ class Residents:
         """What a change returns that adds a new task to the engine."""
         await self._room()
         try:
-            if self._folder is not None:
-                held.file = Path(self._folder.name) / f"{held.key}.safetensors"
-                await asyncio.to_thread(shutil.copyfile, file, held.file)
+            await asyncio.to_thread(self._keep, held, file)
             found = await self._batcher.apply(add)
         except BaseException:
             self._left(held)
@@ -121,9 +119,7 @@ class Residents:
             self._engine.remove(self._goes(idle).key)
             self._taken -= 1
         found = add()
-        if self._folder is not None:
-            held.file = Path(self._folder.name) / f"{held.key}.safetensors"
-            shutil.copyfile(file, held.file)
+        self._keep(held, file)
         self._taken += 1
         self._stands(held)
         return found
@@ -146,8 +142,7 @@ class Residents:
             add = await asyncio.to_thread(self._engine.prepare, held.file, held.key)
             await self._batcher.apply(add)
         except BaseException:
-            self._taken -= 1
-            self._freed.set()
+            self._free()
             raise
         self.loads += 1
         self._stands(held)
@@ -167,9 +162,8 @@ class Residents:
                 idle.pinned = True
                 self._stands(idle)
                 continue
-            self._taken -= 1
             self.evictions += 1
-            self._freed.set()
+            self._free()
         self._taken += 1
 
     def _idle(self) -> Held | None:
@@ -184,9 +178,18 @@ class Residents:
         del self._there[held.key]
         return held
 
-    def _left(self, held: Held) -> None:
+    def _keep(self, held: Held, file: Path) -> None:
+        """A copy of its file, from which a task comes back."""
+        if self._folder is not None:
+            held.file = Path(self._folder.name) / f"{held.key}.safetensors"
+            shutil.copyfile(file, held.file)
+
+    def _free(self) -> None:
         self._taken -= 1
         self._freed.set()
+
+    def _left(self, held: Held) -> None:
+        self._free()
         if held.file is not None:
             held.file.unlink(missing_ok=True)
 
