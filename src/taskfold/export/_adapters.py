@@ -15,15 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..files import check_no_folder, draft_of
+from ..files import check_inside, check_no_folder, draft_of
 from ..model import MultiTask
 from ..tasks import Task, fingerprint
-from ._export import check_packages, difference, program_of
+from ._export import OUTPUTS, check_packages, difference, write_onnx
 
 SUFFIX = ".onnx_adapter"
 FORM = "taskfold"
 """Key of the graph's metadata that says which tasks it is for."""
-OUTPUTS = "outputs"
 
 
 def export_adapter(
@@ -63,10 +62,7 @@ def export_adapter(
     for what, one, suffix in (("graph", graph, ".onnx"), ("path", path, SUFFIX)):
         if one.suffix != suffix:
             raise ValueError(f"{what} must end in {suffix}, found {one.name!r}")
-        if not one.parent.is_dir():
-            raise FileNotFoundError(
-                f"cannot write {one.name}: folder {str(one.parent)!r} does not exist; create it first"
-            )
+        check_inside(one)
         check_no_folder(one)
     check_packages()
     module = _OfTask(model, name)
@@ -187,17 +183,7 @@ def _write_graph(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # exporters speak of themselves
         module(*examples)
-        torch.onnx.export(
-            program_of(module, examples),
-            (),
-            path,
-            dynamo=True,
-            optimize=False,
-            input_names=form["inputs"],
-            output_names=[OUTPUTS],
-            external_data=False,
-            verbose=False,
-        )
+        write_onnx(module, examples, path, form["inputs"], optimize=False)
     proto = onnx.load(str(path))
     graph = proto.graph
     held = {one.name: one for one in graph.initializer}

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..files import check_no_folder, draft_of
+from ..files import check_inside, check_no_folder, draft_of
 from ..model import Bank, MultiTask
 
 Run = Callable[[Sequence[Tensor]], Tensor]
 TOLERANCE = 1e-3
+OUTPUTS = "outputs"
+"""What a graph puts out."""
 MOST = 4096
 """Rows of a batch, at most; an exporter wants a bound."""
 
@@ -59,10 +61,7 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
     rows = {len(one) for one in examples}
     if len(rows) != 1 or min(rows) < 2:
         raise ValueError(f"inputs must have the same number of rows, at least 2, found {sorted(rows)}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"cannot write {path.name}: folder {str(path.parent)!r} does not exist; create it first"
-        )
+    check_inside(path)
     check_no_folder(path)
     write, read = WRITERS[path.suffix]
     was = module.training
@@ -152,16 +151,19 @@ def check_packages() -> None:
         raise ImportError(f'ONNX needs {", ".join(missing)}: pip install "taskfold[export]"')
 
 
-def _write_onnx(module: nn.Module, examples: list[Tensor], path: Path, names: list[str]) -> None:
+def write_onnx(
+    module: nn.Module, examples: list[Tensor], path: Path, names: list[str], *, optimize: bool = True
+) -> None:
+    """A graph for batches of any size in one file; unoptimised, its tensors keep their names."""
     check_packages()
-    program = program_of(module, examples)
     torch.onnx.export(
-        program,
+        program_of(module, examples),
         (),
         path,
         dynamo=True,
+        optimize=optimize,
         input_names=names,
-        output_names=["outputs"],
+        output_names=[OUTPUTS],
         external_data=False,
         verbose=False,
     )
@@ -180,6 +182,6 @@ def run_of(path: Path) -> Run:
 
 
 WRITERS: dict[str, tuple[Callable[[nn.Module, list[Tensor], Path, list[str]], None], Callable[[Path], Run]]] = {
-    ".onnx": (_write_onnx, run_of),
+    ".onnx": (write_onnx, run_of),
     ".pt2": (_write_program, _read_program),
 }

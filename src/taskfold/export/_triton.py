@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files import draft_of
+from ..files import check_inside, draft_of
 from ..model import Bank
 from ._export import MOST, difference, export, run_of
 
@@ -52,10 +52,7 @@ def export_triton(
     folder, called = Path(folder), list(names) or ["image", "index"]
     if folder.exists():
         raise FileExistsError(f"folder {folder.name} is there already; give a new one, or remove it")
-    if not folder.parent.is_dir():
-        raise FileNotFoundError(
-            f"cannot write {folder.name}: folder {str(folder.parent)!r} does not exist; create it first"
-        )
+    check_inside(folder)
     with draft_of(folder, folder=True) as place:
         draft = place / folder.name
         graph = draft / "1" / "model.onnx"

@@ -1,7 +1,7 @@
 """Files of tasks and inventories, and their names; without torch, so that looking at one takes no time."""
 
 from ._backbone import PUBLISHED, source_words
-from ._drafts import check_no_folder, draft_of, only_one, remove_abandoned, write_atomically
+from ._drafts import check_inside, check_no_folder, draft_of, only_one, remove_abandoned, write_atomically
 from ._file import (
     FORMAT_VERSION,
     KEY,
@@ -31,6 +31,7 @@ __all__ = [
     "as_file",
     "canonical",
     "check_free",
+    "check_inside",
     "check_name",
     "check_no_folder",
     "digest_of",

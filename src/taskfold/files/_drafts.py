@@ -31,6 +31,22 @@ def check_no_folder(path: Path) -> None:
         raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
 
 
+def check_inside(path: Path, does: str = "write") -> None:
+    """The folder that a file or folder is to be in is there.
+
+    Args:
+        path: what is to be.
+        does: what is done with it, for the message.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"cannot {does} {path.name}: folder {str(path.parent)!r} does not exist; create it first"
+        )
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash.
 

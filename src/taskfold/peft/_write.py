@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..factors import Direction, LowRank
-from ..files import draft_of
+from ..files import check_inside, draft_of
 from ..interventions import Beside
 from ..kinds import Convolution, Embedding, Linear, TransformersConv1D, kind_of
 from ..layers import SERVING, Copied, Factored, LayerParts, check_alike, forms_of, layers_of
@@ -57,10 +57,7 @@ def write_adapter(task: Task, network: nn.Module, folder: Path, head: str | None
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"folder={str(folder)!r} holds something already; name a new folder")
-    if not folder.parent.is_dir():
-        raise FileNotFoundError(
-            f"cannot save {folder.name}: folder {str(folder.parent)!r} does not exist; create it first"
-        )
+    check_inside(folder, "save")
     updates, own = low_rank_of(task, network)
     dora = {update.magnitude is not None for update in updates.values()}
     if len(dora) != 1:

@@ -17,6 +17,7 @@ from ..files import (
     KEY,
     LONGEST,
     canonical,
+    check_inside,
     check_no_folder,
     metadata_of,
     read_raw,
@@ -46,8 +47,7 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
         IsADirectoryError: the path is a folder.
         ValueError: the file's name is too long.
     """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save {path.name}: folder {str(path.parent)!r} does not exist; create it first")
+    check_inside(path, "save")
     if (size := len(os.fsencode(path.name))) > LONGEST:
         raise ValueError(
             f"cannot save {path.name!r}: the name of a file may have {LONGEST} bytes, found {size}; choose a shorter "
