@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from claimed import claimed
-from scipy import stats
+from claims import paired
 
 from taskfold import FTN, LoRA, MultiTask, backbones, count
 from taskfold.data import ImageTensors, Preprocessing
@@ -124,9 +124,7 @@ def table(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
         row["spread"] = statistics.stdev(means) if len(means) > 1 else None
         differences = [*pairs(found, one)] if one.policy else []
         if len(differences) > 1:
-            test: Any = stats.ttest_1samp(differences, 0.0)
-            low, high = test.confidence_interval()
-            row |= {"difference": statistics.mean(differences), "low": low, "high": high, "p": float(test.pvalue)}
+            row |= paired(differences)
         rows.append(row)
         print("  ".join(f"{key} {value:.3g}" if isinstance(value, float) else str(value) for key, value in row.items()))
     return rows

@@ -11,7 +11,7 @@ states, fails where the whole interval is below, and is not decided otherwise.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -137,6 +137,13 @@ CLAIMS = [
 ]
 
 
+def paired(differences: Sequence[float], wanted: float = 0.0) -> dict[str, float]:
+    """The mean of differences in pairs, its interval of 95 %, and the p-value of its being `wanted`; two at least."""
+    test: Any = stats.ttest_1samp(differences, wanted)
+    low, high = test.confidence_interval()
+    return {"difference": fmean(differences), "low": low, "high": high, "p": float(test.pvalue)}
+
+
 def decided(claim: Claim) -> dict[str, Any]:
     """The mean difference in points, its interval, p-value, and what that says."""
     ours, other = claim.ours(), claim.other()
@@ -149,10 +156,9 @@ def decided(claim: Claim) -> dict[str, Any]:
     row |= {"units": len(units), "unit": "seed" if len(seeds) >= ENOUGH else "seed and task"}
     if len(units) < 2:
         return row | {"verdict": "not measured"}
-    test: Any = stats.ttest_1samp(units, -claim.within)
-    low, high = test.confidence_interval()
-    verdict = "holds" if low > -claim.within else "fails" if high < -claim.within else "not decided"
-    return row | {"difference": fmean(units), "low": low, "high": high, "p": float(test.pvalue), "verdict": verdict}
+    found = paired(units, -claim.within)
+    verdict = "holds" if found["low"] > -claim.within else "fails" if found["high"] < -claim.within else "not decided"
+    return row | found | {"verdict": verdict}
 
 
 def main() -> None:
