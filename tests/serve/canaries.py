@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -260,12 +260,19 @@ async def campaign(answers: int, seconds: float = float("inf"), **settings: Any)
     return counts, one.problems
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+Outcome = Coroutine[Any, Any, tuple[Counter[str], list[str]]]
+
+
+def main(
+    campaign: Callable[..., Outcome] = campaign, description: str | None = __doc__, resident: int | None = None
+) -> int:
+    """On the command line: runs a campaign as large as it is told, and prints what it counted and what was wrong."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--answers", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--resident", type=int, help="tasks in memory, at most; default: all")
     parser.add_argument("--seconds", type=float, default=float("inf"))
+    told = f"tasks in memory, at most; default: {'all' if resident is None else resident}"
+    parser.add_argument("--resident", type=int, default=resident, help=told)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     begin = time.monotonic()

@@ -6,7 +6,6 @@ stood for, every refusal against what was sent, and what the server logs as an e
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import io
 import json
@@ -32,7 +31,7 @@ from taskfold.serve import Limits
 from taskfold.serve.web import Access, Patient, application
 from taskfold.tasks import Store
 
-from .canaries import History, files, identity_of, megabytes, network, server
+from .canaries import History, files, identity_of, main, megabytes, network, server
 
 TOKEN = "0123456789abcdef-secret"
 MANAGER = {"authorization": f"Bearer {TOKEN}"}
@@ -421,24 +420,5 @@ async def campaign(
     return counts, [*one.problems, *(f"logged: {words}" for words in logged.said)]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--answers", type=int, default=1_000_000)
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=float("inf"))
-    parser.add_argument("--resident", type=int, default=12, help="tasks in memory, at most")
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    begin = time.monotonic()
-    size = {"clients": asked.clients, "identities": 200, "names": 48, "changers": 4, "resident": asked.resident}
-    counts, problems = asyncio.run(campaign(asked.answers, asked.seconds, **size))
-    for name, count in sorted(counts.items()):
-        print(f"{count:>12,}  {name}")
-    print(f"{counts['wrong']:>12,}  wrong, in {time.monotonic() - begin:.0f} s")
-    for problem in problems[:20]:
-        print(problem)
-    return bool(problems)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(campaign, __doc__, resident=12))
