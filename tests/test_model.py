@@ -67,7 +67,7 @@ def test_a_misspelt_task_is_an_error(model: MultiTask) -> None:
         ({"head": 2, "rank": {"*": 0}}, "is 0 for every layer"),
         (
             {"head": 2, "sharing": "routed"},
-            "sharing='routed' is not known; choose one of 'diagonal', 'mhr', 'poly'",
+            "sharing='routed' is not known; choose one of 'core', 'diagonal', 'mhr', 'poly'",
         ),
         ({"head": 2, "method": tfold.FTNQueryValue()}, "Sequential has no attention to adapt"),
     ],
