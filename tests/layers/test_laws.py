@@ -63,6 +63,7 @@ def dense_of(model: MultiTask, name: str) -> dict[str, Tensor]:
     return dense
 
 
+@pytest.mark.in_turn("form")
 @every_case
 @every_factorisation
 @every_form
@@ -77,6 +78,7 @@ def test_runs_as_the_dense_weight_does(case: Case, factorisation: Factorisation,
     torch.testing.assert_close(gradients(found, x, model), gradients(oracle, x, model))
 
 
+@pytest.mark.in_turn("form")
 @every_case
 @every_factorisation
 @every_form

@@ -58,7 +58,7 @@ METHODS = [
 def test_nothing_of_the_first_stages_is_a_task_s(name: str) -> None:
     settings = {"layers": "convolution"} if name in ("lora", "poly") else {}
     method = build(name, {"frozen_stages": 2, **settings})
-    network = timm.create_model("resnet18", num_classes=0)
+    network = NETWORKS["resnet18"]()
     model = tfold.MultiTask(network, method).eval()
     task = model.add_task("a", head=3)
     assert {path.partition(".")[0] for path in task.sites} <= {"layer3", "layer4"}

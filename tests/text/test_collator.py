@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import ByT5Tokenizer
 
-from taskfold.text import Collator, Example, Objective, TextBatch, rank_classify
+from taskfold.text import Collator, Example, Objective, TextBatch, generate, rank_classify
 
 from .networks import EXAMPLES, KINDS, TASKS, collator, model, tokenizer
 
@@ -64,6 +64,12 @@ def test_padding_never_changes_a_score(kind: str) -> None:
     losses = Objective()(net, make(EXAMPLES), TASKS)
     alone = torch.cat([Objective()(net, make([one]), [task]) for task, one in zip(TASKS, EXAMPLES, strict=True)])
     torch.testing.assert_close(losses, alone, rtol=1e-4, atol=1e-5)
+    longer = collator(kind, max_input=24, pad_to_multiple_of=8)
+    batch = longer(EXAMPLES)
+    assert all(tensor.shape[1] % 8 == 0 for tensor in (batch.labels, *batch.inputs.values()))
+    torch.testing.assert_close(Objective()(net, batch, TASKS), losses, rtol=1e-4, atol=1e-5)
+    written, again = (generate(net, "a", EXAMPLES, one, batch_size=4, max_new_tokens=4) for one in (make, longer))
+    assert written == again
     ranked = [example for example in EXAMPLES if example.choices]
     by_size = [rank_classify(net, "a", ranked, make, batch_size=size).scores for size in (1, 3)]
     for one, three in zip(*by_size, strict=True):
@@ -136,6 +142,7 @@ def lacking(token: str) -> ByT5Tokenizer:
     [
         (tokenizer, {"max_input": 1}, "max_input must leave room beside the 1 special tokens, found 1"),
         (tokenizer, {"max_target": 1}, "max_target must be at least 2"),
+        (tokenizer, {"pad_to_multiple_of": 0}, "pad_to_multiple_of must be at least 1, found 0"),
         (tokenizer, {"cut": "middle"}, "cut must be one of end, start, found 'middle'"),
         (lambda: lacking("eos_token"), {}, "eos_token_id=None"),
         (lambda: lacking("pad_token"), {}, "pad_token_id=None"),

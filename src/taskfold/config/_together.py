@@ -17,7 +17,7 @@ from ._errors import Place, unknown
 from ._merge import as_method
 from ._method import try_method
 
-_ALIKE = ("max_input", "max_target", "cut", "length_normalised", "losses")
+_ALIKE = ("max_input", "max_target", "cut", "pad_to_multiple_of", "length_normalised", "losses")
 """Settings of texts that decide how a batch is made, and what its loss is."""
 
 

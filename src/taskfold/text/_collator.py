@@ -21,7 +21,8 @@ class Collator:
     """Examples to a batch of rows, one per answer choice; fit for a `DataLoader`'s `collate_fn`.
 
     Every target ends with the tokenizer's end token, which is scored and which truncation keeps. What is too long is
-    cut: a target at its end, an input where `cut` says. Rows are padded to the longest of the batch.
+    cut: a target at its end, an input where `cut` says. Rows are padded to the longest of the batch,
+    rounded up to a multiple of `pad_to_multiple_of`.
 
     Args:
         tokenizer: of transformers, or anything called and decoding like one.
@@ -32,6 +33,8 @@ class Collator:
         start_token: id that an encoder-decoder's decoder starts with; None: the padding token's, as in T5.
         cut: the end at which an input too long is cut; `start` keeps a question that comes last.
         separator: text between input and target of a decoder-only network, part of the target; not scored apart.
+        pad_to_multiple_of: lengths of batches are multiples of it, ≥ 1. With 8 or more there are fewer forms of batches,
+            each of which costs a compiler's trace and, in a mixed batch, a look at its rows.
 
     Raises:
         ValueError: a length is too small, `cut` is not known, or the tokenizer lacks an end or padding token.
@@ -55,6 +58,7 @@ class Collator:
     start_token: int | None = field(default=None, kw_only=True)
     cut: Cut = field(default="end", kw_only=True)
     separator: str = field(default=" ", kw_only=True)
+    pad_to_multiple_of: int = field(default=1, kw_only=True)
     before: tuple[int, ...] = field(init=False, repr=False)
     after: tuple[int, ...] = field(init=False, repr=False)
     pad: int = field(init=False, repr=False)
@@ -74,6 +78,8 @@ class Collator:
                 f"max_input must leave room beside the {len(before) + len(after)} special tokens, "
                 f"found {self.max_input}"
             )
+        if self.pad_to_multiple_of < 1:
+            raise ValueError(f"pad_to_multiple_of must be at least 1, found {self.pad_to_multiple_of}")
         if self.max_target < 2:
             raise ValueError(f"max_target must be at least 2, one token and the end, found {self.max_target}")
         object.__setattr__(self, "before", tuple(before))
@@ -96,7 +102,7 @@ class Collator:
         rows = [sources[n] for n in example.tolist()]
         inputs, labels = self._joined(rows, targets) if self.causal else self._apart(rows, targets)
         correct = torch.cat([torch.arange(count) == 0 for count in counts])
-        return TextBatch(inputs, padded(labels, IGNORED), example, correct, counts)
+        return TextBatch(inputs, self._padded(labels, IGNORED), example, correct, counts)
 
     def answers(self, example: Example) -> tuple[str, ...]:
         """What the rows of an example hold: the true target, then the wrong choices in order."""
@@ -111,9 +117,15 @@ class Collator:
         """
         rows = self._inputs(examples)
         return {
-            "input_ids": padded(rows, self.pad, left=self.causal),
-            "attention_mask": lengths_mask(rows, left=self.causal),
+            "input_ids": self._padded(rows, self.pad, left=self.causal),
+            "attention_mask": self._mask(rows, left=self.causal),
         }
+
+    def _padded(self, rows: Sequence[Sequence[int]], filler: int, *, left: bool = False) -> Tensor:
+        return padded(rows, filler, left=left, multiple=self.pad_to_multiple_of)
+
+    def _mask(self, rows: Sequence[Sequence[int]], *, left: bool = False) -> Tensor:
+        return lengths_mask(rows, left=left, multiple=self.pad_to_multiple_of)
 
     def _inputs(self, examples: Sequence[Example]) -> list[list[int]]:
         if not examples:
@@ -134,13 +146,13 @@ class Collator:
         assert self.start_token is not None
         decoded = [[self.start_token, *target[:-1]] for target in targets]  # causal, so padding behind needs no mask
         named = {
-            "input_ids": padded(inputs, self.pad),
-            "attention_mask": lengths_mask(inputs),
-            "decoder_input_ids": padded(decoded, self.pad),
+            "input_ids": self._padded(inputs, self.pad),
+            "attention_mask": self._mask(inputs),
+            "decoder_input_ids": self._padded(decoded, self.pad),
         }
         return named, targets
 
     def _joined(self, inputs: list[list[int]], targets: list[list[int]]) -> tuple[dict[str, Tensor], list[list[int]]]:
         read = [[*source, *target[:-1]] for source, target in zip(inputs, targets, strict=True)]
         scored = [[IGNORED] * (len(source) - 1) + target for source, target in zip(inputs, targets, strict=True)]
-        return {"input_ids": padded(read, self.pad), "attention_mask": lengths_mask(read)}, scored
+        return {"input_ids": self._padded(read, self.pad), "attention_mask": self._mask(read)}, scored

@@ -46,6 +46,8 @@ class TextSettings(BaseModel):
     Attributes:
         max_input, max_target: in tokens, special ones included; what is longer is cut.
         cut: the end at which an input too long is cut.
+        pad_to_multiple_of: lengths of batches are rounded up to multiples of it; with 8 or more fewer forms of batches are
+            traced, and looked at for mixed rows.
         length_normalised: answers are compared per token.
         num_beams: of what is written.
         losses: weights of the three.
@@ -61,6 +63,7 @@ class TextSettings(BaseModel):
     max_input: int = Field(default=256, ge=2)
     max_target: int = Field(default=256, ge=2)
     cut: Cut = "end"
+    pad_to_multiple_of: PositiveInt = 1
     length_normalised: bool = True
     num_beams: PositiveInt = 1
     losses: Losses = Losses()
@@ -81,6 +84,7 @@ class TextSettings(BaseModel):
             with_choices=choices,
             start_token=start_token,
             cut=self.cut,
+            pad_to_multiple_of=self.pad_to_multiple_of,
         )
 
     def objective(self) -> Objective:

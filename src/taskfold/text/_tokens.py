@@ -38,15 +38,16 @@ def frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     )
 
 
-def padded(rows: Sequence[Sequence[int]], filler: int, *, left: bool = False) -> Tensor:
-    """`[rows, longest]`, filled up on the right, or on the left."""
-    tensor = torch.full((len(rows), max(map(len, rows), default=0)), filler, dtype=torch.long)
+def padded(rows: Sequence[Sequence[int]], filler: int, *, left: bool = False, multiple: int = 1) -> Tensor:
+    """`[rows, longest]`, filled up on the right, or on the left; the longest is rounded up to a multiple."""
+    longest = max(map(len, rows), default=0)
+    tensor = torch.full((len(rows), longest + -longest % multiple), filler, dtype=torch.long)
     for n, row in enumerate(rows):
         if row:
             tensor[n, -len(row) if left else 0 : None if left else len(row)] = torch.tensor(row)
     return tensor
 
 
-def lengths_mask(rows: Sequence[Sequence[int]], *, left: bool = False) -> Tensor:
+def lengths_mask(rows: Sequence[Sequence[int]], *, left: bool = False, multiple: int = 1) -> Tensor:
     """The attention mask that goes with `padded`: 1 on tokens, 0 on padding."""
-    return padded([[1] * len(row) for row in rows], 0, left=left)
+    return padded([[1] * len(row) for row in rows], 0, left=left, multiple=multiple)

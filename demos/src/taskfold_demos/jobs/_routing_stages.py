@@ -53,7 +53,14 @@ class Bench:
         longest = plan.max_bytes + 1
         tokenizer = loaded.tokenizer()
         self.plain, self.choosing = (
-            Collator(tokenizer, causal=False, max_input=longest, max_target=longest, with_choices=with_choices)
+            Collator(
+                tokenizer,
+                causal=False,
+                max_input=longest,
+                max_target=longest,
+                with_choices=with_choices,
+                pad_to_multiple_of=8,
+            )
             for with_choices in (False, True)
         )
 
