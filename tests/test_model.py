@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -309,3 +311,17 @@ def test_the_structure_is_copied_once_for_a_form_of_input(monkeypatch: pytest.Mo
             for n, output in enumerate(model(rows, options, task=list("abab"))):
                 torch.testing.assert_close(output, model(rows, options, task="abab"[n])[n])
     assert len(copies) <= 1
+
+
+def test_adding_a_task_costs_the_same_however_many_there_are() -> None:
+    model = MultiTask(network(), tfold.FTN(), num_features=8)
+    calls: list[int] = []
+    for n in range(24):
+        counted = itertools.count()
+        sys.setprofile(lambda *_, counted=counted: next(counted))
+        try:
+            model.add_task(f"task{n}", head=3)
+        finally:
+            sys.setprofile(None)
+        calls.append(next(counted))
+    assert calls[-1] <= calls[3] + 10

@@ -76,9 +76,10 @@ class TransformersConv1D(Linear):
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
-        weight, width = module._parameters.get("weight"), getattr(module, "nf", None)
-        named = any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
-        return named and weight is not None and weight.dim() == 2 and weight.shape[1] == width
+        if not any(kind.__name__ == "Conv1D" for kind in type(module).__mro__):
+            return False
+        weight = module._parameters.get("weight")
+        return weight is not None and weight.dim() == 2 and weight.shape[1] == getattr(module, "nf", None)
 
     @property
     def plainly(self) -> bool:

@@ -28,15 +28,13 @@ class Quantised(Linear):
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
+        if not isinstance(module, nn.Linear) or (weight := module._parameters.get("weight")) is None:
+            return False
         sizes = _sizes(module)
         if not all(isinstance(size, int) for size in sizes):
             return False
-        weight = module._parameters.get("weight")
-        if weight is None:
-            return False
         numbers = weight.is_floating_point() or weight.is_complex()
-        packed = not numbers or tuple(weight.shape) != sizes[::-1]
-        return isinstance(module, nn.Linear) and (packed or type(weight) not in _PLAIN)
+        return not numbers or tuple(weight.shape) != sizes[::-1] or type(weight) not in _PLAIN
 
     @property
     def modes(self) -> Modes:
@@ -86,9 +84,10 @@ class DynamicQuantised(Quantised):
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
-        whole = module._parameters.get("weight") is None and all(isinstance(size, int) for size in _sizes(module))
+        if "quantized" not in type(module).__module__ or module._parameters.get("weight") is not None:
+            return False
         # A method unpacks the weight; properties are not asked, since they may write.
-        return whole and callable(getattr(type(module), "weight", None)) and "quantized" in type(module).__module__
+        return callable(getattr(type(module), "weight", None)) and all(isinstance(n, int) for n in _sizes(module))
 
     def plain(self, *args: Any, **kwargs: Any) -> Any:
         (x,) = (*args, *kwargs.values())

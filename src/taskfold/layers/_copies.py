@@ -60,10 +60,11 @@ class Copies(Recipe):
             if path in at.below(self.above):
                 continue
             kind = at.kind(path)
-            own, made = kind.tensors(), at.made.get(path, frozenset())
+            made = at.made.get(path, frozenset())
             groups = {name: group for name, group in self.wanted_at(path, kind).items() if name not in made}
             if not groups:
                 continue
+            own = kind.tensors()
             check_copied(kind, path, {name: own[name] for name in groups})
             found += 1
             tensors = {name: copied.setdefault(id(own[name]), copy_of(own[name])) for name in groups}

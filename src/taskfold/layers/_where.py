@@ -123,11 +123,9 @@ def check_plain(kind: LayerKind, path: str, hooks: bool = True) -> None:
         raise TypeError(_no_plain(whole, kind.module, name or "weight"))
     for module in kind.module.modules() if isinstance(kind.module, UNITS) else (kind.module,):
         made = list(getattr(module, "parametrizations", {})) if parametrize.is_parametrized(module) else []
-        made += [
-            name
-            for name in vars(module)
-            if hooks and {f"{name}_orig", f"{name}_g", f"{name}_v"} & {*module._parameters}
-        ]
+        if hooks:
+            sources = (key.rpartition("_") for key in module._parameters)
+            made += [name for name, _, end in sources if end in ("orig", "g", "v") and name in vars(module)]
         if made:
             raise TypeError(_no_plain(path, module, made[0]))
 

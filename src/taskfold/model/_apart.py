@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -23,13 +24,13 @@ def check_apart(name: str, module: nn.Module, backbone: nn.Module, others: Mappi
     Raises:
         ValueError: the backbone, another task or what tasks share does.
     """
-    held: dict[object, str] = {}
+    own = {key for tensor in _tensors(module) for key in _keys(tensor)}
+    held: list[tuple[str, Iterable[Tensor]]] = [("the backbone", _tensors(backbone))]
     for other in others:
-        held |= {key: f"task {other!r}" for tensor in inventory_of(others[other]).values() for key in _keys(tensor)}
-        held |= {key: f"task {other!r}" for tensor in _tensors(others[other]) for key in _keys(tensor)}
-    held |= {key: "the backbone" for tensor in _tensors(backbone) for key in _keys(tensor)}
-    for tensor in _tensors(module):
-        if owner := next((held[key] for key in _keys(tensor) if key in held), None):
+        task = others[other]
+        held.append((f"task {other!r}", chain(inventory_of(task).values(), _tensors(task))))
+    for owner, tensors in held:
+        if any(key in own for tensor in tensors for key in _keys(tensor)):
             raise ValueError(
                 f"task {name!r} holds tensors that {owner} holds too (the same head module?); training it would "
                 f"move {owner}: give the task a copy (copy.deepcopy)"

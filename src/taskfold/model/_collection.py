@@ -125,7 +125,7 @@ class TaskCollection(nn.Module):
         chosen = chosen.with_settings(**settings or {})
         width = partial(head_width, self.backbone, head, self.num_features, self.features)
         made = build_head(head, width, like_of(self.backbone))
-        if made is not None:
+        if isinstance(head, nn.Module) and made is not None:  # one made here is nobody else's
             check_ready(made, "head")
             check_apart(name, made, self.backbone, self.tasks)
         inventory = {key: self.inventory[key] for key in self.inventory}

@@ -128,13 +128,14 @@ def check_room(leaves: Mapping[str, Leaf], like: Tensor) -> int:
     left = (_LEFT.get() or [memory()])[0]
     taken = 0
     for name, leaf in leaves.items():
-        said = f"{name!r} would have shape {list(leaf.shape)}, and there is room for"
         numbers = prod(leaf.shape)
-        if numbers > _MOST.get():
-            raise ValueError(f"{said} {_MOST.get():,} numbers; choose smaller settings")
         taken += numbers * kept_in(like.dtype).itemsize
-        if counts and taken > left:
-            raise ValueError(f"{said} {left / 2**30:.1f} GiB in all; choose smaller settings")
+        few, small = numbers <= _MOST.get(), taken <= left or not counts
+        if not (few and small):
+            room = f"{left / 2**30:.1f} GiB in all" if few else f"{_MOST.get():,} numbers"
+            raise ValueError(
+                f"{name!r} would have shape {list(leaf.shape)}, and there is room for {room}; choose smaller settings"
+            )
     return taken if counts else 0
 
 

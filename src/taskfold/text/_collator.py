@@ -33,8 +33,8 @@ class Collator:
         start_token: id that an encoder-decoder's decoder starts with; None: the padding token's, as in T5.
         cut: the end at which an input too long is cut; `start` keeps a question that comes last.
         separator: text between input and target of a decoder-only network, part of the target; not scored apart.
-        pad_to_multiple_of: lengths of batches are multiples of it, ≥ 1. With 8 or more there are fewer forms of batches,
-            each of which costs a compiler's trace and, in a mixed batch, a look at its rows.
+        pad_to_multiple_of: lengths of batches are multiples of it, ≥ 1. With 8 or more there are fewer forms;
+            each form costs a compiler's trace and, in a mixed batch, a look at its rows.
 
     Raises:
         ValueError: a length is too small, `cut` is not known, or the tokenizer lacks an end or padding token.

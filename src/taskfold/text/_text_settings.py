@@ -46,8 +46,8 @@ class TextSettings(BaseModel):
     Attributes:
         max_input, max_target: in tokens, special ones included; what is longer is cut.
         cut: the end at which an input too long is cut.
-        pad_to_multiple_of: lengths of batches are rounded up to multiples of it; with 8 or more fewer forms of batches are
-            traced, and looked at for mixed rows.
+        pad_to_multiple_of: lengths of batches are rounded up to multiples of it; with 8 or more fewer forms of
+            batches are traced, and looked at for mixed rows.
         length_normalised: answers are compared per token.
         num_beams: of what is written.
         losses: weights of the three.
