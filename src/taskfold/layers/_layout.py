@@ -207,9 +207,10 @@ def in_vmap(tensor: Tensor) -> bool:
 
 def _along(left: np.ndarray, axis: int | None) -> np.ndarray:
     """`[…, 2]` → `[n, 2]` along an axis, or `[2]`: the other axes are summed with numbers of their own."""
-    for other in reversed(range(left.ndim - 1)):
-        if other != axis:
-            left = np.tensordot(_weights(left.shape[other], left.dtype), left, (0, other))
+    if axis is not None:
+        left = left.swapaxes(0, axis)
+    while left.ndim > (1 if axis is None else 2):
+        left = _weights(left.shape[-2], left.dtype) @ left
     return left
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
 
 from ._layout import Mark
 from ._path import is_answer
@@ -75,7 +76,9 @@ class Origins(TorchDispatchMode):
         self._rare: set[int | None] = set()
         """Where numbers lie that say which others are none: nothing hangs on them but in broken passes."""
         self._levels: dict[int, int] = {}
-        """By storage; an operation that makes a new one says of what level it is, whoever had its number before."""
+        """By storage."""
+        self._kept: dict[int, StorageWeakRef] = {}
+        """Keep the numbers of memory that is gone from memory that comes later, which not every operation shows."""
         self._reading = _Reading(self)
 
     def follow(self, inputs: Iterable[Tensor]) -> None:
@@ -112,15 +115,18 @@ class Origins(TorchDispatchMode):
         return FIXED if key is None else self._levels.get(key, FIXED)
 
     def _mark(self, tensor: Tensor, level: int) -> None:
-        if (key := storage_of(tensor)) is not None:
-            self._levels[key] = level
+        if (key := storage_of(tensor)) is None:
+            return
+        self._levels[key] = level
+        if key not in self._kept and (level or key in self._rare):
+            self._kept[key] = StorageWeakRef(tensor.untyped_storage())
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        inputs = [*tensors_in(args), *tensors_in(kwargs.values())]
         before = max(map(self.level, inputs), default=FIXED)
         known = {storage_of(tensor) for tensor in inputs}
         output = func(*args, **kwargs)
@@ -134,12 +140,12 @@ class Origins(TorchDispatchMode):
         if before and name in _FLATTENS and not self.dead:
             self.dead = self._equal(output)
         rare = name in _RARE or (name in ("eq", "ne") and _asks_for_none(args)) or (bool(known) and known <= self._rare)
-        self._rare.difference_update(made := {storage_of(t) for t in tree_leaves(output) if isinstance(t, Tensor)})
+        outputs = {storage_of(tensor): tensor for tensor in tensors_in((output,))}
+        self._rare.difference_update(outputs)
         if rare:
-            self._rare |= made
-        for tensor in tree_leaves(output):
-            if isinstance(tensor, Tensor):
-                self._mark(tensor, max(level, self.level(tensor)) if storage_of(tensor) in known else level)
+            self._rare.update(outputs)
+        for key, tensor in outputs.items():
+            self._mark(tensor, max(level, self.level(tensor)) if key in known else level)
         return output
 
     def _equal(self, tensor: Tensor) -> bool:
@@ -241,10 +247,24 @@ def _asks_for_none(args: tuple[Any, ...]) -> bool:
 
 def written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
     """The tensors that an operation writes to."""
-    for n, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            value = args[n] if n < len(args) else kwargs.get(argument.name)
-            yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+    for n, name in _written(func):
+        yield from tensors_in((args[n] if n < len(args) else kwargs.get(name),))
+
+
+@lru_cache(maxsize=4096)
+def _written(func: Any) -> tuple[tuple[int, str], ...]:
+    """Places and names of the arguments that an operation writes to."""
+    arguments = enumerate(func._schema.arguments)
+    return tuple((n, one.name) for n, one in arguments if one.alias_info is not None and one.alias_info.is_write)
+
+
+def tensors_in(values: Iterable[object]) -> Iterator[Tensor]:
+    """The tensors among what an operation takes or gives: they lie in lists of it at most."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from tensors_in(value)
 
 
 def storage_of(tensor: Tensor) -> int | None:
