@@ -83,8 +83,7 @@ class Guard(TorchDispatchMode):
 class Unwritten:
     """Runs a network that must leave its tensors alone.
 
-    The first pass of each mode and kind is guarded. Later ones that train are compared afterwards, for what writes now
-    and then.
+    The first pass of each mode and kind is guarded. Later ones are compared afterwards, for what writes now and then.
 
     Args:
         network: the user's.
@@ -120,7 +119,14 @@ class Unwritten:
             self.held = [one for one in _tensors(self.network) if not one[3].is_inference()]
             return output
         if not training:
-            return call(*args, **kwargs)
+            versions = [one[3]._version for one in self.held]
+            output = call(*args, **kwargs)
+            if versions != (now := [one[3]._version for one in self.held]):
+                path, module, name, _ = next(
+                    one for one, old, new in zip(self.held, versions, now, strict=True) if old != new
+                )
+                raise writes(path, module, name, training)
+            return output
         before = [_state(tensor, module) for _, module, _, tensor in self.held]
         output = call(*args, **kwargs)
         for old, (path, module, name, tensor) in zip(before, self.held, strict=True):
