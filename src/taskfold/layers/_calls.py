@@ -53,8 +53,8 @@ class Calls(TorchDispatchMode):
             own = {name: tensor for name, tensor in site.module._parameters.items() if type(tensor) in PLAIN}
             self.own[site.path] = own
             for name, tensor in {**site.kind.tensors(), **own}.items():
-                if isinstance(tensor, nn.Parameter) and (place := storage_of(tensor)) is not None:
-                    self.owners.setdefault(place, {})[site.path] = name
+                if type(tensor) is nn.Parameter:
+                    self.owners.setdefault(storage_of(tensor), {})[site.path] = name
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
@@ -94,7 +94,7 @@ class Calls(TorchDispatchMode):
         made = {storage_of(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
         for leaf in tree_leaves((args, kwargs)):
             place = storage_of(leaf) if isinstance(leaf, Tensor) else None
-            owners = self.owners.get(place, {})
+            owners = {} if place is None else self.owners.get(place, {})
             if owners and place not in made | self.given and not any(one.path in owners for one in self.running):
                 self.taken |= owners
         return output

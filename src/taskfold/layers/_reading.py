@@ -70,6 +70,8 @@ class Read(Proxy):
                 return own
             adapted = now.noting is None and site.path in now.answers.paths
             if torch.compiler.is_compiling():
+                if site.calls is not None:
+                    site.calls.gives(site, name)
                 if not adapted:
                     return own
                 return _resolved(site, now, name) if now.rows is None and now.spread is None else _Said(own)

@@ -90,19 +90,19 @@ class Kept:
         self.called.add(training)
         for path in once:
             self._keeps(path, "the output")
-        for path, name in calls.taken.items():
-            self.refused.setdefault(
-                path,
-                f"the network computes with {name!r} of layer {path!r} without asking the layer for it (by a list, "
-                f"parameters() or state_dict()), where no task changes it; read the layer's attribute {name!r}, or "
-                f"leave the layer out with targets=('*', '!{path}')",
-            )
         for path in calls.exchanged:
             self.refused.setdefault(
                 path,
                 f"the network calls layer {path!r} with other parameters than the layer's "
                 "(torch.func.functional_call), which no task changes; leave the layer out with "
                 f"targets=('*', '!{path}')",
+            )
+        for path, name in calls.taken.items():
+            self.refused.setdefault(
+                path,
+                f"the network computes with {name!r} of layer {path!r} without asking the layer for it (by a list, "
+                f"parameters() or state_dict()), where no task changes it; read the layer's attribute {name!r}, or "
+                f"leave the layer out with targets=('*', '!{path}')",
             )
 
     @contextmanager
