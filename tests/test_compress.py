@@ -107,7 +107,7 @@ def test_it_is_saved_with_its_inventory(tmp_path: Path) -> None:
 def test_what_cannot_be_compressed_is_named() -> None:
     model = stirred(METHODS["lora"], "ab")
     for rank in (0, -1, True, 1.5, "4"):
-        with pytest.raises(ValueError, match="rank must be a whole number of at least 1, found"):
+        with pytest.raises(ValueError, match="rank must be a whole number ≥ 1, found"):
             model.compress_tasks(rank=rank)  # type: ignore[arg-type]
     for tasks in ([], "ab"):
         with pytest.raises(ValueError, match="tasks must be names"):

@@ -7,6 +7,7 @@ import itertools
 import pickle
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import timm
@@ -325,3 +326,14 @@ def test_adding_a_task_costs_the_same_however_many_there_are() -> None:
             sys.setprofile(None)
         calls.append(next(counted))
     assert calls[-1] <= calls[3] + 10
+
+
+def test_what_comes_in_inference_mode_can_be_trained(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6))
+    model = tfold.MultiTask(net, tfold.LoRA(rank=2, layers="linear", norm=True), num_features=6)
+    with torch.inference_mode():
+        model.add_task("a", head=2)
+        model.load_task(model.save_task("a", tmp_path / "a.safetensors"), name="b")
+    for name in "ab":
+        model(torch.randn(4, 6), task=name).sum().backward()
+        assert all(parameter.grad is not None for parameter in model[name].parameters())

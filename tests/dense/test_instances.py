@@ -235,9 +235,9 @@ def test_weights_of_a_resnet18_and_of_a_whole_detector(tmp_path: Path) -> None:
 
 def test_what_cannot_work_says_so() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"classes": 0}, "classes must be .* 1 or more; found 0"),
-        ({"classes": 2, "width": 4}, "width must be .* 8 or more; found 4"),
-        ({"classes": 2, "size": 16}, "size must be .* 32 or more; found 16"),
+        ({"classes": 0}, "classes must be a whole number ≥ 1, found 0"),
+        ({"classes": 2, "width": 4}, "width must be a whole number ≥ 8, found 4"),
+        ({"classes": 2, "size": 16}, "size must be a whole number ≥ 32, found 16"),
     ]
     for settings, message in wrong:
         with pytest.raises(ValueError, match=message):

@@ -48,7 +48,7 @@ def test_pictures_show_masks_and_frames() -> None:
         ({"image": torch.zeros(6, 8)}, r"image must be \[3, H, W\]"),
         ({"classes": torch.tensor([1, 2])}, "as many objects; found 1 boxes"),
         ({"masks": torch.zeros(1, 3, 8)}, r"masks must be of the image's size \[6, 8\]"),
-        ({"scale": 0}, "scale must be .* 1 or more; found 0"),
+        ({"scale": 0}, "scale must be a whole number ≥ 1, found 0"),
     ],
 )
 def test_pictures_that_cannot_be(change: dict, message: str) -> None:

@@ -195,7 +195,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(TypeError, match=r"layer 'linear2' .* has no plain parameter 'weight'"):
         tfold.MultiTask(block).add_task("a", method=OfRecipes(Adapters(FeedForwards())))
     for settings, said in (
-        ({"width": 0}, "width must be a number of channels, 1 or more, found 0"),
+        ({"width": 0}, "width must be a whole number ≥ 1, found 0"),
         ({"width": 2.5}, "found 2.5"),
         ({"width": True}, "found True"),
         ({"init": "one"}, "init='one' is not known; choose one of zero, authors"),

@@ -100,7 +100,7 @@ def test_groups_have_what_lies_between_in_common() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"branch": 0}, "branch=0 of sharing 'tree' must be a number of stages, 1 or more"),
+        ({"branch": 0}, "branch of sharing 'tree' must be a whole number ≥ 1, found 0"),
         ({"branch": 2, "group": "a"}, "group='a' and grouped=0 of sharing 'tree' go together"),
         ({"branch": 2, "group": "a", "grouped": 2}, "grouped=2 must be more than branch=2"),
         ({"group": "a b", "grouped": 2}, "group='a b' of sharing 'tree' must be a name"),

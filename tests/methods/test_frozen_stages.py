@@ -85,8 +85,8 @@ def test_a_file_remembers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stages", "said"),
     [
-        (-1, "frozen_stages must be a number of stages, 0 or more, found -1"),
-        (True, "frozen_stages must be a number of stages, 0 or more, found True"),
+        (-1, "frozen_stages must be a whole number ≥ 0, found -1"),
+        (True, "frozen_stages must be a whole number ≥ 0, found True"),
         (5, r"frozen_stages=5 is more than ResNet has: 4 stages \(layer1, layer2, layer3, layer4\)"),
         (4, "frozen_stages=4 leaves nothing to adapt in ResNet; lower it"),
     ],

@@ -169,8 +169,8 @@ def test_attention_that_is_one_module_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tokens": 0}, "tokens must be a number of rows, 1 or more, found 0"),
-        ({"mlp": -1}, "mlp must be the width of a layer, or 0 for none, found -1"),
+        ({"tokens": 0}, "tokens must be a whole number ≥ 1, found 0"),
+        ({"mlp": -1}, "mlp must be a whole number ≥ 0, found -1"),
         ({"mlp": 4, "sharing": "shared"}, "mlp=4 makes rows of a task's own"),
         ({"frozen_stages": 1}, "rows come in before the first stage"),
     ],

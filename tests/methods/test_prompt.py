@@ -349,7 +349,7 @@ def test_rows_leave_positions_for_a_text(method: type[tfold.Method]) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tokens": 0}, "tokens must be a number of rows, 1 or more, found 0"),
+        ({"tokens": 0}, "tokens must be a whole number ≥ 1, found 0"),
         ({"init": "zero"}, "init='zero' is not known"),
         ({"sharing": "poly"}, "mixes the terms of a sum"),
         ({"frozen_stages": 1}, "rows come in before the first stage"),

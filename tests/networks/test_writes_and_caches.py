@@ -106,6 +106,32 @@ def test_a_layer_that_limits_its_weight_is_refused(way: str, method: str, kind: 
         assert now.data_ptr() == place
 
 
+@pytest.mark.parametrize("way", ["written", "registered"])
+def test_a_buffer_written_now_and_then_in_evaluation_is_refused(way: str) -> None:
+    class Counts(nn.Linear):
+        passes = 0
+
+        def __init__(self) -> None:
+            super().__init__(6, 6)
+            self.register_buffer("seen", torch.zeros(6))
+            self.register_buffer("table", None, persistent=False)
+
+        def forward(self, input: Tensor) -> Tensor:
+            self.passes += 1
+            self.register_buffer("table", torch.ones(self.passes), persistent=False)  # no part of the state
+            if self.passes > 8 and way == "written":
+                self.seen.add_(1)
+            elif self.passes > 8:
+                self.register_buffer("seen", self.seen + 1)
+            return super().forward(input) + self.seen
+
+    for names in ("a", list("abab")):
+        model = tuned(nn.Sequential(nn.Linear(6, 6), Counts()), tfold.LoRA(rank=2, layers="linear", targets="0"))
+        often = (model(torch.randn(4, 6), task=names) for _ in range(12))
+        with pytest.raises(RuntimeError, match=r"layer '1' \(Counts\) writes the backbone's tensor 'seen'"):
+            list(often)
+
+
 def test_a_weight_limited_now_and_then_in_training_is_refused() -> None:
     class Sometimes(Limited):
         passes = 0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import taskfold as tfold
+from taskfold.factors import LowRank
 from taskfold.interventions import Beside, Change, Intervention
 from taskfold.model import Bank, MultiTask
 from taskfold.testing import LAWS, check_intervention, check_method
@@ -115,6 +116,30 @@ def test_bad_arguments(arguments: dict[str, Any], said: str) -> None:
         check_method(tfold.HeadNorm(), {}, **arguments)
 
 
+class _Halved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return tensor.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad / 2
+
+
+def halved(tensor: Tensor) -> Tensor:
+    """The same numbers, with half of their gradient."""
+    return _Halved.apply(tensor)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("form", ["materialise", "bottleneck"])
+def test_a_wrong_gradient_of_one_leaf_is_found(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = getattr(LowRank, form)
+    wrong = lambda self, leaves, modes: right(self, {**leaves, "up": halved(leaves["up"])}, modes)  # noqa: E731
+    monkeypatch.setattr(LowRank, form, wrong)
+    with pytest.raises(AssertionError, match=rf"law 'factors'.*{form} of LowRank: gradient of 'up', against the slope"):
+        check("factors")
+
+
 def two(**shapes: tuple[int, ...]) -> list[dict[str, Tensor]]:
     torch.manual_seed(0)
     return [{name: torch.randn(shape) for name, shape in shapes.items()} for _ in range(2)]
@@ -143,6 +168,8 @@ def test_interventions_keep_the_laws(name: str) -> None:
         ("inside", "run", lambda self, mine, call, layer, args, kwargs: Beside().run(mine, layer, layer, args, kwargs)),
         ("learns", "run", lambda self, mine, *rest: Beside().run({n: t.detach() for n, t in mine.items()}, *rest)),
         ("learns", "run", lambda self, mine, *rest: Beside().run({**mine, "up": mine["up"].detach()}, *rest)),
+        ("learns", "run", lambda self, mine, *rest: Beside().run({**mine, "up": halved(mine["up"])}, *rest)),
+        ("rows", "rows", lambda self, *given: Beside().rows(*given)[[0, 1, 2, 4, 3]]),
         ("works", "run", lambda self, mine, *rest: Beside().run({n: t.add_(1) for n, t in mine.items()}, *rest)),
         ("neutral", "neutral", lambda self, kind, shapes: {name: torch.ones(s).double() for name, s in shapes.items()}),
         ("neutral", "neutral", lambda self, kind, shapes: {"up": torch.zeros(shapes["up"]).double()}),

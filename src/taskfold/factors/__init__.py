@@ -19,7 +19,7 @@ from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._mask import MASK, PRODUCT, Mask, masked
-from ._numbers import check_number
+from ._numbers import check_number, check_whole
 from ._ranked import Alpha, Rank, Ranked
 from ._singular import Pattern, Singular, SingularInit
 from ._storage import Indices, OnBasis, Storage, marks_of
@@ -68,6 +68,7 @@ __all__ = [
     "Storage",
     "check_number",
     "check_seed",
+    "check_whole",
     "hard",
     "marks_of",
     "masked",

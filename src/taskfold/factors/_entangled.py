@@ -17,6 +17,7 @@ from torch import Tensor
 from ._base import TERMS, Bottleneck, Modes, khatri_rao
 from ._init import Init, Start, gaussian, starts
 from ._leaf import Leaf
+from ._numbers import check_whole
 from ._ranked import Ranked
 
 MOST_ORDERS = 20
@@ -53,9 +54,7 @@ class Entangled(Ranked):
         super().__post_init__()
         starts(self.init, silent="")
         for name in ("tensor_rank", "order"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a whole number ≥ 1, found {value!r}")
+            check_whole(name, getattr(self, name), 1)
         if self.order > MOST_ORDERS:
             raise ValueError(
                 f"order must be {MOST_ORDERS} at the most, found {self.order}: a product of more vectors, of two "

@@ -14,7 +14,7 @@ from torch import Tensor
 from ._base import TERMS, Bottleneck, Factorisation, Modes
 from ._init import gaussian, zeros
 from ._leaf import Leaf, Scope
-from ._numbers import check_number
+from ._numbers import check_number, check_whole
 
 KroneckerInit = Literal["zero", "glorot", "none"]
 
@@ -61,9 +61,8 @@ class Kronecker(Factorisation):
     def __post_init__(self) -> None:
         for name in ("terms", "size", "rank", "slow_rank"):
             value, optional = getattr(self, name), name in ("size", "slow_rank")
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if not (whole or (optional and value is None)):
-                raise ValueError(f"{name} must be a whole number ≥ 1{', or none' * optional}, found {value!r}")
+            if value is not None or not optional:
+                check_whole(name, value, 1, also=", or none" * optional)
         check_number("scale", self.scale, "> 0", lambda scale: scale > 0)
         if self.scope not in get_args(Scope):
             raise ValueError(f"scope={self.scope!r} is not known; choose one of {', '.join(get_args(Scope))}")

@@ -29,3 +29,31 @@ def check_number(name: str, value: object, rule: str, holds: Callable[[float], b
     number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
     if number is None or not abs(number) <= LARGEST or not holds(number):
         raise ValueError(f"{name} must be a finite number {rule}, found {value!r}")
+
+
+def check_whole(name: str, value: object, least: int, most: int | None = None, also: str = "") -> int:
+    """A setting is a whole number in a range.
+
+    Args:
+        name: of the setting.
+        value: what was given.
+        least, most: the range, both included; None: as large as you like.
+        also: what else it might have been, in words.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: it is none, or out of the range.
+
+    Example:
+        >>> check_whole("terms", 2, 1), check_whole("stages", 5, 1, 5)
+        (2, 5)
+        >>> check_whole("terms", True, 1)
+        Traceback (most recent call last):
+        ValueError: terms must be a whole number ≥ 1, found True
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most):
+        return value
+    rule = f"≥ {least}" if most is None else f"{least} to {most}"
+    raise ValueError(f"{name} must be a whole number {rule}{also}, found {value!r}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ._base import Factorisation, Modes
-from ._numbers import check_number
+from ._numbers import check_number, check_whole
 
 Rank = int | Mapping[str, int]
 """One rank for every layer, or `{pattern: rank}` over layer names, first match first; 0 leaves a layer alone."""
@@ -25,9 +25,7 @@ def check_rank(rank: Rank, what: str = "rank") -> None:
     """
     least = 0 if isinstance(rank, Mapping) else 1
     for pattern, one in (rank if isinstance(rank, Mapping) else {"": rank}).items():
-        where = f"{what}[{pattern!r}]" if pattern else what
-        if not isinstance(one, int) or isinstance(one, bool) or one < least:
-            raise ValueError(f"{where} must be a whole number ≥ {least}, found {one!r}")
+        check_whole(f"{what}[{pattern!r}]" if pattern else what, one, least)
 
 
 Alpha = float | Mapping[str, float] | None

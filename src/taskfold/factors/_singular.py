@@ -14,6 +14,7 @@ from ._base import Factorisation, Modes
 from ._draws import check_seed, permutation
 from ._init import gaussian, zeros
 from ._leaf import Group, Leaf
+from ._numbers import check_whole
 
 Pattern = Literal["plain", "banded", "random", "top-k"]
 SingularInit = Literal["zero", "authors"]
@@ -53,8 +54,7 @@ class Singular(Factorisation):
         for name, value, known in (("pattern", self.pattern, Pattern), ("init", self.init, SingularInit)):
             if value not in get_args(known):
                 raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(get_args(known))}")
-        if not isinstance(self.off, int) or isinstance(self.off, bool) or self.off < 1:
-            raise ValueError(f"off must be a number of diagonals, 1 or more, found {self.off!r}")
+        check_whole("off", self.off, 1)
         if self.pattern == "plain" and self.off != 1:
             raise ValueError(f"pattern='plain' has no diagonals beside its own, found off={self.off}; use 'banded'")
         check_seed(self.seed)

@@ -6,12 +6,12 @@ from ._base import SEEN, LayerKind, Tensors
 from ._batch_norm import MEAN, VARIANCE, BatchNorm, OneValueError, check_values
 from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
-from ._find import KINDS, kind_of
+from ._find import KINDS, kind_of, replaced
 from ._geometry import Geometry, differentiable
 from ._linear import Linear, TransformersConv1D
 from ._norm import Norm, is_norm
 from ._patterns import Patterns, matches
-from ._quantised import NUMBERS, DynamicQuantised, Quantised
+from ._quantised import NUMBERS, Quantised
 from ._recurrent import Recurrent
 from ._rows import Groups, Rows, by_entry
 from ._stand_in import lend, lent, stand_in
@@ -31,7 +31,6 @@ __all__ = [
     "Attention",
     "BatchNorm",
     "Convolution",
-    "DynamicQuantised",
     "Embedding",
     "Geometry",
     "Groups",
@@ -59,6 +58,7 @@ __all__ = [
     "may_write",
     "outer",
     "plus_",
+    "replaced",
     "stand_in",
     "thin",
     "traced",

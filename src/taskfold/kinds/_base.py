@@ -36,6 +36,8 @@ class LayerKind(ABC):
     """Whether the rows of a batch can be taken apart on any axis, and its outputs may have more or fewer of them."""
     axes: ClassVar[tuple[int, ...]] = (0,)
     """Of the rows in each of its outputs; the last one holds for all that follow."""
+    replaces: ClassVar[bool] = False
+    """Whether `plain` is more than the module's forward, and runs in its place wherever the layer stands."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = self.source = module

@@ -45,3 +45,8 @@ def kind_of(module: nn.Module) -> LayerKind:
     if isinstance(module, torch.jit.ScriptModule):
         return AnyLayer(module)
     return next(kind for kind in KINDS if kind.fits(module))(module)
+
+
+def replaced(module: nn.Module) -> bool:
+    """Whether what a layer's kind makes of a plain pass stands in place of its forward."""
+    return any(kind.replaces and kind.fits(module) for kind in KINDS)

@@ -82,6 +82,8 @@ class Quantised(Linear):
 class DynamicQuantised(Quantised):
     """torch's dynamic int8, whose operation passes no gradient on: that of the layer with its unpacked weight is."""
 
+    replaces = True
+
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
         if "quantized" not in type(module).__module__ or module._parameters.get("weight") is not None:

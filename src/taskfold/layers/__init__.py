@@ -42,7 +42,7 @@ from ._layout import (
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
-from ._nothing import NothingToAdaptError
+from ._nothing import GeometryError, NothingToAdaptError
 from ._origin import Origins, not_followed
 from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
@@ -137,6 +137,7 @@ __all__ = [
     "Form",
     "Gated",
     "Gates",
+    "GeometryError",
     "Guard",
     "HookChangesError",
     "Hooks",

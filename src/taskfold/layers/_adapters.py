@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..factors import Kronecker, Leaf, Modes
+from ..factors import Kronecker, Leaf, Modes, check_whole
 from ..interventions import Across, Adapter
 from ..kinds import LayerKind
 from ..routing import Private, Shared, Sharing
@@ -51,8 +51,7 @@ class Adapters(Recipe):
     matrices: Kronecker | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.width, int) or isinstance(self.width, bool) or self.width < 1:
-            raise ValueError(f"width must be a number of channels, 1 or more, found {self.width!r}")
+        check_whole("width", self.width, 1)
         if self.init not in get_args(AdapterInit):
             raise ValueError(f"init={self.init!r} is not known; choose one of {', '.join(get_args(AdapterInit))}")
         if not all(isinstance(rule, (Private, Shared)) for rule in self.sharing.rules()):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from ..factors import Leaf
+from ..factors import Leaf, check_whole
 from ..interventions import SqueezeExcite
 from ..kinds import BatchNorm, Convolution, Patterns, kind_of
 from ..routing import Private
@@ -50,8 +50,7 @@ class SqueezeExcites(Recipe):
     bottlenecks: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.reduction, int) or isinstance(self.reduction, bool) or self.reduction < 1:
-            raise ValueError(f"reduction must be a whole number ≥ 1, found {self.reduction!r}")
+        check_whole("reduction", self.reduction, 1)
 
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
         for target in SecondConvolutions(self.targets).find(at.network):

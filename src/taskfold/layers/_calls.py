@@ -1,12 +1,17 @@
-"""How often layers are called, and whether with parameters that are theirs."""
+"""How often layers are called, whether with parameters that are theirs, and who else computes with these."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ._origin import storage_of
 
 if TYPE_CHECKING:
     from ._sites import Site
@@ -14,7 +19,7 @@ if TYPE_CHECKING:
 PLAIN = (Tensor, nn.Parameter)
 
 
-class Calls:
+class Calls(TorchDispatchMode):
     """A block in which the calls of layers are counted; nobody else uses the layers.
 
     Args:
@@ -24,29 +29,72 @@ class Calls:
         often: calls by path, since it was cleared last.
         exchanged: the layers that were called with other parameters than theirs, as `torch.func.functional_call` within
             the network does: the caller makes them of what the backbone has.
+        taken: layers of which the network has computed with a parameter that it did not ask the layer for, and the
+            parameter's name: no task changes what a list, `parameters()` or `state_dict()` gave out.
     """
 
-    def __init__(self, sites: Sequence[Site]) -> None:
+    def __init__(self, sites: list[Site]) -> None:
+        super().__init__()
         self.sites = sites
         self.often: Counter[str] = Counter()
         self.exchanged: set[str] = set()
+        self.taken: dict[str, str] = {}
         self.own: dict[str, dict[str, Tensor | None]] = {}
+        self.owners: dict[int | None, dict[str, str]] = {}
+        """By memory of a parameter, the layers that have it, and its name there."""
+        self.given: set[int | None] = set()
+        """Memory of parameters that somebody has asked a layer for."""
+        self.running: list[Site] = []
 
     def __enter__(self) -> Calls:
         for site in self.sites:
-            own = site.module._parameters.items()
             site.calls = self
             # Not those that are gathered from other processes when the layer runs.
-            self.own[site.path] = {name: tensor for name, tensor in own if type(tensor) in PLAIN}
-        return self
+            own = {name: tensor for name, tensor in site.module._parameters.items() if type(tensor) in PLAIN}
+            self.own[site.path] = own
+            for name, tensor in {**site.kind.tensors(), **own}.items():
+                if type(tensor) is nn.Parameter:
+                    self.owners.setdefault(storage_of(tensor), {})[site.path] = name
+        return super().__enter__()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
         for site in self.sites:
             site.calls = None
 
-    def add(self, site: Site) -> None:
-        """A layer is called."""
+    def runs(self, site: Site) -> bool:
+        """Whether the layer that runs is this one."""
+        return bool(self.running) and self.running[-1] is site
+
+    @contextmanager
+    def of(self, site: Site) -> Iterator[None]:
+        """A call of a layer."""
         self.often[site.path] += 1
         now = site.module._parameters
         if any(now.get(name) is not tensor for name, tensor in self.own[site.path].items()):
             self.exchanged.add(site.path)
+        self.running.append(site)
+        try:
+            yield
+        finally:
+            self.running.pop()
+
+    def gives(self, site: Site, name: str) -> None:
+        """Somebody has asked a layer for a tensor, as who reads its attribute does: it is the task's."""
+        held = site.module._parameters.get(name)
+        self.given.add(None if held is None else storage_of(held))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name.startswith("new_") or name.endswith("_like"):
+            return output  # of its type and size alone
+        made = {storage_of(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
+        for leaf in tree_leaves((args, kwargs)):
+            place = storage_of(leaf) if isinstance(leaf, Tensor) else None
+            owners = {} if place is None else self.owners.get(place, {})
+            if owners and place not in made | self.given and not any(one.path in owners for one in self.running):
+                self.taken |= owners
+        return output

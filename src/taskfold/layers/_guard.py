@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import ref
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -83,8 +84,7 @@ class Guard(TorchDispatchMode):
 class Unwritten:
     """Runs a network that must leave its tensors alone.
 
-    The first pass of each mode and kind is guarded. Later ones that train are compared afterwards, for what writes now
-    and then.
+    The first pass of each mode and kind is guarded. Later ones are compared afterwards, for what writes now and then.
 
     Args:
         network: the user's.
@@ -113,20 +113,33 @@ class Unwritten:
         Raises:
             RuntimeError: it writes; the error names the layer and the tensor.
         """
-        if (training, way) not in self.known:
+        if (training, way) not in self.known and not _kept():
             with Guard(self.network, training):
                 output = call(*args, **kwargs)
             self.known.add((training, way))
             self.held = [one for one in _tensors(self.network) if not one[3].is_inference()]
             return output
-        if not training:
-            return call(*args, **kwargs)
-        before = [_state(tensor, module) for _, module, _, tensor in self.held]
+        if not training and (training, way) in self.known:
+            versions = [one[3]._version for one in self.held]
+            output = call(*args, **kwargs)
+            if versions != (now := [one[3]._version for one in self.held]):
+                path, module, name, _ = next(
+                    one for one, old, new in zip(self.held, versions, now, strict=True) if old != new
+                )
+                raise writes(path, module, name, training)
+            return output
+        held = self.held or [one for one in _tensors(self.network) if not one[3].is_inference()]
+        before = [_state(tensor, module) for _, module, _, tensor in held]
         output = call(*args, **kwargs)
-        for old, (path, module, name, tensor) in zip(before, self.held, strict=True):
+        for old, (path, module, name, tensor) in zip(before, held, strict=True):
             if _state(tensor, module) != old:
                 raise writes(path, module, name, training)
         return output
+
+
+def _kept() -> bool:
+    """Whether somebody else keeps what autograd saves: a checkpoint, whose second pass must save as many tensors."""
+    return torch.is_grad_enabled() and torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
 def _state(tensor: Tensor, module: nn.Module) -> tuple[int, object]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import zip_longest
+from math import isqrt
 from typing import Any, TypeVar
 
 import numpy as np
@@ -120,30 +122,41 @@ class Moves:
     Attributes:
         rows: how many there are.
         order: another order of them.
-        kept: those that are left, each time that some are taken away; each row is away once at least.
+        kept: the rows of each part, in which the others are away: any two rows are once in parts of their own.
+        first: how many parts, from the first on, hold each row equally often.
     """
 
     rows: int
     order: Tensor
     kept: tuple[Tensor, ...]
+    first: int
 
     @classmethod
-    def of(cls, rows: int, *, halves: bool = True) -> Moves:
+    def of(cls, rows: int, *, few: bool = True) -> Moves:
         """Backwards (a cyclic order would be kept by what is matched one after another), and in parts.
 
         Args:
             rows: how many there are.
-            halves: the parts are the two halves, unless one would be a lone row of three; or all rows but one, each.
+            few: parts are the rows of a grid, and then its columns; or all rows but one, each. Of three rows they
+                are pairs in any case: a network may not run a lone row.
         """
-        numbers = torch.arange(rows, device="cpu")
-        if halves and rows != 3:
-            return cls(rows, numbers.flip(0), numbers.tensor_split(2))
-        return cls(rows, numbers.flip(0), tuple(numbers[numbers != left] for left in range(rows)))
+        with torch._C._DisableFuncTorch():  # numbers of no transform
+            return cls._of(torch.arange(rows, device="cpu"), rows, few)
+
+    @classmethod
+    def _of(cls, numbers: Tensor, rows: int, few: bool) -> Moves:
+        if rows == 3 or not few:
+            return cls(rows, numbers.flip(0), tuple(numbers[numbers != left] for left in range(rows)), rows)
+        blocks = numbers.tensor_split(isqrt(rows) if rows > 3 else rows)
+        columns = [numbers[[n for n in place if n is not None]] for place in zip_longest(*map(Tensor.tolist, blocks))]
+        # A row of another block keeps a lone one company: these two are apart already.
+        columns = [one if len(one) > 1 else torch.cat([one, numbers[-1:]]) for one in columns]
+        return cls(rows, numbers.flip(0), (*blocks, *(columns if rows > 3 else ())), len(blocks))
 
     @property
     def parts(self) -> int:
-        """How many parts each row is in."""
-        return sum(map(len, self.kept)) // self.rows
+        """How many of the first parts each row is in."""
+        return sum(map(len, self.kept[: self.first])) // self.rows
 
 
 @dataclass(frozen=True)

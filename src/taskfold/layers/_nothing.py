@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class NothingToAdaptError(ValueError):
     """A network has no layer of the kind that a method adapts."""
+
+
+class GeometryError(TypeError):
+    """A layer's kernel, stride or padding is none that a method can stand at."""

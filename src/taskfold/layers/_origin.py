@@ -53,6 +53,10 @@ _FLATTENS = frozenset(
 _RARE = frozenset(("isinf", "isnan", "isfinite", "isposinf", "isneginf"))
 _INDEXES = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"))
 _NEW = frozenset(("lift_fresh", "lift_fresh_copy"))
+_LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__"))
+"""How numbers leave torch: no operation of theirs is seen."""
+_PRODUCTS = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "baddbmm": (1, 2)}
+"""Products of matrices, and which of their arguments are multiplied."""
 
 
 class Origins(TorchDispatchMode):
@@ -135,7 +139,7 @@ class Origins(TorchDispatchMode):
         if name == "_local_scalar_dense" and before and not args[0].is_floating_point() and args[0].dtype != torch.bool:
             self.read.append(output)
         level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before
-        if level == DATA and name in _POOLS and self._pools(func, args, kwargs):
+        if level == DATA and (self._multiplies(name, args) or (name in _POOLS and self._pools(func, args, kwargs))):
             level = POOLED
         if before and name in _FLATTENS and not self.dead:
             self.dead = self._equal(output)
@@ -184,6 +188,22 @@ class Origins(TorchDispatchMode):
             return shape[0] % self.rows == 0 and shape[0] > 0
         return bool(here) and axes.issuperset(here)
 
+    def _multiplies(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Whether an operation adds up rows, each times a number of the input: attention from row to row, say.
+
+        The number may be 0 in this batch.
+        """
+        if name in _PRODUCTS:
+            one, other = (args[n] for n in _PRODUCTS[name])
+            along = -2
+        elif name.startswith("_scaled_dot_product"):
+            one, other, along = args[0], args[2], -2
+        else:
+            return False
+        if not (self.level(one) and self.level(other)) or (other.dim() > 2 and other.shape[0] % self.rows == 0):
+            return False
+        return other.shape[along] % self.rows == 0
+
     def _indexes(self, args: tuple[Any, ...]) -> bool:
         into, indices, *values = args[:3]
         if not max(map(self.level, (into, *values))):
@@ -227,8 +247,9 @@ class _Reading(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in ("tolist", "numpy", "__array__") and self.origins.level(args[0]):
-            self.origins.read.append(output.tolist() if hasattr(output, "tolist") else output)
+        if getattr(func, "__name__", "") in _LEAVES and self.origins.level(args[0]):
+            with not_followed():
+                self.origins.read.append(args[0].tolist())
         return output
 
 

@@ -12,7 +12,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ..factors import Group, Leaf
+from ..factors import Group, Leaf, check_whole
 from ..interventions import FirstRows
 from ..kinds import Attention as AttentionUnit
 from ..kinds import LayerKind, Tensors
@@ -73,8 +73,7 @@ class Prefixes(Recipe):
 
     def __post_init__(self) -> None:
         check_rows(self.tokens, self.sharing)
-        if not isinstance(self.mlp, int) or isinstance(self.mlp, bool) or self.mlp < 0:
-            raise ValueError(f"mlp must be the width of a layer, or 0 for none, found {self.mlp!r}")
+        check_whole("mlp", self.mlp, 0)
         if self.mlp and not isinstance(self.sharing, Private):
             raise ValueError(f"mlp={self.mlp} makes rows of a task's own; use sharing='private', or mlp=0")
 

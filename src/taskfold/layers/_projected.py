@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..factors import Fastfood, Leaf, OnBasis, check_seed, marks_of
+from ..factors import Fastfood, Leaf, OnBasis, check_seed, check_whole, marks_of
 from ..tasks import Leaves
 from ._everywhere import Everywhere, NetworkWide, Span
 from ._part import Part
@@ -50,8 +50,7 @@ class Projections(NetworkWide):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.dimension, int) or isinstance(self.dimension, bool) or self.dimension < 2:
-            raise ValueError(f"dimension must be a whole number ≥ 2, found {self.dimension!r}")
+        check_whole("dimension", self.dimension, 2)
         check_seed(self.seed)
 
     def leaves(self, spans: Sequence[Span]) -> dict[str, Leaf]:

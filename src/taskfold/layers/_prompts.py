@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..factors import Group, Leaf
+from ..factors import Group, Leaf, check_whole
 from ..interventions import Before
 from ..kinds import LayerKind, Tensors, TokenStack, kind_of
 from ..routing import Private, Shared, Sharing
@@ -59,8 +59,7 @@ def check_rows(tokens: object, sharing: Sharing) -> None:
     Raises:
         ValueError: one is out of its range.
     """
-    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
-        raise ValueError(f"tokens must be a number of rows, 1 or more, found {tokens!r}")
+    check_whole("tokens", tokens, 1)
     if not all(isinstance(rule, (Private, Shared)) for rule in sharing.rules()):
         raise ValueError(
             f"sharing={sharing.name!r} mixes the terms of a sum, and rows before a sequence are none; use 'private' or "

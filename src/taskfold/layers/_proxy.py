@@ -80,6 +80,21 @@ class Proxy:
         elif SETTLING not in table:
             delattr(table[OF], name)
 
+    def get_parameter(self, target: str) -> Any:
+        """The tensor of that name: where a task changes it, the task's."""
+        path, _, name = target.rpartition(".")
+        module: Any = self.get_submodule(path)  # type: ignore[attr-defined]
+        if OF not in self.__dict__ or name not in module._parameters:
+            return super().get_parameter(target)  # type: ignore[misc]
+        return getattr(module, name)
+
+    def register_buffer(self, name: str, tensor: torch.Tensor | None, persistent: bool = True) -> None:
+        """Only tensors that are no part of the backbone's state may come anew while it runs."""
+        table = self.__dict__
+        if OF in table and persistent and tensor is not table["_buffers"].get(name):
+            raise writes(table[PATH], table[OF], name, table["training"])
+        super().register_buffer(name, tensor, persistent)  # type: ignore[misc]
+
     def __hash__(self) -> int:
         of = self.__dict__.get(OF)
         return object.__hash__(self) if of is None else hash(of)

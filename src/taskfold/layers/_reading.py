@@ -70,6 +70,8 @@ class Read(Proxy):
                 return own
             adapted = now.noting is None and site.path in now.answers.paths
             if torch.compiler.is_compiling():
+                if site.calls is not None:
+                    site.calls.gives(site, name)
                 if not adapted:
                     return own
                 return _resolved(site, now, name) if now.rows is None and now.spread is None else _Said(own)
@@ -119,6 +121,8 @@ def _made(value: Any) -> Any:
     if not isinstance(value, _Lazy):
         return value
     site, now, name = value.source
+    if site.calls is not None:
+        site.calls.gives(site, name)
     backward = torch._C._current_graph_task_id() != -1
     now = running() or (now if backward else None)  # outside of passes a network that has kept it computes as it is
     if now is not None and (reader := _telling.reader) is not None and not reader.knows(site.path, name):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from torch import nn
 
 from ..factors import Leaf, Scope
@@ -114,6 +115,7 @@ class Composition:
     recipes: tuple[Recipe, ...] = ()
 
 
+@torch.inference_mode(False)  # what is made in inference mode could never be trained
 def fit(
     composition: Composition, network: nn.Module, inventory: Inventory, prefix: str, frozen_stages: int = 0
 ) -> dict[str, LayerParts]:

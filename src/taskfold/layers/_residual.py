@@ -9,6 +9,7 @@ from torch import nn
 
 from ..factors import Copy
 from ..kinds import Convolution, Patterns, TransposedConvolution, kind_of, matches
+from ._nothing import GeometryError
 from ._update import Update
 from ._where import Convolutions, Target
 
@@ -42,7 +43,7 @@ class MainConvolutions(Convolutions):
         has = ", ".join(f"{name} {getattr(module, name)}" for name in ("kernel_size", "padding", "dilation"))
         return replace(
             target,
-            refused=TypeError(
+            refused=GeometryError(
                 f"layer {target.path!r} ({type(module).__name__}): a 1×1 convolution beside it is one weight with it "
                 f"where kernels are odd and padding is dilation · (k − 1) / 2, found {has}; leave the layer out with "
                 f"targets=('*', '!{target.path}')"

@@ -52,8 +52,9 @@ class Site:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         now = _current.selection or current(self.path)
         self.ran = True
-        if self.calls is not None:
-            self.calls.add(self)
+        if self.calls is not None and not self.calls.runs(self):
+            with self.calls.of(self):
+                return self(*args, **kwargs)
         if self.still and now.training:
             now = replace(now, training=False)
         site = self._with(now.left[self.path]) if self.path in now.left else self

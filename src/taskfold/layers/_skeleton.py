@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..kinds import DynamicQuantised, is_norm, kind_of
+from ..kinds import is_norm, kind_of, replaced
 from ._hooks import libraries, listen, of_libraries
 from ._merging import Merging
 from ._padded import Padded, pads
@@ -113,8 +113,8 @@ def _proxies(
             table[FRESH] = caches(module, empty=True)
             if pads(module):
                 table.setdefault("forward", Padded(proxies[id(module)], module))
-            elif DynamicQuantised.fits(module):
-                table.setdefault("forward", DynamicQuantised(proxies[id(module)]).plain)
+            elif replaced(module):
+                table.setdefault("forward", kind_of(module).at(proxies[id(module)]).plain)
     return proxies
 
 

@@ -156,6 +156,11 @@ class Where(ABC):
     def candidates(self, network: nn.Module) -> list[Target]:
         """Every weight of this kind, whatever its name."""
 
+    def excluded(self, network: nn.Module) -> str:
+        """What is left out although it is of this kind, and the remedy; empty: nothing is."""
+        del network
+        return ""
+
     def find(self, network: nn.Module) -> list[Target]:
         """The selected weights, in the network's order.
 
@@ -170,10 +175,8 @@ class Where(ABC):
         if chosen:
             return chosen
         if not found:
-            raise NothingToAdaptError(
-                f"{type(network).__name__} has no {self.what}; it has {kinds_in(network)}: choose a method for one of "
-                "these kinds"
-            )
+            why = self.excluded(network) or "choose a method for one of these kinds"
+            raise NothingToAdaptError(f"{type(network).__name__} has no {self.what}; it has {kinds_in(network)}: {why}")
         names = ", ".join(target.path for target in found[:8]) + (", …" if len(found) > 8 else "")
         raise ValueError(
             f"{self.setting}={self.targets!r} selects none of the {len(found)} {self.what.removesuffix(' to adapt')}: "
@@ -208,6 +211,15 @@ class Convolutions(OfKind):
     def candidates(self, network: nn.Module) -> list[Target]:
         found = super().candidates(network)
         return found if self.stem else found[1:]
+
+    def excluded(self, network: nn.Module) -> str:
+        every = super().candidates(network)
+        if self.stem or len(every) != 1:
+            return ""
+        return (
+            f"its only convolution {every[0].path!r} is the first one, which is left out by default; take it in with "
+            "stem=True (FTN) or layers='any' (LoRA), or choose a method for one of these kinds"
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..factors import check_number
+from ..factors import check_number, check_whole
 from ..kinds import Patterns
 from ..layers import Composition, Gates, Norms, Rest, Schedule, Statistics, gates_of, own_norms
 from ..tasks import Task
@@ -76,8 +76,7 @@ class AdaShare(Method):
     def __post_init__(self) -> None:
         if self.trunk not in get_args(Trunk):
             raise ValueError(f"trunk={self.trunk!r} is not known; choose one of {', '.join(get_args(Trunk))}")
-        if not isinstance(self.rounds, int) or isinstance(self.rounds, bool) or self.rounds < 1:
-            raise ValueError(f"rounds must be a whole number ≥ 1, found {self.rounds!r}")
+        check_whole("rounds", self.rounds, 1)
         for name in ("sparsity", "sharing", "curriculum"):
             check_number(name, getattr(self, name), "≥ 0", lambda v: v >= 0)
         check_number("warmup", self.warmup, "from 0 and below 1", lambda warmup: 0 <= warmup < 1)

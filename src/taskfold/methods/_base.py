@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from ..factors import check_whole
 from ..kinds import Patterns
 from ..layers import Composition, OwnTensors, check_statistics
 from ..tasks import Task
@@ -47,8 +48,8 @@ class Method(ABC):
             value, kind = getattr(self, field.name), str(field.type)
             if kind == "bool" and not isinstance(value, bool):
                 raise ValueError(f"{field.name} must be true or false, found {value!r}")
-            if field.name == "frozen_stages" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-                raise ValueError(f"frozen_stages must be a number of stages, 0 or more, found {value!r}")
+            if field.name == "frozen_stages":
+                check_whole("frozen_stages", value, 0)
             if field.name == "frozen_stages" and value and self.from_the_start:
                 raise ValueError(f"frozen_stages must be 0, found {value}: {self.from_the_start}")
             if kind.startswith("Statistics") and not (value is None and kind.endswith("None")):

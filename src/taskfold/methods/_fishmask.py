@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ..factors import check_whole
 from ..kinds import Patterns
 from ..layers import Composition, Norms, SparseUpdates, Statistics, choose_by_fisher
 from ..tasks import Task
@@ -50,9 +51,8 @@ class FishMask(Method):
 
     @property
     def parts(self) -> tuple[SparseUpdates]:
-        some = isinstance(self.samples, int) and not isinstance(self.samples, bool) and self.samples >= 1
-        if self.samples is not None and not some:
-            raise ValueError(f"samples must be a whole number ≥ 1, or none for all, found {self.samples!r}")
+        if self.samples is not None:
+            check_whole("samples", self.samples, 1, also=", or none for all")
         return (SparseUpdates(self.targets, self.share),)
 
     def compose(self, network: nn.Module) -> Composition:

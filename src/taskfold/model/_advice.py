@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from ..layers import NothingToAdaptError, fit
+from ..layers import GeometryError, NothingToAdaptError, fit
 from ..methods import Method, build, names
 from ..tasks import Task, classifier_of
 from ._summary import layers_in
 
+E = TypeVar("E", GeometryError, NothingToAdaptError)
 _REACH = ("layers", "targets", "frozen_stages")
 """Settings of methods that say where they act."""
 SHARE = 0.5
@@ -38,10 +40,10 @@ def check_backbone(backbone: nn.Module) -> None:
             )
 
 
-def with_methods(error: NothingToAdaptError, network: nn.Module) -> NothingToAdaptError:
+def with_methods(error: E, network: nn.Module) -> E:
     """The error, and the names of the methods that find layers in the network with their default settings."""
     found = fitting(network)
-    return NothingToAdaptError(f"{error}; methods that fit here: {', '.join(found)}") if found else error
+    return type(error)(f"{error}; methods that fit here: {', '.join(found)}") if found else error
 
 
 def fitting(network: nn.Module) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from ..layers import NothingToAdaptError, check_leaving, check_unwritten, fit, inventory_of
+from ..layers import GeometryError, NothingToAdaptError, check_leaving, check_unwritten, fit, inventory_of
 from ..methods import Method
 from ..tasks import (
     Features,
@@ -132,7 +132,7 @@ class TaskCollection(nn.Module):
         try:
             composition = chosen.composition(self.backbone)
             sites = fit(composition, self.backbone, inventory, chosen.name, chosen.frozen_stages)
-        except NothingToAdaptError as error:
+        except (GeometryError, NothingToAdaptError) as error:
             raise with_methods(error, self.backbone) from None
         task = Task(name, chosen.as_json(), dict(sites), made, info)
         task.origin = Origin(self.backbone)

@@ -150,17 +150,6 @@ def _size(update: Thin) -> float:
     return sqrt(max(float(((left.T @ left) * (right @ right.T)).sum()), 0.0))
 
 
-def check_rank(rank: object) -> int:
-    """A basis has so many directions.
-
-    Raises:
-        ValueError: it is no whole number of at least 1.
-    """
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise ValueError(f"rank must be a whole number of at least 1, found {rank!r}")
-    return rank
-
-
 def fill_bases(task: Task, bases: Mapping[str, Thin]) -> None:
     """Put the bases into the inventory that a task with the method stands on."""
     for path, update in updates_of(task).items():

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from ..factors import check_whole
 from ..peft import read_adapter, write_adapter
 from ..tasks import Task, check_free
 from ._collection import TaskCollection
 from ._combined import Rule, check_combination, combined, fill
-from ._compressed import check_rank, compressed, fill_bases
+from ._compressed import compressed, fill_bases
 
 
 class Exchange(TaskCollection):
@@ -96,7 +97,7 @@ class Exchange(TaskCollection):
                 f"tasks must be names of tasks, and at least one, found {tasks if self.tasks else names!r}"
             )
         made = [self[name] for name in names]
-        found = compressed(self.backbone, made, check_rank(rank))
+        found = compressed(self.backbone, made, check_whole("rank", rank, 1))
         small = type(self)(self.backbone, found.method, features=self.features, num_features=self.num_features)
         for task in made:
             head, info = copy.deepcopy(task.head), copy.deepcopy(task.info)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..factors import Group
@@ -28,6 +29,7 @@ def save_inventory(inventory: Named[Leaves], backbone: nn.Module, path: Path) ->
     return path
 
 
+@torch.inference_mode(False)
 def read_inventory(path: Path, backbone: nn.Module, held: Named[Leaves]) -> dict[str, Leaves]:
     """The banks of an inventory file that a model does not hold yet.
 

@@ -79,23 +79,30 @@ class Kept:
             f"with targets=('*', '!{path}'), or switch off what keeps it before the model is made",
         )
 
-    def calls(self, training: bool, once: Collection[str], exchanged: Collection[str]) -> None:
+    def calls(self, training: bool, once: Collection[str], calls: Calls) -> None:
         """What is known of layers that run when the same batch passes again.
 
         Args:
             training: the mode.
             once: those that the first pass called more often than the next.
-            exchanged: those that were called with other parameters than theirs.
+            calls: those that were called.
         """
         self.called.add(training)
         for path in once:
             self._keeps(path, "the output")
-        for path in exchanged:
+        for path in calls.exchanged:
             self.refused.setdefault(
                 path,
                 f"the network calls layer {path!r} with other parameters than the layer's "
                 "(torch.func.functional_call), which no task changes; leave the layer out with "
                 f"targets=('*', '!{path}')",
+            )
+        for path, name in calls.taken.items():
+            self.refused.setdefault(
+                path,
+                f"the network computes with {name!r} of layer {path!r} without asking the layer for it (by a list, "
+                f"parameters() or state_dict()), where no task changes it; read the layer's attribute {name!r}, or "
+                f"leave the layer out with targets=('*', '!{path}')",
             )
 
     @contextmanager
@@ -206,4 +213,4 @@ class Beside:
                     with torch.no_grad(), generators(), selecting(Selection(OfTasks(()), None, self.training)):
                         network(*args, **kwargs)
                     each.append(calls.often)
-        self.kept.calls(self.training, each[0] - each[1], calls.exchanged)
+        self.kept.calls(self.training, each[0] - each[1], calls)

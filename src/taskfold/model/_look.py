@@ -114,7 +114,7 @@ class Look:
 
     @classmethod
     def of(cls, network: nn.Module, batch: Batch, tracers: Tracers | None = None) -> Look:
-        """Run the network on the batch as it is, in another order, and in parts that each row is missing from once.
+        """Run the network on the batch as it is, in another order, and in parts that hold one of any two rows.
 
         Raises:
             Exception: what the network raises for the batch as it is.
@@ -124,9 +124,9 @@ class Look:
         given = notes, notes.marked(leaves := seen_in(output)), output
         pooled = any(map(origins.pooled, leaves))
         why = ""
-        for halves in (True, False) if batch.rows > 3 else (True,):
+        for few in (True, False) if batch.rows > 3 else (True,):
             try:
-                moves = Moves.of(batch.rows, halves=halves)
+                moves = Moves.of(batch.rows, few=few)
                 return cls._of(network, batch, origins, given, pooled, tracers, moves)
             except Exception as error:
                 why = f"it does not run with its rows in another order or without some ({error})"
@@ -207,7 +207,9 @@ def _extremes(whole: Sequence[Any], parts: Sequence[Sequence[Any]], moves: Moves
     for number, *mine in zip(whole, *parts, strict=True):
         if all(one == number for one in mine):
             continue
-        if not isinstance(number, int) or number not in (max(mine), min(mine)) or sum(mine) == moves.parts * number:
+        if not isinstance(number, int) or number not in (max(mine), min(mine)):
+            return False
+        if sum(mine[: moves.first]) == moves.parts * number:
             return False
     return True
 

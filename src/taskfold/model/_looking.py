@@ -100,7 +100,7 @@ class Looking(Standing):
                 if known.trouble:
                     reads.passes.clear()  # it has not run to its end several times
                 else:
-                    self.kept.calls(training, known.once, calls.exchanged)
+                    self.kept.calls(training, known.once, calls)
             if known.lasting:
                 _keep(self.forms, key, known)
                 self.agreed = agreed(one for each in self.forms.values() for one in each)

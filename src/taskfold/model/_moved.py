@@ -7,17 +7,24 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from ..layers import Form, odds_in
+
 _OF_TYPES = re.compile("dtype|data ?type|scalar type|type of|device")
 
 
-def moved(backbone: nn.Module, held: Mapping[str, Tensor], error: RuntimeError) -> str | None:
+def moved(
+    backbone: nn.Module, forms: Mapping[str, Form], held: Mapping[str, Tensor], error: RuntimeError
+) -> str | None:
     """What to say of an error that comes of that; None: it does not.
 
     Args:
         backbone: the network.
+        forms: what its layers were when the pass's tasks came to adapt them, by path.
         held: tensors of tasks on it, by name.
         error: of a pass.
     """
+    for words in odds_in(backbone, forms).values():  # a tensor of another size, put into a layer that stayed
+        return words
     own = next((p for p in backbone.parameters() if p.is_floating_point()), None)
     if own is None or not _OF_TYPES.search(str(error)):
         return None

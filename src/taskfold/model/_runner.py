@@ -261,7 +261,8 @@ class Runner(Looking):
         try:
             return call(network) if features is None else features.run(call, selection, mode, args, kwargs)
         except RuntimeError as error:
-            if words := moved(self.backbone, answers.held(), error):
+            forms = {path: form for path, form in self.adapted.items() if path in answers.paths}
+            if words := moved(self.backbone, forms, answers.held(), error):
                 raise RuntimeError(words) from error
             raise
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..factors import TERMS, Group, Leaf
+from ..factors import TERMS, Group, Leaf, check_whole
 from ._base import Leaves, Sharing, Tensors
-from ._routed import whole
 from ._tensor_poly import count_terms
 
 DIAGONAL = "diagonal"
@@ -34,7 +33,7 @@ class Diagonal(Sharing):
     keeps_leaves = True
 
     def __post_init__(self) -> None:
-        whole("diagonals", self.diagonals, 1)
+        check_whole("diagonals", self.diagonals, 1)
 
     def inventory(self, leaves: Leaves) -> dict[str, Leaf]:
         return dict(leaves)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..factors import Leaf
+from ..factors import Leaf, check_whole
 from ._base import Leaves, Tensors
-from ._routed import Routed, whole
+from ._routed import Routed
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class MultiHeadRouting(Routed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("skills", self.skills, 2)
-        whole("splits", self.splits, 1)
+        check_whole("skills", self.skills, 2)
+        check_whole("splits", self.splits, 1)
 
     def inventory(self, leaves: Leaves) -> dict[str, Leaf]:
         return {name: self._split(name, leaf) for name, leaf in leaves.items()}

@@ -71,16 +71,6 @@ class Routed(Sharing):
         return training and self.allocation == "random"
 
 
-def whole(name: str, value: object, least: int) -> None:
-    """A setting that is a whole number ≥ `least`.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number ≥ {least}, found {value!r}")
-
-
 def _uniform(leaf: Tensor) -> None:
     torch.nn.init.uniform_(leaf, -1e-3, 1e-3)
 

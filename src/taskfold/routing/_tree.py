@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..factors import check_whole
 from ._base import Leaf, Leaves, Sharing, Tensors, sharing
 from ._shared import Shared
 
@@ -40,10 +41,7 @@ class Tree(Sharing):
 
     def __post_init__(self) -> None:
         for setting in ("branch", "grouped"):
-            value = getattr(self, setting)
-            if not isinstance(value, int) or isinstance(value, bool) or value < (setting == "branch"):
-                least = int(setting == "branch")
-                raise ValueError(f"{setting}={value!r} of sharing 'tree' must be a number of stages, {least} or more")
+            check_whole(f"{setting} of sharing 'tree'", getattr(self, setting), int(setting == "branch"))
         if not isinstance(self.group, str) or not (self.group == "" or self.group.replace("-", "_").isidentifier()):
             raise ValueError(f"group={self.group!r} of sharing 'tree' must be a name of letters, digits, - and _")
         if bool(self.group) != bool(self.grouped):

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from ._leaves import kept_in
 
 
+@torch.inference_mode(False)
 def build_head(head: int | nn.Module | None, features: Callable[[], int], like: Tensor) -> nn.Module | None:
     """A task's head: a linear layer for a number of outputs, a module as it is, None for none.
 

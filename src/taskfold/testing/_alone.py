@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..counting import count
-from ..factors import STATISTICS
+from ..factors import STATISTICS, Factorisation, Modes
 from ..layers import Factored, parts_of, silent_of, statistics_of, stood_on, stored_of
 from ..model import MultiTask, left_out
 from ..tasks import Task, TaskFileError
 from ._compare import DOUBLE, check_close, check_same, snapshot
 from ._dense import Indifference
+from ._slopes import check_slopes
 from ._subject import HEADS, Subject, floating, learning_steps, leaves_of
 
 
@@ -82,8 +83,9 @@ def _learns(tensor: torch.Tensor, group: object) -> bool:
 
 
 def factors(subject: Subject) -> None:
-    """A factorisation that has a bottleneck makes the same weight with it and without."""
+    """A factorisation that has a bottleneck makes the same weight with it and without, and its gradients are slopes."""
     model = subject.stirred("a").double()
+    tried: set[type] = set()
     for (path, name), part in parts_of(model["a"]):
         if isinstance(part, Factored) and part.factorisation.has_bottleneck:
             leaves, modes = part.selected(torch.float64, training=False), part.view.modes
@@ -92,6 +94,25 @@ def factors(subject: Subject) -> None:
                 whole = part.factorisation.materialise(leaves, modes)
                 place = f"layer {path!r}, part {name!r}: materialise of {type(part.factorisation).__name__}"
                 check_close(f"{place}, beside its bottleneck", whole, thin.dense().reshape(modes.shape), None, DOUBLE)
+                if type(part.factorisation) not in tried:
+                    tried.add(type(part.factorisation))
+                    _slopes(part.factorisation, leaves, modes, f"layer {path!r}, part {name!r}")
+
+
+def _slopes(made: Factorisation, leaves: Mapping[str, Tensor], modes: Modes, place: str) -> None:
+    """The gradients of both forms of a weight are the slopes."""
+    wanted = {name for name, leaf in made.leaves(modes).items() if leaf.group.trained}
+    names = [name for name, tensor in leaves.items() if name in wanted and tensor.is_floating_point()]
+
+    def thin(leaves: dict[str, Tensor]) -> Tensor:
+        found = made.bottleneck(leaves, modes)
+        assert found is not None
+        return found.dense()
+
+    check_slopes(
+        f"{place}: materialise of {type(made).__name__}", lambda one: made.materialise(one, modes), leaves, names
+    )
+    check_slopes(f"{place}: bottleneck of {type(made).__name__}", thin, leaves, names)
 
 
 def folding(subject: Subject) -> None:

@@ -13,19 +13,21 @@ from torch import Tensor, nn
 from ..interventions import Call, Change, Intervention, Layer, padded, stacked
 from ..kinds import LayerKind, Rows, Tensors, kind_of
 from ._compare import DOUBLE, check_close, check_same, distance
+from ._slopes import check_slopes, toward
 from ._subject import floating, without_dropout
 
 
 def check_intervention(intervention: Intervention, module: nn.Module, tasks: Sequence[Tensors], x: Tensor) -> None:
     """Try an intervention at a layer: whether it keeps what models, banks and folding ask of it.
 
-    `works`: each task's tensors fit the layer and change what it puts out; tensors that it can't run with do not fit.
-    `inside`: what stands inside has its part. `learns`: every tensor that changes the output has a gradient. `neutral`:
-    neutral tensors leave the layer alone. `served`: the fewest tensors, which a bank holds, say what the task says.
-    `rows`: a batch whose rows have tasks of their own, one without the intervention among them, is the tasks one by
-    one, in value and in gradient, smaller tensors padded, with the layer or something else inside. `folded`: the layer
-    with folded tensors is the task, whatever else is folded in, or folding is refused in words. `joined`: two that
-    become one say what one inside the other says. None of them writes to the layer, the tensors or the input.
+    `works`: each task's tensors fit the layer and change what it puts out; tensors that it can't run with do not
+    fit. `inside`: what stands inside has its part. `learns`: every tensor that changes the output has a gradient,
+    which is the slope of the output (steps left out). `neutral`: neutral tensors leave the layer alone. `served`:
+    the fewest tensors, which a bank holds, say what the task says. `rows`: a batch whose rows have tasks of their
+    own, one without the intervention among them, is the tasks one by one, in value and in gradient, smaller tensors
+    padded, with the layer or something else inside. `folded`: the layer with folded tensors is the task, whatever
+    else is folded in, or folding is refused in words. `joined`: two that become one say what one inside the other
+    says. None of them writes to the layer, the tensors or the input.
 
     All is tried in double precision, in evaluation.
 
@@ -140,17 +142,17 @@ class _Trial:
             names = [name for name, t in task.items() if t.is_floating_point() and name not in kept]
             leaves = {name: t.clone().requires_grad_(name in names) for name, t in task.items()}
             output = self.run(leaves)
-            toward = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).sin().reshape(output.shape)
             found = [None] * len(names)
             if output.requires_grad:
                 found = list(
-                    torch.autograd.grad((output * toward).sum(), [leaves[k] for k in names], allow_unused=True)
+                    torch.autograd.grad((output * toward(output)).sum(), [leaves[k] for k in names], allow_unused=True)
                 )
             for name, gradient in zip(names, found, strict=True):
                 if gradient is None or not gradient.any():
                     moved = self.run({**task, name: 1.25 * task[name] + 0.1})
                     apart = distance(moved, self.alone[n], DOUBLE) if moved.shape == self.alone[n].shape else torch.inf
                     assert apart < 1, f"task {n}: tensor {name!r} changes the output and has no gradient"
+            check_slopes(f"task {n}", self.run, task, names)
 
     def neutral(self) -> None:
         made = self.intervention.neutral(self.kind, self.shapes())
@@ -191,9 +193,9 @@ class _Trial:
             other = single[n - 1][0] if places[n - 1] != at and single[n - 1].shape == single[n].shape else None
             check_close(f"row {n}, of task {at}", made[n], single[n][0], other, DOUBLE)
         wanted = [tensor for mine in given for tensor in (mine or {}).values() if tensor.requires_grad]
-        toward = torch.linspace(-1, 1, made.numel(), dtype=made.dtype).sin().reshape(made.shape)
-        mine = _gradients((made * toward).sum(), [*wanted, x])
-        theirs = _gradients((torch.cat(single) * toward).sum(), [*wanted, twin])
+        ahead = toward(made)
+        mine = _gradients((made * ahead).sum(), [*wanted, x])
+        theirs = _gradients((torch.cat(single) * ahead).sum(), [*wanted, twin])
         for n, (one, two) in enumerate(zip(mine, theirs, strict=True)):
             check_close(f"gradient {n} of a mixed batch", one, two, tolerance=DOUBLE)
 

@@ -42,10 +42,10 @@ def check_method(
     """Try a method on networks: whether it keeps everything that Taskfold promises of every method.
 
     `isolation`: nothing of the backbone or of another task ever moves. `learning`: every leaf of a task learns.
-    `factors`: a factorisation makes one weight, in whichever form. `folding`: the fold is the task, or it is refused by
-    name. `file`: a task's file is the task. `counts`: what is counted are the leaves. `mixed`, `gradients`, `bank`,
-    `threads`: tasks in one batch, on one batch (in value, gradient and running statistics), in a bank and in threads
-    say what they say alone.
+    `factors`: a factorisation makes one weight, in whichever form, and its gradients are slopes. `folding`: the
+    fold is the task, or it is refused by name. `file`: a task's file is the task. `counts`: what is counted are the
+    leaves. `mixed`, `gradients`, `bank`, `threads`: tasks in one batch, on one batch (in value, gradient and
+    running statistics), in a bank and in threads say what they say alone.
 
     Where the laws compare two tensors, two tasks differ there by 100 tolerances or more.
 

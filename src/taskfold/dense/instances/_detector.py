@@ -16,6 +16,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FrozenBatchNorm2d
 
 from ...backbones import fill, read_state
+from ...factors import check_whole
 
 NormLayer = Callable[[int], nn.Module]
 
@@ -51,8 +52,7 @@ def detector(
         ['boxes', 'labels', 'masks', 'scores']
     """
     for name, value, least in (("classes", classes, 1), ("width", width, 8), ("size", size, 32)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be a whole number, {least} or more; found {value!r}")
+        check_whole(name, value, least)
     channels, hidden = 2 * width, 8 * width
     body = _resnet18(width, FrozenBatchNorm2d if frozen_norm else nn.BatchNorm2d)
     stages = {f"layer{number}": str(number - 1) for number in range(1, 5)}

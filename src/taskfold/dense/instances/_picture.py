@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ...factors import check_whole
 from ..colours import class_colours
 from ._matching import SOLID
 
@@ -55,8 +56,7 @@ def instance_picture(
         raise ValueError(f"image must be [3, H, W], found {list(image.shape)}")
     if len(classes) != count or any(part is not None and len(part) != count for part in (masks, scores)):
         raise ValueError(f"boxes, classes, masks and scores must be of as many objects; found {count} boxes")
-    if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
-        raise ValueError(f"scale must be a whole number, 1 or more; found {scale!r}")
+    check_whole("scale", scale, 1)
     colours = class_colours()
     canvas = np.ascontiguousarray((image.detach().cpu().clamp(0, 1) * 255).round().permute(1, 2, 0).numpy())
     canvas = canvas.repeat(scale, 0).repeat(scale, 1)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from ...factors import check_whole
 from .._augment import IMAGENET_MEAN
 from .._tensors import IMAGENET_STD
 
@@ -44,7 +45,7 @@ class DenseNetwork:
         Raises:
             ValueError: fewer than one channel.
         """
-        return self.build_head(whole("channels", channels, 1))
+        return self.build_head(check_whole("channels", channels, 1))
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,3 @@ class Architecture(ABC):
     def as_json(self) -> dict[str, Any]:
         """The settings."""
         return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
-
-
-def whole(name: str, value: object, least: int, most: int | None = None) -> int:
-    """`value`, a whole number in that range.
-
-    Raises:
-        ValueError: it is not; says which setting.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most):
-        return value
-    rule = f"≥ {least}" if most is None else f"{least} to {most}"
-    raise ValueError(f"{name} must be a whole number {rule}, found {value!r}")

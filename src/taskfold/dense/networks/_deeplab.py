@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._base import Architecture, DenseNetwork, whole
+from ...factors import check_whole
+from ._base import Architecture, DenseNetwork
 from ._encoder import Encoder, build_encoder, check_name, library
 from ._encoder_weights import check_weights, load_encoder
 
@@ -58,10 +59,10 @@ class DeepLab(Architecture):
     def __post_init__(self) -> None:
         if self.output_stride not in (8, 16):
             raise ValueError(f"output_stride must be 8 or 16, found {self.output_stride!r}")
-        whole("width", self.width, 1)
+        check_whole("width", self.width, 1)
         if not isinstance(self.rates, list | tuple) or len(self.rates) != 3:
             raise ValueError(f"rates must be three dilations, found {self.rates!r}")
-        object.__setattr__(self, "rates", tuple(whole("rates", rate, 1) for rate in self.rates))
+        object.__setattr__(self, "rates", tuple(check_whole("rates", rate, 1) for rate in self.rates))
         if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be 0 ≤ dropout < 1, found {self.dropout!r}")
         check_name(self.encoder)

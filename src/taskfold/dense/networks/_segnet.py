@@ -9,7 +9,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._base import Architecture, DenseNetwork, whole
+from ...factors import check_whole
+from ._base import Architecture, DenseNetwork
 
 DEPTHS = (2, 2, 3, 3, 3)  # VGG-16's convolutions per stage
 WIDTHS = (1, 2, 4, 8, 8)  # and their channels, in units of the width
@@ -46,8 +47,8 @@ class SegNet(Architecture):
     stages: int = 5
 
     def __post_init__(self) -> None:
-        whole("width", self.width, 1)
-        whole("stages", self.stages, 1, len(DEPTHS))
+        check_whole("width", self.width, 1)
+        check_whole("stages", self.stages, 1, len(DEPTHS))
 
     def build(self) -> DenseNetwork:
         return DenseNetwork(SegNetBackbone(self.width, self.stages), self._head, self.name, self.as_json())

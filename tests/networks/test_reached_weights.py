@@ -1,0 +1,71 @@
+"""A layer's weight that the network reaches without asking the layer: no task would change it there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import taskfold as tfold
+
+from .tuned import tuned
+
+X = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+
+
+class Reaching(nn.Module):
+    """Calls a layer, and adds what its weight makes, which it has in some other way."""
+
+    num_features = 6
+
+    def __init__(self, reach: Callable[[Reaching], Tensor]) -> None:
+        super().__init__()
+        self.reach, self.first, self.second = reach, nn.Linear(6, 6), nn.Linear(6, 6)
+        self.held = [self.second.weight]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.first(x))
+        return self.second(y) + F.linear(y, self.reach(self))
+
+
+WAYS: dict[str, Callable[[Reaching], Tensor]] = {
+    "list": lambda net: net.held[0],
+    "parameters": lambda net: next(net.second.parameters()),
+    "state": lambda net: net.state_dict()["second.weight"],
+    "table": lambda net: net.second._parameters["weight"],  # type: ignore[return-value]
+    "vector": lambda net: nn.utils.parameters_to_vector(net.second.parameters())[:36].reshape(6, 6),
+}
+
+
+@pytest.mark.parametrize("task", ["a", list("abab")])
+@pytest.mark.parametrize("way", WAYS)
+def test_who_does_not_ask_the_layer_is_refused(way: str, task: str | list[str]) -> None:
+    model = tuned(Reaching(WAYS[way]))
+    with pytest.raises(ValueError, match=r"layer 'second' without asking.*targets=\('\*', '!second'\)"):
+        model(X, task=task)
+    with pytest.raises(ValueError, match="layer 'second' without asking"):
+        model.bank()(X, task=list("abab"))
+    spared = tfold.MultiTask(Reaching(WAYS[way]), tfold.LoRA(rank=2, layers="linear", targets=("*", "!second"))).eval()
+    for parameter in spared.add_task("a").parameters():
+        parameter.data += 0.3
+    torch.testing.assert_close(spared(X, task="a"), spared.fold("a")(X))
+
+
+@pytest.mark.parametrize("name", ["get_parameter", "type"])
+def test_who_asks_is_answered(name: str) -> None:
+    """By `get_parameter`; and a parameter's type and size say nothing of its numbers."""
+    asked: Callable[[Reaching], Tensor] = {
+        "get_parameter": lambda net: net.get_parameter("second.weight"),
+        "type": lambda net: next(net.second.parameters()).new_ones(6, 6) + torch.zeros_like(net.held[0]),
+    }[name]
+    model = tuned(Reaching(asked))
+    for task in "ab":
+        torch.testing.assert_close(model(X, task=task), model.fold(task).eval()(X))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*task by task")
+        found = torch.stack(list(model(X, task=list("abab"))))
+    torch.testing.assert_close(found, torch.stack([model(X, task=t)[n] for n, t in enumerate("abab")]))
