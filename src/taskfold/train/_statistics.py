@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -30,13 +30,18 @@ def statistics(model: MultiTask, name: str) -> dict[str, dict[str, Tensor]]:
 
 
 @contextmanager
-def momentum(model: MultiTask, name: str, value: float | None) -> Iterator[None]:
-    """Run a block with this momentum of the running statistics; None: the average of all batches, equally weighted.
+def momentum(model: MultiTask, names: Iterable[str], value: float | None) -> Iterator[None]:
+    """Run a block with this momentum of the tasks' running statistics; None: the backbone's.
 
     The backbone's own modules are left alone.
     """
-    with model._runner.holding(statistics(model, name), momentum=value):
+    with nullcontext() if value is None else _momentum(model, names, value):
         yield
+
+
+def _momentum(model: MultiTask, names: Iterable[str], value: float | None) -> AbstractContextManager[None]:
+    """Of torch: None is the average of all batches, each of the same weight."""
+    return model._runner.holding({path for name in names for path in statistics(model, name)}, momentum=value)
 
 
 @torch.no_grad()
@@ -59,9 +64,7 @@ def reestimate(
         tensors["running_var"].fill_(1)
         tensors["num_batches_tracked"].zero_()
     before = model.training
-    with ExitStack() as stack:
-        for name in names:
-            stack.enter_context(momentum(model, name, None))
+    with _momentum(model, names, None):
         try:
             model.train(True)
             model._runner.still = True
