@@ -54,6 +54,7 @@ def test_a_pack_leaves_what_a_run_leaves_and_a_rerun_skips_what_is_finished(
     [
         ({"together": {}}, ["--pack"], "--pack: .* trains its tasks together; leave --pack out"),
         ({}, ["--cluster", "local"], "--cluster local needs --processes"),
+        ({}, ["--processes", "2", "--threads", "2"], "each of the --processes has one thread"),
     ],
 )
 def test_refused(tmp_path: Path, run: Run, more: dict[str, Any], options: list[str], words: str) -> None:

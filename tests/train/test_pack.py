@@ -166,8 +166,9 @@ def test_a_killed_pack_goes_on_and_ends_in_the_same_bits(tmp_path: Path, every: 
     logs = [(tmp_path / kind / "b" / "log.jsonl").read_text().splitlines() for kind in ("whole", "killed")]
     assert len(logs[0]) == len(logs[1])
     # What is finished is read, and not trained again.
-    again = train_pack(team(HeadNorm()), tasks(1), rows=17, folder=tmp_path / "killed")
-    assert curves(again) == curves(results)
+    read = team(HeadNorm())
+    assert curves(train_pack(read, tasks(1), rows=17, folder=tmp_path / "killed")) == curves(results)
+    assert [bits(read, name) for name in sizes] == [bits(whole, name) for name in sizes]
     other = {**tasks(1), "a": PackTask(tasks(1)["a"].data, settings.model_copy(update={"epochs": 9}))}
     with pytest.raises(PackError, match=r"task 'a'.*settings\.epochs was 2, is now 9") as caught:
         train_pack(team(HeadNorm()), other, rows=17, folder=tmp_path / "killed")
@@ -203,7 +204,7 @@ def test_what_cannot_share_passes_trains_by_itself_and_is_said() -> None:
         train_pack(model, tasks)
     alone(single, tasks)
     assert all(bits(model, name) == bits(single, name) for name in tasks)
-    odd = {**tasks, "a": PackTask(TaskSet(data(30), data(9)), once.model_copy(update={"folds": 2}))}
+    odd = {**tasks, "a": PackTask(TaskSet(data(30), data(9)), QUICK.model_copy(update={"epochs": 1, "folds": 2}))}
     with pytest.warns(PackWarning, match="'a' cannot share passes .*folds=2"):
         train_pack(team(), odd)
     shared = team(Poly(rank=2, skills=2))

@@ -38,7 +38,17 @@ def run_workers(
     except ModuleNotFoundError as error:
         raise ImportError('--processes needs submitit: pip install "taskfold[cluster]"') from error
     shares = [share for n in range(processes) if (share := names[n::processes])]
-    line = ["env", "OMP_NUM_THREADS=1", sys.executable, "-m", "taskfold", "train", str(config.absolute())]
+    line = [
+        "env",
+        "OMP_NUM_THREADS=1",
+        sys.executable,
+        "-m",
+        "taskfold",
+        "train",
+        str(config.absolute()),
+        "--threads",
+        "1",
+    ]
     try:
         executor = submitit.AutoExecutor(output / "jobs", cluster=cluster)
     except RuntimeError as error:

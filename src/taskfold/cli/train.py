@@ -56,6 +56,8 @@ def train(
             )
     if cluster and processes is None:
         raise UserError(f"--cluster {cluster} needs --processes, how many packs to send there")
+    if threads and processes is not None:
+        raise UserError(f"--threads {threads}: each of the --processes has one thread; leave --threads out")
 
     def side(todo: Sequence[Todo], done: Callable[[Todo, Result], None]) -> None:
         side_by_side(plan, opened.model, todo, fresh, f"pack-{worker}" if worker else "pack", done)

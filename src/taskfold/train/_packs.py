@@ -106,7 +106,7 @@ class Pack:
         try:
             folder = opened(job, identity, self.folder and self.folder / name, self.fresh, self.network)
             loop, before = Loop(job, folder, self.threads), folder.load()
-            if name in self.kept and not (before and before["state"]["done"]):
+            if name in self.kept and (before is None or _ahead(self.kept[name][1], before)):
                 there, before = self.kept[name]
                 _checkpoint.check_same(Path(self.file), there, folder.identity)
             if before is not None:
@@ -120,8 +120,11 @@ class Pack:
             self.errors[name] = error
             return
         self.kept.pop(name, None)
+        if loop.state.done:
+            self._told(one)
+            return
         self.flights.append(one)
-        if one.step is None:
+        if one.step is None:  # it was killed between its last step and its end
             self._land(one)
 
     def _tick(self) -> None:
@@ -174,6 +177,11 @@ class Pack:
             for name, kept in states.items():
                 if path.name != self.file and name not in self.jobs:
                     continue  # another process's
-                if name not in found or kept["state"]["step"] > found[name][1]["state"]["step"]:
+                if name not in found or _ahead(kept, found[name][1]):
                     found[name] = who[name], kept
         return {name: one for name, one in found.items() if not (self.fresh and name in self.jobs)}
+
+
+def _ahead(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether a training stands further there; nothing is ahead of one that is done."""
+    return not other["state"]["done"] and one["state"]["step"] > other["state"]["step"]

@@ -37,7 +37,7 @@ from ._seams import (
     loss_alone,
 )
 from ._state import State
-from ._statistics import momentum
+from ._statistics import training_momentum
 from ._trackers import check_trackers
 from .settings import Settings
 
@@ -160,7 +160,7 @@ def _run(job: Job, folder: Folder, threads: Threads, label: str, quiet: bool | N
         if not loop.state.done:
             with (
                 Bar(label, loop.plan.epochs, loop.plan.steps, quiet) as bar,
-                momentum(job.model, job.names, job.settings.norm_momentum),
+                training_momentum(job.model, job.names, job.settings.norm_momentum),
                 closing(loop.steps(bar)) as steps,
             ):
                 for step in steps:

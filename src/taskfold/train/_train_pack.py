@@ -19,7 +19,7 @@ from ._processes import start
 from ._run import network_of, own_randomness
 from ._seams import Collate, LossPerSample, Measure, TaskSet
 from ._state import Result
-from ._statistics import momentum
+from ._statistics import training_momentum
 from ._train import task_job, train_task
 from .settings import Settings
 
@@ -160,7 +160,7 @@ def train_pack(
         network = network_of(model)
         for (_, value, threads), jobs in packs.items():
             every = min(tasks[name].settings.checkpoint_every for name in jobs)
-            with Threads.of(threads, accelerator.device) as counted, momentum(model, jobs, value):
+            with Threads.of(threads, accelerator.device) as counted, training_momentum(model, jobs, value):
                 pack = Pack(jobs, rows, place, f"{file}.safetensors", fresh, counted, network, done, every)
                 try:
                     pack.run()
@@ -194,11 +194,11 @@ def _sorted(model: MultiTask, tasks: Mapping[str, PackTask], rows: int) -> tuple
         kept = {"cache_memory": own.cache_memory // share, "cache_disk": own.cache_disk // share}
         settings = own.model_copy(update={"checkpoint_every": math.inf, **kept})  # the pack keeps them all
         job, identity = task_job(model, name, task.data, settings, **task.seams)
-        method = repr(model[name].method)
-        if method not in known:
-            known[method] = unmixable(job)
-        if known[method]:
-            alone[name] = known[method]
+        kind = repr((model[name].method, model[name].head))
+        if kind not in known:
+            known[kind] = unmixable(job)
+        if known[kind]:
+            alone[name] = known[kind]
         else:
             packs.setdefault((own.precision, own.norm_momentum, own.threads), {})[name] = job, identity
     return packs, alone
