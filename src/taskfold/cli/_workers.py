@@ -67,6 +67,8 @@ def run_workers(
     except BaseException:
         for job in jobs:
             job.cancel()
+        for job in jobs:
+            job.wait()
         raise
     if failed:
         number, error = next(iter(failed.items()))

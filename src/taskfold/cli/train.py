@@ -81,6 +81,6 @@ def train(
                 if story and worker is None:
                     story.finish()
     except KeyboardInterrupt:
-        how = " --pack" if pack else ""
+        how = f" --processes {processes}" if processes else " --pack" if pack else ""
         say(f"Interrupted. To go on from the last checkpoint: taskfold train {config}{how}", "yellow")
         raise typer.Exit(130) from None
