@@ -10,7 +10,7 @@ ARGS  ?=
 export PYTHON VENV
 
 # The environments of the matrix: what each holds, and the part of the suite that runs in it.
-LIBRARY := vision,datasets,text,dense,train,balance,report,export,cli,compare,serve
+LIBRARY := vision,datasets,text,dense,train,balance,report,export,cli,compare,serve,cluster
 CORE    := tests/factors tests/routing tests/layers tests/methods tests/tasks tests/device tests/test_*.py
 # Rooms that need an extra; the examples in docstrings of all others run without one.
 NEED_EXTRAS := backbones cli config data dense report serve text train

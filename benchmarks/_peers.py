@@ -66,9 +66,9 @@ def sites(network: str, *, grouped: bool = True) -> list[str]:
     ]
 
 
-def lora_config(network: str) -> LoraConfig:
+def lora_config(network: str, rank: int = RANK) -> LoraConfig:
     """On the same layers but for convolutions of many groups, whose number PEFT wants the rank to be a multiple of."""
-    return LoraConfig(r=RANK, lora_alpha=RANK, target_modules=sites(network, grouped=False))
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules=sites(network, grouped=False))
 
 
 def peft_lora(network: str) -> nn.Module:
@@ -82,9 +82,9 @@ def peft_lora(network: str) -> nn.Module:
     return model
 
 
-def peft_loras(network: str, names: list[str]) -> PeftModel:
+def peft_loras(network: str, names: list[str], rank: int = RANK) -> PeftModel:
     """Several, to be served: normalisation and head are common to them."""
-    config = lora_config(network)
+    config = lora_config(network, rank)
     config.inference_mode = True
     model = get_peft_model(Plain(network), config, adapter_name=names[0])
     for name in names[1:]:

@@ -1,12 +1,16 @@
-"""Many tasks behind one batcher, beside the plain network and beside one folded network per task.
+"""Many tasks behind one batcher, beside the plain network, one folded network per task, and PEFT's two ways.
 
-    python benchmarks/serve.py
-    python benchmarks/serve.py --tasks 1 32 1000 10000 --rounds 5 --json serve.json
+    python benchmarks/serve.py --quick
+    python benchmarks/serve.py --tasks 1 32 1000 --many 100 10000 --rounds 5 --json serve.json
 
 ResNet-18 on images of 64×64 pixels, FTN of rank 1, requests of one row. Clients ask again as soon as they are answered;
 then requests come at random moments at 70 % of the plain network's pace, which gives the latencies. All contestants
 stand behind the same batcher and take turns in rounds; what is compared was measured in one round. `by CPU` is the
 ratio of rows per second of CPU time, which other programs on the machine change less.
+
+PEFT has LoRA of rank 1 on the same layers, normalisation and head common to all tasks. It runs the rows of one task at
+a time and switches adapters between them, or it gets the adapter of each row (`adapter_names`). `--many` says two
+numbers of tasks of a bank, the second of which is compared with the first.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from typing import Any
 
 import timm
 import torch
+from _peers import HERE, peft_loras
 from torch import Tensor, nn
 
 import taskfold as tfold
@@ -31,6 +36,7 @@ from taskfold.serve import Batcher, Engine, Stacked
 IMAGE = torch.randn(3, 64, 64)
 GROUP = Stacked((3, 64, 64), torch.float32)
 CLASSES = 10
+PLAIN, BANK = "plain network", "bank, {:,} tasks"
 
 
 class Contestant:
@@ -76,16 +82,44 @@ def banked(model: tfold.MultiTask, count: int) -> Contestant:
     return Contestant(engine.run, lambda n: (GROUP, (f"task{n % count}", IMAGE)))
 
 
-def contestants(tasks: Sequence[int]) -> dict[str, Contestant]:
-    """All of them."""
+def switching(count: int) -> Contestant:
+    """PEFT with the adapter of one task at a time: rows of one task run together."""
+    names = [f"task{n}" for n in range(count)]
+    peft = peft_loras("resnet18", names, rank=1)
+
+    @torch.no_grad()
+    def run(group: Any, rows: Sequence[Tensor]) -> Sequence[Any]:
+        peft.set_adapter(group, inference_mode=True)
+        return list(peft(torch.stack(list(rows))))
+
+    return Contestant(run, lambda n: (names[n % count], IMAGE))
+
+
+def named(count: int) -> Contestant:
+    """PEFT with the adapter of each row."""
+    names = [f"task{n}" for n in range(count)]
+    peft = peft_loras("resnet18", names, rank=1)
+
+    @torch.no_grad()
+    def run(group: object, rows: Sequence[tuple[str, Tensor]]) -> Sequence[Any]:
+        return list(peft(torch.stack([row for _, row in rows]), adapter_names=[name for name, _ in rows]))
+
+    return Contestant(run, lambda n: ("all", (names[n % count], IMAGE)))
+
+
+def contestants(tasks: Sequence[int], others: int) -> dict[str, Contestant]:
+    """All of them; `others` is the number of tasks of those that are no bank."""
     torch.manual_seed(0)
     model = tfold.MultiTask(timm.create_model("resnet18", num_classes=0), tfold.FTN(rank=1)).eval()
     model.add_task("one", head=CLASSES)
     plainly = nn.Sequential(timm.create_model("resnet18", num_classes=0), nn.Linear(512, CLASSES)).eval()
-    found = {"plain network": plain(plainly)}
+    found = {PLAIN: plain(plainly)}
     for count in tasks:
-        found[f"bank, {count:,} tasks"] = banked(model, count)
-    found["32 folded networks"] = folded([model.fold("one") for _ in range(32)])
+        found[BANK.format(count)] = banked(model, count)
+    found[f"{others} folded networks"] = folded([model.fold("one") for _ in range(others)])
+    if "peft" in HERE:
+        found[f"PEFT switching, {others}"] = switching(others)
+        found[f"PEFT's mixed batch, {others}"] = named(others)
     return found
 
 
@@ -127,15 +161,21 @@ async def opened(one: Contestant, pace: float, seconds: float, size: int) -> lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few tasks, for a moment")
     parser.add_argument("--tasks", type=int, nargs="+", default=[1, 32, 1000])
+    parser.add_argument("--many", type=int, nargs=2, default=[100, 10_000])
+    parser.add_argument("--others", type=int, default=32, help="tasks of what is no bank")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.quick:
+        options.tasks, options.many, options.others = [1, 4], [4, 40], 4
+        options.rounds, options.seconds, options.clients = 1, 0.5, 8
     torch.set_num_threads(1)
-    found = contestants(options.tasks)
+    found = contestants(sorted({*options.tasks, *options.many}), options.others)
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
     late: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
     for one in found.values():
@@ -144,16 +184,16 @@ def main() -> None:
         names = [*found][turn % len(found) :] + [*found][: turn % len(found)]
         for name in names:
             rates[name].append(asyncio.run(closed(found[name], options.clients, options.seconds, options.size)))
-        pace = 0.7 * rates["plain network"][-1][0]
+        pace = 0.7 * rates[PLAIN][-1][0]
         for name in names:
             taken = sorted(asyncio.run(opened(found[name], pace, options.seconds, options.size)))
             late[name].append((taken[len(taken) // 2], taken[int(0.99 * (len(taken) - 1))]))
     print(f"{'':24}{'rows/s':>9}{'/ plain':>9}{'by CPU':>9}{'p50 ms':>9}{'p99 ms':>9}{'/ plain':>9}")
-    document = {}
+    document: dict[str, Any] = {}
     for name in found:
-        pairs = list(zip(rates[name], rates["plain network"], strict=True))
+        pairs = list(zip(rates[name], rates[PLAIN], strict=True))
         ratio, worked = (statistics.median(a[at] / b[at] for a, b in pairs) for at in (0, 1))
-        tail = statistics.median(a[1] / b[1] for a, b in zip(late[name], late["plain network"], strict=True))
+        tail = statistics.median(a[1] / b[1] for a, b in zip(late[name], late[PLAIN], strict=True))
         rate = statistics.median(one[0] for one in rates[name])
         half, most = (1e3 * statistics.median(one[at] for one in late[name]) for at in (0, 1))
         print(f"{name:24}{rate:>9.0f}{ratio:>9.2f}{worked:>9.2f}{half:>9.0f}{most:>9.0f}{tail:>9.2f}", flush=True)
@@ -165,6 +205,10 @@ def main() -> None:
             "p99": most,
             "p99_ratio": tail,
         }
+    few, many = (rates[BANK.format(count)] for count in options.many)
+    ratio, worked = (statistics.median(a[at] / b[at] for a, b in zip(many, few, strict=True)) for at in (0, 1))
+    print("bank, {1:,} tasks / {0:,} tasks:".format(*options.many), f"{ratio:.3f}, by CPU {worked:.3f}")
+    document["many"] = {"tasks": options.many, "ratio": ratio, "ratio_of_cpu": worked}
     if options.json:
         options.json.write_text(json.dumps({"options": str(vars(options)), "found": document}, indent=1) + "\n")
 

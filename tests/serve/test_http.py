@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from taskfold.serve import Limits
+from taskfold.serve import Engine, Limits
 from taskfold.serve.web import Access, application
 from taskfold.tasks import Store
 
@@ -178,6 +178,26 @@ class TestTasks:
         response = client.put(f"/tasks/{name}", content=files[file] if file else b"no file", headers=MANAGER)
         assert (response.status_code, words in response.text) == (status, True), response.text
         assert sorted(one["name"] for one in client.get("/tasks").json()["tasks"]) == ["birds", "cars"]
+
+    def test_a_file_on_its_way_lies_beside_the_store_and_a_killed_servers_goes_at_the_next_start(
+        self, client: TestClient, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[list[str]] = []
+        prepare = Engine.prepare
+
+        def noted(self: Engine, file: Path, name: str) -> Any:
+            seen.append([file.parent.parent.name, file.parent.name[: len(".taskfold-arriving")]])
+            return prepare(self, file, name)
+
+        monkeypatch.setattr(Engine, "prepare", noted)
+        assert client.put("/tasks/new", content=files["cars"], headers=MANAGER).status_code == 201
+        assert seen == [[tmp_path.name, ".taskfold-arriving"]]
+        assert not [*tmp_path.glob(".taskfold-arriving*")]
+        left = tmp_path / ".taskfold-arriving.0123abcd"
+        left.mkdir()
+        (left / "task.safetensors").write_bytes(b"half a task")
+        server(store=Store(tmp_path), limits=LIMITS)
+        assert not left.exists()
 
     def test_nobody_manages_without_a_token(self) -> None:
         with TestClient(application(server()), base_url="http://localhost") as client:

@@ -45,7 +45,7 @@ def test_the_momentum_comes_back_and_the_backbone_keeps_its_own() -> None:
     start = statistics(model, "a")["1"]["running_mean"].clone()
     moved = []
     for value in (None, 0.5):
-        with momentum(model, "a", value):
+        with momentum(model, ["a"], value):
             model(data(8).tensors[0], task="a")
             assert model.backbone[1].momentum == 0.01
         moved.append((statistics(model, "a")["1"]["running_mean"] - start).norm())

@@ -1,11 +1,12 @@
-"""Training the tasks of a configuration one after another, and what that has in common with training them together."""
+"""Training the tasks of a configuration, each by itself, and what that has in common with training them together."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -30,14 +31,30 @@ from ._versions import finished, outdated, publish, retire, say_anew, store_of, 
 R = TypeVar("R")
 
 
-def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool, whole: Config) -> Story | None:
-    """Train each task by itself unless it is finished; in processes other than the first nothing is written.
+Todo = tuple[Ready, TaskConfig, Mapping[str, Any]]
+"""A task, what the configuration says of it, and what its numbers follow from."""
+Train = Callable[[Sequence[Todo], Callable[[Todo, Result], None]], None]
+"""Trains these tasks, and tells of each once it is trained."""
+
+
+def each_by_itself(
+    plan: Config,
+    opened: Opened,
+    tasks: list[Ready],
+    fresh: bool,
+    whole: Config,
+    train: Train | None = None,
+    reports: bool = True,
+) -> Story | None:
+    """Train each task unless it is finished; in processes other than the first nothing is written.
 
     Args:
         plan: the configuration, of the tasks that are to be trained.
         opened, tasks: as `prepare` gives them.
         fresh: what was trained before is trained again.
         whole: the configuration with all its tasks.
+        train: how; None: one after another.
+        reports: the results are written too; else the task files alone.
     """
     model, main = opened.model, is_main_process()
     story = Story(whole, "train", opened.loaded)
@@ -49,33 +66,31 @@ def one_by_one(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool, wh
     if main:
         say_notes([task.record for task, told in zip(tasks, read, strict=True) if told is None])
         Origin.of(plan, inventory=False).write(plan.output)
-    for number, (task, settings, how_, told) in enumerate(zip(tasks, parts, said, read, strict=True), 1):
-        if told is None:
-            title = f"{task.name} ({number}/{len(tasks)})"
-            told = _train(plan, opened, task, settings, how_, labels[task.name], title, fresh)
-        story.tell(told)
-        if main:
+    for told in read:
+        if told is not None:
+            story.tell(told)
+
+    def done(one: Todo, result: Result) -> None:
+        story.tell(_told(plan, model, one, labels[one[0].name], result))
+        if main and reports:
             story.save(model)
-    if main:
+
+    todo = [one for one, told in zip(zip(tasks, parts, said, strict=True), read, strict=True) if told is None]
+    if train is not None and todo:
+        train(todo, done)
+    else:
+        for number, one in enumerate(todo, 1):
+            title = f"{one[0].name} ({number}/{len(todo)})"
+            done(one, train_alone(plan, model, *one, title, fresh))
+    if main and reports:
+        story.save(model)
         retire(whole)
     return story if main else None
 
 
-def _train(
-    plan: Config,
-    opened: Opened,
-    task: Ready,
-    settings: TaskConfig,
-    said: Mapping[str, Any],
-    label: str,
-    title: str,
-    fresh: bool,
-) -> Told:
-    """Train and test a task, and make what came of it its current version."""
-    model = opened.model
-    if is_main_process():
-        say_anew(plan, task.name, said)
-    result = train_alone(plan, model, task, settings, said, title, fresh)
+def _told(plan: Config, model: MultiTask, one: Todo, label: str, result: Result) -> Told:
+    """Test a trained task, and make what came of it its current version."""
+    task, settings, said = one
     tested = test(model, task)
     shown = task.show(model)
     if tested.accuracy is None:
@@ -111,6 +126,16 @@ def _run(
     }
 
 
+def begun(plan: Plan, task: Ready, settings: TaskPart, said: Mapping[str, Any], fresh: bool) -> Path:
+    """The folder of a task's training, which is to begin, or to go on."""
+    folder = plan.run_folder(settings)
+    if is_main_process():
+        say_anew(plan, task.name, said)
+        away = fresh or outdated(store_of(plan.output), task.name, folder, said)
+        claim(folder, said, f"task {task.name!r}", fresh=away)
+    return folder
+
+
 def train_alone(
     plan: Plan,
     model: MultiTask,
@@ -121,11 +146,7 @@ def train_alone(
     fresh: bool,
 ) -> Result:
     """Train one task by itself, or go on where that was; torch keeps the threads that its training ended with."""
-    folder = plan.run_folder(settings)
-    if is_main_process():
-        away = fresh or outdated(store_of(plan.output), task.name, folder, said)
-        claim(folder, said, f"task {task.name!r}", fresh=away)
-    data = task.sets(settings.train.seed)
+    folder, data = begun(plan, task, settings, said, fresh), task.sets(settings.train.seed)
     result: Result = retold(
         lambda: train_task(
             model,

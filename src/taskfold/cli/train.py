@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from ..config.run import load_config
 from ..data import remembering
 from ..threads import Threads
+from ..train import Result
 from ._held import held
 from ._joint import together
 from ._output import UserError, say
 from ._prepare import prepare
+from ._side_by_side import side_by_side
 from ._threads import ThreadsOption, threaded
-from ._trainings import is_main_process, one_by_one
+from ._trainings import Todo, each_by_itself, is_main_process
+from ._workers import run_workers
 
 
 def train(
@@ -22,7 +27,17 @@ def train(
     task: Annotated[
         list[str] | None, typer.Option("--task", help="Train this task alone; may be given several times.")
     ] = None,
+    pack: Annotated[
+        bool, typer.Option("--pack", help="Train tasks side by side: rows of many tasks share a pass.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, help="Packs in so many processes of one thread each.")
+    ] = None,
+    cluster: Annotated[
+        Literal["local", "slurm"] | None, typer.Option("--cluster", help="Where the processes run. Default: local.")
+    ] = None,
     threads: ThreadsOption = None,
+    worker: Annotated[int | None, typer.Option("--worker", hidden=True)] = None,
 ) -> None:
     """Train the tasks of a configuration: one after another, so that none moves another, or all together.
 
@@ -33,10 +48,20 @@ def train(
     """
     whole = threaded(load_config(config), threads)
     plan = whole.only(task) if task else whole
-    if task and whole.together:
-        raise UserError(
-            f"--task {task[0]}: {config} trains its tasks together; leave --task out, or leave out together"
-        )
+    pack = pack or processes is not None or worker is not None
+    for option, given in {f"--task {(task or [''])[0]}": task, "--pack": pack}.items():
+        if given and whole.together:
+            raise UserError(
+                f"{option}: {config} trains its tasks together; leave {option.split()[0]} out, or leave out together"
+            )
+    if cluster and processes is None:
+        raise UserError(f"--cluster {cluster} needs --processes, how many packs to send there")
+    if threads and processes is not None:
+        raise UserError(f"--threads {threads}: each of the --processes has one thread; leave --threads out")
+
+    def side(todo: Sequence[Todo], done: Callable[[Todo, Result], None]) -> None:
+        side_by_side(plan, opened.model, todo, fresh, f"pack-{worker}" if worker else "pack", done)
+
     try:
         if is_main_process():
             names = [task.name for task in plan.tasks]
@@ -44,13 +69,18 @@ def train(
             say(f"Checking {plan.backbone.label} and the data of {who} …", "dim")
         with remembering(plan.output / ".contents.json"):
             opened, tasks = prepare(plan)
-            with held(plan.output), Threads(None):  # what tests a task has as many threads as its training ended with
+            # What tests a task has as many threads as its training ended with.
+            with held(plan.output) if worker is None else nullcontext(), Threads(None):
+                if processes is not None:
+                    run_workers(config, plan.output, [one.name for one in tasks], processes, cluster or "local", fresh)
+                    fresh = False
                 if plan.together:
                     story = together(plan, opened, tasks, fresh)
                 else:
-                    story = one_by_one(plan, opened, tasks, fresh, whole)
-                if story:
+                    story = each_by_itself(plan, opened, tasks, fresh, whole, side if pack else None, worker is None)
+                if story and worker is None:
                     story.finish()
     except KeyboardInterrupt:
-        say(f"Interrupted. To go on from the last checkpoint: taskfold train {config}", "yellow")
+        how = f" --processes {processes}" if processes else " --pack" if pack else ""
+        say(f"Interrupted. To go on from the last checkpoint: taskfold train {config}{how}", "yellow")
         raise typer.Exit(130) from None

@@ -1,7 +1,15 @@
 """Files of tasks and inventories, and their names; without torch, so that looking at one takes no time."""
 
 from ._backbone import PUBLISHED, source_words
-from ._drafts import check_inside, check_no_folder, draft_of, only_one, remove_abandoned, write_atomically
+from ._drafts import (
+    check_inside,
+    check_no_folder,
+    draft_of,
+    only_one,
+    remove_abandoned,
+    remove_drafts,
+    write_atomically,
+)
 from ._file import (
     FORMAT_VERSION,
     KEY,
@@ -42,6 +50,7 @@ __all__ = [
     "read_header",
     "read_raw",
     "remove_abandoned",
+    "remove_drafts",
     "source_words",
     "write_atomically",
 ]

@@ -73,16 +73,24 @@ def draft_of(path: Path, *, folder: bool = False) -> Iterator[Path]:
         path: what is to be; its folder exists.
         folder: a folder instead of a file.
     """
-    short = os.fsdecode(os.fsencode(path.name)[:_MOST])
-    for left in path.parent.glob(f".{glob.escape(short)}.*"):
-        remove_abandoned(left)
-    draft, lock = _made(path, short, folder)
+    remove_drafts(path)
+    draft, lock = _made(path, _short(path), folder)
     try:
         yield draft
     finally:
         _remove(draft)
         if lock is not None:
             os.close(lock)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove the drafts of a path whose processes are gone."""
+    for left in path.parent.glob(f".{glob.escape(_short(path))}.*"):
+        remove_abandoned(left)
+
+
+def _short(path: Path) -> str:
+    return os.fsdecode(os.fsencode(path.name)[:_MOST])
 
 
 def remove_abandoned(draft: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,8 @@ class Gated(Part):
         place, blocks: which block it is, from 0, and of how many.
         schedule: of the training.
     """
+
+    anneals: ClassVar[bool] = True
 
     def __init__(self, shortcut: str | None, own: Leaves, place: int, blocks: int, schedule: Schedule) -> None:
         super().__init__(Choose("skip", shortcut), own)

@@ -70,7 +70,12 @@ class Part(nn.Module):
         intervention: what the tensors do.
         own: the task's leaves.
         inventory: key in the model's inventory, and the leaves there; None: all is the task's own.
+
+    Attributes:
+        anneals: what the tensors are in training depends on `When.progress`.
     """
+
+    anneals: ClassVar[bool] = False
 
     def __init__(self, intervention: Intervention, own: Leaves, inventory: tuple[str, Leaves] | None = None) -> None:
         super().__init__()

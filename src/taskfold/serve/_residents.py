@@ -6,12 +6,13 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
 
+from ..files import draft_of
 from ._batcher import Batcher
 from ._engine import Engine
 from ._errors import FailedError, LateError
@@ -19,6 +20,8 @@ from ._reading import Ready
 from ._version import Held, Version
 
 T = TypeVar("T")
+COPIES = "taskfold-serving"
+"""What the folder of copies is called; the next server removes that of one that was killed."""
 
 
 class Residents:
@@ -43,7 +46,10 @@ class Residents:
         self._there: dict[str, Held] = {}  # least lately asked first
         self._taken = 0
         self._freed = asyncio.Event()
-        self._folder = tempfile.TemporaryDirectory(prefix="taskfold-serving-") if most is not None else None
+        self._closing = ExitStack()
+        self._folder: Path | None = None
+        if most is not None:
+            self._folder = self._closing.enter_context(draft_of(Path(tempfile.gettempdir()) / COPIES, folder=True))
         self.loads = self.evictions = 0
 
     def __len__(self) -> int:
@@ -51,8 +57,7 @@ class Residents:
 
     def close(self) -> None:
         """Forget the copies of files."""
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._closing.close()
 
     # Asking
 
@@ -181,7 +186,7 @@ class Residents:
     def _keep(self, held: Held, file: Path) -> None:
         """A copy of its file, from which a task comes back."""
         if self._folder is not None:
-            held.file = Path(self._folder.name) / f"{held.key}.safetensors"
+            held.file = self._folder / f"{held.key}.safetensors"
             shutil.copyfile(file, held.file)
 
     def _free(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
+from ..files import draft_of, remove_drafts
 from ..tasks import Store, Task, TaskFileError, check_free, check_name, read, read_header, write
 from ..threads import cores
 from ._batcher import Batcher
@@ -62,10 +63,11 @@ class TaskServer:
         self.engine, self.store, self.limits = engine, store, limits or Limits()
         self.batcher = Batcher(engine.run, size=size, delay=delay, waiting=waiting)
         if resident is not None and resident <= len(pinned):
-            raise ValueError(
-                f"resident must be above the {len(pinned)} tasks that are pinned, for the others, found {resident}"
-            )
+            raise ValueError(f"resident must be above the {len(pinned)} pinned tasks, for the others, found {resident}")
         self.residents, self.pinned = Residents(engine, self.batcher, resident), frozenset(pinned)
+        self._arriving = (Path(tempfile.gettempdir()) if store is None else store.folder) / "taskfold-arriving"
+        self._arriving.parent.mkdir(parents=True, exist_ok=True)
+        remove_drafts(self._arriving)  # of a server that was killed
         self._reading = reading
         self._versions: dict[str, Version] = {}
         self._generation = 0
@@ -218,8 +220,8 @@ class TaskServer:
         self._check_name(name, [other for other in self._versions if new or other != name])
         self.limits.check("tasks", len(self._versions) + (name not in self._versions), "tasks")
         held = self._held(name)
-        with tempfile.TemporaryDirectory(prefix="taskfold-") as folder:
-            file = Path(folder) / "task.safetensors"
+        with draft_of(self._arriving, folder=True) as folder:
+            file = folder / "task.safetensors"
             try:
                 add = await asyncio.to_thread(self._prepared, name, file, data, held.key)
                 version = await self.residents.added(held, file, lambda: self._version(name, file, held, add()))

@@ -15,6 +15,7 @@ try:
     from ._state import LESS_IS_BETTER, DivergedError, JointResult, Result
     from ._together import train_together
     from ._train import train_task
+    from ._train_pack import PackError, PackTask, PackWarning, train_pack
     from .settings import OptimizerSettings, Settings
 except ModuleNotFoundError as error:
     if error.name not in {"accelerate", "pydantic", "rich"}:
@@ -39,6 +40,9 @@ __all__ = [
     "Measure",
     "MeasurePerTask",
     "OptimizerSettings",
+    "PackError",
+    "PackTask",
+    "PackWarning",
     "Result",
     "Settings",
     "TaskSet",
@@ -47,6 +51,7 @@ __all__ = [
     "group_rates",
     "label_collate",
     "predicted_gain",
+    "train_pack",
     "train_task",
     "train_together",
 ]

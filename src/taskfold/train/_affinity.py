@@ -115,7 +115,8 @@ def _walk(job: Job, probe: Probe, measuring: AffinitySettings) -> None:
         for epoch in range(plan.epochs):
             for one in plan.passes(epoch):
                 with steps.of(one, 0, done, plan.steps, optimisers) as stream:
-                    for _ in stream:
+                    for step in stream:
+                        step.do()
                         done += 1
                         if done % measuring.every == 0:
                             probe.measure()

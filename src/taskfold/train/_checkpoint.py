@@ -13,8 +13,9 @@ from ..tasks import contents_of, digest, write_atomically
 from ._pack import pack, unpack
 from .differences import differences
 
-VERSION = 3
+VERSION = 4
 _KEY = "taskfold-training"
+REMEDY = "choose another folder, or start over with fresh=True"
 
 
 class CheckpointError(ValueError):
@@ -41,18 +42,36 @@ def load(path: Path, identity: dict[str, Any]) -> Any:
     Raises:
         CheckpointError: it is damaged, of another version, or of another run.
     """
-    remedy = "choose another folder, or start over with fresh=True"
+    there, state = read(path)
+    check_same(path, there, identity)
+    return state
+
+
+def check_same(path: Path, there: dict[str, Any], identity: dict[str, Any]) -> None:
+    """A checkpoint is of this very run.
+
+    Raises:
+        CheckpointError: it is of another run.
+    """
+    if differing := differences(there, identity):
+        raise CheckpointError(f"{path} is of another run: {differing}; {REMEDY}")
+
+
+def read(path: Path) -> tuple[dict[str, Any], Any]:
+    """Whose a checkpoint is, and the state in it.
+
+    Raises:
+        CheckpointError: it is damaged, or of another version.
+    """
     try:
         metadata, tensors = contents_of(path)
         text = metadata[_KEY]
         document = json.loads(text)
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged or no checkpoint ({error}); {remedy}") from None
+        raise CheckpointError(f"{path} is damaged or no checkpoint ({error}); {REMEDY}") from None
     if (version := document.get("version", 0)) != VERSION:
         other = "a newer version of taskfold; upgrade" if version > VERSION else "an older version of taskfold; use it"
-        raise CheckpointError(f"{path} was written by {other}, or {remedy}")
+        raise CheckpointError(f"{path} was written by {other}, or {REMEDY}")
     if digest(tensors, text) != metadata.get("digest"):
-        raise CheckpointError(f"{path} is damaged: its contents do not match its digest; {remedy}")
-    if differing := differences(document["identity"], identity):
-        raise CheckpointError(f"{path} is of another run: {differing}; {remedy}")
-    return unpack(tensors, document["state"])
+        raise CheckpointError(f"{path} is damaged: its contents do not match its digest; {REMEDY}")
+    return document["identity"], unpack(tensors, document["state"])

@@ -72,9 +72,9 @@ class Folder:
         return _checkpoint.load(self.path / CHECKPOINT, self.identity)
 
     def save(self, kept: dict[str, Any]) -> None:
-        """Write a checkpoint, which also remembers how long the log was."""
+        """Write a checkpoint."""
         if self.target is not None:
-            _checkpoint.save(self.target / CHECKPOINT, self.identity, {**kept, "log": self.log.sync()})
+            _checkpoint.save(self.target / CHECKPOINT, self.identity, kept)
 
     def open_log(self, offset: int, accelerator: Accelerator, settings: Settings) -> None:
         """Go on with the log behind these bytes; trackers are told what each line says."""

@@ -80,9 +80,13 @@ class Plain:
         """None are."""
         return []
 
+    def loss(self, losses: Losses) -> Tensor | None:
+        """`[]`, what the gradients are of; None: nothing trains."""
+        return losses.weighted(losses.values * self.weights[losses.index], self.weights)
+
     def __call__(self, losses: Losses) -> None:
         """Set `.grad`."""
-        loss = losses.weighted(losses.values * self.weights[losses.index], self.weights)
+        loss = self.loss(losses)
         if loss is not None:
             self.accelerator.backward(loss)
         set_gradients(self.accelerator, self.parameters, [parameter.grad for parameter in self.parameters])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -42,19 +43,27 @@ def check_lone_rows(job: Job) -> None:
 def _tried(job: Job, number: int) -> ValueError | None:
     """What BatchNorm, of a task or of its head, says of a row of a data set by itself."""
     one = [*job.sets.values()][number]
-    kept = [(buffer, buffer.detach().clone()) for buffer in job.moves.buffers()]
     batch = send_to_device(job.objective.collate([one.unaugmented[0]]), job.device)
-    job.model.train(True)
     try:
-        with torch.no_grad(), job.accelerator.autocast():
+        with passing(job):
             job.objective.losses(job.model, batch, [number], job.members[number])
     except ValueError as error:
         return error if isinstance(error, OneValueError) or _TORCH in str(error) else None
+    return None
+
+
+@contextmanager
+def passing(job: Job) -> Iterator[None]:
+    """Run a block in training mode, and without gradients; running statistics are put back."""
+    kept = [(buffer, buffer.detach().clone()) for buffer in job.moves.buffers()]
+    job.model.train(True)
+    try:
+        with torch.no_grad(), job.accelerator.autocast():
+            yield
     finally:
         job.model.train(False)
         for buffer, before in kept:
             buffer.data.copy_(before)
-    return None
 
 
 def _lone_rows(job: Job) -> Iterator[tuple[int, int, int]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -29,8 +28,8 @@ from ._progress import Bar
 from ._range_test import RangeTest
 from ._ranks import Ranks
 from ._state import DivergedError, State, better
-from ._statistics import momentum
-from ._steps import Steps
+from ._steps import Step, Steps
+from ._targets import check_targets
 from ._validation import Validation, means, shown
 
 
@@ -41,10 +40,10 @@ class Loop:
         self.job, self.folder, self.settings, self.threads = job, folder, job.settings, threads
         send(job.accelerator, [*job.moves.live().values(), *job.moves.fixed.values()])
         self.validation = Validation(job)
-        self.steps = Steps(job, threads)
-        self.batches = self.steps.batches
-        self.frozen = Frozen(job, folder, self.steps.keyed)
-        self.anew = Anew(job, self.steps.loader, self.steps.switch, self.validation)
+        self.made = Steps(job, threads)
+        self.batches = self.made.batches
+        self.frozen = Frozen(job, folder, self.made.keyed)
+        self.anew = Anew(job, self.made.loader, self.made.switch, self.validation)
         self.preparation = Preparation(job)
         self.plan = job.plan(len(self.batches))
         groups, chosen = job.moves.optimised, job.optimisers
@@ -61,33 +60,37 @@ class Loop:
         self.state, self.offset = State.of_json(kept["state"]), kept["log"]
         self.ranks.load_state_dict(kept["ranks"], self.state.done)
         self.job.moves.restore(kept["weights"])
+        self.pending = [seen.to(self.job.device) for seen in kept["pending"]]
         if not self.state.done:
             self.best = {name: tensor.to(self.job.device) for name, tensor in kept["best"].items()}
             self.optimisers.load_state_dict(kept["optimisers"])
             self.optimisers.tops |= self.state.rates.get("lr", {})
 
-    def run(self, bar: Bar) -> None:
-        """From where the state stands to the end."""
+    def steps(self, bar: Bar) -> Generator[Step | None]:
+        """From where the state stands to the end.
+
+        Yields:
+            Each step, which is to be done before the next is asked for; and None when no more follows, before the
+            weights are settled.
+        """
         self.saved = self.mark = time.monotonic()
-        value = self.settings.norm_momentum
         try:
             if not (self.state.step or self.state.prepared or self.state.rates):
                 self._save()  # before the log, so that a log always has its checkpoint
             self.folder.open_log(self.offset, self.job.accelerator, self.settings)
             self.threads.said = partial(self._say_threads, bar)
             self._prepare()
-            with self.frozen.open() as features, ExitStack() as stack:
-                self.steps.features = self.validation.features = features
-                for name in self.job.names if value is not None else ():
-                    stack.enter_context(momentum(self.job.model, name, value))
+            with self.frozen.open() as features:
+                self.made.features = self.validation.features = features
                 self._find_rates()
                 while self.state.stopped is None:
                     passes = self.plan.passes(self.state.epoch)
                     for one in passes[self.state.place :]:
-                        self._train(one, bar)
+                        yield from self._train(one, bar)
                         if one is not passes[-1]:
                             self._turn(one)
                     self._judge_epoch(passes, bar)
+            yield None
             self._finish()
         except BaseException:
             self.job.moves.restore(self.best)  # whatever ends a training, the model is left whole
@@ -113,19 +116,20 @@ class Loop:
         """Find the learning rates that are to be found; a run that is killed meanwhile begins the test again."""
         if not self.job.sought or self.state.rates:
             return
-        self.state.rates = found = RangeTest(self.job, self.steps, self.plan).run()
+        self.state.rates = found = RangeTest(self.job, self.made, self.plan).run()
         self.optimisers.tops |= found["lr"]
         self._pass_time()
         self.folder.log.write("rates", **found, seconds=self.state.seconds)
         self._save()
 
-    def _train(self, one: Pass, bar: Bar) -> None:
+    def _train(self, one: Pass, bar: Bar) -> Iterator[Step]:
         state = self.state
         if state.batch == one.steps:
             return
-        with self.steps.of(one, state.batch, state.step, self.plan.steps, self.optimisers) as steps:
-            for seen in steps:
-                self.pending.append(seen)
+        with self.made.of(one, state.batch, state.step, self.plan.steps, self.optimisers) as steps:
+            for step in steps:
+                yield step
+                self.pending.append(step.seen)
                 self.ranks.step(state.step, self.plan.steps)
                 for name, method in self.job.methods.items():
                     method.stepped(self.job.moves.tasks[name])
@@ -221,10 +225,11 @@ class Loop:
     def _judge_epoch(self, passes: Sequence[Pass], bar: Bar) -> None:
         state, settings, last = self.state, self.settings, passes[-1]
         tasks = self.validation.every()
-        found: dict[str, Any] = {**means(tasks), "tasks": tasks, **self.steps.penalties.over_budget()}
+        found: dict[str, Any] = {**means(tasks), "tasks": tasks, **self.made.penalties.over_budget()}
         self._pass_time()
         trained = self._trained(last)
-        self._check_targets(trained["tasks"], self.batches.samples(last.steps) >= sum(self.job.mixture.sizes))
+        if self.batches.samples(last.steps) >= sum(self.job.mixture.sizes):
+            check_targets(trained["tasks"], self.job.members)
         samples = sum(self.batches.samples(one.steps) for one in passes)
         point = {
             "epoch": state.epoch + 1,
@@ -282,15 +287,6 @@ class Loop:
                     stacklevel=7,
                 )
 
-    def _check_targets(self, trained: Mapping[str, Mapping[str, Any]], whole: bool) -> None:
-        """A data set of several tasks, once gone through, had something for each of them."""
-        never = [name for name, found in trained.items() if found["train_loss"] is None]
-        if never and whole and any(len(several) > 1 for several in self.job.members):
-            raise ValueError(
-                f"task {', '.join(map(repr, never))}: none of the training samples has a target for it; leave it out, "
-                "or give data that have some"
-            )
-
     def _finish(self) -> None:
         """The best weights, with the running statistics that validation prefers."""
         state, log = self.state, self.folder.log
@@ -324,7 +320,7 @@ class Loop:
 
     def _penalised(self, tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """What was found of each task, with the penalties of the weights as they are; and their weighted sum."""
-        penalties = self.steps.penalties.every()
+        penalties = self.made.penalties.every()
         weights = dict(zip(self.job.names, self.plan.regimes[-1][-1].weights, strict=True))
         whole = {"penalty": sum(weights[name] * one for name, one in penalties.items())} if penalties else {}
         own = {name: {"penalty": one} for name, one in penalties.items()}
@@ -341,10 +337,14 @@ class Loop:
         self.state.training += (now - self.mark) * training
         self.mark = now
 
-    def _save(self) -> None:
+    def kept(self) -> dict[str, Any]:
+        """All that is needed to go on from here."""
         kept: dict[str, Any] = {"state": asdict(self.state), "weights": self.job.moves.live()}
-        kept["ranks"] = self.ranks.state_dict()
+        kept |= {"ranks": self.ranks.state_dict(), "pending": list(self.pending), "log": self.folder.log.sync()}
         if not self.state.done:
             kept |= {"best": self.best, "optimisers": self.optimisers.state_dict()}
-        self.folder.save(kept)
+        return kept
+
+    def _save(self) -> None:
+        self.folder.save(self.kept())
         self.saved = time.monotonic()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from ..evaluate import check_data
-from ..model import begun
+from ..model import MultiTask, begun
 from ..tasks import digest, fingerprint, types_of
 from ..threads import Threads
 from ._folder import Folder
@@ -36,6 +37,7 @@ from ._seams import (
     loss_alone,
 )
 from ._state import State
+from ._statistics import training_momentum
 from ._trackers import check_trackers
 from .settings import Settings
 
@@ -119,18 +121,32 @@ def run(
     Returns:
         Where it stands at the end, and whether it was continued.
     """
-    accelerator = job.accelerator
-    several = accelerator.num_processes > 1
-    who: dict[str, Any] = {}
-    if several or folder is not None:
-        who = {**identity(), **_surroundings(job)}
-    check_equal(accelerator, "the backbone", who.get("backbone", ""))
-    quiet = quiet if accelerator.is_main_process else True
-    threads = Threads.of(job.settings.threads, job.device, accelerator.num_processes)
+    quiet = quiet if job.accelerator.is_main_process else True
+    threads = Threads.of(job.settings.threads, job.device, job.accelerator.num_processes)
     with own_randomness(job.device), job.moves.holding(), threads:
-        check_lone_rows(job)
-        check_trackers(job.settings, folder)
-        return _run(job, Folder.open(folder, who, fresh, accelerator), threads, label, quiet)
+        return _run(job, opened(job, identity, folder, fresh, network_of(job.model)), threads, label, quiet)
+
+
+def network_of(model: MultiTask) -> Callable[[], dict[str, Any]]:
+    """What says of a run which backbone it has; looked at when it is asked for, and once."""
+    return cache(lambda: {"backbone": fingerprint(model.backbone), "types of the backbone": types_of(model.backbone)})
+
+
+def opened(
+    job: Job,
+    identity: Callable[[], Mapping[str, Any]],
+    folder: str | Path | None,
+    fresh: bool,
+    network: Callable[[], dict[str, Any]],
+) -> Folder:
+    """The folder of a run, once it is known that the run can begin; arguments as for `run`."""
+    who: dict[str, Any] = {}
+    if job.accelerator.num_processes > 1 or folder is not None:
+        who = {**identity(), **network(), **_surroundings(job)}
+    check_equal(job.accelerator, "the backbone", who.get("backbone", ""))
+    check_lone_rows(job)
+    check_trackers(job.settings, folder)
+    return Folder.open(folder, who, fresh, job.accelerator)
 
 
 def _run(job: Job, folder: Folder, threads: Threads, label: str, quiet: bool | None) -> tuple[State, bool]:
@@ -142,17 +158,28 @@ def _run(job: Job, folder: Folder, threads: Threads, label: str, quiet: bool | N
     check_equal(job.accelerator, f"the checkpoint in {folder.path}", str(loop.state.step))
     try:
         if not loop.state.done:
-            with Bar(label, loop.plan.epochs, loop.plan.steps, quiet) as bar:
-                loop.run(bar)
+            with (
+                Bar(label, loop.plan.epochs, loop.plan.steps, quiet) as bar,
+                training_momentum(job.model, job.names, job.settings.norm_momentum),
+                closing(loop.steps(bar)) as steps,
+            ):
+                for step in steps:
+                    if step is not None:
+                        step.do()
     finally:
         job.model.train(False)
     job.accelerator.wait_for_everyone()
+    tell_tasks(loop)
+    return loop.state, kept is not None
+
+
+def tell_tasks(loop: Loop) -> None:
+    """What a training has found, to the tasks: their files say it."""
     for name, found in loop.state.best["tasks"].items():
-        info = job.moves.tasks[name].info
+        info = loop.job.moves.tasks[name].info
         info.metrics = {**info.metrics, **found, "epoch": loop.state.best_epoch}
         if loop.state.rates:
             info.metrics["lr"] = loop.state.rates["lr"]
-    return loop.state, kept is not None
 
 
 def task_identity(job: Job, name: str, sizes: Sizes) -> dict[str, Any]:
@@ -179,8 +206,6 @@ def _surroundings(job: Job) -> dict[str, Any]:
         "phases": [json.loads(json.dumps(asdict(phase))) for phase in job.phases],
         "shared": {key: list(leaf.shape) for key, leaf in {**job.moves.shared, **job.moves.running}.items()},
         "inventory": fixed,
-        "backbone": fingerprint(job.model.backbone),
-        "types of the backbone": types_of(job.model.backbone),
         "processes": job.accelerator.num_processes,
         "device": job.device.type,
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -29,14 +29,17 @@ def statistics(model: MultiTask, name: str) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-@contextmanager
-def momentum(model: MultiTask, name: str, value: float | None) -> Iterator[None]:
-    """Run a block with this momentum of the running statistics; None: the average of all batches, equally weighted.
+def momentum(model: MultiTask, names: Iterable[str], value: float | None) -> AbstractContextManager[None]:
+    """Run a block with this momentum of the tasks' running statistics; None: the average of all batches, all alike.
 
     The backbone's own modules are left alone.
     """
-    with model._runner.holding(statistics(model, name), momentum=value):
-        yield
+    return model._runner.holding({path for name in names for path in statistics(model, name)}, momentum=value)
+
+
+def training_momentum(model: MultiTask, names: Iterable[str], value: float | None) -> AbstractContextManager[None]:
+    """The same, as settings have it; None: the backbone's."""
+    return nullcontext() if value is None else momentum(model, names, value)
 
 
 @torch.no_grad()
@@ -59,9 +62,7 @@ def reestimate(
         tensors["running_var"].fill_(1)
         tensors["num_batches_tracked"].zero_()
     before = model.training
-    with ExitStack() as stack:
-        for name in names:
-            stack.enter_context(momentum(model, name, None))
+    with momentum(model, names, None):
         try:
             model.train(True)
             model._runner.still = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,10 +18,77 @@ from ._gradients import Losses
 from ._job import Job
 from ._objective import Rows
 from ._optimisers import Optimisers
-from ._passes import Pass, still
+from ._passes import Pass, Regime, still
 from ._penalties import Penalties
 from ._sampler import Switch
 from ._seeds import reseed
+
+
+@dataclass(eq=False)
+class Step:
+    """A step that is to be done: its batch has been loaded.
+
+    Attributes:
+        of: whose data these are.
+        regime: what trains in it.
+        owners: the number of the data set that each sample is of.
+        inputs: the batch, as it was loaded.
+        number: of the step in the whole training, from 0, which has so many `steps`.
+        samples: in the whole batch, over all processes.
+        optimisers: of all that trains.
+        seen: once it is done, `[T, 4]`, by task: the sum of this process's losses and their number; the penalty of its
+            method, and 1 where there is one, of the first process.
+    """
+
+    of: Steps
+    regime: Regime
+    owners: Sequence[int]
+    inputs: Any
+    number: int
+    steps: int
+    samples: int
+    optimisers: Optimisers
+    seen: Tensor = field(init=False, repr=False)
+
+    @property
+    def progress(self) -> float:
+        """Of the training."""
+        return self.number / self.steps
+
+    def do(self) -> None:
+        """Losses, gradients, and one step of the optimisers."""
+        job, threads, rows = self.of.job, self.of.threads, len(self.owners)
+        with threads.piece(rows):
+            batch = self.begin()
+            with job.accelerator.autocast(), keeping(self.of.features):
+                found = self.rows(job.model, batch)
+            losses = self.losses(found)
+            threads.halfway(rows)
+            self.regime.gradients(losses)
+            self.optimisers.step(self.number)
+
+    def begin(self) -> Any:
+        """The batch as the network gets it; random numbers start anew."""
+        job = self.of.job
+        reseed(job.settings.seed, "step", self.number, job.accelerator.process_index)
+        self.optimisers.clear()
+        job.model.progress = self.progress
+        return job.objective.varied(send_to_device(self.inputs, job.device, non_blocking=True), self.owners)
+
+    def rows(self, model: Any, batch: Any) -> Rows:
+        """The losses of the batch, as `begin` gives it; the objective asks the model."""
+        job = self.of.job
+        wanted = [number for place in dict.fromkeys(self.owners) for number in job.members[place]]
+        return job.objective.losses(model, batch, self.owners, wanted)
+
+    def losses(self, rows: Rows) -> Losses:
+        """With the penalties of methods; what was seen is noted."""
+        penalties = self.of.penalties.of(rows.tasks, self.progress)
+        seen = torch.stack([rows.values.detach(), torch.ones_like(rows.values)], 1).float()
+        sums = torch.zeros(len(self.of.job.names), 2, device=seen.device).index_add_(0, rows.index, seen)
+        self.seen = torch.cat([sums, self.of.penalties.report(penalties)], 1)
+        live, share = not rows.tasks <= self.regime.idle, self.of.penalties.share(penalties)
+        return Losses(rows.values, rows.index, self.samples, live, share)
 
 
 class Steps:
@@ -35,8 +103,8 @@ class Steps:
         self.features: Features | None = None
 
     @contextmanager
-    def of(self, one: Pass, batch: int, step: int, steps: int, optimisers: Optimisers) -> Iterator[Iterator[Tensor]]:
-        """The steps of a pass from this batch on, made as they are asked for; what does not train in it is still.
+    def of(self, one: Pass, batch: int, step: int, steps: int, optimisers: Optimisers) -> Iterator[Iterator[Step]]:
+        """The steps of a pass from this batch on; what does not train in it is still.
 
         Args:
             one: the pass.
@@ -45,8 +113,7 @@ class Steps:
             optimisers: of all that trains.
 
         Yields:
-            For each step `[T, 4]`, by task: the sum of this process's losses and their number; the penalty of its
-            method, and 1 where there is one, of the first process.
+            Each step once the one before has been done.
         """
         self.batches.go_to(one.number, batch, one.steps)
         self.switch.source = self.batches
@@ -54,31 +121,9 @@ class Steps:
         optimisers.clear()
         try:
             with still(one.regime.still):
-                yield self._steps(one, batch, step, steps, optimisers)
+                yield (
+                    Step(self, one.regime, owners, inputs, step + n, steps, self.batches.total(batch + n), optimisers)
+                    for n, (owners, inputs) in enumerate(self.loader)
+                )
         finally:
             self.job.model.progress = 1.0
-
-    def _steps(self, one: Pass, batch: int, step: int, steps: int, optimisers: Optimisers) -> Iterator[Tensor]:
-        job = self.job
-        for ahead, (owners, inputs) in enumerate(self.loader):
-            with self.threads.piece(len(owners)):
-                reseed(job.settings.seed, "step", step + ahead, job.accelerator.process_index)
-                optimisers.clear()
-                job.model.progress = (step + ahead) / steps
-                rows = self._losses(owners, inputs)
-                penalties = self.penalties.of(rows.tasks, job.model.progress)
-                live, share = not rows.tasks <= one.regime.idle, self.penalties.share(penalties)
-                self.threads.halfway(len(owners))
-                one.regime.gradients(Losses(rows.values, rows.index, self.batches.total(batch + ahead), live, share))
-                optimisers.step(step + ahead)
-            seen = torch.stack([rows.values.detach(), torch.ones_like(rows.values)], 1).float()
-            sums = torch.zeros(len(job.names), 2, device=seen.device).index_add_(0, rows.index, seen)
-            yield torch.cat([sums, self.penalties.report(penalties)], 1)
-
-    def _losses(self, owners: Sequence[int], batch: Any) -> Rows:
-        job = self.job
-        wanted = [number for place in dict.fromkeys(owners) for number in job.members[place]]
-        batch = send_to_device(batch, job.device, non_blocking=True)
-        batch = job.objective.varied(batch, owners)
-        with job.accelerator.autocast(), keeping(self.features):
-            return job.objective.losses(job.model, batch, owners, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,3 +55,21 @@ def class_weights(targets: np.ndarray, classes: int) -> list[float]:
     counts = np.bincount(targets, minlength=classes)
     present = np.count_nonzero(counts)
     return [float(len(targets) / (present * n)) if n else 0.0 for n in counts]
+
+
+def check_targets(trained: Mapping[str, Mapping[str, Any]], members: Sequence[Sequence[int]]) -> None:
+    """A data set of several tasks, once gone through, had something for each of them.
+
+    Args:
+        trained: `train_loss` by task; None: there was nothing.
+        members: numbers of the tasks that each data set is of.
+
+    Raises:
+        ValueError: it had nothing for one.
+    """
+    never = [name for name, found in trained.items() if found["train_loss"] is None]
+    if never and any(len(several) > 1 for several in members):
+        raise ValueError(
+            f"task {', '.join(map(repr, never))}: none of the training samples has a target for it; leave it out, or "
+            "give data that have some"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,24 +88,11 @@ def train_task(
         CollapseWarning: the loss is finite, and the training no longer learns; once.
     """
     settings = settings or Settings()
-    if isinstance(settings, JointSettings) and settings.weighting != "fixed":
-        raise ValueError(
-            f"weighting={settings.weighting!r} is of train_together, which takes one task too; leave it out here"
-        )
-    moves = _alone(model, name)
-    if sum(one is not None for one in (loss, objective, problem)) > 1:
-        raise ValueError("loss, problem and objective each say what to minimise; give one of them")
-    check_shaping(settings, loss, objective)
-    chosen = {name: problem or problem_for(loss)}
-    check_shaping(settings, None if shapes(chosen[name]) else chosen[name])
-    if objective is None:
-        check_whole(chosen[name], name, {"train": train, "val": val})
-    shaping = Shaping.of(settings, {name: train}, {name: outputs_of(model, name)})
-    seams = own_seams(seams_of(chosen, shaping), objective, measure, collate)
     one = TaskSet(train, val, plain)
-    sizes = sizes_of(one)
+    seams: dict[str, Any] = {"objective": objective, "measure": measure, "collate": collate}
+    job, identity = task_job(model, name, one, settings, loss=loss, problem=problem, **seams)
     if settings.folds is not None:
-        if objective is not None or collate is not None or not chosen[name].of_classes:
+        if objective is not None or collate is not None or not (problem or problem_for(loss)).of_classes:
             raise ValueError(f"folds={settings.folds} is for tasks of classes, without an objective; leave it out here")
 
         def again(data: TaskSet, settings: Settings, folder: Path | None, more: str) -> Result:
@@ -123,21 +111,45 @@ def train_task(
                 fresh=fresh,
             )
 
-        return cross_validated(model, name, one, settings, moves, Path(folder) if folder else None, again)
+        return cross_validated(model, name, one, settings, job.moves, Path(folder) if folder else None, again)
+    state, resumed = run(job, identity, folder, label or name, quiet=quiet, fresh=fresh)
+    return state.result(resumed)
+
+
+def task_job(
+    model: MultiTask,
+    name: str,
+    one: TaskSet,
+    settings: Settings,
+    *,
+    loss: Loss | None = None,
+    problem: Problem | None = None,
+    objective: LossPerSample | None = None,
+    measure: Measure | None = None,
+    collate: Collate | None = None,
+) -> tuple[Job, Callable[[], dict[str, Any]]]:
+    """What `train_task` is told, checked; and what must be the same for the run to go on."""
+    if isinstance(settings, JointSettings) and settings.weighting != "fixed":
+        raise ValueError(
+            f"weighting={settings.weighting!r} is of train_together, which takes one task too; leave it out here"
+        )
+    moves = _alone(model, name)
+    if sum(one is not None for one in (loss, objective, problem)) > 1:
+        raise ValueError("loss, problem and objective each say what to minimise; give one of them")
+    check_shaping(settings, loss, objective)
+    chosen = {name: problem or problem_for(loss)}
+    check_shaping(settings, None if shapes(chosen[name]) else chosen[name])
+    if objective is None:
+        check_whole(chosen[name], name, {"train": one.train, "val": one.val})
+    shaping = Shaping.of(settings, {name: one.train}, {name: outputs_of(model, name)})
+    seams = own_seams(seams_of(chosen, shaping), objective, measure, collate)
+    sizes = sizes_of(one)
     accelerator = start(settings.precision)
     model.to(accelerator.device)
     per_epoch = settings.steps_per_epoch and settings.steps_per_epoch * settings.batch_size
-    mixture = Mixture.of((sizes["train"],), total=per_epoch).by_class(settings, [train])
+    mixture = Mixture.of((sizes["train"],), total=per_epoch).by_class(settings, [one.train])
     job = Job.of(model, {(name,): one}, moves, PerSample(seams, [name]), mixture, settings, accelerator)
-    state, resumed = run(
-        job,
-        lambda: {"task": name, **task_identity(job, name, sizes), **_said(chosen[name])},
-        folder,
-        label or name,
-        quiet=quiet,
-        fresh=fresh,
-    )
-    return state.result(resumed)
+    return job, lambda: {"task": name, **task_identity(job, name, sizes), **_said(chosen[name])}
 
 
 def _said(problem: Problem) -> dict[str, Any]:

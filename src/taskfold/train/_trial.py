@@ -54,9 +54,10 @@ class Trials:
             for number in range(-(-self.length // whole)):
                 one = Pass(regime, number, 0, min(whole, self.length - len(found)))
                 with self.made.of(one, 0, len(found), self.length, optimisers) as steps:
-                    for batch, seen in enumerate(steps):
+                    for batch, step in enumerate(steps):
+                        step.do()
                         self.taken += 1
-                        loss = self._weighed(regime, seen, batches.total(batch))
+                        loss = self._weighed(regime, step.seen, batches.total(batch))
                         if not math.isfinite(loss) or (found and loss - found[0] > (HOPELESS - 1) * abs(found[0])):
                             return found
                         found.append(loss)
