@@ -56,7 +56,7 @@ def llama() -> nn.Module:
 T5: dict[str, Any] = {
     "d_model": 16,
     "d_ff": 32,
-    "d_kv": 8,
+    "d_kv": 6,
     "num_layers": 2,
     "num_heads": 2,
     "vocab_size": WORDS,
