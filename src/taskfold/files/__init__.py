@@ -18,6 +18,7 @@ from ._file import (
     read_raw,
 )
 from ._names import as_file, check_free, check_name
+from ._text import read_text
 
 __all__ = [
     "FORMAT_VERSION",
@@ -41,6 +42,7 @@ __all__ = [
     "only_one",
     "read_header",
     "read_raw",
+    "read_text",
     "remove_abandoned",
     "source_words",
     "write_atomically",
