@@ -8,6 +8,7 @@ whole; after the next start tasks, versions, scores and names of files are those
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -57,12 +58,6 @@ def again(folder: Path) -> None:
     trained(folder)
     other(folder)
     app(["train", f"{folder}/config.yaml"], standalone_mode=False)
-
-
-def packed(folder: Path) -> None:
-    """A run that is packed."""
-    trained(folder)
-    app(["pack", f"{folder}/runs", "--file", f"{folder}/runs.zip"], standalone_mode=False)
 
 
 def other(folder: Path) -> None:
@@ -152,6 +147,16 @@ def versions(folder: Path) -> None:
         Store(folder / "tasks").publish(model(value).save_task("t", folder / "new.safetensors"), {"value": value})
 
 
+def packed(folder: Path) -> None:
+    """A run with versions of a task that is packed."""
+    (folder / "net.py").write_text(project.BACKBONE)
+    for value in (0.1, 0.2):
+        Store(folder / "runs" / "tasks").publish(model(value).save_task("t", folder / "new.safetensors"))
+    noted = {"model": "net.py:build", "weights": None, "base": "..", "inventory": None}
+    (folder / "runs" / "run.json").write_text(json.dumps(noted))
+    app(["pack", f"{folder}/runs", "--file", f"{folder}/runs.zip"], standalone_mode=False)
+
+
 def exported(folder: Path) -> None:
     """A task, folded."""
     export(model().fold("t"), [torch.ones(2, 4)], folder / "t.pt2")
@@ -204,7 +209,7 @@ CASES = {
     "init": Case(images, command("init", "@data", "--config", "@config.yaml", "--backbone", "net.py:build"), once=True),
     "compare": Case(compared, command("compare", "@config.yaml")),
 }
-SMALL = {"publish": 5, "rollback": 3, "rename": 17, "purge": 3, "save": 4}
+SMALL = {"publish": 5, "rollback": 3, "rename": 17, "purge": 3, "save": 4, "unpack": 9, "peft": 2}
 """Those that take milliseconds, and every how many operations the suite kills them."""
 
 

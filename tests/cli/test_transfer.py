@@ -55,7 +55,7 @@ def test_a_task_file_holds_what_its_mode_learns(
     assert cells["numbers"].mean == own[0] * routing + own[1] * factors
     [card] = json.loads(run("inspect", folder / "other" / "tasks" / "second.safetensors", "--json").stdout)
     assert (card["transfer"], card["parameters"]["factors"]) == (mode, own[1] * factors)
-    assert cells["bytes"].mean == card["file_bytes"]
+    assert cells["bytes"].mean == sum(card["bytes"].values())
     assert (folder / "other" / "report.html").is_file()
 
 
@@ -82,6 +82,17 @@ def test_the_same_command_again_trains_nothing(few: Path, tmp_path: Path, run: R
     before = digest(file), log.read_bytes()
     assert run("transfer", folder / "few.yaml").exit_code == 0
     assert (digest(file), log.read_bytes()) == before
+
+
+def test_results_follow_a_renamed_task(few: Path, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(few, folder)
+    [before] = json.loads(run("tasks", "list", folder / "few", "--json").stdout)
+    assert before["scores"].startswith("test ")  # the sentence that was said when it was tested
+    result = run("tasks", "rename", folder / "few", "second", "2nd")
+    assert result.exit_code == 0, result.stderr
+    assert "keeps what it said" not in result.stderr
+    assert [task["name"] for task in json.loads((folder / "few" / "results.json").read_text())["tasks"]] == ["2nd"]
 
 
 def test_shots_are_drawn_by_seed(few: Path, tmp_path: Path, run: Run) -> None:

@@ -28,6 +28,12 @@ CASES: dict[str, tuple[str, partial[Any]]] = {
     **{f"lora-{name}": (name, lora(name)) for name in ATTENTION},
     "lora-patterns": ("bert", lora("bert", **PATTERNS)),
     "lora-rslora": ("llama", lora("llama", use_rslora=True, target_modules="all-linear")),
+    "lora-rslora-patterns": ("bert", lora("bert", use_rslora=True, use_dora=True, **PATTERNS)),
+    "lora-some-layers": ("llama", lora("llama", layers_to_transform=[1], layers_pattern="layers")),
+    "lora-excluded": ("llama", lora("llama", target_modules="all-linear", exclude_modules=["o_proj", ".*layers.0.*"])),
+    "lora-nested": ("gpt2", lora("gpt2", target_modules=["c_attn", "c_fc"], modules_to_save=["mlp"])),
+    "lora-tied": ("gpt2", lora("gpt2", target_modules=["c_attn"], modules_to_save=["wte"])),
+    "lora-mica": ("llama", lora("llama", init_lora_weights="mica")),
     "lora-everything": ("gpt2", lora("gpt2", target_modules=["wte", "c_fc", "c_proj", "lm_head"])),
     "lora-bias": ("bert", lora("bert", bias="lora_only")),
     "lora-biases": ("convolutional", lora("convolutional", bias="all")),
@@ -107,6 +113,25 @@ def test_an_adapter_answers_as_in_peft(case: str, tmp_path: Path) -> None:
     again.load_task(tmp_path / "one.safetensors")
     with torch.no_grad():
         assert torch.equal(answer(again(**batch, task="one")), found)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_that_began_as_eva(tmp_path: Path) -> None:
+    config = lora("llama", init_lora_weights="eva", eva_config=peft.EvaConfig(rho=2.0))()
+    theirs = peft.get_peft_model(built("llama"), config)
+    torch.manual_seed(1)
+    batches = [{**inputs("llama", 8), "attention_mask": torch.ones(8, 7, dtype=torch.long)} for _ in range(4)]
+    peft.initialize_lora_eva_weights(theirs, batches, show_progress_bar=False)
+    for name, tensor in theirs.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(tensor, 0, 0.2)
+    theirs.eval().save_pretrained(str(tmp_path / "one"))
+    model = tfold.MultiTask(built("llama")).eval()
+    model.load_peft(tmp_path / "one")
+    batch = inputs("llama")
+    with torch.no_grad():
+        expected = answer(theirs(**batch))
+        torch.testing.assert_close(answer(model(**batch, task="one")), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import taskfold as tfold
@@ -69,6 +72,43 @@ def test_a_task_answers_in_peft(case: str, tmp_path: Path) -> None:
     if case in ("lora", "lora-text", "lora-own", "dora", "dora-convolution"):
         with torch.no_grad():
             assert torch.equal(answer(again(**batch, task="back")), found)
+
+
+READER = """
+import pathlib, sys, peft, torch
+from safetensors.torch import load_file
+from tests.peft.networks import answer, built
+
+for folder in map(pathlib.Path, sys.argv[1:]):
+    held = load_file(folder / "batch")
+    expected = held.pop("expected")
+    model = peft.PeftModel.from_pretrained(built(folder.name), str(folder / "peft")).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(answer(model(**held)), expected, rtol=1e-5, atol=1e-5)
+assert not any(name.partition(".")[0] == "taskfold" for name in sys.modules)
+"""
+
+
+@pytest.mark.whole
+@pytest.mark.filterwarnings("ignore")
+def test_a_process_without_taskfold_reads_tasks(tmp_path: Path) -> None:
+    methods = {"convolutional": tfold.FTN(rank=3), "gpt2": tfold.DoRA(rank=2, layers="any"), "t5": tfold.TensorPolyI(2)}
+    for name, method in methods.items():
+        model = tfold.MultiTask(built(name), method)
+        model.add_task("one")
+        (tmp_path / name).mkdir()
+        moved(model).save_peft("one", tmp_path / name / "peft")
+        batch = inputs(name)
+        with torch.no_grad():
+            batch["expected"] = answer(model(**batch, task="one")).contiguous()
+        save_file({key: one.contiguous() for key, one in batch.items()}, tmp_path / name / "batch")
+    root = Path(__file__).parents[2]
+    said = subprocess.run(
+        [sys.executable, "-c", READER, *(str(tmp_path / name) for name in methods)],
+        cwd=root, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,4 +1,9 @@
-"""The numbers of a training go to Accelerate's trackers too."""
+"""The numbers of a training go to Accelerate's trackers too.
+
+TensorBoard's writer runs here as it is. W&B, MLflow and Trackio are not among the project's packages: W&B 0.31 alone
+brings thirteen others, and pip finds no recent Trackio that fits the pinned ones. Accelerate calls all trackers by the
+same methods, so one that notes what it is told stands for them.
+"""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Commands(TyperGroup):
         except (ValueError, OSError, ImportError) as error:
             if ctx.params.get("debug"):
                 raise
-            fail(in_words(str(error)) or type(error).__name__)
+            fail(in_words(error) or type(error).__name__)
 
 
 def _imported(name: str) -> Any:

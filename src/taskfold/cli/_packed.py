@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -88,7 +89,8 @@ def unpack_run(file: Path, folder: Path) -> list[str]:
                 for name in store.names():
                     read(store.path(name))
                 draft.replace(folder)
-    except (zipfile.BadZipFile, EOFError) as error:
+    # Of contents that do not fit the archive's own list zipfile says so in any of these ways.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{file} is no file of taskfold pack, or damaged ({error}); pack the run again") from None
     return Store(folder / "tasks").names()
 

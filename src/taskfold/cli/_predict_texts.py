@@ -13,6 +13,7 @@ from rich.text import Text
 
 from .. import MultiTask
 from ..backbones import LoadedBackbone
+from ..files import read_text
 from ..text import Example, rank_classify
 from ..threads import Threads
 from ._output import UserError
@@ -26,16 +27,14 @@ def inputs_of(arguments: Sequence[str], lines: Path | None) -> list[str]:
     """Texts given one by one, then those of a file, a line each.
 
     Raises:
-        UserError: the file is not there, or is no text.
+        ValueError: the file is not there, or is no text.
     """
     if lines is None:
         return list(arguments)
     try:
-        found = lines.read_text(encoding="utf-8-sig").splitlines()
+        found = read_text(lines).splitlines()
     except FileNotFoundError:
         raise UserError(f"--lines {lines}: there is no such file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"--lines {lines}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     return [*arguments, *(line.strip() for line in found if line.strip())]
 
 

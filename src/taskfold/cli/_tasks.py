@@ -60,7 +60,8 @@ def ground(
         folder: where files will lie, if there is none yet.
 
     Raises:
-        UserError: two files hold tasks of one name, or backbone or inventory are not to be found.
+        UserError: two files hold tasks of one name, backbone or inventory are not to be found, or an inventory is given
+            and no file stands on one.
         TaskFileError, BackboneError, FileNotFoundError: as for loading them.
     """
     by_name: dict[str, Path] = {}
@@ -73,6 +74,8 @@ def ground(
             raise UserError(f"{first} and {file} both hold a task {header['task']!r}; give one of them")
         if needs_inventory(header):
             standing.append(file)
+    if inventory is not None and files and not standing:
+        raise UserError(f"--inventory {inventory}: none of these tasks shares an inventory; leave it out")
     loaded = _backbone(backbone, weights, [*files, *([folder / "none"] if folder else [])])
     if len(kinds) == 1:  # of several kinds what can't stand on it is said when it is asked
         loaded = ready_kind(kinds.pop()).ground(loaded)
@@ -131,18 +134,24 @@ def _load_inventories(model: MultiTask, places: Mapping[Path, Path]) -> None:
 
 def _backbone(spec: str | None, weights: Path | None, files: Sequence[Path]) -> LoadedBackbone:
     if spec is not None:
-        return _said(spec, weights).load()
-    if files and (noted := origin_of(files[0])) is not None:
-        return noted.load_backbone()
-    said = read_header(files[0])["backbone"] if files and files[0].is_file() else {}
+        return _with(parse_backbone(spec, "--backbone"), weights).load()
+    if (noted := origin_of(files[0])) is not None:
+        return _with(noted.backbone, weights).load(noted.base)
+    if not files[0].is_file():
+        raise UserError(
+            f"{files[0].parent} has no tasks and no run.json; give the output of taskfold train, or --backbone for "
+            "tasks that are to come"
+        )
+    said = read_header(files[0])["backbone"]
     if said.get("weights") == PUBLISHED:
-        return _said(said["source"], weights).load()
-    wanted = f"; {files[0].name} was trained on {source_words(said)}" if said else ""
-    raise UserError(f"task files need --backbone: they stand on it, and its weights are not in them{wanted}")
+        return _with(parse_backbone(said["source"], "--backbone"), weights).load()
+    raise UserError(
+        "task files need --backbone: they stand on it, and its weights are not in them; "
+        f"{files[0].name} was trained on {source_words(said)}"
+    )
 
 
-def _said(spec: str, weights: Path | None) -> BackboneConfig | NetworkConfig:
-    found = parse_backbone(spec, "--backbone")
+def _with(found: BackboneConfig | NetworkConfig, weights: Path | None) -> BackboneConfig | NetworkConfig:
     if weights is None:
         return found
     if isinstance(found, NetworkConfig):

@@ -17,12 +17,17 @@ _REMEDIES = {
     "transfer_task(…, sharing={'name': …, 'allocation': 'sigmoid'})": (
         "method: {sharing: {name: …, allocation: sigmoid}}"
     ),
+    "say so (head='classifier'), or fold the task": "say so with --head classifier, or export without --to peft",
     "load some, or choose begin='even'": "choose begin: even",
 }
 
 
-def in_words(message: str) -> str:
-    """An error with remedies that a user of the command line has."""
+def in_words(error: Exception) -> str:
+    """An error with remedies that a user of the command line has; one of the system as file and reason."""
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        message = ": ".join([*names[:1], f"{error.strerror[0].lower()}{error.strerror[1:]}", *names[1:]])
     for theirs, ours in _REMEDIES.items():
         message = message.replace(theirs, ours)
     return message

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
+from ..config import in_words
 from ..config.run import load_config
 from ..report import record, summary_table, write_report
 from ..tasks import write_atomically
@@ -38,12 +39,11 @@ def affinity(
     plan = load_config(config)
     said = {"groups": groups, "by": by, "steps": steps, "every": every, "lookahead": lookahead}
     base = plan.together.affinity if plan.together else AffinitySettings()
+    asked = {**base.model_dump(), **{key: value for key, value in said.items() if value is not None}}
     try:
-        how = AffinitySettings.model_validate(
-            {**base.model_dump(), **{key: value for key, value in said.items() if value is not None}}
-        )
+        how = AffinitySettings.model_validate(asked)
     except ValidationError as error:
-        raise UserError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        raise in_words("taskfold affinity", error, asked, AffinitySettings) from None
     if how.groups is not None and how.groups > len(plan.tasks):
         raise UserError(f"groups={how.groups} must be at most the number of tasks, {len(plan.tasks)}")
     opened, tasks = prepare(plan)

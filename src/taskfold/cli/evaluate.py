@@ -15,7 +15,7 @@ from ..config import kind_of as kind_of_source
 from ..config import parse, parse_source, words_of
 from ..config.run import Config, load_any
 from ..config.transfer import TransferConfig
-from ..files import needs_inventory
+from ..files import needs_inventory, read_text
 from ..tasks import read_header
 from ._origin import Origin
 from ._output import UserError, emit, say, show
@@ -118,6 +118,8 @@ def _of_files(
         raise UserError(
             "task files need --data, which is not stored in them; and --backbone, if it is not noted beside them"
         )
+    if twice := [file for file in files if files.count(file) > 1]:
+        raise UserError(f"{twice[0]} is given {len(twice)} times; give it once")
     if len(data) not in {1, len(files)}:
         raise UserError(f"--data is given {len(data)} times for {len(files)} task files; give it once, or for each")
     sources = [_source(text) for text in data]
@@ -163,8 +165,7 @@ def _is_image_list(path: Path) -> bool:
     """A table of examples has other columns."""
     if not path.is_file():
         return True
-    with path.open(encoding="utf-8-sig") as file:
-        first = {column.strip() for column in file.readline().split(",")}
+    first = {column.strip() for column in read_text(path).partition("\n")[0].split(",")}
     return not ({"input", "target"} <= first or {"text", "label"} <= first)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import glob
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 from rich import box
 from rich.table import Table
 
+from ..config import ConfigError
 from ..config.run import load_config
 from ..data import DataError, TaskData
 from ..data.sources import Folder
@@ -48,9 +50,13 @@ def init(
         )
     names = _names(list(found))
     place = folder if folder.is_absolute() else Path(os.path.relpath(folder, config.parent))
-    same = not others and found.keys() != {folder} and all(names[path] == path.name for path in found)
+    here = config.absolute().parent.resolve()
+    if among := next((path for path in found if here.is_relative_to(path.resolve())), None):
+        raise UserError(f"{config} and its output would lie among the classes of {among}; choose a file with --config")
+    same = not others and here != folder.resolve() and {folder} != found.keys()
+    same = same and all(names[path] == path.name for path in found)
     if same:
-        tasks = f"tasks: {{glob: {_yaml(f'{place.as_posix()}/*')}}}"
+        tasks = f"tasks: {{glob: {_yaml(f'{glob.escape(place.as_posix())}/*')}}}"
     else:
         lines = [
             f"  - {{name: {_yaml(names[path])}, source: {{kind: folder, root: {_yaml(_below(path, folder, place))}}}}}"
@@ -60,7 +66,10 @@ def init(
     text = TEXT.format(name=config.name, backbone=_yaml(backbone), tasks=tasks)
     with draft_of(config) as draft:
         draft.write_text(text, encoding="utf-8")
-        load_config(draft)
+        try:
+            load_config(draft)
+        except ConfigError as error:
+            raise UserError(str(error).replace(str(draft), str(config))) from None
         draft.replace(config)
     table = Table("task", "classes", "images", box=box.SIMPLE)
     for path, data in found.items():
@@ -111,6 +120,5 @@ def _below(path: Path, folder: Path, place: Path) -> str:
 
 
 def _yaml(text: str) -> str:
-    return (
-        yaml.safe_dump(text, default_flow_style=True, allow_unicode=True, width=10**6).removesuffix("\n...\n").strip()
-    )
+    """A value as it may stand in braces."""
+    return yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]

@@ -21,6 +21,8 @@ def pack(
     if not output.is_dir():
         raise UserError(f"there is no folder {output}; give the output of taskfold train")
     target = file or output.resolve().with_suffix(".zip")
+    if target.suffix != ".zip":
+        raise UserError(f"--file must end in .zip, so that no other file is replaced by mistake; found {target}")
     with held(output):
         names = pack_run(output, target)
     size = target.stat().st_size

@@ -8,7 +8,7 @@ import typer
 
 from ..config.schema import schema as schema_of
 from ..tasks import write_atomically
-from ._output import emit, say
+from ._output import UserError, emit, say
 
 
 def schema(
@@ -26,5 +26,7 @@ def schema(
     if output is None:
         emit(found)
         return
+    if output.suffix != ".json":
+        raise UserError(f"--output must end in .json, so that no other file is replaced by mistake; found {output}")
     write_atomically(output, json.dumps(found, ensure_ascii=False, indent=1).encode())
     say(f"The schema is {output}")

@@ -90,6 +90,9 @@ def serve(
         seconds=max_seconds,
     )
     store, files = _found(paths)
+    here = [str(read_header(file)["task"]) for file in files]
+    if absent := [pin for pin in pins or () if pin not in here]:
+        raise UserError(f"--pin {absent[0]}: there is no such task; there are {', '.join(here) or 'none'}")
     model, loaded = ground(backbone, weights, files, inventory, store and store.folder)
     if isinstance(count := parsed(threads), int):
         torch.set_num_threads(count)

@@ -101,8 +101,9 @@ def diff(
     """In what two versions of a task differ: settings, data, scores."""
     store = _store(output)
     versions = _versions(store, name)
-    after = _chosen(name, versions, other) if other else next((v for v in versions if v.current), versions[-1])
-    if one:
+    now = next((version for version in versions if version.current), versions[-1])
+    after = now if other is None else _chosen(name, versions, other)
+    if one is not None:
         before = _chosen(name, versions, one)
     elif (place := versions.index(after)) == 0:
         raise UserError(f"task {name!r} has no version before {after.digest}; its versions: {_listed(versions)}")
@@ -156,7 +157,7 @@ def _versions(store: Store, name: str) -> list[Version]:
 
 
 def _chosen(name: str, versions: list[Version], digits: str) -> Version:
-    found = [version for version in versions if version.digest.startswith(digits)]
+    found = [version for version in versions if digits and version.digest.startswith(digits)]
     if len(found) != 1:
         raise UserError(
             f"task {name!r} has {len(found) or 'no'} versions that begin with {digits!r}; its versions: "

@@ -80,10 +80,11 @@ def _run(plan: TransferConfig, fresh: bool) -> None:
         tested = test(model, task)
         if main:
             origin.write(plan.output)
-            publish(plan, model, task)
-            size = plan.task_file(settings).stat().st_size
-            cells = {"mode": plan.mode, "numbers": trained, "bytes": size, "seconds": result.seconds}
-            story.tell(Told.in_row(task, tested, cells, task.show(model), result.curve))
+            held_bytes = model[task.name].nbytes()
+            cells = {"mode": plan.mode, "numbers": trained, "bytes": held_bytes, "seconds": result.seconds}
+            told = Told.in_row(task, tested, cells, task.show(model), result.curve)
+            publish(plan, model, task, {"told": told.as_json()})
+            story.tell(told)
             story.save(model)
             say(f"{task.name}: {label}, {trained:,} numbers {how(result)}, {tested}")
             say_doubts({task.name: tested})

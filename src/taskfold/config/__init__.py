@@ -3,7 +3,7 @@
 try:
     from ._backbones import BackboneConfig, LoadedNetwork, NetworkConfig, parse_backbone
     from ._dense import AugmentSettings, DenseSettings
-    from ._errors import ConfigError
+    from ._errors import ConfigError, in_words
     from ._kinds import Kind, kind_named, kind_of, words_of
     from ._method import build_method
     from ._parts import Plan, TaskPart
@@ -25,6 +25,7 @@ __all__ = [
     "Plan",
     "TaskPart",
     "build_method",
+    "in_words",
     "kind_named",
     "kind_of",
     "parse",

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from ._errors import ConfigError, Place, listing, problems, sentence
+from ._errors import ConfigError, Place, adapted, listing, problems, sentence
 from ._glob import listed
 from ._kinds import mixed
 from ._merge import attributed
@@ -60,9 +60,10 @@ def checked(
     except ValidationError as error:
         found += attributed(problems(error, whole, kind), document)
     if config is not None:
+        found += attributed([*adapted(whole, config)], document)
         config._path, config._document = path, document
         config = rooted(config, path.parent)
-        found += blocked(config.output)
+        found += blocked(config)
     if config is None or found:
         raise listing(str(path), list(dict.fromkeys(sentence(place, text) for place, text in found)))
     return config

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -98,6 +99,11 @@ def problems(error: ValidationError, data: Any, model: type[BaseModel]) -> list[
     return [(path, _joined(texts)) for path, texts in found.items() if path not in inner]
 
 
+def in_words(origin: str, error: ValidationError, data: Any, model: type[BaseModel]) -> ConfigError:
+    """The same as one error of a file, or of whatever the values came from."""
+    return listing(origin, [sentence(*one) for one in problems(error, data, model)])
+
+
 def _sentence(problem: Any, model: type[BaseModel]) -> str:
     kind, value = problem["type"], problem["input"]
     if kind == "missing" and isinstance(problem["loc"][-1], int):
@@ -137,6 +143,28 @@ def _joined(texts: Sequence[str]) -> str:
         heads = [head if n == 0 else head.removeprefix("must be ") for n, (head, _, _) in enumerate(parted)]
         return " or ".join(heads) + "".join(parted[0][1:])
     return "; ".join(texts)
+
+
+def adapted(said: Any, made: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Where pydantic made something else of what stands there: 1 of true, the present folder of an empty path.
+
+    Args:
+        said: what it was given.
+        made: what it made of that.
+        place: of both.
+    """
+    if isinstance(said, bool):
+        if isinstance(made, int | float) and not isinstance(made, bool):
+            yield place, f"must be a number, found {str(said).lower()}"
+    elif said == "" and isinstance(made, Path):
+        yield place, "must be a path, found ''"
+    elif isinstance(said, dict):
+        for key, value in said.items():
+            inside = made.get(key) if isinstance(made, Mapping) else getattr(made, str(key), None)
+            yield from adapted(value, inside, (*place, key))
+    elif isinstance(said, list) and isinstance(made, Sequence):
+        for number, (value, inside) in enumerate(zip(said, made, strict=False)):
+            yield from adapted(value, inside, (*place, number))
 
 
 def has(data: Any, key: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ def listed(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
         path: the file; patterns count from its folder.
 
     Raises:
-        ConfigError: the pattern is no text, or nothing matches.
+        ConfigError: the pattern is no text, nothing matches, or the output would.
     """
     said = document.get("tasks")
     if not isinstance(said, Mapping) or "glob" not in said:
@@ -36,9 +37,14 @@ def listed(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if odd := {"name"} & rest.keys():
         raise ConfigError(f"{path}: tasks.{odd.pop()}: tasks of a pattern are named after what matches; leave it out")
     below = Path(os.path.expanduser(pattern))
-    found = sorted(glob.glob(str(path.parent / below)))
+    whole = Path(glob.escape(str(path.parent))) / below
+    found = sorted(glob.glob(str(whole)))
     if not found:
         raise ConfigError(f"{path}: tasks.glob: nothing matches {pattern!r} in {path.parent.absolute()}")
+    if isinstance(output := document.get("output"), str):
+        place = os.path.normpath(path.parent / output)
+        if fnmatch.fnmatchcase(place, os.path.normpath(whole)):
+            raise ConfigError(f"{path}: output: {output!r} matches tasks.glob {pattern!r}; choose another folder")
     return {**document, "tasks": [_task(Path(match), path.parent, rest) for match in found]}
 
 

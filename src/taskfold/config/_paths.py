@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
+from ..data.sources import Folder
 from ._errors import Place
 
 if TYPE_CHECKING:
@@ -33,8 +34,12 @@ def located(function: str, base: Path) -> str:
     return f"{(base / Path(place).expanduser()).resolve()}{colon}{name}" if place.endswith(".py") else function
 
 
-def blocked(output: Path) -> list[tuple[Place, str]]:
-    """What is wrong with a folder that is to be made: some part of its path is a file."""
+def blocked(config: Plan) -> list[tuple[Place, str]]:
+    """What is wrong with the folder of a run: a part of its path is a file, or it would be a class of images."""
+    output = config.output
+    for task in config.parts:
+        if isinstance(task.source, Folder) and output.resolve().is_relative_to(root := task.source.root.resolve()):
+            return [(("output",), f"is in {root}, whose folders are classes of task {task.name!r}; choose another")]
     for part in (output, *output.parents):
         if part.is_dir():
             break

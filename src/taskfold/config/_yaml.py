@@ -29,6 +29,13 @@ class _Loader(yaml.SafeLoader):
             raise yaml.scanner.ScannerError(None, None, text, self.get_mark())  # type: ignore[no-untyped-call]
         super().fetch_flow_collection_start(TokenClass)  # type: ignore[no-untyped-call]
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Text without NUL, at which names and paths end in the middle."""
+        text = super().construct_scalar(node)
+        if isinstance(text, str) and "\0" in text:
+            raise _refused("text has a NUL character; leave it out", node)
+        return text
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt
 
 from ._document import checked, document_of
+from ._errors import ConfigError
 from ._kinds import defaulted
 from ._merge import written_out
 from ._parts import Plan, TaskPart
@@ -56,5 +57,7 @@ def load_transfer(path: str | Path) -> TransferConfig:
     """
     path = Path(path)
     document = document_of(path, "from, tasks and output")
+    if "backbone" in document and "from" not in document:
+        raise ConfigError(f"{path}: trains tasks on a network ('backbone'): use it with taskfold train {path}")
     whole = defaulted(written_out(document, ("train", "problem", "preprocessing", "text", "dense")))
     return checked(path, document, whole, TransferConfig, [])

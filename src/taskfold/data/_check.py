@@ -161,6 +161,12 @@ def _labels(data: TaskData) -> Iterable[Problem]:
         yield Problem(data.name, "one class", f"needs at least 2 classes, found {found}: add images of another class")
     if twice := [label for label, n in Counter(data.labels).items() if n > 1]:
         yield Problem(data.name, "duplicate label", f"labels occur twice: {first_few(twice)}: keep one of each")
+    alike: dict[str, list[str]] = {}
+    for label in dict.fromkeys(data.labels):
+        alike.setdefault(label.casefold(), []).append(label)
+    if pairs := [" and ".join(map(repr, several)) for several in alike.values() if several[1:]]:
+        message = f"classes that differ in the case of letters alone: {first_few(pairs)}"
+        yield Problem(data.name, "labels alike", message, fatal=False)
 
 
 def _targets(data: TaskData) -> Iterable[Problem]:

@@ -65,7 +65,7 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: PositiveInt = 224
+    size: PositiveInt = Field(224, le=16_384)
     resize: Literal["squash", "shorter-side+crop"] = "squash"
     crop_fraction: float = Field(default=1.0, gt=0, le=1)
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"

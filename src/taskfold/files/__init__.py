@@ -26,6 +26,7 @@ from ._file import (
     read_raw,
 )
 from ._names import as_file, check_free, check_name
+from ._text import read_text
 
 __all__ = [
     "FORMAT_VERSION",
@@ -49,6 +50,7 @@ __all__ = [
     "only_one",
     "read_header",
     "read_raw",
+    "read_text",
     "remove_abandoned",
     "remove_drafts",
     "source_words",

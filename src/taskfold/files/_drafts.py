@@ -51,9 +51,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash.
 
     Raises:
+        FileNotFoundError: the folder that it is to be in is not there.
         IsADirectoryError: the path is a folder.
     """
-    check_no_folder(path)
     with draft_of(path) as draft:
         with draft.open("wb") as out:
             out.write(data)
@@ -70,9 +70,16 @@ def draft_of(path: Path, *, folder: bool = False) -> Iterator[Path]:
     written.
 
     Args:
-        path: what is to be; its folder exists.
+        path: what is to be.
         folder: a folder instead of a file.
+
+    Raises:
+        FileNotFoundError: the folder that it is to be in is not there.
+        IsADirectoryError: a file is to be made, and the path is a folder.
     """
+    check_inside(path)
+    if not folder:
+        check_no_folder(path)
     remove_drafts(path)
     draft, lock = _made(path, _short(path), folder)
     try:

@@ -30,7 +30,7 @@ class BottleneckAdapter(Method):
         places: behind which sublayers: the last layer of every `feed-forward` block, the output projection of every
             `attention`, or both (`houlsby`).
         activation: σ: `relu`, `gelu`, `silu` or `tanh`.
-        scale: what an adapter adds is multiplied by.
+        scale: factor of what an adapter adds.
         init: `zero` (W_up is zero: a new task is the backbone, bit for bit) or `authors` (both N(0, 0.02)).
         targets: shell patterns over the names of these layers; `!pattern` leaves layers out.
         norm: every task has its own normalisation.

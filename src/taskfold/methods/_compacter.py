@@ -36,7 +36,7 @@ class Compacter(Method):
         places: behind which sublayers, as for `BottleneckAdapter`.
         slow: whose A_i are: each matrix has its `own`, or the whole network has one set in `common`.
         activation: σ: `relu`, `gelu`, `silu` or `tanh`.
-        scale: what an adapter adds is multiplied by.
+        scale: factor of what an adapter adds.
         init: `zero` (t of W_up is zero: a new task is the backbone, bit for bit), or near it: `t-few` (s and t Glorot
             with a gain of √2, A_i N(0, 0.02)) or `authors` (the same with A_i N(0, 1e-4)).
         targets: shell patterns over the names of these layers; `!pattern` leaves layers out. By default

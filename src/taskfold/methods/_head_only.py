@@ -13,7 +13,7 @@ __all__ = ["HeadNorm", "HeadOnly"]
 
 @dataclass(frozen=True)
 class HeadOnly(Method):
-    """Feature extractor: the backbone as it is; a task is its head."""
+    """Feature extractor: a task has a head, and everything else is the backbone's."""
 
     name: ClassVar[str] = "head-only"
 
@@ -23,7 +23,7 @@ class HeadOnly(Method):
 
 @dataclass(frozen=True)
 class HeadNorm(Method):
-    """A task is its head and its own normalisation, γ and β.
+    """A task has a head and its own normalisation, γ and β.
 
     Args:
         statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.

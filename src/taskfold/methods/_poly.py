@@ -21,7 +21,7 @@ class Poly(Layerwise):
         skills: S ≥ 2.
         alpha: scale alpha / rank.
         init: as for `LoRA`.
-        allocation: `sigmoid`, `bernoulli` or `random`: how α is had in training. See `taskfold.routing.Routed`.
+        allocation: `sigmoid`, `bernoulli` or `random`: how training computes α. See `taskfold.routing.Routed`.
         granularity: logits per `layer`, per `block` or one for the `model`.
         layers, targets, norm: see `Layerwise`.
 

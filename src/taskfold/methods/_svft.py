@@ -20,8 +20,8 @@ class SVFT(Method):
     """Singular vectors fine-tuned: W_t = U (Σ + M) Vᵀ with trained entries of M, on the singular vectors of W itself.
 
     Lingam et al., "SVFT: Parameter-Efficient Fine-Tuning with Singular Vectors", section 3. M starts at 0, so that a
-    new task is the backbone exactly. U, Σ and V are computed from W when a task is added; its file holds M, and marks
-    by which U and V are known again.
+    new task is the backbone exactly. U, Σ and V are computed from W when a task is added; its file holds M, and numbers
+    by which loading checks that U and V are the same.
 
     Args:
         pattern: of the entries: `plain` (the diagonal), `banded` (`off` diagonals on each side too), `random` or

@@ -14,7 +14,7 @@ from ._adapter import Adapter
 from ._types import AdapterType, Leaves
 
 N = TypeVar("N", int, float)
-_HARMLESS = (True, False, "gaussian", "eva", "orthogonal")
+_HARMLESS = (True, False, "gaussian", "eva", "orthogonal", "mica")
 """Starts that leave the backbone as it is; others subtract from it what the adapter then holds."""
 
 

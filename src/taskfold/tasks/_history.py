@@ -11,10 +11,16 @@ from pathlib import Path
 def append(path: Path, entry: Mapping[str, str]) -> None:
     """A line more; one that was cut off stays by itself."""
     with path.open("ab") as out:
-        whole = not out.tell() or path.read_bytes().endswith(b"\n")
+        whole = not out.tell() or _last_byte(path) == b"\n"
         out.write(f"{'' if whole else chr(10)}{json.dumps(entry)}\n".encode())
         out.flush()
         os.fsync(out.fileno())
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read()
 
 
 def entry_of(line: str) -> dict[str, str] | None:

@@ -249,13 +249,15 @@ class Store:
         """
         place = self._place(new)
         self._tidy(new)
-        unfinished = new != old and self._half_renamed(old, new)
+        unfinished = self._half_renamed(old, new)
         if not (unfinished and self.path(new).is_file()):
             current = self.current(old)
+            if new == old:
+                raise ValueError(f"task {old!r} has that name already; choose another name")
             check_free(new, [name for name in self.names() if name != old], "choose another name")
             if unfinished:
                 shutil.rmtree(place)
-            elif new == old or place.is_dir():
+            elif place.is_dir():
                 raise ValueError(f"{place} holds versions of a task {new!r}; choose another name")
             with draft_of(place, folder=True) as draft:
                 digests = {version.digest: self._renamed(version, new, draft) for version in self.versions(old)}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from ..files import read_text
 
 Row = dict[str, Any]
 
@@ -57,25 +60,23 @@ def columns_of(rows: Sequence[tuple[str, Row]], *, among: Sequence[Sequence[str]
 
 def _json_lines(path: Path) -> list[tuple[str, Row]]:
     rows: list[tuple[str, Row]] = []
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            place = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{place}: is not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{place}: must be a JSON object, found {type(row).__name__}")
-            rows.append((place, row))
+    for number, line in enumerate(StringIO(read_text(path)), 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{place}: is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{place}: must be a JSON object, found {type(row).__name__}")
+        rows.append((place, row))
     return rows
 
 
 def _table(path: Path) -> list[tuple[str, Row]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        try:
-            return [(f"{path}, line {lines.line_num}", row) for row in lines]
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {lines.line_num}: cannot be read: {error}") from error
+    lines = csv.DictReader(StringIO(read_text(path)), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    try:
+        return [(f"{path}, line {lines.line_num}", row) for row in lines]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {lines.line_num}: cannot be read: {error}") from error

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from ..files import read_text
 from ..problems import Problem, TargetError
 from ._files import InFiles, LabelledTexts, Parts
 from ._rows import read_rows
@@ -78,7 +79,7 @@ def _conll(path: Path) -> list[tuple[str, dict[str, list[str]]]]:
         raise FileNotFoundError(f"no file {path.absolute()}")
     rows: list[tuple[str, dict[str, list[str]]]] = []
     open_row = False
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             open_row = False
             continue

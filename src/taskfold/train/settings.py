@@ -180,6 +180,20 @@ class Settings(BaseModel):
         default=(), description="Who else gets the numbers of the log: trackers of Accelerate's, one or several."
     )
 
+    @field_validator("lr", mode="before")
+    @classmethod
+    def _rates_are_of_groups(cls, lr: object) -> object:
+        if isinstance(lr, int | float):
+            raise ValueError(f"must be auto, found {lr!r}; the rate of a group: optimizers: {{head: {{lr: {lr!r}}}}}")
+        return lr
+
+    @field_validator("class_weights")
+    @classmethod
+    def _a_class_counts(cls, weights: object) -> object:
+        if isinstance(weights, tuple) and not any(weights):
+            raise ValueError(f"must have a number above 0, found {list(weights)}; a class of weight 0 is not learned")
+        return weights
+
     @field_validator("precision")
     @classmethod
     def _fp16_needs_a_gpu(cls, precision: str) -> str:

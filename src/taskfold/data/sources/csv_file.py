@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ...files import read_text
 from ...problems import Cells, Problem
 from .._errors import DataError, MissingDataError, first_few
 from .._images import FileImages
@@ -76,25 +78,29 @@ def _ordered(path: Path, found: Parts, labels: Sequence[str]) -> Parts:
 def _read(path: Path, problem: Problem) -> list[Row]:
     if not path.is_file():
         raise MissingDataError(f"file: no file {path.absolute()}")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file, skipinitialspace=True, restkey="")
-        columns = lines.fieldnames or ()
-        if absent := [column for column in ("path", *problem.columns) if column not in columns]:
-            raise DataError(f"{path}: must have a column {absent[0]!r}, found {first_few(columns) or 'none'}")
-        rows: list[Row] = []
-        for line in lines:
-            place = f"{path}, line {lines.line_num}"
-            if "" in line or None in line.values():
-                count = len(columns) + len(line.get("") or ()) - sum(value is None for value in line.values())
-                raise DataError(f"{place}: must have {len(columns)} values ({first_few(columns)}), found {count}")
-            values = {column: value.strip() for column, value in line.items()}
-            cells = tuple(values[column] for column in problem.columns)
-            row = Row(lines.line_num, values["path"], cells, values.get("split", ""))
-            if not row.path:
-                raise DataError(f"{place}: path must not be empty, found {list(values.values())}")
-            if "split" in columns and row.split not in SPLITS:
-                raise DataError(f"{place}: split must be train, val or test, found {row.split!r}")
-            rows.append(row)
+    lines = csv.DictReader(StringIO(read_text(path)), skipinitialspace=True, restkey="")
+    try:
+        columns, found = lines.fieldnames or (), [(lines.line_num, line) for line in lines]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {lines.line_num}: cannot be read: {error}") from None
+    if absent := [column for column in ("path", *problem.columns) if column not in columns]:
+        raise DataError(
+            f"{path}: must have a column {absent[0]!r}, found {first_few(columns) or 'none'}; commas part columns"
+        )
+    rows: list[Row] = []
+    for number, line in found:
+        place = f"{path}, line {number}"
+        if "" in line or None in line.values():
+            count = len(columns) + len(line.get("") or ()) - sum(value is None for value in line.values())
+            raise DataError(f"{place}: must have {len(columns)} values ({first_few(columns)}), found {count}")
+        values = {column: value.strip() for column, value in line.items()}
+        cells = tuple(values[column] for column in problem.columns)
+        row = Row(number, values["path"], cells, values.get("split", ""))
+        if not row.path:
+            raise DataError(f"{place}: path must not be empty, found {list(values.values())}")
+        if "split" in columns and row.split not in SPLITS:
+            raise DataError(f"{place}: split must be train, val or test, found {row.split!r}")
+        rows.append(row)
     if not rows:
         raise DataError(f"{path}: lists no images")
     return rows
