@@ -173,10 +173,10 @@ def test_layers_and_methods_are_named_where_none_is_found() -> None:
 def test_a_convolution_that_is_left_out_by_default_is_named() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.Flatten(), nn.Linear(4, 4))
     with pytest.raises(ValueError, match=r"its only convolution '0' is.*stem=True \(FTN\).*fit here: .*lora"):
-        MultiTask(net, tfold.FTN()).add_task("a")
+        MultiTask(net, tfold.FTN(norm=False)).add_task("a")
     with pytest.raises(TypeError, match=r"layer '0' \(Conv2d\): a 1×1 convolution beside it.*fit here: .*lora"):
-        MultiTask(net, tfold.ParallelAdapter()).add_task("a")
-    MultiTask(net, tfold.FTN(stem=True)).add_task("a")
+        MultiTask(net, tfold.ParallelAdapter(norm=False)).add_task("a")
+    MultiTask(net, tfold.FTN(stem=True, norm=False)).add_task("a")
 
 
 def test_adapters_of_peft_are_refused() -> None:

@@ -69,3 +69,20 @@ def test_who_asks_is_answered(name: str) -> None:
         warnings.filterwarnings("ignore", ".*task by task")
         found = torch.stack(list(model(X, task=list("abab"))))
     torch.testing.assert_close(found, torch.stack([model(X, task=t)[n] for n, t in enumerate("abab")]))
+
+
+def test_a_parameter_that_another_layer_has_too_is_not_taken() -> None:
+    class Tied(nn.Module):
+        num_features = 6
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.first, self.last = nn.Embedding(6, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+            self.last.weight = self.words.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(torch.tanh(self.first(self.words(x).mean(1))))
+
+    model, x = tuned(Tied()), torch.randint(6, (4, 3), generator=torch.Generator().manual_seed(1))
+    found = torch.stack(list(model(x, task=list("abab"))))
+    torch.testing.assert_close(found, torch.stack([model(x, task=t)[n] for n, t in enumerate("abab")]))

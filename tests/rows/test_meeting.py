@@ -46,6 +46,15 @@ class Alike(Rows):
         return self.second(y + alike @ y)
 
 
+class Distant(Rows):
+    """Rows that are near each other help each other, without a product of matrices."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        near = torch.relu(3 - (x[:, None] - x[None]).square().sum(-1)) * (1 - torch.eye(len(x)))
+        y = torch.tanh(self.first(x))
+        return self.second(y + (near[..., None] * y[None]).sum(1))
+
+
 class Attending(Rows):
     """Attention from row to row."""
 
@@ -72,7 +81,7 @@ def test_neighbours_that_change_places_are_told(rows: int) -> None:
         torch.testing.assert_close(found, rows_of(model, x, names))
 
 
-@pytest.mark.parametrize("network", [Alike, Attending])
+@pytest.mark.parametrize("network", [Alike, Distant, Attending])
 def test_rows_that_meet_in_a_later_batch_alone(network: type[Rows]) -> None:
     """The first batch has rows that have nothing to do with each other."""
     model, names = built(network(), METHODS["lora"]), list("abab")

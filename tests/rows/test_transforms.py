@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import grad, jacrev, jvp, vjp, vmap
-from torch.utils.checkpoint import checkpoint
 
 from .networks import Rows
 from .test_rows import METHODS, built, rows_of
@@ -148,22 +147,3 @@ def test_equal_rows_are_looked_at_once(training: bool) -> None:
     asked.clear()
     model(first, task=NAMES)
     assert asked == [1]
-
-
-@pytest.mark.parametrize("around", ["checkpoint", "grad"])
-def test_a_gradient_around_a_first_mixed_batch(around: str) -> None:
-    class Plain(Energy):
-        def forward(self, x: Tensor) -> Tensor:
-            return self.layers(x)
-
-    torch.manual_seed(0)
-    model, given = built(Plain(), METHODS["lora"]).train(), torch.randn(5, 6, requires_grad=True)
-
-    def run(x: Tensor) -> Tensor:
-        return torch.stack(list(model(x, task=NAMES))).square().sum()
-
-    if around == "checkpoint":
-        (found,) = torch.autograd.grad(checkpoint(run, given, use_reentrant=False), given)
-    else:
-        found = grad(run)(given.detach())
-    torch.testing.assert_close(found, torch.autograd.grad(run(given), given)[0])

@@ -24,6 +24,7 @@ class Calls(TorchDispatchMode):
 
     Args:
         sites: the layers.
+        network: the skeleton that has them. A parameter that it has in another place too is nobody's alone.
 
     Attributes:
         often: calls by path, since it was cleared last.
@@ -33,9 +34,9 @@ class Calls(TorchDispatchMode):
             parameter's name: no task changes what a list, `parameters()` or `state_dict()` gave out.
     """
 
-    def __init__(self, sites: list[Site]) -> None:
+    def __init__(self, sites: list[Site], network: nn.Module) -> None:
         super().__init__()
-        self.sites = sites
+        self.sites, self.network = sites, network
         self.often: Counter[str] = Counter()
         self.exchanged: set[str] = set()
         self.taken: dict[str, str] = {}
@@ -55,6 +56,11 @@ class Calls(TorchDispatchMode):
             for name, tensor in {**site.kind.tensors(), **own}.items():
                 if type(tensor) is nn.Parameter:
                     self.owners.setdefault(storage_of(tensor), {})[site.path] = name
+        layers = set(map(id, self.sites))
+        for module in self.network.modules():
+            if id(module.__dict__.get("forward")) not in layers:
+                for tensor in module._parameters.values():
+                    self.owners.pop(None if tensor is None else storage_of(tensor), None)
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:

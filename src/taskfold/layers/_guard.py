@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import ref
 
-import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -113,13 +112,13 @@ class Unwritten:
         Raises:
             RuntimeError: it writes; the error names the layer and the tensor.
         """
-        if (training, way) not in self.known and not _kept():
+        if (training, way) not in self.known:
             with Guard(self.network, training):
                 output = call(*args, **kwargs)
             self.known.add((training, way))
             self.held = [one for one in _tensors(self.network) if not one[3].is_inference()]
             return output
-        if not training and (training, way) in self.known:
+        if not training:
             versions = [one[3]._version for one in self.held]
             output = call(*args, **kwargs)
             if versions != (now := [one[3]._version for one in self.held]):
@@ -128,18 +127,12 @@ class Unwritten:
                 )
                 raise writes(path, module, name, training)
             return output
-        held = self.held or [one for one in _tensors(self.network) if not one[3].is_inference()]
-        before = [_state(tensor, module) for _, module, _, tensor in held]
+        before = [_state(tensor, module) for _, module, _, tensor in self.held]
         output = call(*args, **kwargs)
-        for old, (path, module, name, tensor) in zip(before, held, strict=True):
+        for old, (path, module, name, tensor) in zip(before, self.held, strict=True):
             if _state(tensor, module) != old:
                 raise writes(path, module, name, training)
         return output
-
-
-def _kept() -> bool:
-    """Whether somebody else keeps what autograd saves: a checkpoint, whose second pass must save as many tensors."""
-    return torch.is_grad_enabled() and torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
 def _state(tensor: Tensor, module: nn.Module) -> tuple[int, object]:

@@ -140,11 +140,7 @@ class Moves:
             few: parts are the rows of a grid, and then its columns; or all rows but one, each. Of three rows they
                 are pairs in any case: a network may not run a lone row.
         """
-        with torch._C._DisableFuncTorch():  # numbers of no transform
-            return cls._of(torch.arange(rows, device="cpu"), rows, few)
-
-    @classmethod
-    def _of(cls, numbers: Tensor, rows: int, few: bool) -> Moves:
+        numbers = torch.arange(rows, device="cpu")
         if rows == 3 or not few:
             return cls(rows, numbers.flip(0), tuple(numbers[numbers != left] for left in range(rows)), rows)
         blocks = numbers.tensor_split(isqrt(rows) if rows > 3 else rows)

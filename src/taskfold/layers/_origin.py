@@ -79,6 +79,8 @@ class Origins(TorchDispatchMode):
         self.decisions: list[Any] = []
         self._rare: set[int | None] = set()
         """Where numbers lie that say which others are none: nothing hangs on them but in broken passes."""
+        self._paired: set[int | None] = set()
+        """Where numbers lie of which each belongs to two rows: to add them up is to make one number of several rows."""
         self._levels: dict[int, int] = {}
         """By storage."""
         self._kept: dict[int, StorageWeakRef] = {}
@@ -144,10 +146,14 @@ class Origins(TorchDispatchMode):
         if before and name in _FLATTENS and not self.dead:
             self.dead = self._equal(output)
         rare = name in _RARE or (name in ("eq", "ne") and _asks_for_none(args)) or (bool(known) and known <= self._rare)
+        paired = before and self._pairs(inputs, output)
         outputs = {storage_of(tensor): tensor for tensor in tensors_in((output,))}
         self._rare.difference_update(outputs)
+        self._paired.difference_update(outputs.keys() - known)
         if rare:
             self._rare.update(outputs)
+        if paired:
+            self._paired.update(outputs)
         for key, tensor in outputs.items():
             self._mark(tensor, max(level, self.level(tensor)) if key in known else level)
         return output
@@ -186,6 +192,8 @@ class Origins(TorchDispatchMode):
         here = [axis for axis in range(min(2, len(shape))) if shape[axis] == self.rows]
         if len(shape) == 1:
             return shape[0] % self.rows == 0 and shape[0] > 0
+        if storage_of(tensor) in self._paired and not axes.isdisjoint(here):
+            return True
         return bool(here) and axes.issuperset(here)
 
     def _multiplies(self, name: str, args: tuple[Any, ...]) -> bool:
@@ -193,16 +201,27 @@ class Origins(TorchDispatchMode):
 
         The number may be 0 in this batch.
         """
-        if name in _PRODUCTS:
-            one, other = (args[n] for n in _PRODUCTS[name])
-            along = -2
-        elif name.startswith("_scaled_dot_product"):
-            one, other, along = args[0], args[2], -2
-        else:
+        places = (0, 2) if name.startswith("_scaled_dot_product") else _PRODUCTS.get(name)
+        if places is None:
             return False
+        one, other = (args[place] for place in places)
         if not (self.level(one) and self.level(other)) or (other.dim() > 2 and other.shape[0] % self.rows == 0):
             return False
-        return other.shape[along] % self.rows == 0
+        added: int = other.shape[-2]
+        return added == self.rows or (added % self.rows == 0 and one.shape[-2] == added)
+
+    def _pairs(self, inputs: Sequence[Tensor], output: object) -> bool:
+        """Whether a tensor has a number for each row and each other row: of two that lie across, or of such a one."""
+        size = (self.rows, self.rows)
+        if not isinstance(output, Tensor) or tuple(output.shape[:2]) != size:
+            return False
+        held = [tensor for tensor in inputs if self.level(tensor)]
+        if any(storage_of(tensor) in self._paired for tensor in held):
+            return True
+        if output.dim() == 2 and len(held) == 2 and all(one.dim() == 2 and self.rows in one.shape for one in held):
+            return tuple(held[0].shape) != size and tuple(held[1].shape) != size  # x @ x.T
+        shapes = [(1,) * (output.dim() - one.dim()) + tuple(one.shape) for one in held]
+        return any(one[0] == 1 and one[1] == self.rows for one in shapes) and any(one[0] == self.rows for one in shapes)
 
     def _indexes(self, args: tuple[Any, ...]) -> bool:
         into, indices, *values = args[:3]

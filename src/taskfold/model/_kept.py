@@ -206,7 +206,7 @@ class Beside:
         batch = Batch.of(args, kwargs, rows_of(args, kwargs) or 0)
         with self.plain() as network, self.kept.looking(self.training):
             args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
-            with Calls(sites_of(network)) as calls:
+            with Calls(sites_of(network), network) as calls:
                 each: list[Counter[str]] = []
                 for _ in range(2):
                     calls.often = Counter()
