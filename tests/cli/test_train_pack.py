@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,8 +64,50 @@ def test_refused(tmp_path: Path, run: Run, more: dict[str, Any], options: list[s
     assert re.search(words, " ".join(result.stderr.split()))
 
 
+def test_processes_get_the_tasks_in_turn_and_one_that_is_lost_loses_no_finished_task(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitit = pytest.importorskip("submitit")
+    lost, lines = {"all"}, list[list[str]]()
+
+    class Executor:
+        """Runs what it is sent at once, in this process."""
+
+        def __init__(self, folder: Path, cluster: str) -> None:
+            assert (folder, cluster) == (tmp_path / "runs" / "jobs", "local")
+
+        def update_parameters(self, **parameters: Any) -> None:
+            pass
+
+        def submit(self, function: Any) -> Any:
+            words = function.command[function.command.index("train") :]
+            lines.append(words[4:])
+            error = RuntimeError("what it said\n\nKilled\n") if lost.intersection(words) else None
+            if error is None:
+                result = run(*words)
+                assert result.exit_code == 0, result.stderr
+            return SimpleNamespace(job_id=len(lines), exception=lambda: error)
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    config = project.write(tmp_path, train=TRAIN)
+    result = run("train", config, "--processes", "2")
+    assert result.exit_code == 1
+    assert "1 of 2 processes have failed, the first is 2: Killed; what was finished is kept" in result.stderr
+    assert lines == [["--worker", "1", "--task", "warm"], ["--worker", "2", "--task", "all"]]
+    assert [path.stem for path in (tmp_path / "runs" / "tasks").glob("*.safetensors")] == ["warm"]
+    assert not (tmp_path / "runs" / "results.json").exists()
+    lost.clear()
+    result = run("train", config, "--processes", "1")
+    assert result.exit_code == 0, result.stderr
+    assert lines[2:] == [["--worker", "1", "--task", "warm", "--task", "all"]]
+    assert "all: finished before" in result.stderr
+    found = json.loads((tmp_path / "runs" / "results.json").read_text())
+    assert [one["task"] for one in found["runs"]] == ["warm", "all"]
+
+
+@pytest.mark.whole
 @pytest.mark.slow
-def test_a_lost_process_loses_no_finished_task(tmp_path: Path, run: Run) -> None:
+def test_a_process_that_is_killed_loses_no_finished_task(tmp_path: Path, run: Run) -> None:
     pytest.importorskip("submitit")
     config, dies = project.write(tmp_path, train=TRAIN), tmp_path / "dies"
     dies.touch()
