@@ -74,7 +74,8 @@ def test_what_is_given_for_nothing_is_refused(made: Path, run: Run) -> None:
     said = refused(run, "predict", file, image, "--inventory", file)
     assert "none of these tasks shares an inventory; leave it out" in said
     assert "no.pth" in refused(run, "predict", file, image, "--weights", made / "no.pth")
-    assert "is given 2 times; give it once" in refused(run, "evaluate", file, file, "--data", made)
+    assert "--data must be a folder, a file or a source, found ''" in refused(run, "evaluate", file, "--data", "")
+    assert "--data {kind: folder}: root: is missing" in refused(run, "evaluate", file, "--data", "{kind: folder}")
 
 
 def test_an_empty_version_and_a_name_that_it_has_are_no_choice(made: Path, run: Run) -> None:
@@ -159,7 +160,7 @@ def test_what_would_be_read_otherwise_than_it_was_meant_is_refused(
         ("path,label\na.png,caf\xe9\n".encode("latin-1"), "list.csv: not UTF-8 text: .* at byte 20; save it as UTF-8"),
         ("path,label\n".encode("utf-16"), "list.csv: not UTF-8 text: invalid start byte at byte 0; save it as UTF-8"),
         (b"path,label\na.png,x\na\0.png,x\n", "list.csv, line 3: text has a NUL character; leave it out"),
-        (b'path,label\na.png,"' + b"x" * 200_000, "list.csv, line 2: cannot be read: field larger than field limit"),
+        (b'path,label\na.png,"' + b"x" * 200_000, "list.csv, line .: cannot be read: field larger than field limit"),
         (b"path;label\na.png;x\n", "list.csv: must have a column 'path', found path;label; commas part columns"),
     ],
 )

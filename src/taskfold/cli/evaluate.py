@@ -11,8 +11,8 @@ from rich.text import Text
 
 from .. import MultiTask, Task
 from ..backbones import LoadedBackbone
+from ..config import in_words, parse, parse_source, words_of
 from ..config import kind_of as kind_of_source
-from ..config import parse, parse_source, words_of
 from ..config.run import Config, load_any
 from ..config.transfer import TransferConfig
 from ..files import needs_inventory, read_text
@@ -118,8 +118,6 @@ def _of_files(
         raise UserError(
             "task files need --data, which is not stored in them; and --backbone, if it is not noted beside them"
         )
-    if twice := [file for file in files if files.count(file) > 1]:
-        raise UserError(f"{twice[0]} is given {len(twice)} times; give it once")
     if len(data) not in {1, len(files)}:
         raise UserError(f"--data is given {len(data)} times for {len(files)} task files; give it once, or for each")
     sources = [_source(text) for text in data]
@@ -141,12 +139,13 @@ def _measure(model: MultiTask, loaded: LoadedBackbone, task: Task, source: BaseM
 
 
 def _source(text: str) -> BaseModel:
+    if not text.strip():
+        raise UserError(f"--data must be a folder, a file or a source, found {text!r}")
     settings = parse(text, f"--data {text}") if text.lstrip().startswith("{") else _guess(Path(text))
     try:
         return parse_source(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"--data {text}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise in_words(f"--data {text}", error, settings, BaseModel) from None
 
 
 def _guess(path: Path) -> dict[str, Any]:
