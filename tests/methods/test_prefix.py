@@ -136,7 +136,7 @@ def test_laws_on_text() -> None:
 def test_two_layers_make_the_rows_and_the_file_holds_rows(tmp_path: Path) -> None:
     """The embedding and the first layer are common to the attentions of a kind, as in T-Few."""
     model = model_of(t5, tfold.PrefixTuning(mlp=5))
-    common, own = 2 * 16 + 5 * 16 + 5, 5 * 16 + 16  # of a kind; of the keys, or the values, of an attention
+    common, own = 2 * 16 + 5 * 16 + 5, 5 * 12 + 12  # of a kind; of the keys, or the values, of an attention
     assert model["a"].counts()["prefix"] == 3 * common + 2 * 3 * 2 * own
     _, part = next(one for one in parts_of(model["a"]) if "up" in one[1].own)
     held = part.own
@@ -149,7 +149,7 @@ def test_two_layers_make_the_rows_and_the_file_holds_rows(tmp_path: Path) -> Non
     other = tfold.MultiTask(model.backbone).eval()
     loaded = other.load_task(tmp_path / "a.safetensors")
     assert loaded.method["settings"]["mlp"] == 0
-    assert loaded.counts()["prefix"] == 2 * 3 * 2 * 2 * 16
+    assert loaded.counts()["prefix"] == 2 * 3 * 2 * 2 * 12
     given = texts() | {"decoder_input_ids": words(4)}
     assert torch.equal(other(**given, task="a").logits, model(**given, task="a").logits)
 

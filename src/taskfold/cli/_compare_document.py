@@ -41,8 +41,6 @@ def _runs(bench: Bench, rows: Sequence[Row]) -> list[dict[str, Any]]:
     for row in rows:
         common = {"method": row.name, "label": row.label, "settings": row.settings}
         for task in bench.tasks:
-            if row.reason:
-                found.append({**common, "task": task.name, "failed": row.reason})
             for seed, run in row.runs.items():
                 if "failed" in run:
                     found.append({**common, "task": task.name, "seed": seed, "failed": run["failed"]})

@@ -76,7 +76,7 @@ def advised(rows: Sequence[Row]) -> Advice:
 
     Only methods of which no run failed are asked; of two that are equally small the better one.
     """
-    whole = [row for row in rows if row.scores and len(row.scores) == len(row.runs)]
+    whole = _ranked(rows)
     if not whole:
         return Advice(None)
     best = max(whole, key=lambda row: (statistics.fmean(row.scores), -row.size))
@@ -85,6 +85,10 @@ def advised(rows: Sequence[Row]) -> Advice:
     least = statistics.fmean(best.scores) - (error or 0.0)
     near = [row for row in whole if statistics.fmean(row.scores) >= least]
     return Advice(min(near, key=lambda row: (row.size, -statistics.fmean(row.scores))), best, error)
+
+
+def _ranked(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.scores and len(row.scores) == len(row.runs)]
 
 
 def in_words(advice: Advice, rows: Sequence[Row], *, accuracy: bool) -> str:
@@ -96,9 +100,9 @@ def in_words(advice: Advice, rows: Sequence[Row], *, accuracy: bool) -> str:
     said = f"Take {row.label}: "
     if advice.error is None:
         said += (
-            f"the best of {len(rows)} methods on validation data ({_score(row, accuracy)}); with one seed no standard "
+            f"the best of {len(_ranked(rows))} methods on validation data ({_score(row, accuracy)}); with one seed no "
         )
-        said += "error is known, so a smaller method may be as good"
+        said += "standard error is known, so a smaller method may be as good"
     elif row is best:
         said += f"no smaller method comes within one standard error of it on validation data ({_score(row, accuracy)} "
         said += f"± {_number(advice.error, accuracy)} over {seeds} seeds)"
@@ -107,9 +111,14 @@ def in_words(advice: Advice, rows: Sequence[Row], *, accuracy: bool) -> str:
             f"the smallest method within one standard error of the best on validation data ({_score(row, accuracy)}; "
         )
         said += f"{best.label}: {_score(best, accuracy)} ± {_number(advice.error, accuracy)} over {seeds} seeds)"
-    size = f"; it adds {row.numbers:,} numbers" + (f" and {row.bits:,} bits" if row.bits else "")
-    out = [other.label for other in rows if other.reason or len(other.scores) < len(other.runs)]
-    return f"{said}{size} per task besides the head." + (f" Not ranked: {', '.join(out)}." if out else "")
+    bits = f" and {row.bits:,} bits" if row.bits else ""
+    said += f"; it adds {row.numbers:,} numbers{bits} per task besides the head."
+    ranked = _ranked(rows)
+    if small := [other for other in ranked if 10 * other.size <= row.size and other is not row]:
+        other = max(small, key=lambda one: (statistics.fmean(one.scores), -one.size))
+        said += f" The best of those at most a tenth as large is {other.label} ({_score(other, accuracy)})."
+    out = [other.label for other in rows if other not in ranked]
+    return said + (f" Not ranked: {', '.join(out)}." if out else "")
 
 
 def table(rows: Sequence[Row], *, accuracy: bool, tested: bool, together: bool) -> dict[str, Any]:
@@ -122,7 +131,7 @@ def table(rows: Sequence[Row], *, accuracy: bool, tested: bool, together: bool) 
     columns[-1]["axis"] = "score"
     unfolded, folded = ({"title": way, "kind": "count", "group": "multiply-adds"} for way in WAYS[:2])
     columns += [
-        {"title": "numbers", "kind": "count", "best": "lowest", "main": True},
+        {"title": "numbers", "kind": "count", "main": True},
         {"title": "bits", "kind": "count"},
         {"title": "size", "kind": "bytes", "best": "lowest", "axis": "cost"},
         {**unfolded, "axis": "cost"},

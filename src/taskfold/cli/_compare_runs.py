@@ -185,23 +185,24 @@ def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
         else:
             for part, task in zip(home.tasks, bench.tasks, strict=True):
                 settings, data = at_rates(found, part.train, [task.name], factor), task.sets(part.train.seed)
-                result = train_task(
-                    found.model,
-                    task.name,
-                    data.train,
-                    data.val,
-                    settings,
-                    folder=home.run_folder(part),
-                    plain=data.plain,
-                    quiet=True,
-                    **task.seams,
-                )
+                with _failing(task.name):
+                    result = train_task(
+                        found.model,
+                        task.name,
+                        data.train,
+                        data.val,
+                        settings,
+                        folder=home.run_folder(part),
+                        plain=data.plain,
+                        quiet=True,
+                        **task.seams,
+                    )
                 found.results[task.name] = result
                 _settle(result, bench)
         for task in bench.tasks:
             task.settle(found.model)
-        if not math.isfinite(found.score):
-            raise UntrainedError("the validation loss of no epoch is a finite number")
+        if odd := [repr(name) for name, score in found.scores.items() if not math.isfinite(score)]:
+            raise UntrainedError(f"task {', '.join(odd)}: the validation loss of no epoch is a finite number")
     return found
 
 
@@ -282,15 +283,16 @@ def _settle(result: Result, bench: Bench) -> None:
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
-    """What a training says is wrong belongs to its method; a folder that can't be used does not."""
+def _failing(task: str | None = None) -> Iterator[None]:
+    """What a training says is wrong belongs to its method, and to its task; a folder that can't be used does not."""
     try:
         yield
     except (CheckpointError, UntrainedError):
         raise
     except (ValueError, RuntimeError) as error:
         text = str(error).partition("\n")[0] or type(error).__name__
-        raise UntrainedError(text) from error
+        whose = f"task {task!r}: " if task is not None and repr(task) not in text else ""
+        raise UntrainedError(f"{whose}{text}") from error
 
 
 @contextmanager

@@ -75,13 +75,13 @@ class Search:
 
     @property
     def finished(self) -> list[Any]:
-        """Trials that trained, and those that could not."""
-        return [trial for trial in self.study.trials if trial.state.is_finished()]
+        """Trials that trained, and those that could not; none beyond the budget, which may have been larger before."""
+        return [trial for trial in self.study.trials[: self.budget] if trial.state.is_finished()]
 
     def next(self) -> Point | None:
         """What is to be tried now; None: the budget is spent."""
         state = self._optuna.trial.TrialState.RUNNING
-        interrupted = [trial for trial in self.study.trials if trial.state == state]
+        interrupted = [trial for trial in self.study.trials[: self.budget] if trial.state == state]
         if not interrupted and len(self.finished) >= self.budget:
             return None
         # A sampler of its own for each trial: what is tried does not depend on where a search was interrupted.

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, PositiveInt, model_validator
 
+from ..files import as_file
 from ..methods import Method
 from ._document import checked, document_of
 from ._errors import ConfigError, Place, custom
@@ -72,6 +73,9 @@ def _candidate(value: Any) -> Any:
             wrong.append((("search", key), f"must be a list of at least two different values, found {values!r}"))
         elif key in settings:
             wrong.append((("search", key), f"is searched, and {key} stands beside it; leave one of them out"))
+    if "label" in said and not _readable(said["label"]):
+        text = "must be 1 to 100 printable characters without outer spaces, or left out"
+        wrong.append((("label",), f"{text}, found {said['label']!r}"))
     if wrong:
         raise custom(wrong, "method", value)
     for values in itertools.islice(itertools.product(*search.values()), MOST_TRIED):
@@ -85,6 +89,10 @@ def _candidate(value: Any) -> Any:
     called = said.get("label")
     label = called or " ".join([said["name"], *words])
     return {"label": label, "method": first, "search": search, "said": tuple(settings), "called": called}
+
+
+def _readable(label: object) -> bool:
+    return isinstance(label, str) and 0 < len(label) <= 100 and label.isprintable() and label == label.strip()
 
 
 def _rising(value: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -110,9 +118,11 @@ class Compare(Part):
 
     @model_validator(mode="after")
     def _told_apart(self) -> Compare:
-        labels = [one.label for one in self.methods]
-        if twice := next((label for label in labels if labels.count(label) > 1), None):
-            raise ValueError(f"two methods are called {twice!r}; give one of them a label")
+        labels, files = [one.label for one in self.methods], [as_file(one.label) for one in self.methods]
+        for n, file in enumerate(files):
+            if (first := files.index(file)) < n:
+                how = "" if labels[first] == labels[n] else f" and {labels[n]!r}, whose folders are one on some systems"
+                raise ValueError(f"two methods are called {labels[first]!r}{how}; give one of them a label")
         return self
 
 

@@ -11,6 +11,9 @@ from ._format import count, duration, percent, share, size
 from ._summary import Row, Stat, rows
 from .schema import Results, Run
 
+LINE = 28
+"""Characters of a cell that is never broken."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -70,6 +73,11 @@ class Table:
     def starts(self) -> list[bool]:
         """Whether a column is the first of its group."""
         return [any(self.groups) and at > 0 and self.groups[at - 1] != group for at, group in enumerate(self.groups)]
+
+    @property
+    def words(self) -> list[bool]:
+        """Whether a column holds words: a text of it is too long for one line."""
+        return [any(len(cells[at].text) > LINE for _, cells in self.rows) for at in range(len(self.titles))]
 
     @property
     def has_level(self) -> bool:
