@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,8 +197,9 @@ def _sorted(model: MultiTask, tasks: Mapping[str, PackTask], rows: int) -> tuple
         job, identity = task_job(model, name, task.data, settings, **task.seams)
         kind = repr((model[name].method, model[name].head))
         if kind not in known:
-            known[kind] = unmixable(job)
-        if known[kind]:
+            with suppress(ValueError):  # the training will say what is wrong with its data
+                known[kind] = unmixable(job)
+        if known.get(kind):
             alone[name] = known[kind]
         else:
             packs.setdefault((own.precision, own.norm_momentum, own.threads), {})[name] = job, identity
