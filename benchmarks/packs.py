@@ -67,7 +67,10 @@ def run(how: str, names: Sequence[int], options: argparse.Namespace) -> None:
     for number in names:
         torch.manual_seed(number)
         model.add_task(f"task{number}", head=CLASSES)
-        settings = Settings(epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
+        kept = "never" if how == "pack" else "auto"  # what is kept passes by itself
+        settings = Settings(
+            epochs=options.epochs, batch_size=options.batch_size, seed=options.seed, cache_features=kept
+        )
         tasks[f"task{number}"] = PackTask(data(number, options.samples, options.side), settings)
     if how == "pack":
         train_pack(model, tasks, rows=options.rows)

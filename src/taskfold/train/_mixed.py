@@ -92,7 +92,7 @@ class _Said:
 def _form(step: Step) -> Hashable | None:
     """What batches have in common that can share a pass; None: this one is by itself.
 
-    That is one whose features of the frozen part are kept: it hardly passes through the network.
+    That is one whose features of the frozen part are kept: it does not pass through all of the network.
     """
     features, batch = step.of.features, step.inputs
     if (features is not None and True not in features.off) or not isinstance(batch, Labelled):

@@ -101,8 +101,8 @@ def train_pack(
     A task that cannot share passes trains by itself, behind the others, and a warning says why: `objective`, `folds`,
     `workers`, `log_with`, `precision="fp16"`, what draws random numbers in a pass (dropout) or changes with the
     training's progress, and factors that tasks share. Tasks share passes whose settings agree in `precision`,
-    `norm_momentum` and `threads`, and whose inputs have one shape; a task whose frozen part is kept
-    (`cache_features`) passes by itself, which is faster.
+    `norm_momentum` and `threads`, and whose inputs have one shape. Steps of a task whose frozen part is kept
+    (`cache_features`, for samples that are not augmented) pass by themselves; `cache_features="never"` lets them share.
 
     Args:
         model: with the tasks added; their present weights are the start.
