@@ -85,6 +85,12 @@ class Calls(TorchDispatchMode):
         finally:
             self.running.pop()
 
+    def out(self, output: Any) -> Any:
+        """What a layer puts out, which may be its parameter itself: who goes on with that has it of the layer."""
+        held = {storage_of(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
+        self.given |= held & self.owners.keys()
+        return output
+
     def gives(self, site: Site, name: str) -> None:
         """Somebody has asked a layer for a tensor, as who reads its attribute does: it is the task's."""
         held = site.module._parameters.get(name)

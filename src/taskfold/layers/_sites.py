@@ -54,7 +54,7 @@ class Site:
         self.ran = True
         if self.calls is not None and not self.calls.runs(self):
             with self.calls.of(self):
-                return self(*args, **kwargs)
+                return self.calls.out(self(*args, **kwargs))
         if self.still and now.training:
             now = replace(now, training=False)
         site = self._with(now.left[self.path]) if self.path in now.left else self
