@@ -58,14 +58,14 @@ class TorchEncoder(nn.Module):
         return self.encoder(tokens, src_key_padding_mask=hidden).mean(1)
 
 
-NARROW = (16, 24, 32, 48)
-"""Channels of the stages: laws hold or fail at any width."""
-SHORT = (1, 2, 1, 1)
-"""Blocks of the stages: a block that changes the size, and one that does not."""
+NARROW = {"resnet18": (64, 24, 32, 48), "resnet50": (16, 24, 32, 48)}
+"""Channels of the stages: laws hold or fail at any width. The first stage changes no size, all others do."""
+SHORT = (1, 1, 1, 1)
+"""Blocks of the stages."""
 CONVOLUTIONAL: dict[str, Callable[[], nn.Module]] = {
     # Blocks that start at zero would give their first convolutions no gradient.
-    "resnet18": _timm("resnet18", zero_init_last=False, channels=NARROW, layers=SHORT),
-    "resnet50": _timm("resnet50", zero_init_last=False, channels=NARROW, layers=SHORT),
+    "resnet18": _timm("resnet18", zero_init_last=False, channels=NARROW["resnet18"], layers=SHORT),
+    "resnet50": _timm("resnet50", zero_init_last=False, channels=NARROW["resnet50"], layers=SHORT),
     "mobilenet-v2": _timm("mobilenetv2_035", depth_multiplier=0.3, pad_type="same"),
 }
 ATTENTION: dict[str, Callable[[], nn.Module]] = {

@@ -120,7 +120,7 @@ def folding(subject: Subject) -> None:
 
     Folding may add biases to layers that had none, and nothing else.
     """
-    model, x = subject.stirred("a", "b"), subject.inputs(4)
+    model, x = subject.asked(), subject.inputs(4)
     try:
         folded = model.fold("a").eval()
     except ValueError as refusal:
@@ -147,7 +147,7 @@ def folding(subject: Subject) -> None:
 
 def file(subject: Subject) -> None:
     """A task's file is the task, bit for bit, in another model of the same backbone."""
-    model, x = subject.stirred("a", "b"), subject.inputs(4)
+    model, x = subject.asked(), subject.inputs(4)
     model["a"].info.labels = ("x", "y", "z")
     model["a"].info.metrics = {"test_accuracy": 0.5}
     other = MultiTask(copy.deepcopy(model.backbone), num_features=subject.num_features).eval()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,13 @@ class Subject:
     build: Callable[[], nn.Module]
     inputs: Callable[[int], Tensor] = images
     num_features: int | None = None
+    _asked: list[MultiTask] = field(default_factory=list, compare=False, repr=False)
+
+    def asked(self) -> MultiTask:
+        """Tasks `a` and `b`, stirred: one model for all laws that only ask it."""
+        if not self._asked:
+            self._asked.append(self.stirred("a", "b"))
+        return self._asked[0]
 
     def model(self, *names: str) -> MultiTask:
         """A model in evaluation, without dropout, with these tasks as they begin."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
 
@@ -23,7 +22,7 @@ Ways = Callable[[MultiTask, Tensor], dict[str, Tensor]]
 @torch.no_grad()
 def mixed(subject: Subject) -> None:
     """Each row of a mixed batch is its own task's; a batch of one task is that task's, bit for bit."""
-    model, x, rows = subject.stirred("a", "b"), subject.inputs(4), ROWS[:4]
+    model, x, rows = subject.asked(), subject.inputs(4), ROWS[:4]
     alone = {name: model(x, task=name) for name in "ab"}
     found = model(x, task=rows)
     for n, name in enumerate(rows):
@@ -51,7 +50,7 @@ def _mixed_rows(model: MultiTask, x: Tensor) -> dict[str, Tensor]:
 def gradients(subject: Subject) -> None:
     """A broadcast and a mixed batch are the tasks one by one in value, gradient and running statistics."""
     first, x = subject.stirred("a", "b").double(), floating(subject.inputs(7))
-    begun = {key: buffer for key, buffer in first.named_buffers() if key.startswith("tasks.")}
+    begun = {key: buffer.clone() for key, buffer in first.named_buffers() if key.startswith("tasks.")}
     for together, alone, training, what in (
         (_broadcast, _alone, False, "broadcast"),
         (_broadcast, _alone, True, "broadcast in training"),
@@ -69,18 +68,23 @@ def gradients(subject: Subject) -> None:
                 check_close(f"{what}: {kind} {key!r}", theirs[key], tensor, other, tolerance)
 
 
-def _learned(first: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[dict[str, Tensor], ...]:
-    model = copy.deepcopy(first).train(training)
+def _learned(model: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[dict[str, Tensor], ...]:
+    """Outputs, gradients and buffers of a pass; the model is then as it was."""
+    before = {key: buffer.clone() for key, buffer in model.named_buffers()}
+    model.train(training)
     with sharing_passes(True):
         found = run(model, x)
     # Outputs of any size give gradients of one size, so that one tolerance fits all networks.
     size = max(1.0, *(output.detach().abs().max().item() for output in found.values()))
     torch.stack([(output / size).square().sum() for output in found.values()]).sum().backward()
-    return (
-        found,
-        {key: p.grad for key, p in model.named_parameters() if p.grad is not None},
-        dict(model.named_buffers()),
-    )
+    gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+    buffers = {key: buffer.clone() for key, buffer in model.named_buffers()}
+    model.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for key, buffer in model.named_buffers():
+            if not torch.equal(buffer, before[key]):
+                buffer.copy_(before[key])
+    return found, gradients, buffers
 
 
 def _other(kind: str, key: str, tensors: dict[str, Tensor]) -> Tensor | None:
@@ -112,7 +116,7 @@ def bank(subject: Subject) -> None:
 
     In a mixed batch, and with `broadcast` in one pass that parts or side by side.
     """
-    model, x, rows = subject.stirred("a", "b"), subject.inputs(4), ROWS[:4]
+    model, x, rows = subject.asked(), subject.inputs(4), ROWS[:4]
     alone = {name: model(x, task=name) for name in "ab"}
     try:
         held = model.bank()
@@ -131,7 +135,7 @@ def bank(subject: Subject) -> None:
 
 def threads(subject: Subject) -> None:
     """Two threads that ask at once get their own answers, bit for bit."""
-    model, x = subject.stirred("a", "b"), subject.inputs(2)
+    model, x = subject.asked(), subject.inputs(2)
     before, wrong, start = torch.get_num_threads(), list[str](), threading.Barrier(2)
     torch.set_num_threads(1)
     try:
