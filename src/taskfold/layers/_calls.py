@@ -51,7 +51,8 @@ class Calls(TorchDispatchMode):
         for site in self.sites:
             site.calls = self
             # Not those that are gathered from other processes when the layer runs.
-            own = {name: tensor for name, tensor in site.module._parameters.items() if type(tensor) in PLAIN}
+            own: dict[str, Tensor | None] = {}
+            own |= {name: tensor for name, tensor in site.module._parameters.items() if type(tensor) in PLAIN}
             self.own[site.path] = own
             for name, tensor in {**site.kind.tensors(), **own}.items():
                 if type(tensor) is nn.Parameter:

@@ -14,7 +14,7 @@ from ..methods import Method, build, names
 from ..tasks import Task, classifier_of
 from ._summary import layers_in
 
-E = TypeVar("E", GeometryError, NothingToAdaptError)
+E = TypeVar("E", bound=GeometryError | NothingToAdaptError)
 _REACH = ("layers", "targets", "frozen_stages")
 """Settings of methods that say where they act."""
 SHARE = 0.5
