@@ -110,7 +110,7 @@ def test_a_run_is_served_and_what_was_put_survives_a_kill(tmp_path: Path, run: R
     ("arguments", "message"),
     [
         (["nowhere"], "is no folder and no task file"),
-        (["."], "task files need --backbone"),
+        (["."], "has no tasks and no run.json"),
         ([".", "x.safetensors"], "give one folder, or task files"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_task_that_cannot_come_back_is_said_and_no_place_is_lost() -> None:
 
 
 def test_more_pins_than_places_are_refused() -> None:
-    with pytest.raises(ValueError, match="resident must be above the 2 tasks that are pinned, for the others, found 2"):
+    with pytest.raises(ValueError, match="resident must be above the 2 pinned tasks, for the others, found 2"):
         server(resident=2, pinned=["a", "b"])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -19,12 +20,45 @@ if TYPE_CHECKING:
 PLAIN = (Tensor, nn.Parameter)
 
 
-class Calls(TorchDispatchMode):
+class Watch:
+    """Somebody who is told of layers that run, while he stands as their `calls`."""
+
+    def __init__(self) -> None:
+        self.running: list[Site] = []
+
+    def runs(self, site: Site) -> bool:
+        """Whether the layer that runs is this one."""
+        return bool(self.running) and self.running[-1] is site
+
+    @contextmanager
+    def of(self, site: Site) -> Iterator[None]:
+        """A call of a layer."""
+        self.called(site)
+        self.running.append(site)
+        try:
+            yield
+        finally:
+            self.running.pop()
+
+    def called(self, site: Site) -> None:
+        """A layer is about to run."""
+
+    def out(self, output: Any) -> Any:
+        """What a layer puts out."""
+        return output
+
+    def gives(self, site: Site, name: str) -> None:
+        """Somebody has asked a layer for a tensor, as who reads its attribute does: it is the task's."""
+
+
+class Calls(Watch, TorchDispatchMode):
     """A block in which the calls of layers are counted; nobody else uses the layers.
 
     Args:
         sites: the layers.
         network: the skeleton that has them. A parameter that it has in another place too is nobody's alone.
+        asked: layers and names of tensors that somebody has asked them for, in this block or before: who keeps the
+            tensor has it of the layer.
 
     Attributes:
         often: calls by path, since it was cleared last.
@@ -34,9 +68,10 @@ class Calls(TorchDispatchMode):
             parameter's name: no task changes what a list, `parameters()` or `state_dict()` gave out.
     """
 
-    def __init__(self, sites: list[Site], network: nn.Module) -> None:
-        super().__init__()
-        self.sites, self.network = sites, network
+    def __init__(self, sites: list[Site], network: nn.Module, asked: set[tuple[str, str]]) -> None:
+        Watch.__init__(self)
+        TorchDispatchMode.__init__(self)
+        self.sites, self.network, self.asked = sites, network, asked
         self.often: Counter[str] = Counter()
         self.exchanged: set[str] = set()
         self.taken: dict[str, str] = {}
@@ -45,7 +80,6 @@ class Calls(TorchDispatchMode):
         """By memory of a parameter, the layers that have it, and its name there."""
         self.given: set[int | None] = set()
         """Memory of parameters that somebody has asked a layer for."""
-        self.running: list[Site] = []
 
     def __enter__(self) -> Calls:
         for site in self.sites:
@@ -57,6 +91,8 @@ class Calls(TorchDispatchMode):
             for name, tensor in {**site.kind.tensors(), **own}.items():
                 if type(tensor) is nn.Parameter:
                     self.owners.setdefault(storage_of(tensor), {})[site.path] = name
+                    if (site.path, name) in self.asked:
+                        self.given.add(storage_of(tensor))
         layers = set(map(id, self.sites))
         for module in self.network.modules():
             if id(module.__dict__.get("forward")) not in layers:
@@ -69,31 +105,20 @@ class Calls(TorchDispatchMode):
         for site in self.sites:
             site.calls = None
 
-    def runs(self, site: Site) -> bool:
-        """Whether the layer that runs is this one."""
-        return bool(self.running) and self.running[-1] is site
-
-    @contextmanager
-    def of(self, site: Site) -> Iterator[None]:
-        """A call of a layer."""
+    def called(self, site: Site) -> None:
         self.often[site.path] += 1
         now = site.module._parameters
         if any(now.get(name) is not tensor for name, tensor in self.own[site.path].items()):
             self.exchanged.add(site.path)
-        self.running.append(site)
-        try:
-            yield
-        finally:
-            self.running.pop()
 
     def out(self, output: Any) -> Any:
-        """What a layer puts out, which may be its parameter itself: who goes on with that has it of the layer."""
+        """It may be the layer's parameter itself: who goes on with that has it of the layer."""
         held = {storage_of(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
         self.given |= held & self.owners.keys()
         return output
 
     def gives(self, site: Site, name: str) -> None:
-        """Somebody has asked a layer for a tensor, as who reads its attribute does: it is the task's."""
+        self.asked.add((site.path, name))
         held = site.module._parameters.get(name)
         self.given.add(None if held is None else storage_of(held))
 
@@ -102,8 +127,8 @@ class Calls(TorchDispatchMode):
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if name.startswith("new_") or name.endswith("_like"):
-            return output  # of its type and size alone
+        if name.startswith("new_") or name.endswith("_like") or torch._C._current_graph_task_id() != -1:
+            return output  # of its type and size alone; or on the way back, which goes where the pass went
         made = {storage_of(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
         for leaf in tree_leaves((args, kwargs)):
             place = storage_of(leaf) if isinstance(leaf, Tensor) else None

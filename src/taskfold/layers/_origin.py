@@ -205,6 +205,8 @@ class Origins(TorchDispatchMode):
         if places is None:
             return False
         one, other = (args[place] for place in places)
+        if one.is_nested or other.is_nested:
+            return False
         if not (self.level(one) and self.level(other)) or (other.dim() > 2 and other.shape[0] % self.rows == 0):
             return False
         added: int = other.shape[-2]
@@ -213,7 +215,11 @@ class Origins(TorchDispatchMode):
     def _pairs(self, inputs: Sequence[Tensor], output: object) -> bool:
         """Whether a tensor has a number for each row and each other row: of two that lie across, or of such a one."""
         size = (self.rows, self.rows)
-        if not isinstance(output, Tensor) or tuple(output.shape[:2]) != size:
+        if (
+            not isinstance(output, Tensor)
+            or any(one.is_nested for one in (output, *inputs))
+            or tuple(output.shape[:2]) != size
+        ):
             return False
         held = [tensor for tensor in inputs if self.level(tensor)]
         if any(storage_of(tensor) in self._paired for tensor in held):

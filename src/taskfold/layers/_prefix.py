@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..kinds import WeightKind, kind_of
 from ._absent import AbsentError
+from ._calls import Watch
 from ._proxy import OF
 from ._put_out import Made, PrefixError, made_of
 from ._reading import telling
@@ -196,16 +197,17 @@ def drawn() -> tuple[object, ...]:
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), *cards
 
 
-class _Changes:
+class _Changes(Watch):
     """What comes first of layers that run, or whose tensors are read, and of what else can't be kept."""
 
     def __init__(self, changed: Collection[str], sites: Sequence[Site]) -> None:
+        super().__init__()
         self.changed, self.first = changed, ""
         self.sites = [site for site in sites if site.path in changed]
 
     def __enter__(self) -> None:
         for site in self.sites:
-            site.calls = self  # type: ignore[assignment]
+            site.calls = self
 
     def __exit__(self, *_: object) -> None:
         for site in self.sites:
@@ -215,8 +217,7 @@ class _Changes:
         """Something that can't be kept has come."""
         self.first = self.first or what
 
-    def add(self, site: Site) -> None:
-        """A layer is called."""
+    def called(self, site: Site) -> None:
         self.note(f"layer {site.path!r}, which the tasks change")
 
     def knows(self, path: str, name: str) -> bool:

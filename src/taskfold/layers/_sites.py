@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..interventions import Call, Intervention, Layer, form_at
 from ..kinds import LayerKind, Rows, Tensors, WeightKind, stand_in
 from ._answers import OfTable
-from ._calls import Calls
+from ._calls import Watch
 from ._cut import Cut, NotCutError
 from ._layout import ALL, FIRST, Layout, Seen
 from ._notes import Notes
@@ -40,7 +40,7 @@ class Site:
         self.path, self.module, self.kind = path, module, kind
         self.layers = Layer(kind, path, {}, False, bare=self._bare), Layer(kind, path, {}, True, bare=self._bare)
         self.ran = False
-        self.calls: Calls | None = None
+        self.calls: Watch | None = None
         """Somebody counts its calls."""
         self.still = False
         """A normalisation evaluates in passes that train: somebody has put the layer into evaluation."""

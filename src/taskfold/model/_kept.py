@@ -54,6 +54,7 @@ class Kept:
         refused: why tasks can't change a layer, by its path: the network keeps what it computes of it, in a mode, where
             the others may find it, or computes with something else.
         called: modes in which it is known which layers several passes call.
+        asked: layers and the names of tensors that the network has asked them for.
     """
 
     def __init__(self) -> None:
@@ -61,6 +62,7 @@ class Kept:
         self.refused: dict[str, str] = {}
         self.tried: dict[object, int] = {}
         self.called: set[bool] = set()
+        self.asked: set[tuple[str, str]] = set()
 
     def check(self, paths: Collection[str]) -> None:
         """Tasks that change these layers can run.
@@ -206,7 +208,7 @@ class Beside:
         batch = Batch.of(args, kwargs, rows_of(args, kwargs) or 0)
         with self.plain() as network, self.kept.looking(self.training):
             args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
-            with Calls(sites_of(network), network) as calls:
+            with Calls(sites_of(network), network, self.kept.asked) as calls:
                 each: list[Counter[str]] = []
                 for _ in range(2):
                     calls.often = Counter()

@@ -95,7 +95,7 @@ class Looking(Standing):
                 plain = self._plain(training)
                 for site in (sites := sites_of(plain)):
                     site.before = site.path in around
-                with Calls(sites, plain) as calls:
+                with Calls(sites, plain, self.kept.asked) as calls:
                     known = looked_for(plain, inputs, training)
                 if known.trouble:
                     reads.passes.clear()  # it has not run to its end several times
