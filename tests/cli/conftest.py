@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from taskfold.cli import _story, app
 
-from . import project, texts
+from . import project, rooms, texts
 
 Run = Callable[..., Result]
 
@@ -45,3 +45,21 @@ def together(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without the report, whose drawings take longer than the training."""
     monkeypatch.setattr(_story, "write_report", lambda document, path: path)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """The folder of tasks that have been trained one by one; not to be changed."""
+    folder = tmp_path_factory.mktemp("alone")
+    result = run("train", rooms.write(folder))
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """The folder of tasks that have been trained on one network; not to be changed."""
+    folder = tmp_path_factory.mktemp("joint")
+    result = run("train", rooms.together(folder))
+    assert result.exit_code == 0, result.output
+    return folder

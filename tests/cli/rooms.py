@@ -53,3 +53,11 @@ def write(folder: Path, **changes: Any) -> Path:
     path = folder / "rooms.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     return path
+
+
+TOGETHER = {"epochs": 2, "batch_size": 4}
+
+
+def together(folder: Path, **changes: Any) -> Path:
+    """A configuration of the tasks on one network."""
+    return write(folder, **{"method": "hard-sharing", "together": TOGETHER, "train": None, **changes})

@@ -25,30 +25,7 @@ from . import rooms
 from .conftest import Run
 from .served import answers, served
 
-TOGETHER = {"epochs": 2, "batch_size": 4}
 NAMES = {"classes": "segmentation", "depth": "depth", "normals": "normals"}
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
-    """The folder of tasks that have been trained one by one; not to be changed."""
-    folder = tmp_path_factory.mktemp("alone")
-    result = run("train", rooms.write(folder))
-    assert result.exit_code == 0, result.output
-    return folder
-
-
-@pytest.fixture(scope="module")
-def joint(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
-    """The folder of tasks that have been trained on one network; not to be changed."""
-    folder = tmp_path_factory.mktemp("joint")
-    result = run("train", together(folder))
-    assert result.exit_code == 0, result.output
-    return folder
-
-
-def together(folder: Path, **changes: Any) -> Path:
-    return rooms.write(folder, **{"method": "hard-sharing", "together": TOGETHER, "train": None, **changes})
 
 
 def task_files(folder: Path) -> list[Path]:
@@ -155,7 +132,7 @@ def test_each_task_is_trained_as_if_it_were_the_only_one(alone: Path, tmp_path: 
 
 
 def test_an_image_is_read_once_for_all_tasks_that_are_trained_together(tmp_path: Path, run: Run) -> None:
-    config = together(tmp_path, together={"epochs": 1, "batch_size": 6, "reestimate_norm": False}, dense=None)
+    config = rooms.together(tmp_path, together={"epochs": 1, "batch_size": 6, "reestimate_norm": False}, dense=None)
     seen = list[tuple[str, int]]()
 
     class Counted(DenseTensors):

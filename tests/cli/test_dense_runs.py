@@ -17,7 +17,7 @@ from taskfold.train import TaskSet
 
 from . import project, rooms
 from .conftest import Run
-from .test_dense import NAMES, TOGETHER, digest, together
+from .test_dense import NAMES, digest
 
 
 def test_images_without_a_target_are_not_for_that_task(tmp_path: Path, run: Run) -> None:
@@ -36,11 +36,11 @@ def test_images_without_a_target_are_not_for_that_task(tmp_path: Path, run: Run)
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("method", ["over-parameterised", "expandnet", "repvgg"])
 def test_methods_that_train_more_than_they_leave(method: str, tmp_path: Path, run: Run) -> None:
-    settings = {**TOGETHER, "weighting": "uncertainty"}
+    settings = {**rooms.TOGETHER, "weighting": "uncertainty"}
     if method == "over-parameterised":
         diagonals = {"groups": ["diagonal"], "own_loss": True}
         settings |= {"phases": [{"turns": [diagonals], "epochs": 1}, {"turns": [diagonals, {}]}]}
-    config = together(tmp_path, method=method, together=settings)
+    config = rooms.together(tmp_path, method=method, together=settings)
     result = run("train", config)
     assert result.exit_code == 0, result.stderr
     judged = run("evaluate", config, "--json")
@@ -56,7 +56,9 @@ def test_a_new_target_from_a_few_images_on_what_others_have_learned(tmp_path: Pa
     assert (
         run(
             "train",
-            together(tmp_path, method=poly, tasks=[{"name": "classes", "target": "segmentation"}, {"name": "depth"}]),
+            rooms.together(
+                tmp_path, method=poly, tasks=[{"name": "classes", "target": "segmentation"}, {"name": "depth"}]
+            ),
         ).exit_code
         == 0
     )
@@ -82,7 +84,7 @@ def test_a_new_target_from_a_few_images_on_what_others_have_learned(tmp_path: Pa
 def test_tasks_of_two_sources_are_trained_together(tmp_path: Path, run: Run) -> None:
     rooms.rooms(tmp_path / "more", counts={"train": 5, "val": 2})
     tasks = [{"name": "depth"}, {"name": "far", "target": "depth", "source": {"root": "more"}}]
-    result = run("train", together(tmp_path, tasks=tasks))
+    result = run("train", rooms.together(tmp_path, tasks=tasks))
     assert result.exit_code == 0, result.stderr
     depth, far = read_results(tmp_path / "runs" / "results.json").tasks
     assert (depth.train, far.train, far.test) == (6, 5, None)
@@ -112,8 +114,8 @@ class Interrupted(DenseTensors):
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
     way: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    often = {**TOGETHER, "checkpoint_every": 0, "log_every": 1}
-    config = together(tmp_path, together=often) if way == "joint" else rooms.write(tmp_path, train=often)
+    often = {**rooms.TOGETHER, "checkpoint_every": 0, "log_every": 1}
+    config = rooms.together(tmp_path, together=often) if way == "joint" else rooms.write(tmp_path, train=often)
     whole = DenseTask._sets
 
     def sets(self: DenseTask, targets: Any, seed: int) -> TaskSet:
@@ -138,7 +140,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
         ({"dense": {"size": [4, 8], "augment": {}}}, "classes.preprocessing.size was None, is now [4, 8]"),
         ({"backbone": {"network": "segnet", "width": 4, "stages": 2, "seed": 1}}, "backbone was"),
         ({"tasks": [{"name": "depth"}, {"name": "normals"}]}, "task 'classes' is not in the configuration any more"),
-        ({"together": {**TOGETHER, "epochs": 3}}, "epochs was 2, is now 3"),
+        ({"together": {**rooms.TOGETHER, "epochs": 3}}, "epochs was 2, is now 3"),
     ],
 )
 def test_a_run_of_other_settings_or_data_is_refused_and_kept(
@@ -146,7 +148,7 @@ def test_a_run_of_other_settings_or_data_is_refused_and_kept(
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(joint, folder)
-    result = run("train", together(folder, **changes))
+    result = run("train", rooms.together(folder, **changes))
     assert result.exit_code == 1
     assert message in result.stderr
     assert "--fresh" in result.stderr
