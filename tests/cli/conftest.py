@@ -23,22 +23,23 @@ def run() -> Run:
     return call
 
 
+def trained_in(folder: Path, write: Callable[[Path], Path], run: Run) -> Path:
+    """The folder, with a configuration that has been trained."""
+    result = run("train", write(folder))
+    assert result.exit_code == 0, result.output
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The folder of a project that has been trained; not to be changed."""
-    folder = tmp_path_factory.mktemp("project")
-    result = run("train", project.write(folder))
-    assert result.exit_code == 0, result.output
-    return folder
+    return trained_in(tmp_path_factory.mktemp("project"), project.write, run)
 
 
 @pytest.fixture(scope="session")
 def together(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The folder of text tasks that have been trained together; not to be changed."""
-    folder = tmp_path_factory.mktemp("texts")
-    result = run("train", texts.write(folder))
-    assert result.exit_code == 0, result.output
-    return folder
+    return trained_in(tmp_path_factory.mktemp("texts"), texts.write, run)
 
 
 @pytest.fixture
@@ -50,16 +51,10 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The folder of tasks that have been trained one by one; not to be changed."""
-    folder = tmp_path_factory.mktemp("alone")
-    result = run("train", rooms.write(folder))
-    assert result.exit_code == 0, result.output
-    return folder
+    return trained_in(tmp_path_factory.mktemp("alone"), rooms.write, run)
 
 
 @pytest.fixture(scope="module")
 def joint(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The folder of tasks that have been trained on one network; not to be changed."""
-    folder = tmp_path_factory.mktemp("joint")
-    result = run("train", rooms.together(folder))
-    assert result.exit_code == 0, result.output
-    return folder
+    return trained_in(tmp_path_factory.mktemp("joint"), rooms.together, run)

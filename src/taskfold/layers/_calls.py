@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ._origin import storage_of
+from ._origin import storage_of, tensors_in
 
 if TYPE_CHECKING:
     from ._sites import Site
@@ -129,9 +129,8 @@ class Calls(Watch, TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name.startswith("new_") or name.endswith("_like") or torch._C._current_graph_task_id() != -1:
             return output  # of its type and size alone; or on the way back, which goes where the pass went
-        made = {storage_of(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
-        for leaf in tree_leaves((args, kwargs)):
-            place = storage_of(leaf) if isinstance(leaf, Tensor) else None
+        made = set(map(storage_of, tensors_in((output,))))
+        for place in map(storage_of, tensors_in((args, [*(kwargs or {}).values()]))):
             owners = {} if place is None else self.owners.get(place, {})
             if owners and place not in made | self.given and not any(one.path in owners for one in self.running):
                 self.taken |= owners

@@ -118,21 +118,20 @@ class Unwritten:
             self.known.add((training, way))
             self.held = [one for one in _tensors(self.network) if not one[3].is_inference()]
             return output
-        if not training:
-            versions = [one[3]._version for one in self.held]
-            output = call(*args, **kwargs)
-            if versions != (now := [one[3]._version for one in self.held]):
-                path, module, name, _ = next(
-                    one for one, old, new in zip(self.held, versions, now, strict=True) if old != new
-                )
-                raise writes(path, module, name, training)
-            return output
-        before = [_state(tensor, module) for _, module, _, tensor in self.held]
+        before = self._states(training)
         output = call(*args, **kwargs)
-        for old, (path, module, name, tensor) in zip(before, self.held, strict=True):
-            if _state(tensor, module) != old:
-                raise writes(path, module, name, training)
+        if before != (now := self._states(training)):
+            path, module, name, _ = next(
+                one for one, old, new in zip(self.held, before, now, strict=True) if old != new
+            )
+            raise writes(path, module, name, training)
         return output
+
+    def _states(self, training: bool) -> list[Any]:
+        """What tells that somebody has written a tensor, of each; where nothing trains memory is not exchanged."""
+        if training:
+            return [_state(tensor, module) for _, module, _, tensor in self.held]
+        return [one[3]._version for one in self.held]
 
 
 def _state(tensor: Tensor, module: nn.Module) -> tuple[int, object]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..factors import check_whole
 from ..model import MultiTask
 from ..problems import Loss, Problem
 from ..threads import Choice, Threads
@@ -140,8 +141,7 @@ def train_pack(
     """
     if not tasks:
         raise ValueError("tasks is empty; give at least one task")
-    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-        raise ValueError(f"rows must be a whole number ≥ 1, found {rows!r}")
+    check_whole("rows", rows, 1)
     accelerator = start(next(iter(tasks.values())).settings.precision)
     if accelerator.num_processes > 1:
         raise ValueError(f"a pack trains in one process, found {accelerator.num_processes}; start it by itself")
