@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter, itemgetter
 from typing import Any
 from weakref import ref
 
@@ -131,7 +132,7 @@ class Unwritten:
         """What tells that somebody has written a tensor, of each; where nothing trains memory is not exchanged."""
         if training:
             return [_state(tensor, module) for _, module, _, tensor in self.held]
-        return [one[3]._version for one in self.held]
+        return [*map(attrgetter("_version"), map(itemgetter(3), self.held))]
 
 
 def _state(tensor: Tensor, module: nn.Module) -> tuple[int, object]:
