@@ -43,7 +43,7 @@ from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
 from ._nothing import GeometryError, NothingToAdaptError
-from ._origin import Origins, not_followed
+from ._origin import Origins
 from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
     LayerParts,
@@ -84,6 +84,7 @@ from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebi
 from ._sparse import Sparse, SparseUpdates, choose_by_fisher
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import frozen, stages
+from ._told import Told, not_followed
 from ._update import Update
 from ._watch import Watch, recomputes
 from ._where import (
@@ -212,6 +213,7 @@ __all__ = [
     "Table",
     "Target",
     "TokenSequence",
+    "Told",
     "Tracers",
     "Unmoved",
     "Unwritten",

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from ._layout import MOST, Layout, Mark, Moves, Seen, in_vmap, is_blind, layout
-from ._origin import Origins, not_followed
+from ._origin import Origins
+from ._told import Told, not_followed
 
 Marked = tuple[Mark, bool]
 """A tensor's mark, and whether the input says which of its rows stands where."""
@@ -72,21 +73,21 @@ class Notes:
 
     Attributes:
         rows: of its batch.
-        origins: follows where numbers come from; None: nobody does in this pass.
+        origins: follows where numbers come from; None or another: nobody does in this pass.
         tracers: numbers that layers add to what they put out; None: they add none.
         index: the rows that the pass has of those that the tracers are for.
         calls: by layer, the tensors of inputs and of outputs of each of its calls.
     """
 
     rows: int
-    origins: Origins | None = None
+    origins: Told | None = None
     tracers: Tracers | None = None
     index: Tensor | None = None
     calls: dict[str, list[tuple[list[Marked], list[Marked]]]] = field(default_factory=dict)
 
     def marked(self, tree: object) -> list[Marked]:
         """The tensors in something nested."""
-        chosen = Origins.nothing if self.origins is None else self.origins.chosen
+        chosen = self.origins.chosen if isinstance(self.origins, Origins) else Origins.nothing
         with not_followed():
             leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
             return [(Mark.of(leaf, self.rows), in_vmap(leaf) or chosen(leaf)) for leaf in leaves]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -12,11 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from ._layout import Mark
-from ._path import is_answer
+from ._told import Told, not_followed
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
 """Does not depend on the input; does; on all rows by one number (a maximum, a mean); it says which row stands where."""
@@ -53,13 +50,11 @@ _FLATTENS = frozenset(
 _RARE = frozenset(("isinf", "isnan", "isfinite", "isposinf", "isneginf"))
 _INDEXES = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"))
 _NEW = frozenset(("lift_fresh", "lift_fresh_copy"))
-_LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__"))
-"""How numbers leave torch: no operation of theirs is seen."""
 _PRODUCTS = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "baddbmm": (1, 2)}
 """Products of matrices, and which of their arguments are multiplied."""
 
 
-class Origins(TorchDispatchMode):
+class Origins(Told):
     """Follows where numbers come from, through one pass of a network.
 
     Args:
@@ -68,7 +63,6 @@ class Origins(TorchDispatchMode):
     Attributes:
         read: whole numbers that the pass has made of the input: sizes or places of what comes after, perhaps.
         dead: a function has made rows equal (zeros behind a ReLU): what comes after shows nothing of them.
-        decisions: all numbers that operations have told Python: what comes after may hang on them.
     """
 
     def __init__(self, rows: int) -> None:
@@ -76,7 +70,6 @@ class Origins(TorchDispatchMode):
         self.rows = rows
         self.read: list[Any] = []
         self.dead = False
-        self.decisions: list[Any] = []
         self._rare: set[int | None] = set()
         """Where numbers lie that say which others are none: nothing hangs on them but in broken passes."""
         self._paired: set[int | None] = set()
@@ -85,21 +78,17 @@ class Origins(TorchDispatchMode):
         """By storage."""
         self._kept: dict[int, StorageWeakRef] = {}
         """Keep the numbers of memory that is gone from memory that comes later, which not every operation shows."""
-        self._reading = _Reading(self)
 
     def follow(self, inputs: Iterable[Tensor]) -> None:
         """Follow these."""
         for tensor in inputs:
             self._mark(tensor, DATA)
 
-    def __enter__(self) -> Origins:
-        super().__enter__()
-        self._reading.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._reading.__exit__(*error)
-        super().__exit__(*error)
+    def leaves(self, tensor: Tensor) -> None:
+        super().leaves(tensor)
+        if self.level(tensor):
+            with not_followed():
+                self.read.append(tensor.tolist())
 
     def chosen(self, value: object) -> bool:
         """Whether the input says which of its rows stands where in a tensor."""
@@ -135,9 +124,7 @@ class Origins(TorchDispatchMode):
         inputs = [*tensors_in(args), *tensors_in(kwargs.values())]
         before = max(map(self.level, inputs), default=FIXED)
         known = {storage_of(tensor) for tensor in inputs}
-        output = func(*args, **kwargs)
-        if is_answer(output):
-            self.decisions.append(output)
+        output = super().__torch_dispatch__(func, types, args, kwargs)
         if name == "_local_scalar_dense" and before and not args[0].is_floating_point() and args[0].dtype != torch.bool:
             self.read.append(output)
         level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before
@@ -252,30 +239,6 @@ class Origins(TorchDispatchMode):
             return False
         axis %= len(sizes)
         return axis == 0 or (sizes[axis] == self.rows and sizes[0] != self.rows)
-
-
-@contextmanager
-def not_followed() -> Iterator[None]:
-    """Runs a block whose operations are no part of the pass."""
-    with torch._C.DisableTorchFunction(), _disable_current_modes():
-        yield
-
-
-class _Reading(TorchFunctionMode):
-    """Notices tensors that become lists: no operation of theirs is seen."""
-
-    def __init__(self, origins: Origins) -> None:
-        super().__init__()
-        self.origins = origins
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in _LEAVES and self.origins.level(args[0]):
-            with not_followed():
-                self.origins.read.append(args[0].tolist())
-        return output
 
 
 def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str, default: Any) -> Any:

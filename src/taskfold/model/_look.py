@@ -24,6 +24,7 @@ from ..layers import (
     Passes,
     Seen,
     Selection,
+    Told,
     Tracers,
     Unmoved,
     is_blind,
@@ -145,12 +146,16 @@ class Look:
     ) -> Look:
         followed, others, outputs, said = [], [], [given[1]], [given[2]]
         for rows in (moves.order, *moves.kept):
-            followed.append(Origins(len(rows)) if origins.decisions or origins.read else None)
-            notes, output = noted(network, batch.take(rows), followed[-1], tracers, rows)
+            told = Told() if origins.decisions or origins.left else None
+            notes, output = noted(network, part := batch.take(rows), told, tracers, rows)
+            if told is not None and not told.like(origins):  # by what, only who follows knows
+                told = Origins(len(rows))
+                notes, output = noted(network, part, told, tracers, rows)
+            followed.append(told if isinstance(told, Origins) else origins)
             others.append(notes)
             outputs.append(notes.marked(seen_in(output)))
             said.append(output)
-        turned, *less = [origins if one is None else one for one in followed]
+        turned, *less = followed
         chosen = any(mark[1] for mark in given[1]) or turned.read != origins.read
         chosen = chosen or not _extremes(origins.read, [one.read for one in less], moves)
         astray = [(one.read, one.decisions) != (origins.read, origins.decisions) for one in less]
@@ -281,7 +286,7 @@ def _reaches(network: nn.Module, batch: Batch, tracers: Tracers, layer: str, loo
 def noted(
     network: nn.Module,
     batch: Batch,
-    origins: Origins | None = None,
+    origins: Told | None = None,
     tracers: Tracers | None = None,
     index: Tensor | None = None,
 ) -> tuple[Notes, Any]:
@@ -290,7 +295,7 @@ def noted(
     Args:
         network: the skeleton.
         batch: its inputs.
-        origins: follows where numbers come from.
+        origins: hears what Python is told, or follows where numbers come from.
         tracers: what layers add to their outputs.
         index: the rows of the tracers' batch that this one has.
     """
@@ -298,7 +303,7 @@ def noted(
     following: AbstractContextManager[Any] = nullcontext() if origins is None else origins
     devices = {leaf.device for leaf in batch.tensors if leaf.is_cuda}
     args, kwargs = batch.copied().arguments()
-    if origins is not None:
+    if isinstance(origins, Origins):
         origins.follow([leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)])
     with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
         with following:

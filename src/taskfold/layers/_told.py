@@ -1,0 +1,84 @@
+"""What a pass of a network tells Python on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from ._path import is_answer
+
+_LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__"))
+"""How numbers leave torch: no operation of theirs is seen."""
+
+
+@contextmanager
+def not_followed() -> Iterator[None]:
+    """Runs a block whose operations are no part of the pass."""
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
+
+
+class Told(TorchDispatchMode):
+    """Hears what one pass of a network tells Python: what comes after may hang on it.
+
+    Attributes:
+        decisions: all numbers that operations have told.
+        left: tensors that became lists or arrays.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decisions: list[Any] = []
+        self.left: list[Tensor] = []
+        self._leaving = _Leaving(self)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._leaving.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._leaving.__exit__(*error)
+        super().__exit__(*error)
+
+    def like(self, other: Told) -> bool:
+        """Whether another pass was told the same."""
+        if (self.decisions, len(self.left)) != (other.decisions, len(other.left)):
+            return False
+        pairs = zip(self.left, other.left, strict=True)
+        return all(one.dtype == two.dtype and torch.equal(one, two) for one, two in pairs)
+
+    def leaves(self, tensor: Tensor) -> None:
+        """A tensor becomes a list or an array."""
+        with not_followed():
+            self.left.append(tensor.detach().clone())
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if is_answer(output):
+            self.decisions.append(output)
+        return output
+
+
+class _Leaving(TorchFunctionMode):
+    """Notices tensors that become lists: no operation of theirs is seen."""
+
+    def __init__(self, told: Told) -> None:
+        super().__init__()
+        self.told = told
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in _LEAVES:
+            self.told.leaves(args[0])
+        return output
