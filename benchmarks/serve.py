@@ -11,8 +11,8 @@ ratio of rows per second of CPU time, which other programs on the machine change
 PEFT has LoRA of rank 1 on the same layers, normalisation and head common to all tasks. It runs the rows of one task at
 a time and switches adapters between them, or it gets the adapter of each row (`adapter_names`). `--many` says two
 numbers of tasks of a bank, the second of which is compared with the first. Last, tasks are added to each bank while
-clients ask: what a change takes between two batches, beside a batch. Each contestant has run batches of all sizes before.
-Numbers are medians, with quartiles in the JSON.
+clients ask: what a change takes between two batches, beside a batch. Batches of all sizes have run before: a bank looks
+at the first of each. Numbers are medians, with quartiles in the JSON.
 """
 
 from __future__ import annotations
@@ -271,7 +271,8 @@ def main() -> None:
             print(f"{name}, adding one: {half:.1f} ms, at most {most:.1f} ms; a batch: {batch:.1f} ms")
             document[name]["adding"] = {"changes": len(changes), "median": half, "most": most, "batch": batch}
     if options.json:
-        options.json.write_text(json.dumps({"options": str(vars(options)), "found": document}, indent=1) + "\n")
+        told = {key: value for key, value in vars(options).items() if key != "json"}
+        options.json.write_text(json.dumps({"options": told, "found": document}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
