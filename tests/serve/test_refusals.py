@@ -94,7 +94,7 @@ class TestInference:
     @pytest.mark.parametrize("outputs", [[{"name": "nope"}], ["nope"], "nope", [{}], {"name": "label"}])
     def test_an_output_that_is_none_is_refused(self, client: TestClient, outputs: object) -> None:
         response = client.post("/v2/models/cars/infer", json={"inputs": [IMAGE], "outputs": outputs})
-        refused(response, 400, "outputs must be a list of ")
+        refused(response, 400, "outputs must be a list of {")
 
     def test_an_input_that_is_given_twice_is_refused(self, client: TestClient) -> None:
         refused(client.post("/v2/models/cars/infer", json={"inputs": [IMAGE, IMAGE]}), 400, "'image' is given twice")

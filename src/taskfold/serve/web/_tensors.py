@@ -89,12 +89,13 @@ def wanted(said: Mapping[str, Any], made: Mapping[str, NDArray[Any]]) -> dict[st
     listed = said.get("outputs")
     if not listed:
         return dict(made)
-    names = (
-        [one.get("name") if isinstance(one, dict) else one for one in listed] if isinstance(listed, list) else [listed]
-    )
-    if odd := [name for name in names if not isinstance(name, str) or name not in made]:
-        raise InputError(f"outputs must be a list of {', '.join(made)}, found {odd[0]!r:.60}")
-    return {name: made[name] for name in names}
+    found: dict[str, NDArray[Any]] = {}
+    for one in listed if isinstance(listed, list) else [[listed]]:
+        name = one.get("name") if isinstance(one, dict) else None
+        if not isinstance(name, str) or name not in made:
+            raise InputError(f'outputs must be a list of {{"name": one of {", ".join(made)}}}, found {one!r:.60}')
+        found[name] = made[name]
+    return found
 
 
 def wanted_binary(said: Mapping[str, Any], names: Sequence[str]) -> set[str]:
