@@ -160,7 +160,8 @@ def main() -> None:
         document[name] = {"seconds": found, "ratio": ratio}
     print("largest difference from training alone: " + ", ".join(f"{k} {v:.2g}" for k, v in differences.items()))
     if options.json:
-        text = json.dumps({"options": str(vars(options)), "found": document, "differences": differences}, indent=1)
+        told = {key: value for key, value in vars(options).items() if key not in ("json", "run", "folder")}
+        text = json.dumps({"options": told, "found": document, "differences": differences}, indent=1)
         options.json.write_text(text + "\n")
 
 

@@ -10,7 +10,9 @@ ratio of rows per second of CPU time, which other programs on the machine change
 
 PEFT has LoRA of rank 1 on the same layers, normalisation and head common to all tasks. It runs the rows of one task at
 a time and switches adapters between them, or it gets the adapter of each row (`adapter_names`). `--many` says two
-numbers of tasks of a bank, the second of which is compared with the first.
+numbers of tasks of a bank, the second of which is compared with the first. Last, tasks are added to each bank while
+clients ask: what a change takes between two batches, beside a batch. Batches of all sizes have run before: a bank looks
+at the first of each. Numbers are medians, with quartiles in the JSON.
 """
 
 from __future__ import annotations
@@ -33,10 +35,14 @@ from torch import Tensor, nn
 import taskfold as tfold
 from taskfold.serve import Batcher, Engine, Stacked
 
-IMAGE = torch.randn(3, 64, 64)
 GROUP = Stacked((3, 64, 64), torch.float32)
 CLASSES = 10
 PLAIN, BANK = "plain network", "bank, {:,} tasks"
+
+
+def image() -> Tensor:
+    """A picture that no other request has."""
+    return torch.randn(3, 64, 64)
 
 
 class Contestant:
@@ -45,12 +51,16 @@ class Contestant:
     Args:
         run: rows of one group.
         asks: a number → group and row.
+        add: one more task, by number; None: it takes none.
     """
 
     def __init__(
-        self, run: Callable[[Any, Sequence[Any]], Sequence[Any]], asks: Callable[[int], tuple[Hashable, Any]]
+        self,
+        run: Callable[[Any, Sequence[Any]], Sequence[Any]],
+        asks: Callable[[int], tuple[Hashable, Any]],
+        add: Callable[[int], object] | None = None,
     ) -> None:
-        self.run, self.asks = run, asks
+        self.run, self.asks, self.add = run, asks, add
 
 
 def plain(network: nn.Module) -> Contestant:
@@ -60,7 +70,7 @@ def plain(network: nn.Module) -> Contestant:
     def run(group: object, rows: Sequence[Tensor]) -> Sequence[Any]:
         return list(network(torch.stack(list(rows))))
 
-    return Contestant(run, lambda n: ("all", IMAGE))
+    return Contestant(run, lambda n: ("all", image()))
 
 
 def folded(networks: Sequence[nn.Module]) -> Contestant:
@@ -70,16 +80,19 @@ def folded(networks: Sequence[nn.Module]) -> Contestant:
     def run(group: Any, rows: Sequence[Tensor]) -> Sequence[Any]:
         return list(networks[group](torch.stack(list(rows))))
 
-    return Contestant(run, lambda n: (n % len(networks), IMAGE))
+    return Contestant(run, lambda n: (n % len(networks), image()))
 
 
 def banked(model: tfold.MultiTask, count: int) -> Contestant:
     """A bank of so many rows, which are copies of one task: numbers cost what other numbers would."""
     engine = Engine(model)
-    assert engine.bank is not None
+    bank = engine.bank
+    assert bank is not None
     for n in range(count):
-        engine.bank.add(model["one"], f"task{n}")
-    return Contestant(engine.run, lambda n: (GROUP, (f"task{n % count}", IMAGE)))
+        bank.add(model["one"], f"task{n}")
+    return Contestant(
+        engine.run, lambda n: (GROUP, (f"task{n % count}", image())), lambda n: bank.add(model["one"], f"new{n}")
+    )
 
 
 def switching(count: int) -> Contestant:
@@ -92,7 +105,7 @@ def switching(count: int) -> Contestant:
         peft.set_adapter(group, inference_mode=True)
         return list(peft(torch.stack(list(rows))))
 
-    return Contestant(run, lambda n: (names[n % count], IMAGE))
+    return Contestant(run, lambda n: (names[n % count], image()))
 
 
 def named(count: int) -> Contestant:
@@ -104,7 +117,7 @@ def named(count: int) -> Contestant:
     def run(group: object, rows: Sequence[tuple[str, Tensor]]) -> Sequence[Any]:
         return list(peft(torch.stack([row for _, row in rows]), adapter_names=[name for name, _ in rows]))
 
-    return Contestant(run, lambda n: ("all", (names[n % count], IMAGE)))
+    return Contestant(run, lambda n: ("all", (names[n % count], image())))
 
 
 def contestants(tasks: Sequence[int], others: int) -> dict[str, Contestant]:
@@ -121,6 +134,13 @@ def contestants(tasks: Sequence[int], others: int) -> dict[str, Contestant]:
         found[f"PEFT switching, {others}"] = switching(others)
         found[f"PEFT's mixed batch, {others}"] = named(others)
     return found
+
+
+def warm(one: Contestant, size: int) -> None:
+    """Run a batch of each size: the first of each is looked at."""
+    asked = [one.asks(n) for n in range(size)]
+    for count in range(1, size + 1):
+        one.run(asked[0][0], [row for _, row in asked[:count]])
 
 
 async def closed(one: Contestant, clients: int, seconds: float, size: int) -> tuple[float, float]:
@@ -140,6 +160,37 @@ async def closed(one: Contestant, clients: int, seconds: float, size: int) -> tu
         return answered / (time.perf_counter() - begin), answered / (time.process_time() - worked)
 
 
+async def adding(one: Contestant, clients: int, seconds: float, size: int) -> tuple[list[float], list[float]]:
+    """Seconds of each change, one every tenth of a second, and of each batch, while clients ask again at once."""
+    changes, batches = list[float](), list[float]()
+
+    def timed(into: list[float], work: Callable[[], Any]) -> Any:
+        begin = time.perf_counter()
+        made = work()
+        into.append(time.perf_counter() - begin)
+        return made
+
+    def run(group: Any, rows: Sequence[Any]) -> Sequence[Any]:
+        return timed(batches, lambda: one.run(group, rows))
+
+    async with Batcher(run, size=size) as batcher:
+        until, add = time.perf_counter() + seconds, one.add
+        assert add is not None
+
+        async def ask(n: int) -> None:
+            draw = random.Random(n)
+            while time.perf_counter() < until:
+                await batcher.ask(*one.asks(draw.randrange(1 << 30)))
+
+        async def change() -> None:
+            while time.perf_counter() < until:
+                await batcher.apply(lambda: timed(changes, lambda: add(len(changes))))
+                await asyncio.sleep(0.1)
+
+        await asyncio.gather(*(ask(n) for n in range(clients)), change())
+    return changes, batches
+
+
 async def opened(one: Contestant, pace: float, seconds: float, size: int) -> list[float]:
     """Seconds to each answer, of requests at random moments."""
     async with Batcher(one.run, size=size, waiting=1 << 20) as batcher:
@@ -157,6 +208,11 @@ async def opened(one: Contestant, pace: float, seconds: float, size: int) -> lis
             asked.append(asyncio.create_task(ask(draw.randrange(1 << 30))))
         await asyncio.gather(*asked)
         return taken
+
+
+def spread(numbers: Sequence[float]) -> list[float]:
+    """The lower quartile, the median, the upper quartile."""
+    return statistics.quantiles(numbers, n=4, method="inclusive") if len(numbers) > 1 else [*numbers] * 3
 
 
 def main() -> None:
@@ -179,7 +235,7 @@ def main() -> None:
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
     late: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
     for one in found.values():
-        asyncio.run(closed(one, options.clients, 1.0, options.size))
+        warm(one, options.size)
     for turn in range(options.rounds):
         names = [*found][turn % len(found) :] + [*found][: turn % len(found)]
         for name in names:
@@ -192,25 +248,31 @@ def main() -> None:
     document: dict[str, Any] = {}
     for name in found:
         pairs = list(zip(rates[name], rates[PLAIN], strict=True))
-        ratio, worked = (statistics.median(a[at] / b[at] for a, b in pairs) for at in (0, 1))
-        tail = statistics.median(a[1] / b[1] for a, b in zip(late[name], late[PLAIN], strict=True))
-        rate = statistics.median(one[0] for one in rates[name])
-        half, most = (1e3 * statistics.median(one[at] for one in late[name]) for at in (0, 1))
-        print(f"{name:24}{rate:>9.0f}{ratio:>9.2f}{worked:>9.2f}{half:>9.0f}{most:>9.0f}{tail:>9.2f}", flush=True)
-        document[name] = {
-            "rows_per_second": rate,
-            "ratio": ratio,
-            "ratio_of_cpu": worked,
-            "p50": half,
-            "p99": most,
-            "p99_ratio": tail,
+        document[name] = made = {
+            "rows_per_second": spread([one[0] for one in rates[name]]),
+            "ratio": spread([a[0] / b[0] for a, b in pairs]),
+            "ratio_of_cpu": spread([a[1] / b[1] for a, b in pairs]),
+            "p50": spread([1e3 * one[0] for one in late[name]]),
+            "p99": spread([1e3 * one[1] for one in late[name]]),
+            "p99_ratio": spread([a[1] / b[1] for a, b in zip(late[name], late[PLAIN], strict=True)]),
         }
+        rate, ratio, worked, half, most, tail = (one[1] for one in made.values())
+        print(f"{name:24}{rate:>9.0f}{ratio:>9.2f}{worked:>9.2f}{half:>9.0f}{most:>9.0f}{tail:>9.2f}", flush=True)
     few, many = (rates[BANK.format(count)] for count in options.many)
-    ratio, worked = (statistics.median(a[at] / b[at] for a, b in zip(many, few, strict=True)) for at in (0, 1))
-    print("bank, {1:,} tasks / {0:,} tasks:".format(*options.many), f"{ratio:.3f}, by CPU {worked:.3f}")
+    ratio, worked = (spread([a[at] / b[at] for a, b in zip(many, few, strict=True)]) for at in (0, 1))
+    print("bank, {1:,} tasks / {0:,} tasks:".format(*options.many), f"{ratio[1]:.3f}, by CPU {worked[1]:.3f}")
     document["many"] = {"tasks": options.many, "ratio": ratio, "ratio_of_cpu": worked}
+    for name, one in found.items():
+        if one.add is not None:
+            changes, batches = asyncio.run(adding(one, options.clients, options.seconds, options.size))
+            half, most, batch = (
+                1e3 * t for t in (statistics.median(changes), max(changes), statistics.median(batches))
+            )
+            print(f"{name}, adding one: {half:.1f} ms, at most {most:.1f} ms; a batch: {batch:.1f} ms")
+            document[name]["adding"] = {"changes": len(changes), "median": half, "most": most, "batch": batch}
     if options.json:
-        options.json.write_text(json.dumps({"options": str(vars(options)), "found": document}, indent=1) + "\n")
+        told = {key: value for key, value in vars(options).items() if key != "json"}
+        options.json.write_text(json.dumps({"options": told, "found": document}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -81,3 +81,20 @@ def test_modes_set_on_the_backbone_afterwards_hold_until_the_model_s_is_set() ->
     assert all(torch.equal(value, kept[key]) for key, value in model.backbone.state_dict().items())
     model.eval()
     assert torch.equal(model(X, task="old"), model(X, task="old"))
+
+
+def test_modes_reach_every_module_of_a_task_and_classes_with_a_train_of_their_own() -> None:
+    class Own(nn.Linear):
+        asked = 0
+
+        def train(self, mode: bool = True) -> Own:
+            self.asked += 1
+            return super().train(mode)
+
+    model, own = made(), Own(2, 2)
+    model["old"].add_module("own", own)
+    model["old"].add_module("nothing", None)
+    for mode in (False, True, False):
+        model.train(mode)
+        assert {module.training for module in model.tasks.modules()} == {mode}
+    assert own.asked == 3

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 import taskfold as tfold
-from taskfold.serve import Asked, Engine, Form, Ready, Stacked, TaskServer
+from taskfold.serve import Asked, Engine, Form, Limits, Ready, Stacked, TaskServer
 
 COLOURS = ("red", "green", "blue")
+TOKEN = "0123456789abcdef-secret"
+MANAGER = {"authorization": f"Bearer {TOKEN}"}
+LIMITS = Limits(body=100_000, pixels=10_000, rows=6, rank=8, outputs=10, seconds=5)
 
 
 class Colours:
@@ -28,6 +31,7 @@ class Colours:
         self.labels = task.info.labels
 
     def ready(self, content: Image.Image, asked: Asked) -> Ready:
+        asked.refuse_choices()
         pixels = pil_to_tensor(resize(content, [4, 4])).float() / 255
         return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels)
 

@@ -7,142 +7,28 @@ stood for, every refusal against what was sent, and what the server logs as an e
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 import random
 import socket
-import struct
 import sys
 import tempfile
 import time
 import traceback
-import zlib
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
-import torch
 import uvicorn
-from PIL import Image
 
-import taskfold as tfold
-from taskfold.serve import Limits
 from taskfold.serve.web import Access, Patient, application
 from taskfold.tasks import Store
 
-from .canaries import History, files, identity_of, main, megabytes, network, server
+from .bodies import BAD, GOOD, LIMITS, ODD, broken_tasks
+from .canaries import History, files, identity_of, main, megabytes, server
+from .lines import Line
 
 TOKEN = "0123456789abcdef-secret"
 MANAGER = {"authorization": f"Bearer {TOKEN}"}
-LIMITS = Limits(body=60_000, pixels=10_000, rows=8, rank=8, outputs=16, tasks=64, seconds=20)
-Reply = tuple[int, bytes]
-
-
-def picture(mode: str = "RGB", kind: str = "PNG") -> bytes:
-    made = io.BytesIO()
-    Image.new(mode, (3, 3)).save(made, kind)
-    return made.getvalue()
-
-
-def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
-    """A PNG of a hundred bytes that says that it has billions of pixels."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
-GOOD = [picture(mode) for mode in ("RGB", "L", "RGBA", "P", "LA", "1", "I;16")]
-GOOD += [picture("CMYK", "JPEG"), picture("RGB", "GIF"), picture("RGB", "BMP")]
-BAD = {
-    "garbage": (bytes(range(256)) * 4, {400}),
-    "nothing": (b"", {400}),
-    "cut short": (picture()[:-30], {400}),
-    "a pixel bomb": (bomb(), {413}),
-    "a wide image": (bomb(20_000, 1), {413}),
-    "no pixels": (bomb(0, 0), {400}),
-    "a large body": (bytes(LIMITS.body + 1), {413}),
-}
-ODD = [b"{", b"[]", b'{"inputs": 3}', b'{"inputs": [{"name": "image", "shape": [99999999999], "datatype": "BYTES"}]}']
-
-
-def broken_tasks(good: bytes) -> dict[str, tuple[bytes, set[int]]]:
-    """Bodies that are no task of this server."""
-    with tempfile.TemporaryDirectory() as folder:
-
-        def made(method: tfold.Method, head: int, net: torch.nn.Module | None = None) -> bytes:
-            model = tfold.MultiTask(net or network(), method, num_features=4)
-            model.add_task("canary", head=head)
-            return model.save_task("canary", f"{folder}/canary.safetensors").read_bytes()
-
-        return {
-            "a large rank": (made(tfold.LoRA(rank=9), 2), {413}),
-            "a wide head": (made(tfold.LoRA(rank=1), 17), {413}),
-            "a large file": (good + bytes(LIMITS.body), {413}),
-            "another backbone": (made(tfold.LoRA(rank=1), 2, torch.nn.Sequential(torch.nn.Linear(3, 4))), {422}),
-            "half a file": (good[: len(good) // 2], {422}),
-            "a damaged file": (good[:-8] + b"\xff" * 8, {422}),
-            "no file": (b"", {422}),
-        }
-
-
-class Line:
-    """One client's connection, opened again when the server has closed it."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.reader: asyncio.StreamReader | None = None
-        self.writer: asyncio.StreamWriter | None = None
-
-    async def open(self) -> asyncio.StreamWriter:
-        if self.writer is None or self.writer.is_closing() or self.reader is None or self.reader.at_eof():
-            self.close()
-            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        return self.writer
-
-    def close(self, rudely: bool = False) -> None:
-        if self.writer is not None:
-            if rudely:  # a reset instead of a goodbye
-                linger = struct.pack("ii", 1, 0)
-                self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.writer.close()
-        self.reader = self.writer = None
-
-    async def send(
-        self, method: str, path: str, body: bytes, /, said: int | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
-        """A request, perhaps with less of its body than it says."""
-        writer = await self.open()
-        lines = [f"{method} {path} HTTP/1.1", "host: localhost", f"content-length: {said or len(body)}"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-        await writer.drain()
-
-    async def reply(self) -> Reply:
-        assert self.reader is not None
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
-        length = next(int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length:"))
-        body = await self.reader.readexactly(length)
-        if "connection: close" in head:
-            self.close()
-        return int(head.split()[1]), body
-
-    async def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Reply:
-        for again in (True, False):  # a connection that was idle may have been closed meanwhile
-            try:
-                await self.send(method, path, body, headers=headers)
-                status, body = await self.reply()
-                if status in (401, 413):  # the server may not have read the body, and closes
-                    self.close()
-                return status, body
-            except (ConnectionError, asyncio.IncompleteReadError):
-                self.close()
-                if not again or method != "POST" or "predict" not in path:
-                    raise
-        raise AssertionError
 
 
 class Logged(logging.Handler):

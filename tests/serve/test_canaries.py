@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 
 import pytest
 import torch
@@ -110,6 +112,25 @@ def test_a_version_leaves_once_nobody_asks_it() -> None:
             return held, len(serving.engine.bank or ())
 
     assert asyncio.run(run()) == (2, 2)
+
+
+def test_a_server_that_stops_before_a_task_has_left_says_nothing_of_it() -> None:
+    said: list[object] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+        async with server() as serving:
+            await serving.put("a", files(range(1, 2))[1])
+            busy = asyncio.ensure_future(serving.batcher.apply(lambda: time.sleep(0.2)))
+            await asyncio.sleep(0.05)
+            await serving.remove("a")
+            await asyncio.sleep(0.05)
+        await busy
+        await asyncio.sleep(0)
+        gc.collect()
+
+    asyncio.run(run())
+    assert not said
 
 
 def test_the_checker_finds_what_it_looks_for() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +11,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from taskfold.serve import Engine, Limits
+from taskfold.serve import Engine
 from taskfold.serve.web import Access, application
 from taskfold.tasks import Store
 
-from .colours import image, server, task_file
-
-TOKEN = "0123456789abcdef-secret"
-MANAGER = {"authorization": f"Bearer {TOKEN}"}
-LIMITS = Limits(body=100_000, pixels=10_000, rows=6, rank=8, outputs=10, seconds=5)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("files")
-    made = {name: task_file(folder, name, f"{name} ") for name in ("cars", "birds")}
-    made |= {"ranked": task_file(folder, "ranked", "", rank=64), "wide": task_file(folder, "wide", "", outputs=20)}
-    return {name: path.read_bytes() for name, path in made.items()}
-
-
-@pytest.fixture
-def client(tmp_path: Path, files: dict[str, bytes]) -> Iterator[TestClient]:
-    for name in ("cars", "birds"):
-        (tmp_path / f"{name}.safetensors").write_bytes(files[name])
-    app = application(server(store=Store(tmp_path), limits=LIMITS), Access(TOKEN))
-    with TestClient(app, base_url="http://localhost") as found:
-        while found.get("/readyz").status_code != 200:
-            pass
-        yield found
+from .colours import LIMITS, MANAGER, TOKEN, image, server, task_file
 
 
 def labels(response: Any) -> list[tuple[str, str]]:
@@ -88,7 +64,12 @@ class TestPredict:
         [
             ("", 400, "name a task"),
             ("?task=carz", 404, "did you mean 'cars'"),
-            ("?task=cars&top=0", 400, "top must be at least 1"),
+            ("?task=cars&top=0", 400, "top must be a whole number, at least 1"),
+            ("?task=cars&top=1&top=2", 400, "top is given twice, '1' and '2'"),
+            ("?task=cars&tpo=2", 400, "'tpo' in the URL is not known here; known: task, top, choices"),
+            ("?task=cars&task=cars", 400, "task 'cars' is named 2 times"),
+            ("?task=cars&task=*", 400, "name no other beside it"),
+            ("?task=cars&choices=yes", 400, "task 'cars': choices are for tasks that answer texts"),
         ],
     )
     def test_a_wrong_request_is_refused_by_name(self, client: TestClient, query: str, status: int, words: str) -> None:
@@ -96,7 +77,8 @@ class TestPredict:
         assert (response.status_code, words in response.text) == (status, True), response.text
 
     @pytest.mark.parametrize(
-        "body", ["[", "[]", '{"tusk": 1}', '{"task": 1}', '{"image": 3}', '{"top": NaN}', "[" * 9999]
+        "body",
+        ["[", "[]", '{"tusk": 1}', '{"task": 1}', '{"image": 3}', '{"top": NaN}', "[" * 9999, '{"top": 1, "top": 2}'],
     )
     def test_odd_json_is_refused(self, client: TestClient, body: str) -> None:
         response = client.post("/predict?task=cars", content=body, headers={"content-type": "application/json"})

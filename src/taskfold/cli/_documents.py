@@ -114,7 +114,7 @@ class DocumentTask(LabelledTextTask):
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
         """Whole texts."""
         tokens = Tokenizer.of_task(task, loaded)
-        return DocumentReading(task.name, problem_of(task.info.problem, task.name), task.info.labels, tokens)
+        return DocumentReading(problem_of(task.info.problem, task.name), task.info.labels, tokens)
 
     @classmethod
     def tokenized(cls, tokens: Tokenizer, words: Sequence[str]) -> dict[str, Tensor]:

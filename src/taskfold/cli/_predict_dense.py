@@ -91,7 +91,6 @@ def _predicted(seen: Seen, output: Tensor, size: Sequence[int]) -> Tensor:
 class DenseReading:
     """Maps over images: a picture to look at, and the array."""
 
-    task: str
     seen: Seen
     takes: Form = "image"
 
@@ -99,7 +98,7 @@ class DenseReading:
     def of(cls, task: Task, loaded: LoadedBackbone) -> DenseReading:
         """As the task's file says."""
         del loaded
-        return cls(task.name, Seen.of_task(task))
+        return cls(Seen.of_task(task))
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -113,7 +112,7 @@ class DenseReading:
 
     def ready(self, content: Image.Image, asked: Asked) -> Ready:
         """Pixels, and the size that the maps are to have."""
-        asked.refuse_choices(self.task)
+        asked.refuse_choices()
         image = torch.from_numpy(np.array(content)).permute(2, 0, 1).float() / 255
         pixels = _made_ready(self.seen, image)[0]
         return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels, tuple(image.shape[1:]))

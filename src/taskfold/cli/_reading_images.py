@@ -21,7 +21,7 @@ from ._preprocessed import preprocessing_of
 class ImageReading:
     """What tasks say of images: the likeliest classes first, numbers, labels."""
 
-    task: Task
+    labels: tuple[str, ...]
     problem: Problem
     transform: Transform
     shape: tuple[int, ...]
@@ -34,26 +34,21 @@ class ImageReading:
         preprocessing = preprocessing_of(task, loaded)
         way = preprocessing.model_dump_json()
         problem, size = problem_of(task.info.problem, task.name), preprocessing.size
-        return cls(_bare(task), problem, _transform(way), (3, size, size), way)
+        return cls(task.info.labels, problem, _transform(way), (3, size, size), way)
 
     def ready(self, content: Image.Image, asked: Asked) -> Ready:
         """Pixels."""
-        asked.refuse_choices(self.task.name)
+        asked.refuse_choices()
         pixels = self.transform(content)
         return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels)
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
         """As the task's problem words it; of classes the likeliest ones."""
         del ready
-        return self.problem.answer(output.float().cpu(), self.task.info.labels, asked.top)
+        return self.problem.answer(output.float().cpu(), self.labels, asked.top)
 
 
 @lru_cache(maxsize=64)
 def _transform(way: str) -> Transform:
     """Many tasks have one."""
     return Preprocessing.model_validate_json(way).transform(train=False)
-
-
-def _bare(task: Task) -> Task:
-    """What words need of a task, without its numbers."""
-    return Task(task.name, task.method, {}, None, task.info)

@@ -47,7 +47,6 @@ class Whole(Texts):
 class WordReading:
     """A class for every word of a text; words stand between spaces."""
 
-    task: str
     problem: Problem
     labels: tuple[str, ...]
     tokens: Tokenizer
@@ -61,11 +60,11 @@ class WordReading:
 
     def ready(self, content: str, asked: Asked) -> Ready:
         """Tokens."""
-        asked.refuse_choices(self.task)
+        asked.refuse_choices()
         words = content.split()
         inputs, owners = self.tokens(words)
         if cut := self.tokens.cut(words, owners):
-            raise InputError(f"task {self.task!r}: {cut}")
+            raise InputError(cut)
         return Ready(Tagged(self.tokens), (inputs, owners), words)
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
@@ -84,9 +83,9 @@ class DocumentReading(WordReading):
 
     def ready(self, content: str, asked: Asked) -> Ready:
         """Tokens."""
-        asked.refuse_choices(self.task)
+        asked.refuse_choices()
         if long := self.tokens.long(content):
-            raise InputError(f"task {self.task!r}: {long}")
+            raise InputError(long)
         return Ready(Whole(self.tokens), self.tokens.text(content))
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:

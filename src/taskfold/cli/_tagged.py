@@ -96,7 +96,7 @@ class TaggedTask(LabelledTextTask):
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
         """Words that stand between spaces, and their classes."""
         tokens = Tokenizer.of_task(task, loaded)
-        return WordReading(task.name, problem_of(task.info.problem, task.name), task.info.labels, tokens)
+        return WordReading(problem_of(task.info.problem, task.name), task.info.labels, tokens)
 
     @classmethod
     def tokenized(cls, tokens: Tokenizer, words: Sequence[str]) -> dict[str, Tensor]:

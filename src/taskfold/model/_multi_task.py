@@ -20,6 +20,7 @@ from ._caches import with_caches
 from ._exchange import Exchange
 from ._folding import changed_tensors, folded, leave_out, left_out, without_batchnorm
 from ._handling import Handling, MixedRows
+from ._modes import put_into_mode
 from ._outputs import (
     Outputs,
     batched,
@@ -232,7 +233,7 @@ class MultiTask(MixedRows, Exchange):
     def train(self, mode: bool = True) -> MultiTask:
         """Training or evaluation mode of the tasks, and of dropout in the backbone; its BatchNorm never trains."""
         self.training = mode
-        self.tasks.train(mode)
+        put_into_mode(self.tasks, mode)
         self._runner.train(mode)
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -31,7 +32,8 @@ async def answer(
 
     Raises:
         UnknownTaskError: a task is not served.
-        InputError: there is no task or no input, a task takes another form of input, or an input cannot be read.
+        InputError: there is no task or no input, a task is named twice or takes another form of input, or an input
+            cannot be read.
         TooLargeError: there are more rows than a request may have.
         BusyError, LateError, ClosedError: as for the batcher.
     """
@@ -68,14 +70,31 @@ def _chosen(server: TaskServer, names: Sequence[str], form: Form) -> list[str]:
         if not every:
             raise InputError(f"no task here takes {form}s; there are {len(server.versions)} tasks")
         return every
-    return list(dict.fromkeys(names))
+    if EVERY in names:
+        raise InputError("task=* asks every task; name no other beside it")
+    [(most, times)] = Counter(names).most_common(1)
+    if times > 1:
+        raise InputError(f"task {most!r:.120} is named {times} times; name each task once")
+    return list(names)
 
 
 def _ready(given: Given, version: Version, asked: Asked) -> Ready:
     way = version.reading.way
     if way not in given.made:
-        given.made[way] = version.reading.ready(given.content, asked)
+        given.made[way] = ready_of(version, given.content, asked)
     return given.made[way]
+
+
+def ready_of(version: Version, content: Any, asked: Asked) -> Ready:
+    """An input made ready for a task, which errors name.
+
+    Raises:
+        InputError: it cannot be.
+    """
+    try:
+        return version.reading.ready(content, asked)
+    except InputError as error:
+        raise InputError(f"task {version.name!r}: {error}") from None
 
 
 async def outputs_of(server: TaskServer, rows: Sequence[tuple[Version, Ready]]) -> list[Any]:

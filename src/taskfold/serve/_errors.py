@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
 from typing import Self
 
@@ -47,6 +48,7 @@ class UnknownTaskError(ServeError):
         alike = known
         if len(known) > FEW:  # comparing takes long, and anybody may ask
             alike = [one for one in known if one[:2].casefold() == name[:2].casefold()][:FEW]
+        name = unicodedata.normalize("NFC", name)
         near = difflib.get_close_matches(name[:LONGEST], alike, 1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return cls(f"task {name!r:.120} is not served here, {len(known)} others are{hint}")

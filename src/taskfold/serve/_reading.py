@@ -30,14 +30,14 @@ class Asked:
         if self.top < 1:
             raise ValueError(f"top must be at least 1, found {self.top}")
 
-    def refuse_choices(self, task: str) -> None:
+    def refuse_choices(self) -> None:
         """For a task that does not choose among texts.
 
         Raises:
             InputError: the caller gives some.
         """
         if self.choices:
-            raise InputError(f"choices are for tasks that answer texts, and task {task!r} does not; leave them out")
+            raise InputError("choices are for tasks that answer texts; leave them out")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Reading(Protocol):
         """An input made ready.
 
         Raises:
-            InputError: it cannot be.
+            InputError: it cannot be; who asks the reading names the task.
         """
         ...
 

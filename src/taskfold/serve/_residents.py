@@ -15,7 +15,7 @@ from torch import Tensor
 from ..files import draft_of
 from ._batcher import Batcher
 from ._engine import Engine
-from ._errors import FailedError, LateError
+from ._errors import ClosedError, FailedError, LateError
 from ._reading import Ready
 from ._version import Held, Version
 
@@ -135,7 +135,8 @@ class Residents:
             await asyncio.wait({held.coming})
         if held.present:
             self._goes(held)
-            await self._batcher.apply(lambda: self._engine.remove(held.key))
+            with suppress(ClosedError):  # all leave, then
+                await self._batcher.apply(lambda: self._engine.remove(held.key))
             self._left(held)
         elif held.file is not None:
             held.file.unlink(missing_ok=True)

@@ -228,7 +228,8 @@ class TaskServer:
             except (ValueError, TypeError, RuntimeError) as error:
                 beside = self.engine.bank is not None and not isinstance(error, TaskFileError)
                 hint = "; or start the server with --no-bank" if beside else ""
-                raise UnfitError(f"the task file cannot be served as {name!r}: {error}{hint}") from error
+                said = str(error).replace(str(file), "it")
+                raise UnfitError(f"the task file cannot be served as {name!r}: {said}{hint}") from error
             try:
                 if self.store is not None and keep:
                     await self._stored(self.store.publish, file)

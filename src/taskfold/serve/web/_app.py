@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ... import __version__
@@ -83,9 +84,9 @@ def application(server: TaskServer, access: Access | None = None) -> FastAPI:
     app.add_exception_handler(ServeError, _refused)
     app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _unread)
     app.add_exception_handler(Exception, _failed)
-    app.add_middleware(Guard, limits=server.limits)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(access.hosts))
+    app.add_middleware(Guard, limits=server.limits, hosts=access.hosts)
     app.add_middleware(Measured, registry=registry)
     return app
 
@@ -167,6 +168,13 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     del request
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+async def _unread(request: Request, error: Exception) -> JSONResponse:
+    del request
+    assert isinstance(error, RequestValidationError)
+    said = [f"{one['loc'][-1]}: {one['msg']}, found {one['input']!r:.60}" for one in error.errors()]
+    return JSONResponse({"error": "; ".join(said)}, 400)
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:

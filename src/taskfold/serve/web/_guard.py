@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Sequence
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .._errors import ServeError, TooLargeError
+from .._errors import InputError, ServeError
 from .._limits import Limits
 
 HEADERS = {
@@ -23,6 +25,9 @@ HEADERS = {
 }
 
 
+PORT = re.compile(r":\d*$")
+
+
 class SlowError(ServeError):
     """The body did not arrive in time."""
 
@@ -30,15 +35,16 @@ class SlowError(ServeError):
 
 
 class Guard:
-    """Refuses a body that says it is too large, or turns out to be, or does not arrive.
+    """Refuses a body that says it is too large, or turns out to be, or does not arrive, and other hosts' names.
 
     Args:
         app: the application.
         limits: `body` in bytes, `seconds` in all for the body.
+        hosts: names by which clients may call the server; `*`: any.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self.app, self.limits = app, limits
+    def __init__(self, app: ASGIApp, limits: Limits, hosts: Sequence[str]) -> None:
+        self.app, self.limits, self.hosts = app, limits, frozenset(map(str.lower, hosts))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -53,14 +59,21 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        said = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         try:
-            self.limits.check("bytes of the body", int(said), "body")
-        except (TooLargeError, ValueError) as error:
-            status = error.status if isinstance(error, TooLargeError) else 400
+            self._check(Headers(scope=scope))
+        except (ServeError, ValueError) as error:
+            status = error.status if isinstance(error, ServeError) else 400
             await JSONResponse({"error": str(error)}, status)(scope, receive, sending)
             return
+        if scope["method"] == "HEAD":  # what GET says, and the server below leaves the body out
+            scope = {**scope, "method": "GET"}
         await self.app(scope, self._bounded(receive), sending)
+
+    def _check(self, headers: Headers) -> None:
+        host = PORT.sub("", headers.get("host", "")).lower()
+        if "*" not in self.hosts and host not in self.hosts:
+            raise InputError(f"host {host!r:.100} is not this server's name; start it with --hostname {host:.100}")
+        self.limits.check("bytes of the body", int(headers.get("content-length", 0)), "body")
 
     def _bounded(self, receive: Receive) -> Receive:
         found, whole = 0, False

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ... import __version__
-from .._answers import outputs_of
+from .._answers import outputs_of, ready_of
 from .._decoding import picture, text
 from .._engine import Stacked
 from .._errors import InputError, UnknownTaskError
@@ -91,6 +91,7 @@ def router(server: TaskServer) -> APIRouter:
         if "id" in said:
             document["id"] = str(said["id"])
         made = await unless_gone(request, _infer(server, names, inputs))
+        made = _tensors.wanted(said, made)
         body, size = _tensors.written(document, made, _tensors.wanted_binary(said, list(made)))
         if size is None:
             return Response(body, media_type="application/json")
@@ -148,7 +149,7 @@ def _ready(server: TaskServer, version: Version, value: Any, where: str) -> Read
         else:
             data = value if not value.isascii() else base64_of(value.decode(), where)
             given = picture(data, server.limits, where)
-        return reading.ready(given.content, Asked())
+        return ready_of(version, given.content, Asked())
     if reading.takes == "text" or not np.issubdtype(value.dtype, np.floating):
         raise InputError(f"{where}: task {version.name!r} takes {reading.takes}s as BYTES, or images as floats")
     if reading.shape is not None and not _fits(value.shape, reading.shape):

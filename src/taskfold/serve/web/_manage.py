@@ -88,8 +88,10 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
     @found.put("/{name}", dependencies=[Depends(manager)], openapi_extra=FILE, status_code=200)
     async def put(name: str, request: Request, response: Response) -> dict[str, Any]:
         """Serve a task file, the body, under this name; with `If-None-Match: *` only where the name is free."""
-        known = name in server.versions
-        made = await server.put(name, await request.body(), new=request.headers.get("if-none-match") == "*")
+        known, condition = name in server.versions, request.headers.get("if-none-match")
+        if condition not in (None, "*") or "if-match" in request.headers:
+            raise InputError("the one condition that is known here is If-None-Match: *")
+        made = await server.put(name, await request.body(), new=condition == "*")
         response.status_code = 200 if known else 201
         return _short(made)
 

@@ -21,6 +21,9 @@ from .._server import TaskServer
 from ._gone import unless_gone
 
 FIELDS = ("task", "image", "text", "top", "choices")
+IN_URL = ("task", "top", "choices")
+TOP = 5
+"""Classes that are listed, unless a request says otherwise."""
 FILES = 256
 """Parts of a multipart body, at most."""
 
@@ -32,7 +35,7 @@ class Prediction:
     tasks: list[str] = field(default_factory=list)
     images: list[bytes] = field(default_factory=list)
     texts: list[object] = field(default_factory=list)
-    top: object = 5
+    top: object = None
     choices: Sequence[object] = ()
 
     @property
@@ -52,13 +55,22 @@ class Prediction:
         Raises:
             InputError: not like that.
         """
+        if not all(isinstance(choice, str) and choice for choice in self.choices):
+            raise InputError(f"choices must be texts, found {self.choices!r:.60}")
         try:
-            top = int(str(self.top))
-            if not all(isinstance(choice, str) and choice for choice in self.choices):
-                raise ValueError(f"choices must be texts, found {self.choices!r:.60}")
-            return Asked(top, tuple(map(str, self.choices)))
-        except ValueError as error:
-            raise InputError(f"top or choices: {error}") from None
+            return Asked(TOP if self.top is None else int(str(self.top)), tuple(map(str, self.choices)))
+        except ValueError:
+            raise InputError(f"top must be a whole number, at least 1, found {self.top!r:.60}") from None
+
+    def say_top(self, top: object) -> None:
+        """How many classes to list.
+
+        Raises:
+            InputError: it was said before.
+        """
+        if self.top is not None:
+            raise InputError(f"top is given twice, {self.top!r:.40} and {top!r:.40}; give it once")
+        self.top = top
 
     def decode(self, limits: Limits) -> list[Given]:
         """Its inputs."""
@@ -92,7 +104,11 @@ def router(server: TaskServer) -> APIRouter:
 
 async def _sent(request: Request) -> Prediction:
     query = request.query_params
-    found = Prediction(query.getlist("task"), top=query.get("top", 5), choices=query.getlist("choices"))
+    if odd := [key for key in query if key not in IN_URL]:
+        raise InputError(f"{odd[0]!r:.60} in the URL is not known here; known: {', '.join(IN_URL)}")
+    found = Prediction(query.getlist("task"), choices=query.getlist("choices"))
+    for top in query.getlist("top"):
+        found.say_top(top)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         await _multipart(request, found)
@@ -108,8 +124,12 @@ async def _multipart(request: Request, found: Prediction) -> None:
         for name, value in form.multi_items():
             if name == "image" and isinstance(value, UploadFile):
                 found.images.append(await value.read())
-            elif isinstance(value, UploadFile) or name not in FIELDS or name == "image":
-                raise InputError(f"part {name!r} is not known here; parts: a file image, and task, text, top, choices")
+            elif isinstance(value, UploadFile) or name == "image":
+                raise InputError(
+                    f"image, and no other part, must be a file (curl -F image=@photo.jpg), found {name!r:.60}"
+                )
+            elif name not in FIELDS:
+                raise InputError(f"part {name!r:.60} is not known here; parts: {', '.join(FIELDS)}")
             elif name == "task":
                 found.tasks.append(value)
             elif name == "text":
@@ -117,7 +137,7 @@ async def _multipart(request: Request, found: Prediction) -> None:
             elif name == "choices":
                 found.choices = [*found.choices, value]
             else:
-                found.top = value
+                found.say_top(value)
 
 
 def _json(body: bytes, found: Prediction) -> None:
@@ -130,7 +150,9 @@ def _json(body: bytes, found: Prediction) -> None:
     found.tasks += names
     found.texts += _listed(said.get("text", []))
     found.images += [base64_of(one, f"image {n}") for n, one in enumerate(_listed(said.get("image", [])))]
-    found.top, found.choices = said.get("top", found.top), [*found.choices, *_listed(said.get("choices", []))]
+    found.choices = [*found.choices, *_listed(said.get("choices", []))]
+    if "top" in said:
+        found.say_top("null" if said["top"] is None else said["top"])
 
 
 def parsed(body: bytes) -> dict[str, Any]:
@@ -140,9 +162,9 @@ def parsed(body: bytes) -> dict[str, Any]:
         InputError: it is none.
     """
     try:
-        said = json.loads(body, parse_constant=_refused)
+        said = json.loads(body, parse_constant=_refused, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the body is no JSON: {error}") from None
+        raise InputError(f"the body is no JSON that can be read: {error}") from None
     if not isinstance(said, dict):
         raise InputError(f"the body must be a JSON object, found {type(said).__name__}")
     return said
@@ -158,6 +180,15 @@ def base64_of(one: object, where: str) -> bytes:
         return base64.b64decode(one if isinstance(one, str) else "?", validate=True)
     except (binascii.Error, ValueError):
         raise InputError(f"{where} must be an image file in base64, found {one!r:.60}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r:.60} stands there twice")
+        found[key] = value
+    return found
 
 
 def _refused(constant: str) -> None:

@@ -49,6 +49,8 @@ def read(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, NDA
     found: dict[str, NDArray[Any]] = {}
     for one in inputs:
         name, shape = str(one.get("name")), _shape(one)
+        if name in found:
+            raise InputError(f"input {name!r:.60} is given twice; put its rows into one tensor")
         behind = _parameters(one).get("binary_data_size")
         if behind is None:
             found[name] = _listed(one, name, shape)
@@ -76,6 +78,24 @@ def written(
         listed.append(one)
     head = json.dumps({**document, "outputs": listed}, ensure_ascii=False).encode()
     return head + b"".join(parts), len(head) if parts else None
+
+
+def wanted(said: Mapping[str, Any], made: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The outputs that a client asks for, in its order; all, if it names none.
+
+    Raises:
+        InputError: there is no such output.
+    """
+    listed = said.get("outputs")
+    if not listed:
+        return dict(made)
+    found: dict[str, NDArray[Any]] = {}
+    for one in listed if isinstance(listed, list) else [[listed]]:
+        name = one.get("name") if isinstance(one, dict) else None
+        if not isinstance(name, str) or name not in made:
+            raise InputError(f'outputs must be a list of {{"name": one of {", ".join(made)}}}, found {one!r:.60}')
+        found[name] = made[name]
+    return found
 
 
 def wanted_binary(said: Mapping[str, Any], names: Sequence[str]) -> set[str]:

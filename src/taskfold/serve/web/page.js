@@ -14,7 +14,7 @@ function made(kind, text, name) {
 async function json(path, options) {
   const response = await fetch(path, options);
   const said = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(said.error || said.detail?.[0]?.msg || `the server answered ${response.status}`);
+  if (!response.ok) throw new Error(said.error || `the server answered ${response.status}`);
   return said;
 }
 
@@ -64,7 +64,7 @@ async function ask() {
     const said = await json("predict", { method: "POST", body, signal: mine.signal });
     $("answers").replaceChildren(...said.answers.map(card));
     $("blend").hidden = !said.answers.some((answer) => answer.map);
-    $("status").textContent = `${said.answers.length} answers in ${Math.round(performance.now() - begin)} ms`;
+    $("status").textContent = `${said.answers.length} answer${said.answers.length === 1 ? "" : "s"} in ${Math.round(performance.now() - begin)} ms`;
   } catch (error) {
     if (error.name === "AbortError") return;
     $("answers").replaceChildren();

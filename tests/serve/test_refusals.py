@@ -1,0 +1,100 @@
+"""What a request says and nobody would act on is refused by name, and every refusal is said in one way."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from .colours import MANAGER, image
+
+IMAGE = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(image("red")).decode()]}
+
+
+def refused(response: Any, status: int, words: str) -> None:
+    assert response.status_code == status, response.text
+    assert words in response.json()["error"], response.text
+
+
+def test_a_key_that_stands_twice_is_no_request(client: TestClient) -> None:
+    said = '{"task": "cars", "task": "birds", "image": ""}'
+    response = client.post("/predict", content=said, headers={"content-type": "application/json"})
+    refused(response, 400, "key 'task' stands there twice")
+
+
+@pytest.mark.parametrize(
+    ("path", "top"), [("/predict?top=1", "2"), ("/predict", "1.5"), ("/predict", True), ("/predict", None)]
+)
+def test_top_is_one_whole_number(client: TestClient, path: str, top: object) -> None:
+    refused(client.post(path, json={"task": "cars", "image": IMAGE["data"], "top": top}), 400, "top ")
+
+
+def test_a_part_that_is_no_file_is_told_how_to_be_one(client: TestClient) -> None:
+    parts = [("image", (None, "photo.jpg")), ("task", (None, "cars"))]
+    refused(client.post("/predict", files=parts), 400, "must be a file (curl -F image=@photo.jpg), found 'image'")
+    refused(client.post("/predict", files=[("imgae", (None, "x"))]), 400, "part 'imgae' is not known here")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/nothing", 404, "Not Found"),
+        ("DELETE", "/predict", 405, "Method Not Allowed"),
+        ("GET", "/tasks?limit=0", 400, "limit: Input should be greater than or equal to 1, found '0'"),
+        ("GET", "/tasks?limit=abc", 400, "found 'abc'"),
+    ],
+)
+def test_what_the_framework_refuses_is_said_alike(
+    client: TestClient, method: str, path: str, status: int, words: str
+) -> None:
+    refused(client.request(method, path), status, words)
+
+
+def test_another_host_is_told_how_to_be_let_in(client: TestClient) -> None:
+    for host in ("evil.example", "evil.example:8000", "localhost.evil.example"):
+        refused(client.get("/tasks", headers={"host": host}), 400, "--hostname")
+    for host in ("LOCALHOST:8000", "127.0.0.1", "[::1]:8000"):
+        assert client.get("/tasks", headers={"host": host}).status_code == 200
+
+
+def test_head_says_what_get_says_without_a_body(client: TestClient) -> None:
+    for path in ("/", "/healthz", "/readyz", "/tasks/cars"):
+        assert client.head(path).status_code == 200
+    assert client.head("/tasks/carz").status_code == 404
+    assert client.head("/predict").status_code == 405
+
+
+@pytest.mark.parametrize("condition", [{"if-none-match": '"abc"'}, {"if-match": "*"}])
+def test_a_condition_that_is_not_known_changes_nothing(client: TestClient, condition: dict[str, str]) -> None:
+    refused(client.put("/tasks/new", content=b"", headers=MANAGER | condition), 400, "If-None-Match: *")
+    assert client.get("/tasks/new").status_code == 404
+
+
+def test_a_task_file_that_is_none_is_refused_without_a_path_of_the_server(client: TestClient) -> None:
+    response = client.put("/tasks/new", content=b"nothing", headers=MANAGER)
+    refused(response, 422, "cannot be served as 'new': ")
+    assert "safetensors/" not in response.text
+    assert "arriving" not in response.text
+
+
+def test_a_name_in_decomposed_letters_is_told_the_composed_one(client: TestClient, files: dict[str, bytes]) -> None:
+    assert client.put("/tasks/été", content=files["cars"], headers=MANAGER).status_code == 201
+    refused(client.get("/tasks/e\u0301te\u0301"), 404, "did you mean 'été'?")
+
+
+class TestInference:
+    def test_the_outputs_that_are_asked_come_alone(self, client: TestClient) -> None:
+        said = {"inputs": [IMAGE], "outputs": [{"name": "digest"}, {"name": "label"}]}
+        found = client.post("/v2/models/cars/infer", json=said).json()["outputs"]
+        assert [one["name"] for one in found] == ["digest", "label"]
+        assert found[1]["data"] == ["cars red"]
+
+    @pytest.mark.parametrize("outputs", [[{"name": "nope"}], ["nope"], "nope", [{}], {"name": "label"}])
+    def test_an_output_that_is_none_is_refused(self, client: TestClient, outputs: object) -> None:
+        response = client.post("/v2/models/cars/infer", json={"inputs": [IMAGE], "outputs": outputs})
+        refused(response, 400, "outputs must be a list of {")
+
+    def test_an_input_that_is_given_twice_is_refused(self, client: TestClient) -> None:
+        refused(client.post("/v2/models/cars/infer", json={"inputs": [IMAGE, IMAGE]}), 400, "'image' is given twice")
