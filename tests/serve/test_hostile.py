@@ -19,6 +19,7 @@ def test_hostile_clients_get_no_wrong_answer_and_harm_nobody() -> None:
     assert not problems, problems[:3]
     assert counts["answers"] > 20
     assert counts["evicted"]
+    assert counts["asked in protocol v2"] > 5
     assert not counts["leases left"]
     assert not counts["rows left"]
 
