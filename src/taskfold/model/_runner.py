@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 from weakref import ReferenceType, ref
@@ -44,7 +45,8 @@ from ._kept import Beside, kept_by
 from ._looking import Looking, check_untraced
 from ._moved import moved
 from ._outputs import rows_of
-from ._rows import Batch, Known, padding_of
+from ._prompts import padding_of
+from ._rows import Batch, Known
 from ._separate import separately, texts
 from ._traced import LOOKING, hooked, look_traced, report_unused
 
@@ -242,7 +244,7 @@ class Runner(Looking):
         if compiling:
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)
-        beside = Beside(self.kept, selection, mode, lambda: self._beside(mode), args, kwargs, method)
+        beside = Beside(self.kept, selection, mode, partial(self._beside, mode), args, kwargs, method)
         beside.calls()
 
         def call(network: nn.Module) -> Any:
