@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from typing import Any
 from weakref import ReferenceType, ref
@@ -187,7 +186,6 @@ class Runner(Looking):
         if self.rows == "checked" and not self.said:
             self.said = True
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=8)
-
         batch, hooked = batch.read(known.reading), bool(hooks) and are(hooks, known.hooks) and method == "__call__"
         known = self.cut_by(selection.rows, batch, known, training, hooked)
 
@@ -244,7 +242,7 @@ class Runner(Looking):
         if compiling:
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)
-        beside = Beside(self.kept, selection, mode, partial(self._beside, mode), args, kwargs, method)
+        beside = Beside(self.kept, selection, mode, lambda clear: self._beside(mode, clear), args, kwargs, method)
         beside.calls()
 
         def call(network: nn.Module) -> Any:
