@@ -188,6 +188,11 @@ def test_a_bank_of_layers_in_several_types(network: Any, method: tfold.Method) -
     x, rows = torch.randn(4, 6).to(half), list("abba")
     for n, (name, said) in enumerate(zip(rows, bank(x, task=rows), strict=True)):
         torch.testing.assert_close(said, model(x, task=name)[n], rtol=0.03, atol=0.03)
+    try:
+        plain = model.fold("a")
+    except ValueError:
+        return  # what the method does is no change of tensors
+    torch.testing.assert_close(plain(x), model(x, task="a"), rtol=0.03, atol=0.03)
 
 
 HEADS = {

@@ -46,6 +46,10 @@ CHANGES: dict[str, tuple[Callable[[Net], object], str]] = {
     "block": (lambda net: setattr(net, "second", nn.Sequential(nn.Linear(6, 6))), r"is a .* \(Sequential\)"),
     "identity": (lambda net: setattr(net, "second", nn.Identity()), r"is a .* \(Identity\) with no tensors"),
     "embedding": (lambda net: setattr(net, "second", nn.Embedding(6, 6)), r"is a .* \(Embedding\)"),
+    "no bias": (
+        parametrised(lambda one: setattr(one, "bias", None)),
+        "with a weight of 6 × 6 now",
+    ),
     "none": (lambda net: setattr(net, "second", None), "is gone"),
     "deleted": (lambda net: net._modules.pop("second", None), "is gone"),
     "pruned": (

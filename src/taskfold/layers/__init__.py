@@ -38,6 +38,7 @@ from ._layout import (
     in_vmap,
     is_blind,
     is_same,
+    unwrapped,
 )
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._multiplied import Multiplied, multipliers_of
@@ -84,7 +85,7 @@ from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebi
 from ._sparse import Sparse, SparseUpdates, choose_by_fisher
 from ._spread import sharing_passes, spread, worth_sharing
 from ._stages import frozen, stages
-from ._told import Told, not_followed
+from ._told import Told, not_followed, unseen
 from ._update import Update
 from ._watch import Watch, recomputes
 from ._where import (
@@ -292,6 +293,8 @@ __all__ = [
     "telling",
     "token_sequences",
     "units",
+    "unseen",
+    "unwrapped",
     "updates_of",
     "worth_sharing",
     "writes_text",

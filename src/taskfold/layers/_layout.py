@@ -172,18 +172,24 @@ class Mark:
     slices: dict[int, np.ndarray]
 
     @classmethod
-    def of(cls, tensor: Tensor, rows: int) -> Mark:
-        """The mark of a tensor; slices along axes that are as long as some rows are."""
+    def of(cls, tensor: Tensor, rows: int, least: float = 0.0) -> Mark:
+        """The mark of a tensor; slices along axes that are as long as some rows are.
+
+        Args:
+            tensor: any.
+            rows: of the batch.
+            least: tolerance, of what the tensor was computed of.
+        """
         with torch._C._DisableFuncTorch():
-            return cls._of(unwrapped(tensor), rows)
+            return cls._of(unwrapped(tensor), rows, least)
 
     @classmethod
-    def _of(cls, tensor: Tensor, rows: int) -> Mark:
+    def _of(cls, tensor: Tensor, rows: int, least: float) -> Mark:
         shape, kind = tuple(tensor.shape), tensor.dtype
         number = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
         if kind.is_floating_point or kind.is_complex:
             number = number.float().nan_to_num(nan=77.0).clamp_(-MOST, MOST)
-            tolerance = TOLERANCES.get(kind, TOLERANCE)
+            tolerance = max(TOLERANCES.get(kind, TOLERANCE), least)
         else:
             number, tolerance = number.double(), 1e-6
         first = number.shape[:AXES]

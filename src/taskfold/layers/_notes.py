@@ -84,13 +84,17 @@ class Notes:
     tracers: Tracers | None = None
     index: Tensor | None = None
     calls: dict[str, list[tuple[list[Marked], list[Marked]]]] = field(default_factory=dict)
+    coarse: float = 0.0
+    """The tolerance of what the pass has computed so far: single precision behind half is no finer."""
 
     def marked(self, tree: object) -> list[Marked]:
         """The tensors in something nested."""
         chosen = self.origins.chosen if isinstance(self.origins, Origins) else Origins.nothing
         with not_followed():
             leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-            return [(Mark.of(leaf, self.rows), in_vmap(leaf) or chosen(leaf)) for leaf in leaves]
+            found = [(Mark.of(leaf, self.rows, self.coarse), in_vmap(leaf) or chosen(leaf)) for leaf in leaves]
+        self.coarse = max([self.coarse, *(mark.tolerance for mark, _ in found)])
+        return found
 
     def noted(self, layer: str, inputs: list[Marked], output: Any) -> Any:
         """Note a call of a layer.

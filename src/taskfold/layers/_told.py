@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.autograd.forward_ad import _set_fwd_grad_enabled
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -21,6 +23,18 @@ _LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__"))
 def not_followed() -> Iterator[None]:
     """Runs a block whose operations are no part of the pass."""
     with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
+
+
+@contextmanager
+def unseen(clear: bool = True) -> Iterator[None]:
+    """Runs a block whose operations nobody around it is to record: checkpoints, counters, derivatives.
+
+    Args:
+        clear: transforms of `torch.func` around it, too: False where `torch.vmap` has taken an axis of the inputs.
+    """
+    cleared = temporarily_clear_interpreter_stack() if clear else nullcontext()
+    with cleared, torch.no_grad(), _set_fwd_grad_enabled(False), _disable_current_modes():
         yield
 
 

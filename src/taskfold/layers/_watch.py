@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
@@ -95,6 +95,10 @@ def _amount(*values: Any) -> bool:
     return all(type(value) in (int, float) for value in values) and any(type(value) is float for value in values)
 
 
+def _present(parameters: Mapping[str, Tensor | None]) -> tuple[str, ...]:
+    return tuple([name for name, one in parameters.items() if one is not None])
+
+
 class _Class:
     """What stands in a class now."""
 
@@ -130,6 +134,8 @@ class Watch:
             for path, module in network.named_modules()
             if not isinstance(module, torch.jit.ScriptModule)  # nobody changes these
         ]
+        self.layers = [(one.table["_parameters"], _present(one.table["_parameters"])) for one in self.seen if one.site]
+        """Layers, and which parameters they have."""
         self.parents = [(one.table["_modules"], tuple(child for _, child in one.children)) for one in self.seen]
         kinds = {one: None for kind in {seen.kind for seen in self.seen} for one in kind.__mro__}
         self.classes = [_Class(kind) for kind in kinds if kind not in (nn.Module, object)]
@@ -145,6 +151,9 @@ class Watch:
             one.add_to(changes)
         for modules, children in self.parents:
             if len(modules) != len(children) or not all(map(is_, modules.values(), children)):
+                changes.anew = True
+        for parameters, present in self.layers:
+            if _present(parameters) != present:
                 changes.anew = True
         for kind in self.classes:
             now = kind.table

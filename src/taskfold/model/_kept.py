@@ -13,9 +13,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from ..layers import Calls, OfTasks, Selection, selecting, sites_of, telling
+from ..layers import Calls, OfTasks, Selection, in_vmap, selecting, sites_of, telling
 from ._outputs import rows_of
-from ._rows import Batch, prompts
+from ._prompts import prompts
+from ._rows import Batch
 
 TRIES = 3
 """How often it is tried to run the plain network beside a pass."""
@@ -151,7 +152,8 @@ class Beside:
         kept: where it is noted.
         selection: the pass.
         training: the mode of its layers.
-        plain: lends the plain network in that mode; nobody is to see what it does.
+        plain: lends the plain network in that mode, out of sight of transforms around it; nobody is to see what it
+            does.
         args, kwargs: the pass's inputs.
         method: what is called.
     """
@@ -161,7 +163,7 @@ class Beside:
         kept: Kept,
         selection: Selection,
         training: bool,
-        plain: Callable[[], AbstractContextManager[nn.Module]],
+        plain: Callable[[bool], AbstractContextManager[nn.Module]],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         method: str,
@@ -205,8 +207,8 @@ class Beside:
 
     def _run(self) -> None:
         args, kwargs, method = self.inputs
-        batch = Batch.of(args, kwargs, rows_of(args, kwargs) or 0)
-        with self.plain() as network, self.kept.looking(self.training):
+        batch = Batch.of(args, kwargs, rows_of(args, kwargs) or 0).unwrapped()
+        with self.plain(not any(map(in_vmap, batch.tensors))) as network, self.kept.looking(self.training):
             args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
             with Calls(sites_of(network), network, self.kept.asked) as calls:
                 each: list[Counter[str]] = []

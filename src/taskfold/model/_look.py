@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +46,9 @@ DOUBT = (
 
 
 def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Known:
-    """Where rows of a batch lie in the tensors of a network's layers.
+    """Where rows of a batch lie in the tensors of a network's layers, in the precision that these have.
+
+    Autocast, by which numbers of a row depend a little on those beside it, is off if the network runs without.
 
     Args:
         network: a skeleton for this alone, without hooks: nobody sees these passes.
@@ -58,6 +60,15 @@ def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Know
     """
     if trouble := _uncut(batch):
         return Known(trouble=trouble)
+    if devices := [one for one in {leaf.device.type for leaf in batch.tensors} if torch.is_autocast_enabled(one)]:
+        with suppress(Exception), ExitStack() as off:
+            for device in devices:
+                off.enter_context(torch.autocast(device, enabled=False))
+            return _looked_for(network, batch, training)
+    return _looked_for(network, batch, training)
+
+
+def _looked_for(network: nn.Module, batch: Batch, training: bool) -> Known:
     with Unmoved() if training else nullcontext(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the pass itself gives them
         ways = batch.readings()

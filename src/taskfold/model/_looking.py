@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..kinds import Rows
-from ..layers import Calls, Guard, Hooks, Seen, are, as_traced, follow, in_vmap, sites_of, skeleton
+from ..layers import Calls, Guard, Hooks, Seen, are, as_traced, follow, in_vmap, sites_of, skeleton, unseen
 from ._each import own_lists
 from ._kept import Kept, generators
 from ._look import looked_for
-from ._rows import Batch, Known, agreed, prompts
+from ._prompts import prompts
+from ._rows import Batch, Known, agreed
 from ._separate import check_cut
 from ._standing import Standing
 
@@ -23,6 +25,7 @@ FORMS = 256
 """Forms of inputs of which it is kept what is known."""
 VARIANTS = 8
 """Paths of each that are kept."""
+NEEDED = "the network runs only with its hooks"
 
 
 class Looking(Standing):
@@ -89,15 +92,20 @@ class Looking(Standing):
         with self.looking:
             if (known := kept()) is not None:
                 return known
-            inputs = batch if method == "__call__" else prompts(self.backbone, batch)
-            guarded = Guard(self.backbone, training), own_lists(self.backbone)
-            with guarded[0], guarded[1], self.kept.looking(training) as reads, as_traced() if traced else nullcontext():
+            inputs = (batch if method == "__call__" else prompts(self.backbone, batch)).unwrapped()
+            with (
+                unseen(),
+                Guard(self.backbone, training),
+                own_lists(self.backbone),
+                self.kept.looking(training) as reads,
+                as_traced() if traced else nullcontext(),
+            ):
                 plain = self._plain(training)
                 for site in (sites := sites_of(plain)):
                     site.before = site.path in around
                 with Calls(sites, plain, self.kept.asked) as calls:
-                    known = looked_for(plain, inputs, training)
-                if known.trouble:
+                    known = self._looked_for(plain, inputs, training)
+                if known.trouble or known.hooked:
                     reads.passes.clear()  # it has not run to its end several times
                 else:
                     self.kept.calls(training, known.once, calls)
@@ -107,6 +115,16 @@ class Looking(Standing):
             elif known.equal:
                 _keep(self.equal.setdefault(key, {}), batch.alike(), known)
             return known
+
+    def _looked_for(self, plain: nn.Module, batch: Batch, training: bool) -> Known:
+        """Where rows lie; with hooks of the user's, if the network runs only with what these make of its inputs."""
+        try:
+            return looked_for(plain, batch, training)
+        except Exception:
+            if not (hooks := self.hooks.now()[0]):
+                raise
+            found = looked_for(self._made(training, quiet=True, hooked=True), batch, training=True)
+            return replace(found, hooks=hooks, hooked=NEEDED, under=found, lasting=False)
 
     def _plain(self, training: bool) -> nn.Module:
         if training not in self.plain:
@@ -125,10 +143,10 @@ class Looking(Standing):
         Raises:
             ValueError: these mix its rows, or rows say something else without the others.
         """
-        name = type(self.backbone).__name__
+        name, batch = type(self.backbone).__name__, batch.unwrapped()
         if not (hooked or known.chosen):
             return known
-        with self.looking, Guard(self.backbone, training), own_lists(self.backbone), generators():
+        with self.looking, unseen(), Guard(self.backbone, training), own_lists(self.backbone), generators():
             network = self._made(training, quiet=True, hooked=True) if hooked else self._plain(training)
             if hooked:
                 if (found := known.under) is None:
@@ -154,8 +172,8 @@ class Looking(Standing):
         return made
 
     @contextmanager
-    def _beside(self, training: bool) -> Iterator[nn.Module]:
-        with Guard(self.backbone, training), own_lists(self.backbone):
+    def _beside(self, training: bool, clear: bool) -> Iterator[nn.Module]:
+        with unseen(clear), Guard(self.backbone, training), own_lists(self.backbone):
             yield self._quiet(training)
 
 

@@ -6,7 +6,6 @@ import copy
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from inspect import signature
 from types import NoneType
 from typing import Any, Literal
 from weakref import WeakSet
@@ -23,7 +22,9 @@ from ..layers import (
     Seen,
     Selection,
     directions,
+    in_vmap,
     not_followed,
+    unwrapped,
 )
 from ._entries import Path
 from ._nested import Nested
@@ -192,6 +193,11 @@ class Batch:
         """The same in memory of its own."""
         return replace(self, leaves=[_copied(leaf, self.rows) for leaf in self.leaves])
 
+    def unwrapped(self) -> Batch:
+        """The same without what derivatives that `torch.func` takes around the pass see."""
+        leaves = [unwrapped(leaf) if isinstance(leaf, Tensor) and not in_vmap(leaf) else leaf for leaf in self.leaves]
+        return replace(self, leaves=leaves)
+
     def given_back(self, other: Batch) -> Batch:
         """What somebody has written to another batch's tensors is undone; this one, from before, runs instead."""
         for mine, theirs in zip(self.leaves, other.leaves, strict=True):
@@ -318,33 +324,3 @@ def _alike(one: Seen, other: Seen) -> bool:
         return [None if place is None else (place.axis, place.copies, place.copies and place.each) for place in places]
 
     return order(one.inputs) == order(other.inputs) and order(one.outputs) == order(other.outputs)
-
-
-def prompts(network: nn.Module, batch: Batch) -> Batch:
-    """The inputs of one step, from those of a network that writes text."""
-    args, kwargs = batch.arguments()
-    config: Any = getattr(network, "config", None)
-    names = signature(type(network).forward).parameters
-    named = {name: value for name, value in kwargs.items() if name in names and value is not None}
-    main = getattr(network, "main_input_name", "input_ids")
-    if args:
-        named[main] = args[0]
-    elif kwargs.get("inputs") is not None:
-        named[main] = kwargs["inputs"]
-    if "use_cache" in names:
-        named["use_cache"] = False
-    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in names:
-        first = next(value for value in named.values() if isinstance(value, Tensor))
-        start = torch.arange(batch.rows, device=first.device)[:, None] % 2  # rows that differ
-        named.setdefault("decoder_input_ids", start)
-    return Batch.of((), named, batch.rows)
-
-
-def padding_of(network: nn.Module, kwargs: Mapping[str, Any]) -> int:
-    """What a text is padded with."""
-    settings = kwargs.get("generation_config") or getattr(network, "generation_config", None)
-    for name in ("pad_token_id", "eos_token_id"):
-        value = kwargs.get(name, getattr(settings, name, None))
-        if value is not None:
-            return int(value[0] if isinstance(value, (list, tuple)) else value)
-    return 0

@@ -44,7 +44,8 @@ from ._kept import Beside, kept_by
 from ._looking import Looking, check_untraced
 from ._moved import moved
 from ._outputs import rows_of
-from ._rows import Batch, Known, padding_of
+from ._prompts import padding_of
+from ._rows import Batch, Known
 from ._separate import separately, texts
 from ._traced import LOOKING, hooked, look_traced, report_unused
 
@@ -185,7 +186,6 @@ class Runner(Looking):
         if self.rows == "checked" and not self.said:
             self.said = True
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=8)
-
         batch, hooked = batch.read(known.reading), bool(hooks) and are(hooks, known.hooks) and method == "__call__"
         known = self.cut_by(selection.rows, batch, known, training, hooked)
 
@@ -242,7 +242,7 @@ class Runner(Looking):
         if compiling:
             with selecting(selection):
                 return getattr(network, method)(*args, **kwargs)
-        beside = Beside(self.kept, selection, mode, lambda: self._beside(mode), args, kwargs, method)
+        beside = Beside(self.kept, selection, mode, lambda clear: self._beside(mode, clear), args, kwargs, method)
         beside.calls()
 
         def call(network: nn.Module) -> Any:

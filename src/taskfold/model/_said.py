@@ -30,6 +30,10 @@ def output_of(task: Task, features: Any, training: bool) -> Any:
         check_features(features, head.in_features, f"task {task.name!r}: its head takes")
     elif head.training is not training:
         head = in_mode(head, training)
+    return _in_their_type(head, features)
+
+
+def _in_their_type(head: nn.Module, features: Any) -> Any:
     dtype, own = _type_of(features), next((t.dtype for t in _numbers(head)), None)
     if own is None or own == dtype or runs_in(features) is None:
         return head(features)
@@ -39,10 +43,24 @@ def output_of(task: Task, features: Any, training: bool) -> Any:
     return tree_map(_cast(dtype), head(tree_map(_cast(own), features)))
 
 
+class InTheirType(nn.Module):
+    """A head that runs in the type of the features, whatever that is."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Any) -> Any:
+        """The output of the head."""
+        return _in_their_type(self.head, features)
+
+
 def in_type(head: nn.Module, network: nn.Module) -> nn.Module:
-    """A head in the type of the plain network that it is to stand on."""
-    dtype = next((one.dtype for one in _numbers(network) if one.element_size() > 1), None)
-    return head if dtype is None else head.to(dtype)
+    """A head in the type of the plain network that it is to stand on; of several, in that of what it is given."""
+    types = {one.dtype for one in _numbers(network) if one.element_size() > 1}
+    if len(types) > 1:
+        return InTheirType(head)
+    return head.to(types.pop()) if types else head
 
 
 def runs_in(features: Any) -> torch.dtype | None:

@@ -75,14 +75,15 @@ def check_cut(network: nn.Module, batch: Batch, rows: Rows, known: Known, name: 
         ValueError: it says something else.
     """
     cut = Cut.of(rows.groups("the input"))
-    wanted = flat(noted(network, batch)[1], known.lists)[0]
+    notes, output = noted(network, batch)
+    wanted = flat(output, known.lists)[0]
     for mine in cut.rows:
         why = ""
         try:
             found = flat(noted(network, batch.take(mine))[1], known.lists)[0]
         except Exception as error:
             found, why = [], f" ({error})"
-        if why or not _alike(wanted, found, mine, batch.rows, known.outputs):
+        if why or not _alike(wanted, found, mine, batch.rows, known.outputs, notes.coarse):
             raise ValueError(
                 f"{name} can't answer this mixed batch: without the other rows of the batch it says something else of "
                 f"a task's rows{why}, so that it is not known which inputs belong to which row; run one task at a time"
@@ -90,7 +91,12 @@ def check_cut(network: nn.Module, batch: Batch, rows: Rows, known: Known, name: 
 
 
 def _alike(
-    wanted: Sequence[Any], found: Sequence[Any], rows: Tensor, batch: int, places: Sequence[Layout | None]
+    wanted: Sequence[Any],
+    found: Sequence[Any],
+    rows: Tensor,
+    batch: int,
+    places: Sequence[Layout | None],
+    coarse: float,
 ) -> bool:
     whole: list[Any]
     parts: list[Any]
@@ -105,7 +111,7 @@ def _alike(
             if not entries_same(mine, part):
                 return False
             continue
-        size = TOLERANCES.get(one.dtype, TOLERANCE)
+        size = max(TOLERANCES.get(one.dtype, TOLERANCE), coarse)
         if mine.shape != part.shape or not torch.allclose(mine, part, rtol=size, atol=size, equal_nan=True):
             return False
     return True
