@@ -13,7 +13,7 @@ export PYTHON VENV
 LIBRARY := vision,datasets,text,dense,train,balance,report,export,cli,compare,serve,cluster
 CORE    := tests/factors tests/routing tests/layers tests/methods tests/tasks tests/device tests/test_*.py
 # Rooms that need an extra; the examples in docstrings of all others run without one.
-NEED_EXTRAS := backbones cli config data dense report serve text train
+NEED_EXTRAS := backbones cli config data dense evaluate report serve text train
 WITHOUT_EXTRAS := tests/factors tests/routing tests/tasks tests/device tests/test_extras.py tests/test_broadcast.py \
   tests/test_routed_model.py tests/test_transfer.py src $(NEED_EXTRAS:%=--ignore src/taskfold/%)
 PYTEST := -m pytest -p no:cacheprovider

@@ -2,7 +2,7 @@
 
 --device cuda              the device that tests/device runs on
 --seconds 180              ends after so long, as a failed run; says how many tests are left, and reports the others
---bare                     refuses to run where a package of an extra is installed
+--bare                     refuses to run where a package of an extra is installed; leaves out examples that import one
 --whole                    also the tests that say the same of further networks (marked `whole`), and all values of a
                            parameter that others take in turn (marked `in_turn`)
 --compile-with inductor    only the tests that compile, with that backend in place of the cheaper ones they name
@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import os
@@ -95,6 +96,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _keep(config, items, lambda item: _its_turn(item, places))
     if config.getoption("--compile-with"):
         _keep(config, items, _compiles)
+    if config.getoption("--bare"):
+        _keep(config, items, _runs_bare)
+
+
+def _runs_bare(item: pytest.Item) -> bool:
+    """Whether everything that a docstring's example imports is installed."""
+    if not isinstance(item, pytest.DoctestItem) or item.dtest is None:
+        return True
+    source = ast.parse("".join(example.source for example in item.dtest.examples))
+    imports = [node for node in ast.walk(source) if isinstance(node, ast.Import)]
+    return all(find_spec(name.name.partition(".")[0]) for one in imports for name in one.names)
 
 
 def _keep(config: pytest.Config, items: list[pytest.Item], which: Callable[[pytest.Item], bool]) -> None:
