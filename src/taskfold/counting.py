@@ -8,10 +8,9 @@ from typing import Any
 from torch import nn
 
 from .factors import STATISTICS
-from .layers import groups_of_inventory, inventory_of, own_groups, parts_of, stored_of
+from .layers import groups_of_inventory, inventory_of, parts_of
 from .methods import Method
-from .model import MultiTask
-from .tasks import Task
+from .model import MultiTask, counts_apart, leave_out
 
 
 @dataclass(frozen=True)
@@ -75,39 +74,19 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
     if tasks < 1:
         raise ValueError(f"tasks must be ≥ 1, found {tasks}")
     model = MultiTask(backbone, method)
-    own = model.add_task("one", head).counts()
-    apart = _apart(model["one"], own)
+    own, apart = counts_apart(model.add_task("one", head))
     groups, leaves = groups_of_inventory(model["one"]), inventory_of(model["one"])
     once = {id(leaf): key for key, leaf in leaves.items() if leaf.is_floating_point() and groups[key] != STATISTICS}
     shared = sum(leaves[key].numel() for key in once.values())  # tied tensors once
     for _, part in parts_of(model["one"]):
         for name in part.passing:
-            _leave_out(own, part.own.groups[name].name, part.own[name].numel())
+            leave_out(own, part.own.groups[name].name, part.own[name].numel())
     routing = tasks * own.pop("routing")
     total = tasks * (sum(own.values()) - own["head"]) + shared + routing
     plain = sum(p.numel() for p in backbone.parameters())
     contracted = plain + _added(model) if model.foldable("one") else None
     shared_bits = sum(part.bits(tasks) for _, part in parts_of(model["one"]))
     return Count(plain, {**own, **apart}, shared, routing, total, contracted, shared_bits)
-
-
-def _apart(task: Task, counts: dict[str, int]) -> dict[str, int]:
-    """What files keep of a task that is no value: bits, places; what counted it as numbers no longer does."""
-    held, groups = dict(task.named_parameters()), own_groups(task)
-    apart: dict[str, int] = {}
-    for name, how in stored_of(task).items():
-        if name not in held or not how.counted:
-            continue  # several layers have it in common: it counts under its first name
-        numbers = held[name].numel()
-        apart[how.counted] = apart.get(how.counted, 0) + how.size(held[name])
-        _leave_out(counts, groups[name].name, numbers)
-    return apart
-
-
-def _leave_out(counts: dict[str, int], group: str, numbers: int) -> None:
-    counts[group] -= numbers
-    if not counts[group] and group not in ("factors", "routing", "norm", "head"):
-        del counts[group]
 
 
 def _added(model: MultiTask) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from .model import MultiTask
+from .model import MultiTask, count_task
 from .tasks import Task, TaskFileError, check_name, identity, is_same, write_atomically
 
 INDEX, CARD, SUFFIX = "taskfold.json", "README.md", ".safetensors"
@@ -229,7 +229,7 @@ def _name_of(network: nn.Module) -> str | None:
 
 
 def _said(task: Task) -> dict[str, Any]:
-    return {"method": task.method["name"], "counts": task.counts(), **task.info.as_json()}
+    return {"method": task.method["name"], "counts": count_task(task), **task.info.as_json()}
 
 
 def _card(index: Mapping[str, Any]) -> str:

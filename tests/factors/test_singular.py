@@ -102,7 +102,7 @@ def test_top_k_are_the_largest_products_of_both_sides() -> None:
         ({"pattern": "full"}, "pattern='full' is not known; choose one of plain, banded"),
         ({"init": "none"}, "init='none' is not known"),
         ({"off": 0}, "off must be a whole number ≥ 1, found 0"),
-        ({"seed": -1}, r"seed must be a whole number from 0 to 2³¹ − 1, found -1"),
+        ({"seed": -1}, r"seed must be a whole number 0 to 2147483647, found -1"),
         ({"layers": "norm"}, "layers='norm' is not known"),
         ({"off": 5}, "pattern='plain' has no diagonals beside its own, found off=5"),
     ],

@@ -63,7 +63,7 @@ def test_best_is_highest_accuracy_and_lowest_cost_as_printed(
         elif run["label"] == "FTN R=1":
             run["metrics"]["test_accuracy"] = 0.99
     checked = read_results(results)
-    table = build(checked, (*task_columns(checked), mean_column(checked), *cost_columns()))
+    table = build(checked, (*task_columns(checked), mean_column(checked), *cost_columns(checked)))
     best = {title: [] for title in table.titles}
     for row, cells in table.rows:
         for title, cell in zip(table.titles, cells, strict=True):

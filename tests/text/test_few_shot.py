@@ -75,7 +75,7 @@ def test_validation_shares_no_input_with_the_shots(seed: int) -> None:
     [
         (MANY, 91, 0, False, "shots must be 1 to the 90 examples available, found 91"),
         (MANY, 0, 0, False, "found 0"),
-        (MANY, 8, -1, False, "seed must be a whole number >= 0, found -1"),
+        (MANY, 8, -1, False, "seed must be a whole number ≥ 0, found -1"),
         (UNEVEN, 8, 0, True, "needs 4 of each .* only 3 are available of 'rare'"),
         ([*MANY[:4], *MANY[6:90:3]], 8, 0, True, "shots=8, balanced over 3 answers, needs 2 of each"),
     ],

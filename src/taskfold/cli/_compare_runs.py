@@ -18,7 +18,7 @@ import torch
 from ..backbones import LoadedBackbone
 from ..config.compare import Candidate, CompareConfig
 from ..methods import Method
-from ..model import MultiTask
+from ..model import MultiTask, count_task, file_bytes
 from ..tasks import write_atomically
 from ..threads import cores
 from ..train import (
@@ -232,9 +232,9 @@ def finish(bench: Bench, found: Trained) -> dict[str, Any]:
             "titles": {tested.title(name): value for name, value in tested.metrics.items()},
             "plain": [tested.title(name) for name in tested.others],
             "better": {tested.title(name): more for name, more in tested.better.items()},
-            "parameters": {kind: count for kind, count in own.counts().items() if count},
+            "parameters": count_task(own),
             "settings": dict(own.method["settings"]),
-            "bytes": own.nbytes(),
+            "bytes": file_bytes(own),
             "seconds": result.seconds if plain else found.seconds,
             "curve": points(result.curve),
             "best": {key: value for key, value in _best(result, task.name).items() if key.startswith("val_")},

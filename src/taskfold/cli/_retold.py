@@ -160,6 +160,7 @@ def _best(title: str, better: Mapping[str, bool], rows: Mapping[str, Any]) -> st
 def _kind(title: str, plain: Collection[str]) -> str:
     known = {
         "numbers": "count",
+        "bits": "count",
         "bytes": "bytes",
         "seconds": "seconds",
         "mode": "number",

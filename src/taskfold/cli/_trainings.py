@@ -13,7 +13,7 @@ import torch
 
 from ..config import Plan, TaskPart
 from ..config.run import Config, TaskConfig
-from ..model import MultiTask
+from ..model import MultiTask, count_task, file_bytes
 from ..report import record
 from ..tasks import fingerprint
 from ..threads import cores
@@ -117,8 +117,8 @@ def _run(
         "settings": dict(own.method["settings"]),
         "seed": settings.train.seed,
         "metrics": {**named(tested), "val_accuracy": result.best["val_accuracy"]},
-        "parameters": {kind: count for kind, count in own.counts().items() if count},
-        "bytes": own.nbytes(),
+        "parameters": count_task(own),
+        "bytes": file_bytes(own),
         "seconds": result.seconds,
         "curve": points(result.curve),
         "layers": record.layer_changes(model, task.name),
@@ -192,8 +192,10 @@ def test(model: MultiTask, task: Ready) -> Tested:
 
 
 def size(model: MultiTask, task: Ready) -> dict[str, int]:
-    """What a task has beside what it shares."""
-    return {"numbers": sum(model[task.name].counts().values())}
+    """What a task has beside what it shares: numbers, and bits of masks if there are any."""
+    counts = count_task(model[task.name])
+    bits = counts.pop("bits", 0) + 32 * counts.pop("indices", 0)
+    return {"numbers": sum(counts.values()), **({"bits": bits} if bits else {})}
 
 
 def how(result: Result) -> str:

@@ -11,6 +11,7 @@ from ..config import TaskPart
 from ..config.transfer import TransferConfig, load_transfer
 from ..files import needs_inventory
 from ..methods import Method, build
+from ..model import file_bytes
 from ..report import record
 from ..tasks import TaskFileError, fingerprint, read_header
 from ..threads import Threads
@@ -80,7 +81,7 @@ def _run(plan: TransferConfig, fresh: bool) -> None:
         tested = test(model, task)
         if main:
             origin.write(plan.output)
-            held_bytes = model[task.name].nbytes()
+            held_bytes = file_bytes(model[task.name])
             cells = {"mode": plan.mode, "numbers": trained, "bytes": held_bytes, "seconds": result.seconds}
             told = Told.in_row(task, tested, cells, task.show(model), result.curve)
             publish(plan, model, task, {"told": told.as_json()})

@@ -6,7 +6,7 @@ from ._centre import Centre, PointInit
 from ._copy import Copy
 from ._cp import CP
 from ._dora import Direction
-from ._draws import check_seed
+from ._draws import LAST_SEED
 from ._entangled import Entangled
 from ._expansion import Expansion
 from ._fastfood import Fastfood
@@ -29,6 +29,7 @@ __all__ = [
     "CP",
     "FACTORS",
     "HEAD",
+    "LAST_SEED",
     "MASK",
     "NORM",
     "PRODUCT",
@@ -67,7 +68,6 @@ __all__ = [
     "SingularInit",
     "Storage",
     "check_number",
-    "check_seed",
     "check_whole",
     "hard",
     "marks_of",

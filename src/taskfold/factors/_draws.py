@@ -11,16 +11,8 @@ from torch import Tensor
 
 _GAMMA, _ONE, _TWO = (n - (1 << 64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 """Odd numbers of SplitMix64; products of 64-bit integers wrap, so that the sign does not matter."""
-
-
-def check_seed(seed: object) -> None:
-    """A seed of streams.
-
-    Raises:
-        ValueError: it is no whole number from 0 to 2³¹ − 1.
-    """
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 31:
-        raise ValueError(f"seed must be a whole number from 0 to 2³¹ − 1, found {seed!r}")
+LAST_SEED = (1 << 31) - 1
+"""The largest seed of streams."""
 
 
 def bits(seed: int, stream: int, count: int, device: torch.device | str = "cpu") -> Tensor:

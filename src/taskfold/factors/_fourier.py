@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ._base import Factorisation, Modes
-from ._draws import check_seed
+from ._draws import LAST_SEED
 from ._init import zeros
 from ._leaf import Leaf
-from ._numbers import check_number
+from ._numbers import check_number, check_whole
 from ._ranked import Rank, check_rank, rank_at
 
 
@@ -45,7 +45,7 @@ class Fourier(Factorisation):
     def __post_init__(self) -> None:
         check_rank(self.count, "count")
         check_number("scale", self.scale, "other than 0", lambda scale: scale != 0)
-        check_seed(self.seed)
+        check_whole("seed", self.seed, 0, LAST_SEED)
 
     def at(self, layer: str) -> Self | None:
         count = rank_at(self.count, layer, "count")

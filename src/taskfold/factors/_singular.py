@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ._base import Factorisation, Modes
-from ._draws import check_seed, permutation
+from ._draws import LAST_SEED, permutation
 from ._init import gaussian, zeros
 from ._leaf import Group, Leaf
 from ._numbers import check_whole
@@ -57,7 +57,7 @@ class Singular(Factorisation):
         check_whole("off", self.off, 1)
         if self.pattern == "plain" and self.off != 1:
             raise ValueError(f"pattern='plain' has no diagonals beside its own, found off={self.off}; use 'banded'")
-        check_seed(self.seed)
+        check_whole("seed", self.seed, 0, LAST_SEED)
 
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
         n = _size(modes)

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..factors import Fastfood, Leaf, OnBasis, check_seed, check_whole, marks_of
+from ..factors import LAST_SEED, Fastfood, Leaf, OnBasis, check_whole, marks_of
 from ..tasks import Leaves
 from ._everywhere import Everywhere, NetworkWide, Span
 from ._part import Part
@@ -51,7 +51,7 @@ class Projections(NetworkWide):
 
     def __post_init__(self) -> None:
         check_whole("dimension", self.dimension, 2)
-        check_seed(self.seed)
+        check_whole("seed", self.seed, 0, LAST_SEED)
 
     def leaves(self, spans: Sequence[Span]) -> dict[str, Leaf]:
         if self.dimension <= len(spans):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import repeat
 from operator import is_
 from typing import Any
 
@@ -95,10 +96,6 @@ def _amount(*values: Any) -> bool:
     return all(type(value) in (int, float) for value in values) and any(type(value) is float for value in values)
 
 
-def _present(parameters: Mapping[str, Tensor | None]) -> tuple[str, ...]:
-    return tuple([name for name, one in parameters.items() if one is not None])
-
-
 class _Class:
     """What stands in a class now."""
 
@@ -134,8 +131,9 @@ class Watch:
             for path, module in network.named_modules()
             if not isinstance(module, torch.jit.ScriptModule)  # nobody changes these
         ]
-        self.layers = [(one.table["_parameters"], _present(one.table["_parameters"])) for one in self.seen if one.site]
-        """Layers, and which parameters they have."""
+        held = [one.table["_parameters"] for one in self.seen if one.site]
+        self.layers = [(one, (*one,), [*map(is_, one.values(), repeat(None))]) for one in held]
+        """Parameters of layers, their names, and which are none."""
         self.parents = [(one.table["_modules"], tuple(child for _, child in one.children)) for one in self.seen]
         kinds = {one: None for kind in {seen.kind for seen in self.seen} for one in kind.__mro__}
         self.classes = [_Class(kind) for kind in kinds if kind not in (nn.Module, object)]
@@ -152,8 +150,8 @@ class Watch:
         for modules, children in self.parents:
             if len(modules) != len(children) or not all(map(is_, modules.values(), children)):
                 changes.anew = True
-        for parameters, present in self.layers:
-            if _present(parameters) != present:
+        for parameters, names, absent in self.layers:  # without a call of Python's for each
+            if (*parameters,) != names or [*map(is_, parameters.values(), repeat(None))] != absent:
                 changes.anew = True
         for kind in self.classes:
             now = kind.table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,7 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool, others: 
         "stands": stands and asdict(stands),
         "backbone": identity(backbone),
     }
-    tensors = {
-        name: packed[name].pack(tensor) if name in packed else tensor
-        for name, tensor in own.items()
-        if name not in silent
-    }
+    tensors = _filed(own, packed, silent)
     for name, share in shares.items():
         if not share.is_open:
             tensors |= {f"{FILED}{name}.{key}": tensor for key, tensor in share.filed().items()}
@@ -81,6 +77,21 @@ def save(task: Task, backbone: nn.Module, path: Path, standalone: bool, others: 
         tensors |= {f"{_SHARED}{key}": leaf.detach() for key, leaf in shared.items()}
     write(path, header, tensors)
     return path
+
+
+def _filed(own: Mapping[str, Tensor], packed: Mapping[str, Storage], silent: Collection[str]) -> dict[str, Tensor]:
+    """A task's own tensors as files keep them."""
+    return {
+        name: packed[name].pack(tensor) if name in packed else tensor
+        for name, tensor in own.items()
+        if name not in silent
+    }
+
+
+def file_bytes(task: Task) -> int:
+    """Bytes of a task's own tensors in its file, head included: masks are bits there, and sparse values have places."""
+    task = as_stored(task)
+    return sum(tensor.nbytes for tensor in _filed(_own(task), _packed(task), silent_of(task)).values())
 
 
 @dataclass(frozen=True)

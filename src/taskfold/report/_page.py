@@ -92,7 +92,7 @@ def render(results: Results) -> str:
         tiny=TINY,
         notes=_notes(results),
         accuracies=build(results, task_columns(results) + ((mean_column(results),) if len(results.tasks) > 1 else ())),
-        costs=build(results, (mean_column(results), *cost_columns())),
+        costs=build(results, (mean_column(results), *cost_columns(results))),
         comparisons=[
             (comparison, tabulate(comparison), _drawings(results, _beneath(comparison, index)))
             for index, comparison in enumerate(results.comparisons)

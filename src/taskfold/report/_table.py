@@ -109,11 +109,13 @@ def mean_column(results: Results) -> Column:
     )
 
 
-def cost_columns() -> tuple[Column, ...]:
-    """What a task costs."""
+def cost_columns(results: Results) -> tuple[Column, ...]:
+    """What a task costs; bits where some task has any."""
+    bits = (Column("bits", lambda row: row.cost(lambda run: run.bits), count),)
     return (
         Column("params", lambda row: row.adapter, count),
         Column("of backbone", lambda row: row.share, share),
+        *(bits if any(run.bits for run in results.runs) else ()),
         Column("head", lambda row: row.cost(lambda run: run.head), count),
         Column("bytes", lambda row: row.cost(lambda run: run.bytes), size),
         Column("time", lambda row: row.cost(lambda run: run.seconds), duration),

@@ -52,7 +52,7 @@ def _runs_table(document: Results) -> Table:
     many = len(document.tasks) > WIDE
     accuracies = (_weakest_column(),) if many else task_columns(document)
     mean = (mean_column(document),) if len(document.tasks) > 1 else ()
-    costs = (_narrow(column) for column in cost_columns() if column.title not in {"head", "of backbone"})
+    costs = (_narrow(column) for column in cost_columns(document) if column.title not in {"head", "of backbone"})
     grid = build(document, (*accuracies, *mean, *costs))
     table = Table(
         title=Text(document.title, style="bold"),

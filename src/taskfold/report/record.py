@@ -17,7 +17,7 @@ from ..backbones import LoadedBackbone
 from ..data import ImageSet, ImageTensors, Preprocessing, TaskData
 from ..evaluate import Metrics, predict
 from ..methods import Method
-from ..model import MultiTask
+from ..model import MultiTask, count_task, file_bytes
 from ..train import Result
 from ._affinity_record import affinity_record, affinity_tables
 from ._picture import encode_png
@@ -79,8 +79,8 @@ def run_record(model: MultiTask, name: str, result: Result, test: Metrics) -> di
         "method": task.method["name"],
         "settings": dict(task.method["settings"]),
         "metrics": {"test_accuracy": test.accuracy, "val_accuracy": result.best["val_accuracy"]},
-        "parameters": {kind: number for kind, number in task.counts().items() if number},
-        "bytes": task.nbytes(),
+        "parameters": count_task(task),
+        "bytes": file_bytes(task),
         "seconds": result.seconds,
         "curve": [{key: point[key] for key in keys if key in point} for point in result.curve],
         "layers": layer_changes(model, name),

@@ -118,7 +118,8 @@ class Run(Part):
     """One training of one method on one task with one seed.
 
     ``label`` names the method with its settings ("FTN R=4") and is one row of the tables. ``parameters``
-    counts what the task adds, by kind; ``head`` is the only kind with a meaning of its own. A run that did
+    counts what the task adds, by kind; ``head``, ``bits`` (of masks) and ``indices`` (of sparse values)
+    have a meaning of their own. A run that did
     not end well says why in ``failed``; any other has ``metrics["test_accuracy"]``.
     """
 
@@ -155,7 +156,14 @@ class Run(Part):
     @property
     def adapter(self) -> int | None:
         """Parameters of the task besides its head, None when not counted."""
-        return sum(self.parameters.values()) - (self.head or 0) if self.parameters else None
+        apart = {"head", "bits", "indices"}
+        return sum(number for kind, number in self.parameters.items() if kind not in apart) if self.parameters else None
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of masks, and 32 for each place of a sparse value: what the task has beside numbers."""
+        held = self.parameters
+        return held.get("bits", 0) + 32 * held.get("indices", 0) if held else None
 
     @property
     def rank(self) -> float | None:

@@ -8,6 +8,7 @@ from zlib import crc32
 
 import numpy as np
 
+from ..factors import check_whole
 from ._example import Example
 
 Sample = TypeVar("Sample")
@@ -65,9 +66,7 @@ def random(seed: int, purpose: str) -> np.random.Generator:
     Raises:
         ValueError: the seed is negative.
     """
-    if seed < 0:
-        raise ValueError(f"seed must be a whole number >= 0, found {seed}")
-    return np.random.default_rng([seed, crc32(purpose.encode())])
+    return np.random.default_rng([check_whole("seed", seed, 0), crc32(purpose.encode())])
 
 
 def _chosen(examples: Sequence[Any], shots: int, seed: int, balanced: bool) -> list[int]:
