@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessorList,
+    MaxLengthCriteria,
+    MinLengthLogitsProcessor,
+    StoppingCriteriaList,
+)
+from transformers.generation.streamers import BaseStreamer
 
 import taskfold as tfold
 
@@ -201,3 +209,50 @@ def test_no_text_goes_on_from_another_task_s() -> None:
         with pytest.raises(ValueError, match=r"holds what tasks 'a', 'b' made .*, and tasks 'b', 'a' is to go on"):
             asked.generate(**told, task=["b", "a"], **settings)
         asked.generate(**told, task=["a", "b"], **settings)
+
+
+def separate(kind: str) -> tuple[tfold.MultiTask, dict[str, Tensor]]:
+    made = model(kind, "lora")
+    made.rows = "separate"
+    return made, inputs(kind)
+
+
+SHORT: dict[str, Any] = {"min_new_tokens": 2, "max_new_tokens": 4, "do_sample": False}
+
+
+@pytest.mark.parametrize("given", ["prefix_allowed_tokens_fn", "logits_processor", "stopping_criteria", "streamer"])
+def test_what_sees_rows_by_their_places(given: str) -> None:
+    """Of tasks one by one it would count the rows of each anew: a text would keep to what another row may say."""
+    made, texts = separate("decoder-only")
+    words = [[20 * row + n for n in range(3, 9)] for row in range(len(TASKS))]
+    placed = {
+        "prefix_allowed_tokens_fn": lambda row, _: words[row],
+        "logits_processor": LogitsProcessorList([MinLengthLogitsProcessor(2, 1)]),
+        "stopping_criteria": StoppingCriteriaList([MaxLengthCriteria(9)]),
+        "streamer": BaseStreamer(),
+    }[given]
+    with pytest.raises(ValueError, match=f"task by task, and {given} would see the rows of each task alone"):
+        made.generate(**texts, task=TASKS, **{given: placed}, **SHORT)
+    if given == "prefix_allowed_tokens_fn":
+        made.rows = "checked"
+        found = made.generate(**texts, task=TASKS, **{given: placed}, **SHORT)[:, 7:]
+        for row, mine in enumerate(found.tolist()):
+            assert set(mine) <= set(words[row])
+
+
+@pytest.mark.parametrize("place", ["named", "positional"])
+def test_a_setting_that_is_as_long_as_the_batch_is_no_setting_of_rows(place: str) -> None:
+    made, texts = separate("encoder-decoder")
+    wanted = {name: made.generate(**texts, task=name, **SHORT) for name in "abc"}
+    ends = torch.tensor([int(wanted[name][row, 3]) for row, name in enumerate(TASKS)])  # each row ends by its own
+    given: dict[str, Any] = {"eos_token_id": ends.flip(0), **SHORT}
+    wanted = {name: made.generate(**texts, task=name, pad_token_id=0, **given) for name in "abc"}
+    if place == "named":
+        found = made.generate(**texts, task=TASKS, pad_token_id=0, **given)
+    else:
+        settings = GenerationConfig(pad_token_id=0, decoder_start_token_id=0, **given)
+        found = made.generate(texts["input_ids"], settings, attention_mask=texts["attention_mask"], task=TASKS)
+    for row, name in enumerate(TASKS):
+        text, length = wanted[name][row], found.shape[1]
+        assert torch.equal(found[row, : len(text)], text[:length])  # as long as the longest of their batch
+        assert not (text[length:].any() or found[row, len(text) :].any())

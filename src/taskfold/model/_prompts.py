@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from ._rows import Batch
 
+PLACED = ("prefix_allowed_tokens_fn", "logits_processor", "stopping_criteria", "streamer")
+"""Arguments of `generate` that see rows by their places, and may count the words."""
+
 
 def prompts(network: nn.Module, batch: Batch) -> Batch:
     """The inputs of one step, from those of a network that writes text."""
@@ -32,11 +35,43 @@ def prompts(network: nn.Module, batch: Batch) -> Batch:
     return Batch.of((), named, batch.rows)
 
 
-def padding_of(network: nn.Module, kwargs: Mapping[str, Any]) -> int:
+def asked_of(network: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What `generate` is given, by name as far as it has one.
+
+    Raises:
+        TypeError: it takes no such arguments.
+    """
+    asked = signature(network.generate)
+    asked.bind(*args, **kwargs)
+    if any(one.kind is one.VAR_POSITIONAL for one in asked.parameters.values()):
+        return args, dict(kwargs)
+    return (), {**dict(zip(asked.parameters, args, strict=False)), **kwargs}
+
+
+def check_places(given: Mapping[str, Any], name: str) -> None:
+    """Nothing sees rows by their places among all of them: of tasks one by one, each counts its own.
+
+    Raises:
+        ValueError: something does.
+    """
+    if placed := [one for one in PLACED if given.get(one) is not None and given[one] != []]:
+        raise ValueError(
+            f"{name} writes the texts of this mixed batch task by task, and {placed[0]} would see the rows of each "
+            "task alone, counted anew; say it by settings of generation_config, or run one task at a time"
+        )
+
+
+def settings_in(network: nn.Module, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of it says how all texts are written, whatever its length."""
+    known = getattr(network, "generation_config", None)
+    return {name: value for name, value in given.items() if name == "generation_config" or hasattr(known, name)}
+
+
+def padding_of(network: nn.Module, given: Mapping[str, Any]) -> int:
     """What a text is padded with."""
-    settings = kwargs.get("generation_config") or getattr(network, "generation_config", None)
+    settings = given.get("generation_config") or getattr(network, "generation_config", None)
     for name in ("pad_token_id", "eos_token_id"):
-        value = kwargs.get(name, getattr(settings, name, None))
+        value = given.get(name, getattr(settings, name, None))
         if value is not None:
-            return int(value[0] if isinstance(value, (list, tuple)) else value)
+            return int(torch.as_tensor(value).flatten()[0])
     return 0

@@ -44,7 +44,6 @@ from ._kept import Beside, kept_by
 from ._looking import Looking, check_untraced
 from ._moved import moved
 from ._outputs import rows_of
-from ._prompts import padding_of
 from ._rows import Batch, Known
 from ._separate import separately, texts
 from ._traced import LOOKING, hooked, look_traced, report_unused
@@ -194,7 +193,7 @@ class Runner(Looking):
 
         if method == "__call__":
             return separately(one, batch, selection.rows, known, name)
-        return texts(one, batch, selection.rows, padding_of(self.backbone, kwargs), name)
+        return texts(one, batch, selection.rows, self.backbone, name)
 
     def _at_once(
         self,

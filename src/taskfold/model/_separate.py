@@ -12,6 +12,7 @@ from ..kinds import Rows
 from ..layers import ENTRIES, FIRST, TOLERANCE, TOLERANCES, Cut, Layout, NotCutError
 from ._entries import entries_same, flat
 from ._look import noted
+from ._prompts import asked_of, check_places, padding_of, settings_in
 from ._rows import Batch, Known
 
 Run = Callable[[int, tuple[Any, ...], dict[str, Any]], Any]
@@ -45,20 +46,25 @@ def separately(run: Run, batch: Batch, rows: Rows, known: Known, name: str) -> A
         ) from None
 
 
-def texts(run: Run, batch: Batch, rows: Rows, padding: int, name: str) -> Any:
+def texts(run: Run, batch: Batch, rows: Rows, network: nn.Module, name: str) -> Any:
     """The same of texts that a network writes, `[B, length]`; shorter ones are padded.
 
     Raises:
-        ValueError: the network writes something else than one tensor.
+        ValueError: the network writes something else than one tensor, or something sees rows by their places.
     """
-    cut, made = _each(run, batch, rows)
+    args, given = asked_of(network, *batch.arguments())
+    check_places(given, name)
+    settings = settings_in(network, given)
+    inputs = {key: value for key, value in given.items() if key not in settings}
+    batch = Batch.of(args, inputs, batch.rows, batch.reading)
+    cut, made = _each(lambda entry, args, mine: run(entry, args, {**mine, **settings}), batch, rows)
     if not all(isinstance(text, Tensor) for text in made):
         raise ValueError(
             f"{name} writes the texts of this mixed batch task by task, and they can't be put together but as one "
             "tensor; ask without return_dict_in_generate, or run one task at a time"
         )
     longest = max(text.shape[1] for text in made)
-    padded = [nn.functional.pad(text, (0, longest - text.shape[1]), value=padding) for text in made]
+    padded = [nn.functional.pad(text, (0, longest - text.shape[1]), value=padding_of(network, given)) for text in made]
     return FIRST.join(padded, cut.rows, batch.rows)
 
 
