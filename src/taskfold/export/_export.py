@@ -68,11 +68,7 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
     try:
         if was:
             module.eval()
-        with (
-            draft_of(path, folder=True) as folder,
-            torch.no_grad(),
-            warnings.catch_warnings(),
-        ):
+        with draft_of(path, folder=True) as folder, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # exporters speak of themselves
             module(*examples)  # a bank looks which rows its layers see
             draft = folder / path.name

@@ -22,10 +22,8 @@ def prompts(network: nn.Module, batch: Batch) -> Batch:
     names = signature(type(network).forward).parameters
     named = {name: value for name, value in kwargs.items() if name in names and value is not None}
     main = getattr(network, "main_input_name", "input_ids")
-    if args:
-        named[main] = args[0]
-    elif kwargs.get("inputs") is not None:
-        named[main] = kwargs["inputs"]
+    if (given := args[0] if args else kwargs.get("inputs")) is not None:
+        named[main] = given
     if "use_cache" in names:
         named["use_cache"] = False
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in names:
@@ -35,36 +33,23 @@ def prompts(network: nn.Module, batch: Batch) -> Batch:
     return Batch.of((), named, batch.rows)
 
 
-def asked_of(network: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What `generate` is given, by name as far as it has one.
+def asked_of(network: Any, batch: Batch, name: str) -> tuple[Batch, dict[str, Any]]:
+    """What is cut of what `generate` is given, and settings of all texts, whatever their length.
 
     Raises:
-        TypeError: it takes no such arguments.
+        ValueError: something sees rows by their places, which each task would count anew.
     """
-    asked = signature(network.generate)
-    asked.bind(*args, **kwargs)
-    if any(one.kind is one.VAR_POSITIONAL for one in asked.parameters.values()):
-        return args, dict(kwargs)
-    return (), {**dict(zip(asked.parameters, args, strict=False)), **kwargs}
-
-
-def check_places(given: Mapping[str, Any], name: str) -> None:
-    """Nothing sees rows by their places among all of them: of tasks one by one, each counts its own.
-
-    Raises:
-        ValueError: something does.
-    """
+    (args, kwargs), names = batch.arguments(), [*signature(network.generate).parameters]
+    rest = args if "args" in names else ()
+    given = {**dict(zip(names, () if rest else args, strict=False)), **kwargs}
     if placed := [one for one in PLACED if given.get(one) is not None and given[one] != []]:
         raise ValueError(
             f"{name} writes the texts of this mixed batch task by task, and {placed[0]} would see the rows of each "
             "task alone, counted anew; say it by settings of generation_config, or run one task at a time"
         )
-
-
-def settings_in(network: nn.Module, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Which of it says how all texts are written, whatever its length."""
     known = getattr(network, "generation_config", None)
-    return {name: value for name, value in given.items() if name == "generation_config" or hasattr(known, name)}
+    settings = {one: given.pop(one) for one in [*given] if one == "generation_config" or hasattr(known, one)}
+    return Batch.of(rest, given, batch.rows, batch.reading), settings
 
 
 def padding_of(network: nn.Module, given: Mapping[str, Any]) -> int:

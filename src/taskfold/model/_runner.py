@@ -280,11 +280,7 @@ class Runner(Looking):
         return made
 
     def run_each(
-        self,
-        together: Selection,
-        changed: Sequence[Container[str]],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        self, together: Selection, changed: Sequence[Container[str]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[Any]:
         """The same batch for each of several tasks: one pass, in which they part at the first layer that differs.
 

@@ -12,7 +12,7 @@ from ..kinds import Rows
 from ..layers import ENTRIES, FIRST, TOLERANCE, TOLERANCES, Cut, Layout, NotCutError
 from ._entries import entries_same, flat
 from ._look import noted
-from ._prompts import asked_of, check_places, padding_of, settings_in
+from ._prompts import asked_of, padding_of
 from ._rows import Batch, Known
 
 Run = Callable[[int, tuple[Any, ...], dict[str, Any]], Any]
@@ -52,11 +52,7 @@ def texts(run: Run, batch: Batch, rows: Rows, network: nn.Module, name: str) -> 
     Raises:
         ValueError: the network writes something else than one tensor, or something sees rows by their places.
     """
-    args, given = asked_of(network, *batch.arguments())
-    check_places(given, name)
-    settings = settings_in(network, given)
-    inputs = {key: value for key, value in given.items() if key not in settings}
-    batch = Batch.of(args, inputs, batch.rows, batch.reading)
+    batch, settings = asked_of(network, batch, name)
     cut, made = _each(lambda entry, args, mine: run(entry, args, {**mine, **settings}), batch, rows)
     if not all(isinstance(text, Tensor) for text in made):
         raise ValueError(
@@ -64,7 +60,9 @@ def texts(run: Run, batch: Batch, rows: Rows, network: nn.Module, name: str) -> 
             "tensor; ask without return_dict_in_generate, or run one task at a time"
         )
     longest = max(text.shape[1] for text in made)
-    padded = [nn.functional.pad(text, (0, longest - text.shape[1]), value=padding_of(network, given)) for text in made]
+    padded = [
+        nn.functional.pad(text, (0, longest - text.shape[1]), value=padding_of(network, settings)) for text in made
+    ]
     return FIRST.join(padded, cut.rows, batch.rows)
 
 

@@ -12,16 +12,7 @@ from ._text_data import TextData, TextSource
 from ._text_settings import Losses, TextSettings
 from ._text_sources import T0, Examples, Topics
 
-__all__ = [
-    "T0",
-    "Examples",
-    "Losses",
-    "TextData",
-    "TextSettings",
-    "TextSource",
-    "Topics",
-    "parse_text_source",
-]
+__all__ = ["T0", "Examples", "Losses", "TextData", "TextSettings", "TextSource", "Topics", "parse_text_source"]
 
 
 def parse_text_source(settings: Mapping[str, Any]) -> TextSource:
