@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from .factors import STATISTICS
+from .files import bits_beside
 from .layers import groups_of_inventory, inventory_of, parts_of
 from .methods import Method
 from .model import MultiTask, counts_apart, leave_out
@@ -42,7 +43,7 @@ class Count:
     @property
     def bits(self) -> int:
         """What a task has beside numbers: bits of masks, and 32 for each place of a sparse value."""
-        return self.per_task.get("bits", 0) + 32 * self.per_task.get("indices", 0)
+        return bits_beside(self.per_task)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON; `bits` of a task even if there are none, `shared_bits` where there are any."""

@@ -46,10 +46,8 @@ def parsed(text: str | None) -> Choice:
         >>> parsed("auto"), parsed("4"), parsed(None)
         ('auto', 4, None)
     """
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
+    if text is None or text == "auto":
+        return text
     if not text.isdecimal() or not int(text):
         raise ValueError(f"--threads must be a whole number ≥ 1 or auto, found {text!r}")
     return int(text)

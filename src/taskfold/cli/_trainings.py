@@ -13,6 +13,7 @@ import torch
 
 from ..config import Plan, TaskPart
 from ..config.run import Config, TaskConfig
+from ..files import BESIDE, bits_beside
 from ..model import MultiTask, count_task, file_bytes
 from ..report import record
 from ..tasks import fingerprint
@@ -194,8 +195,8 @@ def test(model: MultiTask, task: Ready) -> Tested:
 def size(model: MultiTask, task: Ready) -> dict[str, int]:
     """What a task has beside what it shares: numbers, and bits of masks if there are any."""
     counts = count_task(model[task.name])
-    bits = counts.pop("bits", 0) + 32 * counts.pop("indices", 0)
-    return {"numbers": sum(counts.values()), **({"bits": bits} if bits else {})}
+    found = {"numbers": sum(counts[kind] for kind in counts.keys() - BESIDE.keys()), "bits": bits_beside(counts)}
+    return found if found["bits"] else {"numbers": found["numbers"]}
 
 
 def how(result: Result) -> str:

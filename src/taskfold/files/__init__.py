@@ -11,6 +11,7 @@ from ._drafts import (
     write_atomically,
 )
 from ._file import (
+    BESIDE,
     FORMAT_VERSION,
     KEY,
     LOGITS,
@@ -18,6 +19,7 @@ from ._file import (
     Raw,
     RawContents,
     TaskFileError,
+    bits_beside,
     canonical,
     digest_of,
     metadata_of,
@@ -29,6 +31,7 @@ from ._names import as_file, check_free, check_name
 from ._text import read_text
 
 __all__ = [
+    "BESIDE",
     "FORMAT_VERSION",
     "KEY",
     "LOGITS",
@@ -38,6 +41,7 @@ __all__ = [
     "RawContents",
     "TaskFileError",
     "as_file",
+    "bits_beside",
     "canonical",
     "check_free",
     "check_inside",

@@ -38,6 +38,15 @@ _TYPES = {
 }
 
 
+BESIDE = {"bits": 1, "indices": 32}
+"""Counts of a task that are no values, and bits of each: of a mask, of the place of a sparse value."""
+
+
+def bits_beside(counts: Mapping[str, int]) -> int:
+    """Bits of what a task has beside values."""
+    return sum(size * counts.get(kind, 0) for kind, size in BESIDE.items())
+
+
 class TaskFileError(ValueError):
     """A file is not a task file, is damaged, is newer than this version, or belongs to another backbone."""
 

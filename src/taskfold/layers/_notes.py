@@ -89,7 +89,7 @@ class Notes:
 
     def marked(self, tree: object) -> list[Marked]:
         """The tensors in something nested."""
-        chosen = self.origins.chosen if isinstance(self.origins, Origins) else Origins.nothing
+        chosen = self.origins.chosen if isinstance(self.origins, Origins) else in_vmap
         with not_followed():
             leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
             found = [(Mark.of(leaf, self.rows, self.coarse), in_vmap(leaf) or chosen(leaf)) for leaf in leaves]

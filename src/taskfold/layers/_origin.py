@@ -98,12 +98,6 @@ class Origins(Told):
         """Whether something for each row depends on a number that all rows have in common."""
         return isinstance(value, Tensor) and value.dim() > 0 and self.level(value) == POOLED
 
-    @staticmethod
-    def nothing(value: object) -> bool:
-        """`chosen`, where nobody follows."""
-        del value
-        return False
-
     def level(self, value: object) -> int:
         """How a tensor depends on the input."""
         key = storage_of(value) if isinstance(value, Tensor) else None

@@ -59,10 +59,8 @@ def texts(run: Run, batch: Batch, rows: Rows, network: nn.Module, name: str) -> 
             f"{name} writes the texts of this mixed batch task by task, and they can't be put together but as one "
             "tensor; ask without return_dict_in_generate, or run one task at a time"
         )
-    longest = max(text.shape[1] for text in made)
-    padded = [
-        nn.functional.pad(text, (0, longest - text.shape[1]), value=padding_of(network, settings)) for text in made
-    ]
+    longest, padding = max(text.shape[1] for text in made), padding_of(network, settings)
+    padded = [nn.functional.pad(text, (0, longest - text.shape[1]), value=padding) for text in made]
     return FIRST.join(padded, cut.rows, batch.rows)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ..files import BESIDE, bits_beside
 from ._affinities import AffinityMap, AffinityMatrix
 from ._parts import Count, Fraction, Name, Part, Png, Seconds, Text, png_size
 from ._routings import Histogram, RoutedLayer, Routing
@@ -156,14 +157,13 @@ class Run(Part):
     @property
     def adapter(self) -> int | None:
         """Parameters of the task besides its head, None when not counted."""
-        apart = {"head", "bits", "indices"}
-        return sum(number for kind, number in self.parameters.items() if kind not in apart) if self.parameters else None
+        held = self.parameters
+        return sum(held[kind] for kind in held.keys() - {"head", *BESIDE}) if held else None
 
     @property
     def bits(self) -> int | None:
         """Bits of masks, and 32 for each place of a sparse value: what the task has beside numbers."""
-        held = self.parameters
-        return held.get("bits", 0) + 32 * held.get("indices", 0) if held else None
+        return bits_beside(self.parameters) if self.parameters else None
 
     @property
     def rank(self) -> float | None:
