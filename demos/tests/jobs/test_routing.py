@@ -18,12 +18,17 @@ from taskfold_demos.jobs import Bench, contenders, routing_document, routing_pla
 
 pytest.importorskip("simplemma")
 
+_QUICK = routing_plan("quick")
+PLAN = replace(
+    _QUICK, val=2, test=3, together=replace(_QUICK.together, steps=2), transfer=replace(_QUICK.transfer, steps=2)
+)
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("routing")
     with (folder / "said.txt").open("w") as said:
-        run_routing_demo(routing_plan("quick"), folder / "out", console=Console(file=said, width=120))
+        run_routing_demo(PLAN, folder / "out", console=Console(file=said, width=120))
     return folder / "out", (folder / "said.txt").read_text()
 
 
@@ -62,7 +67,7 @@ def test_adapting_by_routing_alone_moves_few_numbers(done: tuple[Path, str]) -> 
 
 
 def test_what_fails_is_recorded_and_shown() -> None:
-    plan = routing_plan("quick")
+    plan = PLAN
     loaded = backbones.load("packaged:lemma-t5")
     bench = Bench(plan, loaded, words_of(plan), say=lambda _: None)
     good = bench.run(replace(contenders()["LoRA private"], ways={}), 0)

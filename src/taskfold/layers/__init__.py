@@ -22,7 +22,7 @@ from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
 from ._gains import InputGains, OutputGains, ProjectionGains
 from ._gates import Gated, Gates, Schedule, gates_of
-from ._guard import Guard, Unwritten, check_unwritten
+from ._guard import Guard, Unwritten, check_unwritten, memory_of
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
 from ._layout import (
     ALL,
@@ -263,6 +263,7 @@ __all__ = [
     "layer_name",
     "layers_of",
     "leaves_of",
+    "memory_of",
     "module_at",
     "multipliers_of",
     "not_followed",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ._listening import Go, Listener
 from ._origin import storage_of, tensors_in
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Watch:
         """Somebody has asked a layer for a tensor, as who reads its attribute does: it is the task's."""
 
 
-class Calls(Watch, TorchDispatchMode):
+class Calls(Watch, Listener):
     """A block in which the calls of layers are counted; nobody else uses the layers.
 
     Args:
@@ -69,8 +69,7 @@ class Calls(Watch, TorchDispatchMode):
     """
 
     def __init__(self, sites: list[Site], network: nn.Module, asked: set[tuple[str, str]]) -> None:
-        Watch.__init__(self)
-        TorchDispatchMode.__init__(self)
+        super().__init__()
         self.sites, self.network, self.asked = sites, network, asked
         self.often: Counter[str] = Counter()
         self.exchanged: set[str] = set()
@@ -122,16 +121,20 @@ class Calls(Watch, TorchDispatchMode):
         held = site.module._parameters.get(name)
         self.given.add(None if held is None else storage_of(held))
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
+    def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
+        output = go(func, args, kwargs)
+        theirs = [
+            (place, owners)
+            for place in map(storage_of, tensors_in((args, [*kwargs.values()])))
+            if place is not None and (owners := self.owners.get(place)) and place not in self.given
+        ]
+        if not theirs:
+            return output
         name = func.overloadpacket.__name__
         if name.startswith("new_") or name.endswith("_like") or torch._C._current_graph_task_id() != -1:
             return output  # of its type and size alone; or on the way back, which goes where the pass went
         made = set(map(storage_of, tensors_in((output,))))
-        for place in map(storage_of, tensors_in((args, [*(kwargs or {}).values()]))):
-            owners = {} if place is None else self.owners.get(place, {})
-            if owners and place not in made | self.given and not any(one.path in owners for one in self.running):
+        for place, owners in theirs:
+            if place not in made and not any(one.path in owners for one in self.running):
                 self.taken |= owners
         return output

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter, itemgetter
 from typing import Any
 from weakref import ref
 
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..kinds import lent, traced
+from ._listening import Go, Listener
 from ._origin import storage_of, written
 from ._proxy import OF, PATH, writes
 
 
-class Guard(TorchDispatchMode):
+class Guard(Listener):
     """Stops the step that would write one of a network's tensors, or what a task has in place of a parameter.
 
     Memory that is exchanged (`weight.data = …`) is put back at the end of the block.
@@ -29,7 +29,6 @@ class Guard(TorchDispatchMode):
     """
 
     def __init__(self, network: nn.Module, training: bool) -> None:
-        super().__init__()
         self.training = training
         self.held = {_place(tensor): (path, module, name) for path, module, name, tensor in _tensors(network)}
         self.lent: dict[int, tuple[Callable[[], Tensor | None], nn.Module, str]] = {}
@@ -74,11 +73,10 @@ class Guard(TorchDispatchMode):
             path, owner = module.__dict__.get(PATH, ""), module.__dict__.get(OF, module)
             self.memory.append((path, owner, name, tensor, tensor.data))
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
-        for tensor in written(func, args, given):
+    def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
+        for tensor in written(func, args, kwargs):
             self.check(tensor)
-        return func(*args, **given)
+        return go(func, args, kwargs)
 
 
 class Unwritten:
@@ -154,6 +152,11 @@ def check_unwritten(network: nn.Module) -> None:
                 "reads them, and a backbone is never written; shorten all of them once: layer.weight.data = "
                 "torch.renorm(layer.weight.data, layer.norm_type, 0, layer.max_norm); layer.max_norm = None"
             )
+
+
+def memory_of(network: nn.Module) -> list[tuple[Any, ...]]:
+    """A network's tensors, their types, and where their numbers lie: others if it has moved."""
+    return [(id(tensor), _place(tensor), tensor.dtype, tensor.device) for *_, tensor in _tensors(network)]
 
 
 def _tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Collection, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from functools import cache
 from operator import is_
 from pathlib import Path
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ._listening import Go, Listener
 from ._origin import storage_of, written
 from ._path import OtherPathError
 from ._proxy import OF, PATH
@@ -225,7 +225,7 @@ def _content(value: Any, depth: int = 0) -> Iterator[Any]:
             yield from _content(one, depth + 1)
 
 
-class _Writes(TorchDispatchMode):
+class _Writes(Listener):
     """Whether a hook writes a tensor that it was given, its memory or its shape.
 
     Args:
@@ -233,16 +233,14 @@ class _Writes(TorchDispatchMode):
     """
 
     def __init__(self, given: list[Any]) -> None:
-        super().__init__()
         self.tensors = [one for one in given if isinstance(one, Tensor)]
         self.before = [_state(one) for one in self.tensors]
         self.places = {storage_of(one) for one in self.tensors} - {None}
         self.found = False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        named = kwargs or {}
-        self.found |= any(storage_of(one) in self.places for one in written(func, args, named) if one.numel())
-        return func(*args, **named)
+    def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
+        self.found |= any(storage_of(one) in self.places for one in written(func, args, kwargs) if one.numel())
+        return go(func, args, kwargs)
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import zip_longest
@@ -194,7 +195,8 @@ class Mark:
             number, tolerance = number.double(), 1e-6
         first = number.shape[:AXES]
         rest = number.shape[len(first) :].numel()
-        with torch.autocast(number.device.type, enabled=False):
+        device = number.device.type
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
             left = (number.reshape(*first, rest) @ directions(rest, number)).numpy(force=True)
         slices = {axis: _along(left, axis) for axis, size in enumerate(first) if size and size % rows == 0}
         return cls(shape, tolerance, _along(left, None), slices)

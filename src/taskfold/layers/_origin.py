@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from ._layout import Mark
+from ._listening import Go
 from ._told import Told, not_followed
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
@@ -110,15 +111,12 @@ class Origins(Told):
         if key not in self._kept and (level or key in self._rare):
             self._kept[key] = StorageWeakRef(tensor.untyped_storage())
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         name = func.overloadpacket.__name__
         inputs = [*tensors_in(args), *tensors_in(kwargs.values())]
         before = max(map(self.level, inputs), default=FIXED)
         known = {storage_of(tensor) for tensor in inputs}
-        output = super().__torch_dispatch__(func, types, args, kwargs)
+        output = super().hear(func, args, kwargs, go)
         if name == "_local_scalar_dense" and before and not args[0].is_floating_point() and args[0].dtype != torch.bool:
             self.read.append(output)
         level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from ._listening import Go, Listener
 
 _ONES = frozenset(("bernoulli", "bernoulli_"))
 _HALVES = frozenset(("rand", "rand_like", "uniform", "uniform_", "random", "random_", "rrelu_with_noise"))
@@ -43,7 +45,7 @@ class OtherPathError(Exception):
         self.taken = tuple(taken)
 
 
-class OnPath(TorchDispatchMode):
+class OnPath(Listener):
     """A pass that must get these numbers on its way.
 
     Raises:
@@ -51,13 +53,10 @@ class OnPath(TorchDispatchMode):
     """
 
     def __init__(self, decisions: Sequence[Any]) -> None:
-        super().__init__()
         self.decisions, self.taken = tuple(decisions), []
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
+    def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
+        output = go(func, args, kwargs)
         if is_answer(output):
             self.taken.append(output)
             if self.decisions[: len(self.taken)] != tuple(self.taken):
@@ -70,23 +69,24 @@ class OnPath(TorchDispatchMode):
             raise OtherPathError(self.taken)
 
 
-class Unmoved(TorchDispatchMode):
+class Unmoved(Listener):
     """A pass in which nothing is dropped and nothing is noisy: rows differ by their numbers alone."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
+    def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         name = func.overloadpacket.__name__
         if name == "native_dropout":
-            return args[0].clone(), torch.ones_like(args[0], dtype=torch.bool)
-        names = [argument.name for argument in func._schema.arguments]
-        if "dropout_p" in names:
-            place = names.index("dropout_p")
+            return go(torch.ops.aten.clone.default, args[:1], {}), torch.ones_like(args[0], dtype=torch.bool)
+        if (place := _chance(func)) is not None:
             args = (*args[:place], 0.0, *args[place + 1 :]) if place < len(args) else args
             kwargs = {**kwargs, "dropout_p": 0.0} if place >= len(args) else kwargs
-        output = func(*args, **kwargs)
+        output = go(func, args, kwargs)
         for chances, number in ((_ONES, 1.0), (_HALVES, 0.5), (_ZEROS, 0.0)):
             if name in chances and isinstance(output, torch.Tensor):
                 return output.fill_(number)
         return output
+
+
+@lru_cache(maxsize=4096)
+def _chance(func: Any) -> int | None:
+    """The place of an operation's chance to drop numbers; None: it has none."""
+    return next((n for n, one in enumerate(func._schema.arguments) if one.name == "dropout_p"), None)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
+from ._listening import Go, Listener
 from ._path import is_answer
 
 _LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__"))
@@ -38,7 +39,7 @@ def unseen(clear: bool = True) -> Iterator[None]:
         yield
 
 
-class Told(TorchDispatchMode):
+class Told(Listener):
     """Hears what one pass of a network tells Python: what comes after may hang on it.
 
     Attributes:
@@ -47,7 +48,6 @@ class Told(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.decisions: list[Any] = []
         self.left: list[Tensor] = []
         self._leaving = _Leaving(self)
@@ -73,10 +73,8 @@ class Told(TorchDispatchMode):
         with not_followed():
             self.left.append(tensor.detach().clone())
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
+    def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
+        output = go(func, args, kwargs)
         if is_answer(output):
             self.decisions.append(output)
         return output

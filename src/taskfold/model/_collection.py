@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from ..layers import GeometryError, NothingToAdaptError, check_leaving, check_unwritten, fit, inventory_of
+from ..layers import GeometryError, NothingToAdaptError, check_leaving, check_unwritten, fit, inventory_of, memory_of
 from ..methods import Method
 from ..tasks import (
     Features,
@@ -334,8 +334,10 @@ class TaskCollection(nn.Module):
         return twin
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        before = memory_of(self.backbone)
         super()._apply(fn, recurse)
-        self._runner.renew()
+        if memory_of(self.backbone) != before:
+            self._runner.renew()
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:

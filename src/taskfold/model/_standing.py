@@ -160,6 +160,9 @@ class Standing(ABC):
         """Run a block in which these modules have other attributes; the backbone's own are left alone."""
         before = self.held
         self.held = {**before, **{path: {**before.get(path, {}), **attributes} for path in paths}}
+        if self.held == before:
+            yield
+            return
         self.renew()
         try:
             yield
