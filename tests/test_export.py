@@ -29,6 +29,7 @@ def test_a_folded_task(suffix: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [f"t0.{suffix}"]
 
 
+@pytest.mark.in_turn("suffix")
 @suffixes
 @pytest.mark.parametrize(
     "method", [None, tfold.LoRA(rank=2, layers="convolution"), tfold.Piggyback()], ids=["ftn", "lora", "piggyback"]
@@ -51,6 +52,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.in_turn("suffix")
 @suffixes
 @pytest.mark.parametrize("name", KINDS)
 def test_a_bank_of_every_layer_kind(name: str, suffix: str, tmp_path: Path) -> None:

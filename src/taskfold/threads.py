@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
-from types import TracebackType
 from typing import Any, Literal
 
 import torch
@@ -124,9 +123,7 @@ class Threads:
             torch.set_num_threads(self.count)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         torch.set_num_threads(self._before)
 
     @contextmanager

@@ -67,6 +67,13 @@ def test_a_folder_of_classes_is_one_task(folder: Path, run: Run) -> None:
     assert result.exit_code == 1 and "has no tasks" in result.stderr and not (folder / "other.yaml").exists()
 
 
+def test_a_network_that_is_not_known_is_refused_before_a_file_is_written(folder: Path, run: Run) -> None:
+    config = folder / "config.yaml"
+    result = run("init", folder / "data", "--config", config, "--backbone", "timm:resnet81")
+    assert result.exit_code == 1 and "did you mean resnet18" in result.stderr and not config.exists()
+    assert run("init", folder / "data", "--config", config, "--backbone", "timm:resnet26").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [

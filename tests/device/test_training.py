@@ -42,6 +42,7 @@ def test_gradients_of_a_mixed_batch(method: str, network: str, device: torch.dev
         torch.testing.assert_close(found[name], gradient, rtol=1e-8, atol=1e-9, msg=lambda text, name=name: name + text)
 
 
+@pytest.mark.in_turn("dtype")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 @everywhere
 def test_gradients_under_autocast(method: str, network: str, dtype: torch.dtype, device: torch.device) -> None:

@@ -84,7 +84,9 @@ def test_a_batch_without_rows(method: tfold.Method, network: Callable[[], nn.Mod
             torch.testing.assert_close(said[n], model(some, task=name)[n], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ftn", "fine-tuning", "masks"])
+@pytest.mark.parametrize(
+    "name", ["ftn", *(pytest.param(name, marks=pytest.mark.whole) for name in ("fine-tuning", "masks"))]
+)
 def test_a_detector_that_finds_nothing(name: str) -> None:
     torch.manual_seed(0)
     body = torchvision.models.detection.backbone_utils.resnet_fpn_backbone(

@@ -72,6 +72,7 @@ def made(network: Any, method: tfold.Method, dtype: torch.dtype) -> MultiTask:
 
 
 @pytest.mark.filterwarnings("ignore:Words runs tasks one after another")
+@pytest.mark.in_turn("dtype")
 @HALVES
 @every_case
 def test_it_trains_and_every_way_says_the_same(network: Any, method: tfold.Method, dtype: torch.dtype) -> None:

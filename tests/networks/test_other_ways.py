@@ -52,6 +52,7 @@ class Encoder(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:.*task by task")
+@pytest.mark.in_turn("padding")
 @pytest.mark.parametrize("padding", ["left", "both", "floating", "none"])
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("method", [*METHODS, tfold.HeadOnly(), tfold.LoRA(rank=2, layers="linear", targets="last")])

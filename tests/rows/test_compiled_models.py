@@ -52,6 +52,7 @@ def check(model: MultiTask, compiled: object, x: Tensor) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*task by task")
+@pytest.mark.in_turn("kind")
 @pytest.mark.parametrize("first", ["separate", "hooks", "checked"])
 @pytest.mark.parametrize("kind", ["model", "bank"])
 def test_one_model_after_another(first: str, kind: str) -> None:

@@ -123,6 +123,7 @@ def test_paths_that_numbers_choose(network: type[Flips], first: bool, method: st
 
 
 @pytest.mark.filterwarnings("ignore:.*Graph break")
+@pytest.mark.in_turn("first")
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("network", [ByValue, ByNumber, BySize])
 def test_paths_of_a_compiled_model(network: type[Flips], first: bool) -> None:

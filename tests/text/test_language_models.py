@@ -85,8 +85,8 @@ def test_gradients_of_a_compiled_mixed_batch() -> None:
         ("encoder-decoder", "one", False),
         ("encoder-decoder", "mixed", False),
         ("decoder-only", "mixed", False),
-        pytest.param("decoder-only", "one", True, marks=pytest.mark.slow),
-        pytest.param("encoder-decoder", "mixed", True, marks=pytest.mark.slow),
+        pytest.param("decoder-only", "one", True, marks=pytest.mark.whole),
+        pytest.param("encoder-decoder", "mixed", True, marks=pytest.mark.whole),
     ],
 )
 def test_exported_for_batches_of_any_size(kind: str, what: str, strict: bool) -> None:

@@ -11,13 +11,14 @@ import yaml
 from rich import box
 from rich.table import Table
 
-from ..config import ConfigError
+from ..config import ConfigError, parse_backbone
 from ..config.run import load_config
 from ..data import DataError, TaskData
 from ..data.sources import Folder
 from ..files import as_file, check_name, draft_of
 from ._output import UserError, say, show
 
+DEFAULT = "timm:resnet18"
 TEXT = """\
 # taskfold train {name}
 # Every key: taskfold's documentation, "Training". A task's own settings go into an entry of `tasks`.
@@ -32,7 +33,7 @@ output: runs
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of images for each task, or of one task.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="The file to write.")] = Path("config.yaml"),
-    backbone: Annotated[str, typer.Option(help="The frozen network.")] = "timm:resnet18",
+    backbone: Annotated[str, typer.Option(help="The frozen network.")] = DEFAULT,
 ) -> None:
     """Write a configuration for the image folders in DIR: <task>/<class>/*.jpg, or <task>/train/<class>/*.jpg.
 
@@ -42,6 +43,8 @@ def init(
         raise UserError(f"{config} exists already; name another file with --config, or take it away")
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give one with a folder of images for each task")
+    if backbone != DEFAULT:
+        parse_backbone(backbone, "--backbone").load(config.parent, meta=True)
     found, others = _tasks(folder)
     if not found:
         raise UserError(

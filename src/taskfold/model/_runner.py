@@ -46,7 +46,7 @@ from ._moved import moved
 from ._outputs import rows_of
 from ._rows import Batch, Known
 from ._separate import separately, texts
-from ._traced import LOOKING, hooked, look_traced, report_unused
+from ._traced import LOOKING, hooked, look_traced, report_unused, untraced
 
 PLANS = 64
 """Sets of tasks whose structure is kept."""
@@ -146,7 +146,7 @@ class Runner(Looking):
             )
         return self._untraced(selection, args, kwargs, method)
 
-    @torch.compiler.disable(reason="the tasks of this batch run one by one, or its inputs are nested")
+    @untraced("the tasks of this batch run one by one, or its inputs are nested")
     def _untraced(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         return self._mixed(selection, args, kwargs, method)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -13,11 +14,29 @@ from ..tasks import Task
 from ._looking import Looking
 from ._rows import Batch
 
+Pass = Callable[..., Any]
 LOOKING: WeakValueDictionary[str, Looking] = WeakValueDictionary()
 """By number: a compiler hands on numbers, and no objects."""
 
 
-@torch.compiler.assume_constant_result
+def _constant(asked: Callable[..., bool]) -> Callable[..., bool]:
+    """What `torch.compiler.assume_constant_result` makes of a function, without importing the compiler for it."""
+    asked._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return asked
+
+
+def untraced(reason: str) -> Callable[[Pass], Pass]:
+    """What `torch.compiler.disable` makes of a function; the compiler is imported when it is first called."""
+
+    def wrap(function: Pass) -> Pass:
+        made = torch._disable_dynamo(function)
+        made._torchdynamo_disable, made._torchdynamo_disable_msg = True, reason  # type: ignore[attr-defined]
+        return made
+
+    return wrap
+
+
+@_constant
 def hooked(number: str) -> bool:
     """Whether hooks of the user's are registered; what was found is forgotten where a switch has been turned since."""
     one = LOOKING[number]
@@ -26,7 +45,7 @@ def hooked(number: str) -> bool:
     return bool(one.hooks.now()[0])
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def look_traced(
     number: str,
     method: str,

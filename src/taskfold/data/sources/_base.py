@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
@@ -16,6 +17,10 @@ from .._sets import ImageSet, TaskData
 from .._split import contents, hold_out, thin_out
 
 CLASSES = Classification()
+PADDED = {"resize": "squash", "crop": "pad", "flip": True}
+"""Padded, cropped back at random, flipped."""
+CROPPED = {"resize": "shorter-side+crop", "crop": "random-resized", "flip": True}
+"""RandomResizedCrop and flip; tested on the centre."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +70,8 @@ class Source(BaseModel, ABC):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    usual: ClassVar[Mapping[str, Any]] = {}
+    """Settings of preprocessing that are usual for these images."""
 
     val_fraction: float = Field(default=0.1, gt=0, lt=1)
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
@@ -97,13 +104,13 @@ class Source(BaseModel, ABC):
         return replace(found.renamed(labels), problem=known)
 
     @property
-    @abstractmethod
     def origin(self) -> str:
-        """Short, for tables: `packaged:mnist`, `folder:flowers`."""
+        """Short, for tables: `stl10`, `packaged:mnist`, `folder:flowers`."""
+        return str(self.__dict__["kind"])
 
     def preprocessing(self, base: Preprocessing) -> Preprocessing:
         """`base` with the augmentation that is usual for these images. What a user sets goes on top."""
-        return base
+        return base.changed(**self.usual)
 
     def load(self, name: str | None = None, seed: int = 0, problem: Problem = CLASSES) -> TaskData:
         """The three splits: the source's own where they exist, else stratified and seeded.

@@ -9,11 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from .._errors import DataError, MissingDataError
-from .._preprocessing import Preprocessing
 from .._sets import ImageSet
 from .._unpickle import load_arrays
 from ._arrays import Bytes, array_set, records
-from ._base import Parts, Source, existing_folder, first_existing
+from ._base import PADDED, Parts, Source, existing_folder, first_existing
 
 PIXELS = 3 * 32 * 32
 
@@ -68,15 +67,7 @@ class Cifar(Source):
 
     kind: Literal["cifar10", "cifar100"]
     root: Path
-
-    @property
-    def origin(self) -> str:
-        """`cifar10` or `cifar100`."""
-        return self.kind
-
-    def preprocessing(self, base: Preprocessing) -> Preprocessing:
-        """Padded, cropped back at random, flipped."""
-        return base.changed(resize="squash", crop="pad", flip=True)
+    usual = PADDED
 
     def parts(self) -> Parts:
         """Train and test are official; val comes out of train."""

@@ -7,9 +7,8 @@ from typing import Literal
 
 from .._errors import DataError, MissingDataError, first_few
 from .._images import FileImages
-from .._preprocessing import Preprocessing
 from .._sets import ImageSet
-from ._base import Parts, Source, existing_folder
+from ._base import CROPPED, Parts, Source, existing_folder
 from ._classes import class_folders, images_of, scan
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -30,16 +29,13 @@ class DomainNet(Source):
 
     kind: Literal["domainnet"] = "domainnet"
     root: Path
+    usual = CROPPED
     domain: Literal["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
 
     @property
     def origin(self) -> str:
         """`domainnet:clipart`."""
         return f"domainnet:{self.domain}"
-
-    def preprocessing(self, base: Preprocessing) -> Preprocessing:
-        """RandomResizedCrop and flip; tested on the centre."""
-        return base.changed(resize="shorter-side+crop", crop="random-resized", flip=True)
 
     def parts(self) -> Parts:
         """Train and test are official; val comes out of train."""

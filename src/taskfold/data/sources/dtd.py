@@ -9,9 +9,8 @@ from pydantic import Field
 
 from .._errors import DataError
 from .._images import FileImages
-from .._preprocessing import Preprocessing
 from .._sets import ImageSet
-from ._base import Parts, Source, existing_folder, first_existing
+from ._base import CROPPED, Parts, Source, existing_folder, first_existing
 
 
 class Dtd(Source):
@@ -24,16 +23,13 @@ class Dtd(Source):
 
     kind: Literal["dtd"] = "dtd"
     root: Path
+    usual = CROPPED
     partition: int = Field(default=1, ge=1, le=10)
 
     @property
     def origin(self) -> str:
         """`dtd`, or `dtd-2` for partition 2."""
         return "dtd" if self.partition == 1 else f"dtd-{self.partition}"
-
-    def preprocessing(self, base: Preprocessing) -> Preprocessing:
-        """RandomResizedCrop and flip; tested on the centre."""
-        return base.changed(resize="shorter-side+crop", crop="random-resized", flip=True)
 
     def parts(self) -> Parts:
         """All three splits are official; each is a list of `<class>/<file>`."""

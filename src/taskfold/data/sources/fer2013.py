@@ -9,10 +9,9 @@ from typing import Literal
 import numpy as np
 
 from .._errors import DataError
-from .._preprocessing import Preprocessing
 from .._sets import ImageSet
 from ._arrays import array_set
-from ._base import Parts, Source, existing_folder, first_existing
+from ._base import PADDED, Parts, Source, existing_folder, first_existing
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SPLIT = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
@@ -28,15 +27,7 @@ class Fer2013(Source):
 
     kind: Literal["fer2013"] = "fer2013"
     root: Path
-
-    @property
-    def origin(self) -> str:
-        """`fer2013`."""
-        return "fer2013"
-
-    def preprocessing(self, base: Preprocessing) -> Preprocessing:
-        """Padded, cropped back at random, flipped."""
-        return base.changed(resize="squash", crop="pad", flip=True)
+    usual = PADDED
 
     def parts(self) -> Parts:
         """Train and test are official; val comes out of train."""

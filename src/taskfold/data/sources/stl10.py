@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from .._preprocessing import Preprocessing
 from .._sets import ImageSet
 from ._arrays import array_set, records
-from ._base import Parts, Source, existing_folder, first_existing
+from ._base import PADDED, Parts, Source, existing_folder, first_existing
 
 SIDE = 96
 
@@ -22,15 +21,7 @@ class Stl10(Source):
 
     kind: Literal["stl10"] = "stl10"
     root: Path
-
-    @property
-    def origin(self) -> str:
-        """`stl10`."""
-        return "stl10"
-
-    def preprocessing(self, base: Preprocessing) -> Preprocessing:
-        """Padded, cropped back at random, flipped."""
-        return base.changed(resize="squash", crop="pad", flip=True)
+    usual = PADDED
 
     def parts(self) -> Parts:
         """Train and test are official; val comes out of train."""
