@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from ._outputs import (
 )
 from ._said import in_type, output_of
 from ._summary import Summary, summarised
-from ._view import Apply, TaskView
+from ._view import Apply, Folded, TaskView
 
 
 class MultiTask(MixedRows, Exchange):
@@ -313,7 +314,8 @@ own, and has a head of 27
 
         Args:
             name: the task.
-            head: with the head (an `nn.Sequential` of backbone and head), if the task has one.
+            head: with the head, if the task has one: an `nn.Sequential` of backbone and head, which takes whatever the
+                backbone takes (attention masks, keywords).
             fuse_batchnorm: for serving alone: BatchNorm becomes part of the convolution before it.
 
         Raises:
@@ -334,7 +336,8 @@ own, and has a head of 27
         if self.features is not pooled or hasattr(plain, "config"):
             parts["features"] = Apply(self.features)
         parts["head"] = in_type(copy.deepcopy(task.head), plain)
-        return nn.Sequential(parts).train(self.training)
+        one = [given.kind is given.POSITIONAL_OR_KEYWORD for given in signature(plain.forward).parameters.values()]
+        return (nn.Sequential if one == [True] else Folded)(parts).train(self.training)
 
 
 def _short(task: Task) -> str:

@@ -50,6 +50,17 @@ class TaskView(nn.Module):
         return self
 
 
+class Folded(nn.Sequential):
+    """A network and what stands behind it; it takes whatever the network takes."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        network, *behind = self
+        output = network(*args, **kwargs)
+        for module in behind:
+            output = module(output)
+        return output
+
+
 class Apply(nn.Module):
     """A function as a module."""
 
