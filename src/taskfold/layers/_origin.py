@@ -64,8 +64,7 @@ class Origins(Told):
 
     Attributes:
         read: whole numbers that the pass has made of the input: sizes or places of what comes after, perhaps.
-        dead: a function has made rows equal (zeros behind a ReLU), or a layer has (its weights are zeros): what comes
-            after shows nothing of them.
+        dead: rows are equal behind a ReLU, or a layer of zeros: what comes after shows nothing of them.
         asked: Python has been told a number that layers have made, and a task's own layers may make another.
     """
 
