@@ -91,3 +91,29 @@ def test_a_task_says_whether_it_folds() -> None:
     assert tfold.count(network, tfold.LoRA(rank=1, targets="0")).contracted == 3 * 4 + 4 + 4 * 2 + 2
     with pytest.raises(ValueError, match="'none'"):
         model.foldable("none")
+
+
+class Masked(nn.Module):
+    """Means of the tokens that a mask lets through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 8)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return (self.layer(x) * (1 if mask is None else mask[..., None])).mean(1)
+
+
+def test_a_fold_with_a_head_takes_what_the_network_takes() -> None:
+    model = tfold.MultiTask(Masked(), tfold.LoRA(rank=2, init="normal"), num_features=8).eval()
+    model.add_task("a", head=3)
+    x, mask, plain = torch.randn(4, 5, 6), torch.randint(0, 2, (4, 5)), model.fold("a")
+    for args, kwargs in (((x, mask), {}), ((x,), {"mask": mask}), ((), {"x": x, "mask": mask}), ((x,), {})):
+        torch.testing.assert_close(plain(*args, **kwargs), model(*args, task="a", **kwargs))
+    assert [name for name, _ in plain.named_children()] == ["backbone", "head"]
+
+
+def test_a_fold_of_one_input_is_made_of_torchs_own_modules() -> None:
+    model = tfold.MultiTask(nn.Sequential(nn.Linear(6, 8)), tfold.LoRA(rank=2), num_features=8)
+    model.add_task("a", head=3)
+    assert all(type(module).__module__.startswith("torch.") for module in model.fold("a").modules())

@@ -76,3 +76,15 @@ def test_features_that_are_no_tensor_are_named() -> None:
     model.add_task("a", head=3)
     with pytest.raises(ValueError, match="its head takes 8 features, and is given list; give MultiTask features="):
         model(X, task="a")
+
+
+@pytest.mark.parametrize("outputs", [(3, 3), (5, 2)])
+def test_heads_of_tasks_with_several_rows_each_compile_to_one_graph(outputs: tuple[int, int]) -> None:
+    torch._dynamo.reset()
+    model = MultiTask(nn.Sequential(nn.Linear(6, 8)), tfold.LoRA(rank=2, init="normal"), num_features=8).eval()
+    for name, size in zip("ab", outputs, strict=True):
+        model.add_task(name, head=size)
+    x, rows = torch.randn(5, 6), list("abbab")
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for n, one in enumerate(compiled(x, task=rows)):
+        torch.testing.assert_close(one, model(x, task=rows[n])[n])

@@ -156,3 +156,12 @@ def test_one_value_per_channel_is_named(method: tfold.Method, task: Any) -> None
     with pytest.raises(ValueError, match=r"layer '[01]': BatchNorm of a task's own trains on two or more values"):
         model(torch.randn(rows, 3, 1, 1), task=task)
     assert len(model.eval()(torch.randn(rows, 3, 1, 1), task=task)) == rows
+
+
+def test_tensors_without_numbers() -> None:
+    """Shapes of one task are found on the device `meta`; which rows layers see is not."""
+    model = made(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8)), tfold.LoRA(rank=2)).to("meta")
+    x = torch.randn(4, 6, device="meta")
+    assert model(x, task="a").shape[0] == 4
+    with pytest.raises(ValueError, match="can't answer a mixed batch of these inputs: tensors on 'meta' hold no numb"):
+        model(x, task=["a", "b", "a", "b"])

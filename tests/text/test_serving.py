@@ -99,6 +99,15 @@ def test_a_mixed_batch_generates_what_each_folded_task_does(kind: str, method: s
         assert not torch.equal(found[0], found[3])  # one text, two tasks
 
 
+def test_a_view_generates_in_its_own_mode() -> None:
+    made, given = model("decoder-only", "lora").train(), inputs("decoder-only")
+    view, settings = made.for_task("b").eval(), {"min_new_tokens": 4, "max_new_tokens": 4, "do_sample": False}
+    assert torch.equal(view.generate(**given, **settings), made.eval().generate(**given, task="b", **settings))
+    made.remove_task("b")
+    with pytest.raises(RuntimeError, match="the task 'b' of this view has been removed"):
+        view.generate(**given, **settings)
+
+
 def test_a_plain_network_assists() -> None:
     made, given = model("decoder-only", "lora"), inputs("decoder-only")
     one = {name: tensor[:1] for name, tensor in given.items()}

@@ -56,19 +56,9 @@ def fold(zoo: Zoo, model: tfold.MultiTask) -> str:
     wanted, other = (zoo.alone(model, 2, name) for name in "ab")
     args, kwargs = zoo.given(2)
     with torch.no_grad():
-        found = zoo.rows(_folded(folded, args, kwargs))
+        found = zoo.rows(folded(*args, **kwargs))
     check_close("the fold", found, wanted, other, zoo.tolerance)
     return "holds"
-
-
-def _folded(folded: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if not isinstance(folded, nn.Sequential) or "backbone" not in folded._modules:
-        return folded(*args, **kwargs)
-    first, *rest = folded
-    output = first(*args, **kwargs)
-    for module in rest:
-        output = module(output)
-    return output
 
 
 def mixed(zoo: Zoo, model: tfold.MultiTask) -> str:
@@ -162,9 +152,9 @@ def hooks(zoo: Zoo, model: tfold.MultiTask) -> str:
     assert calls[0], f"a hook on {where!r} is never called"
     args, kwargs = zoo.given(1)
     with torch.no_grad():
-        plain = zoo.rows(_folded(folded, args, kwargs))
+        plain = zoo.rows(folded(*args, **kwargs))
         folded.get_submodule("backbone." * (zoo.width > 0) + where).register_forward_hook(hook)
-        wanted = zoo.rows(_folded(folded, args, kwargs))
+        wanted = zoo.rows(folded(*args, **kwargs))
     if distance(plain, before, zoo.tolerance) <= 1:
         check_close(f"with a hook on {where!r}", found, wanted, None, zoo.tolerance)
     else:  # the fold is no measure; another law says so

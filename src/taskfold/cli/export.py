@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import MultiTask
 from ..export import export as write
@@ -79,7 +79,7 @@ def export(
         emit(done) if json else say(f"Wrote {output} for Triton; its outputs differ by {found:.1g} at most.")
         return
     if len(names) == 1 and not mixed:
-        found = write(Folded(model.fold(names[0])), [*given.values()], output, names=[*given])
+        found = write(model.fold(names[0]), [*given.values()], output, names=[*given])
     else:
         bank = model.bank()
         found = write(bank, [*given.values(), bank.index([names[0], names[-1]])], output, names=[*given, "index"])
@@ -128,19 +128,3 @@ def _write_adapter(model: MultiTask, output: Path, head: str | None, json: bool)
     (name,) = model.tasks
     folder = model.save_peft(name, output, head=head)
     emit({"folder": str(folder), "task": name}) if json else say(f"Wrote {folder}: task {name!r} in PEFT's format.")
-
-
-class Folded(nn.Module):
-    """A folded task that takes all the inputs of its network."""
-
-    def __init__(self, folded: nn.Module) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(folded if isinstance(folded, nn.Sequential) else [folded])
-
-    def forward(self, *args: Tensor) -> Any:
-        """The output of the task."""
-        network, *rest = self.parts
-        found = network(*args)
-        for module in rest:
-            found = module(found)
-        return found

@@ -68,7 +68,7 @@ def updated(
 ) -> Tensor:
     """The layer's output with W + ΔW; W itself is frozen."""
     kind = x.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    dtype = torch.get_autocast_dtype(kind) if not x.is_meta and torch.is_autocast_enabled(kind) else weight.dtype
     up, down, spatial = factors.up.to(dtype), factors.down.to(dtype), factors.spatial
     if spatial is not None:
         spatial = spatial.to(dtype)

@@ -2,7 +2,7 @@
 
 from ._any import AnyLayer
 from ._attention import UNITS, Attention
-from ._base import SEEN, LayerKind, Tensors
+from ._base import SEEN, LayerKind, Tensors, may_write, traced
 from ._batch_norm import MEAN, VARIANCE, BatchNorm, OneValueError, check_values
 from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
@@ -18,7 +18,6 @@ from ._stand_in import lend, lent, stand_in
 from ._thin import outer, plus_, thin
 from ._token_stack import TokenStack
 from ._weight import WeightKind
-from ._writing import may_write, traced
 
 __all__ = [
     "KINDS",

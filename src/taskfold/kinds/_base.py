@@ -220,3 +220,13 @@ def scaled_bias(bias: Tensor | None, scale: Tensor, shift: Tensor | None) -> dic
     if bias is None:
         return {} if shift is None else {"bias": shift}
     return {"bias": bias * scale if shift is None else torch.addcmul(shift, bias, scale)}
+
+
+def may_write() -> bool:
+    """Whether a product may be added into a layer's output, which nobody else has seen."""
+    return not (torch.is_grad_enabled() or traced())
+
+
+def traced() -> bool:
+    """Whether somebody takes the step apart: a compiler, or a transform of torch.func."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()

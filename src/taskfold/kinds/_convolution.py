@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
-from ._base import NONE, Tensors
+from ._base import NONE, Tensors, traced
 from ._depthwise import depthwise, is_wide
 from ._geometry import Geometry, plain_class
 from ._linear import baddbmm
@@ -19,7 +19,6 @@ from ._rows import Rows
 from ._stand_in import stand_in
 from ._thin import thin
 from ._weight import WeightKind
-from ._writing import traced
 
 
 class Convolution(WeightKind):

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factors import Bottleneck, Modes
+from ._base import traced
 from ._geometry import Geometry
 from ._rows import Groups, Rows
 from ._weight import WeightKind
-from ._writing import traced
 
 
 class Linear(WeightKind):

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..factors import Bottleneck, Modes
-from ._base import NONE, LayerKind, Tensors, scaled_bias
+from ._base import NONE, LayerKind, Tensors, may_write, scaled_bias
 from ._geometry import Geometry
 from ._laws import holds
 from ._rows import Groups, Rows
 from ._thin import plus, plus_
-from ._writing import may_write
 
 
 class WeightKind(LayerKind):

@@ -47,6 +47,7 @@ from ._nothing import GeometryError, NothingToAdaptError
 from ._origin import Origins
 from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
+    SERVING,
     LayerParts,
     Part,
     Place,
@@ -79,7 +80,6 @@ from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
 from ._sequences import TokenSequence, token_sequences
-from ._serving import SERVING
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._sparse import Sparse, SparseUpdates, choose_by_fisher

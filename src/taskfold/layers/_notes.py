@@ -109,9 +109,11 @@ class Notes:
         """
         calls = self.calls.setdefault(layer, [])
         calls.append((inputs, self.marked(output)))
-        if self.tracers is None or self.index is None:
-            return output
-        return self.tracers.added(layer, len(calls) - 1, output, self.index)
+        if self.tracers is not None and self.index is not None:
+            output = self.tracers.added(layer, len(calls) - 1, output, self.index)
+        if isinstance(self.origins, Origins):
+            self.origins.made(tree_leaves(output))
+        return output
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from ._layout import Mark
 from ._listening import Go
+from ._path import is_answer
 from ._told import Told, not_followed
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
@@ -48,6 +49,7 @@ _FLATTENS = frozenset(
         *("sigmoid_", "elu", "elu_", "gelu", "silu", "silu_", "softshrink", "hardshrink", "tanh", "tanh_", "round"),
     )
 )
+_COMPARES = frozenset(("gt", "lt", "ge", "le", "eq", "ne"))
 _RARE = frozenset(("isinf", "isnan", "isfinite", "isposinf", "isneginf"))
 _INDEXES = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"))
 _NEW = frozenset(("lift_fresh", "lift_fresh_copy"))
@@ -63,14 +65,17 @@ class Origins(Told):
 
     Attributes:
         read: whole numbers that the pass has made of the input: sizes or places of what comes after, perhaps.
-        dead: a function has made rows equal (zeros behind a ReLU): what comes after shows nothing of them.
+        dead: rows are equal behind a ReLU, or a layer of zeros: what comes after shows nothing of them.
+        asked: Python has been told a number that layers have made, and a task's own layers may make another.
     """
 
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows = rows
         self.read: list[Any] = []
-        self.dead = False
+        self.dead = self.asked = False
+        self._behind: set[int | None] = set()
+        """Where numbers lie that layers have made, which tasks change."""
         self._rare: set[int | None] = set()
         """Where numbers lie that say which others are none: nothing hangs on them but in broken passes."""
         self._paired: set[int | None] = set()
@@ -85,8 +90,16 @@ class Origins(Told):
         for tensor in inputs:
             self._mark(tensor, DATA)
 
+    def made(self, output: Iterable[object]) -> None:
+        """A layer that tasks change has put this out."""
+        for tensor in output:
+            if isinstance(tensor, Tensor):
+                self._behind.add(storage_of(tensor))
+                self.dead = self.dead or (self.level(tensor) > FIXED and self._equal(tensor))
+
     def leaves(self, tensor: Tensor) -> None:
         super().leaves(tensor)
+        self.asked = self.asked or storage_of(tensor) in self._behind
         if self.level(tensor):
             with not_followed():
                 self.read.append(tensor.tolist())
@@ -97,7 +110,7 @@ class Origins(Told):
 
     def pooled(self, value: object) -> bool:
         """Whether something for each row depends on a number that all rows have in common."""
-        return isinstance(value, Tensor) and value.dim() > 0 and self.level(value) == POOLED
+        return self.asked or (isinstance(value, Tensor) and value.dim() > 0 and self.level(value) == POOLED)
 
     def level(self, value: object) -> int:
         """How a tensor depends on the input."""
@@ -122,24 +135,26 @@ class Origins(Told):
         level = FIXED if name in _NEW else CHOSEN if before and self._chooses(func, args, kwargs) else before
         if level == DATA and (self._multiplies(name, args) or (name in _POOLS and self._pools(func, args, kwargs))):
             level = POOLED
-        if before and name in _FLATTENS and not self.dead:
-            self.dead = self._equal(output)
         rare = name in _RARE or (name in ("eq", "ne") and _asks_for_none(args)) or (bool(known) and known <= self._rare)
+        behind = not known.isdisjoint(self._behind)
+        self.asked = self.asked or (behind and not rare and is_answer(output))
+        if before and not self.dead and (name in _FLATTENS or (behind and not rare and name in _COMPARES)):
+            self.dead = self._equal(output)
         paired = before and self._pairs(inputs, output)
         outputs = {storage_of(tensor): tensor for tensor in tensors_in((output,))}
-        self._rare.difference_update(outputs)
         self._paired.difference_update(outputs.keys() - known)
-        if rare:
-            self._rare.update(outputs)
         if paired:
             self._paired.update(outputs)
+        for held, so in ((self._rare, rare), (self._behind, behind)):
+            (held.update if so else held.difference_update)(outputs)
         for key, tensor in outputs.items():
             self._mark(tensor, max(level, self.level(tensor)) if key in known else level)
         return output
 
     def _equal(self, tensor: Tensor) -> bool:
         """Whether some rows of a tensor are equal."""
-        if not tensor.is_floating_point() or not tensor.dim() or not len(tensor) or len(tensor) % self.rows:
+        numbers = tensor.is_floating_point() or tensor.dtype == torch.bool
+        if not numbers or not tensor.dim() or not len(tensor) or len(tensor) % self.rows:
             return False
         with not_followed():
             slices = Mark.of(tensor, self.rows).slices[0]

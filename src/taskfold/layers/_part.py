@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -18,6 +18,19 @@ from ._form import Form
 
 Place = tuple[str, str]
 """A layer's path, and the name of a part there."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass, as far as a task's tensors depend on it."""
+
+    training: bool
+    progress: float = 1.0
+    context: Mapping[str, object] = field(default_factory=dict)
+
+
+SERVING = Pass(training=False)
+"""Evaluation: what layers are asked for without a pass."""
 
 
 class When(Protocol):

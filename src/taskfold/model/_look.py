@@ -100,6 +100,8 @@ def _uncut(batch: Batch) -> str:
     for leaf in batch.leaves:
         if isinstance(leaf, Tensor) and (leaf.is_nested or leaf.layout != torch.strided):
             return "rows can't be taken out of nested and sparse tensors"
+        if isinstance(leaf, Tensor) and leaf.is_meta:
+            return "tensors on 'meta' hold no numbers by which rows are known"
     held = tree_leaves(batch.arguments(), is_leaf=lambda value: isinstance(value, PackedSequence))
     if any(isinstance(value, PackedSequence) for value in held):
         return "rows can't be taken out of a packed sequence; pack inside the network"

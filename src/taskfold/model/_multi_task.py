@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -20,7 +21,6 @@ from ._caches import with_caches
 from ._exchange import Exchange
 from ._folding import changed_tensors, folded, leave_out, left_out, without_batchnorm
 from ._handling import Handling, MixedRows
-from ._modes import put_into_mode
 from ._outputs import (
     Outputs,
     batched,
@@ -33,7 +33,7 @@ from ._outputs import (
 )
 from ._said import in_type, output_of
 from ._summary import Summary, summarised
-from ._view import Apply, TaskView
+from ._view import Folded, TaskView, put_into_mode
 
 
 class MultiTask(MixedRows, Exchange):
@@ -174,7 +174,7 @@ class MultiTask(MixedRows, Exchange):
             }
         return {name: outputs[name] for name in names}
 
-    def generate(self, *args: Any, task: str | Sequence[str], **kwargs: Any) -> Any:
+    def generate(self, *args: Any, task: str | Sequence[str], _training: bool | None = None, **kwargs: Any) -> Any:
         """The backbone's own `generate` (Hugging Face language models) for one task, or one task per row.
 
         Args:
@@ -186,7 +186,7 @@ class MultiTask(MixedRows, Exchange):
             ValueError: as for `forward`.
         """
         check_generates(self.backbone, task, kwargs)
-        selection = self._selected(task, args, kwargs, self.training)[1]
+        selection = self._selected(task, args, kwargs, self.training if _training is None else _training)[1]
         return with_caches(task, kwargs, lambda: self._runner.run(selection, args, kwargs, "generate"))
 
     def _selected(
@@ -313,7 +313,8 @@ own, and has a head of 27
 
         Args:
             name: the task.
-            head: with the head (an `nn.Sequential` of backbone and head), if the task has one.
+            head: with the head, if the task has one: a module of `backbone` and `head`, which takes whatever the
+                backbone takes (attention masks, keywords); an `nn.Sequential` if that is one tensor.
             fuse_batchnorm: for serving alone: BatchNorm becomes part of the convolution before it.
 
         Raises:
@@ -330,11 +331,12 @@ own, and has a head of 27
         plain.train(self.training)
         if task.head is None or not head:
             return plain
-        parts: OrderedDict[str, nn.Module] = OrderedDict(backbone=plain)
-        if self.features is not pooled or hasattr(plain, "config"):
-            parts["features"] = Apply(self.features)
-        parts["head"] = in_type(copy.deepcopy(task.head), plain)
-        return nn.Sequential(parts).train(self.training)
+        behind = in_type(copy.deepcopy(task.head), plain)
+        made: nn.Module = Folded(plain, self.features, behind)
+        one = [given.kind is given.POSITIONAL_OR_KEYWORD for given in signature(plain.forward).parameters.values()]
+        if one == [True] and self.features is pooled and not hasattr(plain, "config"):
+            made = nn.Sequential(OrderedDict(backbone=plain, head=behind))
+        return made.train(self.training)
 
 
 def _short(task: Task) -> str:

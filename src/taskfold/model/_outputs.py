@@ -169,8 +169,7 @@ def _at_once(heads: Sequence[Any], groups: Groups, features: Tensor) -> list[Ten
     weight = pad_sequence(weights, batch_first=True)
     bias = pad_sequence([none if bias is None else bias for bias in biases], batch_first=True)
     if len(heads) < len(features):
-        entry = torch.arange(len(heads), device="cpu").repeat_interleave(torch.tensor(groups.sizes, device="cpu"))
-        entry = entry.to(features.device)
+        entry = torch.tensor([n for n, size in enumerate(groups.sizes) for _ in range(size)], device=features.device)
         weight, bias = weight.index_select(0, entry), bias.index_select(0, entry)
     made = torch.baddbmm(bias[:, :, None], weight, features[:, :, None])[:, :, 0]
     return [one[:, :size] for one, size in zip(made.split(groups.sizes), outputs, strict=True)]

@@ -66,7 +66,7 @@ def in_type(head: nn.Module, network: nn.Module) -> nn.Module:
 def runs_in(features: Any) -> torch.dtype | None:
     """The type of the features, in which heads run; None: autocast sees to it, or there are none."""
     found = next((leaf for leaf in tree_leaves(features) if _is_number(leaf)), None)
-    return None if found is None or torch.is_autocast_enabled(found.device.type) else found.dtype
+    return None if found is None or found.is_meta or torch.is_autocast_enabled(found.device.type) else found.dtype
 
 
 def check_features(features: Any, width: int, whose: str) -> None:

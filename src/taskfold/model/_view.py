@@ -1,10 +1,11 @@
-"""Modules made of a model: one task by itself, a function."""
+"""Modules made of a model: one task by itself, or folded; and their modes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..tasks import Features, Task
 
@@ -28,34 +29,54 @@ class TaskView(nn.Module):
         self.__dict__["mode"] = mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        model, name = self.__dict__["model"], self.task.name
+        return self._run(self.__dict__["model"], args, kwargs)
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """The backbone's own `generate` for this task, in the view's mode."""
+        return self._run(self.__dict__["model"].generate, args, kwargs)
+
+    def _run(self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = self.task.name
         if "task" in kwargs:
             raise TypeError(
                 "'task' names the task of a model, and this view has its own; give an argument of the network's that "
                 "is called so by its position"
             )
-        if model.tasks.get(name) is not self.task:
+        if self.__dict__["model"].tasks.get(name) is not self.task:
             raise RuntimeError(
                 f"the task {name!r} of this view has been removed from the model; make a view of the one that is there "
                 f"now: model.for_task({name!r})"
             )
-        if self.training is model.training:
-            return model(*args, task=name, **kwargs)
-        return model(*args, task=name, _training=self.training, **kwargs)
+        return run(*args, task=name, _training=self.training, **kwargs)
 
     def train(self, mode: bool = True) -> TaskView:
         """Training or evaluation mode of this task in this view."""
         self.__dict__["mode"] = mode
-        self.task.train(mode)
+        put_into_mode(self.task, mode)
         return self
 
 
-class Apply(nn.Module):
-    """A function as a module."""
+class Folded(nn.Module):
+    """A network and the head behind it; it takes whatever the network takes."""
 
-    def __init__(self, function: Features) -> None:
+    def __init__(self, backbone: nn.Module, features: Features, head: nn.Module) -> None:
         super().__init__()
-        self.function = function
+        self.backbone, self.features, self.head = backbone, features, head
 
-    def forward(self, x: object) -> Tensor:
-        return self.function(x)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.head(self.features(self.backbone(*args, **kwargs)))
+
+
+def put_into_mode(module: nn.Module, training: bool) -> None:
+    """What `module.train(training)` does, in a tenth of its time: a pack changes modes of thousands of modules often.
+
+    A class with a `train` or `__setattr__` of its own keeps it.
+    """
+    kind = type(module)
+    if kind.train is not nn.Module.train or kind.__setattr__ is not nn.Module.__setattr__:
+        module.train(training)
+        return
+    module.__dict__["training"] = training
+    for child in module._modules.values():
+        if child is not None:
+            put_into_mode(child, training)

@@ -1,0 +1,89 @@
+"""Rows that meet only by numbers which a task's own layers make: the plain network shows nothing of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from .networks import Rows
+from .test_rows import METHODS, built, rows_of
+
+NAMES, FAR = list("abcab"), 0.999
+ASKED: dict[str, Callable[[Tensor], object]] = {
+    "bool": lambda far: (far > FAR).all(),
+    "item": lambda far: far.min().item() > FAR,
+    "list": lambda far: min(far.tolist()) > FAR,
+    "equal": lambda far: torch.equal(far > FAR, torch.ones_like(far) > 0),
+    "one row": lambda far: far[0] > FAR,
+}
+
+
+class Exits(Rows):
+    """Ends early where all of its rows are sure."""
+
+    def __init__(self, asked: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.asked = asked
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x).tanh()
+        return 3 * y if self.asked(y.abs().amax(1)) else self.second(y)
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_paths_that_a_tasks_own_layers_choose(asked: str) -> None:
+    """The plain network goes on, and so does the mixed batch: one task by itself ends early."""
+    torch.manual_seed(0)
+    model, x = built(Exits(ASKED[asked]), METHODS["lora"]), torch.randn(5, 6)
+    for parameter in model["b"].sites.parameters():
+        parameter.data.mul_(30)
+    with torch.no_grad():
+        for run in (model, model.bank()):
+            with pytest.warns(UserWarning, match="task by task"):
+                found = torch.stack(list(run(x, task=NAMES)))
+            for name in "abc":
+                mine = [n for n, one in enumerate(NAMES) if one == name]
+                torch.testing.assert_close(found[mine], model(x[mine], task=name))
+
+
+BRANCHES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "a layer of zeros": lambda zeros, y, rows: zeros if rows is y else zeros.roll(1, 0),
+    "a mask that is empty": lambda zeros, y, rows: torch.where(y + zeros > 9, rows, y),
+    "one that multiplies": lambda zeros, y, rows: ((y + zeros).abs() > 9).to(y) * rows,
+}
+
+
+class Branch(Rows):
+    """A branch that puts out nothing in the plain network."""
+
+    def __init__(self, branch: str, mixes: bool) -> None:
+        super().__init__()
+        self.branch, self.mixes, self.third = BRANCHES[branch], mixes, nn.Linear(8, 8)
+        nn.init.zeros_(self.third.weight), nn.init.zeros_(self.third.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return self.second(y + self.branch(self.third(y), y, y.roll(1, 0) if self.mixes else y))
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_rows_that_mix_where_a_tasks_own_layers_say_so(branch: str) -> None:
+    model = built(Branch(branch, mixes=True), METHODS["lora"])
+    for run in (model, model.bank()):
+        with pytest.raises(ValueError, match="can't answer a mixed batch of these inputs: rows of its output"):
+            run(torch.randn(5, 6), task=NAMES)
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_branches_that_mix_nothing_are_served_in_one_pass(branch: str) -> None:
+    model = built(Branch(branch, mixes=False), METHODS["lora"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for run in (model, model.bank()):
+            for x in (torch.randn(5, 6), torch.randn(5, 6) / 9):
+                torch.testing.assert_close(torch.stack(list(run(x, task=NAMES))), rows_of(model, x, NAMES))
+    assert len(model._runner.forms) == 1
