@@ -22,12 +22,7 @@ from ._output import UserError, say
 
 
 def listed(held: Sequence[Any], unit: str) -> str:
-    """How many there are, and a digest over them.
-
-    Args:
-        held: JSON of each.
-        unit: what they are, in the plural.
-    """
+    """How many there are, and a digest over them."""
     text = json.dumps(held, ensure_ascii=False)
     return f"{len(held)} {unit} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

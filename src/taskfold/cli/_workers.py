@@ -28,10 +28,6 @@ def run_workers(
         processes: how many, at the most.
         cluster: `local`: this machine; `slurm`: a job of Slurm's each.
         fresh: what was trained before is lost.
-
-    Raises:
-        UserError: processes have failed. What they had finished is published, and what was under way goes on next time.
-        ImportError: submitit is not installed.
     """
     try:
         import submitit  # noqa: PLC0415  an extra
