@@ -48,13 +48,8 @@ def ground(
 ) -> tuple[MultiTask, LoadedBackbone]:
     """The backbone that these files stand on, and their inventory; no task yet.
 
-    Args:
-        backbone: a specification; None: as the run of the first file noted it, or the file itself, if its weights are
-            published ones.
-        weights: of the backbone.
-        files: task files.
-        inventory: what they stand on, if they do; None: looked for beside them.
-        folder: where files will lie, if there is none yet.
+    Where `backbone` says none it is as the run of the first file noted it, or the file itself, if its weights are
+    published ones; `inventory` is looked for beside files; and files will lie in `folder`, if there is none yet.
     """
     by_name: dict[str, Path] = {}
     standing: list[Path] = []

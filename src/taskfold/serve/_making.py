@@ -44,12 +44,7 @@ class Maker:
 
     @asynccontextmanager
     async def made(self, name: str, data: bytes) -> AsyncIterator[tuple[Version, Path]]:
-        """A version and its file, which is there in the block; the version leaves the engine if the block fails.
-
-        Raises:
-            UnfitError: it cannot be served.
-            TooLargeError: it is above a limit.
-        """
+        """A version and its file, which is there in the block; the version leaves the engine if the block fails."""
         held = self._held(name)
         with draft_of(self._arriving, folder=True) as folder:
             file = folder / "task.safetensors"
@@ -90,11 +85,7 @@ class Maker:
 
 
 def check_allowed(name: str, taken: list[str]) -> None:
-    """A task may have this name beside these.
-
-    Raises:
-        TakenError, UnfitError: it may not.
-    """
+    """A task may have this name beside these."""
     try:
         check_name(name)
     except ValueError as error:

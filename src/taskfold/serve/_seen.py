@@ -27,7 +27,7 @@ class Seen:
         self.stamps: dict[str, Stamp] = {}
 
     def stamp(self, name: str) -> Stamp | None:
-        """Of a task's file as it is there now; None: there is none. Errors are those of `stale`."""
+        """Of a task's file as it is there now; None: there is none."""
         if self.store is None:
             return None
         try:
@@ -39,12 +39,7 @@ class Seen:
         return _stamp(at)
 
     def read(self, name: str) -> tuple[Stamp, bytes]:
-        """A task's file, of one opening: another may take its place meanwhile.
-
-        Raises:
-            FileNotFoundError: there is none.
-            BusyError: it cannot be read now.
-        """
+        """A task's file, of one opening: another may take its place meanwhile."""
         assert self.store is not None
         try:
             with self.store.path(name).open("rb") as file:
@@ -55,11 +50,7 @@ class Seen:
             raise _unreadable(error) from error
 
     def stale(self, name: str) -> bool:
-        """Whether the store has something else under a name than what was seen.
-
-        Raises:
-            BusyError: it cannot be read now.
-        """
+        """Whether the store has something else under a name than what was seen."""
         return self.store is not None and self.stamp(name) != self.stamps.get(name)
 
     def changed(self, known: set[str]) -> list[str]:
