@@ -56,7 +56,7 @@ async def measured(options: argparse.Namespace, folder: Path) -> tuple[dict[str,
     async with server:
         draw = random.Random(0)
         for n in range(options.requests + 8):
-            with server.lease(draw.choice(names)) as version:
+            async with server.lease(draw.choice(names)) as version:
                 where, begin = "memory" if version.held.present else "disk", time.perf_counter()
                 await server.ask(version, version.reading.ready(torch.randn(3, 64, 64), Asked()))
                 if n >= 8:

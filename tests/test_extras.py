@@ -15,7 +15,7 @@ import json, sys
 GONE = {"PIL", "accelerate", "datasets", "jinja2", "matplotlib", "onnx", "onnxruntime", "onnxscript", "optuna",
         "pycocotools", "pydantic", "rich", "scipy", "segmentation_models_pytorch", "timm", "tokenizers", "torchjd",
         "torchmetrics", "torchvision", "transformers", "typer", "uvicorn", "yaml", "fastapi", "starlette",
-        "prometheus_client"}
+        "prometheus_client", "ray"}
 
 class Blind:
     def __init__(self, finder):
@@ -58,6 +58,7 @@ NEEDS = {
     "import taskfold.dense": "dense",
     "import taskfold.report": "report",
     "import taskfold.serve.web": "serve",
+    "import taskfold.serve.replicas": "ray",
     "from taskfold.backbones import load; load('timm:resnet18')": "vision",
     "from taskfold.backbones import load; load('torchvision:resnet18')": "vision",
     "from taskfold.backbones import load; load('hf:gpt2')": "text",

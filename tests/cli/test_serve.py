@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,14 @@ class Client:
 
 
 @contextmanager
-def serving(*arguments: object) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
+def serving(
+    *arguments: object, start: Sequence[str] = (sys.executable, "-m", "taskfold")
+) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
     """A process that serves; it is killed in the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "taskfold", "serve", *map(str, arguments), "--port", str(port)]
+    command = [*start, "serve", *map(str, arguments), "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, "TASKFOLD_TOKEN": TOKEN})
     try:
         client = Client(port)
@@ -80,7 +82,7 @@ def _until(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
         try:
             if ready():
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             pass
         assert process.poll() is None, "the server ended"
         time.sleep(0.1)

@@ -170,7 +170,7 @@ class Campaign:
     async def _one(self, name: str, hasty: bool) -> bool:
         begin = time.monotonic()
         try:
-            with self.server.lease(name) as version:
+            async with self.server.lease(name) as version:
                 asking = self.server.ask(version, version.reading.ready(torch.randn(3).double(), Asked()))
                 if hasty:
                     async with asyncio.timeout(0.0005):

@@ -53,12 +53,13 @@ async def change(folder: Path, canaries: dict[int, bytes], seed: int, say: Any) 
 async def held(folder: Path) -> tuple[State, list[str]]:
     """Who answers for each name after a start, and what could not be served."""
     async with server(store=Store(folder)) as serving:
-        problems, found = await serving.follow(), State()
+        found = State()
+        await serving.follow()
         for name in list(serving.versions):
-            with serving.lease(name) as version:
+            async with serving.lease(name) as version:
                 ready = version.reading.ready(torch.zeros(3).double(), Asked())
                 found[name] = identity_of(await serving.ask(version, ready))
-        return found, problems
+        return found, serving.problems
 
 
 def possible(before: State, said: Any) -> list[State]:

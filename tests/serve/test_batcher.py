@@ -66,6 +66,20 @@ def test_rows_of_a_group_run_together_while_others_wait() -> None:
     assert work.ran == [("a", [0]), ("b", [1, 3, 5]), ("a", [2, 4, 6]), ("b", [7]), ("a", [8])]
 
 
+def test_batches_have_few_numbers_of_rows() -> None:
+    async def body(batcher: Batcher, work: Work) -> None:
+        assert batcher.sizes == (1, 2, 3, 4, 6, 8, 12, 16, 20)
+        first = await held(batcher, work)
+        asked = [asyncio.create_task(batcher.ask("a", n)) for n in range(1, 32)]
+        await asyncio.sleep(0.01)
+        work.go.set()
+        assert await asyncio.gather(first, *asked) == [2 * n for n in range(32)]
+
+    work = served(body, size=20)
+    assert work.sizes == [1, 20, 8, 3]
+    assert [row for _, rows in work.ran for row in rows] == [*range(32)]
+
+
 def test_who_is_alone_does_not_wait_for_company() -> None:
     async def body(batcher: Batcher, work: Work) -> None:
         begin = time.monotonic()

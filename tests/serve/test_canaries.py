@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
-from taskfold.serve import Asked, FailedError
+from taskfold.serve import Asked, FailedError, Version
+from taskfold.tasks import Store
 
 from .canaries import Campaign, History, campaign, files, identity_of, server
 
@@ -29,6 +34,50 @@ def test_nor_where_tasks_take_turns_in_memory() -> None:
     assert counts["loads"] > 20
 
 
+class Servers:
+    """Several on one folder; each request and each change goes to one of them by chance."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.store, self.draw = Store(folder), random.Random(0)
+        self.all = [server(store=self.store, size=64) for _ in range(count)]
+
+    @property
+    def versions(self) -> list[str]:
+        return self.store.names()
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncIterator[Version]:
+        asked = self.draw.choice(self.all)
+        async with asked.lease(name) as version:
+            self.ask = asked.ask
+            yield version
+
+    async def put(self, name: str, data: bytes) -> object:
+        return await self.draw.choice(self.all).put(name, data)
+
+    async def remove(self, name: str) -> None:
+        await self.draw.choice(self.all).remove(name, purge=True)
+
+    async def rename(self, name: str, other: str) -> object:
+        return await self.draw.choice(self.all).rename(name, other)
+
+
+def test_nor_where_two_servers_share_a_folder_and_one_of_them_is_told_of_a_change(tmp_path: Path) -> None:
+    async def run() -> tuple[Campaign, list[int]]:
+        servers = Servers(tmp_path, 2)
+        async with AsyncExitStack() as stack:
+            for one in servers.all:
+                await stack.enter_async_context(one)
+            found = Campaign(servers, files(range(1, 12)), names=6)  # type: ignore[arg-type]
+            await found.run(300)
+            return found, [one.batcher.counts.rows for one in servers.all]
+
+    found, rows = asyncio.run(run())
+    assert not found.problems, found.problems[:3]
+    assert found.counts["answers"] >= 250
+    assert min(rows) > 50
+
+
 @pytest.mark.parametrize("banked", [True, False])
 def test_the_least_lately_asked_task_leaves_and_pinned_ones_stay(banked: bool) -> None:
     async def run() -> None:
@@ -38,7 +87,7 @@ def test_the_least_lately_asked_task_leaves_and_pinned_ones_stay(banked: bool) -
                 await serving.put(name, canaries[n])
 
             async def ask(name: str) -> int:
-                with serving.lease(name) as version:
+                async with serving.lease(name) as version:
                     return identity_of(await serving.ask(version, version.reading.ready(None, Asked())))
 
             for name in "abcdbcb":
@@ -72,7 +121,7 @@ def test_a_task_that_cannot_come_back_is_said_and_no_place_is_lost() -> None:
             kept = lost.read_bytes()
             for data in (b"", None, kept):
                 lost.unlink() if data is None else lost.write_bytes(data)
-                with serving.lease("a") as version:
+                async with serving.lease("a") as version:
                     asking = serving.ask(version, version.reading.ready(None, Asked()))
                     if data == kept:
                         assert identity_of(await asking) == 1
@@ -103,7 +152,7 @@ def test_a_version_leaves_once_nobody_asks_it() -> None:
         async with server() as serving:
             canaries = files(range(1, 4))
             await serving.put("a", canaries[1])
-            with serving.lease("a") as version:
+            async with serving.lease("a") as version:
                 await serving.put("a", canaries[2])
                 held = len(serving.engine.bank or ())
                 raw = version.reading.ready(torch.zeros(3).double(), Asked())

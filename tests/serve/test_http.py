@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from taskfold.serve import Engine
+from taskfold.serve import BusyError, Engine
 from taskfold.serve.web import Access, application
 from taskfold.tasks import Store
 
@@ -193,12 +195,99 @@ class TestTasks:
             store.publish(tmp_path / "made")
             (tmp_path / "bad.safetensors").write_bytes(b"bad")
             for _ in range(2):  # it is said as long as the file is there
-                [problem] = client.portal.call(serving.follow)
+                client.portal.call(serving.follow)
+                [problem] = serving.problems
                 assert problem.startswith("bad: ")
             assert labels(client.post("/predict?task=cars", content=image("red"))) == [("cars", "cars red")]
             store.remove("cars")
             client.portal.call(serving.follow)
             assert client.post("/predict?task=cars", content=image("red")).status_code == 404
+
+
+class TestTwoServersOnOneFolder:
+    """What one of them is told holds at the other with the next request; no test here waits for it to look."""
+
+    @pytest.fixture
+    def both(self, tmp_path: Path, client: TestClient) -> Iterator[tuple[TestClient, TestClient]]:
+        app = application(server(store=Store(tmp_path), limits=LIMITS), Access(TOKEN))
+        with TestClient(app, base_url="http://localhost", headers=MANAGER) as other:
+            while other.get("/readyz").status_code != 200:
+                pass
+            client.headers |= MANAGER
+            yield client, other
+
+    def test_a_change_holds_for_both_at_once(self, both: Any, files: dict[str, bytes]) -> None:
+        one, other = both
+        red, digests = image("red"), list[str]()
+        for n in range(6):
+            putting, asking = both[n % 2], both[1 - n % 2]
+            digests.append(putting.put("/tasks/new", content=files[("cars", "birds")[n % 2]]).json()["digest"])
+            [found] = asking.post("/predict?task=new", content=red).json()["answers"]
+            assert (found["digest"], found["label"]) == (digests[-1], f"{('cars', 'birds')[n % 2]} red")
+        assert one.post("/tasks/new/rollback").json()["digest"] == digests[-2]
+        assert labels(other.post("/predict?task=new", content=red)) == [("new", "cars red")]
+        assert other.post("/tasks/new/rename", json={"name": "newer"}).status_code == 200
+        assert one.post("/predict?task=new", content=red).status_code == 404
+        assert labels(one.post("/predict?task=newer", content=red)) == [("newer", "cars red")]
+        assert [one["name"] for one in other.get("/tasks").json()["tasks"]] == ["birds", "cars", "newer"]
+        taken = other.put("/tasks/newer", content=files["cars"], headers={"if-none-match": "*"})
+        assert one.put("/tasks/last", content=files["cars"], headers={"if-none-match": "*"}).status_code == 201
+        assert other.put("/tasks/last", content=files["cars"], headers={"if-none-match": "*"}).status_code == 409
+        assert taken.status_code == 409
+        assert other.delete("/tasks/newer").status_code == 200
+        assert one.post("/predict?task=newer", content=red).status_code == 404
+        assert sorted(labels(one.post("/predict?task=*", content=red))) == [
+            (name, f"{kind} red") for name, kind in (("birds", "birds"), ("cars", "cars"), ("last", "cars"))
+        ]
+
+    def test_a_version_that_cannot_be_served_is_refused_and_the_one_before_does_not_answer(
+        self, both: Any, files: dict[str, bytes], tmp_path: Path
+    ) -> None:
+        for found in both:
+            (tmp_path / "cars.safetensors").write_bytes(b"bad")
+            response = found.post("/predict?task=cars", content=image("red"))
+            assert (response.status_code, "task 'cars' cannot be served: " in response.text) == (500, True)
+            assert str(tmp_path) not in response.text
+            assert labels(found.post("/predict?task=birds", content=image("red"))) == [("birds", "birds red")]
+        assert both[0].put("/tasks/cars", content=files["cars"]).status_code in (200, 201)
+        assert labels(both[1].post("/predict?task=cars", content=image("red"))) == [("cars", "cars red")]
+
+    def test_a_task_answers_before_the_others_have_come(self, files: dict[str, bytes], tmp_path: Path) -> None:
+        folder = tmp_path / "many"
+        folder.mkdir()
+        for name in ("a", "b", "cars"):
+            (folder / f"{name}.safetensors").write_bytes(files["cars"])
+        serving = server(store=Store(folder))
+
+        async def asked() -> tuple[str, list[str], str]:
+            async with serving, serving.lease("cars") as version:
+                with pytest.raises(BusyError, match="tasks are being read from the store") as busy:
+                    await serving.every()
+                return version.name, [*serving.versions], str(busy.value)
+
+        assert asyncio.run(asked())[:2] == ("cars", ["cars"])
+
+
+def test_batches_of_all_sizes_have_run_before_a_task_is_served(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+    run = Engine.run
+
+    def noted(self: Engine, group: Any, rows: Any) -> Any:
+        ran.append(len(rows))
+        return run(self, group, rows)
+
+    monkeypatch.setattr(Engine, "run", noted)
+    (tmp_path / "cars.safetensors").write_bytes(files["cars"])
+    serving = server(store=Store(tmp_path), size=7, warm=True)
+    with TestClient(application(serving, Access(TOKEN)), base_url="http://localhost", headers=MANAGER) as client:
+        while client.get("/readyz").status_code != 200:
+            assert not serving.versions or ran == [1, 2, 3, 4, 6, 7]
+        assert ran == [1, 2, 3, 4, 6, 7]
+        client.put("/tasks/new", content=files["birds"])  # of the same size
+        assert labels(client.post("/predict?task=new", content=image("red"))) == [("new", "birds red")]
+        assert ran == [1, 2, 3, 4, 6, 7, 1]
 
 
 class TestAround:

@@ -42,11 +42,7 @@ Load = Callable[[], Callable[..., Any]]
 
 
 def commands() -> dict[str, tuple[str, Load]]:
-    """What `taskfold` can do, by name: a line of help, and how the function is had. Packages add commands.
-
-    Raises:
-        PluginError: two packages add one command.
-    """
+    """What `taskfold` can do, by name: a line of help, and how the function is had. Packages add commands."""
     own: dict[str, tuple[str, Load]] = {name: (text, partial(_own, name)) for name, text in COMMANDS.items()}
     absent: dict[str, tuple[str, Load]] = {
         name: (f"Not installed: pip install {package}.", partial(_absent, name, package))

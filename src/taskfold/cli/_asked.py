@@ -34,12 +34,7 @@ class Asked:
     output: Path | None
 
     def refuse(self, kind: str, **meant: str) -> None:
-        """Options that are for other kinds of data.
-
-        Args:
-            kind: of the tasks.
-            meant: option → the kind that it is for.
-        """
+        """Options that are for other kinds of data."""
         for option, whose in meant.items():
             if getattr(self, option) is not None:
                 name = option.replace("_", "-")

@@ -14,15 +14,7 @@ ALWAYS = ("factors", "routing", "norm", "running statistics", "head", "shared")
 
 
 def card(path: Path, tensors: bool = False) -> dict[str, Any]:
-    """What a file says of itself.
-
-    Args:
-        path: a task file, or an inventory.
-        tensors: also name every tensor.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError, TaskFileError: there is none, it is a folder, or it is damaged.
-    """
+    """What a file says of itself."""
     if path.is_dir():
         inside = [str(file) for file in sorted(path.rglob("*.safetensors")) if _kind_of_file(file)]
         there = f"one of the files in it: {', '.join(inside[:4])}{', …' if inside[4:] else ''}" if inside else "a file"

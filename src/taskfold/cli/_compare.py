@@ -26,12 +26,7 @@ from ._prepare import Opened, gather, grounded, new_model
 
 
 class Comparison:
-    """The methods of a configuration on its tasks.
-
-    Args:
-        bench: backbone and data.
-        fresh: forget what was compared in the output.
-    """
+    """The methods of a configuration on its tasks."""
 
     def __init__(self, bench: Bench, fresh: bool) -> None:
         self.bench, self.plan, self.fresh = bench, bench.plan, fresh
@@ -41,12 +36,7 @@ class Comparison:
 
     @classmethod
     def open(cls, plan: CompareConfig, fresh: bool) -> Self:
-        """Check the network and the data of all tasks.
-
-        Raises:
-            UserError: lists all that is wrong.
-            ImportError: Optuna is not installed.
-        """
+        """Check the network and the data of all tasks."""
         load_optuna()
         say(f"Checking {plan.backbone.label} and the data of {', '.join(task.name for task in plan.tasks)} …", "dim")
 

@@ -28,10 +28,6 @@ def seconds_of(bench: Bench, method: Method) -> float:
     """At most how long training all tasks once takes, from a few batches of the first one.
 
     Early stopping and kept features of a frozen part make it shorter; neither is foreseen.
-
-    Raises:
-        UntrainedError: the method does not fit the network.
-        ValueError: it does not train.
     """
     home = home_of(bench, method, bench.plan.seed, bench.plan.output)
     found = Trained(with_tasks(bench, home), home)
@@ -91,13 +87,7 @@ class Estimates:
 
 
 class Progressing:
-    """The bar of a whole comparison; silent where the output is no terminal.
-
-    Args:
-        seconds: of the trainings to come, by method, each for all tasks once.
-        passes: how often all tasks are to be trained, by method.
-        trainings: in which all tasks are trained once.
-    """
+    """The bar of a whole comparison; silent where the output is no terminal."""
 
     def __init__(self, seconds: Mapping[str, float], passes: Mapping[str, int], trainings: int) -> None:
         self.seconds, self.trainings = seconds, trainings

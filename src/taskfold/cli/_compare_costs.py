@@ -49,12 +49,7 @@ class _GivenError(Exception):
 
 @torch.no_grad()
 def costs_of(bench: Bench, folders: Mapping[str, Path]) -> dict[str, Costs]:
-    """Measure methods, with the task files of one run each, all in turn so that none has the quiet hour.
-
-    Args:
-        bench: backbone and data.
-        folders: of the runs, by method.
-    """
+    """Measure methods, with the task files of one run each, all in turn so that none has the quiet hour."""
     found: dict[str, Costs] = {}
     calls: dict[tuple[str, str], Callable[[], object]] = {}
     for label, folder in folders.items():

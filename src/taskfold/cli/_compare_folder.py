@@ -41,11 +41,7 @@ class Home:
         return self.of(candidate) / f"seed-{seed}"
 
     def claim(self, tasks: Sequence[Ready], fresh: bool) -> None:
-        """Go on with what is here if it is the same comparison; methods, trials and seeds may be added.
-
-        Raises:
-            UserError: it is another one.
-        """
+        """Go on with what is here if it is the same comparison; methods, trials and seeds may be added."""
         if fresh:
             shutil.rmtree(self.path / METHODS, ignore_errors=True)
             for file in (self.journal, self.estimates, self.path / IDENTITY):

@@ -128,11 +128,7 @@ def home_of(bench: Bench, method: Method, seed: int, folder: Path) -> CompareCon
 
 
 def with_tasks(bench: Bench, home: CompareConfig) -> MultiTask:
-    """A model with all tasks, untrained.
-
-    Raises:
-        UntrainedError: the method does not fit the network.
-    """
+    """A model with all tasks, untrained."""
     opened = Opened(new_model(bench.loaded), bench.loaded)
     add = adding(home)
     try:
@@ -144,11 +140,7 @@ def with_tasks(bench: Bench, home: CompareConfig) -> MultiTask:
 
 
 def fitting(bench: Bench, candidate: Candidate) -> Method:
-    """The method, with the first of the values that are searched that fits the network.
-
-    Raises:
-        UntrainedError: none does.
-    """
+    """The method, with the first of the values that are searched that fits the network."""
     reason = UntrainedError("")
     for values in itertools.product(*candidate.search.values()):
         method = candidate.at(dict(zip(candidate.search, values, strict=True)))
@@ -162,16 +154,7 @@ def fitting(bench: Bench, candidate: Candidate) -> Method:
 
 
 def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
-    """Train every task, or go on where that was.
-
-    Args:
-        bench: backbone and data.
-        home: the configuration, with method, seed and folder.
-        factor: of the method's own learning rates; groups that the configuration lists keep theirs.
-
-    Raises:
-        UntrainedError: the method does not fit the network, or a training failed.
-    """
+    """Train every task, or go on where that was."""
     found = Trained(with_tasks(bench, home), home)
     with _failing(), _collapsing(found.said):
         if home.together:

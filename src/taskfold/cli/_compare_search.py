@@ -50,14 +50,7 @@ class Found:
 
 
 class Search:
-    """The trials of one method: what is finished is never tried again, what was interrupted is tried to its end.
-
-    Args:
-        journal: the file of all searches of a comparison.
-        candidate: the method.
-        compare: the budget and the range of rates.
-        seed: of the sampler.
-    """
+    """The trials of one method: what is finished is never tried again, what was interrupted is tried to its end."""
 
     def __init__(self, journal: Path, candidate: Candidate, compare: Compare, seed: int) -> None:
         self.candidate, self.rates, self.seed = candidate, compare.lr, seed
@@ -152,11 +145,7 @@ class Search:
 
 
 def load_optuna() -> Any:
-    """Optuna, an optional extra.
-
-    Raises:
-        ImportError: it is not installed.
-    """
+    """Optuna, an optional extra."""
     try:
         import optuna  # noqa: PLC0415  an extra
         import optuna.storages.journal  # noqa: PLC0415

@@ -24,11 +24,7 @@ Given = tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor], str]
 def operations(
     loaded: LoadedBackbone, method: Method, said: str | None, head: int | nn.Module | None
 ) -> tuple[MultiplyAdds, str]:
-    """What is counted, of one input, and the input in words.
-
-    Raises:
-        UserError: the network does not take such an input.
-    """
+    """What is counted, of one input, and the input in words."""
     inputs, named, words = _given(loaded, said)
     features, width = loaded.features, loaded.num_features
     try:

@@ -20,11 +20,7 @@ LEAST = 2
 
 
 def heads_of(loaded: LoadedBackbone) -> Callable[[int], nn.Module]:
-    """Channels → a new head of the network.
-
-    Raises:
-        UserError: it has none.
-    """
+    """Channels → a new head of the network."""
     if not isinstance(loaded, LoadedNetwork):
         raise UserError(
             f"{loaded.name or 'the backbone'} has no heads that give every pixel an output; dense targets need a "
@@ -34,16 +30,7 @@ def heads_of(loaded: LoadedBackbone) -> Callable[[int], nn.Module]:
 
 
 def read_once(source: DenseSource, key: str, shelf: Shelf) -> DenseData:
-    """The data of a source; data, or what is wrong with them, are found once.
-
-    Args:
-        source: where they are.
-        key: of the source.
-        shelf: where what was found is kept.
-
-    Raises:
-        ValueError, OSError, ImportError: what is wrong.
-    """
+    """The data of a source; data, or what is wrong with them, are found once."""
     if key not in shelf:
         try:
             shelf[key] = source.load()
@@ -56,12 +43,7 @@ def read_once(source: DenseSource, key: str, shelf: Shelf) -> DenseData:
 
 @torch.no_grad()
 def try_sizes(loaded: LoadedBackbone, seen: Seen, settings: DenseSettings, data: DenseData) -> None:
-    """Whether images make batches, and are large enough for the network.
-
-    Raises:
-        ValueError: one is too small; as the network says it.
-        PlacedError: they are of several sizes.
-    """
+    """Whether images make batches, and are large enough for the network."""
     crop = settings.augment and settings.augment.crop
     for split, samples in {"train": data.train, "val": data.val}.items():
         found = {crop} if crop and split == "train" else {seen.size} if seen.size else sizes_of(samples)
@@ -73,11 +55,7 @@ def try_sizes(loaded: LoadedBackbone, seen: Seen, settings: DenseSettings, data:
 
 
 def check_enough(name: str, target: str, data: DenseData) -> None:
-    """A batch has two images at the least.
-
-    Raises:
-        ValueError: fewer have the target.
-    """
+    """A batch has two images at the least."""
     if (count := data.train.counts[target]) < LEAST:
         raise ValueError(
             f"task {name!r}: {count} training image has {target}; training needs at least {LEAST}: give more, or leave "

@@ -16,15 +16,7 @@ from ._scenes import PREDICTED
 
 
 def scenes_of(model: MultiTask, name: str, seen: Seen, samples: DenseSet, count: int) -> Shown:
-    """A few images from all over the set, and what a task says to them.
-
-    Args:
-        model: with the task.
-        name: of the task.
-        seen: how it sees them.
-        samples: with its target.
-        count: how many, at most.
-    """
+    """A few images from all over the set, and what a task says to them."""
     kind, data = seen.kind, seen.tensors(samples)
     count = min(count, len(data))
     scenes: list[dict[str, Any]] = []

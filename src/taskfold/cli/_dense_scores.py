@@ -15,11 +15,7 @@ from ._ready import Tested
 
 
 def scored(model: MultiTask, name: str, seen: Seen, samples: DenseSet, batch_size: int) -> dict[str, float]:
-    """All scores of a task, in the size that its images are seen in.
-
-    Raises:
-        ValueError: the network has diverged, or no pixel of the data is valid.
-    """
+    """All scores of a task, in the size that its images are seen in."""
     protocol, device = Protocol({name: seen.kind}), where(model, name)
     scores = DenseScores(protocol, device)
     with evaluating(model):

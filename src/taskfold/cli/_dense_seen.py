@@ -38,15 +38,7 @@ class Seen:
 
     @classmethod
     def of(cls, information: Mapping[str, Any], name: str) -> Self:
-        """As a task file says.
-
-        Args:
-            information: of a file.
-            name: of its task.
-
-        Raises:
-            UserError: it says something that does not exist.
-        """
+        """As a task file says."""
         try:
             settings = {key: _tupled(value) for key, value in information["settings"].items()}
             said = {key: information[key] for key in ("size", "mean", "std")}

@@ -17,12 +17,7 @@ from ._ready import listed
 
 
 def for_tasks(samples: DenseSet, targets: Mapping[str, str]) -> DenseSet:
-    """Samples with the targets of these tasks alone; those that have none of them are left out.
-
-    Args:
-        samples: with all targets.
-        targets: task → target.
-    """
+    """Samples with the targets of these tasks alone; those that have none of them are left out."""
     entries = [
         replace(entry, targets={task: entry.targets[of] for task, of in targets.items() if of in entry.targets})
         for entry in samples.entries

@@ -63,11 +63,7 @@ class DocumentTask(LabelledTextTask):
 
     @classmethod
     def ground(cls, loaded: LoadedBackbone) -> LoadedBackbone:
-        """Features are the pooler's if it was trained, else the first token's: neither sees padding.
-
-        Raises:
-            UserError: the network generates text.
-        """
+        """Features are the pooler's if it was trained, else the first token's: neither sees padding."""
         if loaded.generative is not None:
             raise UserError(
                 f"{loaded.name} generates text; tasks of whole texts need an encoder: packaged:minilm, hf:NAME (or ask "

@@ -17,12 +17,6 @@ def held(folder: Path) -> Iterator[None]:
     """Nobody else works in a folder; a process that is killed lets go. What killed ones left half-written is removed.
 
     Of several processes of one training the first one holds it.
-
-    Args:
-        folder: made if need be, and removed again where nothing was written into it.
-
-    Raises:
-        UserError: another process does.
     """
     if not is_main_process():
         yield

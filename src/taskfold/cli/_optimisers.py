@@ -15,9 +15,6 @@ def fitted(plan: Config, model: MultiTask) -> list[TaskConfig]:
     """What the configuration says of each task, with the optimisers of those groups of parameters that the task has.
 
     A group that is listed for all tasks must be of one of them at least, a group that a task lists its own.
-
-    Raises:
-        UserError: a group is listed that there is not.
     """
     there = {task.name: group_rates(model, [task.name]) for task in plan.tasks}
     document = plan._document

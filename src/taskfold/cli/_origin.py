@@ -39,11 +39,7 @@ class Origin:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """As noted in a folder; None: nothing is.
-
-        Raises:
-            UserError: the note is damaged.
-        """
+        """As noted in a folder; None: nothing is."""
         try:
             said = json.loads((folder / NAME).read_text(encoding="utf-8"))
             base, inventory = folder / said.pop("base"), said.pop("inventory")
@@ -85,11 +81,7 @@ def origin_of(file: Path) -> Origin | None:
 
 
 def inventory_for(file: Path) -> Path:
-    """The inventory that a task file stands on.
-
-    Raises:
-        UserError: there is none where it is looked for.
-    """
+    """The inventory that a task file stands on."""
     folder = file.absolute().parent
     noted = origin_of(file)
     places = [folder / INVENTORY, folder.parent / INVENTORY, *([noted.inventory] if noted and noted.inventory else [])]

@@ -37,12 +37,7 @@ In Python: `taskfold.MultiTask(network).load_task("DIR/tasks/{first}.safetensors
 
 
 def pack_run(output: Path, file: Path) -> list[str]:
-    """Write a run into a zip file; names of its tasks.
-
-    Raises:
-        UserError: it is no run, or has no tasks.
-        TaskFileError: one of its files is damaged.
-    """
+    """Write a run into a zip file; names of its tasks."""
     origin, store = Origin.read(output), Store(output / "tasks")
     if origin is None or not (names := store.names()):
         raise UserError(f"{output} has no {'tasks' if origin else NAME}; give the output of taskfold train")
@@ -67,12 +62,7 @@ def pack_run(output: Path, file: Path) -> list[str]:
 
 
 def unpack_run(file: Path, folder: Path) -> list[str]:
-    """Write a packed run into a new folder; names of its tasks.
-
-    Raises:
-        UserError: the file is no pack, holds a name that leads out of the folder, or the folder is not empty.
-        TaskFileError: a task file in it is damaged.
-    """
+    """Write a packed run into a new folder; names of its tasks."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists already and is not empty; name another folder")
     try:

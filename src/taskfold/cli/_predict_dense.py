@@ -38,9 +38,6 @@ def draw_images(model: MultiTask, names: Sequence[str], paths: Sequence[Path], o
 
     Arrays are what `aligned` data hold: classes `[H, W]` as bytes, metres `[H, W]`, unit vectors `[H, W, 3]`, edges 0
     to 1 `[H, W]`; in the size of the image.
-
-    Raises:
-        UserError: a folder holds no images, or two images would have one file.
     """
     seen = {name: Seen.of_task(model[name]) for name in names}
     found: list[dict[str, Any]] = []

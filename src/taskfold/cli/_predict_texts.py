@@ -24,11 +24,7 @@ BETWEEN = "|||"
 
 
 def inputs_of(arguments: Sequence[str], lines: Path | None) -> list[str]:
-    """Texts given one by one, then those of a file, a line each.
-
-    Raises:
-        ValueError: the file is not there, or is no text.
-    """
+    """Texts given one by one, then those of a file, a line each."""
     if lines is None:
         return list(arguments)
     try:
@@ -39,11 +35,7 @@ def inputs_of(arguments: Sequence[str], lines: Path | None) -> list[str]:
 
 
 def choices_of(text: str | None) -> tuple[str, ...]:
-    """What stands between `|||`.
-
-    Raises:
-        UserError: fewer than two, or one is empty or there twice.
-    """
+    """What stands between `|||`."""
     if text is None:
         return ()
     found = tuple(choice.strip() for choice in text.split(BETWEEN))

@@ -19,12 +19,7 @@ from ._ready import PlacedError, Ready, Shelf
 
 
 def ready_kind(name: str) -> type[Ready]:
-    """What becomes of a task of that kind of data.
-
-    Raises:
-        UserError: there is no such kind.
-        ImportError: an extra is not installed.
-    """
+    """What becomes of a task of that kind of data."""
     known = kind_named(name)
     if known is None:
         raise UserError(f"tasks for {name!r} are not known here; they were saved by another version of taskfold")
@@ -56,11 +51,7 @@ Adding = Callable[[Opened, TaskPart, Ready], None]
 
 
 def prepare(config: Config) -> tuple[Opened, list[Ready]]:
-    """The backbone with all tasks added, untrained, and their data.
-
-    Raises:
-        UserError: lists all that is wrong with backbone, data and methods.
-    """
+    """The backbone with all tasks added, untrained, and their data."""
 
     def opening() -> Opened:
         loaded = grounded(config, config.load_backbone())
@@ -82,17 +73,7 @@ def adding(config: Config) -> Adding:
 
 
 def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) -> tuple[Opened, list[Ready]]:
-    """The network and the data of all tasks.
-
-    Args:
-        plan: the configuration.
-        ground: its key for what `opening` opens.
-        opening: gives the network; raises `PlacedError` where another key is to blame.
-        add: adds a task to it.
-
-    Raises:
-        UserError: lists all that is wrong.
-    """
+    """The network and the data of all tasks."""
     problems: list[tuple[str, str]] = []
     data: dict[str, Any] = {}
     shelf: Shelf = {}

@@ -11,11 +11,7 @@ from ._output import UserError
 
 
 def preprocessing_of(task: Task, loaded: LoadedBackbone) -> Preprocessing:
-    """What a task was trained with; if its file does not say, what the backbone expects.
-
-    Raises:
-        UserError: neither says, or the file says something that does not exist.
-    """
+    """What a task was trained with; if its file does not say, what the backbone expects."""
     if task.info.preprocessing:
         try:
             return Preprocessing.model_validate(task.info.preprocessing)

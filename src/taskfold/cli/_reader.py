@@ -31,11 +31,7 @@ class Reader:
 
     @classmethod
     def of(cls, loaded: LoadedBackbone, settings: TextSettings, prompt: str = "{text}") -> Reader:
-        """For a backbone.
-
-        Raises:
-            UserError: it does not write text.
-        """
+        """For a backbone."""
         if loaded.tokenizer is None or loaded.generative is None:
             lacks = "tokenizer" if loaded.tokenizer is None else "language head"
             raise UserError(
@@ -47,11 +43,7 @@ class Reader:
 
     @classmethod
     def of_task(cls, task: Task, loaded: LoadedBackbone) -> Reader:
-        """As a saved task was trained.
-
-        Raises:
-            UserError: its file says something that does not exist, or the backbone does not write text.
-        """
+        """As a saved task was trained."""
         said = {key: value for key, value in task.info.preprocessing.items() if key not in ("kind", "prompt")}
         try:
             settings = TextSettings.model_validate(said)

@@ -22,12 +22,7 @@ from ._output import UserError, say
 
 
 def listed(held: Sequence[Any], unit: str) -> str:
-    """How many there are, and a digest over them.
-
-    Args:
-        held: JSON of each.
-        unit: what they are, in the plural.
-    """
+    """How many there are, and a digest over them."""
     text = json.dumps(held, ensure_ascii=False)
     return f"{len(held)} {unit} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -145,11 +140,6 @@ class Ready(ABC):
     def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> Any:
         """Read and check the data of a task that is to be trained.
 
-        Args:
-            plan: the configuration.
-            task: what it says of the task.
-            shelf: where to keep what other tasks may need.
-
         Raises:
             PlacedError: what is wrong with another key of the task than `source`.
             ValueError, OSError, ImportError: what is wrong with them.
@@ -158,13 +148,7 @@ class Ready(ABC):
     @classmethod
     @abstractmethod
     def prepare(cls, task: TaskPart, data: Any, loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
-        """Data and backbone as one.
-
-        Args:
-            task: what the configuration says of it.
-            data: what `read` found.
-            loaded: the backbone.
-            known: what `information` was of a task that this one follows.
+        """Data and backbone as one; `known` is the `information` of a task that this one follows.
 
         Raises:
             PlacedError: what is wrong with a key of the task.
@@ -174,13 +158,7 @@ class Ready(ABC):
     @classmethod
     @abstractmethod
     def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
-        """Read the data that a task from a file is to be measured on.
-
-        Args:
-            source: where they are.
-            task: the task, in a model.
-            loaded: the backbone.
-            plan: the configuration that it comes from; None: the data are measured whole, where they have no parts.
+        """Read the data that a task from a file is to be measured on: whole without a plan, where they have no parts.
 
         Raises:
             ValueError, OSError, ImportError: what is wrong with them.
@@ -229,10 +207,6 @@ class Ready(ABC):
     @classmethod
     def stored_head(cls, information: Mapping[str, Any], loaded: LoadedBackbone) -> nn.Module | None:
         """A module to load a task's head into; None: the task file says all of it.
-
-        Args:
-            information: what the file keeps as preprocessing.
-            loaded: the backbone.
 
         Raises:
             ValueError: there is none for this backbone.

@@ -24,14 +24,7 @@ Curve = list[dict[str, Any]]
 
 
 def retell(document: dict[str, Any], told: Mapping[str, Told], curves: Mapping[str, Curve], note: str) -> None:
-    """Write into a results document what the tasks have come to, in their order.
-
-    Args:
-        document: the rest of it stays.
-        told: by task.
-        curves: of trainings that no single task had.
-        note: beneath the first table.
-    """
+    """Write into a results document what the tasks have come to, in their order."""
     document["tasks"] = [dict(one.task) for one in told.values()]
     document["runs"] = [dict(one.run) for one in told.values() if one.run is not None]
     document["confusions"] = [
@@ -44,12 +37,7 @@ def retell(document: dict[str, Any], told: Mapping[str, Told], curves: Mapping[s
 
 
 def follow(output: Path, renamed: Mapping[str, str]) -> None:
-    """Let results and report of a run say what its store holds, without training anything.
-
-    Args:
-        output: of the run; without results there is nothing to do.
-        renamed: new names of tasks by their old ones.
-    """
+    """Let results and report of a run say what its store holds, without training anything."""
     file, store = output / RESULTS, store_of(output)
     if not file.is_file():
         return

@@ -15,17 +15,7 @@ NAME = "data.json"
 
 
 def claim(folder: Path, here: Mapping[str, Any], who: str, *, fresh: bool) -> None:
-    """Note in a training's folder what it is trained on; compare with what stands there if a training has begun.
-
-    Args:
-        folder: of the training.
-        here: what it is trained on: JSON; of a joint training, by task under `tasks`.
-        who: what to call it in messages.
-        fresh: what was trained there is to be lost. It is gone before anything is written.
-
-    Raises:
-        UserError: the training in the folder began with other settings or data.
-    """
+    """Note in a training's folder what it is trained on; compare with what stands there if a training has begun."""
     if fresh:
         wipe(folder)
     there = noted(folder) if (folder / "checkpoint.safetensors").exists() else None
@@ -45,11 +35,7 @@ def wipe(folder: Path) -> None:
 
 
 def noted(folder: Path) -> dict[str, Any] | None:
-    """What a training's folder says that it is trained on; None: nothing.
-
-    Raises:
-        UserError: the note is damaged.
-    """
+    """What a training's folder says that it is trained on; None: nothing."""
     path = folder / NAME
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -69,11 +69,7 @@ def of_classes(
 
 
 def check_known(task: str, used: Collection[str], known: Sequence[str], what: str = "labels") -> None:
-    """Targets count as a task's outputs do.
-
-    Raises:
-        UserError: they have names that the task has not.
-    """
+    """Targets count as a task's outputs do."""
     if odd := sorted({*used} - {*known}):
         raise UserError(
             f"task {task!r} does not know {', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}; "

@@ -13,16 +13,7 @@ from ._trainings import Todo, begun, retold, say_rates
 def side_by_side(
     plan: Config, model: MultiTask, todo: Sequence[Todo], fresh: bool, file: str, done: Callable[[Todo, Result], None]
 ) -> None:
-    """Train tasks in a pack, or go on where they were.
-
-    Args:
-        plan: the configuration.
-        model: with the tasks.
-        todo: what is to be trained.
-        fresh: what was trained before is lost.
-        file: what stands for those under way.
-        done: is told of each task once it is trained.
-    """
+    """Train tasks in a pack, or go on where they were."""
     each = {one[0].name: one for one in todo}
     packed: dict[str, PackTask] = {}
     for task, settings, said in todo:

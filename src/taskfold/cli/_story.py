@@ -22,13 +22,7 @@ NAMED = 3
 
 
 class Story:
-    """The results document of a run.
-
-    Args:
-        plan: the configuration.
-        command: what was called.
-        loaded: the backbone.
-    """
+    """The results document of a run."""
 
     def __init__(self, plan: Plan, command: str, loaded: LoadedBackbone) -> None:
         self.plan, self.start = plan, time.monotonic()

@@ -148,11 +148,7 @@ def said_of(model: MultiTask, name: str, tokens: Tokenizer, samples: Sequence[To
 
 
 def hidden_states(output: Any) -> Tensor:
-    """`last_hidden_state`, `[B, T, F]`. A name, so that models can be pickled.
-
-    Raises:
-        TypeError: the network puts out none.
-    """
+    """`last_hidden_state`, `[B, T, F]`. A name, so that models can be pickled."""
     found = getattr(output, "last_hidden_state", None)
     if not isinstance(found, Tensor):
         raise TypeError(

@@ -32,10 +32,7 @@ InventoryOption = Annotated[Path | None, typer.Option(help="For tasks that share
 def load_tasks(
     backbone: str | None, weights: Path | None, files: Sequence[Path], inventory: Path | None = None
 ) -> tuple[MultiTask, LoadedBackbone]:
-    """The backbone with the tasks of these files.
-
-    Args, Raises: as for `ground`; TaskFileError as for loading them.
-    """
+    """The backbone with the tasks of these files."""
     model, loaded = ground(backbone, weights, files, inventory)
     for file in dict.fromkeys(files):
         add_stored(model, file, loaded)
@@ -51,18 +48,8 @@ def ground(
 ) -> tuple[MultiTask, LoadedBackbone]:
     """The backbone that these files stand on, and their inventory; no task yet.
 
-    Args:
-        backbone: a specification; None: as the run of the first file noted it, or the file itself, if its weights are
-            published ones.
-        weights: of the backbone.
-        files: task files.
-        inventory: what they stand on, if they do; None: looked for beside them.
-        folder: where files will lie, if there is none yet.
-
-    Raises:
-        UserError: two files hold tasks of one name, backbone or inventory are not to be found, or an inventory is given
-            and no file stands on one.
-        TaskFileError, BackboneError, FileNotFoundError: as for loading them.
+    Where `backbone` says none it is as the run of the first file noted it, or the file itself, if its weights are
+    published ones; `inventory` is looked for beside files; and files will lie in `folder`, if there is none yet.
     """
     by_name: dict[str, Path] = {}
     standing: list[Path] = []
@@ -85,26 +72,14 @@ def ground(
 
 
 def add_stored(model: MultiTask, file: Path, loaded: LoadedBackbone, name: str | None = None) -> Task:
-    """Add a task from its file, whatever its head.
-
-    Raises:
-        ValueError, TaskFileError: as for `MultiTask.load_task`; or its head does not stand on this backbone.
-    """
+    """Add a task from its file, whatever its head."""
     information = read_header(file)["info"]["preprocessing"]
     head = ready_kind(_kind_in(information)).stored_head(information, loaded)
     return model.load_task(file, name=name, head=head)
 
 
 def reading_of(task: Task, loaded: LoadedBackbone) -> Reading:
-    """How a task reads what a server is sent, by its kind of data.
-
-    Args:
-        task: from a file.
-        loaded: the backbone as it stands in the server.
-
-    Raises:
-        UserError: what its file says cannot be used here, or its kind of data needs the backbone to stand otherwise.
-    """
+    """How a task reads what a server is sent, by its kind of data."""
     kind = ready_kind(kind_of(task))
     if kind.ground(loaded) != loaded:
         raise UserError(

@@ -26,11 +26,7 @@ ThreadsOption = Annotated[
 
 
 def threaded(plan: P, option: str | None) -> P:
-    """The configuration with the option, or else what it says itself, or what holds where nothing is said.
-
-    Raises:
-        ValueError: the option is none.
-    """
+    """The configuration with the option, or else what it says itself, or what holds where nothing is said."""
     said = parsed(option)
 
     def settled(settings: S) -> S:

@@ -37,11 +37,7 @@ class Tokenizer:
 
     @classmethod
     def of(cls, loaded: LoadedBackbone, max_tokens: int) -> Self:
-        """For a backbone.
-
-        Raises:
-            UserError: it has no tokenizer that knows which word a token is of.
-        """
+        """For a backbone."""
         tokenizer = None if loaded.tokenizer is None else made(loaded.tokenizer)
         if not getattr(tokenizer, "is_fast", False):
             raise UserError(
@@ -52,11 +48,7 @@ class Tokenizer:
 
     @classmethod
     def of_task(cls, task: Task, loaded: LoadedBackbone) -> Self:
-        """As a saved task was trained.
-
-        Raises:
-            UserError: its file does not say how; or as for `of`.
-        """
+        """As a saved task was trained."""
         longest = task.info.preprocessing.get("max_tokens")
         if not isinstance(longest, int):
             raise UserError(f"task {task.name!r} does not say how long its texts may be; it was saved by hand")

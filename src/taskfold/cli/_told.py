@@ -68,11 +68,7 @@ class Told:
 
     @classmethod
     def of_json(cls, kept: Mapping[str, Any]) -> Self:
-        """As it was kept.
-
-        Raises:
-            TypeError: it was kept by another version of taskfold.
-        """
+        """As it was kept."""
         return cls(**{**kept, "shown": Shown(**kept["shown"])})
 
 

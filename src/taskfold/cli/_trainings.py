@@ -47,16 +47,7 @@ def each_by_itself(
     train: Train | None = None,
     reports: bool = True,
 ) -> Story | None:
-    """Train each task unless it is finished; in processes other than the first nothing is written.
-
-    Args:
-        plan: the configuration, of the tasks that are to be trained.
-        opened, tasks: as `prepare` gives them.
-        fresh: what was trained before is trained again.
-        whole: the configuration with all its tasks.
-        train: how; None: one after another.
-        reports: the results are written too; else the task files alone.
-    """
+    """Train each task unless it is finished; in processes other than the first nothing is written."""
     model, main = opened.model, is_main_process()
     story = Story(whole, "train", opened.loaded)
     labels = record.labels_of({task.name: task.method for task in whole.tasks})

@@ -19,20 +19,7 @@ WEEK = 7 * 24 * 60
 def run_workers(
     config: Path, output: Path, names: Sequence[str], processes: int, cluster: Cluster, fresh: bool
 ) -> None:
-    """Train tasks in packs, in as many processes, with one thread each; wait for all of them.
-
-    Args:
-        config: the configuration's file.
-        output: its folder, where each process leaves what it says, in `jobs`.
-        names: of the tasks; they are dealt out in turn.
-        processes: how many, at the most.
-        cluster: `local`: this machine; `slurm`: a job of Slurm's each.
-        fresh: what was trained before is lost.
-
-    Raises:
-        UserError: processes have failed. What they had finished is published, and what was under way goes on next time.
-        ImportError: submitit is not installed.
-    """
+    """Train tasks in packs, in as many processes, with one thread each; wait for all of them."""
     try:
         import submitit  # noqa: PLC0415  an extra
     except ModuleNotFoundError as error:

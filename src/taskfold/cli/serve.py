@@ -2,18 +2,27 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import typer
 
-from ..serve import Engine, Limits, Reading, TaskServer
-from ..tasks import Store, Task, TaskFileError, read_header
-from ..threads import parsed
+from ..backbones import LoadedBackbone
+from ..model import MultiTask
+from ..serve import Engine, Limits, TaskServer
+from ..tasks import Store, TaskFileError, read_header
+from ..threads import Choice, parsed
 from ._output import UserError, say
 from ._tasks import SUFFIX, BackboneOption, InventoryOption, WeightsOption, add_stored, best_device, ground, reading_of
 from ._threads import ThreadsOption
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ..serve.web import Access
 
 TOKEN = "TASKFOLD_TOKEN"
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -63,6 +72,14 @@ def serve(
         float, typer.Option(min=0.001, help="Seconds for a body, and for an answer.")
     ] = Limits.seconds,
     threads: ThreadsOption = None,
+    warm: Annotated[
+        bool, typer.Option("--warm/--no-warm", help="Run batches of all sizes before tasks are answered for.")
+    ] = True,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="N|MIN-MAX", help="Serve with Ray: replicas, or the fewest and the most of them."),
+    ] = None,
+    gpus: Annotated[float | None, typer.Option(min=0, help="GPUs of each of Ray's replicas. Default: none.")] = None,
 ) -> None:
     """Answer requests over HTTP for every task of a run: any mixture in one forward pass.
 
@@ -75,11 +92,13 @@ def serve(
     try:
         import uvicorn  # noqa: PLC0415  an extra
 
-        from ..serve.web import Access, Patient, application  # noqa: PLC0415
+        from ..serve.web import Access, Patient  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ImportError(f'taskfold serve needs {error.name}: pip install "taskfold[serve]"') from None
     if pins and resident is None:
         raise UserError("--pin says what stays in memory, and everything does without --resident; leave it out")
+    if gpus is not None and ray is None:
+        raise UserError("--gpus is for the replicas of --ray; without it a GPU is used if there is one; leave it out")
     limits = Limits(
         body=max_body,
         pixels=max_pixels,
@@ -93,36 +112,32 @@ def serve(
     here = [str(read_header(file)["task"]) for file in files]
     if absent := [pin for pin in pins or () if pin not in here]:
         raise UserError(f"--pin {absent[0]}: there is no such task; there are {', '.join(here) or 'none'}")
-    model, loaded = ground(backbone, weights, files, inventory, store and store.folder)
-    if isinstance(count := parsed(threads), int):
-        torch.set_num_threads(count)
-
-    def reading(task: Task) -> Reading:
-        return reading_of(task, loaded)
-
-    engine = Engine(
-        model.to(best_device()),
-        lambda model, file, name: add_stored(model, file, loaded, name),
-        banked=all(map(_holds, files)) if bank is None else bank,
-    )
-    server = TaskServer(
-        engine,
-        reading,
-        store=store,
+    count, token = parsed(threads), _token(token_file) if manage else None
+    build = partial(
+        _application,
+        [path.absolute() for path in paths],
+        partial(ground, backbone, weights, inventory=inventory),
+        Access(token, hosts or ((*LOCAL, "[::1]") if host in LOCAL else ("*",))),
+        all(map(_holds, files)) if bank is None else bank,
+        count,
         limits=limits,
         size=batch_size,
         delay=delay / 1000,
         waiting=waiting,
         resident=resident,
         pinned=pins or (),
+        warm=warm,
     )
-    for file in files if store is None else ():
-        server.load(str(read_header(file)["task"]), file)
-    access = Access(_token(token_file) if manage else None, hosts or ((*LOCAL, "[::1]") if host in LOCAL else ("*",)))
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    say(f"{len(files)} task files; serving at {place}, with a page at /. /readyz lists what cannot be served.")
+    told = f"{len(files)} task files; serving at {place}, with a page at /. /readyz lists what cannot be served."
+    if ray is not None:
+        cpus = count if isinstance(count, int) else 1
+        _on_ray(build, ray, store, host, port, told, ongoing=4 * batch_size, waiting=waiting, cpus=cpus, gpus=gpus or 0)
+        return
+    application = build()
+    say(told)
     uvicorn.run(
-        application(server, access),
+        application,
         host=host,
         port=port,
         http=Patient,
@@ -132,6 +147,46 @@ def serve(
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=15,
     )
+
+
+def _application(
+    paths: list[Path],
+    standing: Callable[..., tuple[MultiTask, LoadedBackbone]],
+    access: Access,
+    banked: bool,
+    threads: Choice,
+    **settings: Any,
+) -> FastAPI:
+    """What is served; made in the process that serves."""
+    from ..serve.web import application  # noqa: PLC0415  an extra
+
+    store, files = _found(paths)
+    model, loaded = standing(files, folder=store and store.folder)
+    if isinstance(threads, int):
+        torch.set_num_threads(threads)
+    engine = Engine(
+        model.to(best_device()), lambda model, file, name: add_stored(model, file, loaded, name), banked=banked
+    )
+    server = TaskServer(engine, lambda task: reading_of(task, loaded), store=store, **settings)
+    for file in files if store is None else ():
+        server.load(str(read_header(file)["task"]), file)
+    return application(server, access)
+
+
+def _on_ray(
+    build: Callable[[], FastAPI], said: str, store: Store | None, host: str, port: int, told: str, **settings: Any
+) -> None:
+    """Serve in replicas until somebody stops it."""
+    if store is None:
+        raise UserError("--ray: replicas share the folder of a run or of task files, and not files; give the folder")
+    try:
+        few, _, most = said.partition("-")
+        replicas = int(few), int(most or few)
+    except ValueError:
+        raise UserError(f"--ray must be a number of replicas, or two such as 1-8, found {said!r}") from None
+    from ..serve.replicas import deployed, run  # noqa: PLC0415  an extra
+
+    run(deployed(build, replicas=replicas, **settings), host, port, lambda: say(told))
 
 
 def _found(paths: list[Path]) -> tuple[Store | None, list[Path]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from typing import Any
 
 from ._errors import InputError
@@ -22,23 +22,11 @@ async def answer(
 ) -> list[dict[str, Any]]:
     """Every input for every task, as JSON: input by input, in the order of the tasks.
 
-    Args:
-        server: is asked.
-        names: of tasks; `*` for all that take this form of input.
-        form: of all inputs.
-        count: of inputs, at least 1.
-        decode: makes them of bytes; runs in a thread, once it is known that there is room.
-        asked: how answers are wanted.
-
-    Raises:
-        UnknownTaskError: a task is not served.
-        InputError: there is no task or no input, a task is named twice or takes another form of input, or an input
-            cannot be read.
-        TooLargeError: there are more rows than a request may have.
-        BusyError, LateError, ClosedError: as for the batcher.
+    `decode` makes the inputs of bytes; it runs in a thread, once it is known that there is room.
     """
-    with ExitStack() as leases:
-        versions = [leases.enter_context(server.lease(name)) for name in _chosen(server, names, form)]
+    async with AsyncExitStack() as leases:
+        chosen = await _chosen(server, names, form)
+        versions = [await leases.enter_async_context(server.lease(name)) for name in chosen]
         for version in versions:
             if version.reading.takes != form:
                 raise InputError(f"task {version.name!r} takes {version.reading.takes}s, and this is a {form}")
@@ -62,14 +50,14 @@ async def answer(
         return await server.decoding(said)
 
 
-def _chosen(server: TaskServer, names: Sequence[str], form: Form) -> list[str]:
+async def _chosen(server: TaskServer, names: Sequence[str], form: Form) -> list[str]:
     if not names:
         raise InputError("name a task: task=NAME, several times for several, or task=* for all")
     if list(names) == [EVERY]:
-        every = [name for name, version in server.versions.items() if version.reading.takes == form]
-        if not every:
-            raise InputError(f"no task here takes {form}s; there are {len(server.versions)} tasks")
-        return every
+        every = await server.every()
+        if not (those := [name for name, version in every.items() if version.reading.takes == form]):
+            raise InputError(f"no task here takes {form}s; there are {len(every)} tasks")
+        return those
     if EVERY in names:
         raise InputError("task=* asks every task; name no other beside it")
     [(most, times)] = Counter(names).most_common(1)
@@ -86,11 +74,7 @@ def _ready(given: Given, version: Version, asked: Asked) -> Ready:
 
 
 def ready_of(version: Version, content: Any, asked: Asked) -> Ready:
-    """An input made ready for a task, which errors name.
-
-    Raises:
-        InputError: it cannot be.
-    """
+    """An input made ready for a task, which errors name."""
     try:
         return version.reading.ready(content, asked)
     except InputError as error:

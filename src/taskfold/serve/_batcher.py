@@ -50,9 +50,10 @@ class _Waiting:
 class Batcher:
     """Collects rows into batches, and runs batches and changes one at a time in one thread.
 
-    A row runs at once where nothing else runs. While a batch runs, rows collect; then they run together, up to `size`
-    rows of one group. The batcher waits for more rows only while there are fewer than the last batch had, and at most
-    `delay` after a row came: a caller who is alone never waits for company.
+    A row runs at once where nothing else runs. While a batch runs, rows collect; then those of one group run together,
+    as many as there are, rounded down to one of `sizes`: 1, 2, 3, 4, 6, 8, 12, 16, … and `size`. So batches have few
+    numbers of rows, each of which is looked at once. The batcher waits for more rows only while there are fewer than
+    the last batch had, and at most `delay` after a row came: a caller who is alone never waits for company.
 
     Changes are applied between batches, one before each batch at most, so that neither keeps the other waiting.
 
@@ -83,6 +84,7 @@ class Batcher:
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay must be a number of seconds ≥ 0, found {delay}")
         self.size, self.delay, self.most = size, delay, waiting
+        self.sizes = tuple(n for n in range(1, size + 1) if n == size or n // (n & -n) in (1, 3))
         self.counts = Counts()
         self._run = run
         self._groups: dict[Hashable, dict[int, _Waiting]] = {}
@@ -217,7 +219,8 @@ class Batcher:
         """Rows of the group whose first row came first."""
         group = min(self._groups, key=lambda one: next(iter(self._groups[one].values())).came)
         waiting = self._groups[group]
-        rows = [waiting.pop(key) for key in list(waiting)[: self.size]]
+        count = max(n for n in self.sizes if n <= len(waiting))
+        rows = [waiting.pop(key) for key in list(waiting)[:count]]
         if not waiting:
             del self._groups[group]
         return group, rows

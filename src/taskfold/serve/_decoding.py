@@ -25,12 +25,7 @@ def formats() -> tuple[str, ...]:
 
 
 def picture(data: bytes, limits: Limits, where: str) -> Given:
-    """An image file, whose size is looked at before its pixels are decoded.
-
-    Raises:
-        InputError: it is no image, or a damaged one.
-        TooLargeError: it has too many pixels.
-    """
+    """An image file, whose size is looked at before its pixels are decoded."""
     if not data:
         raise InputError(f"{where} is empty; send the bytes of an image file")
     try:
@@ -52,12 +47,7 @@ def picture(data: bytes, limits: Limits, where: str) -> Given:
 
 
 def text(content: object, limits: Limits, where: str) -> Given:
-    """A text.
-
-    Raises:
-        InputError: it is none, or empty.
-        TooLargeError: it is too long.
-    """
+    """A text."""
     if not isinstance(content, str) or not content.strip():
         raise InputError(f"{where} must be a text with at least one letter, found {content!r:.60}")
     limits.check(f"characters of {where}", len(content), "characters")

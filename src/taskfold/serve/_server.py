@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from ..files import draft_of, remove_drafts
-from ..tasks import Store, Task, TaskFileError, check_free, check_name, read, read_header, write
+from ..tasks import Store, Task, check_free
 from ..threads import cores
 from ._batcher import Batcher
 from ._engine import Engine
-from ._errors import ServeError, TakenError, UnfitError, UnknownTaskError
+from ._errors import BusyError, FailedError, LateError, TakenError, TooLargeError, UnfitError, UnknownTaskError
 from ._limits import Limits
+from ._making import Maker, check_allowed
 from ._reading import Reading, Ready
 from ._residents import Residents
-from ._version import DIGITS, Held, Version
+from ._seen import UNSEEN, Seen, digest_in
+from ._version import Held, Version
+from ._warmth import Warmth
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Change = Callable[Concatenate["TaskServer", P], Awaitable[T]]
+LOG = logging.getLogger("taskfold.serve")
 NO_STORE = "this server keeps no versions: it was given task files; give it the folder of a run"
+
+
+def _whole(change: Change[P, T]) -> Change[P, T]:
+    """One change of a server at a time, to its end even if the caller goes away."""
+
+    @wraps(change)
+    async def shielded(self: TaskServer, *args: P.args, **kwargs: P.kwargs) -> T:
+        async def locked() -> T:
+            async with self._changing:
+                return await change(self, *args, **kwargs)
+
+        return await asyncio.shield(asyncio.ensure_future(locked()))
+
+    return shielded
 
 
 class TaskServer:
@@ -42,6 +62,7 @@ class TaskServer:
         size, delay, waiting: of the batcher.
         resident: tasks in the engine at once, at most; the others lie on the disk until they are asked. None: all.
         pinned: names whose tasks stay in the engine.
+        warm: look at batches of all sizes that the batcher makes, before the first task stands that takes such rows.
 
     Raises:
         ValueError: fewer than one task may be in the engine, or no more than are pinned.
@@ -59,22 +80,19 @@ class TaskServer:
         waiting: int = 4096,
         resident: int | None = None,
         pinned: Sequence[str] = (),
+        warm: bool = False,
     ) -> None:
         self.engine, self.store, self.limits = engine, store, limits or Limits()
         self.batcher = Batcher(engine.run, size=size, delay=delay, waiting=waiting)
         if resident is not None and resident <= len(pinned):
             raise ValueError(f"resident must be above the {len(pinned)} pinned tasks, for the others, found {resident}")
-        self.residents, self.pinned = Residents(engine, self.batcher, resident), frozenset(pinned)
-        self._arriving = (Path(tempfile.gettempdir()) if store is None else store.folder) / "taskfold-arriving"
-        self._arriving.parent.mkdir(parents=True, exist_ok=True)
-        remove_drafts(self._arriving)  # of a server that was killed
-        self._reading = reading
+        self.residents = Residents(engine, self.batcher, resident)
+        self._maker = Maker(engine, self.residents, self.limits, reading, store, pinned)
+        self._warmth = Warmth(engine, self.batcher, warm)
         self._versions: dict[str, Version] = {}
-        self._generation = 0
         self._decoding = ThreadPoolExecutor(cores(), "taskfold-decoding")
         self._changing = asyncio.Lock()
-        self.followed = store is None
-        self._seen: dict[str, tuple[int, int, int]] = {}
+        self.followed, self._seen = False, Seen(store)
         self._problems: dict[str, str] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -89,8 +107,18 @@ class TaskServer:
 
     @property
     def versions(self) -> Mapping[str, Version]:
-        """What each name stands for now."""
+        """What each name stands for, as far as this server has looked."""
         return MappingProxyType(self._versions)
+
+    @property
+    def ready(self) -> bool:
+        """Batches run, and every task of the store stands, or says why not."""
+        return self.batcher.running and self.followed
+
+    @property
+    def problems(self) -> list[str]:
+        """Tasks of the store that cannot be served, and why."""
+        return [f"{name}: {said}" for name, said in self._problems.items()]
 
     def load(self, name: str, file: Path) -> None:
         """Add a task before the server starts.
@@ -99,26 +127,43 @@ class TaskServer:
             ValueError, TaskFileError: it cannot be served; or the name is taken.
         """
         check_free(name, self._versions, "give one of them")
-        held = self._held(name)
-        add = self.engine.prepare(file, held.key)
-        self._versions[name] = self.residents.add(held, file, lambda: self._version(name, file, held, add()))
+        self._versions[name] = self._maker.load(name, file)
 
     # Requests
 
-    def find(self, name: str) -> Version:
-        """What a name stands for.
+    async def find(self, name: str) -> Version:
+        """What a name stands for, in the store too: another server may have changed it a moment ago.
 
         Raises:
             UnknownTaskError: nothing; says the nearest name.
+            FailedError: a file of the store that cannot be served.
+            BusyError: the store cannot be read now.
+            LateError: what the store has now was not read in time.
         """
-        if (found := self._versions.get(name)) is None:
-            raise UnknownTaskError.of(name, list(self._versions))
-        return found
+        try:
+            if self._seen.stale(name):
+                async with asyncio.timeout(self.limits.seconds):
+                    await self._followed(name)
+        except TimeoutError:
+            raise LateError(f"task {name!r} has changed, and is still being read from the store; ask again") from None
+        return self._known(name)
 
-    @contextmanager
-    def lease(self, name: str) -> Iterator[Version]:
-        """The version that a request asks: it stays in the engine until the request has ended."""
-        version = self.find(name)
+    async def every(self) -> Mapping[str, Version]:
+        """What each name stands for, in the store too.
+
+        Raises:
+            BusyError: the store has not been read yet, or cannot be read now.
+        """
+        if not self.followed:
+            raise BusyError("tasks are being read from the store; ask again in 1 s", 1)
+        if self.store is not None:
+            await self.follow()
+        return self.versions
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncIterator[Version]:
+        """The version that a request asks: it stays in the engine until the request has ended. Errors: see `find`."""
+        version = await self.find(name)
         version.held.leases += 1
         try:
             yield version
@@ -141,12 +186,12 @@ class TaskServer:
 
     # Changes
 
+    @_whole
     async def put(self, name: str, data: bytes, *, new: bool = False) -> Version:
         """Serve a task file under a name, instead of what it stood for.
 
         Args:
-            name: of the task.
-            data: the file's bytes.
+            name, data: of the task; the file's bytes.
             new: the name must be free.
 
         Raises:
@@ -154,20 +199,24 @@ class TaskServer:
             TooLargeError: it is above a limit.
             TakenError: the name is not free.
         """
-        return await self._whole(self._put(name, data, new))
+        await self._follow(name)
+        return await self._put(name, data, new)
 
+    @_whole
     async def remove(self, name: str, *, purge: bool = False) -> None:
-        """Serve a task no more.
-
-        Args:
-            name: of the task.
-            purge: delete the versions that the store keeps of it, too.
+        """Serve a task no more; with `purge` the store forgets its versions too.
 
         Raises:
             UnknownTaskError: there is none.
         """
-        await self._whole(self._remove(name, purge))
+        await self._follow(name)
+        if name not in self._problems:
+            self._known(name)
+        if self.store is not None:
+            await self._stored(lambda store=self.store: store.remove(name, purge=purge))
+        self._stand(name, None)
 
+    @_whole
     async def rename(self, old: str, new: str) -> Version:
         """Give a task another name.
 
@@ -175,8 +224,21 @@ class TaskServer:
             UnknownTaskError: there is no such task.
             TakenError, UnfitError: the new name is not free, or not allowed.
         """
-        return await self._whole(self._rename(old, new))
+        for name in (old, new):
+            await self._follow(name)
+        version = self._known(old)
+        check_allowed(new, [other for other in self._versions if other != old or new == old])
+        digest = version.digest
+        if self.store is not None:
+            digest = (await self._stored(self.store.rename, old, new)).digest
+        self._maker.generation += 1
+        version.held.pinned = new in self._maker.pinned
+        del self._versions[old]
+        renamed = replace(version, name=new, digest=digest, generation=self._maker.generation)
+        self._stand(new, renamed)
+        return renamed
 
+    @_whole
     async def rollback(self, name: str, to: str | None = None) -> Version:
         """Serve an earlier version of a task from the store, also of one that was removed.
 
@@ -187,11 +249,18 @@ class TaskServer:
         Raises:
             UnfitError: there is no store, or no such version.
         """
-        return await self._whole(self._rollback(name, to))
+        if self.store is None:
+            raise UnfitError(NO_STORE)
+        found = await self._stored(self.store.rollback, name, to)
+        return await self._put(name, await asyncio.to_thread(found.path.read_bytes), False, keep=False)
 
-    async def follow(self) -> list[str]:
-        """Serve what the store holds now, as other processes have left it; names that could not be served, and why."""
-        return await self._whole(self._follow())
+    async def follow(self) -> None:
+        """Serve what the store holds now, as other processes have left it; `problems` says what could not be served."""
+        for version in list(self._versions.values()) if self.store is None else ():
+            await self._warmth.of(version, self._versions.values())
+        for name in await asyncio.to_thread(self._seen.changed, {*self._versions, *self._problems}):
+            await self._followed(name)
+        self.followed = True
 
     async def history(self, name: str) -> list[dict[str, Any]]:
         """The versions that the store keeps of a task, oldest first; also of one that was removed.
@@ -204,94 +273,51 @@ class TaskServer:
             raise UnfitError(NO_STORE)
         found = await self._stored(self.store.versions, name)
         if not found:
-            self.find(name)
+            self._known(name)
         return [{"digest": one.digest, "published": one.published, "current": one.current} for one in found]
 
-    async def _whole(self, change: Coroutine[Any, Any, T]) -> T:
-        """One change at a time, to its end even if the caller goes away."""
-
-        async def locked() -> T:
-            async with self._changing:
-                return await change
-
-        return await asyncio.shield(asyncio.ensure_future(locked()))
-
     async def _put(self, name: str, data: bytes, new: bool, keep: bool = True) -> Version:
-        self._check_name(name, [other for other in self._versions if new or other != name])
+        check_allowed(name, [other for other in self._versions if new or other != name])
         self.limits.check("tasks", len(self._versions) + (name not in self._versions), "tasks")
-        held = self._held(name)
-        with draft_of(self._arriving, folder=True) as folder:
-            file = folder / "task.safetensors"
-            try:
-                add = await asyncio.to_thread(self._prepared, name, file, data, held.key)
-                version = await self.residents.added(held, file, lambda: self._version(name, file, held, add()))
-            except (ValueError, TypeError, RuntimeError) as error:
-                beside = self.engine.bank is not None and not isinstance(error, TaskFileError)
-                hint = "; or start the server with --no-bank" if beside else ""
-                said = str(error).replace(str(file), "it")
-                raise UnfitError(f"the task file cannot be served as {name!r}: {said}{hint}") from error
-            try:
-                if self.store is not None and keep:
-                    await self._stored(self.store.publish, file)
-            except Exception:
-                await self.residents.forget(held)
-                raise
+        async with self._maker.made(name, data) as (version, file):
+            await self._warmth.of(version, self._versions.values())
+            if self.store is not None and keep:
+                await self._stored(self.store.publish, file)
         self._stand(name, version)
         return version
 
-    async def _remove(self, name: str, purge: bool = False, keep: bool = True) -> None:
-        version = self.find(name)
-        if self.store is not None and keep:
-            await self._stored(lambda store=self.store: store.remove(name, purge=purge))
-        del self._versions[name]
-        self._retire(version)
+    # The store, which other servers change too
 
-    async def _rename(self, old: str, new: str) -> Version:
-        version = self.find(old)
-        self._check_name(new, [other for other in self._versions if other != old or new == old])
-        digest = version.digest
-        if self.store is not None:
-            digest = (await self._stored(self.store.rename, old, new)).digest
-        self._generation += 1
-        version.held.pinned = new in self.pinned
-        renamed = replace(version, name=new, digest=digest, generation=self._generation)
-        del self._versions[old]
-        self._versions[new] = renamed
-        return renamed
-
-    async def _rollback(self, name: str, to: str | None) -> Version:
-        if self.store is None:
-            raise UnfitError(NO_STORE)
-        found = await self._stored(self.store.rollback, name, to)
-        return await self._put(name, await asyncio.to_thread(found.path.read_bytes), False, keep=False)
-
-    async def _follow(self) -> list[str]:
-        if self.store is None:
-            return []
-        there = await asyncio.to_thread(self._stamps, self.store)
-        for name in [name for name in self._versions if name not in there]:
-            await self._remove(name, keep=False)
-        self._problems = {
-            name: said for name, said in self._problems.items() if self._seen.get(name) == there.get(name)
-        }
-        for name in [name for name, stamp in there.items() if self._seen.get(name) != stamp]:
-            try:
-                if (known := self._versions.get(name)) is None or known.digest != self.store.digest(name):
-                    data = await asyncio.to_thread(self.store.path(name).read_bytes)
-                    await self._put(name, data, False, keep=False)
-            except (ServeError, ValueError, OSError) as error:
-                self._problems[name] = f"{name}: {error}"
-        self._seen, self.followed = there, True
-        return list(self._problems.values())
-
-    @staticmethod
-    def _stamps(store: Store) -> dict[str, tuple[int, int, int]]:
-        found: dict[str, tuple[int, int, int]] = {}
-        for name in store.names():
-            with suppress(OSError, ValueError):  # removed meanwhile, or the name of no task
-                at = store.path(name).stat()
-                found[name] = at.st_ino, at.st_mtime_ns, at.st_size
+    def _known(self, name: str) -> Version:
+        if said := self._problems.get(name):
+            raise FailedError(f"task {name!r} cannot be served: {said}")
+        if (found := self._versions.get(name)) is None:
+            raise UnknownTaskError.of(name, list(self._versions))
         return found
+
+    async def _follow(self, name: str) -> None:
+        """A name stands for what the store has under it now."""
+        if self.store is None or not self._seen.stale(name):
+            return
+        try:
+            stamp, data = await asyncio.to_thread(self._seen.read, name)
+        except FileNotFoundError:
+            self._stand(name, None)
+            return
+        known, said = self._versions.get(name), self._problems.get(name)
+        try:
+            if known is None or known.digest != digest_in(data):
+                await self._put(name, data, False, keep=False)
+        except (UnfitError, TooLargeError, TakenError) as error:
+            self._stand(name, None)
+            self._problems[name] = str(error)
+            if said != str(error):
+                LOG.warning("not served: %s: %s", name, error)
+            if not isinstance(error, UnfitError):
+                return  # other tasks are in its way, and may go
+        self._seen.stamps[name] = stamp
+
+    _followed = _whole(_follow)
 
     async def _stored(self, change: Callable[..., T], *arguments: Any) -> T:
         """A change of the store, in a thread: it waits for the disk."""
@@ -300,46 +326,15 @@ class TaskServer:
         except ValueError as error:
             raise UnfitError(str(error)) from None
 
-    def _prepared(self, name: str, file: Path, data: bytes, key: str) -> Callable[[], Task]:
-        file.write_bytes(data)
-        self.limits.check_header(header := read_header(file))
-        if header["task"] != name:
-            contents = read(file)
-            write(file, contents.header | {"task": name}, contents.tensors)
-        return self.engine.prepare(file, key)
-
-    def _check_name(self, name: str, taken: list[str]) -> None:
-        try:
-            check_name(name)
-        except ValueError as error:
-            raise UnfitError(str(error)) from None
-        try:
-            check_free(name, taken, "remove it first, or choose another name")
-        except ValueError as error:
-            raise TakenError(str(error)) from None
-
-    def _held(self, name: str) -> Held:
-        self._generation += 1
-        return Held(f"g{self._generation}", pinned=name in self.pinned)
-
-    def _version(self, name: str, file: Path, held: Held, task: Task) -> Version:
-        try:
-            reading = self._reading(task)
-        except Exception as error:
-            self.engine.remove(held.key)
-            raise TaskFileError(str(error)) from error
-        digest, method = str(read_header(file)["digest"])[:DIGITS], task.method["name"]
-        return Version(name, digest, int(held.key[1:]), reading, task.info, method, task.nbytes(), held)
-
-    def _stand(self, name: str, version: Version) -> None:
-        before = self._versions.get(name)
-        self._versions[name] = version
-        if before is not None:
-            self._retire(before)
-
-    def _retire(self, version: Version) -> None:
-        version.held.gone = True
-        self._let_go(version.held)
+    def _stand(self, name: str, version: Version | None) -> None:
+        """From now on a name stands for this; None: for nothing."""
+        self._problems.pop(name, None)
+        self._seen.stamps.pop(name, None)
+        if (before := self._versions.pop(name, None)) is not None:
+            before.held.gone = True
+            self._let_go(before.held)
+        if version is not None:
+            self._versions[name], self._seen.stamps[name] = version, UNSEEN
 
     def _let_go(self, held: Held) -> None:
         """Out of the engine, between batches, once nobody may ask it."""

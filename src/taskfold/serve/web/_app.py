@@ -60,13 +60,12 @@ def application(server: TaskServer, access: Access | None = None) -> FastAPI:
     """
     access, registry = access or Access(), CollectorRegistry()
     registry.register(Numbers(server))
-    problems: list[str] = []
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
         async with server:
-            following = asyncio.create_task(_follow(server, problems))
+            following = asyncio.create_task(_follow(server))
             try:
                 yield
             finally:
@@ -78,7 +77,8 @@ def application(server: TaskServer, access: Access | None = None) -> FastAPI:
     app.include_router(_predict.router(server))
     app.include_router(_manage.router(server, access.token))
     app.include_router(_inference.router(server))
-    _health(app, server, registry, problems)
+    _health(app, server, registry)
+    app.state.server = server
     for path, (name, kind) in PAGE.items():
         _static(app, path, files(__spec__.parent).joinpath(name).read_bytes(), kind)
     app.add_exception_handler(ServeError, _refused)
@@ -91,7 +91,7 @@ def application(server: TaskServer, access: Access | None = None) -> FastAPI:
     return app
 
 
-def _health(app: FastAPI, server: TaskServer, registry: CollectorRegistry, problems: list[str]) -> None:
+def _health(app: FastAPI, server: TaskServer, registry: CollectorRegistry) -> None:
     seen: deque[tuple[float, int]] = deque(maxlen=64)
 
     @app.get("/healthz", tags=["health"])
@@ -102,9 +102,8 @@ def _health(app: FastAPI, server: TaskServer, registry: CollectorRegistry, probl
     @app.get("/readyz", tags=["health"])
     async def ready(response: Response) -> dict[str, Any]:
         """Tasks are loaded and batches run; 503 before. `problems` are files of the store that are not served."""
-        fine = server.batcher.running and server.followed
-        response.status_code = 200 if fine else 503
-        return {"ready": fine, "tasks": len(server.versions), "problems": problems[:100]}
+        response.status_code = 200 if server.ready else 503
+        return {"ready": server.ready, "tasks": len(server.versions), "problems": server.problems[:100]}
 
     @app.get("/metrics", tags=["health"])
     async def metrics() -> Response:
@@ -129,16 +128,12 @@ def _health(app: FastAPI, server: TaskServer, registry: CollectorRegistry, probl
         }
 
 
-async def _follow(server: TaskServer, problems: list[str]) -> None:
+async def _follow(server: TaskServer) -> None:
     while True:
         try:
-            found = await server.follow()
-            for problem in found:
-                if problem not in problems:
-                    LOG.warning("not served: %s", problem)
-            problems[:] = found
-        except OSError as error:  # the folder is away for a moment
-            LOG.warning("the store cannot be read: %s", error)
+            await server.follow()
+        except (OSError, ServeError) as error:  # the folder is away for a moment
+            LOG.warning("%s", error)
         await asyncio.sleep(EVERY)
 
 

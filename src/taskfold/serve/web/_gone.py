@@ -20,11 +20,7 @@ class GoneError(ServeError):
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns; it is cancelled when the client closes the connection. The body must have been read.
-
-    Raises:
-        GoneError: the client has gone.
-    """
+    """What the work returns; it is cancelled when the client closes the connection. The body must have been read."""
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from typing import Any
 
 import numpy as np
@@ -46,15 +46,14 @@ def router(server: TaskServer) -> APIRouter:
     @found.get("/health/ready")
     async def ready(response: Response) -> dict[str, bool]:
         """Batches run, and tasks are loaded."""
-        fine = server.batcher.running and server.followed
-        response.status_code = 200 if fine else 503
-        return {"ready": fine}
+        response.status_code = 200 if server.ready else 503
+        return {"ready": server.ready}
 
     @found.get("/models/{model}/ready")
     async def model_ready(model: str) -> dict[str, Any]:
         """A task, or the model of all."""
         if model != MODEL:
-            server.find(model)
+            await server.find(model)
         return {"name": model, "ready": server.batcher.running}
 
     @found.get("/models/{model}")
@@ -62,7 +61,7 @@ def router(server: TaskServer) -> APIRouter:
         """Inputs and outputs of a task."""
         if model == MODEL:
             return {"name": MODEL, "versions": [], "platform": "taskfold", "inputs": [], "outputs": []}
-        version = server.find(model)
+        version = await server.find(model)
         form, shape = version.reading.takes, version.reading.shape
         kinds = [("FP32", [-1, *(-1 if size is None else size for size in shape)])] if shape else []
         inputs = [{"name": form, "datatype": kind, "shape": sizes} for kind, sizes in [*kinds, ("BYTES", [-1])]]
@@ -123,8 +122,8 @@ def _names(model: str, said: dict[str, Any], inputs: dict[str, NDArray[Any]]) ->
 
 async def _infer(server: TaskServer, names: Sequence[str], inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     [(form, values)] = inputs.items()
-    with ExitStack() as leases:
-        leased = {name: leases.enter_context(server.lease(name)) for name in dict.fromkeys(names)}
+    async with AsyncExitStack() as leases:
+        leased = {name: await leases.enter_async_context(server.lease(name)) for name in dict.fromkeys(names)}
         for version in leased.values():
             if version.reading.takes != form:
                 raise InputError(f"task {version.name!r} takes {version.reading.takes}s, and this is a {form}")

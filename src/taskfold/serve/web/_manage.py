@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from .._errors import InputError, ServeError
 from .._server import TaskServer
 from .._version import Version
-from ._predict import parsed
+from ._predict import FILE, TEXT, body, fields, parsed
 
 BEARER = HTTPBearer(auto_error=False, description="The token of `taskfold serve`.")
 
@@ -29,11 +29,7 @@ class ForbiddenError(ServeError):
 
 
 class Manager:
-    """Lets those through who have the token.
-
-    Args:
-        token: None: nobody.
-    """
+    """Lets those through who have the token."""
 
     def __init__(self, token: str | None) -> None:
         self.token = token
@@ -47,12 +43,7 @@ class Manager:
 
 
 def router(server: TaskServer, token: str | None) -> APIRouter:
-    """The routes.
-
-    Args:
-        server: holds the tasks.
-        token: whoever has it may change tasks; None: nobody may.
-    """
+    """The routes."""
     found = APIRouter(prefix="/tasks", tags=["tasks"])
     manager = Manager(token)
 
@@ -62,14 +53,15 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
     ) -> dict[str, Any]:
         """Tasks by name, those that contain `search`, a part of them at a time."""
         wanted = search.casefold()
-        names = sorted(name for name in server.versions if wanted in name.casefold())
-        shown = [_short(server.versions[name]) for name in names[offset : offset + limit]]
-        return {"tasks": shown, "found": len(names), "served": len(server.versions)}
+        every = await server.every()
+        names = sorted(name for name in every if wanted in name.casefold())
+        shown = [_short(every[name]) for name in names[offset : offset + limit]]
+        return {"tasks": shown, "found": len(names), "served": len(every)}
 
     @found.get("/{name}")
     async def task(name: str) -> dict[str, Any]:
         """All that is known of a task."""
-        version = server.find(name)
+        version = await server.find(name)
         return {
             **_short(version),
             "labels": list(version.info.labels),
@@ -85,7 +77,7 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
         """What the store keeps of a task, oldest first; also of one that was removed."""
         return {"versions": await server.history(name)}
 
-    @found.put("/{name}", dependencies=[Depends(manager)], openapi_extra=FILE, status_code=200)
+    @found.put("/{name}", dependencies=[Depends(manager)], openapi_extra=FILE_BODY, status_code=200)
     async def put(name: str, request: Request, response: Response) -> dict[str, Any]:
         """Serve a task file, the body, under this name; with `If-None-Match: *` only where the name is free."""
         known, condition = name in server.versions, request.headers.get("if-none-match")
@@ -101,7 +93,7 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
         await server.remove(name, purge=purge)
         return {"removed": name}
 
-    @found.post("/{name}/rename", dependencies=[Depends(manager)], openapi_extra=NEW)
+    @found.post("/{name}/rename", dependencies=[Depends(manager)], openapi_extra=NAME_BODY)
     async def rename(name: str, request: Request) -> dict[str, Any]:
         """Give a task another name: `{"name": "new"}`."""
         new = parsed(await request.body()).get("name")
@@ -129,17 +121,4 @@ def _short(version: Version) -> dict[str, Any]:
     }
 
 
-FILE = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-NEW = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"type": "object", "properties": {"name": {"type": "string"}}}},
-        },
-    }
-}
+FILE_BODY, NAME_BODY = body({"application/octet-stream": FILE}), body({"application/json": fields(name=TEXT)})

@@ -44,12 +44,7 @@ class Numbers(Collector):
 
 
 class Measured:
-    """Counts responses and their seconds, by route and status.
-
-    Args:
-        app: the application.
-        registry: of the metrics.
-    """
+    """Counts responses and their seconds, by route and status."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self.app = app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,21 +40,13 @@ class Prediction:
 
     @property
     def form(self) -> Form:
-        """Of the inputs.
-
-        Raises:
-            InputError: there are some of both.
-        """
+        """Of the inputs."""
         if self.images and self.texts:
             raise InputError("send images or texts, found both; ask in two requests")
         return "text" if self.texts else "image"
 
     def asked(self) -> Asked:
-        """How answers are wanted.
-
-        Raises:
-            InputError: not like that.
-        """
+        """How answers are wanted."""
         if not all(isinstance(choice, str) and choice for choice in self.choices):
             raise InputError(f"choices must be texts, found {self.choices!r:.60}")
         try:
@@ -63,11 +55,7 @@ class Prediction:
             raise InputError(f"top must be a whole number, at least 1, found {self.top!r:.60}") from None
 
     def say_top(self, top: object) -> None:
-        """How many classes to list.
-
-        Raises:
-            InputError: it was said before.
-        """
+        """How many classes to list."""
         if self.top is not None:
             raise InputError(f"top is given twice, {self.top!r:.40} and {top!r:.40}; give it once")
         self.top = top
@@ -156,11 +144,7 @@ def _json(body: bytes, found: Prediction) -> None:
 
 
 def parsed(body: bytes) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        InputError: it is none.
-    """
+    """A JSON object."""
     try:
         said = json.loads(body, parse_constant=_refused, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
@@ -171,11 +155,7 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 
 def base64_of(one: object, where: str) -> bytes:
-    """Bytes that JSON holds.
-
-    Raises:
-        InputError: it holds none.
-    """
+    """Bytes that JSON holds."""
     try:
         return base64.b64decode(one if isinstance(one, str) else "?", validate=True)
     except (binascii.Error, ValueError):
@@ -199,33 +179,26 @@ def _listed(one: object) -> list[Any]:
     return list(one) if isinstance(one, list) else [one]
 
 
-ONE_OR_MORE = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+def body(schemas: Mapping[str, object]) -> dict[str, Any]:
+    """What OpenAPI says of a body, by media type."""
+    return {"requestBody": {"required": True, "content": {kind: {"schema": one} for kind, one in schemas.items()}}}
+
+
+def fields(**schemas: object) -> dict[str, Any]:
+    """What OpenAPI says of an object."""
+    return {"type": "object", "properties": schemas}
+
+
+TEXT, FILE = {"type": "string"}, {"type": "string", "format": "binary"}
+TEXTS, IMAGES = {"type": "array", "items": TEXT}, {"type": "array", "items": FILE}
+SOME = {"oneOf": [TEXT, TEXTS]}
+PARTS = fields(image=IMAGES, text=TEXTS, task=TEXTS)
 BODY = {
     "parameters": [
-        {"name": "task", "in": "query", "schema": {"type": "array", "items": {"type": "string"}}},
-        {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 5}},
+        {"name": "task", "in": "query", "schema": TEXTS},
+        {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": TOP}},
     ],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "text": {"type": "array", "items": {"type": "string"}},
-                        "task": {"type": "array", "items": {"type": "string"}},
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"task": ONE_OR_MORE, "text": ONE_OR_MORE, "image": ONE_OR_MORE},
-                }
-            },
-        },
-    },
+    **body(
+        {"image/*": FILE, "multipart/form-data": PARTS, "application/json": fields(task=SOME, text=SOME, image=SOME)}
+    ),
 }
-"""What OpenAPI says of the body."""

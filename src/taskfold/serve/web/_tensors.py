@@ -27,15 +27,7 @@ LENGTH = "inference-header-content-length"
 
 
 def read(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """A request and its inputs by name; those of `BYTES` hold bytes.
-
-    Args:
-        body: JSON, perhaps with the bytes of tensors behind it.
-        header: how many bytes are JSON; None: all.
-
-    Raises:
-        InputError: it is no such request.
-    """
+    """A request and its inputs by name; those of `BYTES` hold bytes."""
     try:
         size = len(body) if header is None else int(header)
     except ValueError:
@@ -81,11 +73,7 @@ def written(
 
 
 def wanted(said: Mapping[str, Any], made: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The outputs that a client asks for, in its order; all, if it names none.
-
-    Raises:
-        InputError: there is no such output.
-    """
+    """The outputs that a client asks for, in its order; all, if it names none."""
     listed = said.get("outputs")
     if not listed:
         return dict(made)

@@ -1,0 +1,49 @@
+"""Batches of all sizes are looked at before anybody waits for one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from itertools import cycle
+
+import torch
+
+from ._batcher import Batcher
+from ._engine import Engine, Stacked
+from ._version import Version
+
+LOG = logging.getLogger("taskfold.serve")
+
+
+class Warmth:
+    """Runs noise through the network, in each number of rows that the batcher makes, once for each shape of rows.
+
+    The network takes a look at the first batch of each number of rows, which takes several times the time of a later
+    one; see docs/checks.md. Where readings say no shape (texts, images of any size), there is nothing to run.
+
+    Args:
+        engine, batcher: of the server.
+        wanted: False: nothing runs.
+    """
+
+    def __init__(self, engine: Engine, batcher: Batcher, wanted: bool) -> None:
+        self.engine, self.batcher, self.wanted = engine, batcher, wanted
+        self.seen = set[tuple[int, ...]]()
+
+    async def of(self, version: Version, others: Iterable[Version]) -> None:
+        """Before a version answers for the first time, beside these; batches of others run in between."""
+        shape = tuple(size for size in version.reading.shape or () if size is not None)
+        if not self.wanted or not shape or shape != version.reading.shape or shape in self.seen:
+            return
+        alike = [one.held.key for one in others if one.reading.shape == shape and one.held.present]
+        keys = list(dict.fromkeys([version.held.key, *alike]))[:2]
+        if self.engine.bank is None and len(keys) < 2:
+            return  # a bank looks at all batches, and a model at those of several tasks
+        self.seen.add(shape)
+        rows = torch.randn(self.batcher.size, *shape, generator=torch.Generator().manual_seed(0))
+        for count in self.batcher.sizes:
+            batch = list(zip(cycle(keys), rows[:count]))
+            try:
+                await self.batcher.apply(lambda batch=batch: self.engine.run(Stacked(shape, rows.dtype), batch))
+            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                LOG.warning("batches of %d rows of %s cannot run: %s", count, list(shape), error)
