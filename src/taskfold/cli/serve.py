@@ -92,7 +92,7 @@ def serve(
     try:
         import uvicorn  # noqa: PLC0415  an extra
 
-        from ..serve.web import Access, Patient  # noqa: PLC0415
+        from ..serve.web import Access, Patient, application  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ImportError(f'taskfold serve needs {error.name}: pip install "taskfold[serve]"') from None
     if pins and resident is None:
@@ -112,12 +112,11 @@ def serve(
     here = [str(read_header(file)["task"]) for file in files]
     if absent := [pin for pin in pins or () if pin not in here]:
         raise UserError(f"--pin {absent[0]}: there is no such task; there are {', '.join(here) or 'none'}")
-    count, token = parsed(threads), _token(token_file) if manage else None
-    build = partial(
-        _application,
+    count, replicas = parsed(threads), None if ray is None else _replicas(ray, store)
+    server = partial(
+        _server,
         [path.absolute() for path in paths],
         partial(ground, backbone, weights, inventory=inventory),
-        Access(token, hosts or ((*LOCAL, "[::1]") if host in LOCAL else ("*",))),
         all(map(_holds, files)) if bank is None else bank,
         count,
         limits=limits,
@@ -130,14 +129,22 @@ def serve(
     )
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     told = f"{len(files)} task files; serving at {place}, with a page at /. /readyz lists what cannot be served."
-    if ray is not None:
-        cpus = count if isinstance(count, int) else 1
-        _on_ray(build, ray, store, host, port, told, ongoing=4 * batch_size, waiting=waiting, cpus=cpus, gpus=gpus or 0)
+
+    def access() -> Access:
+        token = _token(token_file) if manage else None
+        return Access(token, hosts or ((*LOCAL, "[::1]") if host in LOCAL else ("*",)))
+
+    if replicas is not None:
+        from ..serve.replicas import deployed, run  # noqa: PLC0415  an extra
+
+        build, cpus = partial(_application, server, access()), count if isinstance(count, int) else 1
+        settings = {"ongoing": 4 * batch_size, "waiting": waiting, "cpus": cpus, "gpus": gpus or 0}
+        run(deployed(build, replicas=replicas, **settings), host, port, lambda: say(told))
         return
-    application = build()
+    made = application(server(), access())
     say(told)
     uvicorn.run(
-        application,
+        made,
         host=host,
         port=port,
         http=Patient,
@@ -149,17 +156,21 @@ def serve(
     )
 
 
-def _application(
+def _application(server: Callable[[], TaskServer], access: Access) -> FastAPI:
+    """Of a server that is made in the process that serves."""
+    from ..serve.web import application  # noqa: PLC0415  an extra
+
+    return application(server(), access)
+
+
+def _server(
     paths: list[Path],
     standing: Callable[..., tuple[MultiTask, LoadedBackbone]],
-    access: Access,
     banked: bool,
     threads: Choice,
     **settings: Any,
-) -> FastAPI:
-    """What is served; made in the process that serves."""
-    from ..serve.web import application  # noqa: PLC0415  an extra
-
+) -> TaskServer:
+    """What answers; made in the process that serves."""
     store, files = _found(paths)
     model, loaded = standing(files, folder=store and store.folder)
     if isinstance(threads, int):
@@ -170,23 +181,18 @@ def _application(
     server = TaskServer(engine, lambda task: reading_of(task, loaded), store=store, **settings)
     for file in files if store is None else ():
         server.load(str(read_header(file)["task"]), file)
-    return application(server, access)
+    return server
 
 
-def _on_ray(
-    build: Callable[[], FastAPI], said: str, store: Store | None, host: str, port: int, told: str, **settings: Any
-) -> None:
-    """Serve in replicas until somebody stops it."""
+def _replicas(said: str, store: Store | None) -> tuple[int, int]:
+    """The fewest and the most of them."""
     if store is None:
         raise UserError("--ray: replicas share the folder of a run or of task files, and not files; give the folder")
     try:
         few, _, most = said.partition("-")
-        replicas = int(few), int(most or few)
+        return int(few), int(most or few)
     except ValueError:
         raise UserError(f"--ray must be a number of replicas, or two such as 1-8, found {said!r}") from None
-    from ..serve.replicas import deployed, run  # noqa: PLC0415  an extra
-
-    run(deployed(build, replicas=replicas, **settings), host, port, lambda: say(told))
 
 
 def _found(paths: list[Path]) -> tuple[Store | None, list[Path]]:
