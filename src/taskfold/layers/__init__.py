@@ -1,4 +1,4 @@
-"""What a task does at a layer: recipes make parts, sites run them."""
+"""Tasks at layers: recipes make parts, sites run them."""
 
 from ..tasks import Inventory, Leaves
 from ._absent import AbsentError, absent_in

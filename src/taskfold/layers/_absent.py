@@ -1,4 +1,4 @@
-"""Tensors that are not there: what a skipped part of a network would have put out, as far as its shape goes."""
+"""Absent tensors: the shapes of outputs of a skipped part of a network, without data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _DEVICE, _CUDA = Tensor.device.__get__, Tensor.is_cuda.__get__  # type: ignore[a
 
 
 class AbsentError(RuntimeError):
-    """A network asks for more of its frozen part than is kept."""
+    """A network needs outputs of its frozen part that were not kept."""
 
 
 class Absent(Tensor):
-    """A tensor with a type, a shape and a device, and no numbers; what is computed with it is absent too.
+    """A tensor with a type, a shape and a device, but no data; results computed from it are absent too.
 
     Example:
         >>> hidden = Absent.of(torch.empty(2, 8, device="meta"), torch.device("cpu"))
@@ -29,7 +29,7 @@ class Absent(Tensor):
 
     @classmethod
     def of(cls, like: Tensor, device: torch.device) -> Absent:
-        """One that stands for a tensor on `device`; `like` is on the meta device."""
+        """The absent tensor on `device` with the type and shape of `like`, a meta tensor."""
         made = torch.Tensor._make_subclass(cls, like)
         made.home = device
         return made
@@ -48,7 +48,7 @@ class Absent(Tensor):
             raise AbsentError(f"{name} writes what the frozen part puts out into another tensor")
         with torch._C.DisableTorchFunctionSubclass():
             made = func(*tree_map(_without_numbers, tuple(args)), **tree_map(_without_numbers, kwargs))
-        if isinstance(made, torch.Size):  # a tuple, as far as nested values go
+        if isinstance(made, torch.Size):  # tree_map would take it for a tuple
             return made
         return tree_map(lambda one: cls.of(one, device) if isinstance(one, Tensor) else one, made)
 
@@ -62,7 +62,7 @@ def _without_numbers(value: Any) -> Any:
 
 
 def absent_in(value: Any) -> bool:
-    """Whether something that is not there is among tensors, nested as one likes."""
+    """Whether nested values hold an absent or meta tensor."""
     return any(
         isinstance(leaf, Tensor) and (isinstance(leaf, Absent) or leaf.is_meta) for leaf in tree_flatten(value)[0]
     )

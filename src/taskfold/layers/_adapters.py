@@ -1,4 +1,4 @@
-"""The recipe of adapters: a bottleneck with a non-linearity at the layers that a where finds."""
+"""The recipe of adapters: a bottleneck with a non-linearity at the selected layers."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from ._where import Where, check_numbers
 
 AdapterInit = Literal["zero", "authors"]
 uniform = partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
-"""Of ±1/√I."""
+"""Uniform in ±1/√I."""
 
 
 @dataclass(frozen=True)
 class Adapters(Recipe):
-    """An adapter at every layer that `where` finds: r (I + O) + r + O numbers.
+    """An adapter at every layer that `where` selects: r (I + O) + r + O numbers.
 
     Args:
         where: the layers.
-        adapter: what it does there.
+        adapter: the intervention.
         width: r ≥ 1, channels of the bottleneck.
         init: `zero` (`up` is zero: a new task is the backbone, bit for bit) or `authors` (N(0, 0.02): near it). Biases
             start at zero.
         sharing: `Private` or `Shared`.
-        matrices: how few numbers make `down` and `up`, started as `init` says; None: they are whole.
+        matrices: the factorisation of `down` and `up`, started as `init` says; None: whole matrices.
 
     Raises:
         ValueError: a setting is out of its range; when a task is added, an adapter does not fit a layer.
@@ -99,7 +99,6 @@ class Adapters(Recipe):
         }
 
     def _made(self, out: int, inp: int) -> dict[str, tuple[Kronecker, Modes]] | None:
-        """How each matrix is made."""
         if self.matrices is None:
             return None
         live, silent = (replace(self.matrices, init=init) for init in ("glorot", "zero"))

@@ -1,4 +1,4 @@
-"""The recipe of biases that projections of one attention block have in common."""
+"""The recipe of biases that the projections of one attention block share."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class AddedBias(Part):
 
     Args:
         own: the leaf `bias`, `[d]`.
-        parameter: the layer's own bias that it is added to; where there is none it is the bias.
-        rows: first and one-past-last of the outputs, for each d of them.
-        outputs: of the layer.
+        parameter: the name of the layer's bias; a layer without one gets it.
+        rows: first and one-past-last output of each slice of d outputs.
+        outputs: number of the layer's outputs.
     """
 
     def __init__(self, own: Leaves, parameter: str, rows: tuple[Rows, ...], outputs: int) -> None:
@@ -47,11 +47,7 @@ class AddedBias(Part):
 
 @dataclass(frozen=True)
 class AddedBiases(Recipe):
-    """One bias for each attention block, added to several of its projections.
-
-    Args:
-        where: the projections.
-    """
+    """One bias for each attention block, added to the projections that `where` selects."""
 
     where: Attention = field(default_factory=Attention)
 
@@ -84,7 +80,7 @@ class AddedBiases(Recipe):
 
 
 def _rows(view: View, kind: LayerKind, unit: bool) -> Rows:
-    """The outputs that a projection has in the layer's bias."""
+    """The projection's slice of the layer's bias."""
     if view.rows is not None:
         return view.rows
     width = view.modes.shape[0]

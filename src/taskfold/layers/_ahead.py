@@ -1,7 +1,4 @@
-"""What layers need of an inventory, made before a forward pass for all of them: few large steps, not many small ones.
-
-Once per pass, or per generated text: not once per layer, row or token.
-"""
+"""Makes tensors of all layers before a forward pass, in few large operations: once per pass or generated text."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from ._part import LayerParts, Part, Place
 from ._sites import Site
 
 Updates = list[Factored]
-"""Of one layer, one for each task."""
+"""The updates of one layer, one for each task."""
 
 
 def ahead(sites: Iterable[Site], tasks: Sequence[Task], training: bool) -> dict[Place, dict[str, Tensor]]:
     """The tensors of linear layers that a routed rule mixes or an entangled tensor makes, by place.
 
-    `[T, …]`, one per task; without that axis for a single task, or where all tasks use the same. Places that are not
-    listed (other layers, tasks of different methods, draws for each row) make their own when they run.
+    `[T, …]`, one per task; without that axis for a single task, or where all tasks use the same. Parts at other places
+    (other layers, tasks of different methods, draws for each row) make their tensors when they run.
     """
     alike: dict[object, dict[Place, Updates]] = {}
     for site in sites if tasks else ():
@@ -48,7 +45,7 @@ def ahead(sites: Iterable[Site], tasks: Sequence[Task], training: bool) -> dict[
 
 
 def _common(site: Site, tasks: Sequence[Task], training: bool) -> dict[str, Updates]:
-    """The updates of a layer that can be made ahead: every task has it, and they are alike."""
+    """The updates of a layer that can be made ahead: every task has one, and they are alike."""
     parts = [mine for task in tasks if isinstance(mine := task.sites.get(site.path), LayerParts)]
     if len(parts) < len(tasks):
         return {}
@@ -67,7 +64,7 @@ def _common(site: Site, tasks: Sequence[Task], training: bool) -> dict[str, Upda
 
 
 def _compact(places: list[Updates], dtype: torch.dtype, training: bool) -> list[Bottleneck]:
-    """From few numbers: leaves of all layers side by side, `[L, …]` and `[L, T, …]`, and everything made at once."""
+    """For small leaves: stacks those of all layers, `[L, …]` and `[L, T, …]`, and makes all updates at once."""
     first = places[0][0]
     banks = [update.bank for update, *_ in places if update.bank is not None]
     bank = {name: torch.stack([one[name] for one in banks]).to(dtype) for name in first.bank or ()}
@@ -79,7 +76,7 @@ def _compact(places: list[Updates], dtype: torch.dtype, training: bool) -> list[
 
 
 def _mixed(places: list[Updates], dtype: torch.dtype, training: bool) -> list[Bottleneck]:
-    """From inventories too large to lay side by side: only the mixing weights at once."""
+    """For inventories too large to stack: makes the mixing weights alone at once."""
     rule = places[0][0].rule
     assert isinstance(rule, Routed)
     weights = rule.mixing(_side_by_side(places, LOGITS), training).unbind()

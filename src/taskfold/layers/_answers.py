@@ -1,4 +1,4 @@
-"""Who answers in a forward pass: tasks of a model, with gradient, or rows of a bank's table."""
+"""The two kinds of `Answers`: tasks of a model, with gradient, and rows of a bank's table."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from ._selection import Selection, Stack
 
 Table = Mapping[str, Sequence[tuple[Intervention, Tensors]]]
-"""By layer, what stands there and the table's columns, `[T, …]`."""
+"""Interventions by layer path, each with columns of the table, `[T, …]`."""
 
 
 class OfTasks:
-    """Tasks of a model.
+    """The answers of a model's tasks.
 
     Args:
-        tasks: one, or the distinct ones of a mixed batch.
-        made: tensors that were made ahead, by place; `[T, …]` for several tasks.
-        plan: what they have at layers, side by side; None: it is found anew.
+        tasks: one, or the distinct tasks of a mixed batch.
+        made: tensors made by `ahead`, by place; `[T, …]` for several tasks.
+        plan: the tasks' columns; None: a new one is made.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class OfTasks:
         return {name: tensor for task in self.tasks for name, tensor in task.named_parameters()}
 
     def context(self, inputs: Sequence[object], now: Selection) -> dict[str, object]:
-        """What parts make of a pass's input before it, the rows of each task by themselves."""
+        """The results of `Part.look` on a pass's input, for the rows of each task."""
         found: dict[str, object] = {}
         x = next((one for one in inputs if isinstance(one, Tensor)), None)
         for entry, part in self.plan.looking if x is not None else ():
@@ -81,7 +81,7 @@ class OfTasks:
         return stack_of(parts, kind, now)
 
     def apart(self) -> frozenset[str]:
-        """The layers at which they are not all the same."""
+        """The paths at which tasks differ."""
         return frozenset(path for path in self.paths if not self.plan.in_common(path))
 
     def stacks(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
@@ -135,12 +135,7 @@ class OfTasks:
 
 
 class OfTable:
-    """Rows of a bank's table.
-
-    Args:
-        table: what stands at each layer.
-        count: rows that it has.
-    """
+    """The answers of the `count` rows of a bank's table."""
 
     def __init__(self, table: Table, count: int) -> None:
         self.table, self.count = table, count
@@ -190,13 +185,13 @@ class OfTable:
 
 
 def _guarded(tasks: Sequence[Task]) -> None:
-    """A compiler that traces this has to ask whether the tasks are the same ones, before it uses what it has made."""
+    """Makes a compiler guard on the tasks' serials: it then checks them before it reuses what it compiled."""
     if any(task.serial == "" for task in tasks):
         raise AssertionError("a task has no serial")
 
 
 def add(stack: Stack, kind: LayerKind, intervention: Intervention, tensors: dict[str, Tensor]) -> None:
-    """One more around what stands at a layer; two of a kind may become one."""
+    """Adds an intervention around a stack; two of a kind may be joined into one."""
     if stack and stack[-1][0] == intervention:
         joined = intervention.joined(kind, stack[-1][1], tensors)
         if joined is not None:
@@ -208,7 +203,7 @@ def add(stack: Stack, kind: LayerKind, intervention: Intervention, tensors: dict
 def stack_of(
     parts: LayerParts, kind: LayerKind, when: When, made: Mapping[Place, Tensors] | None = None, path: str = ""
 ) -> Stack:
-    """What one task has at a layer, inside out."""
+    """The stack of one task's parts at a layer."""
     found: Stack = []
     changed: dict[str, Tensor] = {}
     for n, (name, part) in enumerate(parts, 1):
@@ -221,7 +216,7 @@ def stack_of(
 
 
 def stack_together(stacks: Sequence[Stack | None], kind: LayerKind) -> Stack | None:
-    """The stacks of several tasks as one, tensors `[T, …]`; None: they differ in kind."""
+    """The stacks of several tasks as one, tensors `[T, …]`; None: the tasks differ in kind."""
     present = [stack for stack in stacks if stack is not None]
     order = [one for one, _ in present[0]]
     if any([one for one, _ in stack] != order for stack in present):

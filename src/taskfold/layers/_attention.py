@@ -1,4 +1,4 @@
-"""Attention projections as d_model × d × n tensors (FTN, section III.B), in the spellings found in the wild."""
+"""Attention projections as d_model × d × n tensors (FTN, section III.B), by the names that common libraries use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HEAD_SIZES = ("head_dim", "attention_head_size", "key_value_proj_dim")
 @dataclass(frozen=True)
 class Attention(Where):
     """Projections of every attention block: `nn.MultiheadAttention`, a fused `qkv` (timm) or `c_attn` (GPT-2), or
-    linear layers by themselves.
+    separate linear layers.
 
     Query, key and value put the heads on the output side, `weight.view(n, d, d_model)`; the output projection on
     the input side, `weight.view(d_model, n, d)`.
@@ -64,7 +64,7 @@ class Attention(Where):
 
 @dataclass(frozen=True)
 class Matrices(Where):
-    """Every linear layer, those of attention by projection; a language model's output layer is left out."""
+    """Every linear layer, those of attention split into projections; a language model's output layer is left out."""
 
     what: ClassVar[str] = "linear layers to adapt"
 

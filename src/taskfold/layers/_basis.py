@@ -1,4 +1,4 @@
-"""What a factorisation computes from a layer's own weight: once for all tasks, and in no file."""
+"""Bases, which a factorisation computes from a layer's own weight, once for all tasks; files do not hold them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ._where import View, part_of
 
 
 class Basis:
-    """Tensors that all tasks of a layer have in common; they follow the layer to its device.
+    """Tensors that all tasks share at a layer; they follow the layer to its device.
 
     Args:
         tensors: by name.
-        marks: by which they are known again.
+        marks: a fingerprint of them, for files.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], marks: tuple[float, ...]) -> None:
         self.tensors, self.marks = dict(tensors), marks
 
     def at(self, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
-        """The tensors there; whole numbers stay such."""
+        """The tensors in that type and on that device; integer tensors keep their type."""
         if any(tensor.device != device for tensor in self.tensors.values()):
             self.tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
         return {name: t.to(dtype) if t.is_floating_point() else t for name, t in self.tensors.items()}
@@ -35,7 +35,7 @@ class Basis:
 
 @dataclass(frozen=True)
 class _Known:
-    """A basis, and the weight that it was computed from."""
+    """A basis, with the weight that it was computed from, and the weight's version."""
 
     weight: Tensor
     version: int
@@ -47,10 +47,10 @@ _KNOWN: WeakKeyDictionary[nn.Module, dict[object, _Known]] = WeakKeyDictionary()
 
 @torch.no_grad()
 def basis_of(factorisation: Factorisation, kind: LayerKind, view: View) -> Basis | None:
-    """The basis at one view of a layer's weight, which further tasks find there; None: it has none.
+    """The cached basis at one view of a layer's weight; None: the factorisation needs none.
 
     Raises:
-        ValueError: there is none for such a weight.
+        ValueError: the factorisation has no basis for such a weight.
     """
     if not factorisation.has_basis:
         return None

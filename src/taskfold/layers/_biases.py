@@ -21,7 +21,7 @@ from ._recipe import Fitting
 from ._where import Linears, units
 
 BIAS = Group("bias", 1e-3)
-"""Biases of a task's own; 1e-3 is the largest rate that BitFit's authors tried with Adam."""
+"""A task's own biases; 1e-3 is the largest learning rate that BitFit's authors tried with Adam."""
 _NAME = re.compile(r"(^|[._])bias(_[ih]h_l\d+(_reverse)?)?$")
 
 
@@ -29,12 +29,11 @@ _NAME = re.compile(r"(^|[._])bias(_[ih]h_l\d+(_reverse)?)?$")
 class Biases(Copies):
     """A task's own biases. Weights and running statistics stay the backbone's.
 
-    Every parameter counts as a bias that is a vector and is called so: those of attention units and recurrent layers
-    too, and β of normalisation.
+    A bias is a vector that is named so: also in attention units and recurrent layers, and β of normalisation.
 
     Args:
-        norms: γ of normalisation too.
-        create: zero biases for linear layers that have none; None: if the network has no bias at all.
+        norms: include γ of normalisation.
+        create: add zero biases to linear layers that have none; None: only if the network has no bias at all.
         create_at: shell patterns over the names of the linear layers that get one; `!pattern` leaves layers out. A
             language model's output layer gets none.
     """
@@ -77,7 +76,7 @@ class Biases(Copies):
 
 
 def is_bias(name: str, tensor: Tensor) -> bool:
-    """Whether a parameter is a bias: a vector that is called so.
+    """Whether a parameter is a bias: a vector that is named so.
 
     Example:
         >>> vector = torch.zeros(4)

@@ -1,4 +1,4 @@
-"""The blocks of a residual network: their second convolutions, and squeeze-and-excite before they are added."""
+"""Recipes at the blocks of a residual network: second convolutions, and squeeze-and-excite before the sum."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ._where import Target
 
 @dataclass(frozen=True)
 class SecondConvolutions(MainConvolutions):
-    """The second convolution of every residual block: `conv2` beside a `conv1`, as torchvision and timm spell them."""
+    """The second convolution of every residual block: `conv2` beside `conv1`, as in torchvision and timm."""
 
     what: ClassVar[str] = "residual blocks (conv1, conv2) to adapt"
     centred: bool = True
@@ -38,8 +38,8 @@ class SqueezeExcites(Recipe):
 
     Args:
         targets: shell patterns over the names of the blocks' second convolutions.
-        reduction: r ≥ 1; C // r channels in the middle, at least 1.
-        bottlenecks: only in blocks of three convolutions; a network without them has none.
+        reduction: r ≥ 1; the middle has C // r channels, at least 1.
+        bottlenecks: only in blocks of three convolutions; a network without such blocks gets none.
 
     Raises:
         ValueError: reduction is no whole number ≥ 1; when a task is added, a block ends in no BatchNorm.

@@ -1,4 +1,4 @@
-"""The recipe of branches (RepVGG): convolutions that train as several, common to all tasks."""
+"""The recipe of branches (RepVGG): convolutions with several branches in training, shared by all tasks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ EPSILON = 1e-5
 
 
 class Branched(Part):
-    """Branches of a convolution, in the model's inventory.
-
-    Args:
-        inventory: key in the model's inventory, and the branches' tensors there.
-    """
+    """Branches of a convolution, which lie in the model's inventory."""
 
     def __init__(self, inventory: tuple[str, Leaves]) -> None:
         super().__init__(Branches(), Leaves({}, {}), inventory)
@@ -44,9 +40,9 @@ class Branched(Part):
 
 @dataclass(frozen=True)
 class ConvolutionBranches(Recipe):
-    """Branches in every convolution with an odd kernel larger than 1×1, common to all tasks.
+    """Branches in every convolution with an odd kernel larger than 1×1, shared by all tasks.
 
-    The start is the layer's own convolution: the other branches begin with γ = 0.
+    Training starts from the layer's own convolution: the other branches start with γ = 0.
     """
 
     targets: Patterns = "*"

@@ -1,4 +1,4 @@
-"""How often layers are called, whether with parameters that are theirs, and who else computes with these."""
+"""Observers of layers' calls: counts, exchanged parameters, and uses of parameters outside the layers."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ PLAIN = (Tensor, nn.Parameter)
 
 
 class Watch:
-    """Somebody who is told of layers that run, while he stands as their `calls`."""
+    """An observer of layers' calls: each `Site` notifies the one in its attribute `calls`."""
 
     def __init__(self) -> None:
         self.running: list[Site] = []
 
     def runs(self, site: Site) -> bool:
-        """Whether the layer that runs is this one."""
+        """Whether the innermost running layer is this one."""
         return bool(self.running) and self.running[-1] is site
 
     @contextmanager
     def of(self, site: Site) -> Iterator[None]:
-        """A call of a layer."""
+        """Run a block that is a call of the layer."""
         self.called(site)
         self.running.append(site)
         try:
@@ -41,31 +41,31 @@ class Watch:
             self.running.pop()
 
     def called(self, site: Site) -> None:
-        """A layer is about to run."""
+        """Called before a layer runs."""
 
     def out(self, output: Any) -> Any:
-        """What a layer puts out."""
+        """Called with a layer's output; returns it."""
         return output
 
     def gives(self, site: Site, name: str) -> None:
-        """Somebody has asked a layer for a tensor, as who reads its attribute does: it is the task's."""
+        """Called when code reads a tensor as an attribute of the layer, and so gets the task's."""
 
 
 class Calls(Watch, Listener):
-    """A block in which the calls of layers are counted; nobody else uses the layers.
+    """A block that counts the calls of layers; only this block uses them.
 
     Args:
         sites: the layers.
-        network: the skeleton that has them. A parameter that it has in another place too is nobody's alone.
-        asked: layers and names of tensors that somebody has asked them for, in this block or before: who keeps the
-            tensor has it of the layer.
+        network: their skeleton. A parameter that other modules hold too is not watched.
+        asked: the path and the name of each tensor read as a layer's attribute, here or earlier: the reader may
+            have kept it.
 
     Attributes:
-        often: calls by path, since it was cleared last.
-        exchanged: the layers that were called with other parameters than theirs, as `torch.func.functional_call` within
-            the network does: the caller makes them of what the backbone has.
-        taken: layers of which the network has computed with a parameter that it did not ask the layer for, and the
-            parameter's name: no task changes what a list, `parameters()` or `state_dict()` gave out.
+        often: calls by path, since it was last cleared.
+        exchanged: paths of layers called with other parameters than their own, as by `torch.func.functional_call`
+            within the network: these come from the backbone, not from the task.
+        taken: path and name of parameters that the network computed with without reading the layer's attribute: a
+            list, `parameters()` or `state_dict()` gave out the backbone's.
     """
 
     def __init__(self, sites: list[Site], network: nn.Module, asked: set[tuple[str, str]]) -> None:
@@ -76,14 +76,14 @@ class Calls(Watch, Listener):
         self.taken: dict[str, str] = {}
         self.own: dict[str, dict[str, Tensor | None]] = {}
         self.owners: dict[int | None, dict[str, str]] = {}
-        """By memory of a parameter, the layers that have it, and its name there."""
+        """By a parameter's memory, the paths of the layers that hold it, and its name there."""
         self.given: set[int | None] = set()
-        """Memory of parameters that somebody has asked a layer for."""
+        """Memory of parameters that code has read as an attribute of a layer, or got as its output."""
 
     def __enter__(self) -> Calls:
         for site in self.sites:
             site.calls = self
-            # Not those that are gathered from other processes when the layer runs.
+            # Plain tensors alone: sharded ones are gathered from other processes when the layer runs.
             own: dict[str, Tensor | None] = {}
             own |= {name: tensor for name, tensor in site.module._parameters.items() if type(tensor) in PLAIN}
             self.own[site.path] = own
@@ -111,7 +111,7 @@ class Calls(Watch, Listener):
             self.exchanged.add(site.path)
 
     def out(self, output: Any) -> Any:
-        """It may be the layer's parameter itself: who goes on with that has it of the layer."""
+        """Accepts later uses of the output's memory, which may be the layer's parameter itself."""
         held = {storage_of(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
         self.given |= held & self.owners.keys()
         return output
@@ -132,7 +132,7 @@ class Calls(Watch, Listener):
             return output
         name = func.overloadpacket.__name__
         if name.startswith("new_") or name.endswith("_like") or torch._C._current_graph_task_id() != -1:
-            return output  # of its type and size alone; or on the way back, which goes where the pass went
+            return output  # uses type and size alone; or a backward pass, which repeats the forward's uses
         made = set(map(storage_of, tensors_in((output,))))
         for place, owners in theirs:
             if place not in made and not any(one.path in owners for one in self.running):

@@ -1,4 +1,4 @@
-"""How the tensors of several tasks at a layer come to stand together: found once for a set of tasks."""
+"""Plans, which stack the tensors of several tasks at a layer; a plan is made once for a set of tasks."""
 
 from __future__ import annotations
 
@@ -17,21 +17,16 @@ from ._part import Column, LayerParts, Part, When
 
 P = TypeVar("P", bound=Part)
 Tables = Sequence[Mapping[str, Any]]
-"""Where each task's tensors lie: looked up anew in every pass, since somebody may have put others there."""
+"""The dict that holds each task's tensor: looked up in every pass, since user code may replace the tensor."""
 
 
 TablesByName = Mapping[str, tuple[str, Tables]]
-"""Where the tensors of parts that are alike lie, by name: the key of each, and every task's table."""
+"""By a tensor's name, its key and every task's table, for parts that are alike."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """Parts whose tensors are held as they are.
-
-    Attributes:
-        own: where they lie.
-        read: the same of those that evaluation reads.
-    """
+    """A column of parts whose leaves are their tensors; `own`: all of them, `read`: those that evaluation reads."""
 
     own: TablesByName
     read: TablesByName
@@ -41,7 +36,7 @@ class Held:
 
 
 def all_alike(kind: type[P], parts: Sequence[Part | None]) -> list[P] | None:
-    """The parts of several tasks, if each has one of that class and they differ in nothing but numbers; else None."""
+    """The parts, if each task has one of the class `kind` and they differ in values alone; else None."""
     found = [part for part in parts if isinstance(part, kind)]
     if len(found) < len(parts) or not all(found[0].alike(part) for part in found):
         return None
@@ -49,7 +44,6 @@ def all_alike(kind: type[P], parts: Sequence[Part | None]) -> list[P] | None:
 
 
 def stack_of_tables(own: TablesByName) -> dict[str, Tensor]:
-    """The tensors of each task, `[T, …]`, by name."""
     found: dict[str, Tensor] = {}
     for name, (key, tables) in own.items():
         found[name] = torch.stack([*map(itemgetter(key), tables)])
@@ -57,16 +51,11 @@ def stack_of_tables(own: TablesByName) -> dict[str, Tensor]:
 
 
 def own_tables(parts: Sequence[Part]) -> TablesByName:
-    """Where the own leaves of parts that are alike lie."""
     return {name: (name, [part.own.table(name) for part in parts]) for name in parts[0].own}
 
 
 class Plan:
-    """What several tasks have at layers, side by side.
-
-    Args:
-        tasks: their parts by layer.
-    """
+    """The parts of several tasks by layer, arranged in columns; `tasks`: each one's parts by path."""
 
     def __init__(self, tasks: Sequence[Mapping[str, LayerParts]]) -> None:
         self.tasks = tasks
@@ -80,16 +69,16 @@ class Plan:
             for _, part in parts
             if type(part).look is not Part.look
         ]
-        """Parts that look at the input before a pass, with the number of their task."""
+        """The index of the task and the part, for parts that look at the input before a pass."""
 
     @cached_property
     def around(self) -> frozenset[str]:
-        """The layers within which others run on what some task has put before their input."""
+        """The paths with an intervention that also affects the layers inside (`Intervention.around`)."""
         each = [parts for held in self.tasks for parts in held.items()]
         return frozenset(path for path, parts in each if any(part.intervention.around for _, part in parts))
 
     def at(self, path: str) -> list[tuple[str, Intervention, Column]] | None:
-        """The parts at a layer: name, intervention and column of each, inside out; None: they differ in kind."""
+        """Name, intervention and column of each part at a layer, innermost first; None: the tasks differ in kind."""
         if torch.compiler.is_compiling():
             return self._columns(path)
         if path not in self.known:
@@ -97,7 +86,7 @@ class Plan:
         return self.known[path]
 
     def in_common(self, path: str) -> bool:
-        """Whether all tasks do the same at a layer, to the last number, with nothing of their own."""
+        """Whether all tasks have equal parts at a layer, without leaves of their own."""
         if path not in self.same:
             first, *others = [parts and parts.common() for parts in (held.get(path) for held in self.tasks)]
             self.same[path] = first is not None and all(one == first for one in others)
@@ -115,7 +104,7 @@ class Plan:
 
 
 def side_by_side(each: Sequence[LayerParts | None]) -> list[tuple[str, list[Part | None]]] | None:
-    """The parts of several tasks at a layer, with the first one's names; None: they differ in kind."""
+    """The parts of several tasks at a layer by the first task's names; None: the tasks differ in kind."""
     lists = [None if parts is None else list(parts) for parts in each]
     first = next(parts for parts in lists if parts is not None)
     columns: list[tuple[str, list[Part | None]]] = []

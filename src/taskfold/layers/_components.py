@@ -1,4 +1,4 @@
-"""The components of a task's updates, the terms of each layer's sum: how many there are at first, and fewer of them."""
+"""Rank-one components of a task's updates: initial ranks from a budget, and pruning."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Components:
     """The rank-one components of one layer's update.
 
     Attributes:
-        layer: its name; with the projection where a weight is seen as several.
-        part: makes the update.
+        layer: the layer's name, with the projection if the weight has several views.
+        part: the part that makes the update.
     """
 
     layer: str
@@ -32,17 +32,16 @@ class Components:
 
     @property
     def made(self) -> Ranked:
-        """How they are summed."""
+        """The factorisation."""
         return cast(Ranked, self.part.factorisation)
 
     @property
     def rank(self) -> int:
-        """How many there are."""
         return self.made.size
 
     @property
     def cost(self) -> int:
-        """Numbers of each."""
+        """The numbers of each component."""
         return sum(leaf.numel() for leaf in self.part.own.values()) // self.rank
 
     def rows(self) -> list[Tensor]:
@@ -50,19 +49,19 @@ class Components:
         return [self._rows(name, leaf) for name, leaf in self.part.own.items()]
 
     def gradients(self) -> list[Tensor] | None:
-        """The same of their gradients; None: there are none."""
+        """The leaves' gradients, as `rows`; None: a leaf has no gradient."""
         each = [(name, leaf.grad) for name, leaf in self.part.own.items()]
         return None if any(grad is None for _, grad in each) else [self._rows(n, g) for n, g in each if g is not None]
 
     @torch.no_grad()
     def scale(self, factors: Tensor) -> None:
-        """Multiply each component with a number, `[r]`; zero makes it zero, and leaves it a gradient."""
+        """Multiplies each component by a factor, `[r]`; a component scaled by zero still gets a gradient."""
         outputs = self.made.outputs(dict(self.part.own.items()))
         outputs.mul_(factors.to(outputs.dtype).reshape(-1, *(1 for _ in outputs.shape[1:])))
 
     @torch.no_grad()
     def align(self) -> None:
-        """Make the components orthogonal to each other where that can be, so that none does what another does."""
+        """Makes the components orthogonal to each other, if the factorisation supports it."""
         own = self.part.own
         for name, leaf in self.made.aligned(dict(own.items()), self.part.view.modes).items():
             own[name].copy_(leaf)
@@ -83,13 +82,13 @@ def components_of(task: Task) -> list[Components]:
 
 @torch.no_grad()
 def keep_components(task: Task, kept: Mapping[str, Tensor]) -> None:
-    """Make a task one that has only these components; a layer that keeps none is left alone.
+    """Reduces a task to some of its components; a layer that keeps none is no longer adapted.
 
-    What the task answers stays what it was, but for rounding, where the others are zero.
+    If the dropped components are zero, the task's outputs change by rounding alone.
 
     Args:
         task: the task.
-        kept: numbers of the components by name of the layer; layers that are not named keep all.
+        kept: indices of the kept components by layer name; layers that are not named keep all.
     """
     layers = {path: parts for path, parts in task.sites._modules.items() if isinstance(parts, LayerParts)}
     for path, parts in layers.items():
@@ -113,17 +112,17 @@ def keep_components(task: Task, kept: Mapping[str, Tensor]) -> None:
 def at_first(
     updates: Sequence[Update], network: nn.Module, budget: float, headroom: float, frozen_stages: int = 0
 ) -> list[Update]:
-    """Updates whose ranks are left to the training, with the rank that every layer has before it.
+    """Updates with the rank that every layer starts with, before training prunes them to a budget.
 
     Args:
         updates: of `Ranked` factorisations.
         network: the backbone.
-        budget: numbers that remain of all of them, or, below 1, their share of the network's.
-        headroom: how many times the budget they are at first, at the least.
-        frozen_stages: the first stages of the network have none.
+        budget: numbers of all updates after training; below 1: a share of the network's numbers.
+        headroom: the least ratio of the initial numbers to the budget.
+        frozen_stages: number of stages without updates.
 
     Raises:
-        ValueError: no component of any layer is as small as the budget, or the budget has room for whole weights.
+        ValueError: the budget is below the smallest component, or above the numbers of the whole weights.
     """
     before, costs, whole = frozen(network, frozen_stages), [], 0
     for update in updates:
@@ -134,7 +133,7 @@ def at_first(
                 whole += torch.Size(view.modes.shape).numel()
     numbers = numbers_of(budget, network)
     if not costs:
-        return list(updates)  # fitting says what is amiss
+        return list(updates)  # `fit` raises the error
     if numbers < min(costs):
         raise ValueError(
             f"budget={budget} is {numbers:,} numbers on {type(network).__name__}, and one component of any of its "
@@ -150,5 +149,5 @@ def at_first(
 
 
 def numbers_of(budget: float, network: nn.Module) -> int:
-    """A budget in numbers: as it is, or, below 1, that share of the network's."""
+    """A budget in numbers; a budget below 1 is a share of the network's numbers."""
     return int(budget if budget >= 1 else budget * sum(parameter.numel() for parameter in network.parameters()))

@@ -1,4 +1,4 @@
-"""Parts that are copies of a layer's tensors: a task's own, or what tasks have in common."""
+"""Parts that copy a layer's tensors, as the task's own or in the inventory."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ._part import Column, Each, Part, When
 
 
 class Copied(Part):
-    """Tensors that a task has instead of the backbone's.
+    """A part whose tensors replace the backbone's.
 
     Args:
         own: the task's copies.
-        inventory: key in the model's inventory, and the copies there that all tasks use.
+        inventory: key in the model's inventory, and the copies there, which all tasks use.
     """
 
     def __init__(self, own: Leaves, inventory: tuple[str, Leaves] | None = None) -> None:
         super().__init__(Change(), own, inventory)
 
     def held(self) -> dict[str, Tensor]:
-        """The tensors themselves, common ones too."""
+        """The copies, those in the inventory included."""
         return self.own.held() if self.inventory is None else {**self.inventory[1].held(), **self.own.held()}
 
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
@@ -51,12 +51,12 @@ class Copied(Part):
 
 
 def group_of(tensor: Tensor, group: Group) -> Group:
-    """What a copy counts as: buffers are running statistics."""
+    """The group of a copy: buffers are running statistics, parameters are of `group`."""
     return group if isinstance(tensor, nn.Parameter) else STATISTICS
 
 
 def copy_of(tensor: Tensor) -> Tensor:
-    """A tensor of its own, in the type that a task keeps it in; a parameter of a parameter."""
+    """A copy in the type that tasks keep; the copy of a parameter is a parameter."""
     copied = tensor.detach().clone()
     if copied.is_floating_point():
         copied = copied.to(kept_in(copied.dtype))

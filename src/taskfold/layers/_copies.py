@@ -1,4 +1,4 @@
-"""The recipes of copies: tensors that a task has instead of the backbone's, or that tasks have in common."""
+"""Recipes that copy the backbone's tensors, for one task or for the inventory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._where import check_numbers, check_plain, kinds_in, units
 
 @dataclass(frozen=True)
 class Copies(Recipe):
-    """Copies that are the task's alone. Tied parameters stay tied.
+    """Copies that belong to one task. Tied parameters stay tied.
 
     Args:
         above: stages of the network, counted from the first, that keep the backbone's tensors.
@@ -30,26 +30,26 @@ class Copies(Recipe):
 
     copies = True
     what: ClassVar[str]
-    """What is copied, in words."""
+    """The copied tensors, in the words of error messages."""
     remedy: ClassVar[str] = "choose norm=False, or a method without own normalisation"
-    """What to do with a network that has none of it."""
+    """The remedy in the error for a network without such tensors."""
 
     above: int = field(default=0, kw_only=True)
 
     @abstractmethod
     def wanted(self, kind: LayerKind) -> dict[str, Group]:
-        """The names of a layer's tensors that are copied, and what they count as."""
+        """The names and groups of the layer's tensors to copy."""
 
     def wanted_at(self, path: str, kind: LayerKind) -> dict[str, Group]:
-        """The same, where it hangs on the layer's name."""
+        """`wanted`, for recipes that depend on the layer's path."""
         del path
         return self.wanted(kind)
 
     def check(self, network: nn.Module) -> None:
-        """Whether a network has what the recipe asks for.
+        """Checks that the network has the tensors that the recipe needs.
 
         Raises:
-            ValueError: it does not.
+            ValueError: the network lacks them.
         """
 
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
@@ -82,14 +82,13 @@ Statistics = Literal["backbone", "adapted", "own"]
 
 @dataclass(frozen=True)
 class Norms(Copies):
-    """Own normalisation.
+    """Normalisation that belongs to the task.
 
     Args:
         affine: γ and β are the task's.
         statistics: of BatchNorm. `backbone`: the backbone's, kept in training too. `adapted`: the task's, estimated
-            before it trains, then kept. `own`: the task's; it trains on the statistics of each batch, and evaluates
-            with a moving average of them. None: `own`, in networks without running statistics too.
-
+            before training, then fixed. `own`: the task's; training uses the statistics of each batch, evaluation
+            their moving average. None: as `own`, and networks without running statistics are accepted too.
         above: stages of the network, counted from the first, that keep the backbone's.
 
     Raises:
@@ -109,7 +108,7 @@ class Norms(Copies):
 
 @dataclass(frozen=True)
 class LayerNorms(Copies):
-    """γ and β of normalisation that goes row by row: LayerNorm, RMSNorm, GroupNorm. BatchNorm stays the backbone's."""
+    """γ and β of LayerNorm, RMSNorm and GroupNorm, which normalise row by row. BatchNorm stays the backbone's."""
 
     what: ClassVar[str] = "LayerNorm, RMSNorm or GroupNorm"
     remedy: ClassVar[str] = (
@@ -124,7 +123,7 @@ class LayerNorms(Copies):
 
 @dataclass(frozen=True)
 class Everything(Copies):
-    """A full copy of all parameters: what fine-tuning keeps per task.
+    """A full copy of all parameters for each task, as fine-tuning needs.
 
     Args:
         statistics: as for `Norms`.
@@ -145,7 +144,7 @@ class Everything(Copies):
 
 @dataclass(frozen=True)
 class OwnTensors(Copies):
-    """Copies of the tensors that patterns name: parameters, and buffers of normalisation.
+    """Copies of the tensors that the patterns select: parameters, and buffers of normalisation.
 
     Args:
         names: shell patterns over names of tensors (`classifier.*`); `!pattern` leaves some out.
@@ -164,22 +163,22 @@ class OwnTensors(Copies):
 
 
 def check_statistics(statistics: object) -> None:
-    """A source of running statistics.
+    """Checks the name of a source of running statistics.
 
     Raises:
-        ValueError: there is no such source.
+        ValueError: the source is unknown.
     """
     if statistics not in get_args(Statistics):
         raise ValueError(f"statistics={statistics!r} is not known; choose one of {', '.join(get_args(Statistics))}")
 
 
 def own_norms(norm: bool, statistics: Statistics | None, rule: Sharing | None = None) -> tuple[Norms, ...]:
-    """What a method says of normalisation, as recipes: none, where all of it is the backbone's.
+    """A method's recipe for normalisation; empty if all of it stays the backbone's.
 
     Args:
         norm: γ and β are the task's.
-        statistics: as for `Norms`; None: `own` where tasks that have γ and β train one common trunk, else `backbone`.
-        rule: how tasks share the method's factors; stages that they share as they are have the backbone's.
+        statistics: as for `Norms`; None: `own` if the rule is `Shared` and `norm` holds, else `backbone`.
+        rule: the sharing rule of the method's factors; stages that a `Tree` shares keep the backbone's normalisation.
     """
     if statistics is None and not (norm and isinstance(rule, Shared)):
         statistics = "backbone"
@@ -196,7 +195,7 @@ def _check_tracked(network: nn.Module, statistics: Statistics | None) -> None:
 
 
 def _wanted(kind: LayerKind, parameters: bool, statistics: Statistics | None) -> dict[str, Group]:
-    """A layer's tensors that a task has: who counts no batches keeps the statistics that it has."""
+    """The layer's tensors that a task copies; fixed statistics (`adapted`) need no counter of batches."""
     left = {"backbone": lambda _: False, "adapted": lambda name: name != SEEN}.get(statistics or "own", lambda _: True)
     tracked = _tracks(kind.module)
     return {
@@ -207,24 +206,23 @@ def _wanted(kind: LayerKind, parameters: bool, statistics: Statistics | None) ->
 
 
 def _tracks(module: nn.Module) -> bool:
-    """Whether a layer has running statistics."""
     return getattr(module, SEEN, None) is not None
 
 
 def groups_of(kind: LayerKind) -> dict[str, Group]:
-    """What each tensor of a layer counts as."""
+    """The group of each tensor of a layer."""
     group = NORM if kind.normalises else FACTORS
     return {name: group_of(tensor, group) for name, tensor in kind.tensors().items()}
 
 
 @dataclass(frozen=True)
 class Rest(Recipe):
-    """Everything that is not made otherwise, trained by all tasks together: it lies in the model's inventory.
+    """All tensors that no other recipe makes, trained by all tasks together in the model's inventory.
 
     Args:
-        statistics: whose the running mean and variance of normalisation are: `common`, where all tasks see the same
-            features; else each task's `own`.
-        norms: normalisation is among it; else another recipe, or nobody, copies that.
+        statistics: running mean and variance: `common` to all tasks, for tasks that see the same features; or each
+            task's `own`.
+        norms: include normalisation; False: it is left to other recipes.
 
     Raises:
         ValueError: the setting is not one of these.
@@ -262,10 +260,10 @@ class Rest(Recipe):
 
 
 def check_copied(kind: LayerKind, path: str, tensors: Mapping[str, Tensor]) -> None:
-    """A task can have such tensors of its own, or scale them; whole numbers are copied and do not train.
+    """Checks that a task can copy or scale these tensors. Integer tensors are copied and do not train.
 
     Raises:
-        TypeError: they are computed, or of a type that nothing trains in.
+        TypeError: a tensor is computed, or its type can't be trained.
     """
     check_plain(kind, path, hooks=False)
     for name, tensor in tensors.items():
@@ -274,7 +272,7 @@ def check_copied(kind: LayerKind, path: str, tensors: Mapping[str, Tensor]) -> N
 
 
 def _common(tensors: Mapping[str, Tensor], groups: Mapping[str, Group], leaves: dict[int, nn.Parameter]) -> Leaves:
-    """Copies in the inventory: parameters all, running statistics without gradient."""
+    """Copies for the inventory; all are parameters without gradient, running statistics too."""
     for tensor in tensors.values():
         leaves.setdefault(id(tensor), nn.Parameter(copy_of(tensor.detach()), requires_grad=False))
     return Leaves(

@@ -1,4 +1,4 @@
-"""The rows of a batch taken apart by task, and what is made of them put together again."""
+"""Cuts a batch into the rows of each task, and joins the outputs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..kinds import Groups
 from ._layout import Layout
 
 PLAIN = (NoneType, bool, int, float, str, torch.dtype, torch.device)
-"""What all rows may have in common beside tensors."""
+"""Types of values that serve all rows, beside tensors."""
 
 
 class NotCutError(Exception):
-    """Something holds rows of the batch, and it is not known where; the message follows its name."""
+    """The layout of rows in a value is unknown; the message follows the layer's name."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Cut:
     """The rows of each task of a batch.
 
     Attributes:
-        batch: rows of it.
+        batch: number of rows.
         entries: the tasks that occur.
-        rows: `[n]`, the rows of each.
+        rows: `[n]` for each entry, the indices of its rows.
     """
 
     batch: int
@@ -38,7 +38,7 @@ class Cut:
 
     @classmethod
     def of(cls, groups: Groups) -> Cut:
-        """From rows that have been brought together."""
+        """The cut of a batch that is sorted into groups."""
         batch = sum(groups.sizes)
         order = torch.arange(batch, device="cpu") if groups.order is None else groups.order
         return cls(batch, groups.entries, order.split(groups.sizes))
@@ -50,15 +50,15 @@ class Cut:
         inputs: Sequence[Layout | None],
         outputs: Sequence[Layout | None],
     ) -> Any:
-        """Any function, the rows of each task by themselves.
+        """Calls a function once for the rows of each task.
 
         Args:
-            function: (entry, its arguments) → tensors, nested as one likes.
-            arguments: of all rows, nested as one likes.
-            inputs, outputs: where rows lie in each tensor; the last one holds for all that follow.
+            function: (entry, its arguments) → nested tensors.
+            arguments: nested tensors of all rows.
+            inputs, outputs: the tensors' layouts; the last one holds for all that follow.
 
         Raises:
-            NotCutError: an argument or an output is no tensor, or it is not known where its rows lie.
+            NotCutError: an argument or an output can't be cut, or its layout is unknown.
         """
         leaves, form = tree_flatten(arguments)
         places = _places(leaves, inputs, "is given")
@@ -71,7 +71,7 @@ class Cut:
         return tree_unflatten(self.joined([mine for mine, _ in made], outputs), made[0][1])
 
     def joined(self, made: Sequence[list[Any]], outputs: Sequence[Layout | None]) -> list[Any]:
-        """The leaves of what each task puts out, as those of the batch.
+        """The leaves of the batch's output, from the leaves of each task's.
 
         Raises:
             NotCutError: as for `run`.
@@ -94,18 +94,18 @@ class Cut:
 
 
 def _of_a_row(leaf: Any, axis: int, rows: int) -> list[float]:
-    """How much of a tensor is one row's, axis by axis; of a list, or of no rows: nothing that could differ."""
+    """The sizes of one row of a tensor by axis; empty for a list, or for no rows."""
     if not isinstance(leaf, Tensor) or not rows:
         return []
     return [*leaf.shape[:axis], leaf.shape[axis] / rows, *leaf.shape[axis + 1 :]]
 
 
 def _places(leaves: Sequence[Any], layouts: Sequence[Layout | None], verb: str) -> list[tuple[Any, Layout | None]]:
-    """Each leaf with where its rows lie; None: it is no tensor, and serves all of them."""
+    """Each leaf with its layout; None: a plain value, which serves all rows."""
     found: list[tuple[Any, Layout | None]] = []
     tensors = 0
     for leaf in leaves:
-        if isinstance(leaf, (Tensor, list, tuple)):  # lists that have an entry for each row
+        if isinstance(leaf, (Tensor, list, tuple)):  # a list has an entry for each row
             place = layouts[min(tensors, len(layouts) - 1)] if layouts else None
             if place is None:
                 what = f"tensor {list(leaf.shape)}" if isinstance(leaf, Tensor) else f"list of {len(leaf)}"

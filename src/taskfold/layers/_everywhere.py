@@ -1,4 +1,4 @@
-"""Updates of every parameter of a network, made of leaves that all its layers have in common."""
+"""Updates of all parameters of a network, made from leaves that all layers share."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ._where import check_numbers, units
 
 
 class Span(NamedTuple):
-    """One parameter among those of a network; layers that have one in common have its span in common.
+    """The place of one parameter among a network's; layers with a common parameter have one span for it.
 
     Attributes:
-        number: counted from 0.
-        start: its first number, counted through all parameters.
+        number: index of the parameter.
+        start: index of its first element, counted through all parameters.
         shape: its sizes.
     """
 
@@ -37,15 +37,14 @@ class Span(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
         return torch.Size(self.shape).numel()
 
 
 class Everywhere(Part):
-    """What is added to a layer's parameters.
+    """An update of a layer's parameters.
 
     Args:
-        own: the task's leaves, which all layers have in common.
+        own: the task's leaves, which all layers share.
         spans: of the layer's parameters, by name.
     """
 
@@ -59,12 +58,7 @@ class Everywhere(Part):
 
     @abstractmethod
     def added(self, span: Span, own: Tensor) -> Tensor | None:
-        """A parameter with what the task adds, of that shape and type; None: nothing is added.
-
-        Args:
-            span: of the parameter.
-            own: what it is without.
-        """
+        """The updated parameter, of the shape and type of `own`, the present one; None: it does not change."""
 
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
         own = {**kind.tensors(), **changed}
@@ -74,7 +68,7 @@ class Everywhere(Part):
 
 @dataclass(frozen=True)
 class NetworkWide(Recipe):
-    """Every floating-point parameter of the layers that are chosen, from leaves that they all have in common.
+    """Updates of every floating-point parameter of the selected layers, from leaves that these share.
 
     Args:
         targets: shell patterns over layer names; `!pattern` leaves layers out.
@@ -87,18 +81,12 @@ class NetworkWide(Recipe):
         """The leaves, of scope `model`.
 
         Raises:
-            ValueError: there are none for so many parameters or numbers.
+            ValueError: the settings do not fit the number of parameters.
         """
 
     @abstractmethod
     def part(self, own: Leaves, spans: Mapping[str, Span], every: Sequence[Span]) -> Part:
-        """What a layer has.
-
-        Args:
-            own: the leaves.
-            spans: of the layer's parameters, by name.
-            every: all spans, in order.
-        """
+        """A layer's part, from the leaves, the spans of its parameters by name, and all spans in order."""
 
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
         spans: dict[int, Span] = {}

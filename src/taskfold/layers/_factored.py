@@ -1,4 +1,4 @@
-"""A part that is made by a factorisation: ΔW of one view of a weight, or the weight itself."""
+"""Parts made by a factorisation: ΔW of one view of a weight, or the weight itself."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ from ._where import View, in_place, part_of
 
 
 class Factored(Ruled):
-    """What one task adds to one view of one weight, or has there instead of it.
+    """A task's update or replacement of one view of a weight.
 
     Args:
-        intervention: `Beside` if it runs beside the layer, R channels wide; `Change` if it makes the whole weight, or
+        intervention: `Beside` for an update that runs beside the layer, R channels wide; `Change` for a whole weight or
             a mask on it.
-        factorisation: how leaves become a weight.
-        rule: whose the leaves are.
+        factorisation: makes the weight from the leaves.
+        rule, own, inventory: as for `Ruled`.
         view: of the layer's weight.
-        own: the task's leaves.
-        inventory: key in the model's inventory, and the leaves there.
-        rows: O of the whole weight.
+        rows: output channels O of the whole weight.
     """
 
     def __init__(
@@ -91,7 +89,7 @@ class Factored(Ruled):
         return found
 
     def as_tensors(self, factors: Bottleneck) -> dict[str, Tensor]:
-        """A bottleneck as `Beside` takes it: zero where the view shows nothing of the weight."""
+        """A bottleneck as tensors of `Beside`, padded with zeros to the whole weight's outputs."""
         up = factors.up
         if self.view.rows is not None:
             start, stop = self.view.rows
@@ -108,10 +106,10 @@ class Factored(Ruled):
 
     @classmethod
     def drawn(cls, parts: Sequence[Part | None], index: Tensor, kind: LayerKind, when: When) -> dict[str, Tensor]:
-        """The tensors of each row of a batch, `[B, …]`, drawn for each.
+        """The tensors drawn for each row of a batch, `[B, …]`.
 
         Raises:
-            ValueError: tasks are of several methods.
+            ValueError: the tasks have different methods.
         """
         alike = all_alike(Factored, parts)
         if alike is None:
@@ -129,10 +127,10 @@ class Factored(Ruled):
 
 
 class FactoredOnBasis(Factored):
-    """The same, of leaves that mean something on a basis of the layer's own.
+    """A `Factored` part whose leaves are coordinates on a basis of the layer's weight.
 
     Args:
-        basis: which all tasks have in common.
+        basis: shared by all tasks.
         kept: as for `Factored`.
     """
 
@@ -149,12 +147,7 @@ class FactoredOnBasis(Factored):
 
 @dataclass(frozen=True)
 class FactoredColumn:
-    """Parts that are alike: made together, a bank of theirs mixed once.
-
-    Attributes:
-        first: of the first task.
-        own: where the own leaves of each task lie.
-    """
+    """A column of parts that are alike, made at once; `first` is the first task's, `own` has each task's own leaves."""
 
     first: Factored
     own: TablesByName
@@ -165,11 +158,11 @@ class FactoredColumn:
 
 
 def layer_name(path: str, view: View) -> str:
-    """A layer's name for people: with the projection, where a weight is seen as several."""
+    """A layer's name in messages, with the projection if the weight has several views."""
     return path if view.name == "weight" else f"{path}:{view.name}"
 
 
 def updates_of(task: Task) -> dict[str, Factored]:
-    """The factorised parts of a task, by layer name."""
+    """The factorised parts of a task, by `layer_name`."""
     found = ((path, part) for (path, _), part in parts_of(task) if isinstance(part, Factored))
     return {layer_name(path, part.view): part for path, part in found}

@@ -1,4 +1,4 @@
-"""The last layer of every feed-forward block, in the spellings found in the wild."""
+"""The last layers of feed-forward blocks, by the names that common libraries use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from ..kinds import Convolution, LayerKind, Linear, WeightKind, kind_of
 from ._where import Target, View, Where, check_weight, units
 
-# Names of the first layer and of the last one, from the module that holds both.
+# Paths of the first layer and of the last one, from the module that holds both.
 _SPELLINGS = (
     (("fc1", "fc1_x"), "fc2"),  # timm; Hugging Face's ViT, CLIP, BART, OPT, Phi
     (("wi", "wi_0"), "wo"),  # T5
@@ -35,8 +35,8 @@ _SPELLINGS = (
 class FeedForwards(Where):
     """The last layer of every feed-forward block: linear, or a 1×1 convolution.
 
-    A block is a module with a first and a last layer of a known spelling, or an `nn.Sequential` with two such layers
-    and a step without parameters between them; it leads from d channels to d or more, and back to d.
+    A block is a module with a first and a last layer of known names, or an `nn.Sequential` with two layers and a
+    module without parameters between them; it maps d channels to d or more, and back to d.
     """
 
     what: ClassVar[str] = "feed-forward blocks to adapt"
@@ -53,7 +53,7 @@ class FeedForwards(Where):
 
 
 def _pairs(path: str, module: nn.Module, modules: dict[str, nn.Module]) -> Iterator[tuple[str, str]]:
-    """Names of a first and a last layer that a module holds."""
+    """The paths of a first and a last layer within a module."""
     prefix = f"{path}." if path else ""
     for firsts, last in _SPELLINGS:
         first = next((f"{prefix}{name}" for name in firsts if f"{prefix}{name}" in modules), None)
@@ -67,12 +67,12 @@ def _pairs(path: str, module: nn.Module, modules: dict[str, nn.Module]) -> Itera
 
 
 def _maps(kind: LayerKind) -> bool:
-    """Whether a layer maps the channels of each position by themselves."""
+    """Whether a layer maps the channels of each position independently."""
     return isinstance(kind, Linear) or (type(kind) is Convolution and kind.points)
 
 
 def _widens(first: str, last: str, before: LayerKind, after: LayerKind) -> bool:
-    """Whether two layers lead from d channels to d or more, and back."""
+    """Whether two layers map d channels to d or more, and back to d."""
     assert isinstance(before, WeightKind)
     assert isinstance(after, WeightKind)
     check_weight(before, first, "weight")

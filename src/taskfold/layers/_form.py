@@ -1,4 +1,4 @@
-"""What a layer is when a task comes to adapt it: a layer that is exchanged later must be alike."""
+"""Forms: descriptions of layers at the time a task is added, to check layers that replace them later."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ._where import check_plain
 
 @dataclass(frozen=True)
 class Form:
-    """A layer, as far as a task's tensors depend on it.
+    """The properties of a layer that a task's tensors depend on.
 
     Attributes:
-        kind: of layer.
-        name: of the module's class.
-        sizes: of its tensors, by name.
-        modes: of its weight, if it has one.
-        packed: whether its tensors can't be read.
-        computed: why its tensors are no plain ones; empty: they are.
+        kind: the layer's kind.
+        name: the class name of the module.
+        sizes: shapes of its tensors, by name.
+        modes: of its weight; None: it has none.
+        packed: its weight is packed (quantised), and can't be read.
+        computed: why its tensors are not plain ones, as `check_plain` says; empty: they are.
     """
 
     kind: type[LayerKind]
@@ -34,7 +34,7 @@ class Form:
 
     @classmethod
     def of(cls, kind: LayerKind, path: str) -> Form:
-        """That of a layer, as it is now."""
+        """The layer's present form."""
         module, computed, modes = kind.module, "", None
         try:
             check_plain(kind, path)
@@ -53,7 +53,7 @@ class Form:
         return f"{self.kind.words} ({self.name}) with {sizes or 'no tensors of its own'}"
 
     def takes(self, other: Form) -> bool:
-        """Whether tensors for a layer of this form do for another."""
+        """Whether a task's tensors for this form fit a layer of the other form."""
         if self.kind is AnyLayer:
             alike = True
         else:
@@ -64,12 +64,7 @@ class Form:
         return alike and same and (self.kind is AnyLayer or self.modes == other.modes)
 
     def odds(self, kind: LayerKind | None, path: str) -> str:
-        """What has become of a layer that tasks adapt; empty: their tensors do for it.
-
-        Args:
-            kind: what stands there now; None: nothing.
-            path: of the layer.
-        """
+        """The error for the layer now at `path`, of `kind` (None: no layer); empty: the tasks' tensors fit it."""
         now = None if kind is None else Form.of(kind, path)
         if now is not None and self.takes(now) and (self.computed or not now.computed):
             return ""
@@ -81,7 +76,7 @@ class Form:
 
 
 def module_at(network: nn.Module, path: str) -> nn.Module | None:
-    """The module of that name; None: there is none."""
+    """The module at `path`; None: the network has none there."""
     module: nn.Module | None = network
     for name in path.split(".") if path else ():
         module = module._modules.get(name) if module is not None else None
@@ -89,12 +84,7 @@ def module_at(network: nn.Module, path: str) -> nn.Module | None:
 
 
 def odds_in(network: nn.Module, forms: Mapping[str, Form]) -> dict[str, str]:
-    """What has become of layers that tasks adapt, by path; those that their tensors do for are left out.
-
-    Args:
-        network: the backbone, as it is now.
-        forms: what the layers were.
-    """
+    """The errors (`Form.odds`) by path, for layers of the backbone that no longer fit their `forms`."""
     now = {path: module_at(network, path) for path in forms}
     kinds = {path: None if module is None else kind_of(module) for path, module in now.items()}
     return {path: words for path, form in forms.items() if (words := form.odds(kinds[path], path))}

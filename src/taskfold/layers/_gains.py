@@ -1,4 +1,4 @@
-"""Scales inside of layers: of the rows that are an attention's keys and values, and of a layer's input channels."""
+"""The recipes of gains: scales of an attention's projections, of a layer's outputs, and of its input channels."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ._ruled import Direct, Ruled, leaves_of
 from ._where import Target, View, Where
 
 GAIN = Group("scale", 3e-3)
-"""Scales that start at 1; 3e-3 is the rate of (IA)³'s authors."""
+"""Scales that start at 1; 3e-3 is the learning rate of (IA)³'s authors."""
 
 
 class GainsOfRows(Direct):
-    """Scales of some of a layer's outputs: of queries, keys or values where one layer makes them all.
+    """Scales of some of a layer's outputs: of queries, keys or values that one layer makes.
 
     Args:
-        views: of the layer's weight, by the name of the leaf that scales them.
+        views: the scaled views of the layer's weight, by leaf name.
     """
 
     def __init__(self, views: Mapping[str, View], *rest: Any) -> None:
@@ -43,11 +43,7 @@ class GainsOfRows(Direct):
 
 
 class GainsOfUnit(Ruled):
-    """The same for a module that reads its projections without calling them: rows of weights, and of their bias.
-
-    Args:
-        views: as for `GainsOfRows`.
-    """
+    """`GainsOfRows` for a module that reads its projections without calling them: scales rows of weights and bias."""
 
     def __init__(self, views: Mapping[str, View], *rest: Any) -> None:
         super().__init__(*rest)
@@ -74,7 +70,7 @@ class GainsOfUnit(Ruled):
 
 
 def spread(views: Mapping[str, View], leaves: Mapping[str, Tensor], size: int) -> Tensor:
-    """Scales of what views show, `[*, rows]` each → `[*, size]`, 1 elsewhere."""
+    """Scales of views, `[*, rows]` each → `[*, size]`, 1 elsewhere."""
     return placed({view.rows or (0, size): leaves[name] for name, view in views.items()}, size)
 
 
@@ -93,11 +89,11 @@ def placed(parts: Mapping[tuple[int, int], Tensor], size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ProjectionGains(Recipe):
-    """A scale of every channel that some projections of attention put out, which starts at 1.
+    """A scale of every output channel of some projections of attention, which starts at 1.
 
     Args:
-        where: the attention, and which projections; not its output projection.
-        sharing: whose the scales are.
+        where: the projections; not the output projection.
+        sharing: the rule for the scales.
     """
 
     where: Attention
@@ -115,11 +111,11 @@ class ProjectionGains(Recipe):
 
 @dataclass(frozen=True)
 class OutputGains(Recipe):
-    """A scale of every channel that the layers which `where` finds put out, which starts at 1.
+    """A scale of every output channel of the layers that `where` selects, which starts at 1.
 
     Args:
         where: linear layers, convolutions or embeddings.
-        sharing: whose the scales are.
+        sharing: the rule for the scales.
     """
 
     where: Where
@@ -134,11 +130,11 @@ class OutputGains(Recipe):
 
 @dataclass(frozen=True)
 class InputGains(Recipe):
-    """A scale of every channel that enters the layers which `where` finds, which starts at 1.
+    """A scale of every input channel of the layers that `where` selects, which starts at 1.
 
     Args:
         where: linear layers or convolutions.
-        sharing: whose the scales are.
+        sharing: the rule for the scales.
     """
 
     where: Where

@@ -1,4 +1,4 @@
-"""The recipe of gates: each residual block of a task runs, or is skipped, as two logits say."""
+"""The recipe of gates: two logits choose whether a residual block runs or is skipped for a task."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ._recipe import Fitting, Recipe
 from ._residual_blocks import residual_blocks
 
 POLICY = Group("policy", 1e-2)
-"""Logits and nets that choose."""
+"""Logits of gates, and policy nets."""
 
 
 def relaxed(logits: Tensor, temperature: float, noise: bool, hard: bool = False) -> Tensor:
-    """Gumbel-softmax over the last axis; `hard`: 0 or 1, with the soft one's gradient. Without noise, a softmax."""
+    """Gumbel-softmax over the last axis, without `noise` a softmax; `hard`: 0 or 1, with the soft one's gradient."""
     drawn = -torch.empty_like(logits).exponential_().log() if noise else 0.0
     soft = ((logits + drawn) / temperature).softmax(-1)
     if not hard:
@@ -31,20 +31,20 @@ def relaxed(logits: Tensor, temperature: float, noise: bool, hard: bool = False)
 
 
 def chosen(logits: Tensor) -> Tensor:
-    """1 for the larger of two, the first if they are equal, and 0 for the other."""
+    """1 for the larger of two logits (the first if they are equal), 0 for the other."""
     first = logits[..., 0] >= logits[..., 1]
     return torch.stack([first, ~first], -1)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How gates change while they train; `progress` is the share of the training that is over.
+    """The schedule of gates in training; `progress` is the share of the training that is over.
 
     Attributes:
         warmup: share of the training in which every block runs.
-        rounds: into which the rest is cut.
-        temperature, cooling: of the softmax at first, and its factor after each round.
-        curriculum: rounds after which the gate of one more block counts, from the last block backwards; 0: all do.
+        rounds: number of rounds of the rest.
+        temperature, cooling: initial temperature of the softmax, and its factor after each round.
+        curriculum: rounds after which one more gate is active, from the last block backwards; 0: all are.
         noise: Gumbel noise in training.
     """
 
@@ -56,13 +56,13 @@ class Schedule:
     noise: bool = True
 
     def round(self, progress: float) -> int | None:
-        """Which one, from 0; None: the warm-up is not over."""
+        """The number of the round, from 0; None: warm-up."""
         if progress < self.warmup:
             return None
         return int((progress - self.warmup) / (1 - self.warmup) * self.rounds)
 
     def counts(self, place: int, blocks: int, progress: float) -> bool:
-        """Whether the gate of a block counts."""
+        """Whether the gate of block `place` of `blocks` is active."""
         now = self.round(progress)
         return now is not None and (not self.curriculum or blocks - place <= 1 + now / self.curriculum)
 
@@ -71,9 +71,9 @@ class Gated(Part):
     """The gate of one block.
 
     Args:
-        shortcut: the child that is the block's shortcut.
+        shortcut: the child that is the block's shortcut; None: the block's input.
         own: `logits`, `[2]`: run, skip.
-        place, blocks: which block it is, from 0, and of how many.
+        place, blocks: index of the block, and number of blocks.
         schedule: of the training.
     """
 
@@ -89,19 +89,19 @@ class Gated(Part):
             return {"gates": chosen(logits).to(kind.dtype)}
         if not self.schedule.counts(self.place, self.blocks, when.progress):
             runs = torch.tensor([1.0, 0.0], device=logits.device, dtype=logits.dtype)
-            return {"gates": (runs + 0 * logits).to(kind.dtype)}  # a gradient of zero: nothing moves
+            return {"gates": (runs + 0 * logits).to(kind.dtype)}  # a gradient of zero
         temperature = self.schedule.temperature * self.schedule.cooling ** (self.schedule.round(when.progress) or 0)
         return {"gates": relaxed(logits, temperature, self.schedule.noise).to(kind.dtype)}
 
 
 @dataclass(frozen=True)
 class Gates(Recipe):
-    """A gate at every residual block that has one of these names.
+    """A gate at every residual block that `targets` selects.
 
     Args:
         targets: shell patterns over names of blocks; `!pattern` leaves blocks out, which then always run.
         schedule: of the training.
-        start: both logits.
+        start: initial value of both logits.
     """
 
     targets: Patterns
@@ -118,5 +118,5 @@ class Gates(Recipe):
 
 
 def gates_of(task: Task) -> Mapping[str, Gated]:
-    """A task's gates by block."""
+    """A task's gates by the block's path."""
     return {path: part for (path, _), part in parts_of(task) if isinstance(part, Gated)}

@@ -1,4 +1,4 @@
-"""Nobody writes the backbone while it runs."""
+"""Guards, which refuse writes to the backbone's tensors during a pass."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ._proxy import OF, PATH, writes
 
 
 class Guard(Listener):
-    """Stops the step that would write one of a network's tensors, or what a task has in place of a parameter.
+    """Refuses operations that write a network's tensors, or a task's tensor in place of a parameter.
 
-    Memory that is exchanged (`weight.data = …`) is put back at the end of the block.
+    Replaced memory (`weight.data = …`) is restored at the end of the block.
 
     Args:
         network: the user's.
-        training: the mode that it runs in.
+        training: the mode of the pass.
 
     Raises:
-        RuntimeError: in the block; it names the layer and the tensor.
+        RuntimeError: an operation writes such a tensor; names the layer and the tensor.
     """
 
     def __init__(self, network: nn.Module, training: bool) -> None:
         self.training = training
         self.held = {_place(tensor): (path, module, name) for path, module, name, tensor in _tensors(network)}
         self.lent: dict[int, tuple[Callable[[], Tensor | None], nn.Module, str]] = {}
-        """The parameters that layers compute with in place of their own; they come and go, and so does their memory."""
-        own = () if traced() else _tensors(network)  # transforms of torch.func refuse to exchange memory
+        """Parameters lent to layers in place of their own, by memory; held weakly unless the lender keeps them."""
+        own = () if traced() else _tensors(network)  # torch.func refuses to replace memory
         self.memory = [(*one, one[3].data) for one in own if not one[3].is_inference()]
-        """Tensors, and the memory that they lay in: to exchange it is no operation (`weight.data = …`)."""
+        """The tensors with their memory at the start: `weight.data = …` is no operation that a listener hears."""
         self._lending = lent(self._lend)
 
     def __enter__(self) -> Guard:
@@ -49,16 +49,16 @@ class Guard(Listener):
         exchanged = [one for one in self.memory if _place(one[3]) != _place(one[4])]
         for _, _, _, tensor, before in exchanged:
             tensor.data = before
-        written = [one for one in exchanged if not isinstance(one[1], nn.RNNBase)]  # they move theirs, as they are
+        written = [one for one in exchanged if not isinstance(one[1], nn.RNNBase)]  # these move their tensors unchanged
         if written and kind is None:
             path, module, name, *_ = written[0]
             raise writes(path, module, name, self.training)
 
     def check(self, tensor: Tensor) -> None:
-        """Somebody is about to write a tensor.
+        """Refuses a write to a guarded tensor.
 
         Raises:
-            RuntimeError: it is held, or lent.
+            RuntimeError: the tensor is the network's, or lent to a layer.
         """
         place = _place(tensor)
         if (known := self.held.get(place)) is not None:
@@ -80,12 +80,9 @@ class Guard(Listener):
 
 
 class Unwritten:
-    """Runs a network that must leave its tensors alone.
+    """Runs the user's network and refuses passes that write its tensors.
 
-    The first pass of each mode and kind is guarded. Later ones are compared afterwards, for what writes now and then.
-
-    Args:
-        network: the user's.
+    The first pass of each mode and kind runs under a `Guard`. After later passes the tensors' versions are compared.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -101,15 +98,15 @@ class Unwritten:
         kwargs: dict[str, Any],
         way: object = None,
     ) -> Any:
-        """Call a function.
+        """Calls a function that runs the network.
 
         Args:
             training: the network's mode.
-            call, args, kwargs: the function, and what it is given.
-            way: how layers are run for tasks.
+            call, args, kwargs: the function and its arguments.
+            way: a key of the kind of pass.
 
         Raises:
-            RuntimeError: it writes; the error names the layer and the tensor.
+            RuntimeError: the pass writes a tensor; names the layer and the tensor.
         """
         if (training, way) not in self.known:
             with Guard(self.network, training):
@@ -127,22 +124,22 @@ class Unwritten:
         return output
 
     def _states(self, training: bool) -> list[Any]:
-        """What tells that somebody has written a tensor, of each; where nothing trains memory is not exchanged."""
+        """The tensors' states, which a write changes; outside training the versions alone."""
         if training:
             return [_state(tensor, module) for _, module, _, tensor in self.held]
         return [*map(attrgetter("_version"), map(itemgetter(3), self.held))]
 
 
 def _state(tensor: Tensor, module: nn.Module) -> tuple[int, object]:
-    """What tells that somebody has written a tensor. Recurrent layers may move theirs in memory, as they are."""
+    """A tensor's version and memory; recurrent layers may move their tensors unchanged."""
     return tensor._version, None if isinstance(module, nn.RNNBase) else _place(tensor)
 
 
 def check_unwritten(network: nn.Module) -> None:
-    """A network that leaves its tensors alone, as far as its layers say so.
+    """Checks that no layer is set to write its own tensors.
 
     Raises:
-        TypeError: one of them writes its table whenever it is read.
+        TypeError: an embedding has `max_norm`, and so writes its table when it reads it.
     """
     for path, module in network.named_modules():
         longest = getattr(module, "max_norm", None)
@@ -155,7 +152,7 @@ def check_unwritten(network: nn.Module) -> None:
 
 
 def memory_of(network: nn.Module) -> list[tuple[Any, ...]]:
-    """A network's tensors, their types, and where their numbers lie: others if it has moved."""
+    """The identity, memory, type and device of each tensor of a network: they change when it moves."""
     return [(id(tensor), _place(tensor), tensor.dtype, tensor.device) for *_, tensor in _tensors(network)]
 
 

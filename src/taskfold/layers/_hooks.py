@@ -1,4 +1,4 @@
-"""The user's hooks in a mixed batch: those that only look are served in one pass, those that change things are not."""
+"""The user's hooks in mixed batches: hooks that change their arguments are detected, and rule out a common pass."""
 
 from __future__ import annotations
 
@@ -28,11 +28,7 @@ _DEPTH = 6
 
 
 class HookChangesError(RowsUnknownError):
-    """A hook of the user's exchanges or writes what it is given: nobody has looked where it puts rows.
-
-    Args:
-        layer: the module that has the hook.
-    """
+    """A user's hook on module `layer` replaces or writes its arguments, so that the layout of rows is unknown."""
 
     def __init__(self, layer: str) -> None:
         where = f"module {layer!r}" if layer else "the network"
@@ -42,37 +38,33 @@ class HookChangesError(RowsUnknownError):
 
 @cache
 def installed(name: str) -> bool:
-    """Whether a package is an installed one, and not the user's own code."""
+    """Whether a package lies in site-packages, and so is not the user's own code."""
     file = getattr(sys.modules.get(name), "__file__", None)
     places = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     return file is not None and any(Path(file).is_relative_to(place) for place in places)
 
 
 def libraries(network: nn.Module) -> frozenset[str]:
-    """The packages whose hooks a network needs: torch, Taskfold, and its own, where that is no code of the user's."""
+    """The packages whose hooks a network depends on: torch, Taskfold, and its own package if that is installed."""
     own = {type(module).__module__.partition(".")[0] for module in network.modules()}
     return frozenset({"torch", "taskfold", *filter(installed, own)})
 
 
 def of_libraries(hook: Any, packages: Collection[str]) -> bool:
-    """Whether the network's own library has put a hook there: the look has it too."""
+    """Whether one of the packages has registered a hook: passes that locate rows run it too."""
     module = getattr(hook, "__module__", None) or type(hook).__module__
     return module.partition(".")[0] in packages
 
 
 class Registered:
-    """The forward hooks that stand on a network's modules.
-
-    Args:
-        network: the user's.
-    """
+    """The forward hooks registered on the modules of the user's network."""
 
     def __init__(self, network: nn.Module) -> None:
         self.packages = libraries(network)
         self.tables = [table for m in network.modules() for table in (m._forward_pre_hooks, m._forward_hooks)]
 
     def now(self) -> tuple[Hooks, Hooks]:
-        """Those of the user's that are registered now; and those that run in the look too, all modules' among them."""
+        """The user's hooks; and the hooks that also run in passes that locate rows (libraries' and global ones)."""
         everywhere = *torch_modules._global_forward_pre_hooks.values(), *torch_modules._global_forward_hooks.values()
         if not any(self.tables):
             return (), everywhere
@@ -82,12 +74,11 @@ class Registered:
 
 
 def are(hooks: Hooks, others: Hooks) -> bool:
-    """Whether hooks are the same ones."""
     return len(hooks) == len(others) and all(map(is_, hooks, others))
 
 
 class Heard(threading.local):
-    """The mixed pass of this thread that is listened to."""
+    """Per thread: whether a mixed pass runs with observed hooks, and the first hook's error."""
 
     def __init__(self) -> None:
         self.within = False
@@ -98,10 +89,10 @@ _heard = Heard()
 
 
 class hearing:
-    """Run a mixed pass on a skeleton whose hooks are heard.
+    """Run a mixed pass on a skeleton and observe its hooks.
 
     Raises:
-        HookChangesError: at the end of the block, also where the network has caught it on its way.
+        HookChangesError: a hook changes its arguments; raised at the end of the block if the network has caught it.
     """
 
     def __enter__(self) -> None:
@@ -116,17 +107,17 @@ class hearing:
 
 
 class Table(MutableMapping[int, Any]):
-    """A module's hooks as they stand now, each of the user's heard; what is registered here is registered there.
+    """A live view of a module's table of hooks, with the user's hooks wrapped by `heard`; writes go to the table.
 
     Args:
         of: the module's own table.
         path: the module's name.
-        before: they run before the module.
-        packages: whose hooks are left alone.
+        before: the hooks run before the module.
+        packages: whose hooks are not wrapped.
     """
 
     kept: ClassVar[dict[int, Table]] = {}
-    """Tables through which a hook was registered that stands: its handle refers to them weakly."""
+    """Keeps tables with registered hooks alive: a hook's handle refers to them weakly."""
 
     def __init__(self, of: Any, path: str, before: bool, packages: Collection[str]) -> None:
         self.of, self.path, self.before, self.packages = of, path, before, packages
@@ -150,12 +141,11 @@ class Table(MutableMapping[int, Any]):
         return len(self.of)
 
     def move_to_end(self, key: int, last: bool = True) -> None:
-        """As of an ordered dict."""
         self.of.move_to_end(key, last)
 
 
 def listen(proxy: nn.Module, packages: Collection[str]) -> None:
-    """From now on the hooks of a module of a skeleton are heard."""
+    """Wraps the user's hooks of a skeleton's module, present and future."""
     table = proxy.__dict__
     if OF in table:
         for name in (BEFORE, BEHIND):
@@ -163,13 +153,7 @@ def listen(proxy: nn.Module, packages: Collection[str]) -> None:
 
 
 def heard(hook: Callable[..., Any], path: str, before: bool) -> Callable[..., Any]:
-    """A hook that tells when it changes what it is given, in a pass for several tasks.
-
-    Args:
-        hook: the user's.
-        path: of the module.
-        before: the hook runs before the module.
-    """
+    """Wraps a user's hook on module `path`: in a mixed pass it raises if the hook changes its arguments."""
 
     def run(module: nn.Module, *given: Any) -> Any:
         now = running()
@@ -189,7 +173,7 @@ def heard(hook: Callable[..., Any], path: str, before: bool) -> Callable[..., An
 
 
 def _replaced(said: Any, given: tuple[Any, ...], before: bool) -> Any:
-    """What the module calls go on with if a hook says nothing: the output, or the inputs as the hook gives them."""
+    """The values that a hook's result `said` replaces: the output, or the inputs in the form of `said`."""
     if not before:
         return given[-1]
     args, *named = given
@@ -207,7 +191,7 @@ def _is(one: Any, other: Any) -> bool:
 
 
 def _content(value: Any, depth: int = 0) -> Iterator[Any]:
-    """What a value holds, and the kinds of its containers, in order."""
+    """The leaves of a value and the types of its containers, in order."""
     if isinstance(value, dict):
         yield type(value)
         inside: Any = [one for item in value.items() for one in item]
@@ -226,11 +210,7 @@ def _content(value: Any, depth: int = 0) -> Iterator[Any]:
 
 
 class _Writes(Listener):
-    """Whether a hook writes a tensor that it was given, its memory or its shape.
-
-    Args:
-        given: what it was given, tensors among it.
-    """
+    """Detects writes to the memory or shape of the tensors in `given`, a hook's arguments."""
 
     def __init__(self, given: list[Any]) -> None:
         self.tensors = [one for one in given if isinstance(one, Tensor)]
@@ -248,7 +228,7 @@ class _Writes(Listener):
 
 
 class _Lent(TorchFunctionMode):
-    """Memory that a hook asks for to read or write it with something else than torch: as arrays of NumPy's."""
+    """Detects writes outside of torch to memory that a hook asks for (a NumPy array, say), by comparison."""
 
     NAMES = frozenset(("numpy", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "storage"))
 
@@ -263,7 +243,7 @@ class _Lent(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def written(self) -> bool:
-        """Whether numbers are others than when they were asked for."""
+        """Whether values have changed since their memory was asked for."""
         return not all(torch.allclose(now, old, rtol=0, atol=0, equal_nan=True) for now, old in self.before)
 
 

@@ -1,4 +1,4 @@
-"""Where the rows of a batch lie in a tensor inside a network: found by what moved when rows of the batch moved."""
+"""Layouts: where the rows of a batch lie in a tensor inside a network, found by moving rows of the batch."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from torch import Tensor
 Numbers = TypeVar("Numbers", Tensor, np.ndarray)
 
 AXES = 2
-"""How many first axes rows are looked for on."""
+"""Number of leading axes that may be the axis of rows."""
 MOST = 1e4
-"""What larger numbers count as: masks hold the largest there are."""
+"""Larger numbers are clipped to this: masks hold the largest of their type."""
 SHORT = 4096
-"""Up to which length the numbers of a mark are kept."""
+"""The largest length for which a mark's random directions are cached."""
 TOLERANCES = {torch.float16: 0.03, torch.bfloat16: 0.2}
-"""Of a mark, in parts of its size; other floating-point types have `TOLERANCE`."""
+"""Relative tolerances of marks; other floating-point types have `TOLERANCE`."""
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the rows of a batch lie in a tensor.
+    """The place of a batch's rows in a tensor.
 
     Attributes:
-        axis: of the rows; None: the tensor serves all rows.
-        each: entries of that axis for each row.
-        copies: whole batches lie one after another (`each` × rows), and not the entries of one row (rows × `each`).
+        axis: the axis of rows; None: the tensor serves all rows.
+        each: entries on that axis per row.
+        copies: the axis is `each` × rows (whole batches one after another); False: rows × `each`.
     """
 
     axis: int | None = 0
@@ -42,18 +42,18 @@ class Layout:
     copies: bool = False
 
     def positions(self, rows: Tensor, batch: int, each: int) -> Tensor:
-        """Where on the axis these rows of a batch lie, if each has so many entries."""
+        """The positions of these rows on the axis, for `each` entries per row."""
         return _places(rows, torch.arange(each, device=rows.device), batch, self.copies)
 
     def take(self, tensor: Tensor, rows: Tensor, batch: int) -> Tensor:
-        """The tensor with these rows alone."""
+        """The tensor's part for these rows."""
         if self.axis is None:
             return tensor
         positions = self.positions(rows.to(tensor.device), batch, tensor.shape[self.axis] // batch)
         return tensor.index_select(self.axis, positions)
 
     def join(self, parts: Sequence[Tensor], rows: Sequence[Tensor], batch: int) -> Tensor:
-        """Undoes `take`: the tensor of the batch, from those of disjoint rows that are all of it together."""
+        """Undoes `take`: the tensor of the batch, from parts for disjoint rows that make up the batch."""
         assert self.axis is not None
         each = sum(part.shape[self.axis] for part in parts) // batch
         places = [self.positions(one.to(part.device), batch, each) for part, one in zip(parts, rows, strict=True)]
@@ -61,19 +61,18 @@ class Layout:
 
 
 def _places(rows: Numbers, step: Numbers, batch: int, copies: bool) -> Numbers:
-    """Where rows lie whose entries are counted by `step`, in a batch of so many rows."""
+    """The positions of rows in a batch; `step` counts the entries of each row."""
     return (step[:, None] * batch + rows if copies else rows[:, None] * len(step) + step).flatten()
 
 
 FIRST = Layout()
-"""Rows are the first axis."""
 ALL = Layout(None)
-"""The tensor serves all rows."""
+"""The layout of a tensor that serves all rows."""
 
 
 @dataclass(frozen=True)
 class Entries(Layout):
-    """A list that has an entry for each row."""
+    """The layout of a list with an entry for each row."""
 
     def take(self, tensor: Any, rows: Tensor, batch: int) -> Any:
         """The entries of these rows."""
@@ -92,18 +91,18 @@ ENTRIES = Entries()
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of a layer's tensors.
+    """The layouts of a layer's tensors.
 
     Attributes:
-        inputs: where rows lie in each tensor that it is given; None: that is not known.
-        outputs: the same of those that it puts out.
+        inputs: of each input; None: unknown.
+        outputs: of each output; None: unknown.
     """
 
     inputs: tuple[Layout | None, ...]
     outputs: tuple[Layout | None, ...]
 
     unknown: str = field(init=False, compare=False)
-    """Why rows can't be told apart at the layer, as far as its first input says; empty: they can."""
+    """Why the first input's rows can't be told apart; empty: they can."""
 
     def __post_init__(self) -> None:
         why = ""
@@ -118,13 +117,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Moves:
-    """What is done with the rows of a batch.
+    """The other order and the parts of a batch in passes that locate its rows.
 
     Attributes:
-        rows: how many there are.
-        order: another order of them.
-        kept: the rows of each part, in which the others are away: any two rows are once in parts of their own.
-        first: how many parts, from the first on, hold each row equally often.
+        rows: number of rows.
+        order: another order of the rows.
+        kept: the rows of each part; for any two rows, a part holds one without the other.
+        first: so many parts at the start hold each row equally often.
     """
 
     rows: int
@@ -134,37 +133,37 @@ class Moves:
 
     @classmethod
     def of(cls, rows: int, *, few: bool = True) -> Moves:
-        """Backwards (a cyclic order would be kept by what is matched one after another), and in parts.
+        """The reversed order (a network that matches neighbours would keep a cyclic one), and parts.
 
         Args:
-            rows: how many there are.
-            few: parts are the rows of a grid, and then its columns; or all rows but one, each. Of three rows they
-                are pairs in any case: a network may not run a lone row.
+            rows: number of rows.
+            few: parts are the rows, then the columns of a grid; False, or of three rows: each part leaves one row out,
+                since a network may not run a lone row.
         """
         numbers = torch.arange(rows, device="cpu")
         if rows == 3 or not few:
             return cls(rows, numbers.flip(0), tuple(numbers[numbers != left] for left in range(rows)), rows)
         blocks = numbers.tensor_split(isqrt(rows) if rows > 3 else rows)
         columns = [numbers[[n for n in place if n is not None]] for place in zip_longest(*map(Tensor.tolist, blocks))]
-        # A row of another block keeps a lone one company: these two are apart already.
+        # A lone row gets one of another block beside it: the blocks tell these two apart already.
         columns = [one if len(one) > 1 else torch.cat([one, numbers[-1:]]) for one in columns]
         return cls(rows, numbers.flip(0), (*blocks, *(columns if rows > 3 else ())), len(blocks))
 
     @property
     def parts(self) -> int:
-        """How many of the first parts each row is in."""
+        """The number of the first parts that hold each row."""
         return sum(map(len, self.kept[: self.first])) // self.rows
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A few numbers for a tensor, by which it is known again.
+    """A fingerprint of a tensor by random projections.
 
     Attributes:
         shape: of the tensor.
-        tolerance: in parts of the numbers' size.
-        whole: `[2]`, of the tensor.
-        slices: `[n, 2]` by axis, of each slice of the tensor.
+        tolerance: relative to the largest number.
+        whole: `[2]`, of the whole tensor.
+        slices: `[n, 2]` by axis, of each slice along it.
     """
 
     shape: tuple[int, ...]
@@ -174,12 +173,12 @@ class Mark:
 
     @classmethod
     def of(cls, tensor: Tensor, rows: int, least: float = 0.0) -> Mark:
-        """The mark of a tensor; slices along axes that are as long as some rows are.
+        """The mark of a tensor, with slices along leading axes whose size is a multiple of `rows`.
 
         Args:
             tensor: any.
-            rows: of the batch.
-            least: tolerance, of what the tensor was computed of.
+            rows: number of rows of the batch.
+            least: the least tolerance, that of the tensor's inputs.
         """
         with torch._C._DisableFuncTorch():
             return cls._of(unwrapped(tensor), rows, least)
@@ -207,14 +206,14 @@ _FUNC: Any = getattr(torch._C, "_functorch")  # noqa: B009  torch does not say w
 
 
 def unwrapped(tensor: Tensor) -> Tensor:
-    """The numbers behind what transforms of `torch.func` see."""
+    """The tensor behind the wrappers of `torch.func`."""
     while _FUNC.is_functorch_wrapped_tensor(tensor):
         tensor = _FUNC.get_unwrapped(tensor)
     return tensor
 
 
 def in_vmap(tensor: Tensor) -> bool:
-    """Whether `torch.vmap` has taken an axis of a tensor out of sight, which may be that of rows."""
+    """Whether `torch.vmap` hides an axis of the tensor, which may be the axis of rows."""
     while _FUNC.is_functorch_wrapped_tensor(tensor):
         if _FUNC.is_batchedtensor(tensor):
             return True
@@ -223,7 +222,7 @@ def in_vmap(tensor: Tensor) -> bool:
 
 
 def _along(left: np.ndarray, axis: int | None) -> np.ndarray:
-    """`[…, 2]` → `[n, 2]` along an axis, or `[2]`: the other axes are summed with numbers of their own."""
+    """`[…, 2]` → `[n, 2]` along an axis, or `[2]`: the other axes are contracted with fixed random weights."""
     if axis is not None:
         left = left.swapaxes(0, axis)
     while left.ndim > (1 if axis is None else 2):
@@ -233,17 +232,16 @@ def _along(left: np.ndarray, axis: int | None) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def _weights(length: int, kind: np.dtype) -> np.ndarray:
-    """`[length]` numbers, the same every time."""
     return np.random.default_rng(0).standard_normal(length).astype(kind) / max(length, 1) ** 0.5
 
 
 def directions(length: int, like: Tensor) -> Tensor:
-    """`[length, 2]` numbers, the same every time."""
+    """Fixed random numbers `[length, 2]`."""
     return (_directions if length > SHORT else _kept)(length, like.dtype, like.device)
 
 
 def _directions(length: int, kind: torch.dtype, device: torch.device) -> Tensor:
-    with torch._C._DisableFuncTorch():  # they are kept, and must not be of some transform
+    with torch._C._DisableFuncTorch():  # cached tensors must not be wrapped by a transform
         numbers = _numbers(1 << max(length - 1, 1).bit_length())[:length]
         return numbers.to(device, kind) / max(length, 1) ** 0.5
 
@@ -253,19 +251,19 @@ _kept = lru_cache(maxsize=512)(_directions)
 
 @lru_cache(maxsize=32)
 def _numbers(length: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(0).standard_normal((length, 2)))  # whatever becomes of torch's now
+    return torch.from_numpy(np.random.default_rng(0).standard_normal((length, 2)))  # leaves torch's generator alone
 
 
 def layout(given: Mark, turned: Mark, less: Sequence[tuple[Mark, Tensor]], moves: Moves) -> Layout | None:
-    """Where rows lie in a tensor, from its marks as rows are given, in another order, and without some.
+    """The layout of a tensor, from its marks in several passes.
 
     Args:
-        given, turned: as they are, and in another order.
-        less: without some, each with the rows that are left.
-        moves: of the rows.
+        given, turned: of the unchanged batch, and of the other order.
+        less: of each part, with the part's rows.
+        moves: the order and the parts.
 
     Returns:
-        None: that is not known.
+        The layout; None: unknown.
     """
     parts = [mark for mark, _ in less]
     if all(mark.shape == given.shape for mark in parts):
@@ -293,7 +291,7 @@ def layout(given: Mark, turned: Mark, less: Sequence[tuple[Mark, Tensor]], moves
 def _moved(
     given: Mark, turned: Mark, less: Sequence[tuple[Mark, Tensor]], moves: Moves, axis: int, each: int, copies: bool
 ) -> bool:
-    """Whether slices along an axis moved as rows did."""
+    """Whether the slices along an axis moved with the rows."""
     slices, step = given.slices[axis], np.arange(each)
     return all(
         _same(slices[_places(rows.numpy(), step, moves.rows, copies)], mark.slices[axis], given.tolerance)
@@ -302,13 +300,7 @@ def _moved(
 
 
 def is_blind(mark: Mark, place: Layout | None, rows: int) -> bool:
-    """Whether rows are equal in a tensor: where they lie is guessed from its shape, or can't be told.
-
-    Args:
-        mark: of the tensor.
-        place: where rows were found to lie.
-        rows: how many there are.
-    """
+    """Whether a tensor's rows are equal, so that its layout `place` is a guess from its shape, or unknown."""
     if place is not None and (place.axis is None or place.axis not in mark.slices):
         return False
     for axis in mark.slices if place is None else [place.axis]:
@@ -321,7 +313,7 @@ def is_blind(mark: Mark, place: Layout | None, rows: int) -> bool:
 
 
 def is_same(one: Mark, other: Mark) -> bool:
-    """Whether two tensors are the same."""
+    """Whether two marks agree within the tolerance."""
     return one.shape == other.shape and _same(one.whole, other.whole, one.tolerance)
 
 

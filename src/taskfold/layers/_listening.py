@@ -1,4 +1,4 @@
-"""Blocks that hear the operations of a pass; those within one another share one mode of torch's, which costs once."""
+"""Listeners: blocks that hear the operations of a pass; nested ones share one dispatch mode, to save time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Go = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any]
 
 
 class Listener:
-    """A block that hears operations of torch's, below autograd, in this thread. The innermost hears each first."""
+    """A block that hears torch's operations below autograd in this thread; inner listeners hear them first."""
 
     _mode: _Mode
 
@@ -30,21 +30,16 @@ class Listener:
             self._mode.__exit__(kind, *error)
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
-        """An operation.
+        """Hears an operation, and returns its output in this block.
 
         Args:
-            func, args, kwargs: the operation, and what it is given.
-            go: lets those outside hear it, and runs it.
-
-        Returns:
-            What it puts out in this block.
+            func, args, kwargs: the operation and its arguments.
+            go: passes it to the outer listeners, and runs it.
         """
         raise NotImplementedError
 
 
 class _Mode(TorchDispatchMode):
-    """What those who listen have in common."""
-
     def __init__(self) -> None:
         super().__init__()
         self.listeners: list[Listener] = []

@@ -1,4 +1,4 @@
-"""What a factorisation says of a weight, checked when a task is added: its leaves, their start, its sizes."""
+"""Checks of a factorisation when a task is added: its leaves, their initial values, the sizes that it makes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..factors import Factorisation, Leaf, Modes
 
 
 def check_leaves(made: Factorisation, leaves: Mapping[str, Leaf]) -> None:
-    """They are leaves, by name.
+    """Checks that `leaves` are of class `Leaf`.
 
     Raises:
-        ValueError: they are not; names the factorisation and the leaf.
+        ValueError: one is not; names the factorisation and the leaf.
     """
     for name, leaf in leaves.items():
         if not isinstance(leaf, Leaf):
@@ -25,10 +25,10 @@ def check_leaves(made: Factorisation, leaves: Mapping[str, Leaf]) -> None:
 
 
 def check_begun(made: Factorisation, leaves: Mapping[str, Leaf], values: Mapping[str, Tensor]) -> None:
-    """What starts from a layer's weight are leaves of their sizes.
+    """Checks the names and shapes of the values of `Factorisation.begin`.
 
     Raises:
-        ValueError: they are not; names the factorisation, the leaf and its shape.
+        ValueError: one is unknown or of another shape; names the factorisation, the leaf and its shape.
     """
     for name, value in values.items():
         if name not in leaves:
@@ -43,14 +43,14 @@ def check_begun(made: Factorisation, leaves: Mapping[str, Leaf], values: Mapping
 
 
 def check_sizes(made: Factorisation, modes: Modes) -> None:
-    """What it makes of its leaves is a weight of the layer's sizes.
+    """Checks that a factorisation makes weights of the layer's shape.
 
     Raises:
-        ValueError: it is not; names the factorisation and both shapes.
+        ValueError: it does not; names the factorisation and both shapes.
     """
     try:
         found = _sizes(made, modes)
-    except TypeError:  # a setting that has no hash
+    except TypeError:  # an unhashable setting
         found = _sizes.__wrapped__(made, modes)
     for what, shape in found.items():
         if shape != modes.shape:
@@ -59,7 +59,7 @@ def check_sizes(made: Factorisation, modes: Modes) -> None:
 
 @lru_cache(1024)
 def _sizes(made: Factorisation, modes: Modes) -> dict[str, tuple[int, ...]]:
-    """The sizes of what it makes, found without a number; nothing of what can't be found so."""
+    """The shapes of the weights that a factorisation makes, computed without data; failures are left out."""
     found: dict[str, tuple[int, ...]] = {}
     ways: dict[str, Callable[[Mapping[str, Tensor]], Tensor | None]] = {
         "materialise": lambda leaves: made.materialise(leaves, modes),
@@ -67,7 +67,7 @@ def _sizes(made: Factorisation, modes: Modes) -> dict[str, tuple[int, ...]]:
         "bottleneck": lambda leaves: None if (two := made.bottleneck(leaves, modes)) is None else two.dense(),
     }
     for what, way in ways.items():
-        # Fake tensors stand beside tensors that a factorisation holds; they take ten times as long.
+        # Fake tensors mix with real ones that a factorisation may hold, but take ten times as long.
         for place, mode in (("meta", nullcontext()), ("cpu", FakeTensorMode(allow_non_fake_inputs=True))):
             with suppress(Exception), torch.no_grad(), torch.device(place), mode:
                 leaves = {name: torch.empty(tuple(leaf.shape)) for name, leaf in made.leaves(modes).items()}

@@ -1,4 +1,4 @@
-"""Modules whose `train()` makes something of other layers' tensors: it would be the backbone's for every task."""
+"""Refuses modules whose `train()` computes with adapted layers' tensors: the result would be the backbone's."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _FLAGS: frozenset[Any] = frozenset(
 
 
 class Merging(TorchFunctionMode):
-    """Watches modules take up a mode.
+    """Watches modules' own `train()` methods in a block.
 
     Args:
         made: the modules of a skeleton, by path.
-        paths: of the layers that tasks adapt.
+        paths: of the adapted layers.
 
     Raises:
-        TypeError: at the end of the block: one of them makes tensors of such a layer's.
+        TypeError: at the end of the block, if a module has made tensors from an adapted layer's.
     """
 
     def __init__(self, made: Mapping[str, nn.Module], paths: Iterable[str]) -> None:
         super().__init__()
         modules = {path: module for path, module in made.items() if OF in module.__dict__}
         self.own = {path: one for path, one in modules.items() if type(one).train is not nn.Module.train}
-        # A layer's own `train()` runs again for each task's tensors.
+        # An adapted layer's own `train()` runs again for each task's tensors.
         adapted = {path: modules[path] for path in paths if path in modules and path not in self.own}
         self.adapted = {
             id(tensor): path

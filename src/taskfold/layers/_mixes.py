@@ -1,4 +1,4 @@
-"""The recipes of mixed channels behind a layer: series adapters, and reparameterised convolutions (RCM)."""
+"""The recipes of channel mixing behind a layer: series adapters, and reparameterised convolutions (RCM)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SeriesInit = Literal["zero", "authors"]
 
 
 class Serial(Part):
-    """y + A · BN(y): `mix` is A, with a normalisation that has γ, β and running statistics."""
+    """y + A · BN(y): `mix` is A; BN has γ, β and running statistics."""
 
     def __init__(self, own: Leaves) -> None:
         super().__init__(Mix(), own)
@@ -37,7 +37,7 @@ class Serial(Part):
 
 
 class Reparameterised(Part):
-    """W_t y: `mix` is W_t, and with a `gain` its rows, gain · row / ‖row‖."""
+    """W_t y: `mix` is W_t; with a `gain` its rows are gain · row / ‖row‖."""
 
     def __init__(self, own: Leaves) -> None:
         super().__init__(Mix(), own)
@@ -51,14 +51,14 @@ class Reparameterised(Part):
 
 @dataclass(frozen=True)
 class SeriesAdapters(Recipe):
-    """A normalisation and a 1×1 convolution behind each layer, beside what it puts out: C² + 2 C numbers.
+    """A normalisation and a 1×1 convolution of each layer's output, added to the output: C² + 2 C numbers.
 
     Args:
         where: the layers.
         init: `zero`: A = 0, the start is the backbone; `authors`: N(0, √(2 / C)).
 
     Raises:
-        ValueError: the start is not known.
+        ValueError: `init` is unknown.
     """
 
     where: Where
@@ -90,7 +90,7 @@ class Reparameterisations(Recipe):
 
     Args:
         where: the layers.
-        normalised: rows have a direction and a gain, C numbers more.
+        normalised: split rows into a direction and a gain, C numbers more.
     """
 
     where: Where
@@ -105,7 +105,7 @@ class Reparameterisations(Recipe):
 
 
 def _layers(where: Where, at: Fitting) -> Iterator[tuple[str, int, Tensor]]:
-    """Each layer's name, its channels, and a zero as the task keeps its numbers there."""
+    """Each layer's path, its channels, and a zero of the task's type on the layer's device."""
     for target in where.find(at.network):
         kind = at.kind(target.path)
         assert isinstance(kind, WeightKind)

@@ -1,4 +1,4 @@
-"""Updates under a constraint, whose multiplier is a part of the task."""
+"""Updates under a constraint, with the constraint's multiplier."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ NAME = "multiplier"
 
 @dataclass(frozen=True)
 class Multiplied(Update):
-    """An update, and with it a number that is no parameter. Every layer holds the same one: any may be left out.
+    """An update with a Lagrange multiplier, which every layer holds, so that any layer may be left out.
 
-    It starts at 0, is in checkpoints and in the task's file, and no gradient moves it.
+    The multiplier starts at 0. It is a buffer: in checkpoints and in the task's file, but without a gradient.
     """
 
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
@@ -33,5 +33,5 @@ class Multiplied(Update):
 
 
 def multipliers_of(task: Task) -> list[Tensor]:
-    """The multiplier of a task, as each of its layers holds it."""
+    """The copies of a task's multiplier, one for each layer."""
     return [part.own[NAME] for _, part in parts_of(task) if NAME in part.own]

@@ -1,4 +1,4 @@
-"""What layers see of a batch, noted in passes that leave tasks alone."""
+"""Notes of layers' inputs and outputs, taken in passes without tasks."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ._origin import Origins
 from ._told import Told, not_followed
 
 Marked = tuple[Mark, bool]
-"""A tensor's mark, and whether the input says which of its rows stands where."""
+"""A tensor's mark, and whether the input determines the order of its rows."""
 
 
 @dataclass
 class Tracers:
-    """Numbers that are added to what layers put out, of its own for each row: layers behind them tell rows apart.
+    """Numbers added to layers' outputs, different for each row, so that later layers can tell rows apart.
 
     Attributes:
-        rows: of the whole batch.
-        places: by layer, where rows lie in the tensors that it puts out.
-        others: layers that have other numbers.
-        sizes: of the numbers, as large as those that the first pass met, or 1.
-        scale: times that.
+        rows: number of rows of the whole batch.
+        places: layouts of each layer's outputs, by path.
+        others: paths of layers that get numbers from another seed.
+        sizes: magnitudes by layer, call and leaf: the largest output of the first pass, at least 1.
+        scale: factor on `sizes`.
     """
 
     rows: int
@@ -41,10 +41,10 @@ class Tracers:
         """A layer's output with numbers added.
 
         Args:
-            layer: its name.
-            call: how often it ran before.
-            output: tensors, nested.
-            index: the rows of the batch that the pass has.
+            layer: the layer's path.
+            call: number of its earlier calls.
+            output: nested tensors.
+            index: the rows of the batch in this pass.
         """
         leaves, form = tree_flatten(output)
         places = iter(self.places.get(layer, ()))
@@ -59,7 +59,7 @@ class Tracers:
     def _numbers(self, key: tuple[str, int, int], leaf: Tensor, place: Layout, index: Tensor) -> Tensor:
         if key not in self.sizes:
             size = float(leaf.float().nan_to_num(0.0).abs().amax().clamp(max=MOST))
-            self.sizes[key] = self.scale * max(size, 1.0)  # small ones would drown in rounding on their way
+            self.sizes[key] = self.scale * max(size, 1.0)  # smaller numbers would be lost in rounding
         seed = zlib.crc32(repr((key, key[0] in self.others)).encode())
         shape = [*leaf.shape]
         shape[place.axis or 0] = leaf.shape[place.axis or 0] // len(index) * self.rows
@@ -69,14 +69,14 @@ class Tracers:
 
 @dataclass
 class Notes:
-    """One pass.
+    """The notes of one pass.
 
     Attributes:
-        rows: of its batch.
-        origins: follows where numbers come from; None or another: nobody does in this pass.
-        tracers: numbers that layers add to what they put out; None: they add none.
-        index: the rows that the pass has of those that the tracers are for.
-        calls: by layer, the tensors of inputs and of outputs of each of its calls.
+        rows: number of rows of its batch.
+        origins: an `Origins` follows the dependence on the input; otherwise the pass is not followed.
+        tracers: numbers that layers add to their outputs; None: none.
+        index: the rows of the tracers' batch in this pass.
+        calls: marks of inputs and of outputs, for each call, by the layer's path.
     """
 
     rows: int
@@ -85,10 +85,10 @@ class Notes:
     index: Tensor | None = None
     calls: dict[str, list[tuple[list[Marked], list[Marked]]]] = field(default_factory=dict)
     coarse: float = 0.0
-    """The tolerance of what the pass has computed so far: single precision behind half is no finer."""
+    """The largest tolerance so far: single precision computed from half is no more exact than half."""
 
     def marked(self, tree: object) -> list[Marked]:
-        """The tensors in something nested."""
+        """The marks of the tensors in a nested value."""
         chosen = self.origins.chosen if isinstance(self.origins, Origins) else in_vmap
         with not_followed():
             leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
@@ -97,16 +97,7 @@ class Notes:
         return found
 
     def noted(self, layer: str, inputs: list[Marked], output: Any) -> Any:
-        """Note a call of a layer.
-
-        Args:
-            layer: its name.
-            inputs: that it was given.
-            output: what it put out.
-
-        Returns:
-            What it puts out in this pass.
-        """
+        """Notes a call of a layer; returns its output, with the tracers' numbers added."""
         calls = self.calls.setdefault(layer, [])
         calls.append((inputs, self.marked(output)))
         if self.tracers is not None and self.index is not None:
@@ -118,14 +109,14 @@ class Notes:
 
 @dataclass(frozen=True)
 class Passes:
-    """The same batch several times: as it is, its rows in another order, and without some of them.
+    """The notes of several passes of one batch: unchanged, in another order, and without some rows.
 
     Attributes:
-        moves: of the rows.
-        given: the batch as it is.
-        turned: in another order.
-        less: without some rows.
-        astray: which of the last got other numbers on their way than the first, and may have taken another path.
+        moves: the order and the parts.
+        given: of the unchanged batch.
+        turned: of the other order.
+        less: of each part.
+        astray: of each part, whether its pass told Python other numbers than the first and may have taken another path.
     """
 
     moves: Moves
@@ -135,17 +126,17 @@ class Passes:
     astray: Sequence[bool]
 
     def seen(self) -> dict[str, Seen]:
-        """Where rows lie in the tensors of each layer, if all of its calls agree."""
+        """The layouts of each layer's tensors; unknown where its calls disagree."""
         return {layer: self._at(layer) for layer in self.given.calls}
 
     def once(self) -> frozenset[str]:
-        """Layers that the first pass called more often than any later one."""
+        """The paths of layers that the first pass called more often than every later one."""
         later = [{path: len(calls) for path, calls in one.calls.items()} for one in (self.turned, *self.less)]
         calls = self.given.calls.items()
         return frozenset(path for path, each in calls if all(one.get(path, 0) < len(each) for one in later))
 
     def blind(self, seen: Mapping[str, Seen]) -> set[str]:
-        """Layers that are given a first tensor with equal rows."""
+        """The paths of layers whose first input has equal rows."""
         return {
             layer
             for layer, calls in self.given.calls.items()
@@ -177,13 +168,13 @@ class Passes:
         return Seen(*(_common([getattr(one, name) for one in found]) for name in ("inputs", "outputs")))
 
     def _on_path(self) -> list[int]:
-        """Parts whose passes went the way of the whole batch; all, if none did."""
+        """The parts whose passes were not astray; all, if each was."""
         return [n for n, astray in enumerate(self.astray) if not astray] or [*range(len(self.astray))]
 
     def _layouts(
         self, given: Sequence[Marked], turned: Sequence[Marked], less: Mapping[int, Sequence[Marked]]
     ) -> tuple[Layout | None, ...]:
-        """Of the tensors of one call; none of those that the input has put in order."""
+        """The layouts of the tensors of one call; None for tensors whose row order the input determines."""
         if len({len(given), len(turned), *map(len, less.values())}) > 1:
             return tuple(None for _ in given)
         return tuple(
@@ -199,7 +190,7 @@ class Passes:
         )
 
     def outputs(self, marked: Sequence[Sequence[Marked]]) -> tuple[Layout | None, ...]:
-        """Of the tensors that the network puts out in each pass; parts gone astray agree too, if shapes let them."""
+        """The layouts of the network's outputs in the passes; astray parts of comparable shape count too."""
         if len({len(marks) for marks in marked}) > 1:
             return tuple(None for _ in marked[0])
         found: list[Layout | None] = []
@@ -215,12 +206,12 @@ class Passes:
 
 
 def _comparable(one: Mark, other: Mark) -> bool:
-    """Whether shapes differ in the number of rows at most."""
+    """Whether shapes differ in one axis at most."""
     return len(one.shape) == len(other.shape) and sum(a != b for a, b in zip(one.shape, other.shape, strict=True)) <= 1
 
 
 def _common(layouts: Sequence[tuple[Layout | None, ...]]) -> tuple[Layout | None, ...]:
-    """What several calls agree on, tensor by tensor."""
+    """The layouts that several calls agree on, tensor by tensor."""
     if len({len(one) for one in layouts}) > 1:
         return (None,)
     return tuple(each[0] if all(one == each[0] for one in each) else None for each in zip(*layouts, strict=True))

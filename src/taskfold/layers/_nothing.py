@@ -8,4 +8,4 @@ class NothingToAdaptError(ValueError):
 
 
 class GeometryError(TypeError):
-    """A layer's kernel, stride or padding is none that a method can stand at."""
+    """A method does not support a layer's kernel, stride or padding."""

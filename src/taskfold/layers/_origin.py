@@ -1,4 +1,4 @@
-"""Tensors in which numbers of the input say which row stands where: experts, packed or sorted rows, regions."""
+"""Detects tensors whose order of rows depends on numbers of the input: experts, packed or sorted rows, regions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._path import is_answer
 from ._told import Told, not_followed
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
-"""Does not depend on the input; does; on all rows by one number (a maximum, a mean); it says which row stands where."""
+"""Levels of dependence on the input: none; some; on a number that all rows share (a maximum, a mean); in row order."""
 
 _SIZED_BY_DATA = frozenset(
     (
@@ -54,19 +54,19 @@ _RARE = frozenset(("isinf", "isnan", "isfinite", "isposinf", "isneginf"))
 _INDEXES = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"))
 _NEW = frozenset(("lift_fresh", "lift_fresh_copy"))
 _PRODUCTS = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "baddbmm": (1, 2)}
-"""Products of matrices, and which of their arguments are multiplied."""
+"""Products of matrices, and the positions of the factors among the arguments."""
 
 
 class Origins(Told):
-    """Follows where numbers come from, through one pass of a network.
+    """Follows the dependence on the input through one pass of a network.
 
     Args:
-        rows: of the batch.
+        rows: number of rows of the batch.
 
     Attributes:
-        read: whole numbers that the pass has made of the input: sizes or places of what comes after, perhaps.
-        dead: rows are equal behind a ReLU, or a layer of zeros: what comes after shows nothing of them.
-        asked: Python has been told a number that layers have made, and a task's own layers may make another.
+        read: integers that the pass has read from values of the input: later sizes or indices, perhaps.
+        dead: rows are equal behind a ReLU or a layer of zeros, so that later tensors can't tell them apart.
+        asked: Python has read a number that layers have computed, and a task's layers may compute another.
     """
 
     def __init__(self, rows: int) -> None:
@@ -77,16 +77,15 @@ class Origins(Told):
         self._behind: set[int | None] = set()
         """Where numbers lie that layers have made, which tasks change."""
         self._rare: set[int | None] = set()
-        """Where numbers lie that say which others are none: nothing hangs on them but in broken passes."""
+        """Memory of masks of NaN or infinite numbers, which matter in broken passes alone."""
         self._paired: set[int | None] = set()
-        """Where numbers lie of which each belongs to two rows: to add them up is to make one number of several rows."""
+        """Memory of tensors whose numbers each belong to a pair of rows: a sum over one axis mixes rows."""
         self._levels: dict[int, int] = {}
-        """By storage."""
+        """Levels by storage."""
         self._kept: dict[int, StorageWeakRef] = {}
-        """Keep the numbers of memory that is gone from memory that comes later, which not every operation shows."""
+        """References that keep the ids of freed storages from being reused by new ones."""
 
     def follow(self, inputs: Iterable[Tensor]) -> None:
-        """Follow these."""
         for tensor in inputs:
             self._mark(tensor, DATA)
 
@@ -105,15 +104,15 @@ class Origins(Told):
                 self.read.append(tensor.tolist())
 
     def chosen(self, value: object) -> bool:
-        """Whether the input says which of its rows stands where in a tensor."""
+        """Whether the order of rows in a tensor depends on the input."""
         return self.level(value) == CHOSEN
 
     def pooled(self, value: object) -> bool:
-        """Whether something for each row depends on a number that all rows have in common."""
+        """Whether a tensor depends on a number that all rows share."""
         return self.asked or (isinstance(value, Tensor) and value.dim() > 0 and self.level(value) == POOLED)
 
     def level(self, value: object) -> int:
-        """How a tensor depends on the input."""
+        """The tensor's level."""
         key = storage_of(value) if isinstance(value, Tensor) else None
         return FIXED if key is None else self._levels.get(key, FIXED)
 
@@ -161,7 +160,7 @@ class Origins(Told):
         return len(np.unique(slices.reshape(self.rows, -1), axis=0)) < self.rows
 
     def _chooses(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether an operation puts rows where the input says."""
+        """Whether an operation places rows by numbers of the input."""
         name = func.overloadpacket.__name__
         if name in _SIZED_BY_DATA:
             return True
@@ -176,7 +175,7 @@ class Origins(Told):
         return False
 
     def _pools(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether an operation makes one number of all rows."""
+        """Whether an operation reduces over all rows."""
         tensor = args[0]
         shape: Sequence[int] = tensor.shape
         if not shape or storage_of(tensor) in self._rare:
@@ -191,10 +190,7 @@ class Origins(Told):
         return bool(here) and axes.issuperset(here)
 
     def _multiplies(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Whether an operation adds up rows, each times a number of the input: attention from row to row, say.
-
-        The number may be 0 in this batch.
-        """
+        """Whether an operation sums rows times numbers of the input (attention between rows), which may be 0 here."""
         places = (0, 2) if name.startswith("_scaled_dot_product") else _PRODUCTS.get(name)
         if places is None:
             return False
@@ -207,7 +203,7 @@ class Origins(Told):
         return added == self.rows or (added % self.rows == 0 and one.shape[-2] == added)
 
     def _pairs(self, inputs: Sequence[Tensor], output: object) -> bool:
-        """Whether a tensor has a number for each row and each other row: of two that lie across, or of such a one."""
+        """Whether a tensor has an entry for each pair of rows: made by broadcasting two tensors, or from such a one."""
         size = (self.rows, self.rows)
         if (
             not isinstance(output, Tensor)
@@ -249,7 +245,6 @@ class Origins(Told):
 
 
 def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str, default: Any) -> Any:
-    """An operation's argument by its name."""
     if name in kwargs:
         return kwargs[name]
     names = [argument.name for argument in func._schema.arguments]
@@ -257,25 +252,25 @@ def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name:
 
 
 def _asks_for_none(args: tuple[Any, ...]) -> bool:
-    """Whether a comparison asks for infinite numbers, or for those that differ from themselves."""
+    """Whether a comparison looks for infinite numbers or NaN."""
     return args[0] is args[1] or (isinstance(args[1], float) and math.isinf(args[1]))
 
 
 def written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
-    """The tensors that an operation writes to."""
+    """The tensors that an operation writes."""
     for n, name in _written(func):
         yield from tensors_in((args[n] if n < len(args) else kwargs.get(name),))
 
 
 @lru_cache(maxsize=4096)
 def _written(func: Any) -> tuple[tuple[int, str], ...]:
-    """Places and names of the arguments that an operation writes to."""
+    """Positions and names of the arguments that an operation writes."""
     arguments = enumerate(func._schema.arguments)
     return tuple((n, one.name) for n, one in arguments if one.alias_info is not None and one.alias_info.is_write)
 
 
 def tensors_in(values: Iterable[object]) -> Iterator[Tensor]:
-    """The tensors among what an operation takes or gives: they lie in lists of it at most."""
+    """The tensors among an operation's arguments or outputs, nested in lists at most."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
@@ -284,7 +279,7 @@ def tensors_in(values: Iterable[object]) -> Iterator[Tensor]:
 
 
 def storage_of(tensor: Tensor) -> int | None:
-    """The number of the memory that a tensor lies in; None: it has none of its own, as packed or sparse numbers."""
+    """The id of a tensor's storage; None: the tensor has none (packed or sparse)."""
     try:
         return tensor.untyped_storage()._cdata
     except (RuntimeError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""Entries of a weight that tasks have in common: each entry has one owner, which later tasks use and never move."""
+"""Common weights whose entries each have one owner; later tasks use an owner's entries and never change them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ._recipe import Fitting, Recipe
 from ._where import Where
 
 ENTRIES = Group("entries", 1e-4)
-"""Values that a task finds for the entries that are free; 1e-4 suits Adam."""
+"""A task's values for the free entries; 1e-4 suits Adam."""
 COMMON = Group("common", 0.0)
-"""A weight in the inventory: no training moves it, a task that has trained puts its entries there."""
+"""A weight in the inventory: training does not change it; a trained task writes its entries there (`close`)."""
 MOST = 254
 FILED = "entries:"
 
 
 class Owned(Part):
-    """A task's share of a common weight P. Owner o of an entry: 0 is nobody, t is the t-th task.
+    """The share of task t in a common weight P. The owner o of an entry is a task's number; o = 0: the entry is free.
 
-    While it is `open` the task runs P where 0 < o < t, and elsewhere values of its own. When it is closed those of them
-    that it keeps are P's, and it runs P ⊙ 1[1 ≤ o ≤ t].
+    An open share uses P where 0 < o < t, and the task's own values elsewhere. Closing writes the kept values into P; a
+    closed share uses P ⊙ 1[1 ≤ o ≤ t].
 
     Args:
         parameter: of the layer.
@@ -44,7 +44,7 @@ class Owned(Part):
         super().__init__(Change(), own, inventory)
         self.parameter = parameter
         self.kept: Tensor | None = None
-        """Of the free entries, those that pruning has left; None: all."""
+        """Mask of the free entries that pruning has kept; None: all."""
 
     @property
     def replaces(self) -> frozenset[str]:
@@ -56,7 +56,7 @@ class Owned(Part):
 
     @property
     def is_open(self) -> bool:
-        """Whether the task's values are not yet in the common weight."""
+        """Whether the task's values are still its own, and not in the common weight."""
         return "entries" in self.own
 
     @property
@@ -67,11 +67,11 @@ class Owned(Part):
 
     @property
     def number(self) -> int:
-        """Of the task, t."""
+        """The task's number t."""
         return int(self.own["number"])
 
     def before(self) -> Tensor:
-        """Which entries earlier tasks own."""
+        """The mask of entries that earlier tasks own."""
         _, owner = self.held
         return (owner > 0) & (owner < self.own["number"])
 
@@ -89,7 +89,7 @@ class Owned(Part):
 
     @torch.no_grad()
     def prune(self, share: float) -> None:
-        """Keep the free entries of the largest magnitudes; `share` of them is given back."""
+        """Drops the `share` of the free entries with the smallest magnitudes."""
         entries, free = self.own["entries"], ~self.before()
         sizes = entries.abs()[free]
         least = round(share * sizes.numel())
@@ -98,7 +98,7 @@ class Owned(Part):
 
     @torch.no_grad()
     def close(self) -> int:
-        """Put what is kept into the common weight; how many entries."""
+        """Writes the kept values into the common weight; returns the number of entries."""
         weight, owner = self.held
         free, entries = owner == 0, self.own["entries"].detach()
         mine = free if self.kept is None else self.kept
@@ -108,19 +108,19 @@ class Owned(Part):
         return int(mine.sum())
 
     def shut(self) -> None:
-        """The values lie in the common weight from now on."""
+        """Drops the task's own values."""
         self.own._parameters.pop("entries", None)
         self.kept = None
 
     def filed(self) -> dict[str, Tensor]:
-        """The entries that are the task's: `index` `[n]` into P, flat, and `value` `[n]`."""
+        """The task's entries: `index` `[n]` into the flattened P, and `value` `[n]`."""
         weight, owner = self.held
         index = (owner == self.own["number"]).flatten().nonzero().flatten()
         return {"index": index.int(), "value": weight.detach().flatten()[index]}
 
     @torch.no_grad()
     def take(self, index: Tensor, value: Tensor) -> None:
-        """Put entries from a file into the common weight."""
+        """Writes entries from a file into the common weight, and closes the share."""
         weight, owner = self.held
         free = owner == 0
         weight.masked_fill_(free, 0)
@@ -131,25 +131,25 @@ class Owned(Part):
 
     @torch.no_grad()
     def give_back(self) -> None:
-        """The entries of a task that goes are free."""
+        """Frees the task's entries, when the task is removed."""
         weight, owner = self.held
         mine = owner == self.own["number"]
         weight.masked_fill_(mine, 0)
         owner.masked_fill_(mine, 0)
 
     def taken_since(self) -> bool:
-        """Whether another task has closed since this one came."""
+        """Whether a task has closed its share since this open one was made."""
         return self.is_open and bool((self.held[1] >= self.own["number"]).any())
 
 
 @dataclass(frozen=True)
 class Owners(Recipe):
-    """A common weight in the place of each weight that `where` finds.
+    """A common weight in place of each weight that `where` selects.
 
     Args:
         where: the weights.
-        source: share of the backbone's entries that is free from the first task on; what remains is owner 1's, the
-            backbone's. 0: the backbone owns nothing, and the first task begins with all of its entries.
+        source: share of the backbone's entries that is free for the first task; the backbone owns the rest, as owner 1.
+            0: the backbone owns no entries, and the first task starts from all of them.
     """
 
     where: Where
@@ -196,12 +196,12 @@ def owned_in(task: Task) -> dict[str, Owned]:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a task's shares stand on.
+    """The entries that a task's shares depend on.
 
     Attributes:
-        number: of the task, t.
+        number: the task's number t.
         digest: of all entries that earlier tasks own.
-        tasks: names of these, in order.
+        tasks: the earlier tasks' names, in order.
     """
 
     number: int
@@ -227,10 +227,10 @@ def _closed(task: Task, keys: set[str]) -> list[Owned]:
 
 
 def check_leaving(task: Task, others: Iterable[Task]) -> None:
-    """No other task stands on the entries of one that goes; they then are free.
+    """Frees the entries of a task that is to be removed, if no later task depends on them.
 
     Raises:
-        ValueError: one does; names those.
+        ValueError: later tasks do; names them.
     """
     shares = owned_in(task)
     if not shares or all(share.is_open for share in shares.values()):

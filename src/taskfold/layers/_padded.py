@@ -1,4 +1,4 @@
-"""torch's encoders put zeros at padded positions where they take their fused path; the one that tasks take does too."""
+"""Zeros at padded positions, which torch's encoders write on their fused path, on the tasks' path too."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from ..kinds import stand_in
 
 
 class Padded:
-    """The forward of an `nn.TransformerEncoder` in the skeleton, whose layers run one by one.
-
-    Args:
-        proxy: of the encoder.
-        module: the user's.
-    """
+    """The forward of an encoder's `proxy` in the skeleton, which runs its layers one by one; `module`: the user's."""
 
     def __init__(self, proxy: nn.Module, module: nn.TransformerEncoder) -> None:
         self.proxy, self.module = proxy, module
@@ -39,21 +34,21 @@ class Padded:
         return y if norm is None else norm(y)
 
     def _zeroes(self, src: Tensor, mask: Tensor | None, padding: Tensor | None, is_causal: bool | None) -> bool:
-        """Whether the user's own encoder would: it runs with a layer in place of its first that only looks."""
+        """Whether the user's encoder would write zeros: it runs with a probe in place of its first layer."""
         first = self.proxy.get_submodule("layers")._modules.get("0")
         if torch.is_grad_enabled() or first is None or src.is_nested:
             return False
-        src = torch.zeros((), dtype=src.dtype, device=src.device).expand(src.shape)  # of one task, where several run
+        src = torch.zeros((), dtype=src.dtype, device=src.device).expand(src.shape)  # leaves a broadcast's vmap
         looks = _Looks(self.module.layers[0]).train(first.training)
         modules = {"layers": nn.ModuleList([looks]), "norm": None}
         twin: Any = stand_in(self.module, {}, _modules=modules)
-        with torch._C.DisableTorchFunction():  # who listens to its operations keeps torch from the fused path
+        with torch._C.DisableTorchFunction():  # an active function mode would keep torch from the fused path
             nn.TransformerEncoder.forward(twin, src, mask, padding, is_causal)
         return looks.nested
 
 
 class _Looks(nn.Module):
-    """Sees what a layer is given."""
+    """A probe in place of a layer, which notes whether its input is nested."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -68,5 +63,5 @@ class _Looks(nn.Module):
 
 
 def pads(module: nn.Module) -> TypeGuard[nn.TransformerEncoder]:
-    """Whether a module runs torch's own forward of encoders."""
+    """Whether a module runs the forward of `nn.TransformerEncoder`."""
     return isinstance(module, nn.TransformerEncoder) and type(module).forward is nn.TransformerEncoder.forward

@@ -1,4 +1,4 @@
-"""A part of a task: what one intervention of its does at one layer."""
+"""Parts: one intervention of a task at one layer, with the leaves that its tensors are made of."""
 
 from __future__ import annotations
 
@@ -34,38 +34,38 @@ SERVING = Pass(training=False)
 
 
 class When(Protocol):
-    """A forward pass, as far as tensors depend on it."""
+    """The properties of a forward pass that a part's tensors depend on."""
 
     @property
     def training(self) -> bool:
-        """Whether the pass trains."""
+        """Whether the pass is in training mode."""
         ...
 
     @property
     def progress(self) -> float:
-        """How far the training is, 0 to 1; 1 outside training."""
+        """Progress of the training, 0 to 1; 1 outside training."""
         ...
 
     @property
     def context(self) -> Mapping[str, object]:
-        """What parts have made of the input before the pass; empty where there is none."""
+        """Results of `Part.look` on the network's input; empty if no part looks."""
         ...
 
 
 class Column(Protocol):
-    """One part of several tasks."""
+    """The parts of several tasks at one layer under one name."""
 
     def tensors(self, kind: LayerKind, when: When) -> dict[str, Tensor] | None:
-        """The tensors `[T, …]`; None: they can't stand together."""
+        """The stacked tensors `[T, …]`; None: they can't be stacked."""
         ...
 
 
 @dataclass(frozen=True)
 class Each:
-    """Parts that make their tensors one by one.
+    """A column that makes each task's tensors separately, then stacks them.
 
     Attributes:
-        parts: of each task; None: it leaves the layer alone.
+        parts: one per task; None: the task leaves the layer alone.
     """
 
     parts: Sequence[Part | None]
@@ -77,15 +77,15 @@ class Each:
 
 
 class Part(nn.Module):
-    """One intervention of a task at one layer, and the leaves that its tensors are made of.
+    """One intervention of a task at one layer, and the leaves of its tensors.
 
     Args:
-        intervention: what the tensors do.
+        intervention: applies the tensors at the layer.
         own: the task's leaves.
-        inventory: key in the model's inventory, and the leaves there; None: all is the task's own.
+        inventory: key in the model's inventory, and the leaves there; None: all leaves are the task's own.
 
     Attributes:
-        anneals: what the tensors are in training depends on `When.progress`.
+        anneals: in training, the tensors depend on `When.progress`.
     """
 
     anneals: ClassVar[bool] = False
@@ -94,95 +94,98 @@ class Part(nn.Module):
         super().__init__()
         self.intervention = intervention
         self.own = own
-        # In a tuple, and not registered: the model holds it.
+        # A tuple, so that nn.Module does not register the leaves: the model holds them.
         self.inventory = inventory
 
     @abstractmethod
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
-        """What the intervention takes, with gradient.
+        """Makes the intervention's tensors, with gradient.
 
         Args:
             kind: the layer.
-            changed: the layer's tensors that parts inside this one have changed.
+            changed: the layer's tensors as the parts inside this one have changed them.
             when: the pass.
         """
 
     @property
     def replaces(self) -> frozenset[str]:
-        """The layer's tensors that have no part in the task's: nothing else needs to hold them."""
+        """Names of the layer's tensors that the part's tensors do not use: no other part needs to hold them."""
         return frozenset()
 
     carries: ClassVar[bool] = False
-    """Whether the task's file holds what it has put into the inventory, so that the file needs none."""
+    """Whether the task's file holds the task's share of the inventory, so that loading needs no inventory file."""
 
     @property
     def passing(self) -> frozenset[str]:
-        """Own leaves that go into the inventory when the task is trained: counts of a trained task leave them out."""
+        """Names of own leaves that move into the inventory after training: counts of a trained task leave them out."""
         return frozenset()
 
     def bits(self, tasks: int) -> int:
-        """Bits beside numbers in the inventory, for so many tasks."""
+        """Bits that the inventory holds beside its numbers, for so many tasks."""
         return 0
 
     @property
     def alone(self) -> bool:
-        """Whether its tensors do not depend on what stands inside."""
+        """Whether the part's tensors are independent of the parts inside it."""
         return True
 
     @property
     def silent(self) -> frozenset[str]:
-        """The names of own tensors that have no part in what the task does as things are."""
+        """Names of own tensors that do not affect the task's output at present."""
         return frozenset()
 
     def draws_per_row(self, when: When) -> bool:
-        """Whether its tensors differ from row to row of a batch."""
+        """Whether the part draws other tensors for each row of a batch."""
         return False
 
     def look(self, x: Tensor, rows: Tensor | None, when: When) -> dict[str, object]:
-        """What the part makes of the network's first input before a pass, under names of its own; most make nothing.
+        """Reads the network's first input before a pass; most parts make nothing of it.
 
         Args:
             x: the input.
-            rows: `[n]`, those that are the task's; None: all.
+            rows: `[n]`, indices of the task's rows; None: all.
             when: the pass.
+
+        Returns:
+                Entries of `When.context`, under names of the part's own.
         """
         return {}
 
     def alike(self, other: Part) -> bool:
-        """Whether the other differs in nothing but the numbers of its own leaves."""
+        """Whether the other part differs only in the values of its own leaves."""
         return False
 
     def stored(self) -> Part:
-        """The part as files keep it: of the same tensors, made of fewer leaves."""
+        """The part as files keep it: the same tensors, made of fewer leaves."""
         return self
 
     @classmethod
     def together(cls, parts: Sequence[Part | None]) -> Column:
-        """How the tensors of several tasks come to stand together.
+        """Makes the column of several tasks.
 
         Args:
-            parts: of each task, all of this class; None: a task leaves the layer alone.
+            parts: one per task, all of this class; None: the task leaves the layer alone.
         """
         return Each(parts)
 
     def common(self) -> object | None:
-        """What is equal for tasks that do the same here; None: the task has something of its own."""
+        """A key that is equal for tasks whose parts are identical; None: the part has leaves of its own."""
         if len(self.own) or self.inventory is None:
             return None
         return type(self), self.inventory[0]
 
     def leaves(self) -> Iterator[tuple[str, Tensor, Group]]:
-        """The task's own tensors, and what each counts as."""
+        """The name, the tensor and the group of each own leaf."""
         for name, tensor in self.own.items():
             yield name, tensor, self.own.groups[name]
 
 
 class LayerParts(nn.Module):
-    """Everything that one task does at one layer.
+    """All parts of one task at one layer.
 
     Args:
-        parts: inside out, by name.
-        form: of the layer.
+        parts: by name, innermost first.
+        form: the layer's form when the task was added.
     """
 
     def __init__(self, parts: Mapping[str, Part], form: Form) -> None:
@@ -197,20 +200,20 @@ class LayerParts(nn.Module):
         return len(self._modules)
 
     def common(self) -> object | None:
-        """What is equal for tasks that do the same here; None: the task has something of its own."""
+        """A key that is equal for tasks whose parts are identical; None: a part has leaves of its own."""
         found = [(name, part.common()) for name, part in self]
         return None if any(one is None for _, one in found) else tuple(found)
 
 
 def layers_of(task: Task) -> Iterator[tuple[str, LayerParts]]:
-    """Everything that a task does at each layer that it does not leave alone, by the layer's path."""
+    """The path of each layer that a task adapts, and the task's parts there."""
     for path, parts in task.sites._modules.items():
         assert isinstance(parts, LayerParts)
         yield path, parts
 
 
 def as_stored(task: Task) -> Task:
-    """The task as files keep it; the same one if no part is kept in another form. Its method stays as it is."""
+    """The task with its parts as files keep them; the same object if all parts stay. The method is unchanged."""
     sites = {path: (parts, {name: part.stored() for name, part in parts}) for path, parts in layers_of(task)}
     if all(part is kept[name] for parts, kept in sites.values() for name, part in parts):
         return task
@@ -221,39 +224,39 @@ def as_stored(task: Task) -> Task:
 
 
 def forms_of(task: Task) -> dict[str, Form]:
-    """What the layers were that a task adapts, when it came to them."""
+    """The forms of the adapted layers when the task was added, by path."""
     return {path: parts.form for path, parts in layers_of(task)}
 
 
 def parts_of(task: Task) -> Iterator[tuple[Place, Part]]:
-    """All parts of a task, by place."""
+    """The place and the part, for all parts of a task."""
     return (((path, name), part) for path, parts in layers_of(task) for name, part in parts)
 
 
 def inventory_of(task: Task) -> dict[str, nn.Parameter]:
-    """The shared leaves that a task uses, as `<inventory key>:<leaf>`; empty if all it has is its own."""
+    """The inventory's leaves that a task uses, as `<inventory key>:<leaf>`; empty if all leaves are its own."""
     return {f"{key}:{name}": leaf for key, held in _inventories(task) for name, leaf in held.items()}
 
 
 def stood_on(task: Task) -> dict[str, nn.Parameter]:
-    """Those of them that must be there before the task's file can be loaded."""
+    """The leaves of `inventory_of` that the model must hold before the task's file can be loaded."""
     carried = {part.inventory[0] for _, part in parts_of(task) if part.inventory is not None and part.carries}
     return {key: leaf for key, leaf in inventory_of(task).items() if key.rpartition(":")[0] not in carried}
 
 
 def groups_of_inventory(task: Task) -> dict[str, Group]:
-    """What each of them counts as; running statistics are no parameters."""
+    """The group of each leaf of `inventory_of`."""
     return {f"{key}:{name}": group for key, held in _inventories(task) for name, group in held.groups.items()}
 
 
 def statistics_of(task: Task) -> dict[str, nn.Parameter]:
-    """Those of them that are running statistics."""
+    """The leaves of `inventory_of` that are running statistics."""
     groups = groups_of_inventory(task)
     return {key: leaf for key, leaf in inventory_of(task).items() if groups[key] == STATISTICS}
 
 
 def own_groups(task: Task) -> dict[str, Group]:
-    """What each of the task's own tensors counts as, by its name in `task.state_dict()`; the head's are left out."""
+    """The groups of the task's own tensors by name in `task.state_dict()`, without the head's."""
     return {
         f"{path}.{name}": group
         for path, held in _own_leaves(task)
@@ -263,12 +266,12 @@ def own_groups(task: Task) -> dict[str, Group]:
 
 
 def stored_of(task: Task) -> dict[str, Storage]:
-    """How files keep those of the task's own tensors that they do not keep by their values, by the same names."""
+    """The storage of own tensors that files keep otherwise than by value, by name in `task.state_dict()`."""
     return {f"{path}.{name}": how for path, own in _own_leaves(task) for name, how in own.stored.items() if name in own}
 
 
 def silent_of(task: Task) -> frozenset[str]:
-    """The task's own tensors that have no part in what it does as things are, by the same names."""
+    """Names in `task.state_dict()` of own tensors that do not affect the task's output at present."""
     parts = ((path, module) for path, module in task.named_modules() if isinstance(module, Part))
     return frozenset(f"{path}.own.{name}" for path, part in parts for name in part.silent)
 

@@ -1,4 +1,4 @@
-"""Which path a pass takes where a network asks numbers on the way, and passes in which chance plays no part."""
+"""Data-dependent control flow: the numbers that a pass reads, and passes without randomness."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ZEROS = frozenset(("randn", "randn_like", "normal", "normal_", "normal_function
 
 
 def is_answer(value: object) -> bool:
-    """Whether an operation has told Python a number: `bool(x.any())`, `x.item()`, `torch.equal(x, y)`."""
+    """Whether an operation returned a number to Python: `bool(x.any())`, `x.item()`, `torch.equal(x, y)`."""
     return isinstance(value, (bool, int, float))
 
 
 @contextmanager
 def as_traced() -> Iterator[None]:
-    """Networks of this thread hear that a compiler traces them: Hugging Face's then ask no numbers."""
+    """Run a block in which `is_compiling()` holds in this thread: Hugging Face's networks then read no numbers."""
     asked, thread = torch.compiler.is_compiling, threading.get_ident()
     torch.compiler.is_compiling = lambda: threading.get_ident() == thread or asked()
     try:
@@ -34,11 +34,7 @@ def as_traced() -> Iterator[None]:
 
 
 class OtherPathError(Exception):
-    """A pass got another number on its way than the pass in which rows were looked for.
-
-    Args:
-        taken: the numbers up to there.
-    """
+    """A pass read another number than the pass that located the rows; `taken`: the numbers so far."""
 
     def __init__(self, taken: Sequence[Any]) -> None:
         super().__init__("takes another path than when its rows were looked for")
@@ -46,10 +42,10 @@ class OtherPathError(Exception):
 
 
 class OnPath(Listener):
-    """A pass that must get these numbers on its way.
+    """Checks that a pass reads the numbers `decisions`.
 
     Raises:
-        OtherPathError: it gets another one.
+        OtherPathError: it reads another number, or fewer.
     """
 
     def __init__(self, decisions: Sequence[Any]) -> None:
@@ -70,7 +66,7 @@ class OnPath(Listener):
 
 
 class Unmoved(Listener):
-    """A pass in which nothing is dropped and nothing is noisy: rows differ by their numbers alone."""
+    """Removes dropout and noise from a pass, so that rows differ by their inputs alone."""
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         name = func.overloadpacket.__name__
@@ -88,5 +84,5 @@ class Unmoved(Listener):
 
 @lru_cache(maxsize=4096)
 def _chance(func: Any) -> int | None:
-    """The place of an operation's chance to drop numbers; None: it has none."""
+    """The position of an operation's argument `dropout_p`; None: it has none."""
     return next((n for n, one in enumerate(func._schema.arguments) if one.name == "dropout_p"), None)

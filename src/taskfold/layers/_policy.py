@@ -1,4 +1,4 @@
-"""A small residual net that sees an image and says for each block which of two branches runs."""
+"""A small residual net that chooses, for each image and each block, which of two branches runs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ WIDTHS = (32, 64, 128, 256)
 
 
 def policy_net(channels: int, outputs: int, bias: float) -> Leaves:
-    """Its tensors: 1,172,672 numbers for images of 3 channels and 32 outputs.
+    """The policy net's tensors: 1,172,672 numbers for images of 3 channels and 32 outputs.
 
     Args:
         channels: of the images.
-        outputs: logits, two for each block.
-        bias: of the first logit of each block at the start.
+        outputs: number of logits, two for each block.
+        bias: initial bias of the first logit of each block.
     """
     first = WIDTHS[0]
     convs = {"stem": (first, channels)}
@@ -54,7 +54,7 @@ def policy_net(channels: int, outputs: int, bias: float) -> Leaves:
 
 
 def run_policy(leaves: Leaves, x: Tensor, training: bool, momentum: float = 0.1) -> Tensor:
-    """Images `[B, C, H, W]` → logits `[B, outputs]`; in training by statistics of the batch, which are kept."""
+    """Images `[B, C, H, W]` → logits `[B, outputs]`; training uses and records the statistics of the batch."""
 
     def conv(name: str, x: Tensor, stride: int = 1) -> Tensor:
         return F.conv2d(x, leaves[f"policy/{name}/weight"], stride=stride, padding=1)
@@ -73,13 +73,13 @@ def run_policy(leaves: Leaves, x: Tensor, training: bool, momentum: float = 0.1)
 
 
 class Policed(Part):
-    """Which of two branches runs at one block, for each image: tuned, or frozen.
+    """The choice between the tuned and the frozen branch of one block, for each image.
 
     Args:
-        shortcut: the child that is the block's shortcut.
-        own: the tensors of the net at the first block, nothing at others.
-        key: of what the net says, in the context of a pass.
-        place: which block it is, from 0.
+        shortcut: the child that is the block's shortcut; None: the block's input.
+        own: the policy net's tensors at the first block; empty at others.
+        key: of the net's output in the context of a pass.
+        place: index of the block.
         temperature: of the softmax in training.
         noise: Gumbel noise in training.
     """
@@ -107,7 +107,7 @@ class Policed(Part):
         return {self.key: mine.new_zeros(len(x), *mine.shape[1:]).index_copy(0, rows, mine)}
 
     def _gates(self, x: Tensor, when: When) -> Tensor:
-        """`[B, blocks, 2]`."""
+        """The gates `[B, blocks, 2]`."""
         logits = run_policy(self.own, x, when.training).unflatten(1, (-1, 2))
         if when.training:
             return relaxed(logits, self.temperature, self.noise, hard=True)
@@ -126,13 +126,13 @@ class Policed(Part):
 
 @dataclass(frozen=True)
 class Policies(Recipe):
-    """A choice for each image at every residual block, between the task's and the backbone's.
+    """A choice for each image at every residual block, between the task's block and the backbone's.
 
     Args:
-        targets: shell patterns over names of blocks; `!pattern` leaves blocks out, which then are the task's.
+        targets: shell patterns over names of blocks; `!pattern` leaves blocks out, where the task's always runs.
         temperature: of the softmax in training.
         noise: Gumbel noise in training.
-        start: what the first logit of each block has ahead of the second.
+        start: initial bias of the first logit of each block.
     """
 
     targets: Patterns

@@ -1,4 +1,4 @@
-"""Transformer blocks that normalise the residual stream before they feed it forward: x + F(norm(x))."""
+"""Transformer blocks with a normalisation before the feed-forward: x + F(norm(x))."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..kinds import is_norm
 from ._feed_forward import FeedForwards
 from ._where import Target, View, Where
 
-# What blocks call the normalisation before their feed-forward.
+# Names of the normalisation before the feed-forward.
 _SPELLINGS = (
     "norm2",  # timm, torch, diffusers
     "ln_2",  # torchvision, GPT-2
@@ -26,12 +26,7 @@ _SPELLINGS = (
 
 @dataclass(frozen=True)
 class Block(Target):
-    """A block.
-
-    Attributes:
-        norm: its child that normalises.
-        then: its child that holds the last layer of the feed-forward.
-    """
+    """A block; `norm` is its normalising child, `then` its child that holds the last layer of the feed-forward."""
 
     norm: str = ""
     then: str = ""
@@ -41,8 +36,7 @@ class Block(Target):
 class PreNormBlocks(Where):
     """Every block that holds a feed-forward and, under a known name, the normalisation before it.
 
-    The name does not say which of the two a block runs first; where torch's encoder says so, blocks that normalise
-    afterwards are left out.
+    The name does not say which of the two runs first; blocks with `norm_first=False` (torch's encoder) are left out.
     """
 
     what: ClassVar[str] = "blocks that normalise before their feed-forward to adapt"
@@ -63,7 +57,7 @@ class PreNormBlocks(Where):
 
 
 def _above(network: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that hold a module, the nearest first."""
+    """The ancestors of a module, the nearest first."""
     while path:
         path = path.rpartition(".")[0]
         yield path, network.get_submodule(path)

@@ -1,4 +1,4 @@
-"""The part of a network that runs before the first layer that tasks change: found, recorded, and skipped."""
+"""The frozen part of a network, which runs before the first adapted layer: found, recorded and skipped."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ._spread import SHARED
 
 
 class _Ended(BaseException):
-    """The frozen part has run, and nobody asks for the rest."""
+    """Ends a recording pass after the frozen part."""
 
 
 class Step:
-    """A module's forward, which may be recorded or skipped."""
+    """A module's forward that `Prefix` can record or skip."""
 
     def __init__(self, path: str, forward: Callable[..., Any], course: Prefix) -> None:
         self.path, self.inner, self.course = path, forward, course
@@ -38,15 +38,15 @@ class Step:
     def __getattr__(self, name: str) -> Any:
         if name == "inner":
             raise AttributeError(name)
-        return getattr(self.inner, name)  # of a site: what others ask it
+        return getattr(self.inner, name)  # a site's attributes
 
 
 class Prefix:
-    """A skeleton whose frozen part is known. One pass at a time runs on it.
+    """A skeleton whose frozen part is known. It runs one pass at a time.
 
     Args:
-        network: a skeleton that nobody else uses.
-        changed: the layers that tasks change.
+        network: a skeleton, used here alone.
+        changed: the paths of the adapted layers.
     """
 
     def __init__(self, network: nn.Module, changed: Collection[str]) -> None:
@@ -56,7 +56,6 @@ class Prefix:
         self.way: Callable[[Step, tuple[Any, ...], dict[str, Any]], Any] | None = None
 
     def step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A module is called."""
         return step.inner(*args, **kwargs) if self.way is None else self.way(step, args, kwargs)
 
     def find(self, run: Callable[[], Any]) -> None:
@@ -88,7 +87,7 @@ class Prefix:
         self.paths = [path for path in done if not _within([path], [one for one in done if one != path])]
         layers = [p for p, module in self.network.named_modules() if isinstance(kind_of(_own(module)), WeightKind)]
         while self.paths and not _within(layers, self.paths[-1:]):
-            self.paths.pop()  # what comes last and has no weights is as soon computed as kept
+            self.paths.pop()  # a last module without weights is cheaper to compute than to store
         mine = _within(layers, self.paths)
         if not mine or len(mine) < SHARED * len(layers):
             first = f", {watch.first}" if watch.first else ""
@@ -96,7 +95,7 @@ class Prefix:
         self._wrap(self.paths)
 
     def again(self, network: nn.Module) -> Prefix:
-        """The same part of another skeleton of the network."""
+        """The prefix with the same paths on another skeleton of the network."""
         made = Prefix(network, self.changed)
         made.paths = self.paths
         made._wrap(made.paths)
@@ -104,11 +103,11 @@ class Prefix:
 
     @contextmanager
     def recording(self, batch: int, ends: int = 0, needed: Collection[int] | None = None) -> Iterator[Recorded]:
-        """Run a block in which a pass writes down what the frozen part puts out.
+        """Run a block in which a pass records the outputs of the frozen part.
 
         Args:
             batch: rows of the pass.
-            ends: the pass is over with so many calls of modules of the frozen part; 0: it goes on to its end.
+            ends: stop the pass after so many calls of the frozen part's modules; 0: run it to its end.
             needed: numbers of the calls whose tensors are kept; None: all.
         """
         made, depth = Recorded(ends, needed), 0
@@ -129,13 +128,13 @@ class Prefix:
 
     @contextmanager
     def replaying(self, outputs: Sequence[tuple[str, Any]]) -> Iterator[None]:
-        """Run a block in which a pass has the outputs of the frozen part's calls, and skips its modules.
+        """Run a block in which a pass takes recorded outputs and skips the frozen part's modules.
 
         Args:
-            outputs: of each call, in order, the module's path and what it puts out.
+            outputs: the module's path and the output of each call, in order.
 
         Raises:
-            AbsentError: the pass calls others, or not as many.
+            AbsentError: the pass calls other modules of the frozen part, or another number of them.
         """
         count = 0
 
@@ -170,12 +169,7 @@ class Prefix:
 
 
 class Recorded:
-    """What the frozen part has put out in a pass, call by call.
-
-    Attributes:
-        calls: in order.
-        tensors: of each call, those that have rows.
-    """
+    """The outputs of the frozen part's calls in one pass, in order; `tensors`: of each call, those with rows."""
 
     def __init__(self, ends: int = 0, needed: Collection[int] | None = None) -> None:
         self.ends, self.needed = ends, needed
@@ -183,22 +177,21 @@ class Recorded:
         self.tensors: list[list[Tensor]] = []
 
     def add(self, made: Made, tensors: list[Tensor]) -> None:
-        """A call has ended; what follows may write its output."""
         kept = self.needed is None or len(self.calls) in self.needed
         self.calls.append(made)
-        self.tensors.append([tensor.clone() for tensor in tensors if kept])
+        self.tensors.append([tensor.clone() for tensor in tensors if kept])  # later modules may write the output
         if len(self.calls) == self.ends:
             raise _Ended
 
 
 def drawn() -> tuple[object, ...]:
-    """Where the generators stand that a network may draw from."""
+    """The states of the random generators that a network may draw from."""
     cards = [one.numpy().tobytes() for one in torch.cuda.get_rng_state_all()] if torch.cuda.is_initialized() else []
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), *cards
 
 
 class _Changes(Watch):
-    """What comes first of layers that run, or whose tensors are read, and of what else can't be kept."""
+    """Finds the first event that ends the frozen part: an adapted layer runs, its tensor is read, or a note."""
 
     def __init__(self, changed: Collection[str], sites: Sequence[Site]) -> None:
         super().__init__()
@@ -214,23 +207,20 @@ class _Changes(Watch):
             site.calls = None
 
     def note(self, what: str) -> None:
-        """Something that can't be kept has come."""
         self.first = self.first or what
 
     def called(self, site: Site) -> None:
         self.note(f"layer {site.path!r}, which the tasks change")
 
     def knows(self, path: str, name: str) -> bool:
-        """Of the others."""
         return path not in self.changed
 
     def reads(self, path: str, name: str, now: Selection) -> None:
-        """A layer's tensor is read."""
         self.note(f"layer {path!r}, which the tasks change")
 
 
 def _within(paths: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Those of the modules that are one of the others, or lie in one."""
+    """The paths that are one of the others or lie inside one."""
     outer = tuple(f"{path}." if path else "" for path in others)
     return [path for path in paths if f"{path}.".startswith(outer)]
 

@@ -1,4 +1,4 @@
-"""The recipe of prefixes: rows of a task before the keys and values of every attention."""
+"""The recipe of prefixes: a task's rows before the keys and values of every attention."""
 
 from __future__ import annotations
 
@@ -28,15 +28,13 @@ from ._where import Target, View
 
 PREFIX = Group("prefix", lr=1e-2)
 COMMON = ("embedding", "down", "down_bias")
-"""The leaves that all layers of a group have in common."""
+"""The leaves that all layers of a group share."""
 
 
 class Perceptron(Part):
-    """Rows that two layers make of an embedding: rows = up tanh(down e + b) + b'.
+    """Rows made from an embedding by two layers: rows = up tanh(down e + b) + b'.
 
-    Args:
-        intervention: what the rows do.
-        own: `embedding` `[n, d]`, `down` `[m, d]`, `down_bias` `[m]`, `up` `[w, m]`, `up_bias` `[w]`.
+    Its own leaves: `embedding` `[n, d]`, `down` `[m, d]`, `down_bias` `[m]`, `up` `[w, m]`, `up_bias` `[w]`.
     """
 
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
@@ -59,7 +57,7 @@ class Prefixes(Recipe):
 
     Args:
         tokens: n ≥ 1 rows: n (w_k + w_v) numbers for keys of width w_k and values of width w_v.
-        mlp: m, the inner width of the two layers that make them while they are trained; 0: they are trained themselves.
+        mlp: m, the inner width of the two layers that make the rows during training; 0: the rows are trained directly.
         sharing: `Private` or `Shared`.
 
     Raises:
@@ -121,7 +119,7 @@ def _check(sequence: TokenSequence, targets: list[Target]) -> None:
 
 
 def _grouped(targets: list[Target]) -> Iterator[tuple[Target, View, str]]:
-    """Every projection, and its group: the first attention of a block (self-attention), or a later one (cross-)."""
+    """Every projection with its group: the number of its attention within the block (self-, then cross-attention)."""
     seen: Counter[tuple[str, str]] = Counter()
     for target in targets:
         for view in target.views:

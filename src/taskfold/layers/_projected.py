@@ -1,4 +1,4 @@
-"""The recipe of projections: all parameters of a network move along random directions, by one vector. SAID."""
+"""The recipe of random projections (SAID): one vector of a task changes all parameters of a network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Projected(Everywhere):
     Args:
         own: the leaves `vector` (z) and `scales` (λ).
         spans: of the layer's parameters.
-        seed: of the projections.
+        seed: of the projections P.
     """
 
     def __init__(self, own: Leaves, spans: Mapping[str, Span], seed: int) -> None:
@@ -36,14 +36,14 @@ class Projected(Everywhere):
 
 @dataclass(frozen=True)
 class Projections(NetworkWide):
-    """One vector for a network.
+    """Random projections for a network.
 
     Args:
         dimension: numbers of z and λ together: one λ for each parameter tensor, the rest is z.
         seed: of the projections.
 
     Raises:
-        ValueError: a setting is out of its range; when a task is added, there are as many parameter tensors.
+        ValueError: a setting is out of its range; when a task is added, the network has `dimension` or more tensors.
     """
 
     dimension: int = 500_000

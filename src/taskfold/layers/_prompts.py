@@ -1,4 +1,4 @@
-"""The recipe of prompts: rows of a task before the token sequences of a network."""
+"""The recipe of prompts: a task's rows before the token sequences of a network."""
 
 from __future__ import annotations
 
@@ -23,17 +23,11 @@ from ._sequences import TokenSequence, token_sequences
 PromptInit = Literal["authors", "normal"]
 PROMPT = Group("prompt", lr=1e-2)
 WORDS = (3, 5003)
-"""Numbers of the words whose embeddings prompts are copies of at the start."""
+"""Range of the word ids whose embeddings prompts start from."""
 
 
 class Blank(Part):
-    """Rows of zeros that nobody learns: places in a sequence.
-
-    Args:
-        intervention: what they do.
-        count: of the rows.
-        width: numbers of each.
-    """
+    """Constant rows of zeros, `[count, width]`, which keep places in a sequence for an intervention."""
 
     def __init__(self, intervention: Before, count: int, width: int) -> None:
         super().__init__(intervention, Leaves({}, {}))
@@ -44,7 +38,7 @@ class Blank(Part):
 
 
 def parts_before(sequence: TokenSequence, count: int, crossed: int) -> Iterator[tuple[str, str, Before, bool]]:
-    """Where rows come into a sequence and go out of it: the layer, a name, what is done there, and whether both are."""
+    """Layer, part name and intervention where rows enter or leave a sequence, and whether they enter there."""
     if sequence.first == sequence.last:
         drop = sequence.role != "encoder"
         yield sequence.first, "rows", Before(True, drop, crossed * (sequence.role == "decoder")), True
@@ -54,7 +48,7 @@ def parts_before(sequence: TokenSequence, count: int, crossed: int) -> Iterator[
 
 
 def check_rows(tokens: object, sharing: Sharing) -> None:
-    """Settings of rows before a sequence.
+    """Checks the settings of rows before a sequence.
 
     Raises:
         ValueError: one is out of its range.
@@ -68,10 +62,10 @@ def check_rows(tokens: object, sharing: Sharing) -> None:
 
 
 def check_room(network: nn.Module, sequence: TokenSequence, tokens: int) -> None:
-    """There are positions for a text behind the rows.
+    """Checks that the rows leave positions for a text.
 
     Raises:
-        ValueError: there are none.
+        ValueError: they leave none.
     """
     kind = kind_of(network.get_submodule(sequence.first))
     if isinstance(kind, TokenStack) and kind.positions is not None and tokens >= kind.positions:
@@ -87,9 +81,9 @@ class Prompts(Recipe):
 
     Args:
         tokens: k ≥ 1 rows, k d numbers before each sequence.
-        decoder: before the decoder's input too, where there is an encoder.
-        init: `authors` (copies of the embeddings of random words, where there are words; else Xavier's uniform
-            numbers) or `normal` (N(0, 0.02)).
+        decoder: if the network has an encoder, put rows before the decoder's input too.
+        init: `authors` (copies of the embeddings of random words; Xavier's uniform numbers for vision transformers)
+            or `normal` (N(0, 0.02)).
         sharing: `Private` or `Shared`.
 
     Raises:
@@ -131,7 +125,6 @@ class Prompts(Recipe):
 
 @torch.no_grad()
 def _words(stack: TokenStack, count: int) -> Tensor:
-    """Embeddings of random words `[count, d]`."""
     table = stack.table
     known = int(getattr(table, "num_embeddings", WORDS[1]))
     first, last = min(WORDS[0], known - 1), min(WORDS[1], known)

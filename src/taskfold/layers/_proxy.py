@@ -1,4 +1,4 @@
-"""A module that stands for another one: tensors, hooks and attributes are the other's, children and mode its own."""
+"""Proxies: modules with the tensors, hooks and attributes of the user's module, and children and mode of their own."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import torch
 from torch import nn
 
 OF, PATH, SETTLING, STATE, FRESH, READ = "_proxied", "_path", "_settling", "_state", "_fresh", "_read"
-"""Entries of a proxy's own: the module; its name; writes stay here; a task's tensors; how caches begin; those read."""
+"""Entries in a proxy's `__dict__`: the user's module; its path; a flag: writes stay in the proxy; a task's tensors;
+the empty values of caches; the caches that were read."""
 TWIN = "_twin"
-"""And the table of the same layer's other proxy, which gets what stays here."""
+"""The `__dict__` of the layer's second proxy, which gets the same writes."""
 KEPT = ("training", "_modules")
 SHARED = tuple(name for name in nn.Module().__dict__ if name not in (*KEPT, "_is_full_backward_hook"))
 EXCHANGING = (torch.Tensor.data.__set__, torch.Tensor.set_)  # type: ignore[attr-defined]
-"""What gives a tensor other memory."""
+"""Functions that give a tensor other memory."""
 _CLASSES: dict[tuple[type, type, tuple[str, ...]], type] = {}
 
 
 class Proxy:
-    """What classes of proxies have before the class of the module that they stand for."""
+    """The base of all proxy classes, before the class of the user's module."""
 
     def __init_subclass__(cls, **_: Any) -> None:
-        """The module's class has registered itself already."""
+        """Does nothing: the module's class has registered its subclasses already."""
 
     def __getattr__(self, name: str) -> Any:
         table = self.__dict__
         of = table.get(OF)
-        if of is None:  # a new module, which a forward pass has made of this class
+        if of is None:  # a new module of this class, made in a forward pass
             return super().__getattr__(name)  # type: ignore[misc]
         if name in table["_parameters"]:
             return table["_parameters"][name]
@@ -66,7 +67,7 @@ class Proxy:
             if STATE in table:
                 table[name] = value
                 if not table["training"] and name in table.get(READ, ()):
-                    return  # a cache of what the task's tensors make
+                    return  # a cache computed from the task's tensors
             elif name in table:
                 table[name] = value
             setattr(of, name, value)
@@ -81,7 +82,7 @@ class Proxy:
             delattr(table[OF], name)
 
     def get_parameter(self, target: str) -> Any:
-        """The tensor of that name: where a task changes it, the task's."""
+        """The tensor of that name; the task's, if the task changes it."""
         path, _, name = target.rpartition(".")
         module: Any = self.get_submodule(path)  # type: ignore[attr-defined]
         if OF not in self.__dict__ or name not in module._parameters:
@@ -89,7 +90,7 @@ class Proxy:
         return getattr(module, name)
 
     def register_buffer(self, name: str, tensor: torch.Tensor | None, persistent: bool = True) -> None:
-        """Only tensors that are no part of the backbone's state may come anew while it runs."""
+        """Registers a buffer; a new persistent one is refused, since it would change the backbone's state."""
         table = self.__dict__
         if OF in table and persistent and tensor is not table["_buffers"].get(name):
             raise writes(table[PATH], table[OF], name, table["training"])
@@ -100,13 +101,13 @@ class Proxy:
         return object.__hash__(self) if of is None else hash(of)
 
     def __eq__(self, other: object) -> bool:
-        """Whoever keeps things by module finds them under the user's."""
+        """A proxy equals the user's module, so that dicts keyed by module find it."""
         mine = self.__dict__.get(OF)
         return self is other or (mine is not None and mine is getattr(other, "__dict__", {}).get(OF, other))
 
 
 def _begun(table: dict[str, Any], name: str, value: Any) -> Any:
-    """A cache is empty for a task's tensors: what holds nothing at first, and is read before it is written."""
+    """An attribute's value for a task: empty if it is a cache, which is None at first and read before it is written."""
     fresh = table[FRESH]
     if value is None:
         fresh[name] = None
@@ -117,7 +118,7 @@ def _begun(table: dict[str, Any], name: str, value: Any) -> Any:
 
 
 def _replace(table: dict[str, Any], name: str, value: Any) -> None:
-    """A tensor that a module replaces while it runs: the task's is written, the backbone's never is."""
+    """Replaces a tensor during a pass: writes the task's; a write to the backbone's is refused."""
     held = table["_parameters"] if name in table["_parameters"] else table["_buffers"]
     if name in held and held[name] is value:
         return
@@ -133,7 +134,7 @@ def _replace(table: dict[str, Any], name: str, value: Any) -> None:
 
 
 def writes(path: str, module: nn.Module, name: str, training: bool) -> RuntimeError:
-    """The error of a layer that writes a tensor of the backbone."""
+    """The error for a layer that writes a tensor of the backbone."""
     if name in module._parameters:
         remedy = (
             "write it once before the model is made (what limits it, say), and put a layer that leaves it alone in its "
@@ -152,7 +153,7 @@ def writes(path: str, module: nn.Module, name: str, training: bool) -> RuntimeEr
 
 
 def class_of(kind: type[nn.Module], base: type[Proxy] = Proxy) -> type:
-    """The class of proxies for modules of a class, as it is now."""
+    """The proxy class for a module's class with its present attributes."""
     names = tuple(settings_of(kind))
     if (kind, base, names) not in _CLASSES:
         through = {name: _Through(kind, name) for name in names}
@@ -163,7 +164,7 @@ def class_of(kind: type[nn.Module], base: type[Proxy] = Proxy) -> type:
 
 
 def proxy_of(module: nn.Module, path: str, base: type[Proxy] = Proxy) -> nn.Module:
-    """A proxy, its children not yet in place."""
+    """A proxy without children."""
     made = object.__new__(class_of(type(module), base))
     table, theirs = made.__dict__, module.__dict__
     for name in SHARED:
@@ -174,7 +175,7 @@ def proxy_of(module: nn.Module, path: str, base: type[Proxy] = Proxy) -> nn.Modu
 
 
 def settings_of(kind: type) -> list[str]:
-    """Plain values that a class has, and that its instances may have otherwise."""
+    """The names of a class's plain attributes, which instances may override."""
     found: dict[str, None] = {}
     for one in kind.__mro__:
         for name, value in () if one in (nn.Module, object) else vars(one).items():
@@ -184,7 +185,7 @@ def settings_of(kind: type) -> list[str]:
 
 
 class _Through:
-    """A value of a class, or what the module that a proxy stands for has in its place; no method, so it gives way."""
+    """A descriptor that reads a plain class attribute from the user's module; no `__set__`: proxies may override it."""
 
     def __init__(self, kind: type, name: str) -> None:
         self.kind, self.name = kind, name

@@ -1,4 +1,4 @@
-"""What modules put out, taken apart: tensors with a row for each of the batch, and what serves all of it."""
+"""Outputs of modules, split into tensors with a slice for each row and values that serve the whole batch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ._cut import PLAIN
 
 
 class PrefixError(ValueError):
-    """The frozen part of a network can't be cut off; the message says why."""
+    """The frozen part of a network can't be separated; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A tensor that a module puts out, one row for each of the batch.
+    """The form of an output tensor with one slice for each row of the batch.
 
     Attributes:
         shape: of a row.
-        order: its axes, batch among them, as they lie in memory; None: as they are counted.
+        order: the tensor's axes, batch included, in order of memory; None: contiguous.
     """
 
     shape: tuple[int, ...]
@@ -33,18 +33,16 @@ class Rows:
 
     @classmethod
     def of(cls, tensor: Tensor) -> Rows:
-        """As a tensor has them."""
         strides = tensor.stride()
         order = None if tensor.is_contiguous() else tuple(sorted(range(tensor.dim()), key=lambda n: (-strides[n], n)))
         return cls(tuple(tensor.shape[1:]), tensor.dtype, order)
 
     @property
     def nbytes(self) -> int:
-        """Of a row."""
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
     def laid(self, tensor: Tensor) -> Tensor:
-        """A contiguous tensor, lying in memory as the network's own did."""
+        """A contiguous tensor in the memory order of the network's own."""
         if self.order is None:
             return tensor
         back = [self.order.index(n) for n in range(len(self.order))]
@@ -53,12 +51,12 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What a call of a module has put out.
+    """The form of the output of one call of a module.
 
     Attributes:
         path: the module's.
-        leaves: tensors that have rows as `Rows`; all else as it is.
-        form: how they are nested.
+        leaves: `Rows` for tensors with rows; other values unchanged.
+        form: the nesting of the leaves.
     """
 
     path: str
@@ -67,20 +65,19 @@ class Made:
 
     @property
     def rows(self) -> list[Rows]:
-        """Those that have rows."""
         return [leaf for leaf in self.leaves if isinstance(leaf, Rows)]
 
     def same(self, other: Made) -> bool:
-        """Whether another call has put out the same, but for the numbers of rows and how these lie in memory."""
+        """Whether another call's output is equal, except for the values and the memory order of rows."""
         return (self.path, self.form) == (other.path, other.form) and all(map(_same, self.leaves, other.leaves))
 
     def filled(self, tensors: Iterator[Tensor]) -> Any:
-        """The output again."""
+        """The output with `tensors` in place of `Rows`."""
         leaves = [next(tensors) if isinstance(leaf, Rows) else leaf for leaf in self.leaves]
         return tree_unflatten([leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves], self.form)
 
     def absent(self, batch: int, device: torch.device) -> Any:
-        """Its shape without its numbers."""
+        """The output with `Absent` tensors in place of `Rows`."""
 
         def empty(leaf: Any) -> Any:
             if not isinstance(leaf, Rows):
@@ -91,10 +88,10 @@ class Made:
 
 
 def made_of(path: str, output: Any, batch: int) -> tuple[Made, list[Tensor]]:
-    """An output taken apart, and its tensors that have rows.
+    """The form of an output, and its tensors with rows.
 
     Raises:
-        PrefixError: it holds what is no tensor, number or name, or would have gradients.
+        PrefixError: it holds other values than tensors, numbers and names, or requires gradients.
     """
     leaves, form = tree_flatten(output)
     kept: list[Any] = []

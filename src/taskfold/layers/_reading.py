@@ -1,4 +1,4 @@
-"""A layer's tensors, read by somebody else: a module that uses its child's weight, a hook."""
+"""Reads of adapted layers' tensors by other code: a module that uses its child's weight, a hook."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SAID: frozenset[Any] = frozenset(
 
 
 class Reader(Protocol):
-    """Wants to know which layers' tensors are read."""
+    """An observer of reads."""
 
     def knows(self, path: str, name: str) -> bool:
-        """Whether it need not be told of a layer's tensor."""
+        """Whether the observer ignores reads of this tensor."""
         ...
 
     def reads(self, path: str, name: str, now: Selection) -> None:
-        """Somebody computes with a tensor that a layer gave out in a pass."""
+        """Called when code computes with a tensor that it read from a layer in a pass."""
         ...
 
 
@@ -50,7 +50,7 @@ _telling = _Telling()
 
 @contextmanager
 def telling(reader: Reader) -> Iterator[None]:
-    """Run a block in which somebody is told of layers that are read."""
+    """Run a block whose reads are reported to `reader`."""
     before, _telling.reader = _telling.reader, reader
     try:
         yield
@@ -59,7 +59,7 @@ def telling(reader: Reader) -> Iterator[None]:
 
 
 class Read(Proxy):
-    """A layer that tasks adapt, as others see it: its tensors are those of the task that the pass is for."""
+    """The proxy of an adapted layer: reads of its tensors give those of the pass's task."""
 
     def __getattr__(self, name: str) -> Any:
         table = self.__dict__
@@ -89,7 +89,7 @@ class Read(Proxy):
 
 
 class _Lazy(Tensor):
-    """The tensor for the pass that computes with it, made then, and not when its type is asked."""
+    """A stand-in for a layer's tensor that is resolved when code computes with it, not when it asks for its type."""
 
     source: tuple[Any, Selection, str]
 
@@ -111,7 +111,7 @@ class _Lazy(Tensor):
 
 
 class _Said:
-    """What may be asked of a tensor that is another for each row, while a compiler traces; nothing computes with it."""
+    """A stand-in while a compiler traces, for a tensor that differs by row: its type, device and shape alone."""
 
     def __init__(self, own: Tensor) -> None:
         self.dtype, self.device, self.shape = own.dtype, own.device, own.shape
@@ -124,7 +124,7 @@ def _made(value: Any) -> Any:
     if site.calls is not None:
         site.calls.gives(site, name)
     backward = torch._C._current_graph_task_id() != -1
-    now = running() or (now if backward else None)  # outside of passes a network that has kept it computes as it is
+    now = running() or (now if backward else None)  # outside of a pass the layer's own tensor is used
     if now is not None and (reader := _telling.reader) is not None and not reader.knows(site.path, name):
         reader.reads(site.path, name, now)
     if now is None or now.noting is not None or site.path not in now.answers.paths:
@@ -133,7 +133,6 @@ def _made(value: Any) -> Any:
 
 
 def _plain(site: Any, name: str) -> Tensor | None:
-    """The layer's own tensor."""
     return site.module._parameters.get(name, site.module._buffers.get(name))
 
 
@@ -141,8 +140,8 @@ def _resolved(site: Any, now: Selection, name: str) -> Tensor | None:
     """The task's tensor.
 
     Raises:
-        RowsUnknownError: each row of a mixed batch has another one.
-        ValueError: there is none that serves all rows, or what a task does at the layer is no change of tensors.
+        RowsUnknownError: the tensor differs by row of a mixed batch.
+        ValueError: the tensor differs by task or by row, or an intervention at the layer does not change tensors.
     """
     kind, site.ran = site.kind, True
     read = f"is not called: somebody reads its {name!r}"

@@ -1,4 +1,4 @@
-"""What a module keeps among its attributes, with other modules in the place of those that it speaks of."""
+"""Rebinding: copies of attribute values with proxies in place of the modules that they refer to."""
 
 from __future__ import annotations
 
@@ -18,24 +18,20 @@ _DEPTH = 6
 
 
 class Rebinding:
-    """Puts proxies in the place of modules: in lists, closures, bound methods, weak references and objects.
-
-    Args:
-        proxies: by the identity of the module.
-    """
+    """Replaces modules by proxies, given by `id`, in containers, closures, methods, weak references and objects."""
 
     def __init__(self, proxies: Mapping[int, nn.Module]) -> None:
         self.proxies = proxies
         self.known: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
-        """The same object, if it speaks of none of the modules."""
+        """The value with its modules replaced; the same object if it refers to none."""
         if isinstance(value, (*_PLAIN, types.ModuleType)) or depth > _DEPTH:
             return value
         if isinstance(value, nn.Module):
             return self.proxies.get(id(value), value)
         if id(value) not in self.known:
-            self.known[id(value)] = value, value  # of what refers to itself
+            self.known[id(value)] = value, value  # ends cycles
             self.known[id(value)] = value, self._rebound(value, depth + 1)
         return self.known[id(value)][1]
 
@@ -96,12 +92,7 @@ class Rebinding:
 
 
 def hidden(value: Any, modules: Container[int], depth: int = 0) -> str | None:
-    """The global variable by which a function speaks of one of the modules, where nothing can be put in its place.
-
-    Args:
-        value: a function, or what calls one.
-        modules: their identities.
-    """
+    """The global variable by which a callable refers to a module with an `id` in `modules`; it can't be rebound."""
     if isinstance(value, functools.partial):
         return hidden(value.func, modules, depth)
     if isinstance(value, types.MethodType):
@@ -118,7 +109,7 @@ def hidden(value: Any, modules: Container[int], depth: int = 0) -> str | None:
 
 
 def global_names(code: types.CodeType) -> Iterator[str]:
-    """The global variables that a function reads, and those that functions in it read."""
+    """The global variables that a function and its inner functions read."""
     yield from (one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):

@@ -1,4 +1,4 @@
-"""What a method is made of: recipes, each of which makes parts at the layers that it finds."""
+"""Recipes, which a method is composed of: each makes parts at the layers that it selects."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ._stages import frozen
 
 @dataclass
 class Fitting:
-    """A method meeting a network.
+    """The state of one fit of a method to a network.
 
     Attributes:
         network: the backbone.
-        inventory: what tasks share, which recipes add to.
-        prefix: of the keys there.
-        alone: the modules that stay as they are; parts there are left out in the end.
-        made: by layer, the names of tensors that parts make without the layer's own.
-        tied: the task's leaves that several layers have in common.
+        inventory: the shared leaves, which recipes add to.
+        prefix: of the inventory's keys.
+        alone: the frozen modules; parts there are dropped in the end.
+        made: names of tensors that parts replace without using the layer's own, by path.
+        tied: the task's leaves that several layers share.
     """
 
     network: nn.Module
@@ -43,31 +43,31 @@ class Fitting:
     _below: dict[int, frozenset[str]] = field(default_factory=dict)
 
     def kind(self, path: str) -> LayerKind:
-        """What the layer of that name is."""
+        """The kind of the layer at `path`."""
         if path not in self._kinds:
             self._kinds[path] = kind_of(self.network.get_submodule(path))
         return self._kinds[path]
 
     def below(self, count: int) -> frozenset[str]:
-        """The modules of the first stages, and all that comes before them.
+        """The modules of the first `count` stages, and those before them.
 
         Raises:
-            ValueError: there are not as many.
+            ValueError: the network has fewer stages.
         """
         if count not in self._below:
             self._below[count] = frozen(self.network, count, "a number of shared stages")
         return self._below[count]
 
     def rule(self, rule: Sharing, path: str) -> tuple[Sharing, str]:
-        """The rule that holds at a layer, and the prefix of its keys in the inventory."""
+        """The sharing rule at a layer, and the prefix of the layer's keys in the inventory."""
         found, group = rule.at(lambda stages: path in self.below(stages))
         return found, f"{self.prefix}{group}"
 
     def tie(self, own: Leaves, specs: dict[str, Leaf], rule: Sharing, layer: str) -> None:
-        """Leaves of a wider scope than the layer become the ones that other layers have; the first brings them.
+        """Replaces leaves of a wider scope than `layer` by those of the first layer in the scope.
 
         Raises:
-            ValueError: layers that share a leaf want other sizes.
+            ValueError: layers that share a leaf need different sizes.
         """
         for name, leaf in specs.items():
             if leaf.scope == "layer":
@@ -89,28 +89,28 @@ class Fitting:
 
 
 class Recipe(ABC):
-    """One kind of part at the layers of a network."""
+    """Makes the parts of one kind for a network."""
 
     copies: ClassVar[bool] = False
-    """Whether it copies what no other part makes; then it comes to the network last."""
+    """Whether the recipe copies tensors that no other part makes; then it is fitted last."""
 
     @property
     def nothing(self) -> str:
-        """What is to be said where neither this recipe nor another that asks for it makes a part; empty: nothing."""
+        """The error's text if no recipe with such a text makes a part; empty: no error."""
         return ""
 
     @abstractmethod
     def fit(self, at: Fitting) -> Iterator[tuple[str, str, Part]]:
-        """A new task's parts: the layer, the part's name there, and the part.
+        """A new task's parts: the layer's path, the part's name there, and the part.
 
         Raises:
-            ValueError: nothing is selected, or what is selected can't be had; names the layer and says why.
+            ValueError: no layer is selected, or a selected one can't be adapted; names the layer and the reason.
         """
 
 
 @dataclass(frozen=True)
 class Composition:
-    """A method, taken apart: recipes, inside out; copies of a layer's tensors stand inside all others."""
+    """A method's recipes, innermost first; copies of a layer's tensors are inside all others."""
 
     recipes: tuple[Recipe, ...] = ()
 
@@ -119,10 +119,10 @@ class Composition:
 def fit(
     composition: Composition, network: nn.Module, inventory: Inventory, prefix: str, frozen_stages: int = 0
 ) -> dict[str, LayerParts]:
-    """The parts of a new task at every layer of `network` that the method touches, past the first stages.
+    """The parts of a new task by path, for every layer that the method selects behind the frozen stages.
 
     Raises:
-        ValueError: some part of the method finds nothing, or all of it lies in those stages, or there are fewer.
+        ValueError: a recipe finds no layer, all layers lie in the frozen stages, or the network has fewer stages.
     """
     before, known = frozen(network, frozen_stages), set(inventory)
     with within_memory():
@@ -167,7 +167,7 @@ def _fitted(composition: Composition, at: Fitting) -> dict[str, LayerParts]:
 
 
 def several(network: nn.Module, paths: Iterable[str]) -> dict[str, list[str]]:
-    """Those of these modules that stand in several places of the network, with all of them."""
+    """The paths among `paths` whose module has several places in the network, with all of its paths."""
     places: dict[int, list[str]] = {}
     modules = dict(network.named_modules(remove_duplicate=False))
     for path, module in modules.items():
@@ -177,10 +177,10 @@ def several(network: nn.Module, paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def check_once(network: nn.Module, paths: Iterable[str]) -> None:
-    """Adapted modules stand in one place of the network.
+    """Checks that each adapted module has one place in the network.
 
     Raises:
-        ValueError: one stands in several, so that its name does not say which layer a task adapts.
+        ValueError: one has several, so that its name is ambiguous.
     """
     for path, names in several(network, paths).items():
         raise ValueError(
@@ -191,17 +191,17 @@ def check_once(network: nn.Module, paths: Iterable[str]) -> None:
 
 
 def check_alike(network: nn.Module, forms: Mapping[str, Form]) -> None:
-    """Adapted layers are what they were when tasks came to adapt them.
+    """Checks that adapted layers still have the forms that they had when their tasks were added.
 
     Raises:
-        ValueError: one has been exchanged for a layer that the tasks' tensors do not do for, or is gone.
+        ValueError: one is gone, or its replacement does not take the tasks' tensors.
     """
     for words in odds_in(network, forms).values():
         raise ValueError(words)
 
 
 def scope_of(scope: Scope, layer: str) -> str:
-    """The name of what layers have in common: a block is a layer's name up to its first number.
+    """The key that layers of one scope share; for a block, the layer's name up to its first number.
 
     Example:
         >>> [scope_of(scope, "encoder.block.3.layer.0.q") for scope in ("layer", "block", "model")]

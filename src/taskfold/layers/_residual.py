@@ -1,4 +1,4 @@
-"""The convolutions of residual networks: those of shortcuts, and the others."""
+"""The convolutions of residual networks, on shortcuts and elsewhere."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ._update import Update
 from ._where import Convolutions, Target
 
 SHORTCUTS = frozenset({"downsample", "shortcut"})
-"""What modules on shortcuts are called: by torchvision and timm, and by Hugging Face."""
+"""Names of modules on shortcuts: of torchvision and timm, and of Hugging Face."""
 Shortcuts = Literal["copied", "adapted"]
 
 
 @dataclass(frozen=True)
 class MainConvolutions(Convolutions):
-    """Every convolution, the first one too, but those of shortcuts.
+    """Every convolution, the first one included, except those on shortcuts.
 
     Args:
         targets: shell patterns over layer names; `!pattern` leaves layers out.
-        shortcuts: those of shortcuts too.
-        centred: a 1×1 convolution beside each must be one weight with it; others are refused by name.
+        shortcuts: include convolutions on shortcuts.
+        centred: refuse convolutions with which a 1×1 convolution beside them can't be merged into one weight.
     """
 
     stem: bool = True
@@ -59,12 +59,12 @@ class ShortcutConvolutions(Convolutions):
 
 
 def on_shortcut(path: str) -> bool:
-    """Whether a layer's name says that it lies on a shortcut."""
+    """Whether a layer lies on a shortcut, by its name."""
     return not SHORTCUTS.isdisjoint(path.split("."))
 
 
 def is_centred(module: nn.Module) -> bool:
-    """Whether the centre of a convolution's kernel runs over the input's positions, from the first on."""
+    """Whether the centre of a convolution's kernel starts at the input's first position."""
     kind = kind_of(module)
     if not isinstance(kind, Convolution) or isinstance(kind, TransposedConvolution) or not kind.plainly:
         return False
@@ -76,17 +76,17 @@ def is_centred(module: nn.Module) -> bool:
 
 
 def copied_shortcuts(network: nn.Module, targets: Patterns, shortcuts: Shortcuts) -> tuple[Update, ...]:
-    """The recipe of a task's own copies of the convolutions on shortcuts; none, if there are none."""
+    """The recipe of own copies of the convolutions on shortcuts; empty if none is selected."""
     where = ShortcutConvolutions(targets, stem=True)
     found = shortcuts == "copied" and any(matches(target.path, targets) for target in where.candidates(network))
     return (Update(Copy(), where),) if found else ()
 
 
 def check_shortcuts(shortcuts: object) -> None:
-    """What becomes of the convolutions on shortcuts.
+    """Checks the setting for convolutions on shortcuts.
 
     Raises:
-        ValueError: there is no such way.
+        ValueError: it is unknown.
     """
     if shortcuts not in get_args(Shortcuts):
         raise ValueError(f"shortcuts={shortcuts!r} is not known; choose one of {', '.join(get_args(Shortcuts))}")

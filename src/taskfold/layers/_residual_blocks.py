@@ -1,4 +1,4 @@
-"""Residual blocks, found by what they are: a shortcut, and something that is added to it."""
+"""Residual blocks, found by their computation: a shortcut plus a function of the input."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ._skeleton import in_mode
 from ._where import check_plain
 
 SHORTCUTS = ("downsample", "shortcut")
-"""Names of the child that is a shortcut, which may be None; in torchvision's and timm's ResNets, Hugging Face's."""
+"""Names of a block's shortcut, which may be None: in ResNets of torchvision and timm, and of Hugging Face."""
 
 
 def residual_blocks(network: nn.Module, targets: Patterns = "*") -> dict[str, str | None]:
-    """The residual blocks of a network in its order, each with the child that is its shortcut; None: its input is.
+    """The residual blocks of a network in its order, each with the name of its shortcut; None: the block's input.
 
-    Innermost ones: no block holds another. A block has a convolution and a child of that name, and puts out
-    σ(shortcut(x) + F(x)), σ a ReLU or nothing: with all other tensors zero it is σ(shortcut(x)), which is tried (but on
-    `meta`, where there are no numbers).
+    Blocks are innermost: none holds another. A block has a convolution and a child or attribute named in `SHORTCUTS`,
+    and computes σ(shortcut(x) + F(x)), where σ is a ReLU or nothing. A trial run checks this with all other tensors
+    zero, where the output must be σ(shortcut(x)); tensors on `meta` are not tried.
 
     Raises:
-        ValueError: there are none, or none is selected; names what was looked for, and what was found.
+        ValueError: there are none, or none is selected; names what was looked for and what was found.
     """
     found, alike = dict[str, str | None](), list[str]()
     for path, module in network.named_modules():

@@ -1,4 +1,4 @@
-"""Parts whose leaves are shared as a rule says."""
+"""Parts whose leaves a sharing rule splits between a task and the inventory."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Ruled(Part):
     """Leaves that a sharing rule splits between the model's inventory and the task.
 
     Args:
-        intervention: what the tensors do.
-        specs: the leaves that the tensors are made of, by name.
-        rule: whose they are.
+        intervention: applies the tensors at the layer.
+        specs: all leaves of the part, by name.
+        rule: splits the leaves.
         own: the task's leaves.
         inventory: key in the model's inventory, and the leaves there.
     """
@@ -44,11 +44,11 @@ class Ruled(Part):
 
     @property
     def bank(self) -> Leaves | None:
-        """The inventory that it mixes: the model's, or the task's own copy."""
+        """The inventory's leaves: the model's, or the task's own copy; None: the rule shares none."""
         return self.forked if self.inventory is None else self.inventory[1]
 
     def fork(self) -> None:
-        """Take a copy of the inventory and use that: what the task then learns moves no other task."""
+        """Replaces the inventory by a copy of the task's own, so that training the task changes no other task."""
         if self.inventory is not None:
             leaves, self.inventory = self.inventory[1], None
             self.forked = copy.deepcopy(leaves)
@@ -67,14 +67,14 @@ class Ruled(Part):
     def selected(
         self, dtype: torch.dtype, training: bool, own: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """The leaves that the task uses; of several tasks, `[T, …]`, if `own` holds theirs stacked."""
+        """The leaves that the rule selects for a task; `[T, …]` if `own` holds the stacked leaves of several tasks."""
         mine = dict(self.own.items()) if own is None else own
         shares = self.inventory is not None or self.forked is not None
         held = self._cast(dict(self.bank.items()), dtype) if shares else {}  # type: ignore[union-attr]
         return self._cast(self.rule.select(held, mine, self.specs, training), dtype)
 
     def _cast(self, leaves: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Leaves in the layer's precision; scores and places keep theirs, or rounding could change them."""
+        """The leaves in the layer's precision; exact ones (scores, indices) keep theirs: rounding may change them."""
         found = dict(leaves)
         for name, leaf in leaves.items():
             spec = self.specs.get(name)
@@ -89,13 +89,13 @@ class Ruled(Part):
 
 
 class Direct(Ruled):
-    """Leaves that are the intervention's tensors themselves: scales and shifts, the matrices of a bottleneck."""
+    """A part whose leaves are the intervention's tensors: scales and shifts, the matrices of a bottleneck."""
 
     def tensors(self, kind: LayerKind, changed: Tensors, when: When) -> dict[str, Tensor]:
         return self.made(kind, self.selected(kind.dtype, when.training))
 
     def made(self, kind: LayerKind, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors, from the leaves of one task, or of several, `[T, …]`."""
+        """The tensors made from the leaves of one task, or of several, `[T, …]`."""
         del kind
         return leaves
 
@@ -111,13 +111,7 @@ class Direct(Ruled):
 
 @dataclass(frozen=True)
 class DirectColumn:
-    """Parts that are alike.
-
-    Attributes:
-        first: of the first task.
-        own: where the own leaves of each task lie.
-        count: of the tasks.
-    """
+    """A column of `count` parts that are alike: the first task's, and the own leaves of each."""
 
     first: Direct
     own: TablesByName
@@ -139,19 +133,19 @@ def leaves_of(
     values: Mapping[str, Tensor],
     layer: str,
 ) -> tuple[Leaves, tuple[str, Leaves] | None]:
-    """A new task's own leaves, and what it uses of the inventory, which is made there at first.
+    """Makes a new task's own leaves, and finds or makes its entry of the inventory.
 
     Args:
-        at: the method meeting the network.
-        key: of the inventory.
-        specs: the leaves that the part's tensors are made of.
-        rule: whose they are.
-        like: of that device and precision.
-        values: where leaves start that depend on the layer.
-        layer: its name, for people.
+        at: the fit's state.
+        key: in the inventory.
+        specs: all leaves of the part.
+        rule: splits the leaves.
+        like: a tensor of the leaves' device and precision.
+        values: initial values that depend on the layer.
+        layer: its name, for errors.
 
     Raises:
-        ValueError: the rule can't share such leaves, or the inventory holds others.
+        ValueError: the rule can't share such leaves, or the inventory holds leaves of other shapes.
     """
     try:
         shared, mine = rule.inventory(specs), rule.own(specs)

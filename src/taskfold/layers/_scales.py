@@ -1,4 +1,4 @@
-"""The recipe of scales: every channel of a layer's output is scaled and shifted."""
+"""The recipe of scales: a scale and a shift of every channel of a layer's output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ._ruled import Direct, leaves_of
 from ._where import check_plain, output_layer, units
 
 SCALE = Group("scale", 1e-3)
-"""Scales and shifts; 1e-3 is the rate of SSF's authors with AdamW."""
+"""Scales and shifts; 1e-3 is the learning rate of SSF's authors with AdamW."""
 ScaleInit = Literal["exact", "authors"]
 
 
@@ -29,15 +29,15 @@ ScaleInit = Literal["exact", "authors"]
 class Scales(Recipe):
     """A scale and a shift behind every linear layer, convolution and normalisation.
 
-    A language model's output layer has none. A normalisation that has no place for a shift (RMSNorm) has a scale alone.
+    A language model's output layer gets none. A normalisation without a bias (RMSNorm) gets a scale alone.
 
     Args:
         targets: shell patterns over layer names; `!pattern` leaves layers out.
         init: `exact` starts at 1 and 0; `authors` at N(1, 0.02) and N(0, 0.02).
-        sharing: whose scales and shifts are.
+        sharing: the rule for scales and shifts.
 
     Raises:
-        ValueError: the start is not known.
+        ValueError: `init` is unknown.
     """
 
     targets: Patterns = "*"
@@ -86,5 +86,5 @@ class Scales(Recipe):
 
 
 def _scales(kind: LayerKind, module: nn.Module) -> bool:
-    """Whether a layer is one that is scaled; an attention unit is refused by name, since it has linear layers."""
+    """Whether a layer is scaled; attention units are included, to be refused by name: they hold linear layers."""
     return kind.normalises or isinstance(kind, (Linear, Convolution)) or isinstance(module, UNITS)

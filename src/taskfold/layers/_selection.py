@@ -1,4 +1,4 @@
-"""What a forward pass is for. Per thread, so that two requests at once never see each other's."""
+"""The selection of a forward pass: the tasks that it runs for. Per thread: concurrent requests are independent."""
 
 from __future__ import annotations
 
@@ -19,71 +19,71 @@ if TYPE_CHECKING:
     from ._spread import Spread
 
 Stack = list[tuple[Intervention, dict[str, Tensor]]]
-"""What stands at a layer, inside out: interventions and their tensors."""
+"""The interventions at a layer with their tensors, innermost first."""
 
 
 class Answers(Protocol):
-    """Who answers: tasks of a model, or rows of a bank's table."""
+    """The entries that a pass answers for: tasks of a model, or rows of a bank's table."""
 
     paths: Collection[str]
-    """The names of the layers that somebody changes."""
+    """The paths of the layers that an entry adapts."""
 
     @property
     def around(self) -> frozenset[str]:
-        """Those of them within which others run on what somebody has put before their input."""
+        """The paths of modules with an intervention that also affects the layers inside (`Intervention.around`)."""
         ...
 
     def stack(self, path: str, kind: LayerKind, now: Selection) -> Stack:
-        """What stands at a layer for the one that serves every row."""
+        """The stack for the only entry, which serves every row."""
         ...
 
     def stacks(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
-        """The same for several, tensors `[T, …]` by entry; None: they differ in kind, and run one by one."""
+        """One stack for all entries, tensors `[T, …]`; None: entries differ in kind and run one by one."""
         ...
 
     def common(self, path: str, kind: LayerKind, now: Selection) -> Stack | None:
-        """What stands at a layer for all entries, if it is the same for each, to the last number; None: it is not."""
+        """The stack that all entries have in common, bit for bit; None: they differ."""
         ...
 
     def each(self, path: str) -> list[Tensors] | None:
-        """The layer's tensors that each entry has instead, to be written to; None: that is not all they do there."""
+        """Each entry's own copies of the layer's tensors, writable; None: an entry does more than copy there."""
         ...
 
     def draws(self, path: str, kind: LayerKind, now: Selection) -> bool:
-        """Whether tensors at a layer differ from row to row of the batch."""
+        """Whether a part draws other tensors for each row of the batch."""
         ...
 
     def drawn(self, path: str, kind: LayerKind, now: Selection, index: Tensor) -> Stack:
-        """What stands at a layer for each row, tensors `[B, …]`; `index` `[B]` is the entry of each."""
+        """The stack with tensors `[B, …]` drawn for each row; `index` `[B]` is the entry of each row."""
         ...
 
     def stands_beside(self, path: str) -> bool:
-        """Whether all that entries do at a layer stands beside it, in rows of tensors."""
+        """Whether all interventions at a layer are `Beside`, and entries do not differ in kind."""
         ...
 
     def alone(self, entry: int) -> Answers:
-        """One of several."""
+        """The answers of one entry."""
         ...
 
     def written(self) -> list[Tensor]:
-        """The tensors that a pass which trains writes to."""
+        """The tensors that a pass in training mode writes: running statistics and buffers."""
         ...
 
     def held(self) -> dict[str, Tensor]:
-        """Their tensors, by some name."""
+        """The entries' tensors; the names are arbitrary."""
         ...
 
     def entries(self) -> int:
-        """How many there are."""
+        """The number of entries."""
         ...
 
 
 class RowsUnknownError(Exception):
-    """It is not known which rows of the batch a layer's tensors belong to.
+    """The rows of the batch that a layer's tensors belong to are unknown.
 
     Args:
-        layer: its name.
-        why: what is not as it must be.
+        layer: the layer's name.
+        why: the violated condition, as a sentence that follows the layer's name.
     """
 
     def __init__(self, layer: str, why: str) -> None:
@@ -93,20 +93,20 @@ class RowsUnknownError(Exception):
 
 @dataclass(frozen=True)
 class Selection:
-    """One forward pass.
+    """The tasks and settings of one forward pass.
 
     Attributes:
-        answers: who answers.
-        rows: the entry of each row of the batch; None: there is one, which serves every row.
-        training: whether the pass trains (a task's own normalisation then uses batch statistics).
-        progress: how far the training is, 0 to 1; 1 outside training.
-        context: what parts of tasks have made of the input before the pass.
+        answers: the entries.
+        rows: the entry of each row of the batch; None: one entry serves every row.
+        training: the pass is in training mode (a task's own normalisation then uses batch statistics).
+        progress: progress of the training, 0 to 1; 1 outside training.
+        context: results of `Part.look` on the input.
         execution: how layers run updates beside them.
-        spread: every row is for all of the entries; None: it is for the one that `rows` says.
-        seen: by layer, where rows lie in its tensors; for batches in which tasks are mixed.
-        multiplied: layers may see more entries of each row than is known, those of one row side by side (beams).
-        noting: layers say there what they see, and leave tasks alone.
-        left: attributes that hooks and other layers leave on a layer before it runs, by layer.
+        spread: a broadcast, every row for all entries; None: each row for the entry in `rows`.
+        seen: where the rows lie in each layer's tensors, by path; for mixed batches.
+        multiplied: layers may see a multiple of the known entries of each row, those of one row side by side (beams).
+        noting: layers record their tensors here and run without tasks.
+        left: attributes that hooks and other layers set on a layer before it runs, by path.
     """
 
     answers: Answers
@@ -122,18 +122,18 @@ class Selection:
     left: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def of_one(self, entry: int) -> Selection:
-        """For rows that all have one of the entries."""
+        """The selection for rows of one entry alone."""
         return replace(self, answers=self.answers.alone(entry), rows=None, spread=None)
 
     def of_all(self, each: int) -> Selection:
-        """For the rows of all entries, `each` of one after those of another."""
+        """The selection for `each` rows of every entry, one entry after another."""
         return replace(self, rows=Rows.side_by_side(self.answers.entries(), each), spread=None)
 
     def rows_at(self, place: Layout, tensor: Tensor, layer: str) -> Rows:
-        """The rows of a layer that is given a tensor.
+        """The rows of a layer's input.
 
         Raises:
-            RowsUnknownError: there should be another number.
+            RowsUnknownError: as `check_size`.
         """
         rows = self.rows
         assert rows is not None
@@ -141,10 +141,10 @@ class Selection:
         return rows.copied(place.each, tensor.device) if place.copies else rows.at(tensor.shape[place.axis or 0])
 
     def check_size(self, place: Layout, tensor: Tensor, layer: str) -> None:
-        """Whether a tensor has as many entries along the axis of rows as is known.
+        """Checks a tensor's size along the axis of rows.
 
         Raises:
-            RowsUnknownError: it does not.
+            RowsUnknownError: the size differs from the known one.
         """
         assert self.rows is not None
         if torch.compiler.is_compiling() or place.axis is None:
@@ -159,22 +159,22 @@ class Selection:
 
 class _Current(threading.local):
     def __init__(self) -> None:
-        self.selection: Selection | None = None  # from the start, or a compiler finds it changed after the first pass
+        self.selection: Selection | None = None  # set here: a compiler would see a new attribute after the first pass
 
 
 _current = _Current()
 
 
 def running() -> Selection | None:
-    """The selection of the forward pass that runs in this thread, if one does."""
+    """The selection of the forward pass in this thread; None: no pass is running."""
     return _current.selection
 
 
 def current(layer: str = "") -> Selection:
-    """The selection of the forward pass that runs in this thread.
+    """The selection of the forward pass in this thread.
 
     Args:
-        layer: who asks.
+        layer: the calling layer's name, for the error.
 
     Raises:
         RuntimeError: no forward pass of a `MultiTask` is running here.
@@ -191,7 +191,7 @@ def current(layer: str = "") -> Selection:
 
 
 class selecting:
-    """Run a block for that selection; the one before comes back afterwards. May be entered again and again."""
+    """Context manager that sets the selection of this thread and restores the one before; it is reentrant."""
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection

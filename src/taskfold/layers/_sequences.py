@@ -1,4 +1,4 @@
-"""Where the token sequences of a network begin and end: known by structure and signatures, not by names of networks."""
+"""Finds the token sequences of a network by structure and signatures, not by names of networks."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ._where import Target, kinds_in
 
 Role = Literal["only", "encoder", "decoder"]
 TRIED = (5, 7)
-"""Tokens that a block is tried with."""
+"""Lengths of the trial sequences."""
 
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """A sequence of tokens `[B, N, d]` on its way through a network.
+    """A sequence of tokens `[B, N, d]` through a network.
 
     Attributes:
-        first: the module that it comes into: a token stack, or the first of blocks in a row.
-        last: the module that it comes out of; the same, or the last of the blocks.
+        first: path of the module that it enters: a token stack, or the first block.
+        last: path of the module that it leaves: the same stack, or the last block.
         width: d.
-        role: in the network: `encoder` if a decoder looks at all that it becomes, `decoder`, or `only`.
-        within: a path before those of the layers that it runs through.
+        role: `encoder` if a decoder attends to its output, `decoder`, or `only`.
+        within: path of the module that holds the layers it runs through.
     """
 
     first: str
@@ -40,15 +40,15 @@ class TokenSequence:
     within: str
 
     def holds(self, path: str) -> bool:
-        """Whether it runs through a layer."""
+        """Whether the sequence runs through the layer at `path`."""
         return not self.within or path.startswith(f"{self.within}.")
 
 
 def token_sequences(network: nn.Module) -> list[TokenSequence]:
-    """Those of a text model, the encoder's first, or the one of a transformer whose blocks follow one another.
+    """The sequences of a text model, the encoder's first, or the one of a transformer with blocks in a list.
 
     Raises:
-        ValueError: it is not known where they are; says what was looked for and what was found.
+        ValueError: none is found; the message says which structures were tried.
     """
     stacks = {path: kind for path, module in network.named_modules() if isinstance(kind := kind_of(module), TokenStack)}
     if not stacks:
@@ -61,7 +61,7 @@ def token_sequences(network: nn.Module) -> list[TokenSequence]:
 
 
 def _roles(network: nn.Module, stacks: dict[str, TokenStack]) -> dict[str, Role]:
-    """Which of two stacks looks at the other."""
+    """The roles of two stacks: a decoder attends to an encoder."""
     for module in network.modules():
         ask = getattr(module, "get_encoder", None)
         encoder = ask() if callable(ask) else None
@@ -103,7 +103,7 @@ def _blocks(network: nn.Module, targets: Sequence[Target]) -> TokenSequence:
     common = 0
     while common < min(map(len, paths)) and len({path[common] for path in paths}) == 1:
         common += 1
-    while common >= 0:  # up to the nearest list
+    while common >= 0:  # go up to the nearest list
         within = ".".join(paths[0][:common])
         module = network.get_submodule(within)
         if isinstance(module, (nn.ModuleList, nn.Sequential)):
@@ -123,7 +123,7 @@ def _blocks(network: nn.Module, targets: Sequence[Target]) -> TokenSequence:
 
 @torch.no_grad()
 def _try(path: str, block: nn.Module, width: int) -> None:
-    """Whether a block takes any number of tokens and puts out as many."""
+    """Checks that a block takes any number of tokens and returns as many."""
     for name, module in block.named_modules():
         if isinstance(module, nn.MultiheadAttention) and not module.batch_first:
             raise _UnknownError(f"attention {path}.{name} takes tokens first (batch_first=False)")

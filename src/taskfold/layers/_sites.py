@@ -1,4 +1,4 @@
-"""A module of the skeleton that asks, when it runs, for whom."""
+"""Sites: the forwards of adapted layers in a skeleton, which apply the tasks of the current selection."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from ._spread import Arguments, Spread
 
 NOBODY = OfTable({}, 0)
 NEVER = Seen((None,), ())
-"""Of a layer that did not run when rows were looked for."""
+"""The value for a layer that did not run in the passes that located rows."""
 
 
 class Site:
-    """A module's forward in the skeleton.
+    """The forward of an adapted layer's proxy.
 
     Args:
-        path: the module's name.
-        module: the layer as it is.
-        kind: what it is.
+        path: the layer's name.
+        module: a proxy of the plain layer.
+        kind: the layer's kind.
     """
 
     def __init__(self, path: str, module: nn.Module, kind: LayerKind) -> None:
@@ -41,13 +41,13 @@ class Site:
         self.layers = Layer(kind, path, {}, False, bare=self._bare), Layer(kind, path, {}, True, bare=self._bare)
         self.ran = False
         self.calls: Watch | None = None
-        """Somebody counts its calls."""
+        """Observes the layer's calls; None: no block does."""
         self.still = False
-        """A normalisation evaluates in passes that train: somebody has put the layer into evaluation."""
+        """A normalisation that evaluates in training passes, since the user has called its `eval()`."""
         self.before = False
-        """It is noted on the path that it takes with something before its input."""
+        """Passes that note use `LayerKind.as_before`, the layer's path for tasks with an `around` intervention."""
         self.goes: dict[tuple[object, ...], bool] = {}
-        """Whether rows run at once, by intervention, mode and names of tensors."""
+        """Whether rows of all tasks run in one call, by intervention, mode and names of tensors."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         now = _current.selection or current(self.path)
@@ -65,7 +65,7 @@ class Site:
         return site._mixed(now, now.rows, args, kwargs)
 
     def _with(self, left: dict[str, Any]) -> Site:
-        """The same for a layer on which somebody has left attributes: a weight that a hook computes, say."""
+        """The site with attributes that a hook has set on its layer: a computed weight, say."""
         module = stand_in(self.module, {}, **left)
         twin = copy.copy(self)
         twin.module, twin.kind = module, self.kind.at(module)
@@ -97,12 +97,12 @@ class Site:
         return replace(self.layers[now.training], form=form_at(now.execution, self.path))
 
     def _bare(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer and all that it holds, as if nobody had adapted any of it."""
+        """Runs the layer and the modules in it without any task."""
         with selecting(replace(current(self.path), answers=NOBODY)):
             return self.kind.plain(*args, **kwargs)
 
     def _one(self, now: Selection, stack: Stack, args: tuple, kwargs: dict) -> Any:
-        """Every row for the same task."""
+        """Runs all rows for one task."""
         if not stack:
             return self.kind.plain(*args, **kwargs)
         layer = self.layers[now.training] if now.execution == "auto" else self._layer(now)
@@ -113,21 +113,20 @@ class Site:
         return intervention.run(tensors, call, layer, args, kwargs)
 
     def _noted(self, notes: Notes, args: tuple, kwargs: dict) -> Any:
-        """The plain layer, noted down."""
         args, kwargs = self._bound(args, kwargs)
         inputs = notes.marked((args, kwargs))
         plain = self.kind.as_before if self.before else self.kind.plain
         return notes.noted(self.path, inputs, plain(*args, **kwargs))
 
     def _mixed(self, now: Selection, rows: Rows, args: tuple, kwargs: dict) -> Any:
-        """A batch in which tasks are mixed: what the layer is given lies as it did when its rows were looked for."""
+        """Runs a mixed batch; rows lie in the inputs where `Selection.seen` says."""
         seen = now.seen.get(self.path, NEVER)
         if why := seen.unknown:
             raise RowsUnknownError(self.path, why)
         place: Layout = seen.inputs[0]  # type: ignore[assignment]
         first = args[0] if args and isinstance(args[0], Tensor) else _first(args, kwargs)
         if not torch.compiler.is_compiling() and not (rows.size and first.numel()):
-            return self.kind.plain(*args, **kwargs)  # nobody's: an empty batch, or one in which nothing was found
+            return self.kind.plain(*args, **kwargs)  # no rows: an empty batch, or a detector that found nothing
         batch, split = rows, partial(self._split, now, rows, seen.inputs, seen.outputs)
         if place is not FIRST or first.shape[0] != rows.size:
             rows = now.rows_at(place, first, self.path)
@@ -143,7 +142,7 @@ class Site:
         raise RowsUnknownError(self.path, f"sees rows of the batch on axis {place.axis}")
 
     def _by_rows(self, now: Selection, rows: Rows, args: tuple, kwargs: dict, split: Callable[..., Any]) -> Any:
-        """Rows that each have their own task, along the first axis; `split` runs those of each by themselves."""
+        """Runs rows along the first axis, each for its task; `split` is the fallback, one call per task."""
         if now.training:
             if now.answers.draws(self.path, self.kind, now):
                 index = rows.entry_of_each(_first(args, kwargs).device)
@@ -165,7 +164,7 @@ class Site:
         return self._rows(now, stack, rows, args, kwargs)
 
     def _goes(self, intervention: Intervention, tensors: Tensors, training: bool) -> bool:
-        """Whether rows run at once; it is kept, but by compilers."""
+        """Whether rows of all tasks run in one call; cached, except under a compiler."""
         found = intervention.goes_by_rows(self.kind, tensors.keys(), training)
         if not torch.compiler.is_compiling():
             self.goes[type(intervention), training, *tensors] = found
@@ -174,7 +173,7 @@ class Site:
     def _rows(
         self, now: Selection, stack: Stack, rows: Rows, args: tuple, kwargs: dict, alike: Tensor | None = None
     ) -> Any:
-        """All rows at once; `alike`: the layer's plain output, if it is known."""
+        """Runs all rows in one call; `alike`: the layer's plain output, if it is known."""
         layer = self.layers[now.training] if now.execution == "auto" else self._layer(now)
         call: Call = replace(layer, rows=rows) if alike is None else lambda *_, **__: alike
         for intervention, tensors in stack[:-1]:
@@ -183,7 +182,7 @@ class Site:
         return intervention.rows(tensors, rows, call, layer, args, kwargs)
 
     def _apart(self, now: Selection, spread: Spread) -> Stack | None:
-        """What stands there for each task, as `vmap` sees it, if the pass runs on through layers inside."""
+        """The stack of each task under `vmap`, if an intervention is `around` the layers inside; else None."""
         stack = now.answers.stacks(self.path, self.kind, now)
         if not stack or not any(one.around for one, _ in stack):
             return None
@@ -192,7 +191,7 @@ class Site:
     def _of_all(
         self, now: Selection, tasks: int, every: Arguments, single: Arguments | None, apart: Sequence[bool]
     ) -> Any:
-        """Rows of all tasks; `single`: the same rows once, where tasks do not differ yet; `apart`: see `Spread`."""
+        """Runs all tasks' rows; `single`: the rows once, where tasks do not differ; `apart`: as in `Spread.call`."""
         args, kwargs = every
         places = [FIRST if one else ALL for one in apart]
         axes = [Layout(axis) for axis in self.kind.axes]
@@ -211,7 +210,7 @@ class Site:
             if several or not all(self._goes(one, tensors, now.training) for one, tensors in stack):
                 return self._by_rows(alone, alone.rows, args, kwargs, split)
             y: Tensor = self.kind.plain(*single[0], **single[1])
-            # Memory of its own: what is added is added in place.
+            # A copy for each task, since interventions add in place.
             return self._rows(alone, stack, alone.rows, args, kwargs, torch.cat([y] * tasks))
 
     def _split(
@@ -223,14 +222,7 @@ class Site:
         args: tuple,
         kwargs: dict,
     ) -> Any:
-        """Any layer, any number of arguments: the rows of each task by themselves.
-
-        Args:
-            now: the pass.
-            rows: of the batch.
-            inputs, outputs: where they lie in each tensor.
-            args, kwargs: the layer's.
-        """
+        """Runs the rows of each task in a call of their own, for any layer; `inputs`, `outputs`: their layouts."""
         cut = Cut.of(rows.groups(self.path))
 
         def one(entry: int, mine: Arguments) -> Any:
@@ -244,7 +236,7 @@ class Site:
             raise RowsUnknownError(self.path, str(error)) from None
 
     def _bound(self, args: tuple, kwargs: dict) -> Arguments:
-        """Arguments in the order in which the module's forward names them; of a wrapped one as the wrapper does."""
+        """The arguments in the order of the signature of the module's forward (of a wrapper, its own signature)."""
         if len(args) == 1 and not kwargs:
             return args, kwargs
         found = inspect.signature(self.module.forward, follow_wrapped=False).bind(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""The network that runs: proxies of the user's modules, adapted layers as sites."""
+"""The skeleton, which runs in the network's place: proxies of the user's modules, and sites for adapted layers."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def skeleton(
     heard: bool = False,
     hooked: bool = False,
 ) -> nn.Module:
-    """The network again, module by module: each stands for the user's, with children and a mode of its own.
+    """Builds a skeleton: a proxy for each module of the network, with children and a mode of its own.
 
     Args:
-        network: it is not touched: its modules, names and modes stay as they are.
+        network: the user's; it stays unchanged.
         paths: of the modules that become sites.
         training: the mode.
-        held: attributes that modules have here and not in the network, by path.
-        quiet: nobody is to see what it does: without hooks but those of the network's own library, and what modules
-            leave on themselves stays here.
-        heard: hooks of the user's tell when they change what they are given.
-        hooked: hooks of the user's run all the same where nobody is to see what the network does.
+        held: attributes that proxies get and the network's modules lack, by path.
+        quiet: leave no trace: only hooks of the network's own library run, and attributes that modules set on
+            themselves stay in the skeleton.
+        heard: detect user hooks that change their arguments (`HookChangesError`).
+        hooked: with `quiet`, run the user's hooks all the same.
 
     Raises:
-        TypeError: a layer is to be adapted whose forward somebody has patched, such a forward calls adapted layers out
-            of sight, or another module makes something of the layer's tensors in its `train()`.
+        TypeError: an adapted layer has a patched forward, a patched forward calls adapted layers by a global variable,
+            or another module computes with the layer's tensors in its `train()`.
     """
     modules = dict(network.named_modules())
     _check_patched(modules, paths)
@@ -76,24 +76,24 @@ def skeleton(
 
 
 def _of_libraries(hooks: Any, packages: Collection[str]) -> Any:
-    """The hooks that the network's own library has put there: it needs what they do."""
+    """The hooks that the network's own library has registered: the network depends on them."""
     if not isinstance(hooks, dict):
         return type(hooks)()
 
-    # a bool: how another table's hook of that number is called
+    # A bool is an option of the hook with the same key in another table.
     kept = [(key, hook) for key, hook in hooks.items() if isinstance(hook, bool) or of_libraries(hook, packages)]
     return type(hooks)(kept)
 
 
 def in_mode(module: nn.Module, training: bool) -> nn.Module:
-    """A module in another mode than its own, over the same tensors."""
+    """A proxy of a module in the given mode, over the same tensors."""
     return _proxies(dict(module.named_modules()), (), {})[id(module)].train(training)
 
 
 def _proxies(
     modules: Mapping[str, nn.Module], paths: Collection[str], held: Mapping[str, Mapping[str, Any]]
 ) -> dict[int, nn.Module]:
-    """The proxies of modules, by the identity of these, with children in place."""
+    """The proxies by `id` of the user's module, with children in place."""
     shared: dict[int, Any] = {
         id(t): t for m in modules.values() for t in (*m._parameters.values(), *m._buffers.values())
     }
@@ -119,7 +119,7 @@ def _proxies(
 
 
 def _make_site(path: str, module: nn.Module, outer: nn.Module, quiet: bool) -> None:
-    """A layer twice: as others see it, for a task; and as it is. `quiet`: what either keeps is the skeleton's alone."""
+    """Makes a layer's proxy a site over a second proxy, the plain layer. `quiet`: both get what either sets."""
     if "forward" in module.__dict__:
         raise TypeError(
             f"layer {path!r} has a forward patched onto the instance (hooks of a device map, say), which an "
@@ -134,10 +134,10 @@ def _make_site(path: str, module: nn.Module, outer: nn.Module, quiet: bool) -> N
 
 
 def _check_patched(modules: Mapping[str, nn.Module], paths: Collection[str]) -> None:
-    """Forwards patched onto instances find the modules that they call among what they hold.
+    """Checks that forwards patched onto instances reach adapted modules by their closures, not by global variables.
 
     Raises:
-        TypeError: one calls a module with adapted layers by a global variable, where it stays the user's.
+        TypeError: one uses a global variable, where a proxy can't be put in.
     """
     for path, module in modules.items():
         if "forward" not in module.__dict__:
@@ -154,7 +154,7 @@ def _check_patched(modules: Mapping[str, nn.Module], paths: Collection[str]) -> 
 
 
 def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
-    """Attributes that a proxy has itself: what speaks of other modules, methods patched, fused paths switched off."""
+    """A proxy's own attributes: rebound references to modules, patched methods, and settings of fused paths."""
     found = {name: new for name, value in kept_of(module) if (new := rebinding(value)) is not value}
     kind = type(module)
     found |= {
@@ -166,7 +166,7 @@ def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
 
 
 def _unfused(module: nn.Module) -> dict[str, Any]:
-    """Settings without which torch's fused paths aren't taken: they read the children's weights, and call nobody."""
+    """Settings that switch off torch's fused paths, which read the children's weights without calling the children."""
     if isinstance(module, nn.TransformerEncoderLayer):
         return {"activation_relu_or_gelu": 0}
     if isinstance(module, nn.TransformerEncoder):
@@ -175,7 +175,7 @@ def _unfused(module: nn.Module) -> dict[str, Any]:
 
 
 def rebind(network: nn.Module, twin_of_all: nn.Module) -> None:
-    """Functions and weak references that a deep copy of a network keeps speak of the copy too.
+    """Points functions and weak references that a deep copy of a network keeps to the copy's modules.
 
     Raises:
         TypeError: a patched forward calls the network by a global variable.
@@ -189,16 +189,16 @@ def rebind(network: nn.Module, twin_of_all: nn.Module) -> None:
 
 
 def kept_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """What a module keeps beside what every module has."""
+    """The attributes of a module that `nn.Module` does not have."""
     return ((name, value) for name, value in module.__dict__.items() if name not in SHARED and name not in KEPT)
 
 
 def caches(module: nn.Module, empty: bool = False) -> dict[str, Any]:
-    """The attributes that may be caches of a module's tensors, as they are before anything is in them.
+    """The user's module's attributes that may cache its tensors, with their empty values (`None`, `{}`).
 
     Args:
-        module: of the user's.
-        empty: also those that hold nothing yet.
+        module: the user's.
+        empty: include attributes that are empty now.
     """
     found: dict[str, Any] = {}
     for name, value in kept_of(module):
@@ -210,7 +210,7 @@ def caches(module: nn.Module, empty: bool = False) -> dict[str, Any]:
 
 
 def begun(made: nn.Module) -> dict[str, dict[str, None]]:
-    """The attributes that held nothing when a skeleton was made and hold tensors now, by path."""
+    """The attributes that were None when the skeleton was made and hold tensors now, by path."""
     found: dict[str, dict[str, None]] = {}
     for module in made.modules():
         table = module.__dict__
@@ -229,7 +229,7 @@ def sites_of(made: nn.Module) -> list[Site]:
 
 
 def set_mode(made: nn.Module, training: bool) -> None:
-    """Train or evaluate; what may write its buffers (BatchNorm) always evaluates, since they are the backbone's."""
+    """Sets the mode; modules that may write the backbone's buffers (BatchNorm) always evaluate."""
     modules = list(made.modules())
     for module in modules:
         module.__dict__[SETTLING] = True
@@ -241,7 +241,7 @@ def set_mode(made: nn.Module, training: bool) -> None:
 
 
 def follow(made: nn.Module, path: str, training: bool) -> None:
-    """A module takes up the mode that the user has given to the one that it stands for."""
+    """Gives a proxy the mode that the user has set on its module."""
     module = made.get_submodule(path)
     mode = training and not evaluates(module)
     for one in _twins(module):
@@ -251,13 +251,7 @@ def follow(made: nn.Module, path: str, training: bool) -> None:
 
 
 def copy_again(made: nn.Module, path: str, names: Collection[str]) -> None:
-    """A module takes up settings that the user has changed on the one that it stands for.
-
-    Args:
-        made: a skeleton.
-        path: of the module.
-        names: of the settings.
-    """
+    """Gives a skeleton's proxy at `path` the settings `names` that the user has changed on its module."""
     for one in _twins(made.get_submodule(path)):
         table = one.__dict__
         theirs, fixed = table[OF].__dict__, _unfused(table[OF])
@@ -269,11 +263,11 @@ def copy_again(made: nn.Module, path: str, names: Collection[str]) -> None:
 
 
 def _twins(module: nn.Module) -> tuple[nn.Module, ...]:
-    """A module of a skeleton, and the layer as it is that a site runs."""
+    """A proxy, and the plain layer that it runs if it is a site."""
     site = module.__dict__.get("forward")
     return (module, site.module) if isinstance(site, Site) else (module,)
 
 
 def evaluates(module: nn.Module) -> bool:
-    """Whether a module never trains."""
+    """Whether a proxy stays in evaluation mode, since training could write its buffers."""
     return bool(module._buffers) and (is_norm(module) or not module._modules)

@@ -1,4 +1,4 @@
-"""The recipe of sparse updates: some entries of a whole network move. FISH Mask (Sung, Nair and Raffel 2021)."""
+"""The recipe of sparse updates of a whole network: FISH Mask (Sung, Nair and Raffel 2021)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sparse(Everywhere):
     """θ + δ at some places.
 
     Args:
-        own: the leaves `places`, counted through the network's parameters and ascending, and `values` (δ).
+        own: the leaves `places`, ascending indices through all parameters of the network, and `values` (δ).
         spans: of the layer's parameters.
     """
 
@@ -53,7 +53,7 @@ class Sparse(Everywhere):
         return found if probe is None else found + probe
 
     def _entries(self, span: Span) -> tuple[Tensor, Tensor]:
-        """Places in a parameter, and the values there."""
+        """The places within a parameter, and the values there."""
         places, values = self.own["places"], self.own["values"]
         if places.is_meta:
             return places[:0], values[:0]
@@ -67,10 +67,10 @@ class Sparse(Everywhere):
 
 @dataclass(frozen=True)
 class SparseUpdates(NetworkWide):
-    """The same share of a network for every task; before they are chosen, places lie evenly over all parameters.
+    """Sparse updates of the same size for every task; until they are chosen, places lie evenly over all parameters.
 
     Args:
-        share: of the network's numbers that move; 0 < share ≤ 1, rounded down.
+        share: of the network's numbers that are updated; 0 < share ≤ 1, rounded down.
 
     Raises:
         ValueError: the share is out of its range; when a task is added, it is less than one number.
@@ -100,7 +100,7 @@ def _evenly(numbers: int, places: Tensor) -> None:
 def choose_by_fisher(
     task: Task, batches: Iterable[Any], score: Callable[[Any], Tensor], samples: int | None = None
 ) -> int:
-    """Move a task's places to where the Fisher information is largest: Σ (∂L/∂θ)² over samples, one at a time.
+    """Moves a task's places to the largest Fisher information, Σ (∂L/∂θ)² over single samples.
 
     A task whose values have been trained keeps its places.
 
@@ -108,10 +108,10 @@ def choose_by_fisher(
         task: with sparse updates.
         batches: of its data.
         score: batch → `[n]`, the losses of its samples, with gradients.
-        samples: at most; None: all.
+        samples: the most samples to use; None: all.
 
     Returns:
-        How many samples were looked at.
+        The number of samples used.
 
     Raises:
         ValueError: there is no sample, or its gradients are all zero or not finite.
@@ -141,7 +141,7 @@ def choose_by_fisher(
 
 @contextmanager
 def _probing(parts: Sequence[Sparse]) -> Iterator[dict[int, Tensor]]:
-    """Zeros added to every parameter, whose gradients are those of the parameters."""
+    """Run a block with zeros added to every parameter; their gradients are the parameters'."""
     spans = {span.number: span for part in parts for span in part.spans.values()}
     like = parts[0].own["values"]
     probes = {number: like.new_zeros(span.shape, requires_grad=True) for number, span in sorted(spans.items())}
@@ -170,7 +170,7 @@ def _one_by_one(
 
 
 def _largest(fisher: Mapping[int, Tensor], starts: Mapping[int, int], count: int, name: str) -> Tensor:
-    """The places of the largest numbers, ascending; of equal ones the first."""
+    """The places of the `count` largest numbers, ascending; of equal numbers the first."""
     every = torch.cat([tensor.flatten() for tensor in fisher.values()])
     if not bool(every.isfinite().all()) or not bool(every.any()):
         what = "not finite" if bool(every.any()) else "zero everywhere"

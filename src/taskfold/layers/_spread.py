@@ -1,7 +1,7 @@
-"""Several tasks on one batch: what none of them changes runs once.
+"""Broadcast: one pass of a batch for several tasks, in which computation that no task changes runs once.
 
-The network runs under `torch.vmap` over tasks. A tensor gets its axis of tasks at the first layer that one of them
-changes; what comes before, and whatever else does not depend on such a layer, is computed as for one task.
+The network runs under `torch.vmap` over tasks. A tensor gets the axis of tasks at the first adapted layer; tensors
+that do not depend on an adapted layer are computed once.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ._cut import PLAIN
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 _TENSOR = object()
 SHARED = 0.2
-"""Of the network's layers, from which on it pays."""
+"""The least share of the network's layers before the first adapted one for which a common pass pays."""
 
 
 class NotSharedError(RuntimeError):
-    """A network does something that cannot be done for several tasks at once."""
+    """A network's operation or output does not work for several tasks at once."""
 
 
 _FORCED: list[bool] = []
@@ -34,7 +34,7 @@ _FORCED: list[bool] = []
 
 @contextmanager
 def sharing_passes(always: bool) -> Iterator[None]:
-    """Run a block in which tasks on one batch always share a pass, or never: for tests of both ways."""
+    """Run a block in which broadcasts always share a pass, or never: for tests of both ways."""
     _FORCED.append(always)
     try:
         yield
@@ -43,13 +43,11 @@ def sharing_passes(always: bool) -> Iterator[None]:
 
 
 def worth_sharing(network: nn.Module, changed: Sequence[Container[str]]) -> bool:
-    """Whether tasks leave a good part alone at the start, so that a pass that parts after it takes less time.
-
-    Otherwise it takes as long as one for each: the rows of all tasks lie further apart in memory than those of one.
+    """Whether a broadcast is faster in one pass: enough layers run before the first that a task changes.
 
     Args:
         network: the backbone.
-        changed: the modules that each of the tasks changes.
+        changed: for each task, the paths of the modules that it changes.
     """
     if _FORCED:
         return _FORCED[-1]
@@ -62,15 +60,15 @@ def worth_sharing(network: nn.Module, changed: Sequence[Container[str]]) -> bool
 
 
 def spread(tasks: int, run: Callable[[Spread], Any]) -> list[Any]:
-    """The output of one pass for each of several tasks.
+    """The outputs of one pass for each of several tasks.
 
     Args:
-        tasks: how many.
-        run: the pass, which gives the layers what it is given.
+        tasks: number of tasks.
+        run: runs the pass, with the given `Spread` in its selection.
 
     Raises:
-        NotSharedError: the output holds what is no tensor, number or name.
-        RuntimeError: `torch.vmap` cannot follow the network.
+        NotSharedError: the output holds other values than tensors, numbers and names.
+        RuntimeError: `torch.vmap` does not support an operation of the network.
     """
     rest: list[Any] = []
 
@@ -93,21 +91,21 @@ def spread(tasks: int, run: Callable[[Spread], Any]) -> list[Any]:
 
 
 class Spread:
-    """A pass for several tasks, at the layers.
+    """The state of a broadcast under `vmap`, for the layers.
 
     Args:
-        which: the number of the task, as `vmap` sees it.
+        which: the index of the task, batched by `vmap`.
 
     Attributes:
-        runs: it is not over.
-        differs: a layer has made tasks differ.
+        runs: the pass is under way.
+        differs: a layer has run that differs by task.
     """
 
     def __init__(self, which: Tensor) -> None:
         self.which, self.runs, self.differs = which, True, False
 
     def own(self, held: Tensor) -> Tensor:
-        """Of a tensor of all tasks `[T, …]` that of each, as `vmap` sees it: tasks part here."""
+        """Each task's slice of a tensor `[T, …]`, batched by `vmap`: from here on tasks differ."""
         self.differs = True
         return held.index_select(0, self.which[None]).squeeze(0)
 
@@ -117,17 +115,17 @@ class Spread:
         arguments: Arguments,
         rows: tuple[int, ...] = (0,),
     ) -> Any:
-        """Call a function that knows about tasks with the rows of all of them, one task after another.
+        """Calls a function outside `vmap` with the rows of all tasks, one task after another.
 
         Args:
-            function: gets the number of tasks, the arguments of all tasks (`[B, …]` becomes `[T·B, …]`), those of a
-                single one where tasks do not differ yet, and for each tensor whether it holds those of each task. A
-                tensor that is the same for all tasks, with another first axis than the first one's, stays as it is.
+            function: takes the number of tasks, the arguments of all tasks (`[B, …]` becomes `[T·B, …]`), the
+                arguments of one task (None if tasks differ already), and for each tensor whether it has rows of each
+                task. A tensor common to all tasks whose first axis is not the batch's stays unrepeated.
             arguments: of the function.
-            rows: their axis in each output; the last one holds for all that follow.
+            rows: the axis of rows in each output; the last one holds for all that follow.
 
         Raises:
-            NotSharedError: the pass is over: a checkpoint recomputes this part of it.
+            NotSharedError: the pass is over, and a checkpoint recomputes this part of it.
         """
         if not self.runs:
             raise NotSharedError(
@@ -159,7 +157,7 @@ class Spread:
 
 
 class _OfAllTasks(torch.autograd.Function):
-    """A function that is called outside `vmap`, where its tensors have their axis of tasks."""
+    """Calls a function outside `vmap`, on tensors with their axis of tasks."""
 
     generate_vmap_rule = False
 
@@ -178,7 +176,7 @@ class _OfAllTasks(torch.autograd.Function):
 
 
 class _ByRows(TorchFunctionMode):
-    """Functions of all tasks in one call, for which `vmap` has no rule: it would call them for each, and complain."""
+    """Runs functions for which `vmap` has no rule in one call for all tasks, not one by one with a warning."""
 
     FUNCTIONS = frozenset({F.scaled_dot_product_attention, F.max_unpool1d, F.max_unpool2d, F.max_unpool3d})
 
@@ -199,7 +197,7 @@ class _ByRows(TorchFunctionMode):
         return func(*arguments[0], **arguments[1])
 
     def _torch_attention(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """That of `nn.MultiheadAttention`, which calls the kernel out of sight; its batch is the second axis."""
+        """The function of `nn.MultiheadAttention`, which hides its kernel's call; its batch is the second axis."""
         weights, hidden, mask = args[3:], kwargs.get("key_padding_mask"), kwargs.get("attn_mask")
         if args[0].dim() != 3 or (mask is not None and mask.dim() == 3):
             return F.multi_head_attention_forward(*args, **kwargs)
@@ -216,7 +214,7 @@ class _ByRows(TorchFunctionMode):
 
 
 def _with_wide_mask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-    """Attention's arguments, its mask with all axes of the queries: `[L, S]` is not of L rows."""
+    """Attention's arguments with a mask of as many axes as the query: `[L, S]` would pass for L rows."""
     query, key, value, mask, *others = (*args, *[None] * (4 - len(args)))
     mask, query = kwargs.pop("attn_mask", mask), kwargs.pop("query", query)
     key, value = kwargs.pop("key", key), kwargs.pop("value", value)
@@ -234,6 +232,5 @@ def _without_tensors(leaves: Sequence[Any]) -> list[Any]:
 
 
 def _filled(leaves: Sequence[Any], form: Any, tensors: Sequence[Tensor]) -> Any:
-    """The tree again, with tensors where it had some."""
     following = iter(tensors)
     return tree_unflatten([next(following) if leaf is _TENSOR else leaf for leaf in leaves], form)

@@ -1,4 +1,4 @@
-"""The stages of a network, and what lies in the first of them."""
+"""The stages of a network, and the modules of the first ones."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def _blocks(module: nn.Module, path: str) -> Iterator[str]:
 
 
 def frozen(network: nn.Module, count: int, what: str = "frozen_stages") -> frozenset[str]:
-    """The modules of the first stages, and all that comes before them.
+    """The paths of the modules of the first stages, and of those before them.
 
     Args:
         network: the backbone.
-        count: of the stages.
-        what: its name, for people.
+        count: number of stages.
+        what: the name of the user's setting, for the error.
 
     Raises:
-        ValueError: there are not as many.
+        ValueError: the network has fewer stages.
     """
     if not count:
         return frozenset()

@@ -1,4 +1,4 @@
-"""What modules read outside of themselves: objects they hold, values of classes, global variables, closures."""
+"""Switches: values outside of a module's attributes that its forward reads (objects, classes, globals, closures)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _DEPTH = 6
 _CALLS = 4
 """How far functions that call others are followed."""
 _LARGEST = 256
-"""Entries of a container that may hold switches; larger ones are data."""
+"""Most entries of a container of switches; larger containers are data."""
 _MOST = 4_000
-"""Containers that are compared."""
+"""Most containers that are compared."""
 _OPEN = frozenset({"types.SimpleNamespace", "argparse.Namespace"})
 _CELL = attrgetter("cell_contents")
 
 
 class _Held:
-    """What a container, an object, a class or some variables hold now."""
+    """The values in a container, an object, a class or some variables when they were last noted."""
 
     __slots__ = ("of", "read", "values")
 
@@ -48,16 +48,16 @@ class _Held:
     def now(self) -> tuple[Any, ...]:
         try:
             return tuple(self.read())
-        except (AttributeError, RuntimeError, ValueError):  # it is gone, or another thread writes it
+        except (AttributeError, RuntimeError, ValueError):  # deleted, or being written by another thread
             return ()
 
 
 class Switches:
-    """What may say to a network's forward passes which way its rows go, and is no attribute of its modules.
+    """Values by which a network's forward may choose a path, apart from plain attributes of its modules.
 
-    Objects, dicts and lists that modules hold; plain values of the classes of these objects; the variables that
-    functions of the modules' classes read, of their modules and closures, and what these hold in turn. Functions and
-    modules of torch and of Python are left out, and so is what functions of installed packages call.
+    They are: objects, dicts and lists that modules hold; plain values of these objects' classes; and the globals and
+    closures that functions of the modules' classes read, with their contents. Functions and modules of torch and of
+    Python are left out, and so are functions that installed packages call.
 
     Args:
         network: the user's.
@@ -68,11 +68,11 @@ class Switches:
         self.find()
 
     def find(self) -> None:
-        """Look for them anew."""
+        """Searches the network again."""
         self.held = _Search(self.network).held
 
     def changed(self) -> bool:
-        """Whether one is another than when this was asked last."""
+        """Whether a value has changed since the last call."""
         found = nested = False
         for one in self.held:
             before = one.values
@@ -92,25 +92,25 @@ class Switches:
 
 
 def differ(before: Sequence[Any], now: Sequence[Any]) -> list[Any]:
-    """The values of both that are others; equal plain values are the same."""
+    """The old and new values that differ; equal plain values do not."""
     if len(before) != len(now):
         return [*before, *now]
     return [value for old, new in zip(before, now, strict=True) if not same(old, new) for value in (old, new)]
 
 
 def same(old: Any, new: Any) -> bool:
-    """Whether two values are one, or equal plain ones."""
+    """Whether two values are the same object, or equal plain values of one type."""
     return old is new or (type(old) is type(new) and isinstance(old, PLAIN) and old == new)
 
 
 class _Search:
-    """Finds what a network's modules read outside of themselves."""
+    """Searches a network for switches."""
 
     def __init__(self, network: nn.Module) -> None:
         self.held: list[_Held] = []
         self.known: set[int] = set()
         self.alive: list[Any] = []
-        """What is known by its number stays where it is."""
+        """References that keep the ids in `known` valid."""
         self.variables: dict[int, tuple[dict[str, Any], dict[str, None]]] = {}
         modules = list(network.modules())
         kinds = {one: None for kind in {type(module) for module in modules} for one in kind.__mro__}
@@ -126,7 +126,7 @@ class _Search:
             self.held.append(_Held(table, functools.partial(map, table.get, tuple(names))))
 
     def _add(self, of: Any, read: Callable[[], Iterable[Any]]) -> Sequence[Any]:
-        """What is held there, from now on compared."""
+        """Adds a container to those compared, and returns its values."""
         if len(self.held) >= _MOST:
             return ()
         self.held.append(one := _Held(of, read))
@@ -183,7 +183,7 @@ class _Search:
         self._value(kind, depth, calls)
 
     def _class(self, kind: type, calls: int) -> None:
-        """Values of a class, and what its functions read; those of modules' classes are compared by themselves."""
+        """Adds the values of a class, and what its functions read. `_watch` compares modules' classes."""
         if kind in self.kinds or issubclass(kind, nn.Module):
             return
         for one in kind.__mro__:
@@ -216,7 +216,7 @@ class _Search:
             self._value(value, depth + 1, calls)
         if foreign(home.get("__name__", "")) or (package and calls):
             return
-        for name in _names(code) if package else _read(code):  # of an installed package, looked up in no time
+        for name in _names(code) if package else _read(code):  # for installed packages the faster, coarser way
             value = home.get(name)
             if isinstance(value, types.ModuleType):
                 self._module(value, _names(code), depth, calls)
@@ -224,7 +224,7 @@ class _Search:
                 self._value(value, depth + 1, calls + 1)
 
     def _module(self, module: types.ModuleType, names: Collection[str], depth: int, calls: int) -> None:
-        """Variables of a module of the user's that a function reads by the module's name."""
+        """Adds variables of a user's module that a function reads as the module's attributes."""
         if theirs(module.__name__):
             return
         table = vars(module)
@@ -236,7 +236,7 @@ class _Search:
                     self._value(table[name], depth + 1, calls + 1)
 
     def _reads(self, table: dict[str, Any], name: str) -> bool:
-        """Whether a variable is there, and was not known to be read."""
+        """Whether a variable exists and is new here."""
         mine = self.variables.setdefault(id(table), (table, {}))[1]
         if name not in table or name in mine or name.startswith("__"):
             return False
@@ -246,30 +246,29 @@ class _Search:
 
 @functools.cache
 def _read(code: types.CodeType) -> tuple[str, ...]:
-    """The global variables that a function reads."""
     return tuple(dict.fromkeys(global_names(code)))
 
 
 @functools.cache
 def _names(code: types.CodeType) -> tuple[str, ...]:
-    """The names that a function speaks of, with those of the functions in it."""
+    """The names in a function's code, inner functions included."""
     inner = (name for one in code.co_consts if isinstance(one, types.CodeType) for name in _names(one))
     return (*code.co_names, *inner)
 
 
 def foreign(module: str) -> bool:
-    """Whether a module is torch's or Python's own."""
+    """Whether a module belongs to torch, NumPy or Python's standard library."""
     root = module.partition(".")[0]
     return root in ("torch", "numpy", "") or root in sys.stdlib_module_names
 
 
 def theirs(module: str) -> bool:
-    """Whether a module is no code of the user's."""
+    """Whether a module is not the user's code."""
     return foreign(module) or installed(module.partition(".")[0])
 
 
 def _within(value: Any) -> Iterator[Any]:
-    """The functions of a class's attribute."""
+    """The functions behind a class's attribute."""
     if isinstance(value, (classmethod, staticmethod)):
         value = value.__func__
     if isinstance(value, property):

@@ -1,4 +1,4 @@
-"""What a pass of a network tells Python on its way."""
+"""Hears the numbers that a pass of a network tells Python, on which its later operations may depend."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ._listening import Go, Listener
 from ._path import is_answer
 
 _LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__"))
-"""How numbers leave torch: no operation of theirs is seen."""
+"""Functions by which numbers leave torch without an operation that a listener hears."""
 
 
 @contextmanager
 def not_followed() -> Iterator[None]:
-    """Runs a block whose operations are no part of the pass."""
+    """Run a block whose operations the listeners and modes of the pass do not hear."""
     with torch._C.DisableTorchFunction(), _disable_current_modes():
         yield
 
 
 @contextmanager
 def unseen(clear: bool = True) -> Iterator[None]:
-    """Runs a block whose operations nobody around it is to record: checkpoints, counters, derivatives.
+    """Run a block whose operations no checkpoint, counter or derivative around it records.
 
     Args:
-        clear: transforms of `torch.func` around it, too: False where `torch.vmap` has taken an axis of the inputs.
+        clear: leave the transforms of `torch.func` too; False where `torch.vmap` hides an axis of the inputs.
     """
     cleared = temporarily_clear_interpreter_stack() if clear else nullcontext()
     with cleared, torch.no_grad(), _set_fwd_grad_enabled(False), _disable_current_modes():
@@ -40,10 +40,10 @@ def unseen(clear: bool = True) -> Iterator[None]:
 
 
 class Told(Listener):
-    """Hears what one pass of a network tells Python: what comes after may hang on it.
+    """Records the numbers that one pass tells Python.
 
     Attributes:
-        decisions: all numbers that operations have told.
+        decisions: all numbers that operations returned.
         left: tensors that became lists or arrays.
     """
 
@@ -62,14 +62,14 @@ class Told(Listener):
         super().__exit__(*error)
 
     def like(self, other: Told) -> bool:
-        """Whether another pass was told the same."""
+        """Whether another pass told the same numbers."""
         if (self.decisions, len(self.left)) != (other.decisions, len(other.left)):
             return False
         pairs = zip(self.left, other.left, strict=True)
         return all(one.dtype == two.dtype and torch.equal(one, two) for one, two in pairs)
 
     def leaves(self, tensor: Tensor) -> None:
-        """A tensor becomes a list or an array."""
+        """Records a tensor that becomes a list or an array."""
         with not_followed():
             self.left.append(tensor.detach().clone())
 
@@ -81,8 +81,6 @@ class Told(Listener):
 
 
 class _Leaving(TorchFunctionMode):
-    """Notices tensors that become lists: no operation of theirs is seen."""
-
     def __init__(self, told: Told) -> None:
         super().__init__()
         self.told = told

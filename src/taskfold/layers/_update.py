@@ -24,10 +24,10 @@ from ._where import View, Where, part_of
 
 @dataclass(frozen=True)
 class Update(Recipe):
-    """A factorisation on the weights that `where` finds, shared between tasks as a rule says.
+    """A factorisation on the weights that `where` selects, shared between tasks by a rule.
 
     Raises:
-        ValueError: an expansion or a mask, which begins at the layer's own weight, under a rule that mixes.
+        ValueError: the factorisation is an expansion or a mask, which starts at the layer's weight, and the rule mixes.
     """
 
     factorisation: Factorisation
@@ -89,7 +89,7 @@ class Update(Recipe):
 
 
 def _intervention(factorisation: Factorisation, kind: LayerKind) -> Intervention:
-    """Beside the layer where its numbers are few and the layer is linear in its weight; else the whole weight."""
+    """`Beside` for a factorisation with a bottleneck at a layer that is linear in its weight; else `Change`."""
     if factorisation.has_bottleneck and isinstance(kind, WeightKind) and kind.additive:
         return Beside()
     if isinstance(kind, WeightKind) and kind.packed:
@@ -102,7 +102,7 @@ def _intervention(factorisation: Factorisation, kind: LayerKind) -> Intervention
 
 
 def _weight(kind: LayerKind, view: View) -> Tensor | None:
-    """What the view shows of the layer's own weight; None: it is packed."""
+    """The view's rows of the layer's own weight; None: the weight is packed."""
     if isinstance(kind, WeightKind) and kind.packed:
         return None
     return part_of(kind.seen(kind.module.get_parameter(view.parameter)), view)
@@ -110,6 +110,6 @@ def _weight(kind: LayerKind, view: View) -> Tensor | None:
 
 @torch.no_grad()
 def _begun(factorisation: Factorisation, view: View, weight: Tensor) -> dict[str, Tensor]:
-    """Where leaves start that depend on the layer's own weight."""
+    """The initial values of leaves that depend on the layer's own weight."""
     own = weight.to(kept_in(weight.dtype))
     return factorisation.begin(own.reshape(view.modes.shape), view.modes)

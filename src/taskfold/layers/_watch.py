@@ -1,4 +1,4 @@
-"""Whether a network's modules have been changed since: layers exchanged, classes, hooks replaced, attributes, modes."""
+"""Detects changes of a network's modules: replaced layers, classes and hooks, attributes, modes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN = (type(None), bool, int, float, str, Tensor)
 
 
 def recomputes(network: nn.Module) -> bool:
-    """Whether a switch of its modules says that layers are computed again in the backward pass."""
+    """Whether a module's attribute says that gradient checkpointing is on."""
     return any(getattr(module, switch, False) is True for module in network.modules() for switch in _SWITCHES)
 
 
@@ -30,10 +30,11 @@ class Changes:
     """What has changed in a network.
 
     Attributes:
-        anew: a layer, a class, a hook's table, what is read once, or a setting by which rows may go other ways.
-        numbers: anything else: where rows lie may depend on it.
-        modes: those that somebody has set, by path.
-        settings: the names of those of torch's own modules that say how much, by path.
+        anew: a change that requires a new skeleton: of a layer, a class, a table of hooks, an attribute that is read
+            once, or a setting that may send rows along another path.
+        numbers: any other change: the layouts of rows may depend on it.
+        modes: the modes that the user has set, by path.
+        settings: the names of changed amounts (a share, a slope) on torch's own modules, by path.
     """
 
     anew: bool = False
@@ -43,7 +44,7 @@ class Changes:
 
 
 class _Seen:
-    """What stands in a module now."""
+    """The attributes and children of a module when they were last noted."""
 
     __slots__ = ("children", "kind", "module", "names", "path", "site", "table", "values")
 
@@ -56,13 +57,12 @@ class _Seen:
         self.children = tuple(self.table["_modules"].items())
 
     def add_to(self, changes: Changes) -> None:
-        """What has changed here; it is noted, where nothing has to be made anew."""
         changes.numbers = True
         if not self.look(changes):
             self.note()
 
     def look(self, changes: Changes) -> bool:
-        """What has changed here; whether something has to be made anew."""
+        """Adds the module's changes; whether one requires a new skeleton."""
         now = self.table
         before = dict(zip(self.names, self.values, strict=True))
         if type(self.module) is not self.kind or tuple(now["_modules"].items()) != self.children:
@@ -87,17 +87,17 @@ class _Seen:
 
 
 def copied(module: nn.Module) -> bool:
-    """Whether plain attributes of its are copied, which is faster: torch's own modules never set them themselves."""
+    """Whether proxies copy the module's plain attributes for speed: torch's own modules never set them themselves."""
     return type(module).__module__.startswith("torch.nn.")
 
 
 def _amount(*values: Any) -> bool:
-    """Whether a setting says how much (a share, a slope), and not which way."""
+    """Whether a setting is an amount (a share, a slope) and not a switch."""
     return all(type(value) in (int, float) for value in values) and any(type(value) is float for value in values)
 
 
 class _Class:
-    """What stands in a class now."""
+    """The attributes of a class when they were last noted."""
 
     def __init__(self, kind: type) -> None:
         self.kind, self.table = kind, vars(kind)
@@ -108,7 +108,7 @@ class _Class:
         self.settings = settings_of(self.kind)
 
     def look(self) -> Changes:
-        """What has changed: a method is another, or values have come that hide those of modules; or a plain value."""
+        """The class's changes: `anew` for a method or a new plain name, which proxies must pass on; else `numbers`."""
         before, now = self.held, self.table
         others = [name for name in before.keys() | now.keys() if not same(before.get(name), now.get(name))]
         anew = settings_of(self.kind) != self.settings or any(
@@ -118,29 +118,29 @@ class _Class:
 
 
 class Watch:
-    """What stands in the modules of a network now: compared in a microsecond per module.
+    """Compares a network's modules with their state at the last call, in a microsecond per module.
 
     Args:
         network: the user's.
-        paths: of the layers that tasks adapt, whose attributes are read once.
+        paths: of the adapted layers, whose attributes the skeleton reads once.
     """
 
     def __init__(self, network: nn.Module, paths: Collection[str] = ()) -> None:
         self.seen = [
             _Seen(path, module, path in paths and not isinstance(kind_of(module), AnyLayer))
             for path, module in network.named_modules()
-            if not isinstance(module, torch.jit.ScriptModule)  # nobody changes these
+            if not isinstance(module, torch.jit.ScriptModule)  # immutable
         ]
         held = [one.table["_parameters"] for one in self.seen if one.site]
         self.layers = [(one, (*one,), [*map(is_, one.values(), repeat(None))]) for one in held]
-        """Parameters of layers, their names, and which are none."""
+        """The adapted layers' tables of parameters, the names there, and which parameters are None."""
         self.parents = [(one.table["_modules"], tuple(child for _, child in one.children)) for one in self.seen]
         kinds = {one: None for kind in {seen.kind for seen in self.seen} for one in kind.__mro__}
         self.classes = [_Class(kind) for kind in kinds if kind not in (nn.Module, object)]
         self.switches = Switches(network)
 
     def changed(self) -> Changes:
-        """What has changed since this was asked last."""
+        """The changes since the last call."""
         changes = Changes()
         for one in self.seen:
             table, values = one.table, one.values
@@ -150,7 +150,7 @@ class Watch:
         for modules, children in self.parents:
             if len(modules) != len(children) or not all(map(is_, modules.values(), children)):
                 changes.anew = True
-        for parameters, names, absent in self.layers:  # without a call of Python's for each
+        for parameters, names, absent in self.layers:  # no Python call per parameter, for speed
             if (*parameters,) != names or [*map(is_, parameters.values(), repeat(None))] != absent:
                 changes.anew = True
         for kind in self.classes:
@@ -161,12 +161,12 @@ class Watch:
                 changes.anew, changes.numbers = changes.anew or found.anew, changes.numbers or found.numbers
         turned = self.switches.changed()
         if changes.numbers and not changes.anew:
-            self.switches.find()  # the new values may hold others
+            self.switches.find()  # the new values may contain further switches
         changes.numbers = changes.numbers or turned
         return changes
 
     def settle(self) -> None:
-        """What a pass has left on modules, objects and classes (a count of calls, say) is nobody's change."""
+        """Accepts attributes that a pass has set on modules, objects and classes (a count of calls, say)."""
         nested = False
         for one in self.seen:
             table, values = one.table, one.values

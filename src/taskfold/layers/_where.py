@@ -1,4 +1,4 @@
-"""Which weights of a network a method updates, and as which tensors it sees them."""
+"""The weights of a network that a method updates, and the tensor shapes that it sees them in."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ._nothing import NothingToAdaptError
 
 @dataclass(frozen=True)
 class View:
-    """One weight, or some rows of it, seen as a tensor.
+    """One weight, or some of its rows, as a tensor with given modes.
 
     Attributes:
         name: `weight`, or the projection (`query`, `value`, …).
         parameter: the module's parameter, dotted if a child's (`out_proj.weight`).
         rows: first and one-past-last output channel of the parameter; None: all.
-        modes: the tensor it is seen as.
+        modes: the tensor's input and output modes.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Target:
     """A module that a method may update.
 
     Attributes:
-        path: its name.
-        views: of its weights.
-        refused: why it can't be; None: it can.
+        path: the module's name.
+        views: of the module's weights.
+        refused: the error to raise if a method selects the module; None: the method may update it.
     """
 
     path: str
@@ -53,7 +53,7 @@ class Target:
 
     @classmethod
     def of(cls, path: str, views: Callable[[], tuple[View, ...]]) -> Target:
-        """A module, and what makes its views or raises a TypeError; a module that nobody selects may be refused."""
+        """The target with the views that `views()` returns; a TypeError from it is kept in `refused`."""
         try:
             return cls(path, views())
         except TypeError as error:
@@ -61,7 +61,7 @@ class Target:
 
 
 def units(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every module and its name; those inside a unit left out."""
+    """Every module and its name, except the modules inside a unit (`kinds.UNITS`)."""
     inside: tuple[str, ...] = ()
     for path, module in network.named_modules():
         if inside and path.startswith(inside):
@@ -72,10 +72,10 @@ def units(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def check_weight(kind: LayerKind, path: str, name: str) -> None:
-    """A layer's tensor is a plain one that is really there, not computed by a parametrisation, and no packed bytes.
+    """Checks that a layer's tensor is a floating-point parameter and not computed; a packed weight passes.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is computed, absent or of another type.
     """
     if isinstance(kind, WeightKind) and kind.packed:
         return
@@ -88,10 +88,10 @@ def check_weight(kind: LayerKind, path: str, name: str) -> None:
 
 
 def check_numbers(kind: LayerKind, path: str, name: str, tensor: Tensor) -> None:
-    """A layer's tensor is of a type that numbers are added and multiplied in.
+    """Checks that a layer's tensor is of one of the types in `kinds.NUMBERS`.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is of another type.
     """
     if tensor.dtype not in NUMBERS:
         raise TypeError(
@@ -102,15 +102,14 @@ def check_numbers(kind: LayerKind, path: str, name: str, tensor: Tensor) -> None
 
 
 def check_plain(kind: LayerKind, path: str, hooks: bool = True) -> None:
-    """A layer's tensors are plain ones, not computed by parametrisations, nor by hooks (old weight norm, pruning).
+    """Checks that neither parametrisations nor hooks (old weight norm, pruning) compute a layer's tensors.
 
     Args:
-        kind: the layer.
-        path: its name.
-        hooks: False: hooks may compute them, of tensors that a task has.
+        kind, path: the layer, and its name.
+        hooks: False: hooks may compute tensors, from parameters that the task owns.
 
     Raises:
-        TypeError: one is computed.
+        TypeError: a tensor is computed, or the layer is scripted or traced.
     """
     if isinstance(kind.module, torch.jit.ScriptModule):
         raise TypeError(
@@ -143,11 +142,11 @@ class Where(ABC):
 
     Args:
         targets: shell patterns over layer names; `!pattern` leaves layers out.
-        setting: of a method, that says them.
+        setting: the name of the method's argument that `targets` comes from, for errors.
     """
 
     what: ClassVar[str]
-    """What is selected, in words."""
+    """The selected weights, in the words of error messages."""
 
     targets: Patterns = "*"
     setting: str = field(default="targets", kw_only=True)
@@ -157,7 +156,7 @@ class Where(ABC):
         """Every weight of this kind, whatever its name."""
 
     def excluded(self, network: nn.Module) -> str:
-        """What is left out although it is of this kind, and the remedy; empty: nothing is."""
+        """Why a weight of this kind is left out, with the remedy, for errors; empty: none is."""
         del network
         return ""
 
@@ -165,7 +164,7 @@ class Where(ABC):
         """The selected weights, in the network's order.
 
         Raises:
-            TypeError: what is selected can't be updated.
+            TypeError: a selected weight can't be updated.
             ValueError: nothing is selected.
         """
         found = self.candidates(network)
@@ -186,7 +185,7 @@ class Where(ABC):
 
 @dataclass(frozen=True)
 class OfKind(Where):
-    """Every layer of some kinds, by the whole weight; a language model's output layer is left out."""
+    """The whole weight of every layer of `kinds`, except a language model's output layer."""
 
     kinds: ClassVar[tuple[type[LayerKind], ...]]
 
@@ -201,7 +200,7 @@ class Convolutions(OfKind):
     """Every convolution over one, two or three axes, transposed ones too, as kernel × C_in/groups × C_out.
 
     Args:
-        stem: also the first one. Left out by default: only so do the paper's parameter counts come out.
+        stem: include the first one. By default it is left out, as the paper's parameter counts require.
     """
 
     what: ClassVar[str] = "convolutions to adapt"
@@ -271,12 +270,12 @@ class Weights(OfKind):
 
 
 def writes_text(network: nn.Module) -> bool:
-    """Whether a network ends in a layer over a vocabulary (Hugging Face language models say so)."""
+    """Whether a network ends in a layer over a vocabulary: `get_output_embeddings()` of Hugging Face returns one."""
     return output_layer(network) is not None
 
 
 def output_layer(network: nn.Module) -> object | None:
-    """A language model's layer over its vocabulary; None: there is none."""
+    """A language model's layer over its vocabulary; None: the network has none."""
     ask = getattr(network, "get_output_embeddings", None)
     return ask() if callable(ask) else None
 
@@ -304,19 +303,19 @@ def _of_recurrent(path: str, kind: Recurrent) -> Target:
 
 
 def kinds_in(network: nn.Module) -> str:
-    """The layers with tensors of their own, by kind, in words."""
+    """The counts of layers with parameters by kind, in words."""
     found = (kind_of(module) for _, module in units(network) if module._parameters)
     counts = Counter(kind.words for kind in found)
     return ", ".join(f"{count} × {words}" for words, count in counts.most_common()) or "no layers with parameters"
 
 
 def part_of(weight: Tensor, view: View) -> Tensor:
-    """What of the whole weight a view shows."""
+    """The rows of the whole weight that a view shows."""
     return weight if view.rows is None else weight[view.rows[0] : view.rows[1]]
 
 
 def in_place(weight: Tensor, view: View, made: Tensor) -> Tensor:
-    """The whole weight with another view."""
+    """The whole weight with `made` in place of the rows that the view shows."""
     if view.rows is None:
         return made.reshape(weight.shape)
     start, stop = view.rows

@@ -1,4 +1,4 @@
-"""What is said of a task that a user may not expect: layers out of reach, a classifier that stays untrained."""
+"""Warnings about a new task: layers that its method does not reach, a classifier that stays untrained."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ._summary import layers_in
 
 E = TypeVar("E", bound=GeometryError | NothingToAdaptError)
 _REACH = ("layers", "targets", "frozen_stages")
-"""Settings of methods that say where they act."""
+"""Settings of methods that select layers."""
 SHARE = 0.5
-"""Of a backbone's weights out of a method's reach: more is said."""
+"""The largest share of a backbone's weights out of a method's reach without a warning."""
 
 
 class AdaptationWarning(UserWarning):
@@ -26,7 +26,7 @@ class AdaptationWarning(UserWarning):
 
 
 def check_backbone(backbone: nn.Module) -> None:
-    """A backbone that another library has put adapters into is none: what they do and what tasks do would mix.
+    """Checks that a backbone holds no adapters of another library, which tasks would adapt too.
 
     Raises:
         TypeError: it holds adapters of PEFT; names one.
@@ -41,18 +41,18 @@ def check_backbone(backbone: nn.Module) -> None:
 
 
 def with_methods(error: E, network: nn.Module) -> E:
-    """The error, and the names of the methods that find layers in the network with their default settings."""
+    """The error with the names of methods that find layers in the network with default settings."""
     found = fitting(network)
     return type(error)(f"{error}; methods that fit here: {', '.join(found)}") if found else error
 
 
 def fitting(network: nn.Module) -> list[str]:
-    """The methods that find layers in a network with their default settings; it is copied without its numbers."""
+    """The methods that find layers in a network with default settings, tried on a copy on meta."""
     bare = {id(t): t.to("meta") for t in network.buffers()}
     bare |= {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in network.parameters()}
     try:
         twin = copy.deepcopy(network, bare)
-    except Exception:  # a network that can't be copied is still one whose layers the error names
+    except Exception:  # the network can't be copied
         return []
     return [name for name in names() if _fits(build(name), twin)]
 
@@ -61,20 +61,19 @@ def _fits(method: Method, network: nn.Module) -> bool:
     try:
         with torch.random.fork_rng([]), torch.no_grad():
             return bool(fit(method.compose(network), network, {}, method.name, method.frozen_stages))
-    except Exception:  # of this method, for whatever reason: it is not proposed
+    except Exception:  # a method that fails is not proposed
         return False
 
 
 def advise(network: nn.Module, task: Task, method: Method, advised: set[tuple[str, ...]]) -> None:
-    """Say once of a method what a new task leaves alone, where that is unlikely to be meant.
+    """Warns once for a method of layers that a new task leaves alone, probably without the user's intention.
 
     Args:
-        advised: methods that have been looked at on this network; this one is added.
+        advised: methods that were checked on this network; this one is added.
 
     Warns:
         AdaptationWarning: most of the backbone's weights are in layers of kinds that the method does not adapt, and its
-            settings don't say which layers it is for; or the backbone's own classifier seems to be untrained, and
-            stays so.
+            settings select no layers; or the backbone's own classifier seems to be untrained, and stays so.
     """
     alike = (method.name, str(task.head is None), *(repr(getattr(method, key, None)) for key in _REACH))
     if alike in advised:
@@ -121,7 +120,7 @@ def _headed(network: nn.Module) -> str:
 
 
 def _untrained(layer: nn.Linear | nn.Conv2d, network: nn.Module) -> bool:
-    """Whether a classifier's numbers are those of an initialisation: a bias of zeros, or weights as wide as drawn."""
+    """Whether a classifier looks newly initialised: a bias of zeros, or weights with the initialisation's deviation."""
     weight, bias = layer.weight.detach(), layer.bias
     if weight.is_meta or not weight.is_floating_point():
         return False

@@ -1,4 +1,4 @@
-"""Layers that are computed again in the backward pass."""
+"""Gradient checkpointing: the task of a pass is kept for its recomputation."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _ORIGINAL, _NONE = checkpointing.checkpoint, checkpointing.noop_context_fn
 
 
 def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """For `torch.utils.checkpoint(…, use_reentrant=False, context_fn=checkpoint_context)`.
+    """Keeps the task of a forward pass for its recomputation in the backward pass.
 
-    Keeps the task of the forward pass for its recomputation in the backward pass. Running statistics move once, in the
-    forward pass.
+    Use: `torch.utils.checkpoint(…, use_reentrant=False, context_fn=checkpoint_context)`. The forward pass alone updates
+    running statistics.
     """
     return nullcontext(), _Again(current())
 
 
 class Written:
-    """What a pass writes to if it trains (running statistics), with the numbers that it had before."""
+    """The tensors that a training pass writes (running statistics), with their values before the pass."""
 
     def __init__(self, selection: Selection) -> None:
         written = selection.answers.written() if selection.training else []
@@ -33,13 +33,13 @@ class Written:
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """The numbers of before; as data, since layers whose backward pass is to come have seen the tensors."""
+        """Restores the values, through `data`, since a backward pass may still need the tensors' versions."""
         for tensor, before in self.kept:
             tensor.data.copy_(before)
 
 
 class Undo:
-    """What a pass for several tasks writes, and puts back when called: statistics and the state of random numbers."""
+    """Restores, when called, what a pass has changed: statistics and the states of torch's random generators."""
 
     def __init__(self, selection: Selection) -> None:
         self.written = Written(selection)
@@ -53,7 +53,7 @@ class Undo:
 
 
 class _Again(selecting):
-    """A pass that is computed again: what it writes to keeps its numbers."""
+    """The selection of a recomputed pass, which restores the statistics that it writes."""
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
@@ -69,9 +69,9 @@ class _Again(selecting):
 
 
 class recomputing:
-    """While this block runs, a network that calls `torch.utils.checkpoint.checkpoint` keeps the task of its pass.
+    """Run a block in which `torch.utils.checkpoint.checkpoint` keeps the task of the pass that calls it.
 
-    Calls outside of a pass, in other threads too, are torch's own; so are those that say a `context_fn` themselves.
+    Calls outside of a pass, also in other threads, and calls with their own `context_fn` are unchanged.
     """
 
     _lock, _blocks = threading.Lock(), 0

@@ -1,4 +1,4 @@
-"""What a bank is asked for, checked: names of tasks, and indices of their rows."""
+"""Checks of a bank's arguments: names of tasks, and indices of their rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def places_of(table: Table, names: Sequence[str]) -> list[int]:
     """The places of tasks.
 
     Raises:
-        ValueError: a task is not known, or there are none.
+        ValueError: a task is unknown, or the list is empty.
     """
     if not names:
         raise ValueError("the list of tasks is empty; give one name per row")
@@ -28,10 +28,10 @@ def places_of(table: Table, names: Sequence[str]) -> list[int]:
 
 
 def index_of(table: Table, names: Sequence[str]) -> Tensor:
-    """The numbers of tasks, `[B]`, which remember whose they are: nobody waits for the device to ask them.
+    """The numbers of tasks, `[B]`; the tensor also carries them as Python numbers, to avoid a device sync.
 
     Raises:
-        ValueError: a task is not known, or there are none.
+        ValueError: a task is unknown, or the list is empty.
     """
     places = tuple(places_of(table, names))
     numbers = [table.tasks[name] for name in names]
@@ -42,12 +42,12 @@ def index_of(table: Table, names: Sequence[str]) -> Tensor:
 
 
 def rows_at(table: Table, index: object) -> tuple[Tensor, tuple[int, ...] | None]:
-    """The rows of a table that an index stands for, as numbers too, unless somebody traces.
+    """The rows of a table for an index, as a tensor and, unless a compiler traces, as Python numbers.
 
     Raises:
-        TypeError: it is no tensor of whole numbers `[B]`.
-        ValueError: a task of it is gone, or it is not of this bank.
-        RuntimeError: the same, of a compiled or exported bank.
+        TypeError: the index is no int64 tensor `[B]`.
+        ValueError: a task was removed, or the index comes from another bank.
+        RuntimeError: the same, in a compiled or exported bank.
     """
     if not isinstance(index, Tensor) or index.dim() != 1 or index.dtype != torch.long:
         given = f"a tensor {tuple(index.shape)} of {index.dtype}" if isinstance(index, Tensor) else repr(index)
@@ -65,19 +65,19 @@ def rows_at(table: Table, index: object) -> tuple[Tensor, tuple[int, ...] | None
 
 
 def _version(index: Tensor) -> int | None:
-    """How often a tensor was written; None: nobody counts."""
+    """A tensor's version; None: torch does not count it."""
     return None if index.is_inference() else index._version
 
 
 def _odd(table: Table, number: int) -> str:
-    """Why a number stands for no task."""
+    """The error for a number without a task."""
     if number in table.gone:
         return f"index was made for task {table.gone[number]!r}, which is gone since; make it anew: bank.index(names)"
     return f"index holds {number}, which this bank has not given; make it with the index(names) of this bank"
 
 
 def _traced(table: Table, index: Tensor) -> Tensor:
-    """Rows, checked in the graph. A file takes places too, and refuses an index by a row that the table has not."""
+    """The rows, checked in the graph. An exported graph takes places too; bad numbers get a row out of range."""
     rows, size = index % ROWS, len(table.there)
     there = table.there.index_select(0, rows.clamp(max=size - 1))
     known = there == index

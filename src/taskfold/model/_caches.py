@@ -1,4 +1,4 @@
-"""Caches of keys and values know which tasks wrote them: no task goes on from another's."""
+"""Records which tasks wrote a cache of keys and values, so that no task continues from another's."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import torch
 
 WRITERS = "_taskfold_tasks"
-"""On a cache: the tasks that wrote it, one per row, or one for all."""
+"""The attribute of a cache with the tasks that wrote it, one per row or one for all."""
 
 
 def with_caches(names: str | Sequence[str], kwargs: Mapping[str, Any], run: Callable[[], Any]) -> Any:
-    """A pass, or a whole text; caches that it is given and that it puts out are those of its tasks.
+    """Runs a pass or the generation of a text, checks its caches, and marks them as written by its tasks.
 
     Args:
-        names: a task for all rows, or one per row; empty: not known, and nothing is checked.
+        names: one task for all rows, or one per row; empty: unknown, and nothing is checked.
         kwargs: of the pass.
-        run: it.
+        run: the pass.
 
     Raises:
-        ValueError: a cache that is not empty was written by other tasks.
+        ValueError: other tasks wrote a cache that is not empty.
     """
     if torch.compiler.is_compiling() or not names:
         return run()
@@ -40,7 +40,7 @@ def with_caches(names: str | Sequence[str], kwargs: Mapping[str, Any], run: Call
 
 
 def _caches(held: object) -> Iterator[tuple[str, Any]]:
-    """Those among arguments or outputs, by name; Hugging Face's say how long they are."""
+    """The caches among arguments or outputs, by name: Hugging Face's have `get_seq_length`."""
     if isinstance(held, Mapping):
         yield from ((str(name), one) for name, one in held.items() if hasattr(one, "get_seq_length"))
     elif isinstance(held, tuple):
@@ -48,7 +48,7 @@ def _caches(held: object) -> Iterator[tuple[str, Any]]:
 
 
 def _same(wrote: Sequence[str], asked: Sequence[str]) -> bool:
-    """Whether rows are the same tasks'; beams and several answers repeat each row."""
+    """Whether rows belong to the same tasks; beams and several answers repeat each row."""
     few, many = sorted((tuple(wrote), tuple(asked)), key=len)
     times = len(many) // max(1, len(few))
     return many == tuple(name for name in few for _ in range(times))

@@ -1,4 +1,4 @@
-"""Many updates on one basis for each layer, and a small matrix for each task."""
+"""Compression of tasks: one basis for each layer, and a small matrix for each task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..tasks import Task
 from ._folding import changed_tensors
 
 TURNS = 10
-"""How often each side of a basis is found anew, the other one given."""
+"""Iterations: each finds one side of a basis, given the other."""
 Thin = tuple[Tensor, Tensor]
 """`[O, r]` and `[r, N]`: their product is an update."""
 
@@ -29,10 +29,10 @@ class Compressed:
     """Tasks on a common basis.
 
     Attributes:
-        method: that the tasks have.
+        method: the tasks' method.
         bases: by layer, `up` `[O, k]` and `down` `[k, I, *kernel]`.
-        tensors: by task, those of its own, as `fill` takes them; cores are `[k, k]`.
-        errors: by task, ‖ΔW − UΣV‖ / ‖ΔW‖ over all layers, 0 to 1; 0 where it changes no layer.
+        tensors: by task, its own tensors as `fill` takes them; cores are `[k, k]`.
+        errors: by task, ‖ΔW − UΣV‖ / ‖ΔW‖ over all layers, 0 to 1; 0 if the task changes no layer.
     """
 
     method: LoRA
@@ -43,10 +43,10 @@ class Compressed:
 
 @torch.no_grad()
 def compressed(network: nn.Module, tasks: Sequence[Task], rank: int) -> Compressed:
-    """Find the bases.
+    """Finds the bases.
 
     Raises:
-        ValueError: no task changes a layer, or one changes more of a layer than its weight, which is named.
+        ValueError: no task changes a layer, or one changes more of a layer than its weight; names it.
     """
     thin: dict[str, dict[str, Thin]] = {}
     shapes: dict[str, torch.Size] = {}
@@ -86,13 +86,13 @@ def compressed(network: nn.Module, tasks: Sequence[Task], rank: int) -> Compress
 
 
 def _updates(network: nn.Module, task: Task) -> tuple[dict[str, Thin], dict[str, Tensor]]:
-    """What a task adds to weights, `[O, r]` and `[r, I, *kernel]` by layer, and the tensors of its own, by name.
+    """A task's updates of weights, `[O, r]` and `[r, I, *kernel]` by layer, and its own tensors by name.
 
     Raises:
-        ValueError: what it does at a layer is no change of a weight; names the layer.
+        ValueError: the task changes something else than a weight at a layer; names the layer.
     """
     with suppress(AdapterError):
-        low, own = low_rank_of(task, network, anywhere=True)  # cheaper than decomposing what they make
+        low, own = low_rank_of(task, network, anywhere=True)  # cheaper than an SVD of the weights
         if all(one.magnitude is None for one in low.values()):
             plain = {path: one.times(1.0) for path, one in low.items()}
             return {path: (one.up, one.down) for path, one in plain.items()}, own
@@ -121,10 +121,10 @@ def _updates(network: nn.Module, task: Task) -> tuple[dict[str, Thin], dict[str,
 
 
 def basis(updates: Sequence[Thin], rank: int) -> Thin:
-    """Orthonormal `[O, k]` and `[k, N]` that keep as much of all updates as they can, each counted at size one.
+    """Orthonormal `[O, k]` and `[k, N]` that best approximate all updates, each normalised to size 1.
 
-    Brüel-Gabrielsson et al., "Compress then Serve" (2024), section 4.1: one side after the other, which never keeps
-    less than before. k is `rank`, or what the updates need if that is less.
+    Brüel-Gabrielsson et al., "Compress then Serve" (2024), section 4.1: alternating updates of the two sides, whose
+    error never grows. k is `rank`, or less if the updates need less.
     """
     scaled = [(left / size, right) for left, right in updates if (size := _size((left, right)))]
     scaled = scaled or [updates[0]]  # all of them are zero
@@ -140,7 +140,7 @@ def basis(updates: Sequence[Thin], rank: int) -> Thin:
 
 
 def _first(matrix: Tensor, count: int) -> Tensor:
-    """`[n, count]`, the first left singular vectors."""
+    """The first left singular vectors, `[n, count]`."""
     return torch.linalg.svd(matrix, full_matrices=False).U[:, :count]
 
 
@@ -151,7 +151,7 @@ def _size(update: Thin) -> float:
 
 
 def fill_bases(task: Task, bases: Mapping[str, Thin]) -> None:
-    """Put the bases into the inventory that a task with the method stands on."""
+    """Copies the bases into the inventory of a task with the method."""
     for path, update in updates_of(task).items():
         assert update.bank is not None
         for leaf, numbers in zip(("up", "down"), bases[path], strict=True):

@@ -1,4 +1,4 @@
-"""Copies of networks, whatever their modules keep between passes."""
+"""Deep copies of networks whose modules keep tensors between passes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def copied(network: M, begun: Mapping[str, Mapping[str, Any]]) -> M:
-    """A deep copy; tensors with a graph that modules keep are detached, and caches are empty.
-
-    Args:
-        network: it stays as it is.
-        begun: attributes that held nothing at first, by path.
-    """
+    """A deep copy with empty caches and detached tensors; `begun`: attributes that were None at first, by path."""
     twin = copy.deepcopy(network, detached(network))
     rebind(network, twin)
     for path, empty in begun.items():
@@ -30,7 +25,7 @@ def copied(network: M, begun: Mapping[str, Mapping[str, Any]]) -> M:
 
 
 def detached(network: nn.Module) -> dict[int, Any]:
-    """What modules keep with a graph, as `copy.deepcopy` is to take it."""
+    """A memo for `copy.deepcopy` with detached copies of tensors that modules keep with a graph."""
     return {id(one): one.detach().clone() for module in network.modules() for one in _graphs(module.__dict__)}
 
 

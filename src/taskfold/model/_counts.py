@@ -1,4 +1,4 @@
-"""What a task's file holds: values, and what it keeps in place of values."""
+"""Counts of the numbers in a task's file: values, and other storage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ..tasks import Task
 
 
 def count_task(task: Task) -> dict[str, int]:
-    """What a task's file holds, by group: values, then `bits` and `indices` where a file keeps those and no values.
+    """The numbers in a task's file by group: values, then `bits` and `indices` that it keeps instead of values.
 
     Example:
         >>> from torch import nn
@@ -21,19 +21,19 @@ def count_task(task: Task) -> dict[str, int]:
 
 
 def counts_apart(task: Task) -> tuple[dict[str, int], dict[str, int]]:
-    """Numbers of each group that a file keeps as values; and what it keeps of a task that is no value: bits, places."""
+    """The numbers of each group that a file keeps as values, and those that it keeps otherwise: bits, indices."""
     counts, held, groups = task.counts(), dict(task.named_parameters()), own_groups(task)
     apart: dict[str, int] = {}
     for name, how in stored_of(task).items():
         if name not in held or not how.counted:
-            continue  # several layers have it in common: it counts under its first name
+            continue  # a leaf that several layers share counts under its first name
         apart[how.counted] = apart.get(how.counted, 0) + how.size(held[name])
         leave_out(counts, groups[name].name, held[name].numel())
     return counts, apart
 
 
 def leave_out(counts: dict[str, int], group: str, numbers: int) -> None:
-    """Count so many numbers of a group less; a group that is there for them alone goes."""
+    """Subtracts numbers from a group's count; an empty group is removed, except the four standard ones."""
     counts[group] -= numbers
     if not counts[group] and group not in ("factors", "routing", "norm", "head"):
         del counts[group]

@@ -1,4 +1,4 @@
-"""Several tasks, each run as if it were the only one: inputs and what modules keep are as they were before."""
+"""Isolates passes of several tasks on one batch: each gets the same inputs and module state."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from ._rows import copied
 
 
 def own_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A pass's inputs in memory of its own: what it appends to a cache or writes into a tensor stays there.
-
-    What is given twice is one thing afterwards too.
-    """
+    """A copy of a pass's inputs, for passes that write to tensors or caches; equal objects stay one object."""
     if torch.compiler.is_compiling():
         return args, dict(kwargs)
     made: dict[int, Any] = {}
@@ -35,7 +32,7 @@ def own_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[
 
 @contextmanager
 def own_state(network: nn.Module) -> Iterator[None]:
-    """Run a block after which modules hold the tensors that they held before: hidden states, say."""
+    """Run a block and restore the tensors that modules keep in attributes (hidden states, say)."""
     if torch.compiler.is_compiling():
         yield
         return
@@ -54,7 +51,7 @@ def own_state(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def own_lists(network: nn.Module) -> Iterator[None]:
-    """Run a block that nobody is to see: lists, dicts and sets that modules keep hold afterwards what they held."""
+    """Run a block and restore the lists, dicts and sets that modules keep in attributes."""
     kept = [value for module in network.modules() for _, value in kept_of(module) if type(value) in (list, dict, set)]
     before = [(value, value.copy()) for value in {id(value): value for value in kept}.values()]
     try:

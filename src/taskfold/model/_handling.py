@@ -1,4 +1,4 @@
-"""How mixed batches are answered."""
+"""The setting `rows`, which chooses how mixed batches are answered."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from ._runner import Runner
 
 Handling = Literal["checked", "separate"]
-"""Of mixed batches: in one pass where it is known which rows layers see, or always task by task."""
+"""`checked`: in one pass if the layouts of rows are known, else task by task; `separate`: always task by task."""
 
 
 def checked(rows: object) -> Handling:
-    """A way to answer mixed batches.
+    """Checks the setting.
 
     Raises:
-        ValueError: there is no such way.
+        ValueError: it is unknown.
     """
     if rows not in get_args(Handling):
         raise ValueError(f"rows must be 'checked' or 'separate', found {rows!r:.40}")
@@ -23,7 +23,7 @@ def checked(rows: object) -> Handling:
 
 
 class MixedRows:
-    """What runs mixed batches says how."""
+    """The property `rows`, for classes that run mixed batches."""
 
     _runner: Runner
 

@@ -1,4 +1,4 @@
-"""Linear heads of different sizes in one table, a row for each output. A table is never changed: others are made."""
+"""Linear heads of different sizes in one immutable table, with a row for each output."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..kinds import NUMBERS
 from ._said import check_features, runs_in
 
 GROWTH = 1.1
-"""A table that is full becomes so many times larger: adding stays cheap, and no more than a tenth is idle."""
+"""Growth factor of a full table: adding stays cheap, and at most a tenth is idle."""
 
 
 class Heads(nn.Module):
-    """Heads by place: `start` and `size` of each, and their weights and biases one after another.
+    """Heads by place, with their weights and biases one after another.
 
     Args:
-        weight, bias: of all outputs, `[N, F]` and `[N]`; those past `end` are idle.
-        start, size: of each place, `[P]`.
+        weight, bias: of all outputs, `[N, F]` and `[N]`; outputs past `end` are idle.
+        start, size: the first output and the number of outputs of each place, `[P]`.
         used: whether tasks have heads; None: there was no task yet.
-        end: outputs that are or were in use.
-        idle: of these, outputs of heads that are gone.
+        end: number of outputs that are or were in use.
+        idle: number of these whose head was removed.
         widest: outputs of the largest head.
     """
 
@@ -49,7 +49,6 @@ class Heads(nn.Module):
 
     @classmethod
     def none(cls, like: Tensor) -> Heads:
-        """Without any head."""
         whole = torch.zeros(0, dtype=torch.long, device=like.device)
         return cls(like.new_zeros(0), like.new_zeros(0), whole, whole.clone())
 
@@ -57,10 +56,10 @@ class Heads(nn.Module):
         return self.weight, self.bias, self.start, self.size
 
     def check(self, head: nn.Module | None, name: str) -> None:
-        """A head of a kind that can be held beside the others.
+        """Checks that the table can hold a head.
 
         Raises:
-            ValueError: it cannot.
+            ValueError: it is not linear, takes other features, or only some tasks have heads.
         """
         if head is not None and type(head) is not nn.Linear:
             raise ValueError(
@@ -73,7 +72,7 @@ class Heads(nn.Module):
             raise ValueError(f"task {name!r} has a head on {head.in_features} features, not {self.weight.shape[1]}")
 
     def added(self, place: int, head: nn.Module | None) -> Heads:
-        """With a head at a place whose head is gone, or at the next one; outputs go where none are in use."""
+        """The heads with one more, at a place whose head was removed or at the next one; its outputs use idle rows."""
         if not isinstance(head, nn.Linear):
             return Heads(*self.tables(), used=False)
         weight, bias = self.weight, self.bias
@@ -91,12 +90,7 @@ class Heads(nn.Module):
         return Heads(weight, bias, start, size, True, end, idle, max(self.widest, outputs))
 
     def without(self, place: int, kept: Iterable[int]) -> Heads:
-        """Without the head at a place; outputs move together, into new tables, where half are idle.
-
-        Args:
-            place: of the head.
-            kept: the places of all other heads.
-        """
+        """The heads without the one at `place`; if half of the outputs are idle, places `kept` are compacted."""
         if not self.used:
             return self
         had, began = self.size.tolist(), self.start.tolist()
@@ -115,7 +109,7 @@ class Heads(nn.Module):
         return Heads(self.weight[which], self.bias[which], starts, sizes, True, begin, 0, widest)
 
     def forward(self, features: Tensor, index: Tensor) -> Tensor:
-        """`[B, …, F]` → `[B, …, widest]`; -inf where a row's head has no such output."""
+        """`[B, …, F]` → `[B, …, widest]`; -inf past the outputs of a row's head."""
         check_features(features, self.weight.shape[1], "the bank's heads take")
         outputs = torch.arange(self.widest, device=index.device)
         missing = outputs >= self.size.index_select(0, index)[:, None]
@@ -129,19 +123,19 @@ class Heads(nn.Module):
         return made.mT.reshape(*features.shape[:-1], self.widest)
 
     def trimmed(self, made: Iterable[Tensor], places: Sequence[int]) -> list[Tensor]:
-        """Each output without what its head has not."""
+        """Each output cut to its head's size."""
         sizes = self.size.tolist()
         return [one[..., : sizes[place]] for one, place in zip(made, places, strict=True)]
 
 
 def like_of(network: nn.Module) -> Tensor:
-    """A tensor of the device and the precision that heads take from a network."""
+    """A tensor with the device and the precision of heads on a network."""
     first = next(network.parameters(), torch.zeros(()))
     return next((p for p in network.parameters() if p.dtype in NUMBERS), torch.zeros((), device=first.device))
 
 
 def room(table: Tensor, size: int, copy: bool = False) -> Tensor:
-    """A table with at least so many rows; `copy`: of its own, even if it has them."""
+    """A table with at least `size` rows; `copy`: a copy in any case."""
     if len(table) >= size:
         return table.clone() if copy else table
     larger = table.new_zeros(max(size, int(size * GROWTH)), *table.shape[1:])

@@ -1,4 +1,4 @@
-"""The passes of the plain network that find out where the rows of a batch lie."""
+"""The passes of the plain network that locate the rows of a batch."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ DOUBT = (
 
 
 def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Known:
-    """Where rows of a batch lie in the tensors of a network's layers, in the precision that these have.
+    """Locates the rows of a batch in the tensors of a network's layers, in the layers' precision.
 
-    Autocast, by which numbers of a row depend a little on those beside it, is off if the network runs without.
+    Autocast, under which a row's numbers depend slightly on other rows, is off if the network runs without it.
 
     Args:
-        network: a skeleton for this alone, without hooks: nobody sees these passes.
+        network: a quiet skeleton for these passes alone.
         batch: at least one row.
-        training: the skeleton trains; chance plays no part in these passes.
+        training: the skeleton is in training mode; these passes run without randomness.
 
     Raises:
-        Exception: what the network raises for the batch as it is.
+        Exception: the network fails on the unchanged batch.
     """
     if trouble := _uncut(batch):
         return Known(trouble=trouble)
@@ -70,7 +70,7 @@ def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Know
 
 def _looked_for(network: nn.Module, batch: Batch, training: bool) -> Known:
     with Unmoved() if training else nullcontext(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the pass itself gives them
+        warnings.simplefilter("ignore")  # the user's pass repeats them
         ways = batch.readings()
         tried: list[Known] = []
         for n, way in enumerate(ways):
@@ -85,7 +85,7 @@ def _looked_for(network: nn.Module, batch: Batch, training: bool) -> Known:
 
 
 def _read(network: nn.Module, batch: Batch) -> Known:
-    """What is known where the inputs are read in one way."""
+    """What is known for one reading of the inputs."""
     batch, distinct = (batch if batch.rows > 1 else batch.twice()).with_own_entries().distinct()
     look = Look.of(network, batch)
     kept = not look.known.chosen
@@ -96,7 +96,7 @@ def _read(network: nn.Module, batch: Batch) -> Known:
 
 
 def _uncut(batch: Batch) -> str:
-    """Why rows can't be taken out of some inputs, whatever the network makes of them; empty: they can."""
+    """Why inputs can't be cut into rows, whatever the network; empty: they can."""
     for leaf in batch.leaves:
         if isinstance(leaf, Tensor) and (leaf.is_nested or leaf.layout != torch.strided):
             return "rows can't be taken out of nested and sparse tensors"
@@ -110,14 +110,14 @@ def _uncut(batch: Batch) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """What the passes of one batch show.
+    """The findings of the passes of one batch.
 
     Attributes:
         known: of layers and outputs.
-        marks: of the network's outputs for the batch as it is.
-        blind: layers that see equal rows.
-        nothing: a tensor that the network puts out has equal rows.
-        dead: rows are equal behind a function, as zeros behind a ReLU are.
+        marks: of the network's outputs for the unchanged batch.
+        blind: paths of layers that see equal rows.
+        nothing: an output has equal rows.
+        dead: rows are equal behind a function (zeros behind a ReLU).
     """
 
     known: Known
@@ -128,10 +128,10 @@ class Look:
 
     @classmethod
     def of(cls, network: nn.Module, batch: Batch, tracers: Tracers | None = None) -> Look:
-        """Run the network on the batch as it is, in another order, and in parts that hold one of any two rows.
+        """Runs the network on the unchanged batch, in another order, and in parts that separate any two rows.
 
         Raises:
-            Exception: what the network raises for the batch as it is.
+            Exception: the network fails on the unchanged batch.
         """
         origins = Origins(batch.rows)
         notes, output = noted(network, batch, origins, tracers, torch.arange(batch.rows, device="cpu"))
@@ -161,7 +161,7 @@ class Look:
         for rows in (moves.order, *moves.kept):
             told = Told() if origins.decisions or origins.left else None
             notes, output = noted(network, part := batch.take(rows), told, tracers, rows)
-            if told is not None and not told.like(origins):  # by what, only who follows knows
+            if told is not None and not told.like(origins):  # run again and follow, to know by which numbers
                 told = Origins(len(rows))
                 notes, output = noted(network, part, told, tracers, rows)
             followed.append(told if isinstance(told, Origins) else origins)
@@ -203,7 +203,7 @@ class Look:
 
 
 def _with_lists(output: Any, lists: Sequence[Path], found: Sequence[Layout | None]) -> tuple[Layout | None, ...]:
-    """Where rows lie in tensors and in lists, in the order of the output."""
+    """The layouts of tensors and lists, in the order of the output."""
     following = iter(found)
     leaves = flat(output, lists)[0]
     return tuple(
@@ -214,9 +214,9 @@ def _with_lists(output: Any, lists: Sequence[Path], found: Sequence[Layout | Non
 
 
 def _extremes(whole: Sequence[Any], parts: Sequence[Sequence[Any]], moves: Moves) -> bool:
-    """Whether numbers that a pass has read are the largest or least of its parts', as the length of the longest row is.
+    """Whether the numbers that a pass read are the extremes of its parts' (the length of the longest row, say).
 
-    Numbers that say how many rows there are, or how much of a tensor is whose, add up instead.
+    Counts of rows, or sizes of tensors made of them, are the sums of the parts' instead.
     """
     if all(part == whole for part in parts):
         return True
@@ -237,9 +237,9 @@ def _mixing(mark: Any) -> str:
 
 
 def _told(network: nn.Module, batch: Batch, look: Look, known: Known) -> Known:
-    """What is known where layers see equal rows: looked at again, with numbers of its own for each row behind layers.
+    """What is known where layers see equal rows: runs again with tracers, different numbers for each row behind layers.
 
-    A layer that sees equal rows then too is trusted to hold them as its shape says if outputs follow what it adds.
+    A layer that still sees equal rows keeps the layout of its shape if the outputs follow the numbers that it adds.
     """
     partly: dict[str, Seen] | None = None
     dead: Known | None = None
@@ -248,7 +248,7 @@ def _told(network: nn.Module, batch: Batch, look: Look, known: Known) -> Known:
         tracers = Tracers(batch.rows, places, scale=scale)
         try:
             again = Look.of(network, inputs, tracers)
-        except Exception:  # numbers that the network does not take
+        except Exception:  # the network does not accept these numbers
             continue
         troubles.append("" if again.known.chosen else again.known.trouble)
         if again.known.trouble or again.known.chosen or again.nothing or again.known.outputs != known.outputs:
@@ -264,7 +264,7 @@ def _told(network: nn.Module, batch: Batch, look: Look, known: Known) -> Known:
         elif partly is None:
             partly = {**told, **dict.fromkeys(lost, UNKNOWN)}
     if any(troubles) and (all(troubles) or not look.blind):
-        return replace(known, trouble=max(troubles))  # rows mix where they differ
+        return replace(known, trouble=max(troubles))  # rows that differ are mixed
     if dead is not None:
         return dead
     if partly is None:
@@ -273,7 +273,7 @@ def _told(network: nn.Module, batch: Batch, look: Look, known: Known) -> Known:
 
 
 def _tries(batch: Batch, look: Look) -> Iterator[tuple[Batch, dict[str, tuple[Layout | None, ...]], float]]:
-    """Inputs, the layers that add numbers (all, or those that are no guess), and how large these are."""
+    """Inputs, the layouts of the layers that add numbers (all, or those that are no guess), and the numbers' scale."""
     every = {layer: seen.outputs for layer, seen in look.known.layers.items()}
     yield batch, every, 1.0
     if not (look.blind or look.nothing):  # dead units alone
@@ -285,7 +285,7 @@ def _tries(batch: Batch, look: Look) -> Iterator[tuple[Batch, dict[str, tuple[La
 
 
 def _reaches(network: nn.Module, batch: Batch, tracers: Tracers, layer: str, look: Look) -> bool:
-    """Whether what a layer adds is seen in what the network puts out."""
+    """Whether the numbers that a layer adds change the network's output."""
     if layer not in tracers.places:
         return False
     notes, output = noted(
@@ -303,14 +303,14 @@ def noted(
     tracers: Tracers | None = None,
     index: Tensor | None = None,
 ) -> tuple[Notes, Any]:
-    """One pass of a network that leaves tasks alone; random numbers are the same in each.
+    """Runs a pass without tasks and takes notes; all such passes use the same random numbers.
 
     Args:
         network: the skeleton.
         batch: its inputs.
-        origins: hears what Python is told, or follows where numbers come from.
-        tracers: what layers add to their outputs.
-        index: the rows of the tracers' batch that this one has.
+        origins: records the numbers that Python reads, or follows the dependence on the input.
+        tracers: numbers that layers add to their outputs.
+        index: the rows of the tracers' batch in this pass.
     """
     notes = Notes(batch.rows, origins, tracers, index)
     following: AbstractContextManager[Any] = nullcontext() if origins is None else origins

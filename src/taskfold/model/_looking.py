@@ -1,4 +1,4 @@
-"""What a backbone's skeletons know of the rows of mixed batches."""
+"""Keeps what is known of the rows of mixed batches on a backbone."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from ._separate import check_cut
 from ._standing import Standing
 
 FORMS = 256
-"""Forms of inputs of which it is kept what is known."""
+"""Most forms of inputs that are kept."""
 VARIANTS = 8
-"""Paths of each that are kept."""
+"""Most paths of each form that are kept."""
 NEEDED = "the network runs only with its hooks"
 
 
 class Looking(Standing):
-    """Skeletons, and where they were found to put rows."""
+    """Skeletons, with the layouts of rows found on them."""
 
     looking: threading.Lock
     kept: Kept
 
     def _forget_rows(self) -> None:
         self.forms: dict[object, tuple[Known, ...]] = {}
-        """What is known of mixed batches, by form of the input: one for each path that they took, the latest first."""
+        """`Known` of mixed batches by form of the input: one for each path, the latest first."""
         self.equal: dict[object, dict[object, tuple[Known, ...]]] = {}
-        """The same of batches with equal rows, as long as there was none whose rows differ; by which rows are equal."""
+        """The same for batches with equal rows, by which rows are equal; used until a batch has distinct rows."""
         self.agreed: Mapping[str, Seen] = {}
-        """What all of them agree on, by layer: what may be traced."""
+        """The layouts by layer that all forms agree on, for tracing."""
         self.plain: dict[bool, nn.Module] = {}
-        """Skeletons on which rows are looked for, by mode: nobody listens there."""
+        """Quiet skeletons on which rows are located, by mode."""
         self.hearing: dict[bool, nn.Module] = {}
-        """Skeletons on which hooks of the user's tell when they change what they are given, by mode."""
+        """Skeletons on which the user's hooks are observed, by mode."""
         self.hooks_seen: Hooks = ()
-        """The hooks that ran when rows were looked for."""
+        """The hooks that ran when rows were located."""
 
     def known(
         self,
@@ -59,16 +59,16 @@ class Looking(Standing):
         hooks: Hooks | None = None,
         around: frozenset[str] = frozenset(),
     ) -> Known:
-        """What is known of batches of this form; it is looked for once.
+        """What is known of batches of this form; rows are located once.
 
         Args:
             batch: the inputs.
-            method: of the backbone that runs.
+            method: the backbone's method that runs.
             training: the mode.
-            taken: numbers that the batch's pass got on its way, as far as it went.
-            traced: a compiler traces the pass, and the network may ask whether one does.
-            hooks: those that run in the look too; None: they are asked for.
-            around: layers that run with something before their input, which may be another path.
+            taken: the numbers that the batch's pass has read so far.
+            traced: a compiler traces the pass, and the network may depend on that.
+            hooks: the hooks that also run when rows are located; None: the registered ones.
+            around: paths with an `around` intervention, where the layer may take another path.
         """
         key = (method, training, traced, around, batch.key)
         seen = self.hooks.now()[1] if hooks is None else hooks
@@ -106,7 +106,7 @@ class Looking(Standing):
                 with Calls(sites, plain, self.kept.asked) as calls:
                     known = self._looked_for(plain, inputs, training)
                 if known.trouble or known.hooked:
-                    reads.passes.clear()  # it has not run to its end several times
+                    reads.passes.clear()  # the passes did not all run to their end
                 else:
                     self.kept.calls(training, known.once, calls)
             if known.lasting:
@@ -117,7 +117,7 @@ class Looking(Standing):
             return known
 
     def _looked_for(self, plain: nn.Module, batch: Batch, training: bool) -> Known:
-        """Where rows lie; with hooks of the user's, if the network runs only with what these make of its inputs."""
+        """Locates rows; with the user's hooks if the network fails without them."""
         try:
             return looked_for(plain, batch, training)
         except Exception:
@@ -132,16 +132,16 @@ class Looking(Standing):
         return self.plain[training]
 
     def heard(self, training: bool) -> nn.Module:
-        """The skeleton for mixed batches while hooks of the user's are registered."""
+        """The skeleton for mixed batches while the user has hooks registered."""
         if training not in self.hearing:
             self.hearing[training] = self._made(training, heard=True)
         return self.hearing[training]
 
     def cut_by(self, rows: Rows, batch: Batch, known: Known, training: bool, hooked: bool) -> Known:
-        """What is known of a batch that is cut by task; `hooked`: hooks run that change what they are given.
+        """What is known of a batch that runs task by task; `hooked`: hooks run that change their arguments.
 
         Raises:
-            ValueError: these mix its rows, or rows say something else without the others.
+            ValueError: these hooks mix rows, or the output of a task's rows depends on the other rows.
         """
         name, batch = type(self.backbone).__name__, batch.unwrapped()
         if not (hooked or known.chosen):
@@ -150,7 +150,7 @@ class Looking(Standing):
             network = self._made(training, quiet=True, hooked=True) if hooked else self._plain(training)
             if hooked:
                 if (found := known.under) is None:
-                    found = looked_for(network, batch, training=True)  # where hooks play with chance, too
+                    found = looked_for(network, batch, training=True)  # without randomness, which hooks may use
                     known.under = found if found.lasting else None
                 if found.trouble:
                     raise ValueError(
@@ -178,17 +178,16 @@ class Looking(Standing):
 
 
 def _keep(forms: dict[object, tuple[Known, ...]], key: object, known: Known) -> None:
-    """The latest first; the oldest forms are forgotten."""
     while len(forms) >= FORMS:
         forms.pop(next(iter(forms)), None)
     forms[key] = (known, *forms.get(key, ()))[:VARIANTS]
 
 
 def check_untraced() -> None:
-    """Nobody traces this with `torch.jit.trace`.
+    """Checks that `torch.jit.trace` does not trace the call.
 
     Raises:
-        ValueError: somebody does.
+        ValueError: it does.
     """
     if torch.jit.is_tracing():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A backbone that somebody has moved or cast by itself."""
+"""Explains errors of a backbone that user code has moved or cast without its model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _OF_TYPES = re.compile("dtype|data ?type|scalar type|type of|device")
 def moved(
     backbone: nn.Module, forms: Mapping[str, Form], held: Mapping[str, Tensor], error: RuntimeError
 ) -> str | None:
-    """What to say of an error that comes of that; None: it does not.
+    """The message for an error that a moved or cast backbone causes; None: the error has another cause.
 
     Args:
         backbone: the network.
-        forms: what its layers were when the pass's tasks came to adapt them, by path.
-        held: tensors of tasks on it, by name.
-        error: of a pass.
+        forms: of the layers that the pass's tasks adapt, by path.
+        held: the tasks' tensors, by name.
+        error: of the pass.
     """
-    for words in odds_in(backbone, forms).values():  # a tensor of another size, put into a layer that stayed
+    for words in odds_in(backbone, forms).values():  # a layer got a tensor of another size
         return words
     own = next((p for p in backbone.parameters() if p.is_floating_point()), None)
     if own is None or not _OF_TYPES.search(str(error)):

@@ -1,4 +1,4 @@
-"""Inputs as leaves: through what torch's trees know, and through mappings and dataclasses that hold tensors."""
+"""Leaves of nested values: of torch's pytrees, and of other mappings and dataclasses that hold tensors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _DEPTH = 6
 
 @dataclass(frozen=True)
 class Nested:
-    """How leaves are nested.
+    """The structure of nested values.
 
     Attributes:
-        spec: as torch's trees know it.
-        inside: by place among that tree's leaves, a container that torch does not know, and how its own are nested.
+        spec: of torch's pytree.
+        inside: by index of the pytree's leaf, a container that torch does not know, and its structure.
     """
 
     spec: TreeSpec
@@ -31,7 +31,7 @@ class Nested:
 
     @classmethod
     def of(cls, value: Any, depth: int = 0, whole: Callable[[Any], bool] | None = None) -> tuple[list[Any], Nested]:
-        """The leaves of a value, and how they are nested; `whole`: which of its parts are leaves as they are."""
+        """The leaves and the structure of a value; `whole`: which of its parts are leaves."""
         found, spec = tree_flatten(value, is_leaf=whole)
         leaves: list[Any] = []
         inside: dict[int, tuple[Any, Nested]] = {}
@@ -46,7 +46,7 @@ class Nested:
         return leaves, cls(spec, inside)
 
     def filled(self, leaves: Sequence[Any]) -> Any:
-        """The same with other leaves; the containers are others too."""
+        """The structure with other leaves, in new containers."""
         return self._filled(iter(leaves))
 
     def _filled(self, following: Iterator[Any]) -> Any:
@@ -58,7 +58,7 @@ class Nested:
 
 
 def seen_in(output: Any) -> list[Any]:
-    """The leaves of an output; where no tensor is among them, the tensors that its objects hold."""
+    """The leaves of an output; if none is a tensor, with the tensors that its objects hold."""
     leaves = Nested.of(output)[0]
     return leaves if any(isinstance(leaf, Tensor) for leaf in leaves) else [*leaves, *_held(leaves, set())]
 
@@ -75,7 +75,7 @@ def _held(leaves: Sequence[Any], seen: set[int], depth: int = 0) -> Iterator[Ten
 
 
 def _content(value: Any) -> dict[Any, Any] | None:
-    """What a container holds by name; None: it is none, or can't be made anew."""
+    """A container's content by name; None: not a container, or one that can't be rebuilt."""
     if isinstance(value, (Tensor, nn.Module, type)):
         return None
     if isinstance(value, (MutableMapping, MappingProxyType)):
@@ -86,7 +86,7 @@ def _content(value: Any) -> dict[Any, Any] | None:
 
 
 def _with(like: Any, content: dict[Any, Any]) -> Any:
-    """A container like that one, with other content."""
+    """A container like `like` with other content."""
     if isinstance(like, MappingProxyType):
         return MappingProxyType(content)
     twin = copy.copy(like)
@@ -94,5 +94,5 @@ def _with(like: Any, content: dict[Any, Any]) -> Any:
         if isinstance(twin, MutableMapping):
             twin[name] = value
         else:
-            object.__setattr__(twin, name, value)  # it may be frozen
+            object.__setattr__(twin, name, value)  # the dataclass may be frozen
     return twin

@@ -1,4 +1,4 @@
-"""A batch that is there once for each task, as the rows of a single one."""
+"""Broadcast as one batch that repeats all rows for each task."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..layers import FIRST, Layout, NotCutError
 from ._nested import Nested
 
 COMMON = (NoneType, str, torch.dtype, torch.device)
-"""What says the same of one task as of all; a number may count rows, or be a mean over them."""
+"""Types of output values that hold for each task alone; a number may be a count of rows or a mean over them."""
 
 
 def repeated(inputs: Any, rows: int, tasks: int) -> Any:
-    """The inputs with all rows once for each task, one task after another."""
+    """The inputs with all rows repeated for each task, one task after another."""
 
     def of_each(leaf: Any) -> Any:
         return torch.cat([leaf] * tasks) if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == rows else leaf
@@ -27,21 +27,21 @@ def repeated(inputs: Any, rows: int, tasks: int) -> Any:
 
 
 def of_rows_alone(places: Sequence[Layout | None]) -> bool:
-    """Whether each tensor that a network puts out holds something for each row, and nothing else."""
+    """Whether each output tensor has an axis of rows."""
     return all(place is not None and place.axis is not None for place in places)
 
 
 def parted(made: Any, rows: int, tasks: int, places: Sequence[Layout | None] | None) -> list[Any]:
-    """What a network makes of a repeated batch, by task.
+    """Splits a network's output for a repeated batch by task.
 
     Args:
-        made: its output.
-        rows: of the batch.
-        tasks: how often it was repeated.
-        places: where rows lie in each tensor of the output; None: on the first axis, one entry for each.
+        made: the output.
+        rows: number of rows of the batch.
+        tasks: number of repetitions.
+        places: the layouts of the output's tensors; None: rows are the first axis.
 
     Raises:
-        NotCutError: it holds something of all rows together (a loss, a number of them), which is no task's own.
+        NotCutError: the output holds a value of all rows together (a loss, a count), which belongs to no task.
     """
     leaves, form = Nested.of(made)
     tensors = sum(isinstance(leaf, Tensor) for leaf in leaves)

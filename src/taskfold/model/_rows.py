@@ -1,4 +1,4 @@
-"""Which rows of the batch a network's layers see where: found by running the plain network on rows that are moved."""
+"""What is known of batches: the layouts of their rows, found by running the plain network on moved rows."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ from ._entries import Path
 from ._nested import Nested
 
 UNKNOWN = Seen((None,), (None,))
-"""Of a layer whose rows can't be told apart."""
+"""The value for a layer whose rows can't be told apart."""
 
 
 @dataclass
 class Known:
-    """What was found out about batches of one form.
+    """The findings about batches of one form.
 
     Attributes:
-        layers: where rows lie in the tensors of each layer.
-        outputs: the same of the network's outputs, tensor by tensor.
+        layers: the layouts of each layer's tensors.
+        outputs: the layouts of the network's outputs.
         trouble: why inputs of this form can't be cut into rows; empty: they can.
-        chosen: why what was found holds for that input alone, whose tasks run one by one; empty: it does not.
-        lasting: it holds for the next batch of this form too.
-        equal: it holds for the next one in which the same rows are equal.
-        decisions: numbers that the network asked on its way: what was found holds for passes that get the same.
-        once: layers that the first of several passes called more often: the others found what it had kept.
-        failed: by layer, what was otherwise in a later batch.
+        chosen: why the findings hold for this input alone, so that its tasks run one by one; empty: they do not.
+        lasting: the findings hold for later batches of this form.
+        equal: they hold for later batches in which the same rows are equal.
+        decisions: the numbers that the network read: the findings hold for passes that read the same.
+        once: layers that the first of several passes called more often, so that it cached their outputs.
+        failed: by layer, the deviation of a later batch.
         reading: how the inputs are read (see `Batch`).
-        lists: of the output, which have an entry for each row; where each of them is.
-        hooks: the user's, of which one changed what it was given.
-        hooked: what that is said to have done.
-        under: what is known of batches that pass through these hooks.
-        served: a mixed batch of this form has been evaluated in one pass.
-        trained: the sets of tasks of which one has been trained on.
+        lists: paths of lists in the output that have an entry for each row.
+        hooks: the user's hooks, if one of them changes its arguments.
+        hooked: the message of that hook's error.
+        under: the findings for batches under these hooks.
+        served: a mixed batch of this form was evaluated in one pass.
+        trained: the plans of the sets of tasks that were trained on such a batch.
     """
 
     layers: Mapping[str, Seen] = field(default_factory=dict)
@@ -74,12 +74,11 @@ class Known:
     trained: WeakSet[Plan] = field(default_factory=WeakSet)
 
     def has_answered(self, selection: Selection) -> bool:
-        """Whether a pass like this one has come to its end: one that writes nothing, or one for these very tasks."""
+        """Whether a pass like this one has succeeded: in evaluation any, in training one for the same tasks."""
         answers = selection.answers
         return isinstance(answers, OfTasks) and answers.plan in self.trained if selection.training else self.served
 
     def answered_for(self, selection: Selection) -> None:
-        """Such a pass has come to its end."""
         if not selection.training:
             self.served = True
         elif isinstance(selection.answers, OfTasks):
@@ -90,7 +89,7 @@ class Known:
         if self.chosen:
             return self.chosen
         for layer in layers:
-            seen = self.layers.get(layer)  # None: it never ran, and is asked about when it does
+            seen = self.layers.get(layer)  # None: it never ran; its site checks when it does
             why = self.failed.get(layer, "" if seen is None else seen.unknown)
             if why:
                 return f"layer {layer!r} {why}"
@@ -104,9 +103,9 @@ class Batch:
     Attributes:
         leaves: tensors and other values.
         form: how they are nested.
-        rows: how many there are; a tensor with as many slices along its first axis holds one for each.
-        reading: lists with as many entries hold one for each too, and so what lies inside them is not cut (a list of
-            pictures); of these 1 takes all but those of numbers alone (a size), 2 takes all, 0 takes none.
+        rows: number of rows; a tensor with as many slices along its first axis holds one for each row.
+        reading: which lists with as many entries hold one for each row, and so are not cut inside (a list of pictures):
+            0: none, 1: all except lists of numbers alone (a size), 2: all.
     """
 
     leaves: Sequence[Any]
@@ -127,29 +126,28 @@ class Batch:
         return cls(leaves, form, rows, reading)
 
     def read(self, reading: int) -> Batch:
-        """The same inputs, read in another way."""
+        """The same inputs in another reading."""
         return self if reading == self.reading else Batch.of(*self.arguments(), self.rows, reading)
 
     def readings(self) -> list[Batch]:
-        """The ways to read the inputs, what is the likeliest first: as tensors of rows, or with lists of them too."""
+        """The possible readings of the inputs, the likeliest first: tensors of rows alone, or lists of rows too."""
         found = [self] if any(map(self.cut, self.leaves)) else []
         lists = [sum(isinstance(leaf, (list, tuple)) for leaf in self.read(n).leaves) for n in (1, 2)]
         others = [self.read(n) for n in (1, 2) if lists[n - 1] > (lists[0] if n > 1 else 0)]
         return (others + found if self.cuts_inside() == "some" else found + others) or [self]
 
     def cuts_inside(self) -> Literal["no", "some", "all"]:
-        """Whether tensors inside of lists that have an entry for each row have a slice for each too."""
+        """Whether tensors inside lists of rows have a slice for each row too."""
         lists = [leaf for leaf in self.read(1).leaves if isinstance(leaf, (list, tuple))]
         found = {self.cut(leaf) for leaf in Nested.of(lists)[0] if isinstance(leaf, Tensor) and leaf.dim()}
         return ("all" if found == {True} else "some") if True in found else "no"
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All that there are."""
         return [leaf for leaf in Nested.of([*self.leaves])[0] if isinstance(leaf, Tensor)]
 
     def with_own_entries(self) -> Batch:
-        """The batch with lists whose entries differ, as far as they hold tensors: equal ones say nothing of rows."""
+        """The batch with distinct entries in its lists, as far as they hold tensors: equal ones hide where rows go."""
         numbers, other = torch.Generator().manual_seed(2), self.read(1)
         leaves = [
             self._other(leaf, numbers)
@@ -161,7 +159,7 @@ class Batch:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What of the inputs the places of rows depend on."""
+        """The properties of the inputs that layouts depend on."""
         return str(self.form), *(self._key(leaf) for leaf in self.leaves)
 
     def _key(self, leaf: Any) -> object:
@@ -170,13 +168,13 @@ class Batch:
         return leaf.shape, leaf.dtype, self.cut(leaf)
 
     def cut(self, leaf: object) -> bool:
-        """Whether a value holds something for each row."""
+        """Whether a value has a slice or entry for each row."""
         if isinstance(leaf, Tensor):
             return leaf.dim() > 0 and len(leaf) == self.rows
         return isinstance(leaf, (list, tuple))
 
     def take(self, rows: Tensor) -> Batch:
-        """These rows alone."""
+        """The batch of these rows alone."""
         leaves = [
             type(leaf)(_copied(leaf[n], -1) for n in rows.tolist())
             if isinstance(leaf, (list, tuple))
@@ -186,31 +184,28 @@ class Batch:
         return replace(self, leaves=leaves, rows=len(rows))
 
     def twice(self) -> Batch:
-        """Each row twice."""
         return self.take(torch.arange(self.rows, device="cpu").repeat(2))
 
     def copied(self) -> Batch:
-        """The same in memory of its own."""
         return replace(self, leaves=[_copied(leaf, self.rows) for leaf in self.leaves])
 
     def unwrapped(self) -> Batch:
-        """The same without what derivatives that `torch.func` takes around the pass see."""
+        """The batch without wrappers of `torch.func`'s derivatives around the pass."""
         leaves = [unwrapped(leaf) if isinstance(leaf, Tensor) and not in_vmap(leaf) else leaf for leaf in self.leaves]
         return replace(self, leaves=leaves)
 
     def given_back(self, other: Batch) -> Batch:
-        """What somebody has written to another batch's tensors is undone; this one, from before, runs instead."""
+        """Undoes a hook's writes to another batch, from which this copy was made before; returns the copy."""
         for mine, theirs in zip(self.leaves, other.leaves, strict=True):
             if isinstance(mine, Tensor) and theirs.shape == mine.shape and not torch.equal(mine, theirs):
                 theirs.data.copy_(mine)
         return self
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and named."""
         return self.form.filled(self.leaves)
 
     def distinct(self) -> tuple[Batch, bool]:
-        """The batch with rows that differ, and whether they do: equal rows don't show where they go."""
+        """The batch with distinct rows, and whether they are distinct: equal rows hide where they go."""
         if self._differ():
             return self, True
         numbers = torch.Generator().manual_seed(0)
@@ -219,20 +214,20 @@ class Batch:
         return (other, True) if other._differ() else (self, False)
 
     def shaken(self) -> Batch:
-        """The batch with other numbers, as large as those that it has."""
+        """The batch with noise of its numbers' magnitude."""
         numbers = torch.Generator().manual_seed(1)
         leaves = [self._other(leaf, numbers, 1.0, whole=False) if self.cut(leaf) else leaf for leaf in self.leaves]
         return replace(self, leaves=leaves)
 
     def _differ(self) -> bool:
-        """Whether all rows differ, and some by more than rounding."""
+        """Whether all rows differ, some by more than rounding."""
         every = self._numbers()
         spread = [(one.amax(0) - one.amin(0)).max() for one in every]
         seen = [apart > TOLERANCE * one.abs().max().clamp(min=1e-3) for apart, one in zip(spread, every, strict=True)]
         return any(seen) and alike(every, self.rows) == tuple(range(self.rows))
 
     def alike(self) -> tuple[int, ...]:
-        """By row, the first one that is equal to it."""
+        """For each row, the index of the first equal one."""
         return alike(self._numbers(), self.rows)
 
     def _numbers(self) -> list[Tensor]:
@@ -240,11 +235,11 @@ class Batch:
 
     @classmethod
     def _other(cls, leaf: Any, numbers: torch.Generator, size: float = 0.1, whole: bool = True) -> Any:
-        """Something for each row with other numbers; `whole`: whole numbers too."""
+        """A leaf of rows with other numbers; `whole`: integers too."""
         if isinstance(leaf, (list, tuple)):
             return type(leaf)(cls._entry(one, n, numbers, size, whole) for n, one in enumerate(leaf))
         if leaf.is_floating_point():
-            with not_followed():  # passes that train draw zeros
+            with not_followed():  # `Unmoved` would make zeros of the noise
                 noise = torch.randn(leaf.shape, generator=numbers, device="cpu").to(leaf)
             return leaf + noise * (size * leaf.abs().float().mean().to(leaf) + 0.1) if leaf.numel() else leaf
         if leaf.dim() < 2 or not whole:
@@ -262,7 +257,7 @@ class Batch:
 
 
 def _numbers(leaf: Any, rows: int) -> Tensor:
-    """Some numbers of each row of something, `[rows, 2]`, by which it is known again."""
+    """A fingerprint of each row, `[rows, 2]`."""
     if isinstance(leaf, Tensor):
         flat = leaf.detach().reshape(rows, -1).double().nan_to_num()
         return (flat @ directions(flat.shape[1], flat)).cpu()
@@ -277,7 +272,7 @@ def _numbers(leaf: Any, rows: int) -> Tensor:
 
 
 def alike(numbers: Sequence[Tensor], rows: int) -> tuple[int, ...]:
-    """By row, the first one that has the same numbers."""
+    """For each row, the index of the first one with the same numbers."""
     if not numbers:
         return (0,) * rows
     first: dict[int, int] = {}
@@ -286,7 +281,7 @@ def alike(numbers: Sequence[Tensor], rows: int) -> tuple[int, ...]:
 
 
 def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:
-    """A value with these rows alone, in memory of its own; a cache of keys and values, say, holds tensors inside."""
+    """A copy of a value with these rows alone; tensors inside objects (a cache of keys and values) are copied too."""
     if isinstance(value, Tensor):
         return (
             value[rows.to(value.device)] if rows is not None and value.dim() and len(value) == size else value.clone()
@@ -303,12 +298,12 @@ def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:
 
 
 def copied(value: Any) -> Any:
-    """A value in memory of its own, tensors inside it too."""
+    """A copy of a value and of the tensors inside it."""
     return _copied(value, -1)
 
 
 def agreed(known: Iterable[Known]) -> dict[str, Seen]:
-    """By layer, what is known of rows in every form of inputs that a mixed batch has had."""
+    """The layouts by layer on which the findings for all forms of inputs agree."""
     found: dict[str, Seen] = {}
     for one in known:
         for layer, seen in one.layers.items():
@@ -318,7 +313,7 @@ def agreed(known: Iterable[Known]) -> dict[str, Seen]:
 
 
 def _alike(one: Seen, other: Seen) -> bool:
-    """Whether rows lie alike, each of them as so many as may be."""
+    """Whether layouts agree except in the number of entries per row."""
 
     def order(places: Iterable[Layout | None]) -> list[object]:
         return [None if place is None else (place.axis, place.copies, place.copies and place.each) for place in places]

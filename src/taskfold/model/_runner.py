@@ -1,4 +1,4 @@
-"""Runs the backbone for the selected tasks, through skeletons that are built when tasks first adapt a layer."""
+"""Runs the backbone for the selected tasks, on skeletons."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ from ._separate import separately, texts
 from ._traced import LOOKING, hooked, look_traced, report_unused, untraced
 
 PLANS = 64
-"""Sets of tasks whose structure is kept."""
+"""Most sets of tasks whose plans are kept."""
 PATHS = 3
-"""Of a batch that are tried before its tasks run one by one."""
+"""Most paths of a batch that are tried before its tasks run one by one."""
 _NUMBERS = count()
 
 
 class Runner(Looking):
-    """A backbone and the skeletons that stand for it.
+    """Runs passes of a backbone on its skeletons.
 
-    They are views of the backbone, no part of the model's state: copies and pickles leave them out.
+    Skeletons are views of the backbone and no part of the model's state: copies and pickles leave them out.
     """
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -71,8 +71,8 @@ class Runner(Looking):
         self.forget()
 
     def forget(self) -> None:
-        """Build the skeletons when next needed."""
-        self.number = str(next(_NUMBERS))  # a compiler may take other numbers for variables
+        """Drops the skeletons: the next pass builds new ones."""
+        self.number = str(next(_NUMBERS))  # a string, since a compiler may make an int symbolic
         LOOKING[self.number] = self
         self.lock, self.looking = threading.Lock(), threading.Lock()
         self.kept = kept_by(self.backbone)
@@ -80,21 +80,20 @@ class Runner(Looking):
         self._clear()
 
     def _clear(self) -> None:
-        """What was found out about the skeletons there were."""
         self.checked: set[str] = set()
         self._forget_rows()
         self.said = False
-        """Whether somebody has been told that tasks run one after another."""
+        """Whether the warning that tasks run one after another was given."""
         self.plans: dict[tuple[int, ...], tuple[list[ReferenceType[Task]], Plan]] = {}
         self.shares: dict[bool, bool] = {}
-        """Whether one pass can serve several tasks that differ, in training and not, as far as it is known."""
+        """Whether `vmap` supports the network, by mode, as far as known."""
 
     def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "__call__") -> Any:
-        """A pass; of a batch in which tasks are mixed, in one go or task by task.
+        """Runs a pass; a mixed batch in one pass or task by task.
 
         Raises:
-            ValueError: the inputs can't be cut into rows, what tasks put out can't be put together, a layer that they
-                adapt stands in several places, `torch.jit.trace` traces a mixed batch, or one is exported with hooks.
+            ValueError: the inputs can't be cut into rows, the tasks' outputs can't be joined, an adapted layer has
+                several places, `torch.jit.trace` traces a mixed batch, or a mixed batch is exported with hooks.
         """
         compiling = torch.compiler.is_compiling()
         if self.watch is None:
@@ -124,10 +123,10 @@ class Runner(Looking):
                 self.watch.settle()
 
     def _traced(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
-        """A mixed batch while somebody traces it.
+        """Runs a mixed batch that a compiler traces.
 
         Raises:
-            ValueError: it is exported, and has never run.
+            ValueError: the network is exported, and has never run such a batch.
         """
         rows = selection.rows
         assert rows is not None
@@ -204,10 +203,10 @@ class Runner(Looking):
         method: str,
         hooks: bool,
     ) -> Any:
-        """All rows in one pass; if it can't be, statistics and random numbers are as they were.
+        """Runs all rows in one pass; an error restores statistics and random numbers.
 
         Raises:
-            RowsUnknownError, OtherPathError: what is known does not hold for this batch, or a hook changes something.
+            RowsUnknownError, OtherPathError: `known` does not hold for this batch, or a hook changes its arguments.
         """
         follows = bool(known.decisions) and method == "__call__"
         undo = Undo(selection) if follows or hooks or not known.has_answered(selection) else None
@@ -230,7 +229,7 @@ class Runner(Looking):
         mode = self.moving(selection.training)
         network = self.heard(mode) if hooks else self.network(mode)
         answers = selection.answers
-        if not compiling and isinstance(answers, OfTasks):  # a compiler joins the steps itself
+        if not compiling and isinstance(answers, OfTasks):  # a compiler fuses the operations itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
                 made = ahead(self.sites, answers.tasks, selection.training)
             answers = OfTasks(answers.tasks, made, answers.plan)
@@ -266,7 +265,7 @@ class Runner(Looking):
             raise
 
     def answers(self, tasks: Sequence[Task]) -> OfTasks:
-        """Tasks that a pass is for; what they have at layers side by side is found once for a set of tasks."""
+        """The answers of tasks; a plan is made once for a set of tasks."""
         if torch.compiler.is_compiling():
             return OfTasks(tasks)
         key = tuple(map(id, tasks))
@@ -282,14 +281,14 @@ class Runner(Looking):
     def run_each(
         self, together: Selection, changed: Sequence[Container[str]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[Any]:
-        """The same batch for each of several tasks: one pass, in which they part at the first layer that differs.
+        """Runs a broadcast: the same batch for each of several tasks, in one pass if possible.
 
-        One after another where that is faster (tasks differ from the first layers on, and there is more than one row),
-        while a compiler traces, where layers are recomputed, and where `torch.vmap` cannot follow.
+        Tasks run one after another if that is faster (they differ from the first layers on, and the batch has more than
+        one row), under a compiler or gradient checkpointing, and if `torch.vmap` does not support the network.
 
         Args:
-            together: the pass for all of them.
-            changed: the modules that each of them changes.
+            together: the selection for all tasks.
+            changed: for each task, the paths of the modules that it changes.
             args, kwargs: the backbone's inputs.
         """
         check_untraced()
@@ -313,7 +312,7 @@ class Runner(Looking):
             return one_by_one()
         rows = rows_of(args, kwargs)
         if not rows or (rows > 1 and not worth_sharing(self.backbone, changed)):
-            return one_by_one()  # with one row calls cost more than numbers
+            return one_by_one()  # with one row a shared pass pays, since calls dominate
         undo = Undo(together)
         try:
             found = spread(tasks, lambda into: run(replace(together, spread=into)))
@@ -321,7 +320,7 @@ class Runner(Looking):
             return found
         except Exception as error:
             undo()
-            found = one_by_one()  # if the input is at fault, this says so
+            found = one_by_one()  # raises if the input is at fault
             self.shares[training] = False
             warnings.warn(
                 f"{type(self.backbone).__name__} runs tasks one after another, since one pass cannot serve several: "

@@ -1,4 +1,4 @@
-"""The skeletons that stand for a backbone, kept in step with what people do to it."""
+"""Keeps skeletons in step with the user's changes to the backbone."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from ..layers import Form, Registered, Site, Unwritten, Watch, copy_again, follo
 
 
 class Standing(ABC):
-    """A backbone, and a skeleton of it for each mode."""
+    """A backbone with a skeleton for each mode."""
 
     backbone: nn.Module
     adapted: Mapping[str, Form]
-    """The layers that tasks adapt, by path: what they were when the first of these came."""
+    """The forms of the adapted layers when their first task was added, by path."""
     training: bool
     lock: threading.Lock
 
     @abstractmethod
     def _clear(self) -> None:
-        """Forget what was found out about the skeletons there were."""
+        """Forgets what is known of the previous skeletons."""
 
     @abstractmethod
     def _forget_rows(self) -> None:
-        """Forget where rows were found: a setting of the backbone is another."""
+        """Forgets layouts of rows, after a change of the backbone's settings."""
 
     def _begin(self) -> None:
         self.skeletons: Mapping[bool, nn.Module] = {}
-        """One that trains, and one that evaluates."""
+        """By mode: True for training."""
         self.sites: list[Site] = []
         self.watch: Watch | None = None
         self.hooks = Registered(self.backbone)
         self.unwritten = Unwritten(self.backbone)
         self.modes: dict[str, bool] = {}
-        """Modes that somebody has set on modules of the backbone since the model's own was set."""
+        """Modes that the user has set on modules of the backbone since the model's mode was set."""
         self.frozen: set[str] = set()
-        """Modules put into evaluation, and not with the whole network: nobody sees it if that is said again."""
+        """Modules that the user has put into evaluation, and not with the network; a repeated `eval()` is not seen."""
         self.told: frozenset[str] = frozenset()
-        """Those of which somebody has been told."""
+        """Those of `frozen` that the user was warned of."""
         self.unlike: dict[str, str] = {}
-        """Adapted layers that are no longer what they were, and what has become of them."""
+        """The errors for adapted layers that no longer fit their forms, by path."""
         self.held: dict[str, dict[str, Any]] = {}
-        """Attributes that modules have in the skeletons alone, by path."""
+        """Attributes of modules in the skeletons alone, by path."""
         self.several: frozenset[str] = frozenset()
-        """Adapted layers that stand in several places now."""
+        """Paths of adapted layers that have several places now."""
         self.still = False
-        """Layers evaluate in passes that train."""
+        """Layers evaluate in training passes."""
 
     def adapt(self, forms: Mapping[str, Form]) -> None:
-        """From now on these modules ask which task they run for.
+        """Makes sites of these modules.
 
         Args:
-            forms: what they are, by path.
+            forms: the modules' forms, by path.
 
         Raises:
             TypeError: one of them can't be adapted.
@@ -65,17 +65,17 @@ class Standing(ABC):
         with self.lock:
             if not self.adapted.keys() >= forms.keys():
                 both = {**forms, **self.adapted}
-                self._install(both)  # passes under way go on with the skeletons there are
-                self.adapted = both  # last: if this call is interrupted, the next one builds them again
+                self._install(both)  # running passes keep the previous skeletons
+                self.adapted = both  # last, so that the next call repeats an interrupted one
 
     def renew(self) -> None:
-        """Build the skeletons anew: the backbone has changed. Now, so that a compiler finds them ready."""
+        """Builds new skeletons after a change of the backbone, at once, so that a compiler finds them ready."""
         if self.adapted or self.skeletons:
             with self.lock:
                 self._install(self.adapted)
 
     def network(self, training: bool | None = None) -> nn.Module:
-        """The skeleton of a mode; default: the model's."""
+        """The skeleton of a mode; default: the model's mode."""
         made = self.skeletons
         if not made:
             with self.lock:
@@ -100,21 +100,20 @@ class Standing(ABC):
         self._follow(self.modes)
 
     def _check_alike(self, paths: Collection[str]) -> None:
-        """Layers of these paths are what they were when tasks came to adapt them.
+        """Checks that the layers at these paths still fit their forms.
 
         Raises:
-            ValueError: one is not.
+            ValueError: one does not.
         """
         for path, words in self.unlike.items():
             if path in paths:
                 raise ValueError(words)
 
     def moving(self, training: bool) -> bool:
-        """The mode of the layers in a pass."""
         return training and not self.still
 
     def train(self, mode: bool) -> None:
-        """The mode of all but those modules that somebody has put into evaluation and left there."""
+        """Sets the mode of all modules except those that the user has put into evaluation."""
         self.training = mode
         if self.watch is not None:
             self._notice()
@@ -132,7 +131,7 @@ class Standing(ABC):
                 )
 
     def _notice(self) -> None:
-        """What somebody has done to the backbone since the last pass takes effect."""
+        """Applies the user's changes to the backbone since the last pass."""
         assert self.watch is not None
         changes = self.watch.changed()
         self._follow(changes.modes)
@@ -157,7 +156,7 @@ class Standing(ABC):
 
     @contextmanager
     def holding(self, paths: Iterable[str], **attributes: Any) -> Iterator[None]:
-        """Run a block in which these modules have other attributes; the backbone's own are left alone."""
+        """Run a block in which these modules have other attributes in the skeletons; the backbone does not change."""
         before = self.held
         self.held = {**before, **{path: {**before.get(path, {}), **attributes} for path in paths}}
         if self.held == before:

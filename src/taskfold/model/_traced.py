@@ -1,4 +1,4 @@
-"""What a compiler asks when it traces a mixed batch."""
+"""Functions that a compiler calls when it traces a mixed batch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ._rows import Batch
 
 Pass = Callable[..., Any]
 LOOKING: WeakValueDictionary[str, Looking] = WeakValueDictionary()
-"""By number: a compiler hands on numbers, and no objects."""
+"""By number, since compiled code passes numbers and no objects."""
 
 
 def _constant(asked: Callable[..., bool]) -> Callable[..., bool]:
-    """What `torch.compiler.assume_constant_result` makes of a function, without importing the compiler for it."""
+    """`torch.compiler.assume_constant_result`, without importing the compiler."""
     asked._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return asked
 
 
 def untraced(reason: str) -> Callable[[Pass], Pass]:
-    """What `torch.compiler.disable` makes of a function; the compiler is imported when it is first called."""
+    """`torch.compiler.disable`, but the compiler is imported at the first call."""
 
     def wrap(function: Pass) -> Pass:
         made = torch._disable_dynamo(function)
@@ -38,7 +38,7 @@ def untraced(reason: str) -> Callable[[Pass], Pass]:
 
 @_constant
 def hooked(number: str) -> bool:
-    """Whether hooks of the user's are registered; what was found is forgotten where a switch has been turned since."""
+    """Whether the user has hooks registered; also forgets layouts if a switch of the network has changed."""
     one = LOOKING[number]
     if one.watch is not None and one.watch.switches.changed():
         one._forget_rows()
@@ -55,11 +55,7 @@ def look_traced(
     names: tuple[str, ...],
     *values: Any,
 ) -> bool:
-    """Looks what layers see of a batch that a compiler traces, which calls this with its numbers and keeps the answer.
-
-    Returns:
-        Whether the batch can be answered as one.
-    """
+    """Locates a traced batch's rows; returns whether one pass can answer it. Compiled code keeps the answer."""
     args, kwargs = values[:positional], dict(zip(names, values[positional:], strict=True))
     batch = Batch.of(args, kwargs, len(rows) if isinstance(rows, Tensor) else rows)
     known = LOOKING[number].known(batch, method, training, traced=True)
@@ -67,7 +63,7 @@ def look_traced(
 
 
 def report_unused(network: nn.Module, task: Task) -> None:
-    """A task that adapts layers which a forward pass never calls would be a silent no-op."""
+    """Warns of adapted layers that a forward pass never called: the task has no effect there."""
     unused = [path for path in task.sites if not network.get_submodule(path).__dict__["forward"].ran]
     if unused:
         warnings.warn(

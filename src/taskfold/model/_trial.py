@@ -1,4 +1,4 @@
-"""A network cut behind its frozen part, and seen to do with kept rows what it does without."""
+"""Cuts a network behind its frozen part, and checks that a pass with kept rows equals one without."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ._inputs import Inputs
 from ._store import Store, Table
 
 SINGLE, HALF = 1e-4, 3e-2
-"""How far a row may move, of the largest number, by which rows stand beside it in a batch."""
+"""Relative tolerances for the dependence of a row on the other rows of its batch."""
 
 TRIED = 4
-"""Rows of the first batch that the trial takes."""
+"""Most rows of the first batch that the trial uses."""
 
 
 @dataclass
@@ -28,12 +28,12 @@ class Cut:
     """The frozen part of a backbone, for inputs of one form.
 
     Attributes:
-        prefix: where it is recorded and skipped.
+        prefix: records and skips the part.
         standing: the skeleton that the prefix's is a twin of.
-        calls: what its modules put out.
-        needed: numbers of those calls whose output the rest of the network computes with.
-        exact: rows do not depend, to the bit, on which ones stand beside them.
-        table: of the rows.
+        calls: the forms of its modules' outputs.
+        needed: numbers of the calls whose output the rest of the network uses.
+        exact: rows do not depend on the other rows, bit for bit.
+        table: stores the rows.
     """
 
     prefix: Prefix
@@ -44,12 +44,12 @@ class Cut:
     table: Table
 
     def packed(self, recorded: Recorded) -> Tensor:
-        """What was recorded, `[B, width]` bytes, on the CPU."""
+        """The recorded rows, `[B, width]` bytes, on the CPU."""
         tensors = [tensor for n in self.needed for tensor in recorded.tensors[n]]
         return torch.cat([t.reshape(len(t), -1).contiguous().view(torch.uint8).cpu() for t in tensors], 1)
 
     def unpacked(self, rows: Tensor, device: torch.device) -> list[tuple[str, Any]]:
-        """The output of each call, with its module's path: of the needed ones from `[B, width]`, else absent."""
+        """The path and output of each call, made from rows `[B, width]`; absent if it is not needed."""
         kept = [rows_of for n in self.needed for rows_of in self.calls[n].rows]
         parts = rows.split([one.nbytes for one in kept], 1)
         typed = [p.contiguous().view(how.dtype).reshape(-1, *how.shape) for how, p in zip(kept, parts, strict=True)]
@@ -60,7 +60,7 @@ class Cut:
 def outputs(
     calls: Sequence[Made], needed: Collection[int], tensors: Iterator[Tensor], batch: int, device: torch.device
 ) -> list[tuple[str, Any]]:
-    """The output of each call, with its module's path; absent where it is not needed."""
+    """The path and output of each call; absent if it is not needed."""
     return [
         (made.path, made.filled(tensors) if n in needed else made.absent(batch, device)) for n, made in enumerate(calls)
     ]
@@ -70,7 +70,7 @@ def outputs(
 def part_of(
     prefix: Prefix, inputs: Inputs, index: Tensor, selection: Selection, calls: int, needed: Sequence[int] | None = None
 ) -> Recorded:
-    """The frozen part alone, of some rows; it ends with so many calls."""
+    """Runs the frozen part alone on some rows, up to the given number of calls."""
     args, kwargs = inputs.some(index)
     with prefix.recording(len(index), calls, needed) as recorded, selecting(selection):
         prefix.network(*args, **kwargs)
@@ -78,13 +78,13 @@ def part_of(
 
 
 class Trial:
-    """A network that is to be cut, and its first batch.
+    """The trial of a cut on a first batch.
 
     Args:
-        network: a skeleton that nobody else uses.
-        changed: the layers that tasks change.
-        inputs: the batch, of two rows at least; few of them are tried, for one of the tasks.
-        selection: the pass.
+        network: a skeleton, used here alone.
+        changed: paths of the adapted layers.
+        inputs: the batch, of at least two rows; the trial uses `TRIED` of them, for one task.
+        selection: of the pass.
     """
 
     def __init__(self, network: nn.Module, changed: Collection[str], inputs: Inputs, selection: Selection) -> None:
@@ -94,21 +94,21 @@ class Trial:
         self.whole, self.output = Recorded(), None
 
     def cut(self, standing: object, store: Store, name: str) -> Cut:
-        """Find where to cut, and see that it does.
+        """Finds the cut and checks it.
 
         Args:
             standing: see `Cut`.
-            store: has the rows, perhaps of an earlier process.
+            store: of the rows, perhaps with those of an earlier process.
             name: of the network.
 
         Raises:
-            PrefixError: a pass with kept rows is not what it is without, or there is nothing to cut off.
+            PrefixError: a pass with kept rows differs from one without, or there is no frozen part.
         """
         try:
             self.prefix.find(self._run)
             with self.prefix.recording(self.inputs.batch) as self.whole:
                 self.output = self._run()
-            # Other rows, in other company: what is left over from them would spoil the passes with kept rows.
+            # Other rows in another order: state left over from them would show in the passes with kept rows.
             index = torch.arange(self.inputs.batch).flip(0)[: self.inputs.batch // 2]
             start = drawn()
             part = part_of(self.prefix, self.inputs, index, self.selection, len(self.whole.calls))
@@ -126,7 +126,7 @@ class Trial:
         name = sha256(repr(said).encode()).hexdigest()[:24]
         cut = Cut(self.prefix, standing, calls, needed, exact, store.table(name, width))
         if not self._agrees(cut):
-            store.drop(name)  # of a network that computes something else
+            store.drop(name)  # its rows come from another network
             cut.table = store.table(name, width)
         return cut
 
@@ -137,7 +137,7 @@ class Trial:
             return self.prefix.network(*args, **kwargs)
 
     def _needed(self) -> list[int]:
-        """The calls whose output the rest of the network needs: the last one, or as few as will do."""
+        """The calls whose output the rest of the network needs: the last one, or a minimal set."""
         every = list(range(len(self.whole.calls)))
         if not self._trouble(every[-1:]):
             return every[-1:]
@@ -150,7 +150,7 @@ class Trial:
         return needed
 
     def _trouble(self, needed: Sequence[int]) -> str:
-        """Why a pass with these calls' outputs alone is not the plain one; empty: it is."""
+        """Why a pass with these calls' outputs alone differs from the plain one; empty: it does not."""
         kept = iter([tensor for n in needed for tensor in self.whole.tensors[n]])
         made = outputs(self.whole.calls, needed, kept, self.inputs.batch, self.inputs.device)
         try:
@@ -161,7 +161,7 @@ class Trial:
         return "" if not absent_in(found) and _equal(found, self.output) else "its output is another"
 
     def _agrees(self, cut: Cut) -> bool:
-        """Rows that were there before are what the network puts out now."""
+        """Whether stored rows equal the network's present outputs."""
         keys = self.inputs.keys()
         known = [n for n, key in enumerate(keys) if key in cut.table]
         if not known:
@@ -174,10 +174,10 @@ class Trial:
 
 
 def _alike(whole: Recorded, part: Recorded, index: Tensor) -> bool:
-    """Whether rows are the same to the bit in a batch of others.
+    """Whether rows are bit for bit the same in another batch.
 
     Raises:
-        PrefixError: they are not the same at all.
+        PrefixError: they differ by more than the tolerance.
     """
     if len(whole.calls) != len(part.calls):
         raise PrefixError("which modules of the frozen part run depends on the rows")
@@ -199,7 +199,7 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """To the bit on CPUs; a card may add up in another order each time."""
+    """Bit for bit on CPUs, within the tolerance on GPUs, whose sums may vary in order."""
     (left, form), (right, other_form) = tree_flatten(one), tree_flatten(other)
     return form == other_form and all(map(_same, left, right))
 

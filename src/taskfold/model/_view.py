@@ -1,4 +1,4 @@
-"""Modules made of a model: one task by itself, or folded; and their modes."""
+"""Modules made from a model: a view of one task, and a folded task; and their modes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TaskView(nn.Module):
 
     @property
     def training(self) -> bool:
-        """The view's own mode, or as long as it has none the model's."""
+        """The view's own mode; until it is set, the model's."""
         mode: bool | None = self.__dict__["mode"]
         return self.__dict__["model"].training if mode is None else mode
 
@@ -50,14 +50,14 @@ class TaskView(nn.Module):
         return run(*args, task=name, _training=self.training, **kwargs)
 
     def train(self, mode: bool = True) -> TaskView:
-        """Training or evaluation mode of this task in this view."""
+        """Sets the mode of the task in this view."""
         self.__dict__["mode"] = mode
         put_into_mode(self.task, mode)
         return self
 
 
 class Folded(nn.Module):
-    """A network and the head behind it; it takes whatever the network takes."""
+    """A network with a head behind it; it takes the network's arguments."""
 
     def __init__(self, backbone: nn.Module, features: Features, head: nn.Module) -> None:
         super().__init__()
@@ -68,9 +68,9 @@ class Folded(nn.Module):
 
 
 def put_into_mode(module: nn.Module, training: bool) -> None:
-    """What `module.train(training)` does, in a tenth of its time: a pack changes modes of thousands of modules often.
+    """`module.train(training)` in a tenth of its time, for models with thousands of modules.
 
-    A class with a `train` or `__setattr__` of its own keeps it.
+    Modules whose class overrides `train` or `__setattr__` run their own.
     """
     kind = type(module)
     if kind.train is not nn.Module.train or kind.__setattr__ is not nn.Module.__setattr__:
