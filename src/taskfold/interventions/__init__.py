@@ -1,4 +1,4 @@
-"""What a task's tensors do at a layer: one file for each. Nobody else asks what the tensors are."""
+"""Interventions: what a task's tensors do at a layer, one file for each. No other room interprets the tensors."""
 
 from ._across import Across
 from ._adapter import Activation, Adapter

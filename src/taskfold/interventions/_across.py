@@ -1,4 +1,4 @@
-"""A bottleneck beside a normalisation and what comes behind it, in a block that holds both."""
+"""An adapter across a block, beside its normalisation and the layers behind that."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ._base import Call, Layer
 
 @dataclass(frozen=True)
 class Across(Adapter):
-    """An `Adapter` at a block: it sees what the block's normalisation sees, and is added to what the block puts out.
+    """An `Adapter` at a block: its input is that of the block's normalisation, and it is added to the block's output.
 
-    In a block that ends in x + F(norm(x)) it so stands beside norm and F, on the residual stream x itself.
+    In a block that ends in x + F(norm(x)) it runs beside norm and F, on the residual stream x itself.
 
     Args:
         activation, scale: as for `Adapter`.
         norm: the block's child that normalises.
-        then: the block's child that has to run after it.
+        then: the block's child that must run after it.
 
     Raises:
-        ValueError: when it runs, the block does not call the two in this order.
+        ValueError: in a pass, if the block does not call the two in this order.
     """
 
     name: ClassVar[str] = "across"
@@ -45,7 +45,7 @@ class Across(Adapter):
         output = replace(call, kind=call.kind.at(twin), rows=None)(*args, **kwargs)
         self._check(seen, call.path)
         y: Tensor = output[0] if isinstance(output, (tuple, list)) else output
-        return self._added_to(output, added, seen[0].reshape(y.shape))  # some lay positions out in another way inside
+        return self._added_to(output, added, seen[0].reshape(y.shape))  # positions may be arranged otherwise inside
 
     def _check(self, seen: list[Tensor], path: str) -> None:
         if len(seen) != 1:
@@ -61,7 +61,7 @@ class Across(Adapter):
 
 
 def _heard(module: nn.Module, tell: Callable[[Tensor], object]) -> nn.Module:
-    """The same module, which tells what it is given."""
+    """The module, with a forward that reports its input to `tell`."""
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Any:
         tell(x)

@@ -27,13 +27,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Adapter(Intervention):
     """`down` `[r, I]`, `down_bias` `[r]`, `up` `[O, r]`, `up_bias` `[O]`; the same at every position of the input.
 
-    Behind a layer it sees the layer's output, and I is O. Beside a layer it sees the layer's input, whose positions
-    must be those of the output. Of several outputs it changes the first.
+    Behind a layer its input is the layer's output, and I = O. Beside a layer its input is the layer's, with the same
+    positions as the output. Of several outputs it changes the first.
 
     Args:
         activation: σ: `relu`, `gelu`, `silu` or `tanh`.
-        scale: what it adds is multiplied by.
-        beside: beside the layer, not behind it.
+        scale: factor on the added term.
+        beside: run beside the layer, not behind it.
 
     Raises:
         ValueError: the activation is not one of these, or the scale is 0 or no finite number.
@@ -71,13 +71,13 @@ class Adapter(Intervention):
         return self._over(added, call, args, kwargs)
 
     def _over(self, added: Callable[[Tensor, Tensor], Tensor], call: Call, args: tuple, kwargs: dict) -> Any:
-        """The layer's output with something added to it, to the first of several."""
+        """The layer's output, or the first of several, with the added term."""
         output = call(*args, **kwargs)
         x = (args[0] if args else next(iter(kwargs.values()))) if self.beside else None
         return self._added_to(output, added, x)
 
     def _added_to(self, output: Any, added: Callable[[Tensor, Tensor], Tensor], x: Tensor | None) -> Any:
-        """An output with what is made of x added to it; None: of the output."""
+        """An output with the term `added(x, y)`; x None: `added(y, y)`."""
         several = isinstance(output, (tuple, list))
         y: Tensor = output[0] if several else output
         made = added(y if x is None else x, y)
@@ -87,14 +87,13 @@ class Adapter(Intervention):
         return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
 
     def _added(self, tensors: Tensors, kind: LayerKind, x: Tensor, y: Tensor) -> Tensor:
-        """Every row with the same tensors."""
         down, down_bias, up, up_bias = self._cast(tensors, x.dtype)
         last = _last(kind)
         z = ACTIVATIONS[self.activation](_mapped(down, down_bias, x, last))
         return _plus(kind, y, _mapped(up, up_bias, z, last))
 
     def _by_groups(self, tensors: Tensors, kind: LayerKind, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
-        """Each entry's tensors on its own rows: none is ever copied for a row."""
+        """Runs each entry's rows, without a copy of tensors for each row."""
         parts = zip(groups.entries, groups.split(x), groups.split(y), strict=True)
         each = {name: tensor.unbind() for name, tensor in tensors.items()}
         made = [self._added({name: held[n] for name, held in each.items()}, kind, *part) for n, *part in parts]
@@ -103,14 +102,14 @@ class Adapter(Intervention):
     def _by_rows(
         self, tensors: Tensors, kind: LayerKind, rows: Rows, groups: Groups | None, x: Tensor, y: Tensor
     ) -> Tensor:
-        """Blocks of rows, each with tensors of its own: two batched products. `groups`: a block is an entry's rows."""
+        """Two batched products over blocks of rows with tensors of their own; `groups`: a block is an entry's rows."""
         cast = self._cast(tensors, x.dtype)
         if groups is not None:
             own = [_picked(tensor, groups.entries) for tensor in cast]
             blocks = groups.sorted(x).reshape(len(groups.sizes), -1, x.shape[-1])
         elif _last(kind):
             own = [rows.gather(tensor) for tensor in cast]
-            blocks = x.reshape(own[0].shape[0], -1, x.shape[-1])  # a len would fix it in a traced graph
+            blocks = x.reshape(own[0].shape[0], -1, x.shape[-1])  # len() would be a constant in a traced graph
         else:
             own = [rows.of_each(tensor) for tensor in cast]
             blocks = x.flatten(2)
@@ -126,7 +125,7 @@ class Adapter(Intervention):
         return _plus(kind, y, delta if groups is None else groups.unsorted(delta))
 
     def _cast(self, tensors: Tensors, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Down and up with their biases, the latter two scaled. Under autocast a layer's output may be of its type."""
+        """The tensors in a type, `up` and its bias scaled; under autocast a layer's output has autocast's type."""
         down, down_bias, up, up_bias = (tensors[name].to(dtype) for name in ("down", "down_bias", "up", "up_bias"))
         if self.scale != 1.0:
             up, up_bias = up * self.scale, up_bias * self.scale
@@ -136,7 +135,7 @@ class Adapter(Intervention):
         return {name: torch.zeros(shape, device=kind.device, dtype=kind.dtype) for name, shape in shapes.items()}
 
     def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
-        """The larger r: columns of `up` that are padded with zeros take nothing from σ(0)."""
+        """The larger r: padded columns of `up` are zero, whatever σ(0)."""
         if (mine["up"][0], mine["down"][1]) != (other["up"][0], other["down"][1]):
             return None
         width = max(mine["up"][1], other["up"][1])
@@ -149,7 +148,7 @@ class Adapter(Intervention):
         return known == (tensors["up"].shape[0], tensors["down"].shape[1])
 
     def channels(self, kind: LayerKind) -> tuple[int, int] | None:
-        """O and I at a layer; None: an adapter does not fit there, or the layer does not say how many it has."""
+        """O and I at a layer; None: an adapter does not fit there, or the layer's channels are unknown."""
         if isinstance(kind, Attention):
             width: int = kind.module.embed_dim  # type: ignore[assignment]
             return width, width
@@ -178,7 +177,7 @@ def _last(kind: LayerKind) -> bool:
 
 
 def _picked(tensor: Tensor, entries: Sequence[int]) -> Tensor:
-    """Those of some entries along the first axis, in that order."""
+    """The slices of some entries along the first axis, in that order."""
     if list(entries) == list(range(len(tensor))):
         return tensor
     return tensor.index_select(0, torch.tensor(list(entries), device=tensor.device))
@@ -201,6 +200,6 @@ def _mapped(weight: Tensor, bias: Tensor, x: Tensor, last: bool) -> Tensor:
 
 
 def _plus(kind: LayerKind, y: Tensor, delta: Tensor) -> Tensor:
-    """Their sum, into y if nobody else has seen it: the output of a module of any kind may be its input."""
+    """`y + delta`, in place for a fresh y of a layer with a weight; other modules may return their input."""
     delta = delta.to(y.dtype)
     return y.add_(delta) if isinstance(kind, WeightKind) and may_write() else y + delta

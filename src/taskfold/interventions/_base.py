@@ -1,4 +1,4 @@
-"""What a task's tensors do at a layer."""
+"""The base of interventions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Call(Protocol):
-    """A layer, or a layer with what other interventions do there."""
+    """A layer, or a layer with interventions."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -28,13 +28,13 @@ class Layer:
     """A layer that runs with a task's tensors in place of its own.
 
     Attributes:
-        kind: what it is.
-        path: its name.
-        tensors: by name; empty: the layer as it is.
-        training: whether the pass trains.
-        form: how an update beside it runs; None: the cheapest way.
-        rows: tensors are `[T, …]`, and each row has the entry that it says; None: they serve every row.
-        bare: the layer as the backbone has it, whatever tasks do inside it; None: it stands in no network.
+        kind: the layer's kind.
+        path: the layer's name.
+        tensors: by name; empty: the layer's own.
+        training: whether the pass is in training mode.
+        form: of an update beside it; None: the cheapest form.
+        rows: the entry of each row, for tensors `[T, …]`; None: the tensors serve every row.
+        bare: the backbone's layer, without tasks inside it; None: the layer is in no network.
     """
 
     kind: LayerKind
@@ -57,13 +57,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Intervention(ABC):
-    """What tensors do at a layer. Stateless; a task has one or several at a layer, one inside another."""
+    """The effect of tensors at a layer. Stateless; a task has one or several at a layer, one inside another."""
 
     name: ClassVar[str]
     depth: ClassVar[int]
-    """Where it stands among others at a layer: smaller is further inside."""
+    """The order of interventions at a layer: smaller is further inside."""
     around: ClassVar[bool] = False
-    """Whether what it changes runs on through layers inside: tasks on one batch part before it, not in it."""
+    """Whether it also changes the inputs of layers inside: a broadcast must separate tasks before it, not in it."""
 
     @abstractmethod
     def run(self, tensors: Tensors, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
@@ -71,84 +71,78 @@ class Intervention(ABC):
 
         Args:
             tensors: the task's, by name.
-            call: what stands inside: the layer, or another intervention around it.
+            call: the layer, or the next intervention inside.
             layer: the layer itself.
             args, kwargs: the layer's arguments.
         """
 
     def bound(self, tensors: Tensors, call: Call, layer: Layer) -> Call:
-        """What stands inside the next one."""
+        """The call for the next intervention outside."""
         return lambda *args, **kwargs: self.run(tensors, call, layer, args, kwargs)
 
     def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
-        """Whether `rows` runs a whole batch; otherwise the rows of each task run by themselves."""
+        """Whether `rows` runs a mixed batch; otherwise each task's rows run in a call of their own."""
         return False
 
     def rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
-        """The output of a batch whose rows have tensors of their own, `[T, …]` by entry."""
+        """The output of a mixed batch, with tensors `[T, …]` by entry."""
         raise NotImplementedError(f"{self.name} runs the rows of each task by themselves")
 
     def bound_rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer) -> Call:
-        """What stands inside the next one, for such a batch."""
+        """The call for the next intervention outside, for a mixed batch."""
         return lambda *args, **kwargs: self.rows(tensors, rows, call, layer, args, kwargs)
 
     def joined(self, kind: LayerKind, inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
-        """Two of this kind, one directly inside the other, as one; None: they stay two."""
+        """The tensors of two such interventions, one directly inside the other, as one; None: they can't be joined."""
         return None
 
     @abstractmethod
     def neutral(self, kind: LayerKind, shapes: Shapes) -> dict[str, Tensor] | None:
-        """Tensors of a task that leaves the layer alone; None: there are none, and tasks that have others run apart."""
+        """Tensors without effect; None: none exist, and tasks with and without the intervention can't be stacked."""
 
     def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
-        """Shapes that hold both: what there is, and what another task brings; smaller tensors are padded with zeros.
-
-        None: nothing holds both.
-        """
+        """Shapes that hold both tasks' tensors, smaller ones padded with zeros; None: there are none."""
         names = {**mine, **other}
         return None if any(mine.get(n, names[n]) != other.get(n, names[n]) for n in names) else names
 
     def packed(self, name: str) -> bool:
-        """Whether a tensor of that name holds packed bits, bytes and not numbers."""
+        """Whether a tensor of that name holds packed bits: bytes, not numbers."""
         return False
 
     @abstractmethod
     def fits(self, kind: LayerKind, tensors: Tensors) -> bool:
-        """Whether tensors are of this layer's sizes."""
+        """Whether tensors fit the layer's sizes."""
 
     def served(self, kind: LayerKind, tensors: Tensors) -> dict[str, Tensor]:
-        """The fewest tensors that say the same in evaluation: what a bank holds."""
+        """The fewest tensors with the same effect in evaluation, which a bank holds."""
         return dict(tensors)
 
     def folds(self, kind: LayerKind) -> bool:
-        """Whether a plain layer does the same, so that `folded` gives its tensors."""
+        """Whether a plain layer can have the same effect, with the tensors of `folded`."""
         return True
 
     def instead(self, kind: LayerKind, tensors: Tensors) -> str | None:
-        """The child that runs in the layer's place when it is folded, "" for nothing; None: the layer stays."""
+        """The child that replaces the layer in a fold, "" for an identity; None: the layer stays."""
         return None
 
     @abstractmethod
     def folded(self, kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
-        """The layer's own tensors with this one folded in, by name; those it leaves alone are not listed.
+        """The layer's tensors that the intervention changes, with it folded in, by name.
 
         Args:
             kind: the layer.
             tensors: the task's.
-            inside: the layer's tensors, with what stands inside folded in.
+            inside: the layer's tensors, with the interventions inside folded in.
 
         Raises:
-            ValueError: no plain layer does the same.
+            ValueError: no plain layer has the same effect.
         """
 
 
 def stacked(intervention: Intervention, kind: LayerKind, each: Sequence[Tensors | None]) -> dict[str, Tensor] | None:
-    """The tensors of several tasks along a first axis, smaller ones padded; None: they can't stand together.
+    """The tensors of several tasks, stacked along a first axis and padded; None: they can't be stacked.
 
-    Args:
-        intervention: what they do.
-        kind: the layer.
-        each: of each task; None: it leaves the layer alone.
+    `each` holds one task's tensors per item, or None for a task that leaves the layer alone.
     """
     shapes: Shapes = {}
     for mine in each:
@@ -172,7 +166,7 @@ def stacked(intervention: Intervention, kind: LayerKind, each: Sequence[Tensors 
 
 
 def padded(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A tensor with zeros appended along each axis, to that shape."""
+    """A tensor padded with zeros at the end of each axis."""
     if tensor.shape != shape:
         for axis, size in enumerate(shape):
             tensor = zero_pad(tensor, axis, size)

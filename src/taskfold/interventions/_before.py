@@ -1,4 +1,4 @@
-"""Rows before a sequence of tokens: k more of them at the input, and none of them in what is put out."""
+"""Rows before a sequence of tokens: added at its input, dropped from its output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _text = _Text()
 
 
 class _AtRows(Intervention):
-    """Something with `rows` `[k, w]` that every task of a batch has, or none: no numbers leave a sequence alone."""
+    """Interventions with `rows` `[k, w]`; all tasks of a batch have them or none: no rows are neutral."""
 
     def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
         return kind.axes[0] == 0
@@ -57,9 +57,9 @@ class Before(_AtRows):
     """`rows` `[k, d]` before a sequence: of a token stack's embedded input, or of a block's `[B, N, d]`.
 
     Args:
-        insert: they come in here.
-        drop: what stands for them goes out here: hidden states, and what is pooled of them.
-        crossed: rows before the text in what an encoder gives this decoder to look at.
+        insert: add the rows to this module's input.
+        drop: drop their positions from this module's output: hidden states, and what is pooled from them.
+        crossed: number of rows before the text in the encoder's output that this decoder attends to.
     """
 
     name: ClassVar[str] = "before"
@@ -115,10 +115,10 @@ def _too_long(kind: TokenStack, named: Mapping[str, Any], count: int, path: str,
 
 @dataclass(frozen=True)
 class FirstRows(_AtRows):
-    """`rows` `[n, w]` in place of what a layer puts out for the first n tokens of a sequence.
+    """`rows` `[n, w]` in place of a layer's output for the first n tokens of a sequence.
 
     Args:
-        start: the first of the w channels that they are.
+        start: the first of the w output channels that they replace.
     """
 
     name: ClassVar[str] = "first rows"

@@ -1,4 +1,4 @@
-"""An update of low rank beside a layer: y + up · spatial · down x."""
+"""A low-rank update beside a layer: y + up · spatial · down x."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ._step import updated
 
 @dataclass(frozen=True)
 class Beside(Intervention):
-    """`up` `[O, R]`, `down` `[R, I]` (or with the kernel), and `spatial` `[R, *kernel]` if there is one.
+    """`up` `[O, R]`, `down` `[R, I]` (or `[R, I, *kernel]`), and optionally `spatial` `[R, *kernel]`.
 
-    One value in three forms (see `Form`): beside the layer, or in its weight.
+    It runs in one of three forms of equal value (see `Form`): beside the layer, or in its weight.
     """
 
     name: ClassVar[str] = "beside"
@@ -61,7 +61,7 @@ class Beside(Intervention):
         factors = Bottleneck(tensors["up"], tensors["down"], tensors.get("spatial"))
         x: Tensor = args[0] if args else next(iter(kwargs.values()))
         y = call(*args, **kwargs)
-        if factors.up.dim() == 2:  # of all rows
+        if factors.up.dim() == 2:  # the same for all rows
             return layer.kind.beside(factors, x, y)  # type: ignore[attr-defined]
         return layer.kind.beside_rows(factors, rows, x, y)  # type: ignore[attr-defined]
 

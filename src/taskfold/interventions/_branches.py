@@ -1,4 +1,4 @@
-"""RepVGG (Ding et al. 2021): a convolution as three normalised branches in training, and one convolution afterwards."""
+"""RepVGG (Ding et al. 2021): a convolution with three normalised branches in training, merged in evaluation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PARTS = ("gamma", "beta", "mean", "var")
 
 @dataclass(frozen=True)
 class Branches(Change):
-    """k×k, 1×1 and identity, each followed by BatchNorm, and their sum.
+    """The sum of k×k, 1×1 and identity branches, each followed by BatchNorm.
 
-    In training the tensors are the branches' (`kernel/weight`, `kernel/gamma`, …): each branch runs by itself and is
-    normalised over the batch. In evaluation they are `weight` and `bias` of one convolution: the sum of the kernels,
-    each times γ/σ of its channel, with the sum of β − γμ/σ as bias. Section 3.3 of the paper.
+    In training the tensors are the branches' (`kernel/weight`, `kernel/gamma`, …), and each branch is normalised over
+    the batch. In evaluation they are `weight` and `bias` of one convolution: the sum of the kernels, each times γ/σ by
+    channel, and the sum of β − γμ/σ. Section 3.3 of the paper.
     """
 
     name: ClassVar[str] = "branches"
@@ -53,7 +53,7 @@ class Branches(Change):
 
 
 def merged(conv: nn.Conv2d, tensors: Tensors) -> dict[str, Tensor]:
-    """`weight` and `bias` of the one convolution."""
+    """`weight` and `bias` of the merged convolution."""
     dtype = conv.weight.dtype
     weight, bias = torch.zeros_like(conv.weight), conv.weight.new_zeros(len(conv.weight))
     for name in names_of(tensors):
@@ -65,18 +65,18 @@ def merged(conv: nn.Conv2d, tensors: Tensors) -> dict[str, Tensor]:
 
 
 def names_of(tensors: Tensors) -> list[str]:
-    """The branches that there are, always in the same order: a sum rounds as it is summed."""
+    """The names of the branches in a fixed order, since rounding depends on the order of a sum."""
     return [name for name in ("kernel", "point", "identity") if f"{name}/gamma" in tensors]
 
 
 def branches_of(conv: nn.Conv2d) -> tuple[str, ...]:
-    """The branches of a convolution; the identity where the output has the input's size and channels."""
+    """The branches of a convolution; the identity only if output and input have the same size and channels."""
     keeps = centred(conv) and conv.stride == (1, 1) and conv.in_channels == conv.out_channels
     return ("kernel", "point", "identity") if keeps else ("kernel", "point")
 
 
 def centred(conv: nn.Conv2d) -> bool:
-    """Whether the kernel's middle runs over the input's pixels, from the first on."""
+    """Whether the centre of the kernel starts at the input's first pixel."""
     plain = type(conv).forward is nn.Conv2d.forward and conv.padding_mode == "zeros"
     middle = tuple(d * (k // 2) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
     return plain and (conv.padding == middle or (conv.padding == "same" and conv.stride == (1, 1)))
@@ -103,6 +103,6 @@ def _kernel(conv: nn.Conv2d, name: str, tensors: Tensors) -> Tensor:
 
 
 def _widened(weight: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1×1 kernel as the middle of a larger one."""
+    """A 1×1 kernel as the centre of a larger one."""
     high, wide = (k // 2 for k in conv.kernel_size)
     return F.pad(weight, (wide, wide, high, high))

@@ -1,4 +1,4 @@
-"""The layer runs with other tensors: copies, whole weights, masks, expansions, biases, normalisation."""
+"""Changes of a layer's tensors: copies, whole weights, masks, expansions, biases, normalisation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ._masks import ADDED, BITS, PLACES, VALUES, as_bits, masked_name, nothing_d
 
 @dataclass(frozen=True)
 class Change(Intervention):
-    """Tensors in the place of the layer's own, by their names; masks on them, `weight:mask` on `weight`; and what is
-    added to them, `bias:added`, or at some places, `weight:places` and `weight:values`.
+    """Tensors that replace the layer's own, by name; masks on them, `weight:mask` on `weight`; and terms added to
+    them, `bias:added`, or at some places, `weight:places` and `weight:values`.
 
     A bank holds a mask as packed bits, `weight:bits`.
     """

@@ -1,4 +1,4 @@
-"""A block runs, or its shortcut does, or the block of the backbone: gates weigh what each puts out."""
+"""Gated choices between a task's block and its shortcut, or the backbone's block."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Branch = Literal["skip", "frozen"]
 
 @dataclass(frozen=True)
 class Choose(Intervention):
-    """Σ gate_k · branch_k at a residual block; the first branch is the block with all that a task does inside it.
+    """Σ gate_k · branch_k at a residual block; the first branch is the block with the task's changes inside it.
 
-    `gates` is `[2]`, or `[B, 2]` where each row has its own. In evaluation gates are 0 or 1, and the branch that is
-    chosen is put out as it is.
+    `gates` is `[2]`, or `[B, 2]` if each row has its own. In evaluation gates are 0 or 1, and the output is exactly the
+    chosen branch.
 
     Args:
-        other: the second branch. `skip`: the block's shortcut. `frozen`: the block as the backbone has it.
+        other: the second branch. `skip`: the block's shortcut. `frozen`: the backbone's block.
         shortcut: name of the child that is the shortcut; None: the block's input.
     """
 
@@ -43,11 +43,11 @@ class Choose(Intervention):
         branches, gates = self._branches(call, layer, args, kwargs), tensors["gates"]
         if gates.dim() == 2:
             return self._mixed(rows.of_each(gates), layer, *branches)
-        place = torch.arange(rows.size, device=gates.device) % gates.shape[1]  # tasks on one batch: its rows again
+        place = torch.arange(rows.size, device=gates.device) % gates.shape[1]  # a broadcast repeats the rows
         return self._mixed(gates[rows.entry_of_each(gates.device), place], layer, *branches)
 
     def _branches(self, call: Call, layer: Layer, args: tuple, kwargs: dict) -> tuple[Tensor, Tensor]:
-        """What the block puts out for the task, and the other branch."""
+        """The outputs of the task's block and of the other branch."""
         given = (*args, *kwargs.values())
         if len(given) != 1:
             raise ValueError(f"layer {layer.path!r} got {len(given)} inputs, and a choice is between branches of one")
@@ -70,7 +70,7 @@ class Choose(Intervention):
         return torch.where(one > 0, y, second)
 
     def _beside_shortcut(self, call: Call, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The block and its shortcut, which runs once: it may be in training, and write statistics."""
+        """The outputs of the block and its shortcut, which runs once, since it may write statistics in training."""
         if self.shortcut is None:
             return call(x), x
         block = layer.kind.module
@@ -99,7 +99,7 @@ class Choose(Intervention):
 
 
 class _Given(nn.Module):
-    """A module that has run already."""
+    """A module that returns a given output."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Which way of running an update is the cheapest: a count of multiply-adds and of numbers moved.
+"""The cheapest form of an update, by counts of multiply-adds and of numbers moved.
 
-*Factored*: down, kernel and up on the activations, beside the layer. *Merged*: W + ΔW is made, one layer runs, and in
-training the factors' gradients are still found on R channels. *Materialised*: W + ΔW is made, and in training W's
-gradient too, of which the factors take their part.
+*Factored*: down, kernel and up run on the activations, beside the layer. *Merged*: one layer runs with W + ΔW, and in
+training the factors' gradients come from R channels. *Materialised*: one layer runs with W + ΔW, and in training the
+factors' gradients come from W's.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Execution = Literal["auto"] | Form | Mapping[str, Literal["auto"] | Form]
 """One form for every layer, or `{pattern: form}` over layer names, first match first; `auto` is the cheapest."""
 
 MOVED = 12
-"""A number read or written costs as much as so many multiply-adds (fitted to `benchmarks/forms.py`)."""
+"""The cost of a number read or written, in multiply-adds (fitted to `benchmarks/forms.py`)."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """One call of a layer.
+    """The sizes of one call of a layer.
 
     Attributes:
         weights: numbers in its weight.
         inputs, outputs: numbers in its input and output.
         positions: at which the weight is applied, the batch included.
         rank: R.
-        kernel: how often the step down to R channels reads a number of the input: k², or once.
-        trains: whether the factors' gradients will be wanted.
+        kernel: how often the reduction to R channels reads a number of the input: k², or once.
+        trains: whether the factors need gradients.
     """
 
     weights: int
@@ -53,7 +53,7 @@ class Load:
         return cls(kind.weight.numel(), x.numel(), outputs, positions, factors.rank, kernel, trains)
 
     def cost(self, form: Form) -> int:
-        """What the form adds to the layer as it is."""
+        """The cost of the form beyond the plain layer's."""
         thin = self.rank * (self.inputs * self.kernel + self.outputs)
         moved = MOVED * (self.inputs + self.outputs)
         made = (self.rank + 3 * MOVED) * self.weights
@@ -70,10 +70,10 @@ class Load:
 
 
 def check_execution(execution: Execution) -> None:
-    """Forms that there are.
+    """Checks the setting `execution`.
 
     Raises:
-        ValueError: another.
+        ValueError: a form is unknown.
     """
     known = ("auto", *get_args(Form))
     for pattern, form in (execution if isinstance(execution, Mapping) else {"": execution}).items():
@@ -83,7 +83,7 @@ def check_execution(execution: Execution) -> None:
 
 
 def form_at(execution: Execution, layer: str) -> Form | None:
-    """The form wanted for one layer; None: the cheapest."""
+    """The form set for a layer; None: the cheapest."""
     found = execution
     if isinstance(execution, Mapping):
         found = next((form for pattern, form in execution.items() if matches(layer, pattern)), "auto")

@@ -1,8 +1,8 @@
-"""What is done to a layer's tensors where nothing takes their place.
+"""Masks on a layer's tensors, and terms added to them.
 
-`weight:mask` is a mask on its weight, `weight:bits` the same as packed bits. With `weight:scalars`, k `[4]`, the weight
-is k₀ W + k₁ + k₂ M + k₃ W ⊙ M; without, W ⊙ M. `bias:added` is added to its bias.
-`weight:values` are added to its weight at `weight:places`, counted through it; in a bank places are bytes, four each.
+`weight:mask` is a mask M on the weight W, `weight:bits` the same as packed bits. With `weight:scalars`, k `[4]`, the
+weight is k₀ W + k₁ + k₂ M + k₃ W ⊙ M; without, W ⊙ M. `bias:added` is added to the bias. `weight:values` are added to
+the weight at `weight:places`, flat indices; in a bank each place is four bytes.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ def mask_on(name: str) -> str:
 
 
 def scalars_on(name: str) -> str:
-    """The name of the scalars that weigh a layer's tensor and a mask on it."""
+    """The name of the scalars that combine a layer's tensor with a mask on it."""
     return f"{name}{SCALARS}"
 
 
 def added_to(name: str) -> str:
-    """The name of what is added to a layer's tensor; to zeros, where the layer has a place for it and no tensor."""
+    """The name of the term added to a layer's tensor; a layer without that tensor gets it."""
     return f"{name}{ADDED}"
 
 
 def entries_of(name: str, places: Tensor, values: Tensor) -> dict[str, Tensor]:
-    """Values `[k]` that are added to a layer's tensor, at places `[k]`; equal places add up."""
+    """The named values `[k]` that are added to a layer's tensor at places `[k]`; equal places add up."""
     return {f"{name}{PLACES}": places, f"{name}{VALUES}": values}
 
 
 def masked_name(name: str) -> str:
-    """The layer's tensor that a tensor is, is a mask on, weighs, or is added to."""
+    """The name of the layer's tensor that a named tensor is or applies to."""
     return name.partition(":")[0]
 
 
 def put_on(kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tensor]:
-    """The same without masks and what is added: put on the tensors of that name, those inside, or the layer's own."""
+    """The resulting tensors: masks and terms applied to the tensors of that name, those inside, or the layer's."""
     found = {name: tensor for name, tensor in tensors.items() if ":" not in name}
     if len(found) == len(tensors):
         return found
@@ -69,7 +69,7 @@ def put_on(kind: LayerKind, tensors: Tensors, inside: Tensors) -> dict[str, Tens
 
 
 def _with_entries(below: Tensor, shape: torch.Size, places: Tensor, values: Tensor) -> Tensor:
-    """`[*, *shape]` with values `[*, k]` added at places; `*` is nothing, or tasks."""
+    """`[*, *shape]` with values `[*, k]` added at places; `*` is empty, or the axis of tasks."""
     if places.dtype == torch.uint8:
         places = places.clone(memory_format=torch.contiguous_format).view(torch.int32).long()
     flat = below.reshape(*below.shape[: below.dim() - len(shape)], shape.numel())
@@ -78,10 +78,9 @@ def _with_entries(below: Tensor, shape: torch.Size, places: Tensor, values: Tens
 
 
 def together(inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
-    """The tensors of two that stand one inside the other, if one does the same: masks on one tensor are one mask, if
-    nothing weighs them, and so is what is added.
+    """The tensors of two changes, one inside the other, as one change; None: masks with scalars can't be joined.
 
-    No tensor has both at once: masks are on weights, and biases are added to.
+    Masks multiply and terms add. No tensor has both: masks are on weights, terms on biases.
     """
     found = {**inner, **outer}
     for name, mask in inner.items():
@@ -92,7 +91,7 @@ def together(inner: Tensors, outer: Tensors) -> dict[str, Tensor] | None:
             continue
         if name in outer:
             found[name] = _one_of(name, mask, outer[name])
-        elif on in outer:  # that one was made of the masked tensor
+        elif on in outer:  # the outer tensor was made from the masked one
             found.pop(scalars_on(on), None)
             del found[name]
     return found
@@ -105,14 +104,14 @@ def _one_of(name: str, inner: Tensor, outer: Tensor) -> Tensor:
 
 
 def as_bits(tensors: Tensors) -> dict[str, Tensor]:
-    """Masks as packed bits, `[width, ⌈n/8⌉]`; two for each number if some are −1; with what weighs them."""
+    """Masks as packed bits, `[width, ⌈n/8⌉]`, two bits for each number if some are −1; with their scalars."""
     scalars = {name: tensor for name, tensor in tensors.items() if name.endswith(SCALARS)}
     masks = {masked_name(name): mask for name, mask in tensors.items() if name.endswith(MASK)}
     return {f"{name}{BITS}": packed(mask, 1 + bool((mask < 0).any())) for name, mask in masks.items()} | scalars
 
 
 def nothing_done(kind: LayerKind, name: str, shape: tuple[int, ...]) -> Tensor:
-    """A mask that changes nothing, scalars that weigh it alone, or nothing that is added."""
+    """A neutral mask, neutral scalars, or a zero term."""
     if name.endswith(PLACES):
         return torch.zeros(shape, device=kind.device, dtype=torch.int64)
     if name.endswith((ADDED, VALUES)):

@@ -1,4 +1,4 @@
-"""Channels mixed behind a layer: y + mix y + shift at every position."""
+"""A mix of channels behind a layer: y + mix y + shift at every position."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MIX, SHIFT = "mix", "shift"
 
 @dataclass(frozen=True)
 class Mix(Intervention):
-    """`mix` `[C, C]`, and `shift` `[C]` if there is one, for the C channels of a layer's output.
+    """`mix` `[C, C]`, and optionally `shift` `[C]`, for the C channels of a layer's output.
 
-    In training with a normalisation of its own: y + mix · BN(y), with `gamma`, `beta`, `mean` and `var` `[C]` in the
-    place of `shift`. BN takes the statistics of the batch, and writes their moving average into `mean` and `var`.
+    In training with its own normalisation: y + mix · BN(y), with `gamma`, `beta`, `mean` and `var` `[C]` in place of
+    `shift`. BN uses the statistics of the batch, and writes their moving averages into `mean` and `var`.
     """
 
     name: ClassVar[str] = "mix"
@@ -85,7 +85,7 @@ class Mix(Intervention):
                 "mixed behind it would join, so that they can't be folded into it; leave it out with targets, or serve "
                 "the task unfolded"
             )
-        layer.scaled(inside, torch.ones_like(mix[0]), shift)  # raises where its forward takes up no such change
+        layer.scaled(inside, torch.ones_like(mix[0]), shift)  # raises if the layer's forward can't absorb the change
         weight, bias = layer.seen(inside["weight"]), inside.get("bias")
         found = {"weight": layer.laid_out(weight + (mix @ weight.flatten(1)).reshape(weight.shape))}
         if bias is not None:

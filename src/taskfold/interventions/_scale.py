@@ -1,4 +1,4 @@
-"""Channels scaled and shifted behind a layer: y · scale + shift."""
+"""A scale and a shift of a layer's output channels: y · scale + shift."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SCALE, SHIFT = "scale", "shift"
 
 @dataclass(frozen=True)
 class Scale(Intervention):
-    """`scale` `[C]`, and `shift` `[C]` if there is one, for the C channels of a layer's output.
+    """`scale` `[C]`, and optionally `shift` `[C]`, for the C channels of a layer's output.
 
-    A normalisation with γ and β takes them up: it runs with γ · scale and β · scale + shift, so that they stand before
-    an activation that the layer brings along.
+    A normalisation with γ and β absorbs them: it runs with γ · scale and β · scale + shift, before any activation that
+    the layer includes.
     """
 
     name: ClassVar[str] = "scale"

@@ -1,4 +1,4 @@
-"""Channels scaled before a layer: its input times a scale."""
+"""A scale of a layer's input channels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ScaleInput(Intervention):
         return tensors[SCALE].shape == (self.channels(kind),)
 
     def channels(self, kind: LayerKind) -> int | None:
-        """C at a layer; None: its input has no channels that are known."""
+        """C at a layer; None: its input's channels are unknown."""
         if not isinstance(kind, WeightKind) or isinstance(kind, Embedding):
             return None
         return kind.modes.shape[1] * kind.modes.groups
@@ -64,7 +64,7 @@ class ScaleInput(Intervention):
 
 
 def _scaled(scale: Tensor, call: Call, layer: Layer, args: tuple, kwargs: dict) -> Any:
-    """The layer on its input times a scale, `[C]`, or `[B, C]` by row."""
+    """Runs the layer on its input times a scale, `[C]`, or `[B, C]` by row."""
     if args:
         return call(layer.kind.rescaled(args[0], scale, None), *args[1:], **kwargs)
     name, x = next(iter(kwargs.items()))

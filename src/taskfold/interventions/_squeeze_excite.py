@@ -1,4 +1,4 @@
-"""Squeeze-and-excite behind a layer: each channel is scaled by what the averages of all of them say."""
+"""Squeeze-and-excite behind a layer: gates on channels, computed from the averages of all channels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SqueezeExcite(Intervention):
         return {name: torch.zeros(shape, device=kind.device, dtype=kind.dtype) for name, shape in shapes.items()}
 
     def widened(self, mine: Shapes, other: Shapes) -> Shapes | None:
-        """The larger r: channels that are padded with zeros are 0 behind relu."""
+        """The larger r: padded channels are 0 behind relu."""
         if mine["up_bias"] != other["up_bias"]:
             return None
         size, width = mine["up"][0], max(mine["up"][1], other["up"][1])
@@ -53,7 +53,7 @@ class SqueezeExcite(Intervention):
         return self.stands_behind(kind) and up.shape == down.mT.shape and len(up) == kind.outputs
 
     def stands_behind(self, kind: LayerKind) -> bool:
-        """Whether a layer puts out channels, `[B, C, …]`, with no activation of its own behind them."""
+        """Whether a layer's output is `[B, C, …]`, without an activation of its own."""
         act = getattr(kind.module, "act", None)
         return isinstance(kind, (BatchNorm, Convolution)) and (act is None or isinstance(act, nn.Identity))
 
@@ -72,7 +72,7 @@ def _of(tensors: Tensors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _squeezed(y: Tensor, like: Tensor) -> Tensor:
-    """`[B, C]`, the average of each channel."""
+    """The average of each channel, `[B, C]`."""
     return y.flatten(2).mean(-1).to(like.dtype) if y.dim() > 2 else y.to(like.dtype)
 
 

@@ -1,8 +1,7 @@
-"""One autograd step for a layer with W + ΔW, where ΔW = up · spatial · down.
+"""A custom autograd step for a layer with W + ΔW, where ΔW = up · spatial · down.
 
-Written out, since autograd would run the update as a network of its own: write the layer's output twice, add two
-gradients of its input, or find a gradient of W and take the factors' part of it. Here the factors' gradients come from
-R channels, and the input's from one layer.
+Plain autograd would write the layer's output twice and add two gradients of its input, or compute the gradient of W.
+This step computes the factors' gradients from R channels, and the input's from one layer.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class _Updated(torch.autograd.Function):
     def backward(ctx: Any, gy: Tensor) -> Grads:  # type: ignore[override]
         *inputs, u, z = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:6]
-        if torch.is_grad_enabled():  # a gradient of this gradient will be asked for
+        if torch.is_grad_enabled():  # double backward
             return *differentiable(gy, inputs, wanted, partial(_whole, ctx.walk)), None, None
         x, weight, _, up, down, spatial = inputs
         gz, gx = thin(up.mT, gy), None

@@ -1,4 +1,4 @@
-"""What a layer is: one file for each kind. A kind knows its tensors, and how to run with others."""
+"""Kinds of layers, one file for each: a kind knows its layer's tensors, and runs the layer with other ones."""
 
 from ._any import AnyLayer
 from ._attention import UNITS, Attention

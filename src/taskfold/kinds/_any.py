@@ -1,4 +1,4 @@
-"""Any other module: tasks may have its tensors."""
+"""Any other module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ._base import LayerKind
 
 
 class AnyLayer(LayerKind):
-    """A module of no kind that is known: its own forward runs with a task's tensors."""
+    """A module of no known kind: its own forward runs with a task's tensors."""
 
     words = "module"
 

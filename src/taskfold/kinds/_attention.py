@@ -1,4 +1,4 @@
-"""Modules that read their children's weights without calling them: each is one layer."""
+"""Units: modules that read their children's weights without calling them, so that each is one layer."""
 
 from __future__ import annotations
 

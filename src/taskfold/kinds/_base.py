@@ -1,4 +1,4 @@
-"""What a layer is, to a task: its tensors, and how it runs with others."""
+"""The base of layer kinds: a layer's tensors, and how it runs with a task's."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ._stand_in import stand_in, unshared
 Tensors = Mapping[str, Tensor]
 NONE: Tensors = {}
 SEEN = "num_batches_tracked"
-"""The batches that running statistics are of: who has it trains on batch statistics."""
+"""The count of batches behind running statistics; a task with its own count trains on batch statistics."""
 
 
 class LayerKind(ABC):
-    """A module, seen as a layer of some kind.
+    """A module as a layer of some kind.
 
     Args:
-        module: the layer; it is not changed.
+        module: the layer; it does not change.
     """
 
     words: ClassVar[str]
-    """The kind, in words."""
+    """The kind in words."""
     normalises: ClassVar[bool] = False
-    """Whether it is a normalisation: its buffers are its tensors too."""
+    """Whether it is a normalisation, whose buffers count as tensors too."""
     running: ClassVar[str] = ""
-    """The count of batches: who has it trains on batch statistics, with tensors in the types that they are kept in."""
+    """The name of the count of batches: tensors with it keep their types in training passes."""
     splits: ClassVar[bool] = True
-    """Whether the rows of a batch can be taken apart on any axis, and its outputs may have more or fewer of them."""
+    """Whether a batch can be cut into rows on any axis, and outputs may have other numbers of rows."""
     axes: ClassVar[tuple[int, ...]] = (0,)
-    """Of the rows in each of its outputs; the last one holds for all that follow."""
+    """The axis of rows in each output; the last one holds for all that follow."""
     replaces: ClassVar[bool] = False
-    """Whether `plain` is more than the module's forward, and runs in its place wherever the layer stands."""
+    """Whether `plain` does more than the module's forward, and replaces it in skeletons."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = self.source = module
@@ -48,8 +48,8 @@ class LayerKind(ABC):
         """Whether a module is of this kind."""
 
     def at(self, module: nn.Module) -> Self:
-        """The same for a twin of the module; what was found out by trying the `source` holds for it."""
-        # Now: a compiler must not meet the trial.
+        """The kind of a twin of the module, with the properties that trials of the `source` have shown."""
+        # Cached here, so that a compiler does not trace the trials.
         for name in ("additive", "rowwise", "scale", "affine", "within", "absorbs"):
             getattr(self, name, None)
         twin = copy.copy(self)
@@ -63,13 +63,11 @@ class LayerKind(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Of the layer's tensors."""
         held = next((t for t in (*self.module.parameters(), *self.module.buffers())), None)
         return torch.device("cpu") if held is None else held.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the layer's tensors."""
         for tensor in self.module._parameters.values():
             if tensor is not None and tensor.is_floating_point():
                 return tensor.dtype
@@ -78,18 +76,18 @@ class LayerKind(ABC):
         return torch.get_default_dtype() if held is None else held.dtype
 
     def is_single(self, x: Tensor) -> bool:
-        """Whether an input lacks the axis of the batch, as torch's layers take one."""
+        """Whether an input has no batch axis, which torch's layers accept."""
         return x.dim() == self.single
 
     single: int | None = None
-    """Axes of an input without a batch; None: there is always one, or it is not known."""
+    """Number of axes of an input without a batch; None: unknown, or inputs always have one."""
 
     def in_use(self, tensors: Tensors, training: bool) -> dict[str, Tensor]:
-        """Tensors in the place of the layer's own, in the types that those have.
+        """Casts a task's tensors to the types of the layer's own.
 
         Args:
-            tensors: as a task keeps them, in single precision at least.
-            training: whether the pass trains, and writes to running statistics among them.
+            tensors: the task's, with at least single precision.
+            training: the pass is in training mode, and may write running statistics, which then keep their type.
         """
         if training and self.running in tensors:
             return dict(tensors)  # small steps of running statistics are lost in half precision
@@ -115,23 +113,23 @@ class LayerKind(ABC):
         return owner._buffers.get(name) if own is None else own
 
     def seen(self, weight: Tensor) -> Tensor:
-        """A weight as the module has it → as factorisations see it, `[*, O, I, *kernel]`."""
+        """The module's weight → the layout of factorisations, `[*, O, I, *kernel]`."""
         return weight
 
     def laid_out(self, weight: Tensor) -> Tensor:
-        """`[*, O, I, *kernel]` → as the module has it."""
+        """`[*, O, I, *kernel]` → the layout of the module's weight."""
         return weight
 
     def plain(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer as it is."""
+        """Runs the layer with its own tensors."""
         return type(self.module).forward(self.module, *args, **kwargs)
 
     def as_before(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer as it is, on the path that it takes with something before its input, of which there is nothing."""
+        """Runs the layer with its own tensors on the path that it takes for an `around` intervention."""
         return self.plain(*args, **kwargs)
 
     def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
-        """The layer's own forward with tensors in place of its own."""
+        """Runs the layer's own forward with `tensors` in place of its own."""
         if not tensors:
             return self.plain(*args, **kwargs)
         if training and (self.normalises or not self.module._modules):
@@ -139,12 +137,12 @@ class LayerKind(ABC):
         return stand_in(self.module, tensors, training=training).forward(*args, **kwargs)
 
     def exchanges(self, x: Tensor) -> bool:
-        """Whether the first two axes of an input may change places, and those of the output with them."""
+        """Whether the layer commutes with an exchange of the first two axes."""
         del x
         return False
 
     def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:
-        """Whether it can train on that input.
+        """Checks that the layer can train on the input.
 
         Raises:
             ValueError: it can't.
@@ -152,21 +150,21 @@ class LayerKind(ABC):
         del args, kwargs, tensors, layer
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
-        """Whether `run_rows` takes tensors of these names; otherwise the rows of each entry run by themselves."""
+        """Whether `run_rows` takes tensors of these names; otherwise each entry's rows run in a call of their own."""
         del names, training
         return False
 
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
-        """The layer where each row of the batch has tensors of its own, `[T, …]` by entry."""
+        """Runs the layer with tensors `[T, …]`, of which each row uses its entry's."""
         raise NotImplementedError
 
     def trained_rows(self, each: Sequence[Tensors], rows: Rows, x: Tensor, layer: str) -> Tensor | None:
-        """A pass that trains and writes to the tensors that each entry has; None: it runs like any other."""
+        """Runs a training pass that writes each entry's tensors; None: this kind needs no such pass."""
         del each, rows, x, layer
         return None
 
     def by_entry(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
-        """The same, the rows of each entry by themselves."""
+        """`run_rows` with one call for each entry."""
 
         def one(entry: int, mine: tuple, named: dict) -> object:
             return self.run(mine, named, {name: tensor[entry] for name, tensor in tensors.items()}, training)
@@ -174,27 +172,27 @@ class LayerKind(ABC):
         return by_entry(rows.groups(layer), rows.size, (args, kwargs), one, self.axes)
 
     def served(self, tensors: Tensors) -> dict[str, Tensor]:
-        """The fewest tensors that say the same in evaluation."""
+        """The fewest tensors with the same effect in evaluation."""
         return dict(tensors)
 
-    # Channels of the output, scaled and shifted
+    # Scale and shift of output channels
 
     @property
     def outputs(self) -> int | None:
-        """How many there are; None: it is not known which axis they are."""
+        """The number of output channels; None: their axis is unknown."""
         return None
 
     axis: int = -1
-    """Of the channels in an output."""
+    """The axis of output channels."""
 
     @property
     def within(self) -> bool:
-        """Whether the layer's own γ and β take up a scale and a shift, with or without an activation behind them."""
+        """Whether the layer's own γ and β can absorb a scale and a shift, before any activation of the layer."""
         return False
 
     @property
     def has_bias(self) -> bool:
-        """Whether it adds a bias, or has a place for one."""
+        """Whether the layer has a bias, or a slot for one."""
         return "bias" in self.module._parameters
 
     def rescaled(self, y: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
@@ -207,10 +205,10 @@ class LayerKind(ABC):
         return y * scale if shift is None else torch.addcmul(shift.to(y.dtype).reshape(shape), y, scale)
 
     def scaled(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
-        """Tensors of a layer whose output is scaled and shifted, `[C]` or `[T, C]`; those that stay are not listed.
+        """The changed tensors of a layer that absorbs a scale and a shift of its output, `[C]` or `[T, C]`.
 
         Raises:
-            ValueError: no layer of this kind does that.
+            ValueError: layers of this kind can't absorb them.
         """
         raise ValueError(f"a {self.words} ({type(self.module).__name__}) can't take up a scale of its output")
 
@@ -223,10 +221,10 @@ def scaled_bias(bias: Tensor | None, scale: Tensor, shift: Tensor | None) -> dic
 
 
 def may_write() -> bool:
-    """Whether a product may be added into a layer's output, which nobody else has seen."""
+    """Whether a product may be added in place to a layer's fresh output."""
     return not (torch.is_grad_enabled() or traced())
 
 
 def traced() -> bool:
-    """Whether somebody takes the step apart: a compiler, or a transform of torch.func."""
+    """Whether a compiler or a transform of `torch.func` traces the call."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()

@@ -1,4 +1,4 @@
-"""BatchNorm: in evaluation a scale and a shift of channels, in training statistics of the rows of each task."""
+"""BatchNorm: in evaluation a scale and a shift of channels, in training statistics of each task's rows."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ._tried import apart, attempt, double, once, random
 
 MEAN, VARIANCE = "running_mean", "running_var"
 SCALE, SHIFT = "scale", "shift"
-"""γ and β with the statistics in them, as a bank holds them."""
+"""γ and β that have absorbed the statistics, as a bank holds them."""
 
 
 class OneValueError(ValueError):
-    """Statistics are wanted of a single value."""
+    """BatchNorm would need the statistics of a single value."""
 
 
 def check_values(x: Tensor, rows: int, layer: str) -> None:
-    """What BatchNorm trains on has more than one value per channel.
+    """Checks that BatchNorm trains on more than one value per channel.
 
     Args:
         x: the input, channels second.
-        rows: of a task in it.
+        rows: number of the task's rows in it.
         layer: the layer's name.
 
     Raises:
-        OneValueError: it has one.
+        OneValueError: there is one value.
     """
     if rows * prod(x.shape[2:]) == 1:
         raise OneValueError(
@@ -46,10 +46,10 @@ def check_values(x: Tensor, rows: int, layer: str) -> None:
 
 
 class BatchNorm(LayerKind):
-    """`nn.BatchNorm1d`, `2d`, `3d`, `SyncBatchNorm` and subclasses that go by channels.
+    """`nn.BatchNorm1d`, `2d`, `3d`, `SyncBatchNorm` and subclasses that normalise channel by channel.
 
-    It trains on the batch where a task counts batches of its own (`num_batches_tracked`); otherwise statistics are kept
-    as they are: the backbone's, or the task's.
+    It trains on batch statistics if the task has its own count of batches (`num_batches_tracked`); otherwise it uses
+    the fixed statistics of the backbone or the task.
     """
 
     words = "BatchNorm"
@@ -66,7 +66,7 @@ class BatchNorm(LayerKind):
             training = False
         training = training and SEEN in tensors
         if training and (own := self._own(MEAN)) is not None and tensors[MEAN].dtype != own.dtype:
-            # Torch takes inputs in half precision beside numbers that are all in single precision.
+            # Torch accepts half-precision inputs with single-precision parameters and buffers.
             wide = tensors[MEAN].dtype
             every = {**self.tensors(), **tensors}
             tensors = {name: one.to(wide) if one.is_floating_point() else one for name, one in every.items()}
@@ -83,14 +83,14 @@ class BatchNorm(LayerKind):
 
     @cached_property
     def rowwise(self) -> bool:
-        """Whether it goes by channels, so that rows may lie beside each other; a forward of its own is tried."""
+        """Whether it works channel by channel, so that rows can become channels; a forward of its own is tried."""
         plain = type(self.module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
         return plain or bool(once(self.source, "rowwise", lambda: _goes_by_channels(self)))
 
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
         (x,) = (*args, *kwargs.values())
         module, size = self.module, rows.size
-        # A row's channels beside another's, for any subclass that goes by channels.
+        # Rows become channels of one row.
         mine = rows.all_of_each(tensors)
         if SCALE in mine:
             weight, bias = mine[SCALE].reshape(-1), mine[SHIFT].reshape(-1)
@@ -133,15 +133,15 @@ class BatchNorm(LayerKind):
 
     @cached_property
     def absorbs(self) -> bool:
-        """Whether its statistics can go into its weight and bias; one with a forward of its own is tried."""
+        """Whether weight and bias can absorb its statistics; a forward of its own is tried."""
         return bool(once(self.source, "absorbs", lambda: _absorbs(self.module)))
 
     # Training
 
     def trained_rows(self, each: Sequence[Tensors], rows: Rows, x: Tensor, layer: str) -> Tensor | None:
-        """Tasks train side by side, one call for all that have equally many rows; running statistics are written.
+        """Trains tasks with equally many rows in one call, and writes their running statistics.
 
-        That is if each counts batches of its own, and statistics move at a fixed pace.
+        None unless each task has its own count of batches, and the momentum is fixed.
         """
         if not self.module.track_running_stats or self.module.momentum is None or not self.rowwise:
             return None
@@ -168,7 +168,7 @@ class BatchNorm(LayerKind):
 
 
 def _side_by_side(module: nn.Module, own: Sequence[Tensors], x: Tensor) -> Tensor:
-    """Rows of T tasks, one task after another: the channels of one beside those of the next."""
+    """Runs the rows of T tasks, one task after another, as channels beside each other."""
     tasks, size, shape = len(own), len(x) // len(own), x.shape[1:]
     state = {name: torch.cat([tensors[name] for tensors in own]) for name, like in own[0].items() if like.dim()}
     state[SEEN] = torch.zeros_like(own[0][SEEN])
@@ -181,7 +181,7 @@ def _side_by_side(module: nn.Module, own: Sequence[Tensors], x: Tensor) -> Tenso
 
 
 def _absorbed(module: nn.Module, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """γ and β `[C]` with the statistics in them, as those of a layer whose own statistics are 0 and 1."""
+    """γ and β `[C]` that have absorbed the statistics, for a layer with statistics 0 and 1."""
     kept = whole["weight"].dtype
     whole = {name: tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for name, tensor in whole.items()}
     scale = whole["weight"] * torch.rsqrt(whole[VARIANCE] + module.eps)  # type: ignore[operator]
@@ -195,7 +195,7 @@ def _standard(like: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _goes_by_channels(kind: BatchNorm) -> bool:
-    """Whether rows beside each other, as further channels, are what each is alone; in training, two of each task."""
+    """Whether rows as further channels give the same as each alone; in training, with two rows of each task."""
     module, size = kind.module, kind.module.num_features
     if any(tensor.is_meta for tensor in module._buffers.values() if tensor is not None):
         return False
@@ -214,7 +214,7 @@ def _goes_by_channels(kind: BatchNorm) -> bool:
                     for rows, own in zip(x.split(2), each, strict=True):
                         parts.append(double(module, {**own, **seen}, training).forward(rows))
                 except Exception:
-                    break  # of inputs of another shape
+                    break  # it takes inputs of another shape
                 ran = True
                 try:
                     if training:
@@ -247,4 +247,4 @@ def _absorbs(module: nn.Module) -> bool:
         state = {"weight": found[SCALE], "bias": found[SHIFT]} | _standard(own[MEAN])
         return torch.allclose(wanted, attempt(module, state, x))
     except Exception:
-        return False  # of inputs of another kind, say
+        return False  # it takes inputs of another kind, say

@@ -44,7 +44,7 @@ class Convolution(WeightKind):
         super().__init__(module)
         self.geometry = Geometry.of(module)
         self.points = set(module.kernel_size) == {1}  # type: ignore[arg-type]
-        """Whether the kernel has one position."""
+        """Whether the kernel has a single position."""
         self.single = 1 + len(module.kernel_size)  # type: ignore[arg-type]
         self.groups = module.groups  # type: ignore[assignment]
 
@@ -114,9 +114,9 @@ class Convolution(WeightKind):
         return z.unflatten(1, (-1, out)).transpose(0, 1).flatten(0, 1)
 
     def _unfolded(self, weights: Tensor, x: Tensor, groups: int) -> Tensor:
-        """The same as a matrix product: ONNX wants a number of groups that does not hang on the batch.
+        """`_grouped` as a matrix product, for ONNX, whose number of groups can't depend on the batch.
 
-        The layer itself, with kernels that pick one position each, says what a kernel sees.
+        The layer itself gathers the kernel's inputs, with kernels that each pick one position.
         """
         batch, out, kernel, channels = weights.shape[0], weights.shape[1], weights.shape[3:], x.shape[1]
         ones = (1,) * len(kernel)
@@ -127,7 +127,7 @@ class Convolution(WeightKind):
 
 
 class TransposedConvolution(Convolution):
-    """`nn.ConvTranspose1d`, `2d`, `3d` and subclasses, whose weight lies as `[I, O/groups, *kernel]`."""
+    """`nn.ConvTranspose1d`, `2d`, `3d` and subclasses, with weights `[I, O/groups, *kernel]`."""
 
     words = "transposed convolution"
 

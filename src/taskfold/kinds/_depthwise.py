@@ -1,7 +1,6 @@
-"""Depthwise convolutions with wide kernels, whose weight's gradient is found a few columns at a time.
+"""Depthwise convolutions with wide kernels: the weight's gradient is computed a few columns at a time.
 
-On the CPU the library beneath has a fast step for kernels of up to three columns; for five it takes five to ten times
-as long as for twice three.
+On CPUs the backend is fast for kernels of up to three columns; five take five to ten times as long as twice three.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ COLUMNS = 3
 
 
 def is_wide(module: nn.Module, x: Tensor) -> bool:
-    """Whether a layer, on that input, is one of these."""
+    """Whether the layer is a wide depthwise convolution, and the input a plain CPU tensor."""
     if not isinstance(module, nn.Conv2d) or not module.in_channels == module.out_channels == module.groups:
         return False
     wide = module.kernel_size[1] > COLUMNS and module.dilation == (1, 1) and Geometry.of(module) is not None
@@ -28,7 +27,7 @@ def is_wide(module: nn.Module, x: Tensor) -> bool:
 
 
 def depthwise(module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The layer with another weight, which trains."""
+    """Runs the layer with a weight that trains."""
     walk = Geometry.of(module)
     assert walk is not None
     return _Depthwise.apply(x, weight, bias, walk)  # type: ignore[return-value]
@@ -48,7 +47,7 @@ class _Depthwise(torch.autograd.Function):
         inputs = list(ctx.saved_tensors)
         x, weight, _ = inputs
         walk, wanted = ctx.walk, ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():  # a gradient of this gradient will be asked for
+        if torch.is_grad_enabled():  # double backward
             return *differentiable(gy, inputs, wanted, partial(walk.run, groups=len(weight))), None
         gx = walk.gradients(gy, x, weight, (True, False), len(weight))[0] if wanted[0] else None
         gw = weight_gradient(walk, gy, x, weight) if wanted[1] else None
@@ -56,7 +55,7 @@ class _Depthwise(torch.autograd.Function):
 
 
 def weight_gradient(walk: Geometry, gy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """`[C, 1, k, k]` from the output's gradient: each few columns see the input from where they begin."""
+    """The weight's gradient `[C, 1, k, k]`, for a few columns at a time on a shifted input."""
     assert walk.stride is not None
     assert walk.padding is not None
     stride, (rows, side), width = walk.stride[1], walk.padding, weight.shape[-1]
@@ -65,10 +64,10 @@ def weight_gradient(walk: Geometry, gy: Tensor, x: Tensor, weight: Tensor) -> Te
         columns = weight[..., first : first + COLUMNS]
         before = side - first
         after = stride * (gy.shape[-1] - 1) + columns.shape[-1] - x.shape[-1] - before
-        if x.shape[-1] + min(before, 0) + min(after, 0) <= 0:  # on a small map: nothing but padding
+        if x.shape[-1] + min(before, 0) + min(after, 0) <= 0:  # a small map: these columns see padding alone
             parts.append(torch.zeros_like(columns))
             continue
-        shifted = F.pad(x, (before, after))  # below zero: cut off
+        shifted = F.pad(x, (before, after))  # negative sizes crop
         narrow = Geometry(walk.stride, (rows, 0), walk.dilation)
         parts.append(narrow.gradients(gy, shifted, columns, (False, True), len(weight))[1])
     return torch.cat(parts, -1)

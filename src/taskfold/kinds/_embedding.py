@@ -1,4 +1,4 @@
-"""Tables that are looked up: an embedding is linear in its weight, with words as input channels."""
+"""Embeddings, which are linear in their weight, with words as input channels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._weight import WeightKind
 
 
 class Embedding(WeightKind):
-    """`nn.Embedding` and subclasses, seen as a weight `[dimensions, words]` on one-hot inputs."""
+    """`nn.Embedding` and subclasses, as a weight `[dimensions, words]` on one-hot inputs."""
 
     words = "embedding"
     single = 0
@@ -36,7 +36,7 @@ class Embedding(WeightKind):
 
     @property
     def additive(self) -> bool:  # type: ignore[override]
-        return self.plainly  # no trial of a whole vocabulary
+        return self.plainly  # a trial of a whole vocabulary is too slow
 
     @property
     def rowwise(self) -> bool:  # type: ignore[override]
@@ -73,7 +73,7 @@ class Embedding(WeightKind):
         return self._padded(x, baddbmm(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape))
 
     def _padded(self, x: Tensor, y: Tensor) -> Tensor:
-        """Torch gives the padding's word no gradient."""
+        """Stops the gradient of the padding word, as torch does."""
         padding: int | None = self.module.padding_idx  # type: ignore[assignment]
         return y if padding is None or not y.requires_grad else torch.where((x == padding)[..., None], y.detach(), y)
 
@@ -81,6 +81,6 @@ class Embedding(WeightKind):
         return self._padded(x, self._looked_up(weights, Rows(x.shape[0], None, each), x))
 
     def _looked_up(self, tables: Tensor, rows: Rows, x: Tensor) -> Tensor:
-        """`[T, C, words]` tables, read at each row's own: nothing is copied but what is read."""
+        """Looks words up in each row's own of the tables `[T, C, words]`; copies only what is read."""
         index = rows.entry_of_each(x.device).reshape(-1, *[1] * (x.dim() - 1))
         return tables[index, :, x]

@@ -1,4 +1,4 @@
-"""The kind of a module."""
+"""Finds the kind of a module."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ KINDS: tuple[type[LayerKind], ...] = (
     TokenStack,
     AnyLayer,
 )
-"""The first that fits is the one."""
+"""The kinds in order of precedence."""
 
 
 def kind_of(module: nn.Module) -> LayerKind:
-    """What a module is, as a layer.
+    """The kind of a module, as a layer.
 
     Example:
         >>> kind_of(nn.Conv1d(2, 3, 5)).words
@@ -48,5 +48,5 @@ def kind_of(module: nn.Module) -> LayerKind:
 
 
 def replaced(module: nn.Module) -> bool:
-    """Whether what a layer's kind makes of a plain pass stands in place of its forward."""
+    """Whether the `plain` of the module's kind replaces its forward."""
     return any(kind.replaces and kind.fits(module) for kind in KINDS)

@@ -1,4 +1,4 @@
-"""How a layer walks over its input, and its gradients."""
+"""The geometry of convolutions and linear layers, with their gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _backward = torch.ops.aten.convolution_backward.default
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution walks; None in all of them: a linear layer on rows `[N, I]`."""
+    """Stride, padding and dilation of a convolution; all None: a linear layer on rows `[N, I]`."""
 
     stride: tuple[int, ...] | None = None
     padding: tuple[int, ...] | None = None
@@ -28,7 +28,7 @@ class Geometry:
 
     @classmethod
     def of(cls, module: nn.Module) -> Geometry | None:
-        """Of a convolution that runs torch's own forward; None: one that another step can't stand for."""
+        """The geometry of a convolution with torch's own forward; None: it has another forward or padding."""
         own = CONVOLUTIONS.get(plain_class(module))
         if own is None or module.padding_mode != "zeros" or isinstance(module.padding, str):  # type: ignore[union-attr]
             return None
@@ -48,21 +48,21 @@ class Geometry:
         return self.gradients(gy, x, weight, (True, False))[0] if self.walks else gy @ weight
 
     def gradients(self, gy: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool], groups: int = 1) -> Any:
-        """Of a convolution's input and weight."""
+        """The gradients of a convolution's input and weight."""
         walk = (self.stride, self.padding, self.dilation)
         return _backward(gy, x, weight, None, *walk, False, [0] * len(walk[0] or ()), groups, [*wanted, False])[:2]
 
-    # The step down to R channels: at one position, over the whole kernel, or at one and then channel by channel
+    # The reduction to R channels: at one position, over the whole kernel, or at one position and then by channel
 
     def reduced(self, x: Tensor, down: Tensor, spatial: Tensor | None) -> tuple[Tensor, ...]:
-        """`[…, R]` channels; with a kernel per channel also those before it."""
+        """The R channels; with `spatial`, a kernel per channel, also the channels before it."""
         if spatial is not None:
             u = thin(down, x)
             return u, self.run(u, spatial[:, None], groups=len(spatial))
         return (thin(down, self.seen(x)) if down.dim() == 2 else self.run(x, down),)
 
     def seen(self, x: Tensor) -> Tensor:
-        """The positions that a kernel of one position walks over."""
+        """The positions that a 1×1 kernel reads."""
         if self.stride is None or set(self.stride) == {1}:
             return x
         return x[(slice(None), slice(None), *(slice(None, None, step) for step in self.stride))]
@@ -70,7 +70,7 @@ class Geometry:
     def reduced_gradients(
         self, gz: Tensor, x: Tensor, u: Tensor, down: Tensor, spatial: Tensor | None, gx: Tensor | None
     ) -> Grads:
-        """Of `down` and `spatial`, and `gx` with that of x added, if there is one."""
+        """The gradients of `down` and `spatial`, and `gx` plus the gradient of x; None: not wanted."""
         if spatial is not None:
             gz, gs = self.gradients(gz, u, spatial[:, None], (True, True), groups=len(spatial))
             return outer(gz, x), gs[:, 0], None if gx is None else plus_(gx, down.mT, gz)
@@ -86,7 +86,7 @@ class Geometry:
 
 
 def plain_class(module: nn.Module) -> type[nn.Module] | None:
-    """Torch's own class whose forward a convolution runs; None: it has one of its own."""
+    """The torch class whose forward a convolution runs; None: the convolution has its own."""
     for own in CONVOLUTIONS:
         if own is not None and isinstance(module, own):
             kind = type(module)
@@ -96,7 +96,7 @@ def plain_class(module: nn.Module) -> type[nn.Module] | None:
 
 
 def differentiable(gy: Tensor, inputs: list[Tensor], wanted: tuple[bool, ...], run: Callable[..., Tensor]) -> Grads:
-    """Gradients of a step, as a graph: the step again, as autograd knows it."""
+    """Differentiable gradients of a step, from a rerun under autograd."""
     asked = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want]
     found = iter(torch.autograd.grad(run(*inputs), asked, gy, create_graph=True))
     return tuple(next(found) if want else None for want in wanted)

@@ -1,4 +1,4 @@
-"""What plain layers promise, y = W x + b, tried with a layer's own forward: each row alone is what is right."""
+"""Trials of laws of plain layers, y = W x + b, on layers with a forward of their own; single rows are the truth."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MAGNITUDES = (1.0, 1e-3, 1e4)
 
 
 def holds(kind: WeightKind, law: str) -> bool:
-    """Whether a law of y = W x + b is true of a layer with a forward of its own.
+    """Whether a law of y = W x + b holds for a layer with a forward of its own.
 
     Args:
         kind: the layer.
-        law: `additive`: an update beside it does what the update in its weight does. `rowwise`: rows with weights and
-            biases of their own do at once what each does alone. `scales`, `shifts`: a scale of its output, and a scale
-            and a shift, go into its weight and bias.
+        law: `additive`: an update beside the layer equals the update in its weight. `rowwise`: rows with weights and
+            biases of their own give the same in one call as alone. `scales`, `shifts`: weight and bias can absorb a
+            scale of the output, and a scale with a shift.
     """
     weight = kind.module._parameters.get("weight")
     if weight is None or weight.is_meta:
@@ -39,10 +39,7 @@ def holds(kind: WeightKind, law: str) -> bool:
 
 
 def _holds(kind: WeightKind, law: str) -> bool:
-    """In evaluation, as it is; and in training, with other tensors beside its weight and bias.
-
-    Whatever such a forward can't do with other tensors, whole weights for each task do not ask of it.
-    """
+    """Tries the law in evaluation, and in training with other buffers; a forward that fails does not obey it."""
     ran = False
     other: tuple[dict[str, Any], dict[str, Any]]
     try:
@@ -56,7 +53,7 @@ def _holds(kind: WeightKind, law: str) -> bool:
                     if not LAWS[law](trial):
                         return False
                     if training:
-                        break  # one shape will do
+                        break  # one shape is enough
     except Exception:
         return False
     return ran
@@ -70,7 +67,7 @@ class Trial:
         kind: the layer.
         x: rows of several magnitudes.
         training: the mode.
-        state, numbers: other tensors and attributes than the layer's.
+        state, numbers: tensors and attributes that replace the layer's.
     """
 
     rows = len(INDEX)
@@ -95,7 +92,7 @@ class Trial:
         return self.draw(self.kind.modes.shape[0])
 
     def copy(self) -> WeightKind:
-        """The layer anew, since it may have written something; what it draws begins again."""
+        """A fresh copy of the layer, whose forward may write attributes, with the random generator reset."""
         begin()
         made = copy.copy(self.kind)
         made.module = double(self.kind.module, {**self.state, **self.own}, self.training, **self.numbers)
@@ -105,12 +102,12 @@ class Trial:
         return self.copy().run((x,), {}, tensors, self.training)  # type: ignore[no-any-return]
 
     def alone(self, tensors: Tensors) -> Tensor:
-        """Each row by itself, with the tensors `[T, …]` of its entry."""
+        """Runs each row alone, with its entry's of the tensors `[T, …]`."""
         mine = [{name: tensor[entry] for name, tensor in tensors.items()} for entry in INDEX]
         return torch.cat([self.run(self.x[n : n + 1], one) for n, one in enumerate(mine)])
 
     def runs(self) -> bool:
-        """Whether the layer's own forward takes such inputs at all."""
+        """Whether the layer's own forward accepts such inputs."""
         try:
             return bool(self.run(self.x, self.own).isfinite().all())
         except Exception:
@@ -162,7 +159,6 @@ def _shifts(trial: Trial) -> bool:
 
 
 def _same(found: Tensor, wanted: Tensor) -> bool:
-    """To the last digits, by row."""
     if found.shape != wanted.shape or not found.isfinite().all():
         return False
     off, size = (found - wanted).flatten(1).abs().amax(1), wanted.flatten(1).abs().amax(1)
@@ -175,4 +171,4 @@ LAWS: Mapping[str, Callable[[Trial], bool]] = {
     "scales": _scales,
     "shifts": _shifts,
 }
-"""By name; see `holds`."""
+"""Laws by name; see `holds`."""

@@ -1,4 +1,4 @@
-"""Linear layers: torch's, and transformers' `Conv1D`, whose weight lies the other way round."""
+"""Linear layers: torch's, and transformers' `Conv1D`, whose weight is transposed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Linear(WeightKind):
         return x.reshape(blocks, -1, x.shape[-1])
 
     def _equal_groups(self, factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
-        """Entries with equally many rows: one batched product for all of them."""
+        """`beside_rows` for entries with equally many rows: one batched product."""
         factors = factors.picked(groups.entries)
         z = torch.bmm(groups.sorted(x).reshape(len(groups.sizes), -1, x.shape[-1]), factors.down.mT)
         if groups.back is None:
@@ -89,16 +89,16 @@ class TransformersConv1D(Linear):
         return weight.mT
 
     def laid_out(self, weight: Tensor) -> Tensor:
-        return weight.mT.contiguous()  # as the layer's own lies: products then round alike
+        return weight.mT.contiguous()  # the layer's own memory order, so that products round alike
 
 
 def _add(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
-    """`y + z @ up` in one step; `z` `[*, n, r]` and `up` `[*, r, O]`, where * and n together are the rows of y."""
+    """`y + z @ up` in one operation; `z` `[*, n, r]` and `up` `[*, r, O]`, where * and n are the rows of y."""
     return baddbmm(y.reshape(*z.shape[:-1], y.shape[-1]), z, up).reshape(y.shape)
 
 
 def baddbmm(y: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """`y + left @ right`, into y if nobody else has seen it."""
+    """`y + left @ right`, in place unless a graph or a trace needs y."""
     left, right = left.to(y.dtype), right.to(y.dtype)
     if torch.is_grad_enabled() or traced():
         return torch.baddbmm(y, left, right)

@@ -1,4 +1,4 @@
-"""Layers that normalise and then scale and shift their channels."""
+"""Normalisations, which then scale and shift their channels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module normalises: torch's own, or a leaf called so with parameters (timm, Hugging Face)."""
+    """Whether a module is a normalisation: torch's own, or one named so with parameters (timm, Hugging Face)."""
     if isinstance(module, _NORMS):
         return True
     return bool(module._parameters) and _NAME.search(type(module).__name__) is not None
@@ -30,25 +30,25 @@ def is_norm(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Scale:
-    """A normalisation multiplies one axis by its weight and adds its bias, and that is all they do.
+    """The scale of a normalisation that only multiplies one axis by its weight and adds its bias.
 
     Attributes:
-        axis: the one of the channels, 1 or -1.
-        unit: the weight that leaves numbers as they are: 1, or 0 where the layer multiplies by 1 + weight (Gemma).
+        axis: of the channels, 1 or -1.
+        unit: the neutral weight: 1, or 0 if the layer multiplies by 1 + weight (Gemma).
     """
 
     axis: int
     unit: float
 
     def neutral(self, tensors: Tensors) -> dict[str, Tensor]:
-        """Tensors that leave numbers as they are, in the place of a layer's own."""
+        """Neutral weight and bias in place of a layer's own."""
         return {
             name: torch.full_like(tensor, self.unit) if name == "weight" else torch.zeros_like(tensor)
             for name, tensor in tensors.items()
         }
 
     def apply(self, normalised: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """Rows `[B, …]` scaled and shifted by tensors of their own, `[B, C]`."""
+        """Scales and shifts rows `[B, …]` by tensors of their own, `[B, C]`."""
         axis = normalised.dim() - 1 if self.axis == -1 else self.axis
         shape = [normalised.shape[0], *(size if n == axis else 1 for n, size in enumerate(normalised.shape[1:], 1))]
         if weight is not None:
@@ -60,7 +60,7 @@ class Scale:
 
 
 class Norm(LayerKind):
-    """A normalisation without running statistics: LayerNorm, GroupNorm, RMSNorm and what is called so."""
+    """A normalisation without running statistics: LayerNorm, GroupNorm, RMSNorm and modules named so."""
 
     words = "normalisation"
     normalises = True
@@ -76,11 +76,11 @@ class Norm(LayerKind):
 
     @cached_property
     def scale(self) -> Scale | None:
-        """How it uses its weight and bias; None: otherwise than as a scale of one axis."""
+        """How it uses its weight and bias; None: not as a scale and shift of one axis."""
         return once(self.source, "scale", lambda: scale_of(self.module))  # type: ignore[return-value]
 
     def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
-        # Statistics that nobody counts batches of are kept as they are (InstanceNorm's, where it has any).
+        # Statistics without a count of the task's own are fixed (InstanceNorm's, if it has any).
         training = training and (SEEN in tensors or self.module._buffers.get(SEEN) is None)
         return super().run(args, kwargs, tensors, training)
 
@@ -98,7 +98,7 @@ class Norm(LayerKind):
         }
         return scale.apply(y, mine.get("weight"), mine.get("bias"))
 
-    # Channels of the output, scaled and shifted
+    # Scale and shift of output channels
 
     @property
     def within(self) -> bool:
@@ -106,7 +106,7 @@ class Norm(LayerKind):
 
     @cached_property
     def affine(self) -> Scale | None:
-        """The same within a pass of one task, in either mode: it may normalise otherwise in training."""
+        """`scale` for passes of one task, where training may normalise otherwise than evaluation."""
         return once(self.source, "affine", lambda: self.scale or scale_of(self.module, rows=False))  # type: ignore
 
     @property
@@ -130,7 +130,7 @@ class Norm(LayerKind):
 
 
 def _within(module: nn.Module) -> bool:
-    """Whether γ and β scale and shift what is normalised; what children do with it comes behind that."""
+    """Whether γ and β scale and shift the normalised values, before children run."""
     weight = module._parameters.get("weight")
     if weight is None or weight.dim() != 1 or "bias" not in module._parameters:
         return False
@@ -141,12 +141,12 @@ def _within(module: nn.Module) -> bool:
 
 
 def scale_of(module: nn.Module, *, rows: bool = True, **attributes: Any) -> Scale | None:
-    """How a normalisation scales; those with a forward of their own are tried on small inputs, in double precision.
+    """The scale of a normalisation; a forward of its own is tried on small inputs, in double precision.
 
     Args:
         module: the normalisation.
-        rows: whether it normalises in training as in evaluation, which is how mixed rows run.
-        attributes: others than its own.
+        rows: require that training normalises like evaluation, in which mixed rows run.
+        attributes: replace the module's.
     """
     weight = module._parameters.get("weight", module._buffers.get("weight"))
     if not is_norm(module) or isinstance(module, _BatchNorm) or weight is None or weight.dim() != 1:
@@ -173,18 +173,18 @@ def _holds(module: nn.Module, scale: Scale, shape: tuple[int, ...], rows: bool, 
         return False
     once_more, x = {**shaken(module, first)[0]}, normal(*shape)
     try:
-        # Of two magnitudes, so that what clamps does.
+        # Two magnitudes, to reveal clamps.
         for size, training, state in ((1.0, False, {}), (1e3, True, once_more)):
             own = {name: size * tensor for name, tensor in first.items()}
             mine = {name: tensor.expand(shape[0], -1) for name, tensor in own.items()}
             wanted = attempt(module, {**state, **own}, x, training, **attributes)
             neutral = attempt(module, {**state, **scale.neutral(own)}, x, training and not rows, **attributes)
             found = scale.apply(neutral, mine.get("weight"), mine.get("bias"))
-            # Some normalise in single precision, whatever they are given.
+            # Some normalise in single precision, whatever the input.
             close = torch.allclose(wanted.double(), found.double(), rtol=1e-4, atol=1e-4 * size)
             if wanted.shape != x.shape or not close:
                 return False
         return True
     except Exception:
-        # Whatever such a forward can't do with other tensors, running each task by itself does not ask of it.
+        # A forward that fails with other tensors runs task by task.
         return False

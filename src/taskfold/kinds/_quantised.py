@@ -1,4 +1,4 @@
-"""Linear layers whose weight is packed: an update can stand beside them, and nothing else can be done."""
+"""Linear layers with packed weights: tasks can only have updates beside them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ._linear import Linear
 from ._rows import Rows
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Types of numbers that a task's tensors may stand beside, or in the place of."""
+"""Types of layers' tensors that tasks can change."""
 _PLAIN = (nn.Parameter, Tensor, FakeTensor)
-"""Types of weights that are read as they are; while somebody traces, fake tensors stand for them."""
+"""Classes of plain weights; a compiler replaces them by fake tensors."""
 
 
 class Quantised(Linear):
-    """A linear layer with a weight of 4 or 8 bits: bitsandbytes, torchao's tensor subclasses."""
+    """A linear layer with a weight of 4 or 8 bits: bitsandbytes, and tensor subclasses of torchao."""
 
     words = "quantised linear layer"
     packed = True
@@ -42,7 +42,7 @@ class Quantised(Linear):
 
     @property
     def dtype(self) -> torch.dtype:
-        """That it computes in: as it says, or of its weight or bias where that is a floating type."""
+        """The type of computation: `compute_dtype`, or the floating type of weight or bias."""
         held = [
             tensor for tensor in self.module._parameters.values() if tensor is not None and tensor.is_floating_point()
         ]
@@ -58,7 +58,7 @@ class Quantised(Linear):
         return False
 
     def tensors(self) -> dict[str, Tensor]:
-        """Nothing that a task could have its own of but a bias."""
+        """The bias alone, since a task can't replace a packed weight."""
         bias = self.module._parameters.get("bias")
         return {} if bias is None else {"bias": bias}
 
@@ -80,7 +80,7 @@ class Quantised(Linear):
 
 
 class DynamicQuantised(Quantised):
-    """torch's dynamic int8, whose operation passes no gradient on: that of the layer with its unpacked weight is."""
+    """torch's dynamic int8, whose operation has no gradient; the backward pass uses the unpacked weight."""
 
     replaces = True
 
@@ -88,7 +88,7 @@ class DynamicQuantised(Quantised):
     def fits(cls, module: nn.Module) -> bool:
         if "quantized" not in type(module).__module__ or module._parameters.get("weight") is not None:
             return False
-        # A method unpacks the weight; properties are not asked, since they may write.
+        # A method unpacks the weight; properties are not read, since they may have effects.
         return callable(getattr(type(module), "weight", None)) and all(isinstance(n, int) for n in _sizes(module))
 
     def plain(self, *args: Any, **kwargs: Any) -> Any:
@@ -99,7 +99,7 @@ class DynamicQuantised(Quantised):
 
 
 class _Through(torch.autograd.Function):
-    """A quantised layer, with the gradient of the linear layer that it stands for."""
+    """A quantised layer with the gradient of its dequantised linear layer."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, module: nn.Module) -> Tensor:

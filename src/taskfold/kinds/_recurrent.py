@@ -11,7 +11,7 @@ from ._stand_in import stand_in
 
 
 class Recurrent(LayerKind):
-    """`nn.LSTM`, `nn.GRU`, `nn.RNN`: tasks have weights of their own; an update goes into the whole weight."""
+    """`nn.LSTM`, `nn.GRU`, `nn.RNN`: tasks have whole weights, with any update in them."""
 
     words = "recurrent layer"
     axes = (0, 1)

@@ -1,4 +1,4 @@
-"""Which rows of a batch have which of several tensors."""
+"""Assigns the rows of a batch to entries, each with its own tensors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 @dataclass(frozen=True)
 class Groups:
-    """The rows of a batch, brought together by the entry that they have.
+    """The rows of a batch, sorted by entry.
 
     Attributes:
         entries: the entries that occur, in order.
-        sizes: rows of each.
-        order: `[B]`, the rows sorted by entry; None: they are already.
-        back: `[B]`, undoes `order`.
+        sizes: number of rows of each.
+        order: `[B]`, indices of the rows sorted by entry; None: the batch is sorted.
+        back: `[B]`, the inverse of `order`.
     """
 
     entries: tuple[int, ...]
@@ -28,17 +28,15 @@ class Groups:
 
     @property
     def pays(self) -> bool:
-        """Whether to bring rows together: there are two or more of each entry, on average."""
+        """Whether sorting pays: entries have two or more rows on average."""
         return sum(self.sizes) >= 2 * len(self.sizes)
 
     @property
     def alike(self) -> bool:
-        """Equally many rows of each entry."""
         return len(set(self.sizes)) == 1
 
     @classmethod
     def of(cls, places: Sequence[int], device: torch.device) -> Groups:
-        """From the entry of each row."""
         order = sorted(range(len(places)), key=places.__getitem__)
         counts: dict[int, int] = {}
         for row in order:
@@ -52,7 +50,7 @@ class Groups:
         return cls(entries, sizes, torch.tensor(order, device=device), torch.tensor(back, device=device))
 
     def scaled(self, factor: int) -> Groups:
-        """For layers that see each row as `factor` consecutive ones (windows, beams)."""
+        """The groups at a layer that sees each row as `factor` consecutive ones (windows, beams)."""
         if factor == 1:
             return self
         sizes = tuple(size * factor for size in self.sizes)
@@ -63,11 +61,11 @@ class Groups:
         return Groups(self.entries, sizes, order, back)
 
     def sorted(self, tensor: Tensor) -> Tensor:
-        """Rows of a tensor, sorted by entry."""
+        """The rows of a tensor, sorted by entry."""
         return tensor if self.order is None else tensor.index_select(0, self.order)
 
     def unsorted(self, tensor: Tensor) -> Tensor:
-        """The rows as they were."""
+        """The rows in their first order."""
         return tensor if self.back is None else tensor.index_select(0, self.back)
 
     def split(self, tensor: Tensor) -> Sequence[Tensor]:
@@ -77,14 +75,14 @@ class Groups:
 
 @dataclass(frozen=True)
 class Rows:
-    """The entry of each row: tensors are `[T, …]`, one for each entry, and a batch has `size` rows.
+    """The entry of each row of a batch; tensors are `[T, …]`, one slice for each entry.
 
     Attributes:
-        size: rows of the batch.
-        index: `[size / each]` the entry of each block of rows; None: block n has entry n.
+        size: number of rows.
+        index: `[size / each]`, the entry of each block of rows; None: block n has entry n.
         each: consecutive rows of a block.
-        places: the same as numbers, where the caller knows them; None: only the device does.
-        gathers: each row runs the same steps whatever the others are: rows of one entry are not brought together.
+        places: `index` as Python numbers; None: only the device knows them.
+        gathers: always gather tensors by row, and never sort rows, so that other rows do not change a row's operations.
     """
 
     size: int
@@ -97,14 +95,14 @@ class Rows:
 
     @classmethod
     def side_by_side(cls, entries: int, each: int) -> Rows:
-        """Equally many rows of each entry, one entry after another."""
+        """`each` rows of every entry, one entry after another."""
         return cls(entries * each, None, each, tuple(range(entries)))
 
     def at(self, size: int) -> Rows:
-        """For a layer that sees `size` rows, equally many consecutive ones of each."""
+        """The rows at a layer that sees `size` rows, equally many consecutive ones of each."""
         if size == self.size:
             return self
-        traced = torch.compiler.is_compiling()  # then sizes may be symbols, which no dict can hold
+        traced = torch.compiler.is_compiling()  # traced sizes may be symbols, which can't be keys
         found = None if traced else self._scaled.get(size)
         if found is None:
             found = replace(self, size=size, each=self.each * size // self.size, _scaled={}, _groups=[])
@@ -113,7 +111,7 @@ class Rows:
         return found
 
     def copied(self, times: int, device: torch.device) -> Rows:
-        """For a layer that sees the whole batch several times, one copy after another."""
+        """The rows at a layer that sees several copies of the whole batch, one after another."""
         index = self.entry_of_each(device)
         places = None
         if self.places is not None:
@@ -121,15 +119,15 @@ class Rows:
         return Rows(self.size * times, index.repeat(times), 1, places, self.gathers)
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """`[T, …]` → `[size / each, …]`, of each block."""
+        """`[T, …]` → `[size / each, …]`, the slice of each block."""
         return tensor if self.index is None else tensor.index_select(0, self.index)
 
     def of_each(self, tensor: Tensor) -> Tensor:
-        """`[T, …]` → `[size, …]`, of each row."""
+        """`[T, …]` → `[size, …]`, the slice of each row."""
         return self.all_of_each({"": tensor})[""]
 
     def all_of_each(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The same of several tensors, by name."""
+        """`of_each` for several tensors, by name."""
         if self.index is None and self.each == 1:
             return dict(tensors)
         found: dict[str, Tensor] = {}
@@ -139,13 +137,13 @@ class Rows:
         return found
 
     def entry_of_each(self, device: torch.device) -> Tensor:
-        """`[size]`, the entry of each row."""
+        """The entry of each row, `[size]`."""
         index = torch.arange(self.size // self.each, device=device) if self.index is None else self.index
         return index if self.each == 1 else index.repeat_interleave(self.each)
 
     @property
     def known(self) -> Groups | None:
-        """The groups, where the caller knows them; the device is not asked."""
+        """The groups, without a device sync; None: only the device knows them."""
         found = self._groups[0] if self._groups else None
         if found is None and self.places is not None:
             found = self._grouped(self.places)
@@ -153,17 +151,17 @@ class Rows:
 
     @property
     def paying(self) -> Groups | None:
-        """The groups, if to bring their rows together is faster than to gather tensors for each row."""
+        """The groups, if sorting rows is faster than gathering tensors for each row."""
         if self.gathers:
             return None
         groups = self._groups[0] if self._groups else self.known
         return groups if groups is not None and sum(groups.sizes) >= 2 * len(groups.sizes) else None
 
     def groups(self, layer: str) -> Groups:
-        """The groups; asks the device once for a pass, if the caller does not know them.
+        """The groups, with one device sync per pass if Python does not know them.
 
         Raises:
-            ValueError: somebody traces the pass, so that the rows are not known.
+            ValueError: a compiler traces the pass, so that they are unknown.
         """
         if (found := self.known) is not None:
             return found
@@ -183,7 +181,7 @@ class Rows:
 
 
 def taker(rows: Tensor | slice, size: int) -> Callable[[object], object]:
-    """Takes these rows of whatever tensor has so many."""
+    """A function that takes these rows of tensors with `size` rows, and passes on other values."""
 
     def take(value: object) -> object:
         return value[rows] if isinstance(value, Tensor) and value.dim() and len(value) == size else value
@@ -198,14 +196,14 @@ def by_entry(
     run: Callable[[int, tuple, dict], object],
     axes: tuple[int, ...] = (0,),
 ) -> object:
-    """Any function, any number of batched arguments: the rows of each entry by themselves.
+    """Calls a function once for the rows of each entry, and joins the outputs.
 
     Args:
         groups: the rows.
         size: of the batch; tensors with another first axis serve all rows.
         inputs: positional and named arguments.
-        run: (entry, its positional, its named arguments) → tensors with as many rows, nested as one likes.
-        axes: of the rows in each of these tensors; the last one holds for all that follow.
+        run: (entry, its positional, its named arguments) → nested tensors with as many rows.
+        axes: the axis of rows in each of these tensors; the last one holds for all that follow.
     """
     made = [tree_flatten(run(entry, *mine)) for entry, mine in _parts(groups, size, inputs)]
     leaves: list[object] = []

@@ -1,4 +1,4 @@
-"""The same module with other tensors, without touching the module."""
+"""Stand-ins: twins of a module with other tensors, which leave the module unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
 Lending = Callable[[nn.Module, str, Tensor, bool], None]
-"""Is told of a module, of a parameter that stands in place of its own, and whether nobody else keeps that."""
+"""Called with a module, a parameter's name, the tensor in its place, and whether to keep that tensor alive."""
 
 
 class _Told(threading.local):
@@ -25,7 +25,7 @@ _told = _Told()
 
 @contextmanager
 def lent(tell: Lending) -> Iterator[None]:
-    """Run a block in which somebody is told of the parameters that modules are lent."""
+    """Run a block in which `tell` is called for each parameter that is lent to a module."""
     before, _told.tell = _told.tell, tell
     try:
         yield
@@ -34,7 +34,7 @@ def lent(tell: Lending) -> Iterator[None]:
 
 
 def lend(module: nn.Module, name: str, tensor: Tensor | None, keep: bool = False) -> None:
-    """Tell whoever listens of a parameter that stands in place of a module's own."""
+    """Reports a tensor that stands in place of a module's parameter to the innermost `lent` block."""
     if not torch.compiler.is_compiling() and _told.tell is not None and tensor is not None:
         _told.tell(module, name, tensor, keep)
 
@@ -42,11 +42,11 @@ def lend(module: nn.Module, name: str, tensor: Tensor | None, keep: bool = False
 def stand_in(module: M, state: Mapping[str, Tensor | None], /, **attributes: object) -> M:
     """A shallow twin of `module` that computes with `state` in place of its own tensors.
 
-    Unlike `torch.func.functional_call` nothing is swapped in the module itself, so threads can use one
-    module with different tensors at once. The module's own forward runs, whatever subclass it is.
+    Unlike `torch.func.functional_call` it does not write the module, so threads can use one module with different
+    tensors at once. The twin runs the module's own forward, also a subclass's.
 
     Args:
-        module: any module; it is not changed.
+        module: any module; it does not change.
         state: parameter or buffer name (dotted for children) → tensor, or None for "absent".
         attributes: other attributes to replace (`groups=4`).
 
@@ -58,7 +58,7 @@ def stand_in(module: M, state: Mapping[str, Tensor | None], /, **attributes: obj
         [3.0, 4.0]
     """
     twin = object.__new__(type(module))
-    # Item by item: torch.compile follows that, and no method of __dict__.
+    # Item by item: torch.compile supports no methods of __dict__ here.
     twin.__dict__ = {name: value for name, value in module.__dict__.items() if name != "forward"}
     twin.__dict__.update(attributes)
     mine: dict[str, dict[str, Tensor | None]] = {"_parameters": {}, "_buffers": {}}
@@ -85,7 +85,7 @@ def stand_in(module: M, state: Mapping[str, Tensor | None], /, **attributes: obj
 
 
 def _begin(twin: nn.Module, state: Mapping[str, Tensor | None]) -> None:
-    """What a module of the skeleton keeps of its tensors is not that of others: caches are empty, modes taken anew."""
+    """Resets a twin of a skeleton's module for other tensors: empties its caches, and runs its own `train()`."""
     table = twin.__dict__
     table["_state"] = state
     if not table["training"]:
@@ -99,7 +99,7 @@ def _begin(twin: nn.Module, state: Mapping[str, Tensor | None]) -> None:
 
 
 def _aside(module: nn.Module | None) -> nn.Module | None:
-    """A twin whose mode nobody sees."""
+    """A twin whose writes stay in the twin."""
     if module is None:
         return None
     twin = stand_in(module, {})
@@ -109,9 +109,9 @@ def _aside(module: nn.Module | None) -> nn.Module | None:
 
 
 def unshared(module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], bool]:
-    """Tensors for a pass that trains, which may write to buffers; and whether it may: statistics must be a task's own.
+    """Tensors for a training pass, and whether it may run in training mode: not if it would write shared statistics.
 
-    Buffers that are no statistics, such as what is counted, are copies then.
+    Integer buffers (counters) that the task lacks are copied.
     """
     held = {name: buffer for name, buffer in module._buffers.items() if buffer is not None and name not in tensors}
     if any(buffer.is_floating_point() for buffer in held.values()):

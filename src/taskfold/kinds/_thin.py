@@ -1,4 +1,4 @@
-"""Products of activations with R channels: in both memory layouts, and nothing copied.
+"""Products of activations with R channels, in both memory formats, without copies.
 
 Activations are rows `[N, C]`, or maps `[B, C, …]` of one to three axes with channels first or last in memory.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def thin(a: Tensor, x: Tensor) -> Tensor:
-    """`a` `[R, C]` at each position of x."""
+    """Applies `a` `[R, C]` at each position of x."""
     if x.dim() == 2:
         return F.linear(x, a)
     if _channels_last(x):
@@ -31,7 +31,7 @@ def outer(z: Tensor, x: Tensor) -> Tensor:
 
 
 def plus(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
-    """`y + a z` in one step; `a` `[C, R]`."""
+    """`y + a z` in one operation; `a` `[C, R]`."""
     if y.dim() == 2:
         return torch.addmm(y, z, a.mT)
     if _channels_last(y):
@@ -40,7 +40,7 @@ def plus(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
 
 
 def plus_(y: Tensor, a: Tensor, z: Tensor) -> Tensor:
-    """The same into y, which nobody else has seen: fresh memory costs more than the product."""
+    """`plus` in place, for a fresh y: new memory costs more than the product."""
     if y.dim() == 2:
         return y.addmm_(z, a.mT)
     if _channels_last(y):
@@ -58,7 +58,7 @@ def _channels_last(x: Tensor) -> bool:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """`[N, C]`, the positions of all maps."""
+    """The positions of all maps, `[N, C]`."""
     return x.movedim(1, -1).reshape(-1, x.shape[1])
 
 
@@ -68,5 +68,5 @@ def _back(rows: Tensor, x: Tensor) -> Tensor:
 
 
 def _positions(x: Tensor) -> Tensor:
-    """`[B, C, positions]`; reshape, since batches of gradients know no flatten. There may be no rows."""
+    """`[B, C, positions]`; reshape, since batched gradients lack flatten. B may be 0."""
     return x.reshape(*x.shape[:2], prod(x.shape[2:]))

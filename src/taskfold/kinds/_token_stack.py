@@ -1,4 +1,4 @@
-"""Modules that embed tokens and run a network over them: the encoder or the decoder of a text model."""
+"""Token stacks, which embed tokens and run a network over them: the encoder or the decoder of a text model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ._base import LayerKind
 
 Named = dict[str, Any]
 WRITTEN = "_taskfold_written"
-"""On a cache: how long it was when a pass with rows before the text was done."""
+"""The attribute of a cache with its length after the last pass with rows before the text."""
 
 _EMBED: dict[type, bool] = {}
-"""What was found out about classes; a compiler follows a dict."""
+"""Results of `_embeds` by class, in a dict, which a compiler can trace."""
 
 
 class TokenStack(LayerKind):
@@ -31,18 +31,18 @@ class TokenStack(LayerKind):
 
     @property
     def table(self) -> nn.Module:
-        """The embedding of its tokens."""
+        """The embedding of tokens."""
         return self.module.get_input_embeddings()  # type: ignore[operator]
 
     @property
     def width(self) -> int:
-        """d, numbers of an embedded token."""
+        """The width d of an embedded token."""
         table = self.table
         return int(getattr(table, "embedding_dim", 0) or table.weight.shape[-1])  # type: ignore[union-attr]
 
     @property
     def positions(self) -> int | None:
-        """How many tokens a text may have, as the configuration says; None: it does not say."""
+        """The configuration's `max_position_embeddings`; None: it has none."""
         found = getattr(getattr(self.module, "config", None), "max_position_embeddings", None)
         return found if isinstance(found, int) and found > 0 else None
 
@@ -53,18 +53,18 @@ class TokenStack(LayerKind):
     def lengthened(
         self, args: tuple, kwargs: Mapping[str, Any], rows: Tensor, crossed: int, path: str
     ) -> tuple[Named, bool]:
-        """Arguments of a pass with rows before the text, and whether the text goes on from a cache that has them.
+        """The arguments of a pass with rows before the text, and whether a cache holds the rows already.
 
-        Masks, positions and types of tokens come to have them too.
+        Masks, positions and types of tokens are extended for the rows.
 
         Args:
-            args, kwargs: of a pass without.
+            args, kwargs: of a pass without rows.
             rows: `[B, k, d]` or `[1, k, d]`.
-            crossed: rows before the text in the output of the encoder that it looks at.
-            path: its name, for people.
+            crossed: number of rows before the text in the output of the encoder that it attends to.
+            path: the layer's name, for errors.
 
         Raises:
-            ValueError: an argument holds something for each token, and it is not known what the rows have there.
+            ValueError: an argument has a value for each token, and its value for the rows is unknown.
         """
         named, count = self._named(args, kwargs), rows.shape[1]
         ids, embedded = named.pop("input_ids", None), named.pop("inputs_embeds", None)
@@ -80,7 +80,6 @@ class TokenStack(LayerKind):
         return {**named, "inputs_embeds": embedded}, goes_on
 
     def _named(self, args: tuple, kwargs: Mapping[str, Any]) -> Named:
-        """All arguments by name."""
         known = signature(type(self.module).forward)
         bound = known.bind(self.module, *args, **kwargs).arguments
         found: Named = {}
@@ -89,10 +88,10 @@ class TokenStack(LayerKind):
         return found
 
     def _cached(self, cache: Any, path: str) -> bool:
-        """Whether a cache holds a text that the pass goes on from.
+        """Whether the pass continues the text in a cache.
 
         Raises:
-            ValueError: it was not written with the rows before the text, or it does not grow.
+            ValueError: the cache was written without the rows before the text, or can't grow.
         """
         if cache is None:
             return False
@@ -112,7 +111,7 @@ class TokenStack(LayerKind):
         return length > 0
 
     def _check_crossed(self, named: Named, crossed: int, path: str) -> None:
-        """The encoder's output has the rows of the task's encoder."""
+        """Checks that the encoder's output includes the task's rows."""
         mask, states = named.get("encoder_attention_mask"), named.get("encoder_hidden_states")
         if crossed and mask is not None and states is not None and mask.shape[1] != states.shape[1]:
             raise ValueError(
@@ -121,16 +120,16 @@ class TokenStack(LayerKind):
             )
 
     def done(self, output: Any, cache: Any) -> None:
-        """A pass with rows before the text is done: its cache has them."""
+        """Marks the cache of a finished pass as written with rows before the text."""
         for held in (getattr(output, "past_key_values", None), cache):
             if held is not None and hasattr(held, "get_seq_length"):
                 setattr(held, WRITTEN, int(held.get_seq_length()))
 
     def shortened(self, output: Any, count: int, path: str) -> Any:
-        """The output without what stands for the first `count` rows; pooled anew of the text alone.
+        """The output without the positions of the first `count` rows, with the text alone pooled again.
 
         Raises:
-            ValueError: it is not known what of it is pooled how.
+            ValueError: the output is pooled in an unknown way.
         """
         if isinstance(output, Tensor):
             return output[:, count:]
@@ -150,7 +149,7 @@ class TokenStack(LayerKind):
 
 
 def _of_more(name: str, value: Tensor, count: int, goes_on: bool, path: str, crossed: int) -> Tensor:
-    """An argument of a text, as that of the text with `count` rows before it."""
+    """A text's argument, extended for `count` rows before the text."""
     if name in ("attention_mask", "encoder_attention_mask") and value.dim() == 2:
         return F.pad(value, (crossed if name.startswith("encoder") else count, 0), value=1)
     if name == "token_type_ids" and value.dim() == 2:
@@ -166,7 +165,7 @@ def _of_more(name: str, value: Tensor, count: int, goes_on: bool, path: str, cro
 
 
 def _embeds(kind: type) -> bool:
-    """Whether modules of a class embed tokens, or take them embedded."""
+    """Whether modules of a class take `inputs_embeds` and an `attention_mask`."""
     if not hasattr(kind, "get_input_embeddings"):
         return False
     if kind not in _EMBED:

@@ -1,4 +1,4 @@
-"""Layers with a forward of their own are tried once on small inputs, on copies: a trial writes nothing of theirs."""
+"""Trials of layers with a forward of their own, once, on small inputs and on copies, which leave the layers alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ._stand_in import stand_in
 _FOUND: WeakKeyDictionary[nn.Module, dict[str, tuple[object, object]]] = WeakKeyDictionary()
 _ALIKE: dict[object, object] = {}
 ALIKE = 1024
-"""Forms of modules of which it is kept what was found out."""
+"""The most forms of modules whose results are kept."""
 POOL = 4093
 """A prime, so that rows of a weight differ."""
 PLAIN = (type(None), bool, int, float, str)
@@ -31,7 +31,7 @@ _KEPT = frozenset({*nn.Module().__dict__})
 
 
 def once(module: nn.Module, what: str, find: Callable[[], object]) -> object:
-    """What was found out about a module by trying it; nothing is tried twice unless its class or settings change."""
+    """The cached result of a trial of a module; it is repeated if the module's class or settings change."""
     found, now = _FOUND.setdefault(module, {}), (type(module), settings(module))
     if what not in found or found[what][0] != now:
         found[what] = now, _alike(module, what, find)
@@ -39,7 +39,7 @@ def once(module: nn.Module, what: str, find: Callable[[], object]) -> object:
 
 
 def _alike(module: nn.Module, what: str, find: Callable[[], object]) -> object:
-    """What was found out about a module of the same form, or is now."""
+    """The cached result of a module of the same form, or a new one."""
     form = _form(module)
     if form is None:
         return find()
@@ -51,7 +51,7 @@ def _alike(module: nn.Module, what: str, find: Callable[[], object]) -> object:
 
 
 def _form(module: nn.Module) -> object:
-    """All that a forward reads of its module but numbers of weight, bias and statistics; None: it may read more."""
+    """A key of all that a forward can read, except values of weight, bias and statistics; None: it may read more."""
     plain, tensors = settings(module), {**module._parameters, **module._buffers}
     if module.__dict__.keys() - _KEPT - plain.keys() or tensors.keys() - _OWN:
         return None
@@ -66,19 +66,19 @@ def _form(module: nn.Module) -> object:
 
 
 def settings(module: nn.Module) -> dict[str, object]:
-    """The plain values among a module's own attributes."""
+    """The plain values among a module's attributes."""
     return {n: value for n, value in module.__dict__.items() if n not in _KEPT and isinstance(value, PLAIN)}
 
 
 def random() -> Callable[..., Tensor]:
-    """Numbers in double precision, the same every time."""
+    """A source of normal numbers in double precision, with a fixed seed."""
     dice = torch.Generator().manual_seed(0)
     return lambda *size: torch.randn(*size, generator=dice, dtype=torch.float64, device="cpu")
 
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """A block on the CPU, without autocast, that draws the same numbers every time, and nobody else's."""
+    """Run a block on the CPU, without autocast, with fixed random numbers, and restore the generators' states."""
     numpy, state = sys.modules.get("numpy"), python.getstate()
     drawn = None if numpy is None else numpy.random.get_state()
     try:
@@ -97,17 +97,14 @@ def apart() -> Iterator[None]:
 
 
 def begin() -> None:
-    """The same numbers again, in such a block."""
+    """Resets the random numbers in such a block."""
     torch.default_generator.manual_seed(0)
 
 
 def double(
     module: nn.Module, state: Mapping[str, Tensor | None], training: bool = False, /, **attributes: Any
 ) -> nn.Module:
-    """A copy of a module in double precision, with other tensors and attributes.
-
-    Whatever it writes is its own: buffers, numbers that it counts.
-    """
+    """A deep copy of a module in double precision, with other tensors and attributes."""
     memo = {id(tensor): tensor for tensor in state.values() if tensor is not None}
     twin = copy.deepcopy(stand_in(module, state, **attributes), memo).train(training)
     for part in twin.modules():
@@ -122,18 +119,13 @@ def double(
 def attempt(
     module: nn.Module, state: Mapping[str, Tensor | None], x: Tensor, training: bool = False, /, **attributes: Any
 ) -> Tensor:
-    """What a module's own forward makes of an input, with other tensors and attributes."""
+    """The output of a module's own forward, with other tensors and attributes."""
     with apart():
         return double(module, state, training, **attributes).forward(x)  # type: ignore[no-any-return]
 
 
 def shaken(module: nn.Module, names: Collection[str]) -> tuple[dict[str, Tensor | None], dict[str, Any]]:
-    """Other tensors and numbers than a module has now: a mask of ones, or a scale of 1, does not stay one.
-
-    Args:
-        module: any.
-        names: tensors that are left alone.
-    """
+    """Changed tensors (except `names`) and float settings of a module, so that a mask of ones or a scale of 1 shows."""
     dice = torch.Generator().manual_seed(1)
     state: dict[str, Tensor | None] = {}
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -151,7 +143,7 @@ def shaken(module: nn.Module, names: Collection[str]) -> tuple[dict[str, Tensor 
 
 
 def wide() -> Callable[..., Tensor]:
-    """Numbers of all magnitudes, so that what clamps them does; a few thousand, again and again."""
+    """A source of numbers of all magnitudes, to reveal clamps; it repeats a few thousand."""
     normal, places = random(), count()
     pool = normal(POOL) * 10 ** normal(POOL)
 

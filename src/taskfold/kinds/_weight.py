@@ -20,17 +20,17 @@ from ._thin import plus, plus_
 
 
 class WeightKind(LayerKind):
-    """A layer with a weight, seen as `[O, I, *kernel]`: output channels × input channels × kernel."""
+    """A layer with a weight, in the layout `[O, I, *kernel]`: output channels × input channels × kernel."""
 
     splits = False
     packed: ClassVar[bool] = False
-    """Whether the weight is no plain tensor: it can't be read, and an update can only stand beside the layer."""
+    """Whether the weight is packed: it can't be read, and updates must run beside the layer."""
     last: ClassVar[bool] = True
-    """Whether channels are the last axis of input and output, or the second."""
+    """Whether channels are the last axis of input and output; else the second."""
 
     @property
     def weight(self) -> Tensor:
-        """The parameter as the module has it."""
+        """The module's parameter."""
         return self.module._parameters["weight"]  # type: ignore[return-value]
 
     @property
@@ -44,24 +44,23 @@ class WeightKind(LayerKind):
     @property
     @abstractmethod
     def modes(self) -> Modes:
-        """The weight as factorisations see it."""
+        """The modes of the weight for factorisations."""
 
     @property
     @abstractmethod
     def plainly(self) -> bool:
-        """Whether it runs the forward that its kind is known by; laws of any other are tried."""
+        """Whether the layer runs its kind's own forward; for any other forward, laws are tried."""
 
     groups: int = 1
-    """Of channels."""
 
     @cached_property
     def additive(self) -> bool:
-        """Whether an update of low rank may run beside the layer, R channels wide."""
+        """Whether a low-rank update may run beside the layer, R channels wide."""
         return self.groups == 1 and (self.plainly or holds(self, "additive"))
 
     @cached_property
     def rowwise(self) -> bool:
-        """Whether rows that have weights and biases of their own run at once."""
+        """Whether rows with weights and biases of their own run in one call."""
         return self.plainly or holds(self, "rowwise")
 
     @property
@@ -90,28 +89,28 @@ class WeightKind(LayerKind):
         return self.taking(inside, scale, shift)
 
     def taking(self, inside: Tensors, scale: Tensor, shift: Tensor | None) -> dict[str, Tensor]:
-        """The same by y = W x + b, whatever the layer's forward is."""
+        """`scaled` by the law y = W x + b, whatever the layer's forward."""
         weight = self.seen(inside["weight"])
         ones = (1,) * (weight.dim() - 1)
         made = self.laid_out(weight * scale.reshape(-1, *ones))
         return {"weight": made, **scaled_bias(inside.get("bias"), scale, shift)}
 
     geometry: Geometry | None = None
-    """How it walks, for layers that run torch's own forward; None: another step can't stand for it."""
+    """The geometry of layers with torch's own forward; None: a custom autograd step can't replace the forward."""
 
     @abstractmethod
     def walk(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
-        """The layer's geometry (stride, padding, dilation, a subclass's forward) with a weight `[O, I, *kernel]`."""
+        """Applies a weight `[O, I, *kernel]` with the layer's stride, padding, dilation, or a subclass's forward."""
 
     @abstractmethod
     def examples(self, normal: Callable[..., Tensor], rows: int) -> Iterator[Tensor]:
-        """Small inputs of so many rows, one of each shape; `normal(*sizes)` draws numbers."""
+        """Small inputs of `rows` rows, one of each shape; `normal(*sizes)` draws numbers."""
 
     def exchanges(self, x: Tensor) -> bool:
         return self.last and x.dim() > 2
 
     def positions(self, x: Tensor) -> int:
-        """At how many positions the weight is applied to an input, the batch included."""
+        """The number of positions at which the weight is applied to an input, the batch included."""
         return x.numel() // x.shape[-1]
 
     # An update beside the layer
@@ -121,7 +120,7 @@ class WeightKind(LayerKind):
         return self.walk(x, factors.down)
 
     def plus(self, y: Tensor, up: Tensor, z: Tensor) -> Tensor:
-        """`y + up z`; under autocast a layer's output and its channels may be of two types."""
+        """`y + up z` in the type of y, from which the channels' type may differ under autocast."""
         into = plus_ if may_write() else plus
         up, z = up.to(y.dtype), z.to(y.dtype)
         if not self.last:
@@ -131,15 +130,15 @@ class WeightKind(LayerKind):
         return into(y.reshape(-1, y.shape[-1]), up, z.reshape(-1, z.shape[-1])).reshape(y.shape)
 
     def beside(self, factors: Bottleneck, x: Tensor, y: Tensor) -> Tensor:
-        """`y = layer(x)` with ΔW x added."""
+        """`y + ΔW x`, where y is the layer's output."""
         return self.plus(y, factors.up, self.reduced(x, factors))
 
     @abstractmethod
     def beside_rows(self, factors: Bottleneck, rows: Rows, x: Tensor, y: Tensor) -> Tensor:
-        """The same where each row has factors of its own, `[T, …]` by entry."""
+        """`beside` with factors `[T, …]`, of which each row uses its entry's."""
 
     def beside_groups(self, factors: Bottleneck, groups: Groups, x: Tensor, y: Tensor) -> Tensor:
-        """Each entry's factors on its own rows: no factor is ever copied for a row."""
+        """`beside` for each entry's rows, without a copy of factors for each row."""
         parts = zip(factors.picked(groups.entries).unbind(), groups.split(x), groups.split(y), strict=True)
         return groups.unsorted(torch.cat([self.beside(*part) for part in parts]))
 
@@ -165,10 +164,10 @@ class WeightKind(LayerKind):
 
     @abstractmethod
     def rows_of_weights(self, weights: Tensor, x: Tensor, each: int) -> Tensor:
-        """`[n, O, I, *kernel]` weights on a batch of `n · each` rows, without bias."""
+        """Applies weights `[n, O, I, *kernel]` to a batch of `n · each` rows, without bias."""
 
     def _channels(self, vector: Tensor, y: Tensor) -> Tensor:
-        """`[n, C]` in the place of channels."""
+        """`[n, C]`, shaped to broadcast over y."""
         ones = [1] * (y.dim() - 2)
         rows = vector.shape[0]
         return vector.reshape(rows, *ones, -1) if self.last else vector.reshape(rows, -1, *ones)

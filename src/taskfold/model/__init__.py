@@ -1,4 +1,4 @@
-"""A frozen backbone and its tasks: how they come and go, run, fold, and are served."""
+"""Models: a frozen backbone and its tasks, which are added, removed, run, folded and served."""
 
 from ._advice import AdaptationWarning
 from ._again import checkpoint_context

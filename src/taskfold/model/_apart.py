@@ -1,4 +1,4 @@
-"""Whose a tensor is: what one task trains, nobody else may hold."""
+"""Checks that no other task and not the backbone hold a task's tensors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..tasks import Named, Task
 
 
 def check_apart(name: str, module: nn.Module, backbone: nn.Module, others: Mapping[str, Task] | Named[Task]) -> None:
-    """Nobody else may hold a tensor of a task's, or its numbers under another tensor.
+    """Checks that neither the backbone nor another task holds a task's tensors or their memory.
 
     Args:
         name: of the task.
-        module: the task, or what is to be its head.
+        module: the task, or its future head.
         backbone: the network.
         others: all other tasks, by name.
 
     Raises:
-        ValueError: the backbone, another task or what tasks share does.
+        ValueError: the backbone, another task or an inventory holds one.
     """
     own = {key for tensor in _tensors(module) for key in _keys(tensor)}
     held: list[tuple[str, Iterable[Tensor]]] = [("the backbone", _tensors(backbone))]
@@ -38,10 +38,10 @@ def check_apart(name: str, module: nn.Module, backbone: nn.Module, others: Mappi
 
 
 def check_ready(module: nn.Module, what: str) -> None:
-    """A module has all of its tensors.
+    """Checks that a module's tensors are initialised.
 
     Raises:
-        TypeError: a lazy layer has none yet; names it.
+        TypeError: a lazy layer's are not; names it.
     """
     for path, layer in module.named_modules():
         if any(
@@ -60,7 +60,7 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _keys(tensor: Tensor) -> Iterator[object]:
-    """What tells a tensor from others: itself, and where its numbers begin."""
+    """Keys that identify a tensor: its id, and the address of its numbers."""
     yield id(tensor)
     if tensor.numel() and type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta:
         yield tensor.device, tensor.data_ptr()

@@ -1,4 +1,4 @@
-"""A bank: many tasks as rows of one table of numbers, any mixture of them in one batch."""
+"""Banks: many tasks as rows of one table, for batches of any mixture."""
 
 from __future__ import annotations
 
@@ -38,17 +38,16 @@ from ._table import Table, widest
 
 
 class Bank(MixedRows, nn.Module):
-    """Tasks of one backbone, ready to be served: one row of numbers for each, and no modules.
+    """Tasks of one backbone for serving: one row of numbers for each, and no modules.
 
-    A batch in which every row has its own task costs one gather and one forward pass, whatever the mixture; nothing
-    loops over tasks, so that one compiled or exported graph serves every mixture. A task in the bank is a copy as it
-    was; it does not train there.
+    A mixed batch costs one gather and one forward pass, whatever the mixture. No code loops over tasks, so that one
+    compiled or exported graph serves every mixture. The bank holds copies of tasks, which do not train.
 
-    Threads may ask while others add and remove tasks: a forward pass sees the bank as it was before a change or as it
-    is after it, and never between. A change that fails leaves the bank as it was.
+    Threads may run passes while others add and remove tasks: a pass sees the bank before or after a change, never
+    during it. A change that fails leaves the bank unchanged.
 
     Args:
-        backbone: the network that the tasks were made for; it is not changed.
+        backbone: the network that the tasks were made for; it does not change.
         features: as for `MultiTask`.
         rows: as for `MultiTask`.
 
@@ -91,15 +90,15 @@ class Bank(MixedRows, nn.Module):
 
     @torch.no_grad()
     def add(self, task: Task, name: str | None = None) -> None:
-        """Take a copy of a task.
+        """Adds a copy of a task.
 
         Args:
             task: made for this backbone.
-            name: another than its own.
+            name: instead of the task's own name.
 
         Raises:
-            ValueError: the name is taken, the task was made for a backbone with other numbers, it does something that a
-                bank cannot hold, or its head is neither linear nor absent as the others' are.
+            ValueError: the name is taken, the task was made for a backbone with other numbers, a bank does not support
+                what the task does, its head is not linear, or only some tasks have heads.
         """
         name = name or task.name
         with self._changing:
@@ -112,7 +111,7 @@ class Bank(MixedRows, nn.Module):
             self._publish(self.table.added(name, stacks, task.head, self._kinds, self._oldest()))
 
     def remove(self, name: str) -> None:
-        """Forget a task; its place is for the next one, once no forward pass can read it any more.
+        """Removes a task; its place is reused when no forward pass can read it any more.
 
         Raises:
             ValueError: there is no such task.
@@ -122,13 +121,13 @@ class Bank(MixedRows, nn.Module):
             self._publish(self.table.removed(name))
 
     def _publish(self, table: Table) -> None:
-        """From now on forward passes see that table: one assignment, before which everything that can fail is done."""
+        """Publishes a table to forward passes in one assignment, after everything that can fail."""
         self._older = [(version, older) for version, older in self._older if older() is not None]
         self._older.append((self.table.version, ref(self.table)))
         self.table = table
 
     def _oldest(self) -> int:
-        """The version of the oldest table that somebody may be reading."""
+        """The version of the oldest table that a forward pass may be reading."""
         return min((version for version, older in self._older if older() is not None), default=self.table.version)
 
     def __len__(self) -> int:
@@ -143,17 +142,17 @@ class Bank(MixedRows, nn.Module):
     def index(self, names: Iterable[str]) -> Tensor:
         """The numbers of tasks, int64 `[B]`, as `forward` takes them.
 
-        No other task has the same number, in no bank: an index of a task that is gone is refused, and so is another
-        bank's, whatever became of the tensor on its way (a copy, a slice, a batch of several).
+        A number belongs to one task in one bank: `forward` refuses an index of a removed task or of another bank, also
+        as a copy, a slice or a batch of several.
 
         Raises:
-            TypeError: the names are no collection of names.
-            ValueError: a task is not known, or the list is empty.
+            TypeError: `names` is no collection of names.
+            ValueError: a task is unknown, or the list is empty.
         """
         return index_of(self.table, names_of_any(names))
 
     def nbytes(self) -> int:
-        """Bytes of all tasks together, idle places included; the backbone's are not."""
+        """Bytes of all tasks, idle places included, without the backbone."""
         return self.table.nbytes()
 
     # Running
@@ -166,26 +165,26 @@ class Bank(MixedRows, nn.Module):
         broadcast: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Run a batch.
+        """Runs a batch.
 
         Args:
-            args, kwargs: the backbone's inputs, batch first; an index may be the last.
-            task: names, one per row; with `broadcast` each once.
-            index: instead of names the numbers `[B]` of `bank.index(names)`, for compiled and exported graphs; exported
-                ones take places too, counted from 0.
-            broadcast: tasks each see the whole batch, which passes once through the layers that no task in the bank
-                changes, if they are a good part of the network.
+            args, kwargs: the backbone's inputs, batch first; an index may be the last positional one.
+            task: names, one per row; with `broadcast` distinct ones.
+            index: instead of names, the numbers `[B]` of `bank.index(names)`, for compiled and exported graphs;
+                exported graphs take places too, counted from 0.
+            broadcast: each task sees the whole batch, which runs once through the layers that no task in the bank
+                changes, if these are a good part of the network.
 
         Returns:
-            For names what `MultiTask` returns: the output of each row, with `broadcast` those of each task by name.
-            For an index `[B, outputs]`, outputs being those of the largest head, where a smaller one has -inf; without
-            heads the backbone's output; with `broadcast` a list of these, one for each row of the index.
+            For names, as of `MultiTask`: the output of each row; with `broadcast`, the outputs by task.
+            For an index, `[B, outputs]` for the largest head, with -inf past the outputs of smaller heads; without
+            heads, the backbone's output; with `broadcast`, a list of these, one for each number of the index.
 
         Raises:
-            TypeError: the names are no list, or the index is no tensor of whole numbers `[B]`.
-            ValueError: a task is not known or gone, one is named twice, or there are not as many as the batch has rows.
+            TypeError: `task` is no list of names, or the index is no int64 tensor `[B]`.
+            ValueError: a task is unknown or removed, one is named twice, or the number of rows is another.
         """
-        table = self.table  # one table for the whole pass, whatever comes after it
+        table = self.table  # one table for the whole pass
         names: Sequence[str] = ()
         if task is None:
             args, given = (args, index) if index is not None else (args[:-1], args[-1] if args else None)
@@ -226,22 +225,22 @@ class Bank(MixedRows, nn.Module):
             raise ValueError("index is empty; give the row of at least one task")
         beside = self._beside and not worth_sharing(self.backbone, [table.layout])
         if beside:
-            # Layers that see no rows, say; if the input is at fault, what follows says so.
+            # It may fail at layers that see no rows; if the input is at fault, the next way raises.
             with suppress(Exception), own_state(self.backbone):
                 made = self._side_by_side(table, index, *own_inputs(inputs, kwargs))
                 if made is not None:
                     return made
-                beside = False  # not tried: another form of inputs may do
+                beside = False  # not tried, so that another form of inputs may still use it
         together = Selection(OfTable(table.columns(index), len(index)), None, False)
         found = self._runner.run_each(together, [table.layout], inputs, kwargs)
         if beside:
-            self._beside = False  # that failed, and this did not
+            self._beside = False  # it failed, and the other way did not
         return [self._said(table, one, each, shared=True) for one, each in zip(found, index.split(1), strict=True)]
 
     def _side_by_side(
         self, table: Table, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[Any] | None:
-        """As a mixed batch in which every row is there for each task; None: what comes out is not of rows alone."""
+        """Runs a broadcast as a mixed batch that repeats all rows for each task; None: an output has no rows."""
         rows, tasks = rows_of(inputs, kwargs), len(index)
         if not rows:
             return None
@@ -256,35 +255,35 @@ class Bank(MixedRows, nn.Module):
         return parted(made, rows, tasks, places)
 
     def generate(self, *args: Any, task: Sequence[str], **kwargs: Any) -> Any:
-        """The backbone's own `generate` (Hugging Face language models), one task per row.
+        """Runs the backbone's own `generate` (Hugging Face language models), one task per row.
 
         Args:
             args, kwargs: as the backbone's `generate` takes them, beams included.
             task: names, one per row of the input.
 
         Raises:
-            TypeError: the backbone has no `generate`, or the names are no list.
-            ValueError: a task is not known, or there are not as many names as rows.
+            TypeError: the backbone has no `generate`, or `task` is no list of names.
+            ValueError: a task is unknown, or the numbers of names and rows differ.
         """
         check_generates(self.backbone, task, kwargs)
         table, names = self.table, names_of_rows(task)
         index = torch.tensor(places_of(table, names), device=table.numbers.device)
         batched(args, kwargs, len(index))
-        # Gathered once for the whole text, and not for each of its words.
+        # Gathered once for the whole text, not for each token.
         columns = table.columns(index)
         rows = Rows(len(index), None, places=tuple(range(len(index))), gathers=True)
         selection = Selection(OfTable(columns, len(index)), rows, False)
         return with_caches(names, kwargs, lambda: self._runner.run(selection, args, kwargs, "generate"))
 
     def train(self, mode: bool = True) -> Bank:
-        """A bank only serves.
+        """Refuses training mode.
 
         Raises:
-            RuntimeError: it is to train.
+            RuntimeError: `mode` is True.
         """
         if mode:
             raise RuntimeError("a bank serves and does not train; train tasks in a MultiTask and add them again")
-        self.training = False  # and not the backbone's, which is somebody else's
+        self.training = False  # not the backbone's: other models may use it
         return self
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Bank:
@@ -293,14 +292,14 @@ class Bank(MixedRows, nn.Module):
         return self
 
     def _said(self, table: Table, output: Any, index: Tensor, shared: bool = False) -> Any:
-        """What heads make of the backbone's output; the index has one place that is shared, or one for each row."""
+        """The heads' outputs; the index has one place for each row, or one place for all (`shared`)."""
         if not table.heads.used:
             return output
         features = self.features(output)
         return table.heads(features, index.expand(features.shape[0]) if shared else index)
 
     def _read(self, task: Task, name: str) -> dict[str, Stack]:
-        """What a task has at each layer, in evaluation, as rows hold it."""
+        """A task's stacks in evaluation, as rows hold them, by path."""
         found: dict[str, Stack] = {}
         for path, parts in layers_of(task):
             kind = self._kind(path)
@@ -319,7 +318,7 @@ class Bank(MixedRows, nn.Module):
         return found
 
     def _kind(self, path: str) -> LayerKind | None:
-        """What stands at a layer now; it is known as long as it is the same module."""
+        """The kind of the layer that is at `path` now; cached for the same module."""
         module, known = module_at(self.backbone, path), self._kinds.get(path)
         if module is not None and (known is None or known.source is not module):
             known = self._kinds[path] = kind_of(module)

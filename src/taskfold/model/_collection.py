@@ -1,4 +1,4 @@
-"""One frozen backbone and the tasks made for it: how they come, go and are kept."""
+"""Collections of tasks on one frozen backbone: adding, removing, saving and loading."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from ._transfer import Begin, Mode, check, experts_of, routing_of, transferred
 
 
 class TaskCollection(nn.Module):
-    """Tasks of one backbone, and what they share. `MultiTask` runs them."""
+    """The tasks of one backbone, and their inventory. `MultiTask` runs them."""
 
     def __init__(
         self,
@@ -77,22 +77,22 @@ class TaskCollection(nn.Module):
         problem: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Task:
-        """Add a task; every other task stays bit for bit what it was.
+        """Adds a task; every other task stays the same, bit for bit.
 
         Args:
-            name: 1 to 100 printable characters that can name a file on any system, and no other task's: neither case
-                nor composition of letters tells two names apart.
+            name: 1 to 100 printable characters that can name a file on any system. Names of two tasks must differ in
+                more than case and Unicode composition.
             head: number of outputs, any module on the features, or None: the backbone's own output.
             method: instead of the model's.
             labels: class names, one per output if `head` is a number.
-            preprocessing: JSON to keep with the task.
-            problem: what the outputs mean, `Problem.as_json()` of one of `taskfold.problems`; None: classes.
+            preprocessing: JSON to store with the task.
+            problem: the meaning of the outputs, `Problem.as_json()` of one of `taskfold.problems`; None: classes.
             settings: changes to the method's settings for this task (`rank=20`).
 
         Raises:
-            ValueError: the name is taken or not allowed, a setting does not exist, the method finds nothing to adapt
-                here, labels and head disagree, the backbone still ends in a classifier where the head is to stand, or
-                another task or the backbone holds the head's tensors too.
+            ValueError: the name is taken or not allowed, a setting does not exist, the method finds no layer to adapt,
+                labels and head disagree, the backbone has a classifier in place of the head, or another task or the
+                backbone holds the head's tensors too.
             TypeError: the head is neither a number nor a module, or has no weights yet.
 
         Warns:
@@ -125,7 +125,7 @@ class TaskCollection(nn.Module):
         chosen = chosen.with_settings(**settings or {})
         width = partial(head_width, self.backbone, head, self.num_features, self.features)
         made = build_head(head, width, like_of(self.backbone))
-        if isinstance(head, nn.Module) and made is not None:  # one made here is nobody else's
+        if isinstance(head, nn.Module) and made is not None:  # a new head shares no tensors
             check_ready(made, "head")
             check_apart(name, made, self.backbone, self.tasks)
         inventory = {key: self.inventory[key] for key in self.inventory}
@@ -152,21 +152,21 @@ class TaskCollection(nn.Module):
         begin: Begin = "mean",
         **settings: Any,
     ) -> Task:
-        """Add a task that learns from an inventory which other tasks were trained on; none of them moves.
+        """Adds a task that learns from an inventory which other tasks have trained; none of them changes.
 
         TensorPoly (Su et al.), section 4.3; the control `random-mu` is `mu` on an inventory trained with
-        `allocation="random"`. Under `mu` nothing of the routing is drawn: the task's allocation is `sigmoid`, whatever
-        the method's.
+        `allocation="random"`. Under `mu` the task's allocation is `sigmoid`, whatever the method's, so that no routing
+        is drawn.
 
         Args:
             name, head, settings: as for `add_task`.
             mode: what learns beside the head: `z`, the routing alone; `all`, routing and factors; `mu`, the factors
-                under a fixed routing. Factors then are the task's own copy of the inventory.
-            begin: routing at the start: the `mean` of the tasks on the inventory, or `even`.
+                under a fixed routing. `all` and `mu` train the task's own copy of the inventory.
+            begin: initial routing: the `mean` of the tasks on the inventory, or `even`.
 
         Raises:
-            ValueError: a setting is not known, the model holds no such inventory, the method is not routed, there are
-                no tasks to take the mean of, or the routing is to learn with `allocation="random"`, which learns none.
+            ValueError: a setting is unknown, the model holds no such inventory, the method is not routed, there are
+                no tasks for the mean, or the routing would learn with `allocation="random"`, which learns none.
         """
         check(mode, begin)
         known = set(self.inventory)
@@ -184,7 +184,6 @@ class TaskCollection(nn.Module):
         return task
 
     def _withdraw(self, name: str, known: set[str]) -> None:
-        """Undo adding a task."""
         del self.tasks[name]
         self._forget(set(self.inventory) - known)
 
@@ -223,10 +222,10 @@ class TaskCollection(nn.Module):
         raise ValueError(f"task {name!r} is not known; tasks: {', '.join(self.tasks) or 'none yet'}{hint}")
 
     def remove_task(self, name: str) -> Task:
-        """Take a task out and return it.
+        """Removes a task and returns it.
 
         Raises:
-            ValueError: there is no such task, or others stand on what it has put into a common weight.
+            ValueError: there is no such task, or others depend on its entries of a common weight.
         """
         task = self[name]
         check_leaving(task, [self.tasks[other] for other in self.tasks if other != name])
@@ -234,7 +233,7 @@ class TaskCollection(nn.Module):
         return task
 
     def drop_inventory(self) -> int:
-        """Forget what tasks shared that have been removed since, so that new ones start afresh; return its numbers."""
+        """Deletes leaves of the inventory that no task uses, so that new tasks make new ones; returns their count."""
         held = {name.rpartition(":")[0] for task in self.tasks for name in inventory_of(self.tasks[task])}
         unused = {key: self.inventory[key] for key in self.inventory if key not in held}
         for key in unused:
@@ -242,7 +241,7 @@ class TaskCollection(nn.Module):
         return sum(leaf.numel() for bank in unused.values() for leaf in bank.values())
 
     def rename_task(self, old: str, new: str) -> None:
-        """Give a task another name.
+        """Renames a task.
 
         Raises:
             ValueError: there is no such task, or the new name is taken or not allowed.
@@ -257,13 +256,13 @@ class TaskCollection(nn.Module):
     # Files
 
     def save_task(self, name: str, path: str | Path, *, standalone: bool = False) -> Path:
-        """Write a task to one safetensors file, atomically; return its path.
+        """Writes a task to one safetensors file, atomically; returns its path.
 
         Args:
             name: the task.
             path: the file.
-            standalone: with the inventory that the task stands on. Otherwise the file holds what is the task's own and
-                names the inventory, which `save_inventory` writes.
+            standalone: include the task's inventory. Otherwise the file holds the task's own tensors and the
+                fingerprint of the inventory, which `save_inventory` writes.
 
         Raises:
             ValueError: there is no such task.
@@ -274,7 +273,7 @@ class TaskCollection(nn.Module):
         return save(self[name], self.backbone, Path(path), standalone, others)
 
     def save_inventory(self, path: str | Path) -> Path:
-        """Write what tasks share to one safetensors file, atomically; return its path.
+        """Writes the inventory to one safetensors file, atomically; returns its path.
 
         Raises:
             ValueError: the model shares nothing.
@@ -284,25 +283,25 @@ class TaskCollection(nn.Module):
         return save_inventory(self.inventory, self.backbone, Path(path))
 
     def load_inventory(self, path: str | Path) -> None:
-        """Take the inventory from a file of `save_inventory`. On any error the model stays as it was.
+        """Loads an inventory from a file of `save_inventory`. An error leaves the model unchanged.
 
         Raises:
-            TaskFileError: no inventory file, damaged, newer, of another backbone, or the model's inventory is another.
+            TaskFileError: the file is no inventory, damaged, newer or of another backbone, or differs from the model's.
         """
         for key, bank in read_inventory(Path(path), self.backbone, self.inventory).items():
             self.inventory[key] = bank
 
     def load_task(self, path: str | Path, *, name: str | None = None, head: nn.Module | None = None) -> Task:
-        """Add a task from its file. On any error the model stays as it was.
+        """Adds a task from its file. An error leaves the model unchanged.
 
         Args:
             path: a file of `save_task`.
-            name: another name for it.
+            name: instead of the file's name of the task.
             head: the module to load the head into, if it was not a plain linear layer.
 
         Raises:
-            TaskFileError: no task file, damaged, newer, of another backbone, of shapes that do not fit, or standing on
-                an inventory that the model does not hold.
+            TaskFileError: the file is no task, damaged, newer, of another backbone or of other shapes, or needs an
+                inventory that the model does not hold.
             ValueError: the name is taken, or a head must be given.
         """
         stored = Stored.read(Path(path), self.backbone)
@@ -319,7 +318,7 @@ class TaskCollection(nn.Module):
         except Exception:
             self._withdraw(chosen, known)
             raise
-        if not inventory_of(task):  # it stands on its own copy
+        if not inventory_of(task):  # it has its own copy
             self._forget(set(self.inventory) - known)
         return task
 
@@ -345,6 +344,6 @@ class TaskCollection(nn.Module):
         self._own()
 
     def _own(self) -> None:
-        """A copy's tasks are of the copy's backbone."""
+        """Sets the origin of a copy's tasks to the copy's backbone."""
         for name in self.tasks:
             self.tasks[name].origin = Origin(self.backbone)

@@ -1,4 +1,4 @@
-"""Several tasks as one: sums of what they change, and what is left of them where they disagree."""
+"""Combinations of tasks: sums of their changes, with the rules TIES and DARE."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ._folding import changed_tensors
 
 Rule = Literal["linear", "ties", "dare", "dare-ties"]
 Vectors = Sequence[Mapping[str, Tensor]]
-"""What each task adds to the backbone's tensors, by name; one that it leaves alone is not there."""
+"""Each task's differences from the backbone's tensors, by name; unchanged tensors are left out."""
 
 
 def check_combination(
     tasks: Mapping[str, float] | Sequence[str], rule: Rule, density: float | None
 ) -> dict[str, float]:
-    """The weight of each task.
+    """Checks the arguments, and returns the weight of each task.
 
     Raises:
-        TypeError: the tasks are no names.
-        ValueError: there are none, a weight is no number, the rule is not known, or the density does not fit it.
+        TypeError: `tasks` is empty or holds no names.
+        ValueError: a weight is no finite number, the rule is unknown, or the density does not fit it.
     """
     if rule not in get_args(Rule):
         raise ValueError(f"rule={rule!r} is not known; choose one of {', '.join(get_args(Rule))}")
@@ -49,11 +49,11 @@ def ties(vectors: Vectors, density: float) -> dict[str, Tensor]:
     """TIES (Yadav et al. 2023, section 3): trim each vector to its largest numbers, elect signs, and take means.
 
     Args:
-        vectors: of each task, weighted.
+        vectors: the tasks' weighted vectors.
         density: share of each vector's numbers that is kept.
 
     Returns:
-        At each place the mean of those numbers that are kept and have the sign of their sum.
+        At each place, the mean of the kept numbers whose sign is that of the sum.
     """
     kept = [_trimmed(vector, density) for vector in vectors]
     found = {}
@@ -65,7 +65,7 @@ def ties(vectors: Vectors, density: float) -> dict[str, Tensor]:
 
 
 def dare(vectors: Vectors, density: float, seed: int) -> list[dict[str, Tensor]]:
-    """DARE (Yu et al. 2024, section 3): drop numbers at random, and scale what is left by 1/density.
+    """DARE (Yu et al. 2024, section 3): drop numbers at random, and scale the rest by 1/density.
 
     Args:
         vectors: of each task.
@@ -94,7 +94,7 @@ def combined(
     """The method of the combination, and its tensors: `<layer>:up`, `<layer>:down`, others by the network's names.
 
     Raises:
-        ValueError: what a task does at a layer is no change of tensors, or running variances would become negative.
+        ValueError: a task does more than change tensors, or running variances would become negative.
     """
     weighted = list(zip(tasks, weights, strict=True))
     if rule == "linear" and (low := _low_rank(network, weighted)) is not None:
@@ -113,7 +113,7 @@ def combined(
 
 
 def fill(task: Task, tensors: Mapping[str, Tensor]) -> Task:
-    """Put numbers into a task's own leaves: `<layer>:<leaf>` of updates, others by the network's names."""
+    """Copies tensors into a task's own leaves: `<layer>:<leaf>` of updates, others by the network's names."""
     for (path, part), held in parts_of(task):
         between = "." if part.endswith(":own") else ":"
         for leaf, live in held.own.held().items():
@@ -122,7 +122,7 @@ def fill(task: Task, tensors: Mapping[str, Tensor]) -> Task:
 
 
 def _low_rank(network: nn.Module, weighted: Sequence[tuple[Task, float]]) -> tuple[Method, dict[str, Tensor]] | None:
-    """A sum of updates of low rank is one, whose rank is the sum of theirs; None: some task's are none."""
+    """The sum of low-rank updates, of the sum of their ranks; None: a task has other changes."""
     updates: dict[str, list[LowRankUpdate]] = {}
     vectors: list[dict[str, Tensor]] = []
     state = network.state_dict()
@@ -171,7 +171,7 @@ def _stacked(vectors: Vectors, name: str) -> Tensor:
 
 
 def _trimmed(vector: Mapping[str, Tensor], density: float) -> dict[str, Tensor]:
-    """The largest numbers of a whole vector."""
+    """A vector with all but its largest numbers set to zero."""
     sizes = torch.cat([tensor.flatten().abs() for tensor in vector.values()]) if vector else torch.zeros(1)
     least = sizes.topk(max(1, round(density * len(sizes)))).values[-1]
     return {name: torch.where(tensor.abs() >= least, tensor, 0.0) for name, tensor in vector.items()}

@@ -1,4 +1,4 @@
-"""Lists that a network puts out with an entry for each row, as detectors do."""
+"""Output lists with an entry for each row, as of detectors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..layers import TOLERANCE, Mark, Moves, is_same, not_followed
 from ._nested import Nested
 
 Path = tuple[int, ...]
-"""Where something nested lies: which child of each container on the way."""
+"""The position of a nested value: the index of the child in each container on the way."""
 
 
 def _children(value: Any) -> list[Any]:
-    """Of a container that torch knows; nothing's are none."""
+    """The children of a container that pytrees know; empty for a leaf."""
     found = tree_flatten(value, is_leaf=lambda one: one is not value)[0]
     return [] if len(found) == 1 and found[0] is value else found
 
 
 def lists_of(outputs: Sequence[Any], rows: Sequence[int], path: Path = ()) -> Iterator[Path]:
-    """Lists that have as many entries as each of several passes had rows; the outermost."""
+    """The paths of the outermost lists that have as many entries as rows in each of several passes."""
     if all(type(one) in (list, tuple) and len(one) == size for one, size in zip(outputs, rows, strict=True)):
         yield path
         return
@@ -34,7 +34,7 @@ def lists_of(outputs: Sequence[Any], rows: Sequence[int], path: Path = ()) -> It
 
 
 def flat(value: Any, lists: Sequence[Path]) -> tuple[list[Any], Nested]:
-    """The leaves of an output, in which these lists are leaves, and how they are nested."""
+    """The leaves and the structure of an output, with these lists as leaves."""
     found = set()
     for path in lists:
         one = value
@@ -45,17 +45,12 @@ def flat(value: Any, lists: Sequence[Path]) -> tuple[list[Any], Nested]:
 
 
 def without(value: Any, lists: Sequence[Path]) -> list[Any]:
-    """The leaves beside these lists."""
+    """The leaves except these lists."""
     return [leaf for leaf in flat(value, lists)[0] if not isinstance(leaf, (list, tuple))]
 
 
 def entries_follow(outputs: Sequence[Any], moves: Moves) -> bool:
-    """Whether the entries of a list that several passes put out are the same where rows are.
-
-    Args:
-        outputs: the list as rows are given, in another order, and without some.
-        moves: of the rows.
-    """
+    """Whether a list's entries move with the rows; `outputs`: the list from each pass of `moves`, unchanged first."""
     given, *others = [[_marked(entry) for entry in one] for one in outputs]
     return all(
         len(one) == len(rows) and all(_alike(given[n], mine) for n, mine in zip(rows.tolist(), one, strict=True))
@@ -64,12 +59,11 @@ def entries_follow(outputs: Sequence[Any], moves: Moves) -> bool:
 
 
 def entries_same(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Whether two lists have the same entries."""
     return len(one) == len(other) and all(map(_alike, map(_marked, one), map(_marked, other)))
 
 
 def entries_equal(entries: Sequence[Any]) -> bool:
-    """Whether all are the same, so that nothing says whose they are."""
+    """Whether all entries are equal, so that they can't be told apart."""
     first, *others = map(_marked, entries)
     return all(_alike(first, one) for one in others)
 

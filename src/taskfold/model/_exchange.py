@@ -1,4 +1,4 @@
-"""Tasks from and to other libraries' formats, and tasks of several others."""
+"""Imports and exports tasks in PEFT's format, and makes tasks from others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._compressed import compressed, fill_bases
 
 
 class Exchange(TaskCollection):
-    """Tasks that come from elsewhere, go there, or are made of others."""
+    """A collection of tasks with imports, exports, combinations and compression."""
 
     def combine_tasks(
         self,
@@ -29,27 +29,28 @@ class Exchange(TaskCollection):
         seed: int = 0,
         head: str | None = None,
     ) -> Task:
-        """Add a task that is made of others, which stay as they are: what each adds to the backbone is combined.
+        """Adds a task that combines the changes of other tasks, which do not change.
 
         Args:
             name: of the new task.
             tasks: weights by name (`{"a": 1 - t, "b": t}` between two, `{"a": 1, "b": -1}` their difference); or
-                names: their mean.
-            rule: `linear`, Σ wᵢ τᵢ. `ties`: each wᵢ τᵢ trimmed to its largest numbers, then means of those that have
-                the sign of the sum (names alone weigh 1). `dare`: numbers of τᵢ dropped at random, the rest scaled by
-                1/density, then `linear`; `dare-ties`: then signs elected as in `ties`, nothing trimmed.
-            density: of `ties` and `dare`, the share of numbers that is kept.
+                names, for their mean.
+            rule: for changes τᵢ with weights wᵢ. `linear`: Σ wᵢ τᵢ. `ties`: each wᵢ τᵢ is trimmed to its largest
+                numbers, then those with the sign of the sum are averaged (names alone weigh 1). `dare`: numbers of τᵢ
+                are dropped at random and the rest scaled by 1/density, then `linear`. `dare-ties`: the same, then
+                signs as in `ties`, without trimming.
+            density: for `ties` and `dare`, the share of numbers that is kept.
             seed: of `dare`.
-            head: the task whose head the new one has a copy of, with its labels; needed where one of them has a head.
+            head: the task whose head and labels are copied; required if one of the tasks has a head.
 
         Returns:
-            The task. A linear combination of updates of low rank is a LoRA of the sum of their ranks; else the task has
-            its own copies of the tensors that change.
+            The task. A linear combination of low-rank updates is a LoRA whose rank is the sum of theirs; any other
+            combination has its own copies of the changed tensors.
 
         Raises:
-            ValueError: a task is not known, or is no change of tensors; a setting is out of its range; heads, and it is
-                not said whose.
-            TypeError: `tasks` are no names.
+            ValueError: a task is unknown, or does more than change tensors; a setting is out of its range; or a task
+                has a head, and `head` is missing.
+            TypeError: `tasks` is empty or holds no names.
         """
         weights = check_combination(tasks, rule, density)
         made = [self[one] for one in weights]
@@ -62,23 +63,23 @@ class Exchange(TaskCollection):
         return fill(self._added(name, chosen, method, info), tensors)
 
     def compress_tasks(self, tasks: Sequence[str] | None = None, *, rank: int) -> tuple[Self, dict[str, float]]:
-        """A model of the same backbone whose tasks share a basis in each layer, and have a small matrix each.
+        """A model of the same backbone whose tasks share a basis in each layer, with a small matrix for each task.
 
-        ΔW_t ≈ U Σ_t V with U and V of all tasks and Σ_t, k × k, of each (Brüel-Gabrielsson et al., "Compress then
-        Serve", 2024): a task then is k² numbers at a layer, whatever the layer's size. Own normalisation and heads are
-        copied, and other whole tensors of a task's own. The tasks of this model stay as they are. Measure what it costs
-        on validation data: an error of updates says little about answers.
+        ΔW_t ≈ U Σ_t V, where all tasks share U and V, and Σ_t, k × k, is the task's (Brüel-Gabrielsson et al.,
+        "Compress then Serve", 2024): a task has k² numbers at a layer, whatever the layer's size. Own normalisation,
+        heads and other whole tensors are copied. The tasks of this model do not change. Measure the loss on validation
+        data: the error of updates says little about outputs.
 
         Args:
             tasks: names; default: all.
-            rank: k ≥ 1, or less where the tasks need less. Up to the sum of their ranks it is an approximation.
+            rank: k ≥ 1, or less if the tasks need less. Below the sum of their ranks it is an approximation.
 
         Returns:
             The model, with LoRA of `sharing="core"`, and the relative error of each task's updates, 0 to 1.
 
         Raises:
-            ValueError: the rank is out of its range, there are no tasks, a task is not known, none changes a layer, or
-                one changes more of a layer than its weight, which is named.
+            ValueError: the rank is out of its range, there are no tasks, a task is unknown, no task changes a layer, or
+                one changes more of a layer than its weight; names it.
 
         Example:
             >>> import taskfold as tfold
@@ -106,10 +107,10 @@ class Exchange(TaskCollection):
         return small.train(self.training), found.errors
 
     def load_peft(self, folder: str | Path, *, name: str | None = None, task_id: int | None = None) -> Task:
-        """Add a task from an adapter that PEFT saved; it answers as `PeftModel` does. PEFT need not be installed.
+        """Adds a task from an adapter that PEFT saved; its outputs equal `PeftModel`'s. PEFT need not be installed.
 
-        LORA (with DoRA), IA3, LN_TUNING, LOHA, LOKR, VERA, FOURIERFT, POLY, PROMPT_TUNING and PREFIX_TUNING, and whole
-        modules that were saved beside them. On any error the model stays as it was.
+        Supported are LORA (with DoRA), IA3, LN_TUNING, LOHA, LOKR, VERA, FOURIERFT, POLY, PROMPT_TUNING and
+        PREFIX_TUNING, and whole modules saved beside them. An error leaves the model unchanged.
 
         Args:
             folder: with `adapter_config.json` and `adapter_model.safetensors`.
@@ -118,7 +119,7 @@ class Exchange(TaskCollection):
 
         Raises:
             FileNotFoundError: there is no adapter.
-            AdapterError: it is damaged, of another backbone, or does what no method of Taskfold's does.
+            AdapterError: it is damaged, belongs to another backbone, or has features that Taskfold lacks.
             ValueError: the name is taken or not allowed.
         """
         folder = Path(folder)
@@ -135,20 +136,20 @@ class Exchange(TaskCollection):
         return task
 
     def save_peft(self, name: str, folder: str | Path, *, head: str | None = None) -> Path:
-        """Write a task as an adapter of PEFT's, LORA, which `PeftModel.from_pretrained` loads without Taskfold.
+        """Writes a task as a LORA adapter of PEFT, which `PeftModel.from_pretrained` loads without Taskfold.
 
-        What stands beside layers is a LoRA of the same rank: LoRA itself, FTN, routed and entangled methods as they are
-        in evaluation. DoRA stays DoRA. Own normalisation, a head and other tensors of the task's own go into
-        `modules_to_save`, running statistics with them.
+        Updates beside layers become a LoRA of the same rank: LoRA itself, FTN, routed and entangled methods in their
+        state of evaluation. DoRA stays DoRA. Own normalisation, with running statistics, a head and other own tensors
+        go into `modules_to_save`.
 
         Args:
             name: the task.
-            folder: a new one, or an empty one; it is returned.
-            head: the name that the task's head has in the network that the adapter is for; default: timm's.
+            folder: a new or empty one; it is returned.
+            head: the name of the head in the adapter's network; default: timm's.
 
         Raises:
-            ValueError: there is no such task, the folder holds something, or PEFT can't hold what the task does at a
-                layer, which is named.
+            ValueError: there is no such task, the folder is not empty, or PEFT does not support what the task does at a
+                layer; names it.
             FileNotFoundError: the folder's own folder does not exist.
         """
         return write_adapter(self[name], self.backbone, Path(folder), head)

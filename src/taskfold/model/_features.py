@@ -1,4 +1,4 @@
-"""The frozen part of a backbone runs once for an input: what it puts out is kept by the input's content."""
+"""Caches outputs of a backbone's frozen part by the content of the input, so that the part runs once for it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from ._trial import Cut, Trial, part_of
 
 Call = Callable[[nn.Module], Any]
 FORMS = 8
-"""Forms of inputs whose frozen part is kept; those that come later run as ever."""
+"""Most forms of inputs with a cache; inputs of later forms run without one."""
 
 
 class FeaturesError(ValueError):
-    """What the frozen part of a network puts out can't be kept, and must be."""
+    """The outputs of a network's frozen part can't be cached, although the user requires it."""
 
 
 class Features:
-    """What the frozen part of a backbone puts out, kept for the passes of one training.
+    """A cache of outputs of a backbone's frozen part, for the passes of one training.
 
     Args:
-        runner: of the model whose passes these are.
-        changed: the layers that tasks of the training change.
-        store: where rows are kept.
-        network: what says which network this is: its fingerprint, say.
-        required: a pass of which nothing can be kept is an error.
+        runner: the model's runner.
+        changed: paths of the layers that the trained tasks change.
+        store: holds the rows.
+        network: identifies the network: its fingerprint, say.
+        required: a pass without a cache is an error.
 
     Attributes:
-        off: modes in which nothing is kept, and why.
-        refused: inputs of which nothing can be kept, by form, and why.
+        off: modes without a cache, and the reasons.
+        refused: forms of inputs without a cache, and the reasons.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Features:
     def run(
         self, call: Call, selection: Selection, training: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """A pass: without the frozen part for rows that this has seen.
+        """Runs a pass, without the frozen part for cached rows.
 
         Args:
             call: runs a skeleton.
@@ -62,7 +62,7 @@ class Features:
             args, kwargs: the backbone's inputs.
 
         Raises:
-            FeaturesError: nothing can be kept, and it is required.
+            FeaturesError: there is no cache for these inputs, and it is required.
         """
         plain = self.runner.network(training)
         found = None if training in self.off else self._found(plain, selection, training, args, kwargs)
@@ -91,7 +91,7 @@ class Features:
 
     @staticmethod
     def _keep(cut: Cut, keys: Sequence[bytes], recorded: Recorded) -> bool:
-        """Whether it is what such a pass puts out; then it is kept as far as there is room."""
+        """Whether the recorded calls fit the cut; then their rows are stored, if there is room."""
         alike = len(recorded.calls) == len(cut.calls) and all(map(Made.same, cut.calls, recorded.calls))
         if alike:
             cut.table.add(keys, cut.packed(recorded))
@@ -129,7 +129,7 @@ class Features:
             if cut.standing is not plain:
                 cut.prefix, cut.standing = cut.prefix.again(self.runner._made(training)), plain
             return cut
-        if form in self.refused or inputs.batch < 2:  # a single row does not say whether rows depend on others
+        if form in self.refused or inputs.batch < 2:  # a single row does not show whether rows depend on others
             return None
         if len(self.cuts) == FORMS:
             raise PrefixError(f"inputs come in more than {FORMS} forms (sizes, types)")
@@ -137,24 +137,24 @@ class Features:
             with torch.no_grad(), generators():
                 trial = Trial(self.runner._made(training), self.changed, inputs, selection)
                 self.cuts[form] = trial.cut(plain, self.store, self.network)
-        except Exception as error:  # a fault of the input is the plain pass's to say
+        except Exception as error:  # the plain pass raises if the input is at fault
             raise PrefixError(str(error)) from error
         finally:
-            torch.clear_autocast_cache()  # weights that were cast without gradients
+            torch.clear_autocast_cache()  # it holds weights cast without gradients
         return self.cuts[form]
 
     def parts(self, training: bool) -> bool:
-        """Whether several tasks on one batch are to pass one by one: the frozen part is kept, or may be."""
+        """Whether tasks of a broadcast must run one by one, since the frozen part is or may be cached."""
         return training not in self.off and (bool(self.cuts) or not self.refused)
 
     @property
     def why(self) -> str:
-        """Why something is not kept; empty: all is."""
+        """Why some passes are not cached; empty: all are."""
         return "; ".join(dict.fromkeys([*self.off.values(), *self.refused.values()]))
 
     @property
     def kept(self) -> tuple[int, int]:
-        """Rows that are kept, and their bytes."""
+        """The number of stored rows, and their bytes."""
         sizes = [(len(table), table.width) for table in self.store.tables.values()]
         return sum(count for count, _ in sizes), sum(count * width for count, width in sizes)
 
@@ -168,7 +168,7 @@ _keeping = _Keeping()
 
 @contextmanager
 def keeping(features: Features | None) -> Iterator[None]:
-    """Run a block in which passes of this thread keep what the frozen part puts out."""
+    """Run a block in which passes of this thread use a cache of the frozen part; None: no cache."""
     before, _keeping.features = _keeping.features, features
     try:
         yield
@@ -177,6 +177,6 @@ def keeping(features: Features | None) -> Iterator[None]:
 
 
 def kept_features(runner: Looking) -> Features | None:
-    """Where passes of this thread keep what the frozen part of a model puts out."""
+    """This thread's cache, if it belongs to the runner."""
     found = _keeping.features
     return found if found is not None and found.runner is runner else None

@@ -1,4 +1,4 @@
-"""What is asked of numbers that go into a task's file, or come out of one."""
+"""Checks of tensors that are saved or loaded."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ from ..tasks import Contents, TaskFileError, identity, is_same
 
 _VARIANCES = ("running_var", "/var")
 _KEPT = (torch.float32, torch.float64)
-"""Types that tasks keep their numbers in."""
+"""Types of tasks' tensors."""
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """Which numbers of layers are not finite, or negative where they are variances, in words; None: all are good.
+    """The error for a tensor of a layer with numbers that are not finite, or with negative variances; None: none.
 
-    A head may hold what it likes.
-
-    Args:
-        tensors: by their names in the task's state.
+    Heads are not checked. The tensors' names are those of the task's state.
     """
     for name, tensor in tensors.items():
         if name.startswith("head.") or not tensor.is_floating_point():
@@ -36,10 +33,10 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def check_precision(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """What tasks share is kept in single precision at least.
+    """Checks that an inventory's tensors have at least single precision.
 
     Raises:
-        TaskFileError: it is not.
+        TaskFileError: one has less.
     """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.dtype not in _KEPT:
@@ -47,12 +44,12 @@ def check_precision(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def check_types(path: Path, stored: Mapping[str, Tensor], live: Mapping[str, Tensor]) -> None:
-    """What a file gives in place of one type is of one type: of numbers with a point, single precision at least.
+    """Checks that a file's tensors for one type of the model have one type, with at least single precision.
 
     Args:
         path: the file.
-        stored: tensors as the file has them.
-        live: the same of the model, by the same names.
+        stored: the file's tensors.
+        live: the model's tensors, by the same names.
 
     Raises:
         TaskFileError: a layer would compute with numbers of two types, or with integers.
@@ -72,7 +69,7 @@ def check_types(path: Path, stored: Mapping[str, Tensor], live: Mapping[str, Ten
 
 @contextmanager
 def taken_at_its_word(path: Path) -> Iterator[None]:
-    """Run a block that does what a file says: whatever fails there, but for lack of memory, is wrong with the file.
+    """Run a block that uses a file's content; its errors, except for lack of memory, are blamed on the file.
 
     Raises:
         TaskFileError: the block has failed.
@@ -86,7 +83,7 @@ def taken_at_its_word(path: Path) -> Iterator[None]:
 
 
 def same(held: Tensor, stored: Tensor) -> bool:
-    """Whether the model holds the very numbers that a file has."""
+    """Whether a tensor of the model and one of a file are equal, bit for bit."""
     return held.dtype == stored.dtype and torch.equal(held.detach().cpu(), stored)
 
 

@@ -1,4 +1,4 @@
-"""A backbone's tensors changed in a copy of it."""
+"""Folds: copies of a backbone with a task's tensors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ._copying import copied
 
 
 def changed_tensors(backbone: nn.Module, task: Task) -> dict[str, Tensor]:
-    """The backbone's tensors as a task has them in evaluation, by name, with gradient.
+    """The backbone's tensors that a task changes, in evaluation, by name, with gradient.
 
     Raises:
-        ValueError: something that the task does at a layer is no change of tensors, or it stands in several places,
-            or is another layer than it was.
+        ValueError: an intervention at a layer does not change tensors, the layer has several places, or it no longer
+            fits its form.
     """
     check_alike(backbone, forms_of(task))
     check_once(backbone, task.sites)
@@ -40,7 +40,7 @@ def changed_tensors(backbone: nn.Module, task: Task) -> dict[str, Tensor]:
 
 
 def left_out(backbone: nn.Module, task: Task) -> dict[str, str]:
-    """Layers in whose place a child of theirs runs in evaluation, or nothing (`""`)."""
+    """Layers that a task replaces in evaluation, by path: the child that runs instead; `""`: an identity."""
     found: dict[str, str] = {}
     for path, parts in layers_of(task):
         if any(type(part.intervention).instead is not Intervention.instead for _, part in parts):
@@ -52,17 +52,17 @@ def left_out(backbone: nn.Module, task: Task) -> dict[str, str]:
 
 
 def leave_out(network: nn.Module, layers: Mapping[str, str]) -> None:
-    """Put in the place of layers the child of theirs that is named, or nothing."""
+    """Replaces layers by the named child, or by an identity (`""`)."""
     for path, child in layers.items():
         network.set_submodule(path, network.get_submodule(f"{path}.{child}") if child else nn.Identity())
 
 
 @torch.no_grad()
 def folded(backbone: nn.Module, changes: Mapping[str, Tensor], begun: Mapping[str, Mapping[str, Any]]) -> nn.Module:
-    """A copy of the backbone with these tensors, by name.
+    """A copy of the backbone with the tensors in `changes`, by name, and with empty caches (`begun`).
 
-    Layers that share a tensor share it no longer where they come to hold different ones. What the backbone has not (a
-    bias, say) is added. What modules kept of other tensors is as it `begun`.
+    Layers with a shared tensor get separate ones if the task makes them differ. Tensors that the backbone lacks (a
+    bias, say) are added.
     """
     plain = copied(backbone, begun)
     tensors = {**dict(plain.named_parameters(remove_duplicate=False)), **dict(plain.named_buffers())}
@@ -79,7 +79,7 @@ def folded(backbone: nn.Module, changes: Mapping[str, Tensor], begun: Mapping[st
 
 
 class _Tracer(fx.Tracer):
-    """Whatever has tensors of its own is one step."""
+    """Traces modules with tensors of their own as one call."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return bool(m._parameters or m._buffers) or super().is_leaf_module(m, module_qualified_name)
@@ -87,10 +87,10 @@ class _Tracer(fx.Tracer):
 
 @torch.no_grad()
 def without_batchnorm(network: nn.Module) -> None:
-    """Every BatchNorm that follows a convolution becomes part of it, and a step that does nothing (or its activation).
+    """Fuses every BatchNorm behind a convolution into it, and leaves an identity or the BatchNorm's activation.
 
     Raises:
-        ValueError: the order of the network's layers cannot be traced, or no BatchNorm follows a convolution.
+        ValueError: the order of the network's layers can't be traced, or no BatchNorm follows a convolution.
     """
     try:
         graph = _Tracer().trace(network)
@@ -111,7 +111,7 @@ def without_batchnorm(network: nn.Module) -> None:
             made = conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             weight, bias = fuse_conv_bn_weights(*made)  # type: ignore[arg-type]
             conv.weight, conv.bias = weight, bias
-            # timm's normalisation brings its activation along.
+            # timm's normalisation includes an activation.
             network.set_submodule(str(node.target), getattr(norm, "act", None) or nn.Identity())
             fused += 1
     if not fused:
@@ -119,7 +119,6 @@ def without_batchnorm(network: nn.Module) -> None:
 
 
 def _place(network: nn.Module, key: str, tensor: Tensor) -> None:
-    """A tensor of the layer's own."""
     path, _, name = key.rpartition(".")
     module = network.get_submodule(path)
     if name in module._buffers:

@@ -1,4 +1,4 @@
-"""The inputs of a pass as rows: their form, their contents as keys, and some of them by themselves."""
+"""The rows of a pass's inputs: their form, keys of their contents, and subsets."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ._store import KEY
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a backbone is given.
+    """The inputs of a backbone.
 
     Attributes:
         leaves: tensors and plain values.
-        nesting: how they are nested in (args, kwargs).
-        batch: rows.
-        form: all but the numbers in tensors, and the number of rows.
+        nesting: their structure in (args, kwargs).
+        batch: number of rows.
+        form: describes all but the tensors' values and the number of rows.
     """
 
     leaves: Sequence[Any]
@@ -34,10 +34,10 @@ class Inputs:
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], *also: object) -> Inputs:
-        """As it is given; `also` is part of the form.
+        """The inputs of a call; `also` is part of the form.
 
         Raises:
-            PrefixError: it holds what is no tensor, number or name, or what has gradients.
+            PrefixError: they hold other values than tensors, numbers and names, or tensors that require gradients.
         """
         leaves, nesting = tree_flatten((args, dict(kwargs)))
         batch = rows_of(args, kwargs)
@@ -58,7 +58,6 @@ class Inputs:
 
     @property
     def device(self) -> torch.device:
-        """Of the first tensor."""
         return next(leaf.device for leaf in self.leaves if isinstance(leaf, Tensor))
 
     def some(self, index: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -67,12 +66,12 @@ class Inputs:
         return tree_unflatten(taken, self.nesting)
 
     def first(self, rows: int) -> Inputs:
-        """The first rows of the batch, where it has more."""
+        """The inputs of at most the first `rows` rows."""
         index = torch.arange(min(rows, self.batch))
         return replace(self, leaves=tree_flatten(self.some(index))[0], batch=len(index))
 
     def keys(self) -> list[bytes]:
-        """A key of each row's contents, and of what serves all rows."""
+        """A key for each row, of its contents and of the tensors that serve all rows."""
         rows, all_of = [], b""
         for leaf in self.leaves:
             if _has_rows(leaf, self.batch):
@@ -92,7 +91,7 @@ class Inputs:
 
 
 def hashes(rows: Tensor) -> Tensor:
-    """`[B, n]` bytes → `[B, 4]` int64, four strongly universal hashes of 32 bits of each row, where the rows are.
+    """`[B, n]` bytes → `[B, 4]` int64, four strongly universal 32-bit hashes of each row, on the rows' device.
 
     Multilinear, modulo 2^64, the upper half (Lemire and Kaser, 2014): two rows agree in all four by a chance of 2^-128.
     """

@@ -1,4 +1,4 @@
-"""What tasks share, to its file and back."""
+"""Saves inventories to files and loads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ._file_checks import check_backbone, check_precision, not_finite, same
 
 
 def save_inventory(inventory: Named[Leaves], backbone: nn.Module, path: Path) -> Path:
-    """Write all that tasks share."""
     tensors: dict[str, Tensor] = {
         f"{key}:{name}": leaf.detach() for key in inventory for name, leaf in inventory[key].items()
     }
@@ -31,11 +30,11 @@ def save_inventory(inventory: Named[Leaves], backbone: nn.Module, path: Path) ->
 
 @torch.inference_mode(False)
 def read_inventory(path: Path, backbone: nn.Module, held: Named[Leaves]) -> dict[str, Leaves]:
-    """The banks of an inventory file that a model does not hold yet.
+    """The banks in an inventory file that the model does not hold yet.
 
     Raises:
         FileNotFoundError: there is no such file.
-        TaskFileError: it cannot be used here; says why.
+        TaskFileError: the file can't be used here; gives the reason.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no inventory file {str(path)!r}" + (": it is a folder" * path.is_dir()))
@@ -62,7 +61,7 @@ def read_inventory(path: Path, backbone: nn.Module, held: Named[Leaves]) -> dict
 
 
 def _check(path: Path, contents: Contents) -> None:
-    """Each tensor has its group, single precision at least, and numbers that are finite."""
+    """Checks that each tensor has its group, at least single precision, and finite numbers."""
     for name in sorted(contents.tensors.keys() ^ contents.header["groups"].keys()):
         lacks = "no group" if name in contents.tensors else "a group, and is not there"
         raise TaskFileError(f"{path} is damaged: its tensor {name!r} has {lacks}; save the inventory again")

@@ -1,4 +1,4 @@
-"""Tensors of which a network keeps what it has computed of them: another task would be answered with that."""
+"""Detects networks that cache what they compute from layers' tensors, since another task would get the cache."""
 
 from __future__ import annotations
 
@@ -19,22 +19,20 @@ from ._prompts import prompts
 from ._rows import Batch
 
 TRIES = 3
-"""How often it is tried to run the plain network beside a pass."""
+"""Most attempts to run the plain network beside a pass."""
 
 
 class Reads:
-    """Which layers' tensors are read, pass by pass."""
+    """The layers' tensors that are read, by pass."""
 
     def __init__(self) -> None:
         self.passes: list[tuple[Selection, set[tuple[str, str]]]] = []
 
     def knows(self, path: str, name: str) -> bool:
-        """Of none: each pass counts."""
         del path, name
         return False
 
     def reads(self, path: str, name: str, now: Selection) -> None:
-        """A tensor is read in a pass."""
         for one, read in self.passes:
             if one is now:
                 read.add((path, name))
@@ -42,20 +40,20 @@ class Reads:
         self.passes.append((now, {(path, name)}))
 
     def kept(self) -> dict[tuple[str, str], bool]:
-        """Of each tensor that was read, whether one of several passes did so alone: the others had what it kept."""
+        """For each tensor that was read, whether only one of several passes read it: the others used a cache."""
         every = [one for _, read in self.passes for one in read]
         return {one: every.count(one) == 1 for one in every}
 
 
 class Kept:
-    """What is known of layers whose tensors others read.
+    """The findings about a network's caches of layers' tensors.
 
     Attributes:
-        known: by mode, the layers' tensors that have been asked about.
-        refused: why tasks can't change a layer, by its path: the network keeps what it computes of it, in a mode, where
-            the others may find it, or computes with something else.
-        called: modes in which it is known which layers several passes call.
-        asked: layers and the names of tensors that the network has asked them for.
+        known: by mode, the layers' tensors that were checked.
+        refused: by path, why tasks can't change a layer: the network caches what it computes from it, or computes with
+            other tensors.
+        called: modes in which the calls of layers were checked.
+        asked: path and name of tensors that the network has read as attributes of layers.
     """
 
     def __init__(self) -> None:
@@ -66,10 +64,10 @@ class Kept:
         self.asked: set[tuple[str, str]] = set()
 
     def check(self, paths: Collection[str]) -> None:
-        """Tasks that change these layers can run.
+        """Checks that tasks can change these layers.
 
         Raises:
-            ValueError: the network would answer one with what it has kept of another, or as no task does.
+            ValueError: a layer is refused.
         """
         for path, why in self.refused.items():
             if path in paths:
@@ -83,13 +81,7 @@ class Kept:
         )
 
     def calls(self, training: bool, once: Collection[str], calls: Calls) -> None:
-        """What is known of layers that run when the same batch passes again.
-
-        Args:
-            training: the mode.
-            once: those that the first pass called more often than the next.
-            calls: those that were called.
-        """
+        """Records the calls of layers in repeated passes of a batch; `once`: paths that the first called more often."""
         self.called.add(training)
         for path in once:
             self._keeps(path, "the output")
@@ -110,7 +102,7 @@ class Kept:
 
     @contextmanager
     def looking(self, training: bool) -> Iterator[Reads]:
-        """Run a block in which the plain network runs several times on its own; with what it reads there."""
+        """Run a block in which the plain network runs several times, and record its reads."""
         reads = Reads()
         with telling(reads), generators():
             yield reads
@@ -122,7 +114,7 @@ class Kept:
 
 @contextmanager
 def generators() -> Iterator[None]:
-    """Run a block that leaves Python's, NumPy's and torch's random numbers as they were."""
+    """Run a block and restore the random states of Python, NumPy and torch."""
     numpy = sys.modules.get("numpy")
     before = random.getstate(), None if numpy is None else numpy.random.get_state()
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
@@ -139,23 +131,22 @@ _KEPT: WeakKeyDictionary[nn.Module, Kept] = WeakKeyDictionary()
 
 
 def kept_by(network: nn.Module) -> Kept:
-    """What is known of a network, whoever has found it out: what it keeps, it keeps for all that stand on it."""
+    """The findings about a network, common to all models on it."""
     return _KEPT.setdefault(network, Kept())
 
 
 class Beside:
-    """Finds out, before the first pass and when a layer is first read, whether the network keeps what it computes.
+    """Checks for caches before the first pass, and when a layer's tensor is first read.
 
-    The plain network runs twice; what it keeps, where nobody puts that back, is right for itself.
+    The plain network runs twice. Caches that this leaves in the network are those of the plain network.
 
     Args:
-        kept: where it is noted.
+        kept: of the findings.
         selection: the pass.
         training: the mode of its layers.
-        plain: lends the plain network in that mode, out of sight of transforms around it; nobody is to see what it
-            does.
+        plain: a context manager with a quiet plain network in that mode, outside of transforms.
         args, kwargs: the pass's inputs.
-        method: what is called.
+        method: the backbone's method that runs.
     """
 
     def __init__(
@@ -172,21 +163,20 @@ class Beside:
         self.inputs = args, kwargs, method
 
     def calls(self) -> None:
-        """Nothing is kept of what layers put out, once in each mode.
+        """Checks once in each mode that the network caches no layer's output.
 
         Raises:
-            ValueError: of a layer that the pass's tasks change.
+            ValueError: it does so for a layer that the pass's tasks change.
         """
         if self.training not in self.kept.called and self.selection.answers.paths:
             self._try(self.training)
         self.kept.check(self.selection.answers.paths)
 
     def knows(self, path: str, name: str) -> bool:
-        """Whether a tensor has been asked about."""
+        """Whether a tensor was checked."""
         return (path, name) in self.kept.known[self.training]
 
     def reads(self, path: str, name: str, now: Selection) -> None:
-        """A tensor is read for the first time."""
         del now
         if self.knows(path, name):
             return
@@ -195,11 +185,11 @@ class Beside:
             self.kept.check(self.selection.answers.paths)
 
     def _try(self, key: object) -> bool:
-        """Whether it is known now, or not worth another try."""
+        """Whether the check is done, or given up."""
         self.kept.tried[key] = self.kept.tried.get(key, 0) + 1
         try:
             self._run()
-        except Exception:  # its inputs may have changed by now, as a cache of keys and values does
+        except Exception:  # the inputs may have changed since, as a cache of keys and values does
             if self.kept.tried[key] < TRIES:
                 return False
             self.kept.called.add(self.training)

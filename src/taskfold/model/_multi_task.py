@@ -39,24 +39,23 @@ from ._view import Folded, TaskView, put_into_mode
 class MultiTask(MixedRows, Exchange):
     """One frozen backbone, many tasks.
 
-    The backbone is never written: not its weights, not its running statistics, not in training mode either. Its
-    parameters are set not to require gradients. A task holds its own update, normalisation and head.
+    The model never writes the backbone: neither weights nor running statistics, in training mode neither. It sets the
+    parameters to require no gradients. A task holds its own update, normalisation and head.
 
     Args:
-        backbone: any module; its output (or what `features` makes of it) is what heads stand on.
-        method: how tasks adapt it, unless `add_task` says otherwise.
-        features: output of the backbone → `[B, F]` features for the heads. Default: a tensor as it is, a Hugging
+        backbone: any module; heads take its output, or the result of `features`.
+        method: the default method of tasks.
+        features: output of the backbone → `[B, F]` features for the heads. Default: a tensor unchanged, or a Hugging
             Face output's `pooler_output`.
-        num_features: F, for `head=<number>`; default: what the backbone says (timm, Hugging Face).
-        rows: how a mixed batch is answered. `checked`: in one pass, if it is known which rows of the batch every
-            adapted layer sees (looked for once for each form of input), else task by task, which is said once.
-            `separate`: always task by task.
-        execution: how layers run their updates: `auto` (whatever is the cheapest for the layer and the batch),
-            `factored`, `merged` or `materialised`, or `{layer pattern: one of these}`. The value is the same.
+        num_features: F, for `head=<number>`; default: as the backbone states (timm, Hugging Face).
+        rows: how a mixed batch is answered. `checked`: in one pass, if it is known which rows every adapted layer sees
+            (found once for each form of input), else task by task, with one warning. `separate`: always task by task.
+        execution: how layers run their updates: `auto` (the cheapest form for the layer and the batch), `factored`,
+            `merged` or `materialised`, or `{layer pattern: one of these}`. The value is the same.
 
     Raises:
         TypeError: the backbone is no module, or the method no method.
-        ValueError: `execution` or `rows` is not known.
+        ValueError: `execution` or `rows` is unknown.
 
     Example:
         >>> import torch
@@ -89,7 +88,7 @@ class MultiTask(MixedRows, Exchange):
 
     @property
     def execution(self) -> Execution:
-        """How layers run their updates; may be set at any time."""
+        """How layers run their updates; it may be set at any time."""
         return self._runner.execution
 
     @execution.setter
@@ -99,9 +98,9 @@ class MultiTask(MixedRows, Exchange):
 
     @property
     def progress(self) -> float:
-        """How far the training is, from 0 to 1; 1 outside of training, and whenever a task is evaluated.
+        """Progress of the training, from 0 to 1; 1 outside of training, and whenever a task is evaluated.
 
-        Training sets it before every step, for temperatures and warm-ups inside a forward pass.
+        The trainer sets it before every step, for temperatures and warm-ups inside a forward pass.
 
         Raises:
             ValueError: it is set to a number outside that range.
@@ -124,22 +123,21 @@ class MultiTask(MixedRows, Exchange):
         _training: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run one task, one task per row of the batch, or several tasks on every row.
+        """Runs one task, one task per row of the batch, or several tasks on every row.
 
         Args:
             args, kwargs: the backbone's inputs, batch first.
             task: a name; or a list of names, one per row.
-            broadcast: the list names tasks that each see the whole batch. It passes once through the layers that all
-                of them leave alone, up to the first one that some task changes; tasks whose backbones are the same
-                (common weights, own heads) need one pass between them.
+            broadcast: each task in the list sees the whole batch. The layers before the first one that a task changes
+                run once; tasks with identical backbones (common weights, own heads) share one pass.
 
         Returns:
-            For a name the task's output, `[B, outputs]`. For a list: a list with the output of each row (heads may
-            differ in size), or the backbone's output if none of the tasks has a head. With `broadcast` a dict, the
-            output of each task by name.
+            For a name, the task's output, `[B, outputs]`. For a list, a list with the output of each row (heads may
+            differ in size), or the backbone's output if no task has a head. With `broadcast`, a dict with the output
+            of each task by name.
 
         Raises:
-            ValueError: a task is not known, there are not as many names as rows, or one is named twice.
+            ValueError: a task is unknown, the numbers of names and rows differ, or a broadcast names one twice.
             TypeError: `broadcast` without a list.
         """
         training = self.training if _training is None else _training
@@ -175,7 +173,7 @@ class MultiTask(MixedRows, Exchange):
         return {name: outputs[name] for name in names}
 
     def generate(self, *args: Any, task: str | Sequence[str], _training: bool | None = None, **kwargs: Any) -> Any:
-        """The backbone's own `generate` (Hugging Face language models) for one task, or one task per row.
+        """Runs the backbone's own `generate` (Hugging Face language models) for one task, or one task per row.
 
         Args:
             args, kwargs: as the backbone's `generate` takes them, beams included.
@@ -192,7 +190,7 @@ class MultiTask(MixedRows, Exchange):
     def _selected(
         self, task: str | Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool
     ) -> tuple[Sequence[str], Selection]:
-        """The task of each row, and the pass for them; a single task serves every row."""
+        """The task of each row, and their selection; a single task serves every row."""
         if isinstance(task, str):
             return (), Selection(self._runner.answers((self[task],)), None, training)
         names = names_of_rows(task)
@@ -212,18 +210,18 @@ class MultiTask(MixedRows, Exchange):
         return selection.answers.tasks
 
     def for_task(self, name: str) -> TaskView:
-        """One task as a module by itself: `view(x)` is `model(x, task=name)`; its parameters are the task's own.
+        """One task as a module: `view(x)` is `model(x, task=name)`; its parameters are the task's own.
 
-        A view is in the model's mode until `train()` or `eval()` gives it one of its own, which moves nobody else's.
+        A view has the model's mode until `train()` or `eval()` sets its own, which changes no other's.
         """
         return TaskView(self, self[name])
 
     def bank(self, names: Iterable[str] | None = None) -> Bank:
-        """A bank of these tasks (default: all), to serve them in any mixture; they stay here too.
+        """A bank with copies of these tasks (default: all), to serve them in any mixture.
 
         Raises:
-            TypeError: the names are no collection of names.
-            ValueError: a task is not known, or cannot be held in a bank.
+            TypeError: `names` is no collection of names.
+            ValueError: a task is unknown, or a bank does not support it.
         """
         bank = Bank(self.backbone, features=self.features, rows=self.rows)
         for name in self.tasks if names is None else names_of_any(names):
@@ -231,7 +229,7 @@ class MultiTask(MixedRows, Exchange):
         return bank
 
     def train(self, mode: bool = True) -> MultiTask:
-        """Training or evaluation mode of the tasks, and of dropout in the backbone; its BatchNorm never trains."""
+        """Sets the mode of the tasks, and of dropout in the backbone; the backbone's BatchNorm never trains."""
         self.training = mode
         put_into_mode(self.tasks, mode)
         self._runner.train(mode)
@@ -240,7 +238,7 @@ class MultiTask(MixedRows, Exchange):
     # Looking
 
     def summary(self, name: str) -> Summary:
-        """What a task adapts, block by block, and what it leaves alone and why; `print` shows a table.
+        """The layers that a task adapts, by block, and why it leaves others alone; `print` shows a table.
 
         Raises:
             ValueError: there is no such task.
@@ -275,7 +273,7 @@ own, and has a head of 27
     # Folding
 
     def foldable(self, name: str) -> bool:
-        """Whether a plain network of the backbone's architecture does what a task does; `fold` refuses otherwise.
+        """Whether a plain network of the backbone's architecture can equal a task; `fold` refuses otherwise.
 
         Raises:
             ValueError: there is no such task.
@@ -285,10 +283,10 @@ own, and has a head of 27
 
     @torch.no_grad()
     def materialise(self, name: str) -> dict[str, Tensor]:
-        """The backbone's tensors as a task has them in evaluation, by name; those it leaves alone are not listed.
+        """The backbone's tensors that a task changes, in evaluation, by name.
 
         Raises:
-            ValueError: there is no such task, or something that it does at a layer is no change of tensors.
+            ValueError: there is no such task, or an intervention at a layer does not change tensors.
         """
         task = self[name]
         changed = self._changed(task)
@@ -309,17 +307,17 @@ own, and has a head of 27
     def fold(self, name: str, *, head: bool = True, fuse_batchnorm: bool = False) -> nn.Module:
         """A task as a plain network without Taskfold: the backbone's own architecture, and the task's head.
 
-        Layers that share a weight hold one each where the task makes them differ. Blocks that it skips are left out.
+        Layers with a shared weight get separate ones if the task makes them differ. Skipped blocks are left out.
 
         Args:
             name: the task.
-            head: with the head, if the task has one: a module of `backbone` and `head`, which takes whatever the
-                backbone takes (attention masks, keywords); an `nn.Sequential` if that is one tensor.
-            fuse_batchnorm: for serving alone: BatchNorm becomes part of the convolution before it.
+            head: include the task's head: the result has `backbone` and `head`, and takes the backbone's arguments
+                (attention masks, keywords); it is an `nn.Sequential` if the backbone takes one tensor.
+            fuse_batchnorm: fuse BatchNorm into the convolution before it, for serving alone.
 
         Raises:
-            ValueError: there is no such task; or BatchNorm is to be fused, and the network's order of layers cannot be
-                traced, or it has none.
+            ValueError: there is no such task; or BatchNorm can't be fused, since the network has none or the order of
+                its layers can't be traced.
         """
         task = self[name]
         plain = folded(self.backbone, self._changed(task), begun(self._runner.network(False)))
@@ -340,7 +338,6 @@ own, and has a head of 27
 
 
 def _short(task: Task) -> str:
-    """A task in one line."""
     own = sum(size for group, size in task.counts().items() if group != "head")
     outputs = getattr(task.head, "out_features", None)
     head = "no head" if task.head is None else f"{outputs} outputs" if outputs else type(task.head).__name__

@@ -1,4 +1,4 @@
-"""From what the backbone put out to what tasks say."""
+"""From the backbone's output to the tasks' outputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ class Outputs(list[Any]):
 
     @classmethod
     def of_rows(cls, names: Sequence[str], rows: Sequence[Tensor]) -> Outputs:
-        """From the output of each row."""
         parts: dict[str, list[Tensor]] = {}
         for name, row in zip(names, rows, strict=True):
             parts.setdefault(name, []).append(row)
@@ -53,18 +52,18 @@ class Outputs(list[Any]):
 def batched(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int, given: str = "task lists {} names"
 ) -> Tensor | None:
-    """The first input with so many rows: beside the batch there may be tensors that serve all of it.
+    """The first input tensor with `rows` rows; other tensors may serve the whole batch.
 
     Args:
         args, kwargs: the inputs.
-        rows: how many there must be.
-        given: words for what says so.
+        rows: the wanted number of rows.
+        given: the beginning of the error's message.
 
     Returns:
-        None: there is no tensor, but a list with an entry for each row.
+        The tensor; None: there is none, but a list with an entry for each row.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no input has so many rows.
     """
     tensors = _tensors(args, kwargs)
     found = next((tensor for tensor in tensors if tensor.dim() and len(tensor) == rows), None)
@@ -83,12 +82,12 @@ def batched(
 
 
 def rows_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-    """Rows of a batch, by its first tensor."""
+    """The number of rows of a batch, by its first tensor."""
     return next((len(value) for value in _tensors(args, kwargs) if value.dim()), 1)
 
 
 def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """The tensors among inputs; those inside of others, if there are none with rows beside them."""
+    """The tensors among inputs; if none of them has rows, also those inside containers."""
     given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
     if any(tensor.dim() for tensor in given):
         return given
@@ -96,11 +95,11 @@ def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
 
 
 def check_generates(backbone: nn.Module, task: object, settings: Mapping[str, object]) -> None:
-    """A backbone that writes text, and a task for it.
+    """Checks the arguments of `generate`.
 
     Raises:
-        TypeError: it does not, or the model that assists it is not a plain one.
-        ValueError: there is none.
+        TypeError: the backbone does not generate text, or the assistant is no language model.
+        ValueError: the list of tasks is empty.
     """
     if not callable(getattr(backbone, "generate", None)):
         raise TypeError(f"{type(backbone).__name__} has no generate(); load a language model with its output layer")
@@ -115,17 +114,17 @@ def check_generates(backbone: nn.Module, task: object, settings: Mapping[str, ob
 
 
 def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, features: Any, training: bool) -> Outputs:
-    """The output of each row from its own task's head.
+    """The output of each row from its task's head.
 
     Args:
         names: the task of each row.
-        tasks: the distinct ones, by entry.
+        tasks: the distinct tasks, by entry.
         rows: the entry of each row.
-        features: tensors `[B, …]`, nested as the heads take them.
+        features: nested tensors `[B, …]`, as the heads take them.
         training: the mode of the heads.
 
     Raises:
-        ValueError: there are not as many features as rows.
+        ValueError: the numbers of features and rows differ.
     """
     for part in tree_leaves(features):
         if isinstance(part, Tensor) and part.shape[:1] != (rows.size,):
@@ -151,7 +150,7 @@ def outputs_of_rows(names: Sequence[str], tasks: Sequence[Task], rows: Rows, fea
 
 
 def _linear(heads: Sequence[nn.Module | None]) -> bool:
-    """Whether all are torch's linear layers, and nobody listens to them."""
+    """Whether all heads are `nn.Linear`, without hooks."""
     for head in heads:
         if type(head) is not nn.Linear or head._forward_hooks or head._forward_pre_hooks or head._backward_hooks:
             return False
@@ -159,7 +158,7 @@ def _linear(heads: Sequence[nn.Module | None]) -> bool:
 
 
 def _at_once(heads: Sequence[Any], groups: Groups, features: Tensor) -> list[Tensor]:
-    """Linear heads of few rows each: one batched product; narrower heads are padded."""
+    """The outputs of linear heads with few rows each, in one batched product with padded heads."""
     outputs = [head.out_features for head in heads]
     weights, biases = [head.weight for head in heads], [head.bias for head in heads]
     if (dtype := runs_in(features)) is not None:
@@ -180,7 +179,7 @@ def _slice(begin: int, end: int) -> Any:
 
 
 def of_one_network(tasks: Sequence[Task]) -> Iterator[tuple[Task, ...]]:
-    """Tasks in groups whose backbones are the same, to the last number: one pass serves all of a group."""
+    """Groups of tasks whose backbones are identical, so that one pass serves a group."""
     groups: dict[object, list[Task]] = {}
     for task in tasks:
         groups.setdefault(_network(task), []).append(task)
@@ -198,7 +197,7 @@ def _network(task: Task) -> object:
 
 
 def names_of_all(task: object) -> list[str]:
-    """The names of `broadcast=True`, each once.
+    """Checks the names of a broadcast, which must be distinct.
 
     Raises:
         TypeError: not a list of names.
@@ -211,7 +210,7 @@ def names_of_all(task: object) -> list[str]:
 
 
 def names_of_rows(task: object) -> list[str]:
-    """The names of a mixed batch, one per row.
+    """Checks the names of a mixed batch, one per row.
 
     Raises:
         TypeError: not a list of names.
@@ -220,10 +219,10 @@ def names_of_rows(task: object) -> list[str]:
 
 
 def names_of_any(names: object) -> list[str]:
-    """Names in any order, as any collection of them gives them; one name by itself is not read letter by letter.
+    """A list of the names in a collection.
 
     Raises:
-        TypeError: not names, or one alone.
+        TypeError: a single string, or not names.
     """
     rule = f"names must be a list of task names, such as [{names!r}]" if isinstance(names, str) else ""
     return _names(

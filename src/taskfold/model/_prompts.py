@@ -1,4 +1,4 @@
-"""What `generate` is given, as far as mixed batches ask."""
+"""Arguments of `generate` in mixed batches."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from ._rows import Batch
 
 PLACED = ("prefix_allowed_tokens_fn", "logits_processor", "stopping_criteria", "streamer")
-"""Arguments of `generate` that see rows by their places, and may count the words."""
+"""Arguments of `generate` that depend on the index of a row in the batch."""
 
 
 def prompts(network: nn.Module, batch: Batch) -> Batch:
-    """The inputs of one step, from those of a network that writes text."""
+    """The inputs of one forward pass, made from the arguments of `generate`."""
     args, kwargs = batch.arguments()
     config: Any = getattr(network, "config", None)
     names = signature(type(network).forward).parameters
@@ -34,10 +34,10 @@ def prompts(network: nn.Module, batch: Batch) -> Batch:
 
 
 def asked_of(network: Any, batch: Batch, name: str) -> tuple[Batch, dict[str, Any]]:
-    """What is cut of what `generate` is given, and settings of all texts, whatever their length.
+    """The arguments of `generate` that are cut into rows, and the settings of all texts.
 
     Raises:
-        ValueError: something sees rows by their places, which each task would count anew.
+        ValueError: an argument depends on the index of a row, which would change task by task.
     """
     (args, kwargs), names = batch.arguments(), [*signature(network.generate).parameters]
     rest = args if "args" in names else ()
@@ -53,7 +53,6 @@ def asked_of(network: Any, batch: Batch, name: str) -> tuple[Batch, dict[str, An
 
 
 def padding_of(network: nn.Module, given: Mapping[str, Any]) -> int:
-    """What a text is padded with."""
     settings = given.get("generation_config") or getattr(network, "generation_config", None)
     for name in ("pad_token_id", "eos_token_id"):
         value = given.get(name, getattr(settings, name, None))

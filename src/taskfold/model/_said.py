@@ -1,4 +1,4 @@
-"""What a task's head makes of features."""
+"""Outputs of tasks' heads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..tasks import Task
 
 
 def output_of(task: Task, features: Any, training: bool) -> Any:
-    """The output of the head in a mode, in the type of the features; without a head the features themselves.
+    """The output of the head in a mode, in the type of the features; without a head, the features.
 
-    A head is kept in single precision at least. A linear one runs in the type of the features, any other in its own.
-    Somebody else's pass may want it in another mode at the same time, so that its own is left alone.
+    A head has at least single precision. A linear head runs in the type of the features, any other in its own. The
+    head's own mode does not change, since concurrent passes may need another.
 
     Raises:
-        ValueError: a linear head is given features of another shape than it takes.
+        ValueError: a linear head gets features of another width.
     """
     head = task.head
     if head is None:
@@ -44,19 +44,18 @@ def _in_their_type(head: nn.Module, features: Any) -> Any:
 
 
 class InTheirType(nn.Module):
-    """A head that runs in the type of the features, whatever that is."""
+    """A head that returns outputs in the type of its features."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, features: Any) -> Any:
-        """The output of the head."""
         return _in_their_type(self.head, features)
 
 
 def in_type(head: nn.Module, network: nn.Module) -> nn.Module:
-    """A head in the type of the plain network that it is to stand on; of several, in that of what it is given."""
+    """A head in the type of the plain network before it; for a network of several types, `InTheirType`."""
     types = {one.dtype for one in _numbers(network) if one.element_size() > 1}
     if len(types) > 1:
         return InTheirType(head)
@@ -64,21 +63,21 @@ def in_type(head: nn.Module, network: nn.Module) -> nn.Module:
 
 
 def runs_in(features: Any) -> torch.dtype | None:
-    """The type of the features, in which heads run; None: autocast sees to it, or there are none."""
+    """The type of the features, in which heads run; None: autocast sets it, or there are no features."""
     found = next((leaf for leaf in tree_leaves(features) if _is_number(leaf)), None)
     return None if found is None or found.is_meta or torch.is_autocast_enabled(found.device.type) else found.dtype
 
 
 def check_features(features: Any, width: int, whose: str) -> None:
-    """Features that a linear head of that width takes.
+    """Checks the features for a linear head.
 
     Args:
-        features: what it is given.
+        features: the head's input.
         width: of the head.
         whose: the beginning of the message, up to the width.
 
     Raises:
-        ValueError: they are others; says what to give `MultiTask`.
+        ValueError: they have another width; says what to give `MultiTask`.
     """
     if not isinstance(features, Tensor):
         raise ValueError(

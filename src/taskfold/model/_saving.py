@@ -1,4 +1,4 @@
-"""A task to its file and back."""
+"""Saves tasks to files and loads them."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _SHARED = "inventory:"
 
 
 def save(task: Task, backbone: nn.Module, path: Path, standalone: bool, others: Iterable[Task] = ()) -> Path:
-    """Write a task: what is its own, and the inventory it stands on by name, or with it.
+    """Writes a task: its own tensors, and its inventory's fingerprint or, `standalone`, the inventory.
 
     Raises:
-        ValueError: a layer that the task adapts is another than it was, or a standalone file would need entries of
-            other tasks.
+        ValueError: an adapted layer no longer fits its form, numbers are not finite, or a standalone file would need
+            entries of other tasks.
     """
     check_alike(backbone, forms_of(task))
     if (kept := as_stored(task)) is not task:
@@ -89,14 +89,14 @@ def _filed(own: Mapping[str, Tensor], packed: Mapping[str, Storage], silent: Col
 
 
 def file_bytes(task: Task) -> int:
-    """Bytes of a task's own tensors in its file, head included: masks are bits there, and sparse values have places."""
+    """Bytes of a task's own tensors in its file, head included: masks as bits, sparse values with their places."""
     task = as_stored(task)
     return sum(tensor.nbytes for tensor in _filed(_own(task), _packed(task), silent_of(task)).values())
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A task file that has been read, checked and found to belong to the backbone."""
+    """A task file that was read and checked against the backbone."""
 
     path: Path
     contents: Contents
@@ -118,7 +118,7 @@ class Stored:
 
     @property
     def most(self) -> int:
-        """How many numbers a part of the task may have: bits take an eighth of a byte, and some are left out."""
+        """The most numbers that a part of the task may have, if each takes one bit of the file."""
         return 8 * sum(tensor.nbytes for tensor in self.contents.tensors.values())
 
     def head(self, given: nn.Module | None) -> int | nn.Module | None:
@@ -141,7 +141,7 @@ class Stored:
         return given
 
     def unfit(self, error: Exception, held: Named[Leaves]) -> TaskFileError:
-        """What is to be said where a model cannot have a task of the stored method."""
+        """The error for a model that can't add a task of the stored method."""
         header = self.contents.header
         stated = (header.get("inventory") or {}).get("fingerprint")
         if not any(key.startswith(f"{header['method']['name']}.") for key in held):
@@ -153,12 +153,10 @@ class Stored:
         return TaskFileError(f"{self.path} {stands} than this model's ({sizes}); load it into a model with its own")
 
     def fill(self, task: Task, known: set[str]) -> None:
-        """The stored numbers into a task of the same method; shared factors that the model knew must be equal.
-
-        What the task brings has the types that it had when it was saved.
+        """Copies the stored numbers into a task of the same method, in their stored types.
 
         Raises:
-            TaskFileError: they do not fit.
+            TaskFileError: they do not fit, or the model's shared factors in `known` differ.
         """
         with taken_at_its_word(self.path):
             self._fill(task, known)
@@ -214,7 +212,7 @@ class Stored:
         task.info = Info(tuple(info["labels"]), info["preprocessing"], info["metrics"], info.get("problem") or {})
 
     def _shares(self, task: Task) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Entries of common weights that the task owns, and the other tensors; what it stands on is there."""
+        """The task's entries of common weights, and the other tensors; checks the entries that the task depends on."""
         tensors, shares = self.contents.tensors, owned_in(task)
         entries = {key.removeprefix(FILED): one for key, one in tensors.items() if key.startswith(FILED)}
         stands = self.contents.header.get("stands")
@@ -284,20 +282,19 @@ def _bank(key: str) -> str:
 
 
 def _own(task: Task) -> dict[str, Tensor]:
-    """A task's own tensors by name; one that several layers share (routing per block) under its first name."""
+    """A task's own tensors by name; a tensor that several layers share (routing per block) has its first name."""
     named = task.state_dict(keep_vars=True)
     first = {id(tensor): name for name, tensor in reversed(named.items())}
     return {name: tensor for name, tensor in named.items() if first[id(tensor)] == name}
 
 
 def _packed(task: Task) -> dict[str, Storage]:
-    """Which of these tensors a file does not keep by their values alone, and how."""
+    """The storage of own tensors that a file keeps otherwise than by value."""
     named, how = _own(task), stored_of(task)
     return {name: how[name] for name in named if name in how}
 
 
 def _descriptions(tensors: dict[str, Tensor], packed: dict[str, Storage]) -> dict[str, Any]:
-    """What a file says of them."""
     return {name: how.as_json(tensors[name]) for name, how in sorted(packed.items())}
 
 

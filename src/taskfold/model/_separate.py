@@ -1,4 +1,4 @@
-"""A mixed batch answered task by task: the rows of each task are a batch of their own."""
+"""Answers a mixed batch task by task: the rows of each task are a batch of their own."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def separately(run: Run, batch: Batch, rows: Rows, known: Known, name: str) -> A
     Args:
         run: (entry, its positional, its named arguments) → the network's output.
         batch: the inputs.
-        rows: the entry of each.
-        known: of the batch, where rows lie in what the network puts out.
+        rows: the entry of each row.
+        known: the findings about the batch, with the layouts of the outputs.
         name: of the network.
 
     Raises:
-        ValueError: what tasks put out can't be put together.
+        ValueError: the tasks' outputs can't be joined.
     """
     cut, made = _each(run, batch, rows)
     try:
@@ -47,10 +47,10 @@ def separately(run: Run, batch: Batch, rows: Rows, known: Known, name: str) -> A
 
 
 def texts(run: Run, batch: Batch, rows: Rows, network: nn.Module, name: str) -> Any:
-    """The same of texts that a network writes, `[B, length]`; shorter ones are padded.
+    """The texts `[B, length]` that a network generates task by task; shorter ones are padded.
 
     Raises:
-        ValueError: the network writes something else than one tensor, or something sees rows by their places.
+        ValueError: the network returns something else than one tensor, or an argument depends on the index of a row.
     """
     batch, settings = asked_of(network, batch, name)
     cut, made = _each(lambda entry, args, mine: run(entry, args, {**mine, **settings}), batch, rows)
@@ -65,16 +65,16 @@ def texts(run: Run, batch: Batch, rows: Rows, network: nn.Module, name: str) -> 
 
 
 def _each(run: Run, batch: Batch, rows: Rows) -> tuple[Cut, list[Any]]:
-    """What each task makes of its own rows."""
+    """The cut, and the output of each task for its own rows."""
     cut = Cut.of(rows.groups("the input"))
     return cut, [run(entry, *batch.take(mine).arguments()) for entry, mine in zip(cut.entries, cut.rows, strict=True)]
 
 
 def check_cut(network: nn.Module, batch: Batch, rows: Rows, known: Known, name: str) -> None:
-    """Whether the plain network says of each task's rows by themselves what it says of them among the others.
+    """Checks that the plain network's output for each task's rows does not depend on the other rows.
 
     Raises:
-        ValueError: it says something else.
+        ValueError: it does.
     """
     cut = Cut.of(rows.groups("the input"))
     notes, output = noted(network, batch)

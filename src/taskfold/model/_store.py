@@ -1,4 +1,4 @@
-"""Rows of bytes by key, in memory first and on disk, both bounded."""
+"""A store of rows of bytes by key, in memory and on disk, both bounded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CHECK = 8
 
 
 class Store:
-    """Rows, kept as they come until the bounds are reached. On disk they outlive the process, whatever ends it.
+    """Tables of rows, which are kept until the bounds are reached. Rows on disk survive a crash.
 
-    With a folder every row is on disk, so that a training that is resumed finds the very rows that it had.
+    With a folder every row is on disk, so that a resumed training finds the same rows.
 
     Args:
-        memory: bytes of rows that are kept in memory.
-        folder: where files are written, one for each table; None: there is memory alone.
-        disk: bytes of rows that are kept there.
+        memory: the most bytes in memory.
+        folder: of the files, one for each table; None: memory alone.
+        disk: the most bytes on disk.
     """
 
     def __init__(self, memory: int, folder: Path | None = None, disk: int = 0) -> None:
@@ -34,14 +34,14 @@ class Store:
         self.tables: dict[str, Table] = {}
 
     def table(self, name: str, width: int) -> Table:
-        """The rows of a name, `width` bytes each; those that an earlier process wrote are there."""
+        """The table of a name with rows of `width` bytes, and with the rows of earlier processes."""
         if name not in self.tables:
             path = self.folder and self.folder / f"{name}.rows"
             self.tables[name] = Table(self, width, path)
         return self.tables[name]
 
     def drop(self, name: str) -> None:
-        """Forget a table, its file too."""
+        """Deletes a table and its file."""
         table = self.tables.pop(name, None)
         if table is not None:
             table.close()
@@ -51,23 +51,22 @@ class Store:
                 table.path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Forget all of it."""
         for name in list(self.tables):
             self.drop(name)
 
     def close(self) -> None:
-        """Leave the files as they are."""
+        """Closes the files."""
         for table in self.tables.values():
             table.close()
 
 
 class Table:
-    """Rows of one width. A file holds groups, each whole or not at all: count, keys, rows, and their checksum.
+    """Rows of one width. A file is a list of atomic groups: count, keys, rows, and their checksum.
 
     Args:
-        store: whose bounds hold.
+        store: sets the bounds.
         width: bytes of a row.
-        path: of the file; None: there is none.
+        path: of the file; None: no file.
     """
 
     def __init__(self, store: Store, width: int, path: Path | None) -> None:
@@ -89,11 +88,11 @@ class Table:
         return key in self.rows or key in self.places
 
     def get(self, keys: Sequence[bytes]) -> Tensor:
-        """`[n, width]` uint8, the rows of keys that are there."""
+        """The rows of known keys, `[n, width]` uint8."""
         return torch.stack([self.rows[key] if key in self.rows else self._from_disk(key) for key in keys])
 
     def add(self, keys: Sequence[bytes], rows: Tensor) -> None:
-        """Keep rows `[n, width]`, all of them or, where a bound would be passed, none and no more from then on."""
+        """Adds rows `[n, width]`; if they exceed a bound, none of them and no later ones."""
         new = {key: n for n, key in enumerate(keys) if key not in self}
         size, store = len(new) * self.width, self.store
         if not new or self.full:
@@ -125,7 +124,7 @@ class Table:
         self.store.on_disk += len(keys) * self.width
 
     def _read(self) -> None:
-        """What is in the file, up to the first group that is not whole."""
+        """Reads the file up to the first incomplete group."""
         assert self.file is not None
         while head := os.pread(self.file, 4, self.end):
             count = int.from_bytes(head, "little")
@@ -148,7 +147,6 @@ class Table:
         return torch.frombuffer(bytearray(os.pread(self.file, self.width, self.places[key])), dtype=torch.uint8)
 
     def close(self) -> None:
-        """Close the file."""
         if self.file is not None:
             os.close(self.file)
             self.file = None

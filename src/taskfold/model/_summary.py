@@ -1,4 +1,4 @@
-"""What a task adapts of its backbone, block by block, and why it leaves the rest alone."""
+"""Summaries: the layers that a task adapts, by block, and why it leaves others alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAMILIES = {
     Convolution: "convolutions",
     Recurrent: "recurrent layers",
 }
-"""Kinds of layers whose weights methods update, as one says of several."""
+"""Plural names of the kinds of layers whose weights methods update."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Layer:
     """A layer of the backbone with parameters of its own.
 
     Attributes:
-        path: its name.
+        path: the layer's name.
         kind: in words.
-        family: what layers with such weights are called; None: it has no weight of a kind that updates are for.
-        adapted: what the task does there (`beside`, `change`, …); empty: nothing.
-        why: why it does nothing; empty where it does.
+        family: the plural name of layers with such weights; None: no method updates its parameters.
+        adapted: the task's interventions there (`beside`, `change`, …); empty: none.
+        why: why the task leaves the layer alone; empty if it does not.
         backbone: parameters of the layer.
         numbers: parameters of the task there.
     """
@@ -47,14 +47,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """Layers of one block that are alike in kind and in what the task does there.
+    """The layers of one block with the same kind and interventions.
 
     Attributes:
-        block: name of the block; a layer outside of blocks has its own name.
-        layers: how many.
+        block: name of the block, or of a layer outside of blocks.
+        layers: number of layers.
         kind, adapted, why: see `Layer`.
         backbone: parameters of the backbone in these layers.
-        numbers: parameters of the task there; what it shares with other tasks is not counted.
+        numbers: the task's own parameters there, without shared ones.
     """
 
     block: str
@@ -68,15 +68,15 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a task adapts; `print` shows a table.
+    """The summary of a task; `print` shows a table.
 
     Attributes:
-        task: its name.
+        task: the task's name.
         method: name of its method.
         network: class of the backbone.
         backbone: parameters of the backbone.
-        reached: those of them in layers that the task adapts.
-        numbers: parameters of the task, its head left out.
+        reached: those of them in adapted layers.
+        numbers: the task's own parameters, without its head.
         head: parameters of its head.
         shared: parameters of the model's inventory that the task uses.
         rows: in the order of the network.
@@ -93,7 +93,7 @@ class Summary:
     rows: tuple[SummaryRow, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The summary as JSON."""
         return {**asdict(self), "rows": [asdict(row) for row in self.rows]}
 
     def __str__(self) -> str:
@@ -117,7 +117,6 @@ class Summary:
 
 
 def summarised(network: nn.Module, task: Task) -> Summary:
-    """What a task adapts of a network."""
     rows: dict[tuple[str, ...], list[Layer]] = {}
     every = list(layers_in(network, task, method_of(task)))
     for layer in every:
@@ -148,7 +147,7 @@ def summarised(network: nn.Module, task: Task) -> Summary:
 
 
 def layers_in(network: nn.Module, task: Task, method: Method) -> Iterator[Layer]:
-    """The layers of a network that have parameters, or at which the task does something, in the network's order."""
+    """The layers of a network that have parameters or that the task adapts, in the network's order."""
     sites = dict(layers_of(task))
     words = _words(network, sites, method)
     counted: set[int] = set()
@@ -177,7 +176,7 @@ def layers_in(network: nn.Module, task: Task, method: Method) -> Iterator[Layer]
 
 
 def family_of(kind: LayerKind, module: nn.Module) -> str | None:
-    """What layers with such weights are called; None: its parameters are no weights of a layer that is known."""
+    """The plural name of layers with such weights; None: its parameters are no weights of a known layer."""
     known = next((words for type_, words in FAMILIES.items() if isinstance(kind, type_)), None)
     if known is None and isinstance(kind, AnyLayer) and any(p.dim() > 1 for p in module.parameters(recurse=False)):
         return f"modules of the class {type(module).__name__}"
@@ -185,7 +184,7 @@ def family_of(kind: LayerKind, module: nn.Module) -> str | None:
 
 
 def _words(network: nn.Module, sites: dict[str, Any], method: Method) -> Any:
-    """Why a layer is left alone, as a function of it."""
+    """A function that returns why a layer is left alone."""
     before = frozen(network, method.frozen_stages)
     output = output_layer(network)
     first = next((m for _, m in units(network) if isinstance(kind_of(m), Convolution)), None)

@@ -1,4 +1,4 @@
-"""The table of a bank: a row for each task. A table is never changed: others are made of it."""
+"""The immutable table of a bank, with a row for each task."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from ..layers import Table as Columns
 from ._heads import Heads, room
 
 Layout = Mapping[str, tuple[tuple[Intervention, Shapes], ...]]
-"""By layer, what stands there, inside out, and the shapes of a task's tensors."""
+"""By path, the interventions at a layer, innermost first, with the shapes of a task's tensors."""
 
 
 Matrices = tuple[Tensor, Tensor]
-"""Of numbers and of packed bits, with the same rows."""
+"""Numbers and packed bits, with the same rows."""
 ROWS = 1 << 20
-"""More places than a table has. A task's number in an index is its place and, above that, numbers drawn by chance."""
+"""The most places of a table. A task's number in an index is its place plus `ROWS` times a random number."""
 GONE = 4096
-"""Names of tasks that are gone, of which a table knows the latest."""
-_CHANCE = random.SystemRandom()  # no seed repeats it, in no process
+"""The most names of removed tasks that a table remembers, the latest ones."""
+_CHANCE = random.SystemRandom()  # no seed repeats its numbers
 
 
 class Table(nn.Module):
     """Tasks as rows of numbers, and of packed bits.
 
-    Two tables may share memory: a table is made of another by writing to a row that no table in use names.
+    Two tables may share memory: a new table writes to rows that no table in use names.
 
     Args:
         numbers: `[P, N]`, a row for each place.
         bits: `[P, K]`, bytes: a row of packed bits for each place.
         heads: of the places.
-        layout: what a row holds.
-        tasks: by name, the number that stands for each in an index: no other task has it, in no bank.
-        gone: names of tasks that were removed, by that number.
+        layout: of a row.
+        tasks: by name, the task's number in an index, which is unique over all banks.
+        gone: names of removed tasks, by number.
         free: places that no table in use names.
-        leaving: (version, place): free, once no table of that version or an older one is in use.
+        leaving: (version, place): free once no table of that version or an older one is in use.
         version: counted from 0.
     """
 
@@ -88,7 +88,7 @@ class Table(nn.Module):
         return self.numbers, self.bits
 
     def columns(self, places: Tensor | None = None) -> Columns:
-        """What the rows at places `[B]` hold, by layer; default: all rows of the table."""
+        """The columns of the rows at places `[B]`, by layer; default: of all rows."""
         if places is not None:
             return _columns([held.index_select(0, places) for held in self.matrices], self.layout)
         if torch.compiler.is_compiling():
@@ -105,17 +105,17 @@ class Table(nn.Module):
         kinds: Mapping[str, LayerKind],
         oldest: int,
     ) -> Table:
-        """With one more task.
+        """A table with one more task.
 
         Args:
-            name: the task's.
-            stacks: what it has at each layer.
+            name: of the task.
+            stacks: the task's stacks, by layer.
             head: of the task.
-            kinds: of all layers of both.
+            kinds: of all layers of the table and the task.
             oldest: the version of the oldest table that may be in use.
 
         Raises:
-            ValueError: at some layer the task does something that can't stand in a row beside the others'.
+            ValueError: the task's interventions at a layer do not fit into one layout with the others'.
         """
         layout = _merged(self.layout, stacks)
         self._check_all_have(layout, stacks, kinds)
@@ -132,10 +132,10 @@ class Table(nn.Module):
         return Table(numbers, bits, heads, layout, tasks, self.gone, free, leaving, self.version + 1)
 
     def _check_all_have(self, layout: Layout, stacks: Mapping[str, Stack], kinds: Mapping[str, LayerKind]) -> None:
-        """What no numbers leave alone is there for every task, or for none.
+        """Checks that interventions without neutral tensors belong to all tasks or to none.
 
         Raises:
-            ValueError: some have it.
+            ValueError: one belongs to some tasks alone.
         """
         for path, merged in layout.items() if self.tasks else ():
             there, mine = ({one for one, _ in held.get(path, ())} for held in (self.layout, stacks))
@@ -148,7 +148,6 @@ class Table(nn.Module):
                     )
 
     def removed(self, name: str) -> Table:
-        """Without a task."""
         tasks = {other: number for other, number in self.tasks.items() if other != name}
         place, gone = self.places[name], {**self.gone, self.tasks[name]: name}
         heads = self.heads.without(place, [number % ROWS for number in tasks.values()])
@@ -156,8 +155,8 @@ class Table(nn.Module):
         return Table(*self.matrices, heads, self.layout, tasks, gone, self.free, leaving, self.version + 1)
 
     def _laid_out(self, layout: Layout, kinds: Mapping[str, LayerKind]) -> Matrices:
-        """The same rows in another layout."""
-        empty = _row(layout, {}, kinds, self.matrices)  # of tasks that leave every layer alone
+        """The rows in another layout."""
+        empty = _row(layout, {}, kinds, self.matrices)  # the row of a task without effect
         numbers, bits = (row.repeat(len(self.numbers), 1) for row in empty)
         after = _columns((numbers, bits), layout)
         for path, stack in _columns(self.matrices, self.layout).items():
@@ -192,7 +191,7 @@ def _columns(matrices: Sequence[Tensor], layout: Layout) -> Columns:
 
 
 def _row(layout: Layout, stacks: Mapping[str, Stack], kinds: Mapping[str, LayerKind], like: Matrices) -> list[Tensor]:
-    """A task's row of each matrix: where it does nothing, what leaves the layer alone."""
+    """A task's row of each matrix, with neutral tensors where the task does nothing."""
     parts: tuple[list[Tensor], list[Tensor]] = ([], [])
     for path, stack in layout.items():
         mine = dict(stacks.get(path, ()))
@@ -200,7 +199,7 @@ def _row(layout: Layout, stacks: Mapping[str, Stack], kinds: Mapping[str, LayerK
             tensors = mine.get(one, {})
             if tensors.keys() != shapes.keys():
                 neutral = one.neutral(kinds[path], shapes)
-                if neutral is None:  # of no task: it is never read
+                if neutral is None:  # the row of no task, which is never read
                     neutral = {name: torch.zeros(shape) for name, shape in shapes.items()}
                 tensors = {**neutral, **tensors}
             for name, shape in shapes.items():
@@ -231,7 +230,7 @@ def _merged(layout: Layout, stacks: Mapping[str, Stack]) -> Layout:
 def _both(
     mine: Sequence[tuple[Intervention, Shapes]], other: Sequence[tuple[Intervention, Shapes]]
 ) -> tuple[tuple[Intervention, Shapes], ...] | None:
-    """What holds both, in an order that both have; None: there is none."""
+    """A stack of shapes that holds both, in the order of both; None: there is none."""
     found = list(mine)
     begin = 0
     for one, shapes in other:
@@ -253,12 +252,12 @@ def _both(
 
 
 def widest(backbone: nn.Module) -> Tensor:
-    """A tensor of the backbone's device and of its widest type, in which a row holds what layers of any type have."""
+    """A tensor of the backbone's device and widest type, which holds numbers of any layer's type."""
     held = [p for p in backbone.parameters() if p.is_floating_point() and p.dtype.itemsize > 1]
     found = max(held, key=lambda p: p.dtype.itemsize, default=torch.zeros(()))
-    return torch.zeros((), dtype=found.dtype, device=found.device)  # plain, whatever class a quantised one has
+    return torch.zeros((), dtype=found.dtype, device=found.device)  # a plain tensor, also for quantised parameters
 
 
 def _shaped(held: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`[T, n]` → `[T, …]`; a single number has no axis of its own."""
+    """`[T, n]` → `[T, …]`; for an empty shape, `[T]`."""
     return held.unflatten(1, shape) if shape else held[:, 0]

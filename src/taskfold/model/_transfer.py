@@ -1,4 +1,4 @@
-"""A new task from a trained inventory: where its routing starts, and what of it may learn."""
+"""Transfer: new tasks on a trained inventory, their initial routing, and the parts that learn."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Begin = Literal["mean", "even"]
 
 
 def check(mode: str, begin: str) -> None:
-    """Refuse what is no mode, or no beginning.
+    """Checks the settings of a transfer.
 
     Raises:
-        ValueError: one is not known.
+        ValueError: one is unknown.
     """
     for name, value, kinds in (("mode", mode, Mode), ("begin", begin, Begin)):
         if value not in get_args(kinds):
@@ -30,11 +30,11 @@ def check(mode: str, begin: str) -> None:
 
 @torch.no_grad()
 def transferred(task: Task, others: Sequence[Task], mode: Mode, begin: Begin) -> None:
-    """Turn a task that was just added into one that learns from the inventory as `mode` says.
+    """Makes a new task learn from the inventory by `mode`.
 
     Raises:
-        ValueError: the method routes nothing, or draws a routing that `mode` is to learn, or there is no other task to
-            take the mean of.
+        ValueError: the method routes nothing, or draws a routing that `mode` would learn, or there is no other task for
+            the mean.
     """
     updates = {layer: u for layer, u in updates_of(task).items() if isinstance(u.rule, Routed)}
     if not updates:
@@ -58,11 +58,11 @@ def transferred(task: Task, others: Sequence[Task], mode: Mode, begin: Begin) ->
 
 
 def set_mode(task: Task, mode: str) -> None:
-    """Let a task learn what `mode` says: its routing, its own copy of the factors, or both."""
+    """Sets what a task learns: its routing, its own copy of the factors, or both."""
     for update in updates_of(task).values():
         if isinstance(update.rule, Routed):
             update.own[LOGITS].requires_grad_(mode != "mu")
-            if mode == "mu":  # nothing may be drawn: the routing is fixed
+            if mode == "mu":  # a fixed routing draws nothing
                 update.rule = replace(update.rule, allocation="sigmoid")
             if mode != "z":
                 update.fork()
@@ -72,12 +72,12 @@ def set_mode(task: Task, mode: str) -> None:
 
 
 def remember(task: Task, begun: Mapping[str, Any] | None) -> None:
-    """Note where a transferred task began, whatever it learns then."""
+    """Records where a transferred task began."""
     task.__dict__["begun"] = begun and dict(begun)
 
 
 def begun(task: Task) -> dict[str, Any] | None:
-    """Where a transferred task began: `begin`, and fingerprints of the `inventory` and of the `routing` of others."""
+    """The record of a transferred task: `begin`, and fingerprints of the `inventory` and of the others' `routing`."""
     return task.__dict__.get("begun")
 
 
@@ -94,7 +94,7 @@ def _check_allocation(task: Task, updates: Iterable[Factored], mode: str) -> Non
 
 
 def _undrawn(method: dict[str, Any]) -> dict[str, Any]:
-    """A method's name and settings with the routing as in evaluation."""
+    """A method's name and settings with the allocation of evaluation."""
     settings = dict(method["settings"])
     if "allocation" in settings:
         settings["allocation"] = "sigmoid"
@@ -104,7 +104,7 @@ def _undrawn(method: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scopes(updates: Mapping[str, Factored]) -> Iterator[tuple[Tensor, list[str]]]:
-    """Logits, and the layers that have them in common."""
+    """Logits with the names of the layers that share them."""
     layers: dict[int, list[str]] = {}
     for layer, update in updates.items():
         layers.setdefault(id(update.own[LOGITS]), []).append(layer)
@@ -113,7 +113,7 @@ def _scopes(updates: Mapping[str, Factored]) -> Iterator[tuple[Tensor, list[str]
 
 
 def _on_same(layer: str, mine: Factored, theirs: Sequence[Mapping[str, Factored]]) -> list[Factored]:
-    """The updates of others that mix the same factors by as many weights."""
+    """Other tasks' updates of a layer that mix the same factors by logits of the same shape."""
     same = [update for updates in theirs if (update := updates.get(layer)) is not None and _alike(update, mine)]
     if not same:
         raise ValueError(
@@ -138,7 +138,7 @@ def _digest(updates: Sequence[Factored]) -> str | None:
 
 
 def routing_of(task: Task) -> dict[str, Tensor]:
-    """A task's mixing weights α `[groups, experts]` per layer, as in evaluation."""
+    """A task's mixing weights α `[groups, experts]` in evaluation, by layer."""
     with torch.no_grad():
         return {
             layer: _weights(update.rule, update.own[LOGITS]).reshape(-1, update.own[LOGITS].shape[-1])
@@ -153,7 +153,7 @@ def _weights(rule: object, logits: Tensor) -> Tensor:
 
 
 def experts_of(task: Task, layer: str) -> Tensor:
-    """Each expert of a layer's inventory as one flat row, `[experts, numbers]`.
+    """The flattened experts of a layer's inventory, `[experts, numbers]`.
 
     Raises:
         ValueError: the task routes no such layer.
