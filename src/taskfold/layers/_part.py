@@ -22,7 +22,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass, as far as a task's tensors depend on it."""
+    """A plain `When`."""
 
     training: bool
     progress: float = 1.0
@@ -30,7 +30,7 @@ class Pass:
 
 
 SERVING = Pass(training=False)
-"""Evaluation: what layers are asked for without a pass."""
+"""The `When` of evaluation outside of a pass."""
 
 
 class When(Protocol):

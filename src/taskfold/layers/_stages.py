@@ -11,7 +11,7 @@ def stages(network: nn.Module) -> list[str]:
     """The names of a network's stages, in its order.
 
     Those that timm lists (`layer1` to `layer4` of a ResNet, the blocks of a transformer); otherwise the blocks in the
-    outermost `Sequential`s and `ModuleList`s.
+    outermost `Sequential` and `ModuleList` containers.
 
     Example:
         >>> stages(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)))

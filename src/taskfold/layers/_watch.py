@@ -27,7 +27,7 @@ def recomputes(network: nn.Module) -> bool:
 
 @dataclass
 class Changes:
-    """What has changed in a network.
+    """The changes of a network.
 
     Attributes:
         anew: a change that requires a new skeleton: of a layer, a class, a table of hooks, an attribute that is read

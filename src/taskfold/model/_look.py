@@ -85,7 +85,7 @@ def _looked_for(network: nn.Module, batch: Batch, training: bool) -> Known:
 
 
 def _read(network: nn.Module, batch: Batch) -> Known:
-    """What is known for one reading of the inputs."""
+    """The findings for one reading of the inputs."""
     batch, distinct = (batch if batch.rows > 1 else batch.twice()).with_own_entries().distinct()
     look = Look.of(network, batch)
     kept = not look.known.chosen
@@ -237,7 +237,7 @@ def _mixing(mark: Any) -> str:
 
 
 def _told(network: nn.Module, batch: Batch, look: Look, known: Known) -> Known:
-    """What is known where layers see equal rows: runs again with tracers, different numbers for each row behind layers.
+    """The findings where layers see equal rows: runs again with tracers, different numbers for each row behind layers.
 
     A layer that still sees equal rows keeps the layout of its shape if the outputs follow the numbers that it adds.
     """

@@ -59,7 +59,7 @@ class Looking(Standing):
         hooks: Hooks | None = None,
         around: frozenset[str] = frozenset(),
     ) -> Known:
-        """What is known of batches of this form; rows are located once.
+        """The findings about batches of this form; rows are located once.
 
         Args:
             batch: the inputs.
@@ -138,7 +138,7 @@ class Looking(Standing):
         return self.hearing[training]
 
     def cut_by(self, rows: Rows, batch: Batch, known: Known, training: bool, hooked: bool) -> Known:
-        """What is known of a batch that runs task by task; `hooked`: hooks run that change their arguments.
+        """The findings about a batch that runs task by task; `hooked`: hooks run that change their arguments.
 
         Raises:
             ValueError: these hooks mix rows, or the output of a task's rows depends on the other rows.

@@ -1,4 +1,4 @@
-"""What is known of batches: the layouts of their rows, found by running the plain network on moved rows."""
+"""Findings about batches: the layouts of their rows, from passes of the plain network on moved rows."""
 
 from __future__ import annotations
 
