@@ -80,6 +80,7 @@ def test_what_replicas_cannot_share_is_refused(tmp_path: Path, run: Run) -> None
         ([runs / "tasks" / "warm.safetensors", "--ray", "2"], "--ray: replicas share the folder"),
         ([runs, "--ray", "two"], "--ray must be a number of replicas, or two such as 1-8, found 'two'"),
         ([runs, "--gpus", "1"], "--gpus is for the replicas of --ray"),
+        ([runs, "--threads", "auto"], "--threads auto measures trainings, and a server has none; give a number"),
     ):
         result = run("serve", *arguments, "--backbone", f"{tmp_path}/net.py:build")
         assert (result.exit_code, message in result.stderr) == (1, True), result.stderr

@@ -99,6 +99,8 @@ def serve(
         raise UserError("--pin says what stays in memory, and everything does without --resident; leave it out")
     if gpus is not None and ray is None:
         raise UserError("--gpus is for the replicas of --ray; without it a GPU is used if there is one; leave it out")
+    if threads == "auto":
+        raise UserError("--threads auto measures trainings, and a server has none; give a number")
     limits = Limits(
         body=max_body,
         pixels=max_pixels,
