@@ -21,20 +21,20 @@ Measure = Literal["linear", "lookahead", "cosine"]
 
 
 def affinity(
-    config: Annotated[Path, typer.Argument(help="A YAML file of tasks that share: with together.")],
-    groups: Annotated[int | None, typer.Option(help="Propose so many groups; as many as gain most.")] = None,
-    by: Annotated[Measure | None, typer.Option(help="What groups gain by.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Of the short joint training.")] = None,
+    config: Annotated[Path, typer.Argument(help="A YAML file whose tasks share (together).")],
+    groups: Annotated[int | None, typer.Option(help="Groups to propose; default: as many as gain most.")] = None,
+    by: Annotated[Measure | None, typer.Option(help="The measure that decides the groups.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the short joint training.")] = None,
     every: Annotated[int | None, typer.Option(help="Steps between two measurements.")] = None,
-    lookahead: Annotated[bool | None, typer.Option(help="Also take each step, and look.")] = None,
+    lookahead: Annotated[bool | None, typer.Option(help="Also take each step and measure the loss.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what was measured before.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured before.")] = False,
 ) -> None:
     """Measure which tasks help and which hurt one another through what they share, and propose groups.
 
-    Trains the tasks together for a few steps and looks what a step for one does to the others; nothing of that stays.
-    What options leave out stands in `together.affinity`. Writes <output>/affinity/results.json and report.html; with
-    `together: {groups: auto}`, taskfold train goes by what was measured.
+    Trains the tasks together for a few steps and measures what a step for one does to the others; keeps nothing.
+    Options left out come from `together.affinity`. Writes <output>/affinity/results.json and report.html; with
+    `together: {groups: auto}`, taskfold train uses these groups.
     """
     plan = load_config(config)
     said = {"groups": groups, "by": by, "steps": steps, "every": every, "lookahead": lookahead}

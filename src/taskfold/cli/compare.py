@@ -22,8 +22,8 @@ def compare(
 ) -> None:
     """Compare methods on your tasks: each searched alike on validation data, then trained with several seeds.
 
-    Every method has as many trials to find its learning rate, and what `search` lists; test data choose nothing. What
-    is finished is not trained again, and what was interrupted goes on where it was: run the same command. Writes
+    Every method has the same number of trials, for its learning rate and what `search` lists; test data decide nothing.
+    Run the same command again: what is finished is read, what was interrupted goes on where it was. Writes
     <output>/results.json, <output>/report.html, and the task files of every run.
     """
     plan = threaded(load_compare(config), threads)

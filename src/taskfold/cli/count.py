@@ -39,7 +39,7 @@ def count(
     ] = False,
     input_: Annotated[
         str | None,
-        typer.Option("--input", metavar="SIZE", help="Of one input, for --flops: 3x224x224, or tokens: 128, 128+32."),
+        typer.Option("--input", metavar="SIZE", help="Of one input, for --flops: 3x224x224; or tokens: 128, 128+32."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

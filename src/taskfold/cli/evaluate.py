@@ -116,7 +116,7 @@ def _of_files(
 ) -> Found:
     if not data:
         raise UserError(
-            "task files need --data, which is not stored in them; and --backbone, if it is not noted beside them"
+            "task files need --data, since they hold none; and --backbone, if no backbone is noted beside them"
         )
     if len(data) not in {1, len(files)}:
         raise UserError(f"--data is given {len(data)} times for {len(files)} task files; give it once, or for each")

@@ -35,7 +35,7 @@ def export(
         bool,
         typer.Option("--adapters", help="One ONNX graph, written if not there, and an .onnx_adapter of each task."),
     ] = False,
-    mixed: Annotated[bool, typer.Option("--mixed", help="A mixed-task network of one file too.")] = False,
+    mixed: Annotated[bool, typer.Option("--mixed", help="A mixed-task network, even of one task file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write what runs without taskfold: a network with one task folded in, or several by index; or PEFT's adapter.

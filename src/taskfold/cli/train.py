@@ -31,7 +31,7 @@ def train(
         bool, typer.Option("--pack", help="Train tasks side by side: rows of many tasks share a pass.")
     ] = False,
     processes: Annotated[
-        int | None, typer.Option("--processes", min=1, help="Packs in so many processes of one thread each.")
+        int | None, typer.Option("--processes", min=1, help="Train packs in N processes, one thread each.")
     ] = None,
     cluster: Annotated[
         Literal["local", "slurm"] | None, typer.Option("--cluster", help="Where the processes run. Default: local.")
@@ -41,8 +41,8 @@ def train(
 ) -> None:
     """Train the tasks of a configuration: one after another, so that none moves another, or all together.
 
-    What is finished is read and not trained again, and what was interrupted goes on where it was: run the same
-    command. A task whose settings or data have changed is trained again; its file before stays as a version. Writes
+    Run the same command again: what is finished is read and not trained, what was interrupted goes on where it was.
+    A task whose settings or data have changed is trained again; its earlier file stays as a version. Writes
     <output>/tasks/<name>.safetensors, <output>/results.json and <output>/report.html; with `together` and a method
     that shares, also <output>/inventory.safetensors; with `together: {groups: …}` one in <output>/group-<n> for each.
     """

@@ -33,7 +33,7 @@ def transfer(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what was trained in the output is lost.")] = False,
     threads: ThreadsOption = None,
 ) -> None:
-    """Teach new tasks from a few examples, on the inventory of a joint training (`from`); nothing of that moves.
+    """Teach new tasks from a few examples, on the inventory of a joint training (`from`), which stays as it is.
 
     Each task is trained by itself, chosen on validation data and tested once. Run the same command to go on after an
     interruption. Writes <output>/tasks/<name>.safetensors, which name the inventory and do not hold it,
