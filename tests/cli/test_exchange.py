@@ -36,6 +36,8 @@ def test_an_adapter_comes_in_and_goes_out(tmp_path: Path, run: Run) -> None:
     assert left.exit_code == 0, left.stderr
     one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("french", "again"))
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
-    again = run("import", folder, *backbone, "--output", tmp_path / "nowhere")
+    again = run("import", folder, *backbone, "--output", tmp_path / "new" / "tasks", "--json")
+    assert again.exit_code == 0 and (tmp_path / "new" / "tasks" / "french.safetensors").is_file()
+    again = run("import", folder, *backbone, "--output", tmp_path / "net.py")
     assert again.exit_code == 1
-    assert "is no folder; create it first" in again.stderr
+    assert "is no folder; name another" in again.stderr

@@ -29,7 +29,7 @@ def test_values_arrive_as_the_method_wants_them() -> None:
         ({"norm": "yes"}, "norm: must be true or false, found 'yes'"),
         ({"init": "ones"}, "init: must be 'zero', 'xavier' or 'normal', found 'ones'"),
         ({"targets": 5}, "targets: must be text or a list, found 5"),
-        ({"rnk": 3}, "rnk: key is not known; did you mean rank"),
+        ({"rnk": 3}, "^--set rnk: key is not known; did you mean rank"),
         ({"sharing": "all"}, "sharing='all' is not known"),
     ],
 )

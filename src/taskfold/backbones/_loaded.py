@@ -102,5 +102,5 @@ def cannot_fetch(spec: str, error: Exception) -> BackboneError:
     """Published weights that could not be had."""
     return BackboneError(
         f"backbone {spec!r}: its published weights cannot be fetched ({why(error)}); "
-        "give a local file as weights, or pretrained=False for random ones"
+        "give a local file as weights, or pretrained: false (in Python, pretrained=False) for random ones"
     )

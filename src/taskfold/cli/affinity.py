@@ -21,7 +21,7 @@ Measure = Literal["linear", "lookahead", "cosine"]
 
 
 def affinity(
-    config: Annotated[Path, typer.Argument(help="A YAML file whose tasks share (together).")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file whose tasks share (together).")],
     groups: Annotated[int | None, typer.Option(help="Groups to propose; default: as many as gain most.")] = None,
     by: Annotated[Measure | None, typer.Option(help="The measure that decides the groups.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the short joint training.")] = None,

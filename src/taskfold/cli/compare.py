@@ -14,7 +14,7 @@ from ._threads import ThreadsOption, threaded
 
 
 def compare(
-    config: Annotated[Path, typer.Argument(help="A YAML file: backbone, compare, tasks, output.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file: backbone, compare, tasks, output.")],
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; what was compared in the output is lost.")
     ] = False,

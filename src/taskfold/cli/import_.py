@@ -21,13 +21,14 @@ def import_(
 
     taskfold import adapters/french adapters/legal --backbone hf:gpt2 --output tasks
     """
-    if not output.is_dir():
-        raise UserError(f"--output {output} is no folder; create it first")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output} is no folder; name another")
     model, _ = load_tasks(backbone, weights, ())
     files = {}
     for folder in folders:
         task = model.load_peft(folder, task_id=task_id)
         files[task.name] = output / f"{task.name}{SUFFIX}"
+    output.mkdir(parents=True, exist_ok=True)
     for name, file in files.items():
         model.save_task(name, file)
         if not json:

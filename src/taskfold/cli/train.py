@@ -22,7 +22,7 @@ from ._workers import run_workers
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A YAML file: backbone, method, tasks, output.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file: backbone, method, tasks, output.")],
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what was trained in the output is lost.")] = False,
     task: Annotated[
         list[str] | None, typer.Option("--task", help="Train this task alone; may be given several times.")

@@ -29,7 +29,7 @@ from ._versions import publish, retire, store_of, trained_on
 
 
 def transfer(
-    config: Annotated[Path, typer.Argument(help="A YAML file: from, mode, shots, tasks, output.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file: from, mode, shots, tasks, output.")],
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what was trained in the output is lost.")] = False,
     threads: ThreadsOption = None,
 ) -> None:

@@ -13,7 +13,7 @@ from ._errors import ConfigError, Place, problems, sentence, unknown
 
 
 def build_method(name: str, settings: Mapping[str, Any]) -> Method:
-    """A method from its name and settings as YAML gives them.
+    """A method from its name and the settings of `--set`.
 
     Args:
         name: `ftn`, `lora`, …
@@ -29,7 +29,8 @@ def build_method(name: str, settings: Mapping[str, Any]) -> Method:
     made = try_method(name, settings)
     if isinstance(made, Method):
         return made
-    raise ConfigError("\n".join(sentence(place, text) for place, text in made))
+    places = [(f"--set {place[0]}", *place[1:]) if place not in ((), ("name",)) else () for place, _ in made]
+    raise ConfigError("\n".join(sentence(place, text) for place, (_, text) in zip(places, made, strict=True)))
 
 
 def try_method(name: str, settings: Mapping[str, Any]) -> Method | list[tuple[Place, str]]:
