@@ -28,7 +28,7 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-collect_ignore = ["docs/conf.py"]
+collect_ignore = ["docs/conf.py", *(() if find_spec("ray") else ("src/taskfold/serve/replicas.py",))]
 PAGES = find_spec("sybil") is not None
 CHEAP = ("eager", "aot_eager")
 """Backends of torch.compile that trace and generate no code."""
