@@ -27,13 +27,19 @@ import taskfold as tfold
 TASKS = [f"task {n}" for n in range(8)]
 LORA = tfold.LoRA(rank=4)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tfold.Method, Callable[[], torch.Tensor]]] = {
+    # timm's own start has zeros for the last γ of every block, and weights that were trained have none.
     "ResNet-18, 64²": (
+        lambda: timm.create_model("resnet18", num_classes=0, zero_init_last=False),
+        tfold.FTN(rank=4),
+        lambda: torch.randn(8, 3, 64, 64),
+    ),
+    "ResNet-18 with zeros, 64²": (
         lambda: timm.create_model("resnet18", num_classes=0),
         tfold.FTN(rank=4),
         lambda: torch.randn(8, 3, 64, 64),
     ),
     "ResNet-18, 224²": (
-        lambda: timm.create_model("resnet18", num_classes=0),
+        lambda: timm.create_model("resnet18", num_classes=0, zero_init_last=False),
         tfold.FTN(rank=4),
         lambda: torch.randn(8, 3, 224, 224),
     ),
