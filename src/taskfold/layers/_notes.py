@@ -89,10 +89,10 @@ class Notes:
 
     def marked(self, tree: object) -> list[Marked]:
         """The marks of the tensors in a nested value."""
-        chosen = self.origins.chosen if isinstance(self.origins, Origins) else in_vmap
+        hidden = [in_vmap] + ([self.origins.chosen] if isinstance(self.origins, Origins) else [])
         with not_followed():
             leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-            found = [(Mark.of(leaf, self.rows, self.coarse), in_vmap(leaf) or chosen(leaf)) for leaf in leaves]
+            found = [(Mark.of(leaf, self.rows, self.coarse), any(one(leaf) for one in hidden)) for leaf in leaves]
         self.coarse = max([self.coarse, *(mark.tolerance for mark, _ in found)])
         return found
 
