@@ -11,6 +11,7 @@ import torch
 import taskfold as tfold
 from taskfold import MultiTask
 from taskfold.methods import build, names
+from taskfold.tasks import Leaves
 from taskfold.testing import LAWS
 from taskfold.testing._method import judge
 from taskfold.testing._subject import Subject, images
@@ -79,6 +80,20 @@ def test_counts_are_exact(case: Case) -> None:
         with torch.device("meta"):
             backbone = timm.create_model(network, num_classes=0)
         assert tfold.count(backbone, case.method).per_task["bits"] == wanted
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_copies_of_weights_have_the_rate_of_weights(case: Case) -> None:
+    """At the rate of small factors the first steps destroy what was learned, and the training stays at chance."""
+    torch.manual_seed(0)
+    network = NETWORKS[case.networks[0]]()
+    model = MultiTask(network, case.method, num_features=getattr(network, "num_features", None))
+    model.add_task("one", head=2)
+    weights = [one.detach() for one in network.parameters()]
+    for leaves in (part for part in model.modules() if isinstance(part, Leaves)):
+        for name, leaf in leaves.named_parameters():
+            if leaf.requires_grad and leaf.dim() > 1 and any(torch.equal(leaf, weight) for weight in weights):
+                assert leaves.groups[name].lr <= 1e-3, name
 
 
 def test_every_method_is_in_the_table() -> None:

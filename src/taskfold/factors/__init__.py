@@ -15,7 +15,7 @@ from ._gated import Gated
 from ._hard import hard
 from ._init import Init
 from ._kronecker import Kronecker, KroneckerInit
-from ._leaf import FACTORS, HEAD, NORM, STATISTICS, Group, Leaf, Scope
+from ._leaf import FACTORS, HEAD, NORM, STATISTICS, WEIGHTS, Group, Leaf, Scope, lowest_rates
 from ._linear_expansion import LinearExpansion
 from ._lowrank import LowRank
 from ._mask import MASK, PRODUCT, Mask, masked
@@ -36,6 +36,7 @@ __all__ = [
     "STATISTICS",
     "SVD",
     "TERMS",
+    "WEIGHTS",
     "Alpha",
     "Bits",
     "Bottleneck",
@@ -70,6 +71,7 @@ __all__ = [
     "check_number",
     "check_whole",
     "hard",
+    "lowest_rates",
     "marks_of",
     "masked",
     "packed",

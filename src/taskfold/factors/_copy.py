@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ._base import Modes
 from ._expansion import Expansion
-from ._leaf import Leaf
+from ._leaf import WEIGHTS, Leaf
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Copy(Expansion):
 
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
         axes = ("out", "inp", *("kernel" for _ in modes.kernel))
-        return {"weight": Leaf(modes.shape, axes, nn.init.zeros_)}
+        return {"weight": Leaf(modes.shape, axes, nn.init.zeros_, WEIGHTS)}
 
     def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
         return {"weight": weight}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,10 +32,20 @@ class Group:
 
 
 FACTORS = Group("factors", 1e-2)
+WEIGHTS = Group("factors", 5e-4)
+"""Whole weights that start as pretrained ones: beside them the rate of small factors ends a training."""
 NORM = Group("norm", 5e-3)
 HEAD = Group("head", 5e-3)
 STATISTICS = Group("statistics", 0.0)
 """Running means and variances: no parameters, never trained."""
+
+
+def lowest_rates(groups: Iterable[Group]) -> dict[str, float]:
+    """The default learning rate of each name: a group has one optimiser, so the lowest that its tensors name."""
+    rates: dict[str, float] = {}
+    for group in groups:
+        rates[group.name] = min(group.lr, rates.get(group.name, group.lr))
+    return rates
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..factors import FACTORS, NORM, STATISTICS, Group
+from ..factors import NORM, STATISTICS, WEIGHTS, Group
 from ..interventions import Branches, branches_of, merged
 from ..kinds import LayerKind, Patterns, Tensors, matches
 from ..tasks import Leaves, check_inventory, kept_in
@@ -83,7 +83,7 @@ def _made(conv: nn.Conv2d, names: tuple[str, ...]) -> Leaves:
     channels = torch.ones(conv.out_channels, device=weight.device)
     for name in names:
         if name != "identity":
-            hold(f"{name}/weight", weight if name == "kernel" else point, FACTORS)
+            hold(f"{name}/weight", weight if name == "kernel" else point, WEIGHTS)
         first = name == "kernel"
         hold(f"{name}/gamma", channels * ((1 + EPSILON) ** 0.5 if first else 0), NORM)
         hold(f"{name}/beta", conv.bias.detach() if first and conv.bias is not None else channels * 0, NORM)

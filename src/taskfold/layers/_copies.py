@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
-from ..factors import FACTORS, NORM, STATISTICS, Group
+from ..factors import NORM, STATISTICS, WEIGHTS, Group
 from ..kinds import SEEN, BatchNorm, LayerKind, Patterns, matches
 from ..routing import Shared, Sharing, Tree
 from ..tasks import Leaves, check_inventory
@@ -211,7 +211,7 @@ def _tracks(module: nn.Module) -> bool:
 
 def groups_of(kind: LayerKind) -> dict[str, Group]:
     """The group of each tensor of a layer."""
-    group = NORM if kind.normalises else FACTORS
+    group = NORM if kind.normalises else WEIGHTS
     return {name: group_of(tensor, group) for name, tensor in kind.tensors().items()}
 
 

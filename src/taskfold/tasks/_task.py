@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from torch import Tensor, nn
 
-from ..factors import HEAD, Group
+from ..factors import HEAD, Group, lowest_rates
 from ..files import check_name
 from ._leaves import Leaves, keeping_precision
 from ._named import Named
@@ -91,8 +91,8 @@ class Task(nn.Module):
         return groups
 
     def rates(self) -> dict[str, float]:
-        """The default learning rate of each group of the task's parameters."""
-        return {group.name: group.lr for group, _ in self._grouped()}
+        """The default learning rate of each group of the task's parameters: the lowest that its tensors name."""
+        return lowest_rates(group for group, _ in self._grouped())
 
     def _grouped(self) -> Iterator[tuple[Group, nn.Parameter]]:
         for module in self.sites.modules():

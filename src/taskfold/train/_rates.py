@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..factors import Group, lowest_rates
 from ..layers import groups_of_inventory
 from ..model import MultiTask, names_of_any
 from ..tasks import Task
@@ -74,5 +75,5 @@ def _rate(moves: Belongings, group: str) -> float:
 
 def _rates(task: Task) -> dict[str, float]:
     """Of the task's own groups, and of those that it shares."""
-    shared = {group.name: group.lr for group in groups_of_inventory(task).values() if group.trained}
-    return {**shared, **task.rates()}
+    own, shared = task.rates(), [group for group in groups_of_inventory(task).values() if group.trained]
+    return lowest_rates([*shared, *(Group(name, rate) for name, rate in own.items())])
