@@ -4,7 +4,8 @@
 --seconds 180              ends after so long, as a failed run; says how many tests are left, and reports the others
 --bare                     refuses to run where a package of an extra is installed; leaves out examples that import one
 --whole                    also the tests that say the same of further networks (marked `whole`), and all values of a
-                           parameter that others take in turn (marked `in_turn`)
+                           parameter that others take in turn (marked `in_turn`), and all cases of tests that have
+                           many (marked `sampled`)
 --compile-with inductor    only the tests that compile, with that backend in place of the cheaper ones they name
 """
 
@@ -16,6 +17,7 @@ import inspect
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 from importlib.metadata import distributions, requires
@@ -47,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "whole: says of a further network what others say of one; runs with --whole")
     config.addinivalue_line("markers", "in_turn(name): others take one value of this parameter each; all with --whole")
+    config.addinivalue_line("markers", "sampled(n): one case in n, drawn by its name, is enough; all with --whole")
     config.stash[_UNTIL] = time.monotonic() + config.getoption("--seconds")
     if torch.device(config.getoption("--device")).type == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError(
@@ -93,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--whole"):
         _keep(config, items, lambda item: item.get_closest_marker("whole") is None)
         places = _places(items)
-        _keep(config, items, lambda item: _its_turn(item, places))
+        _keep(config, items, lambda item: _its_turn(item, places) and _drawn(item))
     if config.getoption("--compile-with"):
         _keep(config, items, _compiles)
     if config.getoption("--bare"):
@@ -110,8 +113,11 @@ def _runs_bare(item: pytest.Item) -> bool:
 
 
 def _keep(config: pytest.Config, items: list[pytest.Item], which: Callable[[pytest.Item], bool]) -> None:
-    kept = [item for item in items if which(item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    for item in items:
+        (kept if which(item) else left).append(item)
+    config.hook.pytest_deselected(items=left)
     items[:] = kept
 
 
@@ -139,6 +145,12 @@ def _its_turn(item: Any, places: Mapping[Place, Mapping[int, int]]) -> bool:
         if here % len(places[item.function, marker.args[0]]):
             return False
     return True
+
+
+def _drawn(item: pytest.Item) -> bool:
+    """Whether the test is among those that are drawn of its cases."""
+    marker = item.get_closest_marker("sampled")
+    return marker is None or zlib.crc32(item.name.encode()) % marker.args[0] == 0
 
 
 def _compiles(item: pytest.Item) -> bool:

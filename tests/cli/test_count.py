@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import cache
+from typing import Any
 
 import pytest
 from torch import nn
@@ -42,6 +44,16 @@ def test_statistics_are_no_parameters(run: Run, statistics: str) -> None:
     assert json.loads(result.stdout)["per_task"] == {"factors": 0, "norm": 9_600, "head": 0, "bits": 0}
 
 
+@cache
+def t5_xl() -> nn.Module:
+    return parse_backbone("hf:t5-xl", "--model").load(meta=True).network
+
+
+def counted(method: str, tasks: int = 1, **settings: Any) -> dict[str, Any]:
+    """What `taskfold count --json` prints: its own tests are those that `run` it."""
+    return tfold.count(t5_xl(), build(method, settings), tasks=tasks).as_json()
+
+
 T5_XL = [  # numbers without routing; routing of one task, or of all 313 with it
     ("lora", {"rank": 1}, 2_211_840, 0, 2_211_840),
     ("tlora", {"rank": 16, "tensor_rank": 1, "order": 2}, 1_391_616, 0, 1_391_616),
@@ -58,31 +70,34 @@ T5_XL = [  # numbers without routing; routing of one task, or of all 313 with it
 
 @pytest.mark.parametrize(("method", "settings", "modules", "routing", "total"), T5_XL)
 def test_a_t5_of_three_billion(
-    run: Run, method: str, settings: dict[str, int], modules: int | None, routing: int, total: int
+    method: str, settings: dict[str, int], modules: int | None, routing: int, total: int
 ) -> None:
     tasks = 313 if routing else 1
-    pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    result = run("count", "--model", "hf:t5-xl", "--method", method, *pairs, "--tasks", tasks, "--json")
-    assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
+    found = counted(method, tasks, **settings)
     assert (found["adapter_total"], found["routing"]) == (total, tasks * routing)
     assert modules in (None, found["shared"] + tasks * found["per_task"]["factors"])
     assert found["per_task"]["norm"] == 0
 
 
+def test_many_tasks_of_a_t5_of_three_billion_on_the_command_line(run: Run) -> None:
+    pairs = ["--set", "rank=1", "--set", "skills=8"]
+    result = run("count", "--model", "hf:t5-xl", "--method", "poly", *pairs, "--tasks", 313, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == counted("poly", 313, rank=1, skills=8)
+
+
 def test_rows_before_the_text_of_a_t5_of_three_billion() -> None:
-    network = parse_backbone("hf:t5-xl", "--model").load(meta=True).network
     for method, total in (
         (tfold.PromptTuning(), 40_960),
         (tfold.PrefixTuning(), 589_824),
         (tfold.PrefixTuning(mlp=512), 154_449_408),
     ):
-        assert tfold.count(network, method).adapter_total == total
+        assert tfold.count(t5_xl(), method).adapter_total == total
 
 
 @pytest.mark.whole  # each looks at 558 tensors of 2.8 billion numbers
 def test_rows_of_t_fews_table_over_the_whole_network() -> None:
-    network = parse_backbone("hf:t5-xl", "--model").load(meta=True).network
+    network = t5_xl()
     assert tfold.count(network, tfold.LoRA(rank=4, norm=True)).adapter_total == 9_097_216
     assert tfold.count(network, tfold.SAID()).per_task["factors"] == 500_000
     for share, places in ((0.002, 5_699_514), (0.0002, 569_951)):
@@ -97,21 +112,14 @@ def test_rows_of_a_vision_transformers_table() -> None:
     assert {name: tfold.count(network, build(name)).adapter_total for name in rows} == rows
 
 
-@pytest.mark.parametrize(
-    ("settings", "total"),
-    [
-        ([], 12_934_144),  # T-Few's
-        (["places=houlsby"], 31_960_576),
-        (["places=houlsby", "targets=['*', '!*EncDecAttention*']"], 25_618_432),
-    ],
-)
-def test_adapters_of_a_t5_of_three_billion(run: Run, settings: list[str], total: int) -> None:
-    pairs = [word for setting in settings for word in ("--set", setting)]
-    found = json.loads(run("count", "--model", "hf:t5-xl", "--method", "adapter", *pairs, "--json").stdout)
-    assert (found["adapter_total"], found["per_task"]["norm"], found["contracted"]) == (total, 249_856, None)
+def test_adapters_of_a_t5_of_three_billion(run: Run) -> None:
+    found = json.loads(run("count", "--model", "hf:t5-xl", "--method", "adapter", "--json").stdout)
+    assert (found["adapter_total"], found["per_task"]["norm"], found["contracted"]) == (12_934_144, 249_856, None)
+    pairs = ["--set", "places=houlsby", "--set", "targets=['*', '!*EncDecAttention*']"]
     table = run("count", "--model", "hf:t5-xl", "--method", "adapter", *pairs).stdout
-    assert f"{total:,}" in table
+    assert f"{25_618_432:,}" in table
     assert "folded" not in table
+    assert counted("adapter", places="houlsby")["adapter_total"] == 31_960_576
 
 
 @pytest.mark.parametrize(
@@ -125,11 +133,9 @@ def test_adapters_of_a_t5_of_three_billion(run: Run, settings: list[str], total:
         ("compacter slow=common", 858_176),
     ],
 )
-def test_rows_of_t_fews_table(run: Run, method: str, total: int) -> None:
+def test_rows_of_t_fews_table(method: str, total: int) -> None:
     name, *settings = method.split()
-    pairs = [word for setting in settings for word in ("--set", setting)]
-    result = run("count", "--model", "hf:t5-xl", "--method", name, *pairs, "--json")
-    assert json.loads(result.stdout)["adapter_total"] == total
+    assert counted(name, **dict(pair.split("=") for pair in settings))["adapter_total"] == total
 
 
 def test_five_tasks_with_their_backbone(run: Run) -> None:

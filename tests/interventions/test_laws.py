@@ -92,12 +92,14 @@ def check_runs(cases: Sequence[Case], layer: Layer) -> None:
             close(bank(x, task=["b", "none", "a"], broadcast=True), alone)
 
 
+@pytest.mark.sampled(2)
 @every_pair
 def test_runs_as_the_formula_does(case: Case, layer: Layer) -> None:
     """In value and gradient: one task, rows of several, of which one leaves the layer alone, and a bank of them."""
     check_runs([case], layer)
 
 
+@pytest.mark.sampled(2)
 @every_layer
 def test_one_inside_another_runs_as_the_formula_does(layer: Layer) -> None:
     cases = [case for case in CASES if case.slots(layer.kind(), 1) and case.name in ("change", "beside", "scale")]

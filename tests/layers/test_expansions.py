@@ -75,6 +75,7 @@ def test_it_begins_exactly_and_runs_as_the_dense_weight_does(case: Case, expansi
     torch.testing.assert_close(torch.autograd.grad(toward(found), wanted), torch.autograd.grad(toward(oracle), wanted))
 
 
+@pytest.mark.sampled(2)
 @every_case
 @every_expansion
 def test_mixed_rows_and_folds_are_the_tasks_one_by_one(case: Case, expansion: Expansion, rule: Sharing) -> None:

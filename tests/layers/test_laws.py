@@ -78,6 +78,7 @@ def test_runs_as_the_dense_weight_does(case: Case, factorisation: Factorisation,
     torch.testing.assert_close(gradients(found, x, model), gradients(oracle, x, model))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.in_turn("form")
 @every_case
 @every_factorisation
@@ -93,6 +94,7 @@ def test_mixed_rows_are_the_tasks_one_by_one(case: Case, factorisation: Factoris
     torch.testing.assert_close(gradients(mixed, x, model), gradients(alone, x, model))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.in_turn("form")
 @every_case
 @every_factorisation

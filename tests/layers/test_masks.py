@@ -50,6 +50,7 @@ def test_it_starts_exactly_and_runs_as_the_masked_weight_does(case: Case, mask: 
     torch.testing.assert_close(gradients(found, x, model), gradients(oracle, x, model))
 
 
+@pytest.mark.sampled(2)
 @every_case
 @every_mask
 def test_mixed_rows_folds_and_banks_are_the_tasks_one_by_one(case: Case, mask: Mask) -> None:

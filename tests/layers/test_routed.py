@@ -67,6 +67,7 @@ def gradients(output: Tensor, x: Tensor, model: MultiTask) -> list[Tensor | None
     return list(torch.autograd.grad((output * toward).sum(), [x, *learned], allow_unused=True))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.in_turn("form")
 @every_case
 @every_update
@@ -83,6 +84,7 @@ def test_runs_as_the_dense_weight_does(case: Case, update: tuple[Factorisation, 
     torch.testing.assert_close(model.fold("a")(x), oracle)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.in_turn("batch")
 @every_case
 @every_update
