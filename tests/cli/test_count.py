@@ -60,10 +60,16 @@ T5_XL = [  # numbers without routing; routing of one task, or of all 313 with it
     ("poly", {"rank": 1, "skills": 8}, 17_694_720, 3_456, 18_776_448),
     ("mhr", {"rank": 1, "skills": 8, "splits": 64}, 17_694_720, 221_184, 86_925_312),
     ("tensorpoly-i", {"rank": 16, "tensor_rank": 8, "order": 2}, None, 3_456, 12_214_656),
-    ("tensorpoly-i", {"rank": 16, "tensor_rank": 20, "order": 2}, None, 8_640, 30_536_640),
-    ("tensorpoly-i", {"rank": 16, "tensor_rank": 8, "order": 4}, None, 3_456, 4_325_760),
+    pytest.param(
+        "tensorpoly-i", {"rank": 16, "tensor_rank": 20, "order": 2}, None, 8_640, 30_536_640, marks=pytest.mark.whole
+    ),
+    pytest.param(
+        "tensorpoly-i", {"rank": 16, "tensor_rank": 8, "order": 4}, None, 3_456, 4_325_760, marks=pytest.mark.whole
+    ),
     ("tensorpoly-ii", {"rank": 16, "tensor_rank": 8, "order": 2}, None, 6_912, 13_296_384),
-    ("tensorpoly-ii", {"rank": 16, "tensor_rank": 20, "order": 2}, None, 17_280, 33_240_960),
+    pytest.param(
+        "tensorpoly-ii", {"rank": 16, "tensor_rank": 20, "order": 2}, None, 17_280, 33_240_960, marks=pytest.mark.whole
+    ),
     ("tensorpoly-ii", {"rank": 16, "tensor_rank": 8, "order": 4}, None, 13_824, 7_570_944),
 ]
 

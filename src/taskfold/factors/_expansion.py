@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ._base import Factorisation, Modes
+from ._leaf import Group
+
+EXPANDED = Group("factors", 1e-3)
+"""Factors that make a whole pretrained weight between them."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ._base import Factorisation, Modes
 from ._hard import hard
-from ._leaf import Group, Leaf
+from ._leaf import WEIGHTS, Group, Leaf
 
 SCORE = Group("score", 1e-2)
 
@@ -39,7 +39,7 @@ class Gated(Factorisation):
     def leaves(self, modes: Modes) -> dict[str, Leaf]:
         axes = ("out", "inp", *("kernel" for _ in modes.kernel))
         return {
-            "delta": Leaf(modes.shape, axes, nn.init.zeros_),
+            "delta": Leaf(modes.shape, axes, nn.init.zeros_, WEIGHTS),
             "score": Leaf((1,), ("layer",), partial(nn.init.constant_, val=self.start), SCORE, exact=True),
         }
 

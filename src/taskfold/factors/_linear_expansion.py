@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ._base import Modes
-from ._expansion import Expansion
+from ._expansion import EXPANDED, Expansion
 from ._init import kaiming
 from ._leaf import Leaf
 from ._numbers import check_number
@@ -50,9 +50,9 @@ class LinearExpansion(Expansion):
         out, inp, *kernel = modes.shape
         wide, deep = ceil(self.rate * out), ceil(self.rate * inp)
         return {
-            "first": Leaf((deep, inp), ("wide", "inp"), kaiming),
-            "middle": Leaf((wide, deep, *kernel), ("wide", "wide", *("kernel" for _ in kernel)), kaiming),
-            "last": Leaf((out, wide), ("out", "wide"), kaiming),
+            "first": Leaf((deep, inp), ("wide", "inp"), kaiming, EXPANDED),
+            "middle": Leaf((wide, deep, *kernel), ("wide", "wide", *("kernel" for _ in kernel)), kaiming, EXPANDED),
+            "last": Leaf((out, wide), ("out", "wide"), kaiming, EXPANDED),
         }
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:

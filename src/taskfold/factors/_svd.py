@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ._base import TERMS, Modes
-from ._expansion import Expansion
+from ._expansion import EXPANDED, Expansion
 from ._init import kaiming
 from ._leaf import Leaf
 from ._ranked import Rank, check_rank, rank_at
@@ -58,8 +58,8 @@ class SVD(Expansion):
         full = min(inp * prod(high), out * prod(wide))
         rank = full if not isinstance(self.rank, int) else min(self.rank, full)
         return {
-            "u": Leaf((out, *wide, rank), ("out", *("kernel" for _ in wide), "term"), kaiming),
-            "v": Leaf((rank, inp, *high), ("term", "inp", *("kernel" for _ in high)), kaiming),
+            "u": Leaf((out, *wide, rank), ("out", *("kernel" for _ in wide), "term"), kaiming, EXPANDED),
+            "v": Leaf((rank, inp, *high), ("term", "inp", *("kernel" for _ in high)), kaiming, EXPANDED),
         }
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
