@@ -26,9 +26,7 @@ BackboneOption = Annotated[
     str | None, typer.Option(help="The backbone that the tasks were trained on; default: as noted beside them.")
 ]
 WeightsOption = Annotated[Path | None, typer.Option(help="A local file of the backbone's weights.")]
-InventoryOption = Annotated[
-    Path | None, typer.Option(help="The file of a shared inventory; default: beside tasks.")
-]
+InventoryOption = Annotated[Path | None, typer.Option(help="The file of a shared inventory; default: beside tasks.")]
 
 
 def load_tasks(
