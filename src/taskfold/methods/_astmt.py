@@ -19,7 +19,7 @@ class ASTMT(Method):
 
     Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", sections 3.1 and 3.2. Behind the
     last normalisation of a block, before it is added, a squeeze-and-excite of the task's own scales channels:
-    y · 2σ(W₂ relu(W₁ avg y + b₁) + b₂). With W₂ = b₂ = 0 at first a new task is the backbone exactly.
+    y · 2σ(W₂ relu(W₁ avg y + b₁) + b₂). W₂ and b₂ start at 0, so that a new task is the backbone exactly.
 
     Args:
         targets: shell patterns over names of second convolutions; `!pattern` leaves blocks out.

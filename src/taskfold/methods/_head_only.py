@@ -13,7 +13,7 @@ __all__ = ["HeadNorm", "HeadOnly"]
 
 @dataclass(frozen=True)
 class HeadOnly(Method):
-    """Feature extractor: a task has a head, and everything else is the backbone's."""
+    """Feature extractor: a task has only a head on the backbone's features."""
 
     name: ClassVar[str] = "head-only"
 
