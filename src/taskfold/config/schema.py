@@ -1,4 +1,4 @@
-"""What configurations may say, as JSON schemas: for editors, and for the page of all keys."""
+"""JSON schemas of configurations, for editors and for the page of all keys."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WHOLE |= {"together": "Train all tasks at once; true: with the settings of trai
 
 
 class _Schemas(GenerateJsonSchema):
-    """What has no schema may be anything."""
+    """A schema generator that allows any value for types without a schema."""
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
         del schema, error_info
@@ -49,10 +49,10 @@ def schema(command: Command) -> dict[str, Any]:
     """The JSON schema (2020-12) of a configuration of `taskfold train`, `transfer` or `compare`.
 
     Args:
-        command: one of these.
+        command: one of the three.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: `command` is another.
 
     Example:
         >>> schema("train")["required"]
@@ -130,7 +130,7 @@ def _problem() -> dict[str, Any]:
 def _entry(
     key: str, name: str, kind: type[Any], more: Mapping[str, Any], without: Collection[str] = ()
 ) -> dict[str, Any]:
-    """A data class whose name stands under a key, beside its settings."""
+    """The schema of a data class whose name is a key beside its settings."""
     found = _loose(_of(settings_model(kind, name, without=without)))
     found["properties"] = {key: {"const": name}, **found.get("properties", {}), **more}
     _describe(found, kind)
@@ -138,7 +138,7 @@ def _entry(
 
 
 def _of(kind: Any) -> dict[str, Any]:
-    """A schema without references, its keys with meanings."""
+    """A schema without references, with a description of each key."""
     made = TypeAdapter(kind).json_schema(by_alias=True, schema_generator=_Schemas)
     made.pop("description", None)
     found = _inlined(made, made.pop("$defs", {}))
@@ -147,7 +147,7 @@ def _of(kind: Any) -> dict[str, Any]:
 
 
 def _describe(found: dict[str, Any], kind: Any) -> None:
-    """Give keys what docstrings say of them, and those inside of them."""
+    """Adds descriptions from docstrings to keys and their inner keys."""
     if not isinstance(kind, type):
         return
     said, hints = meanings(kind), _hints(kind)
@@ -177,12 +177,12 @@ def _inlined(value: Any, known: Mapping[str, Any]) -> Any:
 
 
 def _loose(found: dict[str, Any]) -> dict[str, Any]:
-    """A section of which a task may say a part, and the top the rest."""
+    """The schema of a section of which a task may have a part, and the top the rest."""
     return {key: one for key, one in found.items() if key not in ("required", "title", "description")}
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """What the docstrings of a class and its bases say of each attribute, under Attributes or Args.
+    """The descriptions of attributes in the docstrings of a class and its bases, under Attributes or Args.
 
     Example:
         >>> meanings(Compare)["seeds"]
@@ -203,11 +203,11 @@ def meanings(kind: type) -> dict[str, str]:
 
 
 def rows(found: Mapping[str, Any], place: str = "") -> list[Row]:
-    """A schema's keys, one after another, those inside of others with their place.
+    """A schema's keys in a flat list; inner keys have their place.
 
     Args:
         found: a schema of an object.
-        place: where it stands.
+        place: the schema's place.
     """
     listed: list[Row] = []
     for key, one in found.get("properties", {}).items():

@@ -1,4 +1,4 @@
-"""From a picture to the tensor that a backbone expects; small enough to travel in a task's file."""
+"""Preprocessing from a picture to the tensor that a backbone expects; task files hold it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Vary = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Transform:
-    """Picture → float `[3, size, size]`, in three stages, of which only `vary` draws random numbers.
+    """From a picture to float `[3, size, size]`, in three stages, of which only `vary` draws random numbers.
 
     Attributes:
-        fix: picture → uint8 `[3, H, W]`, always the same, so it can be remembered.
+        fix: picture → uint8 `[3, H, W]`, deterministic, so that results can be cached.
         vary: random crop, flip and augmentation, or None.
         finish: uint8 → normalised float.
     """
@@ -77,19 +77,19 @@ class Preprocessing(BaseModel):
 
     @property
     def varies(self) -> bool:
-        """Whether training images are others in every epoch."""
+        """Whether training images differ from epoch to epoch."""
         return self.flip or self.crop != "none" or self.augment != "none"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **settings: Any) -> Self:
-        """What a timm backbone was trained with (`net.pretrained_cfg`): size, mean, std, interpolation.
+        """The preprocessing of a timm backbone's training (`net.pretrained_cfg`): size, mean, std, interpolation.
 
         Args:
-            config: keys that are missing keep their defaults; others are not used.
-            settings: any attribute, in place of what the config says.
+            config: missing keys have their defaults; other keys are not used.
+            settings: attributes that replace the config's.
 
         Raises:
-            ValueError: the backbone's input has not three channels, or a value does not fit.
+            ValueError: the backbone's input does not have three channels, or a value is not allowed.
 
         Example:
             >>> Preprocessing.from_config({"input_size": (3, 160, 160), "std": (0.5, 0.5, 0.5)}).size
@@ -125,7 +125,7 @@ class Preprocessing(BaseModel):
         resized = train and (self.crop == "random-resized" or (usual and self.crop == "none"))
         fix: list[Any] = []
         if resized:
-            pass  # the crop sees the whole picture
+            pass  # a random crop takes the whole picture
         elif self.resize == "squash":
             fix = [t.Resize(whole, how)]
         else:
