@@ -1,4 +1,4 @@
-"""The backbone and the inventory of a run, noted in its folder so that commands need not be told again."""
+"""The backbone and the inventory of a run, noted in its folder for later commands."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def _each(message: str, name: str) -> list[str]:
-    """The parts of a list of errors, without the task's name, which their place in it already says."""
+    """The parts of a list of errors, without the task's name, which their place implies."""
     return [part for part in f"\n{message}".split(f"\ntask {name!r}: ") if part.strip()]
 
 

@@ -16,7 +16,7 @@ from ._told import Told
 from ._versions import store_of, told_of
 
 SERIES = 8
-"""The most lines of a figure that can be told apart."""
+"""The most distinguishable lines of a figure."""
 SAMPLES = 24
 """Rows of the table of samples."""
 RESULTS, REPORT = "results.json", "report.html"

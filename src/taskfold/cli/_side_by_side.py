@@ -1,4 +1,4 @@
-"""Trains tasks side by side in one process, and publishes each as soon as it is done."""
+"""Trains tasks side by side in one process, and publishes each at its end."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def export(
 
     taskfold export flowers.safetensors --adapters --output edge/network.onnx
 
-    Beside a network a JSON file says how images become its input, what the outputs are called, and each task's index.
+    Beside a network a JSON file has the preprocessing of images, the names of the outputs, and each task's index.
     """
     model, loaded = load_tasks(backbone, weights, files, inventory)
     model, names = model.cpu(), list(model.tasks)

@@ -37,7 +37,7 @@ def init(
 ) -> None:
     """Write a configuration for the image folders in DIR: <task>/<class>/*.jpg, or <task>/train/<class>/*.jpg.
 
-    Where every folder in DIR is a task, the configuration says `tasks: {glob: DIR/*}`: a new folder is a new task.
+    If every folder in DIR is a task, the configuration has `tasks: {glob: DIR/*}`: a new folder is a new task.
     """
     if config.exists():
         raise UserError(f"{config} exists already; name another file with --config, or take it away")

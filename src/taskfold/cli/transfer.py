@@ -35,8 +35,8 @@ def transfer(
 ) -> None:
     """Teach new tasks from a few examples, on the inventory of a joint training (`from`), which does not change.
 
-    Each task is trained by itself, selected on validation data and tested once. Run the same command to go on after an
-    interruption. Writes <output>/tasks/<name>.safetensors, which refer to the inventory,
+    Each task is trained by itself, selected on validation data and tested once. Run the same command again to resume.
+    Writes <output>/tasks/<name>.safetensors, which refer to the inventory,
     <output>/results.json and <output>/report.html.
     """
     plan = threaded(load_transfer(config), threads)

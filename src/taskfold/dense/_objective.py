@@ -26,7 +26,7 @@ class DenseObjective:
         """The losses `[B]`.
 
         Args:
-            model: a `MultiTask` whose heads put out maps of the images' size.
+            model: a `MultiTask` whose heads return maps of the images' size.
             batch: on the model's device.
             tasks: one name per sample; samples of one task go through the network together.
         """

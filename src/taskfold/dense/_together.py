@@ -26,7 +26,7 @@ class DenseTogether:
         """Weighted losses `[n]` by task, of the `n` images with a target for it; tasks without targets are left out.
 
         Args:
-            model: a `MultiTask` whose heads put out maps of the images' size; tasks whose networks are the same run
+            model: a `MultiTask` whose heads return maps of the images' size; tasks whose networks are the same run
                 in one pass.
             batch: on the model's device.
             tasks: the wanted tasks.

@@ -26,7 +26,7 @@ class AdaShare(Method):
     """Each task runs or skips each residual block of a common network.
 
     Sun, Panda, Feris and Saenko, "AdaShare: Learning What To Share For Efficient Deep Multi-Task Learning", section 3.
-    A task has two logits per block; u = Gumbel-softmax, and the block puts out u₀ · block(x) + u₁ · shortcut(x). In
+    A task has two logits per block; u = Gumbel-softmax, and the block's output is u₀ · block(x) + u₁ · shortcut(x). In
     evaluation the larger logit decides: a skipped block is its shortcut. Logits start equal, which runs every block: a
     new task is the backbone exactly. On networks with residual blocks, found by what they do (see `residual_blocks`).
 

@@ -21,7 +21,7 @@ class FishMask(Method):
 
     Sung, Nair and Raffel, "Training Neural Networks with Fixed Sparse Masks", section 3: before the first step, a pass
     over training data, sample by sample, adds up (∂L/∂θ)² for every parameter of the network, and chooses the largest.
-    What trains is a vector of k values, which start at 0, so that a new task is the backbone exactly. A task that has
+    A task trains a vector of k values, which start at 0, so that a new task is the backbone exactly. A task that has
     not trained has its places spread evenly over the network.
 
     Args:

@@ -66,7 +66,7 @@ class Layerwise(Method):
         return Composition((*self.on(network, updates), *own_norms(self.norm, self.statistics, rule)))
 
     def on(self, network: nn.Module, updates: Sequence[Update]) -> Sequence[Update]:
-        """The updates as they are on a network."""
+        """The updates, fitted to a network."""
         return updates
 
     def _where(self, network: nn.Module) -> list[Where]:

@@ -23,8 +23,8 @@ class PackNet(Method):
 
     Mallya and Lazebnik, "PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning", section 3. P is in
     the model's inventory and starts as a copy of the backbone's weight. A task trains the entries that are free; at
-    `pruned_at` of its training the smallest of them, layer by layer, are given back, and the others continue; when the
-    training ends they are the task's, and no other task moves them. Tasks train one after the other, and
+    `pruned_at` of its training the smallest of them become free again, layer by layer, and the others continue; when
+    the training ends they are the task's, and no other task moves them. Tasks train one after the other, and
     are removed in reverse order.
 
     Args:

@@ -33,7 +33,7 @@ class Cell:
 class Column:
     """A column: its title, the compared number (best by ``choose``), the printed text and remark.
 
-    Without a number, the cell says "failed" if all of ``runs`` failed.
+    Without a number, the cell has "failed" if all of ``runs`` failed.
     """
 
     title: str

@@ -73,7 +73,7 @@ class Reading(Protocol):
 
     @property
     def shape(self) -> tuple[int | None, ...] | None:
-        """The shape of an input's tensor, with None for any size; None: the input is no tensor."""
+        """The shape of an input's tensor, with None for any size; None: the input is not a tensor."""
         ...
 
     @property

@@ -106,7 +106,7 @@ def within_memory() -> Iterator[None]:
 
 @cache
 def memory() -> int:
-    """Bytes of the machine's memory; infinite if the system does not say."""
+    """Bytes of the machine's memory; the largest integer if the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

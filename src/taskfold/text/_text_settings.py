@@ -47,7 +47,7 @@ class TextSettings(BaseModel):
         max_input, max_target: the most tokens, special ones included; longer texts are cut.
         cut: the end at which long inputs are cut.
         pad_to_multiple_of: the lengths of batches are rounded up to multiples of it; with 8 or more, fewer forms of
-            batches are traced, and looked at for mixed rows.
+            batches need a compiler's trace, or a look at mixed rows.
         length_normalised: compare answers per token.
         num_beams: the number of beams in generation.
         losses: the weights of the three losses.

@@ -102,11 +102,11 @@ class Affinity(BaseModel):
         return predicted_gain(self.gains(by).mean, [[numbers[name] for name in group] for group in groups])
 
     def conflicts(self, by: Measure | None = None) -> list[tuple[str, str]]:
-        """The pairs that hurt one another: their interval for both directions lies below 0; the worst first."""
+        """The pairs that hurt one another: their interval for both directions is below 0; the worst first."""
         return self._pairs(by, -1)
 
     def helpers(self, by: Measure | None = None) -> list[tuple[str, str]]:
-        """The pairs that help one another: their interval for both directions lies above 0; the best first."""
+        """The pairs that help one another: their interval for both directions is above 0; the best first."""
         return self._pairs(by, 1)
 
     def as_json(self) -> dict[str, Any]:

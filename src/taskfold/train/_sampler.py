@@ -16,7 +16,7 @@ Key = tuple[int, int]
 
 
 class Batches(Sampler[list[Key]]):
-    """The batches of one epoch, this process's share of each. Rows of one data set stand together.
+    """The batches of one epoch, this process's share of each. Rows of one data set are contiguous.
 
     A last batch that would leave a process fewer than `least` samples is dropped.
 

@@ -105,8 +105,8 @@ class Settings(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the training loss only.")
     class_weights: Literal["balanced"] | tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(
         default=None,
-        description="Of classes in the training loss: one number each, or balanced, which is N / (classes · images of "
-        "the class); null: all weigh 1.",
+        description="Weights of classes in the training loss: one number each, or balanced: N / (classes · images of "
+        "the class); null: 1.",
     )
     balanced_sampling: bool = Field(
         default=False, description="Equally many samples of each class in an epoch, of unchanged length."
@@ -129,15 +129,14 @@ class Settings(BaseModel):
     folds: int | None = Field(
         default=None,
         ge=2,
-        description="Cross-validation, of one task by itself: as many trainings as folds, each measured on the samples "
-        "that it has not seen; then one on all, those of validation too. All epochs are gone through.",
+        description="Number of folds for cross-validation of one task by itself: a training for each fold, measured on "
+        "the held-out samples, then one on all samples, validation included. All of them run all epochs.",
     )
     select_by: str = Field(
         default="auto",
-        description="What makes an epoch the best on validation: loss, or a score (accuracy, balanced_accuracy, "
-        "macro_f1, or another that is measured), and the loss where scores are equal; last: the last epoch is. auto: "
-        "accuracy, balanced_accuracy where classes are uneven, the loss where validation data are very few or there is "
-        "no accuracy.",
+        description="The validation measure that selects the best epoch: loss, or a score (accuracy, "
+        "balanced_accuracy, macro_f1, or another measure), with the loss for equal scores; last: the last epoch. auto: "
+        "accuracy, balanced_accuracy for uneven classes, the loss for few validation samples or without accuracy.",
     )
     reestimate_norm: bool = Field(
         default=True,
