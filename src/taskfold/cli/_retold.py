@@ -16,7 +16,7 @@ from ._told import Told
 from ._versions import store_of, told_of
 
 SERIES = 8
-"""The most distinguishable lines of a figure."""
+"""The most lines of a figure; more could not be distinguished."""
 SAMPLES = 24
 """Rows of the table of samples."""
 RESULTS, REPORT = "results.json", "report.html"

@@ -37,7 +37,7 @@ def train(
     threads: ThreadsOption = None,
     worker: Annotated[int | None, typer.Option("--worker", hidden=True)] = None,
 ) -> None:
-    """Train the tasks of a configuration: one after another, each leaving the others' bits alone, or all together.
+    """Train the tasks of a configuration: one after another, so that training one moves no other, or all together.
 
     Run the same command again to resume: finished tasks are read and not trained.
     A task whose settings or data have changed is trained again; its earlier file stays as a version. Writes

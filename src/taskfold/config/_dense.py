@@ -20,7 +20,7 @@ class AugmentSettings(BaseModel):
         scale: lowest and highest factor of a random resize, before the crop.
         crop: height and width of a random crop, pixels; None: the whole image.
         flip: probability of a mirrored view.
-        brightness, contrast, saturation, hue: the range of each change, as for torchvision's ColorJitter.
+        brightness, contrast, saturation, hue: the range of the change, as for torchvision's ColorJitter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,7 +60,7 @@ class DenseSettings(BaseModel):
     Attributes:
         size: height and width that images and targets are resized to, pixels; None: their own.
         augment: random views in training; None: none. An empty mapping mirrors half of the images.
-        mean, std: per channel, of values in [0, 1]; None: those of the network's training.
+        mean, std: the normalisation per channel, of values in [0, 1]; None: those of the network's training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -107,7 +107,7 @@ class Compare(Part):
     Attributes:
         methods: names, or mappings with settings and `search`.
         trials: trainings of all tasks, for each method, to search its learning rate and the settings in `search`.
-        seeds: trainings of all tasks that the numbers are of, with what was found.
+        seeds: trainings of all tasks, with the found settings, for the reported numbers.
         lr: the lowest and the highest multiple of the method's own learning rates; None: they are not searched.
     """
 

@@ -30,10 +30,10 @@ Row = tuple[str, str, str, str, str]
 """A key, its type, its default, its range and its meaning, in words."""
 
 _ENTRY = re.compile(r"    (\w+(?:, \w+)*): (.+)")
-_WHOLE = {"backbone": "The frozen network.", "method": "How the network is adapted; a name alone means its defaults."}
-_WHOLE |= {"source": "Where a task's data come from.", "train": "How tasks are trained."}
-_WHOLE |= {"preprocessing": "How images are made ready.", "text": "How texts are made ready."}
-_WHOLE |= {"dense": "How images with dense targets are made ready.", "image_size": "Short for preprocessing.size."}
+_WHOLE = {"backbone": "The frozen network.", "method": "The method of adaptation; a name alone means its defaults."}
+_WHOLE |= {"source": "The source of a task's data.", "train": "The settings of training."}
+_WHOLE |= {"preprocessing": "The preprocessing of images.", "text": "The settings for texts."}
+_WHOLE |= {"dense": "The settings for images with dense targets.", "image_size": "Short for preprocessing.size."}
 _WHOLE |= {"together": "Train all tasks at once; true: with the settings of train."}
 
 
@@ -78,7 +78,7 @@ def schema(command: Command) -> dict[str, Any]:
     whole["properties"]["image_size"]["description"] = _WHOLE["image_size"]
     if command == "compare":
         del whole["properties"]["method"], task["properties"]["method"]
-        whole["properties"]["compare"] = {**_of(Compare), "description": "What is compared, and how much is spent."}
+        whole["properties"]["compare"] = {**_of(Compare), "description": "The compared methods and their trainings."}
         candidate = _method({"label": {"type": "string"}, "search": {"type": "object"}})
         whole["properties"]["compare"]["properties"]["methods"] |= {"minItems": 1, "items": candidate}
     required = {"transfer": ["from"], "compare": ["backbone", "compare"]}.get(command, ["backbone"])
@@ -91,8 +91,8 @@ def schema(command: Command) -> dict[str, Any]:
 
 
 def _tasks(command: str) -> str:
-    return "The tasks; what stands beside them holds for all, and a task may say otherwise." + (
-        " None sees another." if command == "transfer" else ""
+    return "The tasks; sections beside them apply to all, unless a task has its own." + (
+        " None depends on another." if command == "transfer" else ""
     )
 
 
@@ -123,7 +123,7 @@ def _method(more: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 def _problem() -> dict[str, Any]:
     each = [_entry("kind", name, kind, {}, LEFT_OUT) for name, kind in PROBLEMS.items()]
-    words = "What a task's outputs mean: classes, numbers, labels, levels; a kind alone means its defaults."
+    words = "The meaning of a task's outputs: classes, numbers, labels, levels; a kind alone means its defaults."
     return {"anyOf": [{"type": "string", "enum": [*PROBLEMS]}, *each], "description": words}
 
 
@@ -186,7 +186,7 @@ def meanings(kind: type) -> dict[str, str]:
 
     Example:
         >>> meanings(Compare)["seeds"]
-        'Trainings of all tasks that the numbers are of, with what was found.'
+        'Trainings of all tasks, with the found settings, for the reported numbers.'
     """
     found: dict[str, str] = {}
     for one in reversed(kind.__mro__):

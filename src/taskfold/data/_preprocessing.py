@@ -45,14 +45,13 @@ class Preprocessing(BaseModel):
         size: height and width of the tensor, pixels.
         resize: `squash` to size × size, or `shorter-side+crop`: keep the shape, cut out the centre.
         crop_fraction: `shorter-side+crop` makes the shorter side size / crop_fraction (0.875: 256 for 224).
-        interpolation: for every resize, always antialiased.
-        mean: per channel, of values in [0, 1].
-        std: per channel, of values in [0, 1].
+        interpolation: the interpolation of every resize, always antialiased.
+        mean, std: the normalisation per channel, of values in [0, 1].
         flip: mirror half of the training images.
-        crop: of training images: `none`; `random-resized` in place of the resize, 8 to 100 % of the area
+        crop: the crop of training images: `none`; `random-resized` in place of the resize, 8 to 100 % of the area
             (Szegedy et al., 2015); `pad` by an eighth on each side, then cut back at random.
-        augment: of training images, after crop and flip: `none`; `default`, which crops 35 to 100 % of the area at
-            random unless `crop` says otherwise, mirrors half of the images, and changes brightness, contrast and
+        augment: the augmentation of training images, after crop and flip: `none`; `default`, which crops 35 to 100 %
+            of the area at random unless `crop` is set, mirrors half of the images, and changes brightness, contrast and
             saturation by up to a fifth; or a policy of torchvision's: `randaugment` (Cubuk et al., 2020),
             `trivialaugment` (Müller and Hutter, 2021), `autoaugment` (of ImageNet; Cubuk et al., 2019).
 

@@ -25,7 +25,7 @@ class ASTMT(Method):
         targets: shell patterns over names of second convolutions; `!pattern` leaves blocks out.
         squeeze_excite: gates in every block (True) or in none (False). None: in bottleneck blocks (ResNet-50), and not
             in basic ones (ResNet-18), as in the tables. Tasks with gates do not fold.
-        reduction: of squeeze-and-excite; C // reduction channels in the middle, one at least.
+        reduction: the reduction in squeeze-and-excite: C // reduction channels in the middle, at least one.
         norm: every task has its own γ and β of normalisation.
         statistics: as for `FTN`.
         adversary: the authors' discriminator of tasks. It acts on what tasks train in common, and is refused here,

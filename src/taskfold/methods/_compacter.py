@@ -32,7 +32,7 @@ class Compacter(Method):
     Args:
         width: r ≥ 1, channels of the bottleneck, a multiple of `terms`.
         terms: n ≥ 1, which divides the channels of the layers too.
-        rank: of s_i t_iᵀ, 1 or more.
+        rank: the rank of s_i t_iᵀ, ≥ 1.
         places: behind which sublayers, as for `BottleneckAdapter`.
         slow: the scope of the A_i: each matrix has its `own`, or the whole network has one `common` set.
         activation: σ: `relu`, `gelu`, `silu` or `tanh`.

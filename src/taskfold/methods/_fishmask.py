@@ -28,7 +28,7 @@ class FishMask(Method):
         share: k over the numbers of the network, rounded down; 0 < share ≤ 1.
         samples: the most samples of the pass; None: all training data.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
-        statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
+        statistics: the statistics of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
 
     Raises:
         ValueError: a setting is out of its range; when a task is added, the share is less than one number; when it

@@ -26,7 +26,7 @@ class HeadNorm(Method):
     """A task has a head and its own normalisation, γ and β.
 
     Args:
-        statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
+        statistics: the statistics of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
     """
 
     statistics: Statistics = "backbone"

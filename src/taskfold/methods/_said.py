@@ -24,7 +24,7 @@ class SAID(Method):
         dimension: d, the numbers of a task: one λ_i for each parameter tensor, the rest is z.
         seed: the seed of the projections; task files hold it.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
-        statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
+        statistics: the statistics of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
 
     Raises:
         ValueError: a setting is out of its range; when a task is added, the network has at least d parameter

@@ -77,7 +77,7 @@ class Watched:
         the outputs are the same for all: a training that has not begun to learn has not collapsed.
 
         Args:
-            val_loss, accuracy: of the validation.
+            val_loss, accuracy: the validation's.
             predicted: its predictions; None: the task is not a classification.
 
         Example:

@@ -16,8 +16,7 @@ from .settings import OptimizerSettings, Settings
 def group_rates(model: MultiTask, names: Sequence[str]) -> dict[str, float]:
     """The default learning rates of the groups of parameters that training these tasks moves.
 
-    They include the inventory's groups if it trains along. `Settings.only` leaves the
-    optimisers of all other groups out.
+    They include the inventory's groups if it trains along. `Settings.only` leaves out optimisers of other groups.
 
     Raises:
         TypeError: `names` is not a collection of strings.

@@ -103,6 +103,6 @@ def spread(values: Tensor, reach: float) -> Tensor:
 
 
 def _levels(p: Tensor) -> Tensor:
-    """The number of thresholds, 0 to 99, that each value passes, counted."""
+    """How many values pass exactly 0, 1, …, 99 thresholds."""
     thresholds = torch.arange(1, LEVELS, device=p.device) / LEVELS
     return torch.bincount(torch.bucketize(p, thresholds, right=True), minlength=LEVELS)
