@@ -48,7 +48,7 @@ def _whole(change: Change[P, T]) -> Change[P, T]:
 
 
 class TaskServer:
-    """Answers requests for tasks by name, while tasks come, change and go.
+    """Answers requests for tasks by name, while tasks are added, changed and removed.
 
     The version that a name has when a request comes answers it: whatever changes meanwhile, the answer is
     that version's, with its digest and generation. A version leaves the engine once no request can need it. An unknown

@@ -75,8 +75,8 @@ def train_task(
         fresh: delete the run in the folder and start over.
 
     Raises:
-        ValueError: the task is unknown, has no trainable parameter or shares an inventory, data are empty, or
-            settings contradict each other.
+        ValueError: the task is unknown, has no trainable parameter or shares its inventory with other tasks, data are
+            empty, or settings contradict each other.
         TypeError: data are not map-style.
         CheckpointError: the folder holds another run, or a damaged checkpoint.
         DivergedError: the loss became infinite or NaN.
