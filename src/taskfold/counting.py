@@ -25,8 +25,7 @@ class Count:
             `indices` counts the places of sparse values.
         shared: the model's inventory, once for all tasks.
         routing: the logits of all tasks.
-        adapter_total: T · (all groups of a task but its head) + shared + routing, without heads, bits and
-            indices.
+        adapter_total: T · (all groups of a task but its head) + shared + routing, without heads, bits and indices.
         contracted: the parameters of the plain network that a task folds into, without its head; None: tasks do not
             fold. Over-parameterised methods train `adapter_total` numbers and leave this many.
         shared_bits: bits in the model's inventory besides numbers: the owners of a common weight's entries.

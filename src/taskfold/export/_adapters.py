@@ -55,8 +55,7 @@ def export_adapter(
             or sizes.
         FileNotFoundError, IsADirectoryError: a folder is missing, or a path is a folder.
         ImportError: this needs the `export` extra.
-        RuntimeError: the written files' outputs differ, or the network hides the task's tensors from an
-            exporter.
+        RuntimeError: the written files' outputs differ, or the network hides the task's tensors from an exporter.
     """
     graph, path, examples = Path(graph), Path(path), list(inputs)
     for what, one, suffix in (("graph", graph, ".onnx"), ("path", path, SUFFIX)):

@@ -27,8 +27,7 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
     """Write a module for batches of any size, and compare the file's outputs with the module's.
 
     Args:
-        module: `model.fold(name)`, a `Bank`, or another that takes tensors and returns one; it runs in evaluation
-            mode.
+        module: `model.fold(name)`, a `Bank`, or another that takes tensors and returns one; it runs in evaluation mode.
         inputs: example inputs, batch first, with at least two rows; for a bank the last one is `bank.index(…)`.
         path: `….onnx`, for onnxruntime, or `….pt2`, a program of torch.export. It is written atomically, and only if
             its outputs are equal.

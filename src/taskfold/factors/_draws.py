@@ -1,7 +1,6 @@
 """Random numbers from a counter, by integer arithmetic alone: the same on every machine.
 
-SplitMix64 (Steele, Lea and Flood 2014). A number depends on the seed, the stream and its index, not on earlier
-draws.
+SplitMix64 (Steele, Lea and Flood 2014). A number depends on the seed, the stream and its index, not on earlier draws.
 """
 
 from __future__ import annotations

@@ -66,8 +66,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 def draft_of(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """An empty draft beside a path, which the block fills and renames; a draft that is not renamed is removed.
 
-    A killed process leaves its draft; the next draft of the same path removes it, but none that is still being
-    written.
+    A killed process leaves its draft; the next draft of the same path removes it, but none that is still being written.
 
     Args:
         path: the final file or folder.

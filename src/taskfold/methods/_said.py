@@ -27,8 +27,7 @@ class SAID(Method):
         statistics: the statistics of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
 
     Raises:
-        ValueError: a setting is out of its range; when a task is added, the network has at least d parameter
-            tensors.
+        ValueError: a setting is out of its range; when a task is added, the network has at least d parameter tensors.
 
     Example:
         >>> from torch import nn

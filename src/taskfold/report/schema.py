@@ -118,10 +118,9 @@ class Prediction(Part):
 class Run(Part):
     """One training of one method on one task with one seed.
 
-    ``label`` names the method with its settings ("FTN R=4") and is one row of the tables. ``parameters``
-    counts the task's own numbers, by group; ``head``, ``bits`` (of masks) and ``indices`` (of sparse values)
-    are special. A run that did
-    not finish has the reason in ``failed``; any other has ``metrics["test_accuracy"]``.
+    ``label`` names the method with its settings ("FTN R=4") and is one row of the tables. ``parameters`` counts the
+    task's own numbers, by group; ``head``, ``bits`` (of masks) and ``indices`` (of sparse values) are special. A run
+    that did not finish has the reason in ``failed``; any other has ``metrics["test_accuracy"]``.
     """
 
     task: Name

@@ -51,9 +51,8 @@ def identity(network: nn.Module) -> dict[str, Any]:
     """The identity of a network, as a file records it: JSON.
 
     It holds the network's source, as far as known (`source_of`); its fingerprint, its floating types, and its
-    fingerprint after rounding to narrower ones: a network loaded in one of these is the same. For a network
-    from `quantised`, all that describes the original network; the recipe and the fingerprint of the result
-    are added.
+    fingerprint after rounding to narrower ones: a network loaded in one of these is the same. For a network from
+    `quantised`, all that describes the original network; the recipe and the fingerprint of the result are added.
     """
     if (kept := _quantised(network)) is not None:
         return kept
@@ -72,8 +71,7 @@ def identity(network: nn.Module) -> dict[str, Any]:
 def is_same(network: nn.Module, said: Mapping[str, Any]) -> bool:
     """Whether a network is the one of a file: equal in every value, in the narrower of the two types.
 
-    A network from `quantised` and its original are the same; two quantised ones
-    are if they hold the same numbers.
+    A network from `quantised` and its original are the same; two quantised ones are if they hold the same numbers.
 
     Args:
         network: the network at hand.

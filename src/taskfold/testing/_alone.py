@@ -54,9 +54,8 @@ def isolation(subject: Subject) -> None:
 def learning(subject: Subject) -> None:
     """Every leaf of a task and every parameter of its head moves in training.
 
-    Running statistics, which are not trained, move too, with the network's inputs. A leaf that stays is
-    excused if the dense network is indifferent to it: a bias right before BatchNorm or on keys, an embedding of unseen
-    inputs.
+    Running statistics, which are not trained, move too, with the network's inputs. A leaf that stays is excused if the
+    dense network is indifferent to it: a bias right before BatchNorm or on keys, an embedding of unseen inputs.
     """
     still = unlearned(subject)
     assert not still, f"{len(still)} leaves stay as they are in training: {'; '.join(still)}"

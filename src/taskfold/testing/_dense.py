@@ -22,9 +22,8 @@ class Indifference:
     """The leaves to which a network is indifferent in training.
 
     The task is folded into a plain network, which runs by itself; the gradient of each of its dense tensors is
-    propagated to the leaves of that tensor. So neither how layers run a task's tensors nor whether the task
-    requires gradients matters. If the method can't be folded, the gradient comes through the layers, with all
-    leaves unfrozen.
+    propagated to the leaves of that tensor. So neither how layers run a task's tensors nor whether the task requires
+    gradients matters. If the method can't be folded, the gradient comes through the layers, with all leaves unfrozen.
 
     Args:
         model: in double precision, without dropout; it does not change.

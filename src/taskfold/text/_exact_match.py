@@ -14,8 +14,7 @@ def exact_match(predictions: Sequence[str], targets: Sequence[str], *, normalise
     Args:
         predictions: the generated texts.
         targets: the right texts, as many.
-        normalised: as in SQuAD: capitals, ASCII punctuation, English articles and runs of spaces do not count
-            either.
+        normalised: as in SQuAD: capitals, ASCII punctuation, English articles and runs of spaces do not count either.
 
     Raises:
         ValueError: there are none, or their numbers differ.

@@ -22,11 +22,10 @@ BELOW = 0.5
 class RangeTest:
     """Trials at rates a factor of two apart, from the groups' defaults on, until the loss is higher on both sides.
 
-    First all groups of parameters move together, in the proportions of their defaults; then each group by itself,
-    while the others stay. A trial's score is the mean loss in the last quarter of its steps, each batch evaluated
-    before the step on it. The choice is half an octave below the minimum of the parabola through the lowest loss of
-    all groups together and its two neighbours. Groups that first train in a later pass are tried afterwards, in
-    that pass.
+    First all groups of parameters move together, in the proportions of their defaults; then each group by itself, while
+    the others stay. A trial's score is the mean loss in the last quarter of its steps, each batch evaluated before the
+    step on it. The choice is half an octave below the minimum of the parabola through the lowest loss of all groups
+    together and its two neighbours. Groups that first train in a later pass are tried afterwards, in that pass.
 
     Args:
         job: the training.

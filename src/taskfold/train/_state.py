@@ -61,11 +61,10 @@ class JointResult(Result):
     """The result of a joint training; the model holds the best epoch's weights, inventory included.
 
     Attributes:
-        curve: as in `Result`; `val_loss` and the other measures are means over tasks, each weighted
-            alike. `tasks` has, by name: `train_loss` (mean over its samples;
-            None if the epoch had none), `val_loss` and the rest, and `penalty` (mean over the steps that had the task
-            in their batch). The overall `penalty` is the sum over tasks, each times its weight. With learned
-            loss weights also `weights`, by task, at the epoch's end.
+        curve: as in `Result`; `val_loss` and the other measures are means over tasks, each weighted alike. `tasks` has,
+            by name: `train_loss` (mean over its samples; None if the epoch had none), `val_loss` and the rest, and
+            `penalty` (mean over the steps that had the task in their batch). The overall `penalty` is the sum over
+            tasks, each times its weight. With learned loss weights also `weights`, by task, at the epoch's end.
         best: likewise; `tasks` has each task's measures, and whether its `reestimated` statistics were kept.
     """
 

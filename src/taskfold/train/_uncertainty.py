@@ -21,8 +21,7 @@ class Uncertainty:
     """Gradients of Σ_t ½·exp(−s_t)·L_t + ½·s_t, over the tasks t in the batch (Kendall et al., 2018).
 
     L_t is the sum of the task's losses over the number of samples in the batch, and the penalty of its method, times
-    its fixed weight; s_t, the logarithm of a variance, is learned. A task that is not in the batch has no
-    term.
+    its fixed weight; s_t, the logarithm of a variance, is learned. A task that is not in the batch has no term.
 
     Attributes:
         parameters: the other trained parameters.
