@@ -1,4 +1,4 @@
-"""A method of given recipes, for tests of what stands below methods."""
+"""A method of given recipes, for tests of the rooms below methods."""
 
 from __future__ import annotations
 

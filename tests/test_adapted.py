@@ -1,4 +1,4 @@
-"""What a task adapts is said: a table, a short name, warnings where little is; what can't be right is refused."""
+"""The report of what a task adapts: a table, a short name, warnings if it is little; wrong settings are refused."""
 
 from __future__ import annotations
 

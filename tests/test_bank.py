@@ -1,4 +1,4 @@
-"""Many tasks as rows of one table. That a bank says what its tasks say is tested with all methods (`tests/methods`)."""
+"""Many tasks as rows of one table. `tests/methods` compares banks with their tasks, for all methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bank in a compiler and an exporter, and what it costs."""
+"""A bank in a compiler and an exporter, and its cost."""
 
 from __future__ import annotations
 

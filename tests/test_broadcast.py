@@ -1,4 +1,4 @@
-"""Every image for several tasks: the tasks one by one, in one pass that parts where tasks differ."""
+"""Every image for several tasks: equal to the tasks one by one, in one pass that splits where tasks differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks made of tasks, against the papers' formulas on dense weights."""
+"""Tasks combined from tasks, against the papers' formulas on dense weights."""
 
 from __future__ import annotations
 

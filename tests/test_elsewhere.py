@@ -1,4 +1,4 @@
-"""What is exported runs in a process where Taskfold cannot be imported."""
+"""Exported files run in a process where Taskfold cannot be imported."""
 
 from __future__ import annotations
 

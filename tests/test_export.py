@@ -1,4 +1,4 @@
-"""Files that run without the library say what the model says."""
+"""Exported files run without the library and give the model's outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One graph, and an adapter for each task, that onnxruntime runs."""
+"""One graph, and an adapter for each task, in onnxruntime."""
 
 from __future__ import annotations
 

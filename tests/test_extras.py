@@ -1,4 +1,4 @@
-"""Without any extra the core imports and runs, and whatever needs an extra says which one to install."""
+"""Without any extra the core imports and runs; anything that needs an extra names it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What results say of a task's size is what its file holds."""
+"""A task's size in results equals the content of its file."""
 
 from __future__ import annotations
 

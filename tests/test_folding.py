@@ -1,4 +1,4 @@
-"""Folding that goes on: BatchNorm into convolutions."""
+"""Folding BatchNorm further into convolutions."""
 
 from __future__ import annotations
 

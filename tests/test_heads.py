@@ -1,4 +1,4 @@
-"""Heads on features of another shape or width than they take: flattened where it is plain, else named."""
+"""Heads on features of another shape or width than they take: flattened if unambiguous, else refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the house is built: rooms know each other's public names alone, and what people install stays small."""
+"""The rules of the house: rooms import only public names of each other, and the installed package stays small."""
 
 from __future__ import annotations
 

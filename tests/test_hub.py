@@ -1,4 +1,4 @@
-"""Collections in a folder, and on a local server that speaks the Hub's HTTP API."""
+"""Collections in a folder, and on a local server with the Hub's HTTP API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MultiTask: what can't work says so, by name, when it is asked for."""
+"""MultiTask refuses what can't work, by name, at the first call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other packages register: found by name, loaded when it is asked for, refused by name."""
+"""Packages' plugins: found by name, loaded on use, refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Without a network, who asks the hub is told so within seconds, and not after a minute and a half of retries."""
+"""Without a network, an error from the hub's clients comes within seconds, not after a minute and a half of retries."""
 
 from __future__ import annotations
 

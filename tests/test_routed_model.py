@@ -1,4 +1,4 @@
-"""Models whose tasks share: copies, folding, compiling, what is left when tasks go."""
+"""Models whose tasks share: copies, folding, compiling, and what remains after tasks are removed."""
 
 from __future__ import annotations
 

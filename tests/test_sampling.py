@@ -1,4 +1,4 @@
-"""The suite takes a sample of the values that stand `in_turn`, and leaves out no more than that."""
+"""The suite samples the values that are marked `in_turn`, and leaves out only those."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new task on a trained inventory: what learns, what does not, and what its file holds."""
+"""A new task on a trained inventory: which parts learn, which do not, and the contents of its file."""
 
 from __future__ import annotations
 

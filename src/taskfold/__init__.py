@@ -35,11 +35,11 @@ _ROOMS = {
     "multiply_adds": "operations",
     "quantised": "tasks",
 }
-"""Where public names come from; all others are methods."""
+"""The modules of public names; all others are methods."""
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported when it is first asked for: the command line shows its help without torch."""
+    """Imports a public name on first use: the command line shows its help without torch."""
     if name == "__all__":
         return [*_ROOMS, *_import_module(".methods", __name__).__all__]
     if name.startswith("__"):

@@ -1,4 +1,4 @@
-"""How many numbers a method needs on a network, exactly, from the architecture alone."""
+"""Counts the numbers that a method needs on a network, exactly, from the architecture alone."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from .model import MultiTask, counts_apart, leave_out
 
 @dataclass(frozen=True)
 class Count:
-    """Parameters of a method on a network; running statistics are not parameters.
+    """The parameters of a method on a network; running statistics are not parameters.
 
     Attributes:
-        backbone: the frozen network.
-        per_task: `factors`, `norm`, `head` of one task, and every other group that it has (`diagonal`, …). Where files
-            keep levels of numbers and no values, as those of a mask, `bits` counts the bits, and no group the numbers;
+        backbone: the frozen network's parameters.
+        per_task: `factors`, `norm`, `head` of one task, and its other groups (`diagonal`, …). If files
+            keep levels instead of values, as for a mask, `bits` counts the bits, and no group counts the numbers;
             `indices` counts the places of sparse values.
         shared: the model's inventory, once for all tasks.
         routing: the logits of all tasks.
-        adapter_total: T · (all groups of a task but its head) + shared + routing; heads are not adapters, bits and
-            indices no values.
-        contracted: of the plain network that one task folds into, its head left out; None: the method's tasks do not
+        adapter_total: T · (all groups of a task but its head) + shared + routing, without heads, bits and indices.
+        contracted: the parameters of the plain network that a task folds into, without its head; None: tasks do not
             fold. Over-parameterised methods train `adapter_total` numbers and leave this many.
-        shared_bits: what the model's inventory holds beside numbers: whose the entries of a common weight are.
+        shared_bits: bits in the model's inventory besides numbers: the owners of a common weight's entries.
     """
 
     backbone: int
@@ -42,11 +41,11 @@ class Count:
 
     @property
     def bits(self) -> int:
-        """What a task has beside numbers: bits of masks, and 32 for each place of a sparse value."""
+        """A task's bits besides numbers: of masks, and 32 for each index of a sparse value."""
         return bits_beside(self.per_task)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON; `bits` of a task even if there are none, `shared_bits` where there are any."""
+        """The counts as JSON, with a task's `bits` even if 0, and `shared_bits` if there are any."""
         found = asdict(self)
         found["per_task"].setdefault("bits", 0)
         return found if self.shared_bits else {key: value for key, value in found.items() if key != "shared_bits"}
@@ -56,10 +55,10 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
     """Count the parameters of `tasks` tasks; works on the `meta` device, without weights.
 
     Args:
-        backbone: any module; it is not changed (but frozen).
+        backbone: any module; it is frozen, and not changed otherwise.
         method: the method.
         tasks: T ≥ 1.
-        head: outputs of each task's linear head, or any module; None: no head.
+        head: the number of outputs of each task's linear head, or any module; None: no head.
 
     Raises:
         ValueError: tasks < 1, or the method finds nothing to adapt.
@@ -91,7 +90,7 @@ def count(backbone: nn.Module, method: Method, *, tasks: int = 1, head: int | nn
 
 
 def _added(model: MultiTask) -> int:
-    """Numbers that folding adds to the architecture: biases of layers that had none, and weights no longer tied."""
+    """Numbers that folding adds to the architecture: biases of layers without any, and weights no longer tied."""
     known = dict(model.backbone.named_parameters(remove_duplicate=False)) | dict(model.backbone.named_buffers())
     places: dict[int, set[str]] = {}
     for key, tensor in known.items():

@@ -1,4 +1,4 @@
-"""The user's own functions by name: `package.module:function`, or `path/to/file.py:function`."""
+"""Users' functions by name: `package.module:function`, or `path/to/file.py:function`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 
 class FunctionError(ValueError):
-    """A function that cannot be had: the message names it, what was found and the remedy."""
+    """A function cannot be loaded: the message has its name, the value found and the remedy."""
 
 
 def is_importable(spec: str) -> bool:
-    """Whether a specification names a Python file, or a module that can be found."""
+    """Whether a specification names a Python file, or a module that exists."""
     place, colon, function = spec.rpartition(":")
     if not colon or not function.isidentifier():
         return False
@@ -36,10 +36,10 @@ def function_of(spec: str, base: str | Path = ".") -> Callable[..., Any]:
 
     Args:
         spec: `package.module:function` or `path/to/file.py:function`.
-        base: folder that a relative path counts from.
+        base: the folder that a relative path starts from.
 
     Raises:
-        FunctionError: no such module, file or function; or the module fails when it is imported.
+        FunctionError: there is no such module, file or function, or the module's import fails.
 
     Example:
         >>> function_of("torch.nn.functional:l1_loss").__name__
@@ -76,7 +76,7 @@ def _module(spec: str, place: str, base: Path) -> ModuleType:
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # loader processes and copies look classes up by module name
+    sys.modules[name] = module  # loader processes and copies find classes by module name
     try:
         found.loader.exec_module(module)
     except BaseException:

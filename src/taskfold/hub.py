@@ -1,7 +1,7 @@
-"""Collections of task files on the Hugging Face Hub, or in a folder that is laid out as one.
+"""Collections of task files on the Hugging Face Hub, or in a folder of the same layout.
 
-A collection is one repository of one backbone: a task file for each task, `taskfold.json`, which says what backbone
-that is and which tasks there are, and a card, `README.md`. The backbone itself is never in it.
+A collection is a repository for one backbone: a task file for each task, `taskfold.json`, which names the backbone
+and the tasks, and a card, `README.md`. It never holds the backbone.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def push_task(
     private: bool | None = None,
     api: Any = None,
 ) -> str:
-    """Put a task into a collection; its file, the index and the card in one commit. The collection is made if need be.
+    """Add a task to a collection: its file, the index and the card in one commit. A missing collection is created.
 
     Args:
-        model: that holds the task.
-        name: the task; its file has what it stands on (`standalone`).
+        model: holds the task.
+        name: the task; its file includes shared factors (`standalone`).
         repo: `owner/name` on the Hub; or a `Path`, a folder.
-        base_model: the backbone's name for the card; default: what transformers or timm say.
-        replace: a task of that name may be there.
-        private: of a new repository; None: as the owner's settings say.
+        base_model: the backbone's name for the card; default: transformers' or timm's.
+        replace: replace a task of that name.
+        private: make a new repository private; None: the owner's default.
         api: an `HfApi`, with an endpoint or a token of its own; default: `HfApi()`.
 
     Returns:
@@ -49,7 +49,7 @@ def push_task(
 
     Raises:
         ValueError: there is no such task, or the collection has one of that name.
-        TaskFileError: the collection is of another backbone, or its index is damaged.
+        TaskFileError: the collection is for another backbone, or its index is damaged.
         ImportError: huggingface_hub is not installed.
 
     Example:
@@ -88,19 +88,19 @@ def pull_task(
     revision: str | None = None,
     api: Any = None,
 ) -> Task:
-    """Add a task from a collection. The backbone is compared with the index before the task's file is fetched.
+    """Add a task from a collection. The backbone is compared with the index before the task's file is downloaded.
 
     Args:
-        model: to add it to.
+        model: the model that gets the task.
         repo, api: as for `push_task`.
         name: the task; None: the only one.
-        rename: another name for it in the model.
+        rename: another name for the task in the model.
         head: as for `MultiTask.load_task`.
-        revision: of the repository: a branch, tag or commit.
+        revision: a branch, tag or commit of the repository.
 
     Raises:
         ValueError: the collection has no such task, or several and none is named; as for `MultiTask.load_task`.
-        TaskFileError: there is no collection, it is of another backbone, or something in it is damaged.
+        TaskFileError: there is no collection, it is for another backbone, or a file in it is damaged.
         ImportError: huggingface_hub is not installed.
     """
     place = _place(repo, revision, api)
@@ -121,15 +121,15 @@ def pull_task(
 
 
 class _Place(ABC):
-    """Where a collection lies."""
+    """A place of a collection."""
 
     @abstractmethod
     def read(self, file: str) -> Path | None:
-        """A file of the collection, on this machine; None: there is none."""
+        """A local copy of a file of the collection; None: there is none."""
 
     @abstractmethod
     def write(self, files: Mapping[str, bytes], task: str, private: bool | None) -> str:
-        """Put files there, and say where that is."""
+        """Write files to the collection; returns its address."""
 
 
 @dataclass
@@ -168,7 +168,7 @@ class _Hub(_Place):
 
     def read(self, file: str) -> Path | None:
         try:
-            if self.commit is None:  # all that follows is of one commit
+            if self.commit is None:  # further reads use the same commit
                 self.commit = self.api.repo_info(self.repo, revision=self.revision).sha
             return Path(self.api.hf_hub_download(self.repo, file, revision=self.commit))
         except self.absent:
@@ -177,7 +177,7 @@ class _Hub(_Place):
     def write(self, files: Mapping[str, bytes], task: str, private: bool | None) -> str:
         self.api.create_repo(self.repo, private=private, exist_ok=True)
         adds = [self.add(name, data) for name, data in files.items()]
-        # Refused by the Hub if somebody has pushed since the index was read.
+        # The Hub refuses this if another commit came after the index was read.
         made = self.api.create_commit(
             self.repo, adds, commit_message=f"Task {task} by Taskfold", parent_commit=self.commit
         )
@@ -223,7 +223,7 @@ def _check(index: Mapping[str, Any], place: _Place, backbone: nn.Module) -> None
 
 
 def _name_of(network: nn.Module) -> str | None:
-    """What the network's library calls it."""
+    """The network's name in its library."""
     found = getattr(getattr(network, "config", None), "_name_or_path", None)
     return found or (getattr(network, "pretrained_cfg", None) or {}).get("hf_hub_id") or None
 

@@ -1,4 +1,4 @@
-"""How many multiply-adds a forward pass takes, from the architecture alone."""
+"""Counts the multiply-adds of a forward pass, from the architecture alone."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def _product(added: Sequence[int], left: Sequence[int], right: Sequence[int], *_
 
 
 _IN_PLACE = {torch.ops.aten.addmm_: _product, torch.ops.aten.baddbmm_: _product}
-"""Products that torch's counter knows only where their result is a new tensor."""
+"""Products that torch's counter only has in the form with a new result tensor."""
 
 
 @dataclass(frozen=True)
 class MultiplyAdds:
-    """Multiply-adds of one forward pass; one is a product and the sum that it goes into, two floating-point operations.
+    """The multiply-adds of a forward pass; one is a product and its addition, two floating-point operations.
 
-    Counted are convolutions, matrix products and the two products of attention, whatever torch's own counter knows.
-    Elementwise work (biases, normalisation, activations, scales, masks) is not.
+    Convolutions, matrix products and the two products of attention count, by torch's own counter.
+    Elementwise work (biases, normalisation, activations, scales, masks) does not.
 
     Attributes:
         backbone: the plain network, without a head.
-        unfolded: a task beside the network, its head included.
+        unfolded: the network with an unfolded task, its head included.
         folded: the plain network that the task folds into, with the head; None: the method's tasks do not fold.
     """
 
@@ -57,18 +57,18 @@ def multiply_adds(
 ) -> MultiplyAdds:
     """Count the multiply-adds of one task's forward pass; works on the `meta` device, without weights.
 
-    How Taskfold runs an update (beside the layer, or made into its weight first) depends on the inputs' size: give a
-    batch of the size that is of interest. The count is of the whole batch.
+    How Taskfold runs an update (beside the layer, or added to its weight first) depends on the inputs' size: give a
+    batch of the wanted size. The count is for the whole batch.
 
     Args:
-        backbone: any module, on the inputs' device; it is not changed (but frozen).
+        backbone: any module, on the inputs' device; it is frozen, and not changed otherwise.
         method: the method.
-        inputs, named: of the backbone, batch first.
-        head: outputs of the task's linear head, or any module; None: no head.
+        inputs, named: the backbone's arguments, batch first.
+        head: the number of outputs of the task's linear head, or any module; None: no head.
         features, num_features: as for `MultiTask`.
 
     Raises:
-        ValueError: the method finds nothing to adapt, or the width of the features is not known and there is a head.
+        ValueError: the method finds nothing to adapt, or there is a head and the width of the features is unknown.
 
     Example:
         >>> from torch import nn
@@ -94,12 +94,12 @@ def multiply_adds(
 
 
 def _of_task(model: MultiTask, inputs: tuple[Any, ...], named: dict[str, Any]) -> int:
-    model(*inputs, task="one", **named)  # the first pass of all looks at the network too, and is not what later ones do
+    model(*inputs, task="one", **named)  # the first pass also looks at the network
     return counted(lambda: model(*inputs, task="one", **named))
 
 
 def counted(call: Callable[[], object]) -> int:
-    """The multiply-adds of all that a call does, as in `MultiplyAdds`."""
+    """The multiply-adds of everything that a call does, as in `MultiplyAdds`."""
     counter = FlopCounterMode(display=False, custom_mapping=_IN_PLACE)
     with counter:
         call()

@@ -1,4 +1,4 @@
-"""What other installed packages add to Taskfold: they register entry points, in a group for each kind of thing.
+"""Plugins: other installed packages extend Taskfold by entry points, with a group for each kind of extension.
 
 | group | its names are | an entry point loads |
 |---|---|---|
@@ -22,7 +22,7 @@ Base = TypeVar("Base")
 
 
 class PluginError(ImportError):
-    """An entry point that cannot be used: the message names its group, its package and the remedy."""
+    """An entry point cannot be used: the message has its group, its package and the remedy."""
 
 
 def registered(group: str) -> dict[str, EntryPoint]:
@@ -49,7 +49,7 @@ def registered(group: str) -> dict[str, EntryPoint]:
 
 
 def load(entry: EntryPoint) -> Any:
-    """What an entry point stands for.
+    """The object of an entry point.
 
     Raises:
         PluginError: it cannot be imported.
@@ -64,13 +64,13 @@ def load(entry: EntryPoint) -> Any:
 
 
 def summary(entry: EntryPoint) -> str:
-    """The one line in which the package of an entry point says what it is; empty where it says nothing."""
+    """The summary of an entry point's package, one line; empty: it has none."""
     said: Mapping[str, str] | Any = entry.dist.metadata if entry.dist is not None else {}
     return str(said["Summary"]) if "Summary" in said else ""
 
 
 def kinds_of(base: type[Base]) -> dict[str, type[Base]]:
-    """The kinds of source that there are, own and added, by what settings call them.
+    """All kinds of source, Taskfold's and packages', by the `kind` in settings.
 
     Args:
         base: `Source`, `TextSource` or `DenseSource`; its direct subclasses declare `kind: Literal[...]`.
@@ -86,7 +86,7 @@ def kinds_of(base: type[Base]) -> dict[str, type[Base]]:
 
 @cache
 def _installed(group: str) -> tuple[EntryPoint, ...]:
-    """Kept, since looking through all packages takes hundredths of a second."""
+    """The entry points, cached, since a search through all packages takes hundredths of a second."""
     return tuple(entry_points(group=group))
 
 

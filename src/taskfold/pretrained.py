@@ -1,4 +1,4 @@
-"""A task as a plain network of transformers, which `pipeline` runs, or of timm, which `checkpoint_path=` loads."""
+"""Converts a task to a plain network of transformers, for `pipeline`, or of timm, for `checkpoint_path=`."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _LAST = ("classifier", "score")
 
 
 def as_pretrained(model: MultiTask, name: str) -> Any:
-    """A task folded into a network of transformers or timm, its head in the place of theirs.
+    """A task folded into a network of transformers or timm, with the task's head in place of the network's.
 
-    Of transformers: a `PreTrainedModel`, with the task's labels in `config.id2label`. Of timm: the network that
+    For transformers: a `PreTrainedModel`, with the task's labels in `config.id2label`. For timm: the network that
     `timm.create_model(…, num_classes=…)` makes.
 
     A task without a head folds into the backbone's own class. One with a linear head on a base model becomes the
-    classifier that transformers has for it (`BertForSequenceClassification`), and is run beside the task once: a class
-    that computes other features than the head stands on is refused.
+    classifier that transformers has for it (`BertForSequenceClassification`), which runs once beside the task: a class
+    whose head gets other features is refused.
 
     Args:
-        model: on a network of transformers or timm.
+        model: its backbone is a network of transformers or timm.
         name: the task.
 
     Raises:
-        TypeError: the backbone is of neither.
+        TypeError: the backbone is from neither.
         ValueError: there is no such task, it does not fold, or the library has no network that computes the same.
         ImportError: transformers is not installed.
     """
@@ -92,7 +92,7 @@ def _checked(made: Any, found: Tensor, expected: Tensor, words: str, network: st
 
 
 def _headed(transformers: Any, plain: Any, task: Task) -> Any:
-    """The class with a classifier, around a base model, with the task's head."""
+    """The class of transformers with a classifier around a base model, with the task's head."""
     kinds = [found for key in _HEADED if (found := getattr(transformers, key).get(type(plain.config), None))]
     for kind in kinds:
         config = copy.deepcopy(plain.config)
@@ -128,7 +128,7 @@ def _label(config: Any, task: Task) -> None:
 
 
 def _example(network: Any) -> dict[str, Tensor]:
-    """A batch that the network takes."""
+    """A batch for the network."""
     if network.main_input_name == "pixel_values":
         size = network.config.image_size
         high, wide = (size, size) if isinstance(size, int) else size

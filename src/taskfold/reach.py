@@ -1,4 +1,4 @@
-"""Hugging Face's hub, where there may be no network: its clients would try again for a minute and a half."""
+"""Access to Hugging Face's hub without a network, where its clients would retry for a minute and a half."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies
 
 SECONDS = 1.0
-"""How long it may take until the hub, or the proxy before it, accepts a connection; `HF_HUB_ETAG_TIMEOUT` says more."""
+"""The most seconds until the hub, or its proxy, accepts a connection, unless `HF_HUB_ETAG_TIMEOUT` is set."""
 
 _alone = False
 
 
 def why(error: Exception) -> str:
-    """Why the hub has not given something: nobody answers, or the first line of the error."""
+    """Why the hub has not answered: there is no connection, or the first line of the error."""
     if _alone:
         return f"nobody answers at {_server().hostname} within {_seconds():g} s, and there is no copy in the cache"
     return str(error).strip().partition("\n")[0] or type(error).__name__
@@ -28,7 +28,7 @@ def why(error: Exception) -> str:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Run a block that asks the hub; where nobody answers, its clients look into their caches alone, and say so."""
+    """Run a block that uses the hub; without a connection its clients read their caches only, and say so."""
     switches = [
         (module, name)
         for module, name in ((_hub(), "HF_HUB_OFFLINE"), (sys.modules.get("datasets.config"), "HF_HUB_OFFLINE"))
@@ -54,10 +54,10 @@ def _hub() -> object | None:
 
 
 def reachable(url: str | None = None) -> bool:
-    """Whether somebody accepts a connection there in time.
+    """Whether a server accepts a connection in time.
 
     Args:
-        url: of a server; None: the proxy that the environment names, or else the hub (`HF_ENDPOINT`).
+        url: the server; None: the proxy in the environment, or else the hub (`HF_ENDPOINT`).
 
     Example:
         >>> reachable("http://127.0.0.1:9")  # nobody
@@ -74,7 +74,7 @@ def reachable(url: str | None = None) -> bool:
         except OSError:
             found.append(False)
 
-    # In a thread: to look a name up has no time limit of its own.
+    # In a thread, since looking a name up has no time limit.
     asking = threading.Thread(target=attempt, daemon=True)
     asking.start()
     asking.join(seconds)

@@ -1,4 +1,4 @@
-"""How many threads torch works with on a CPU: measured on the work itself, while it is done."""
+"""Torch's number of threads on a CPU, chosen by timing the work itself."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from torch import Tensor, nn
 __all__ = ["Choice", "Threads", "chosen", "cores", "in_words", "parsed"]
 
 Choice = int | Literal["auto"] | None
-"""A number of threads; `auto`: the fastest, by measurement; None: as torch is set."""
+"""A number of threads; `auto`: the fastest, by measurement; None: Torch's setting."""
 
 TURN, LONG = 0.05, 1.0
-"""Seconds that a number of threads is timed for, at least; and those in which it can be far too slow from the start."""
+"""Least seconds of a turn, which times one number of threads; seconds after which a first piece may be hopeless."""
 ROUNDS = 3
-"""Turns of each number that is still in the race."""
+"""Turns of each number of threads that is still in the race."""
 HOPELESS, SLOWER, LEVEL = 3.0, 1.25, 1.03
-"""Times the fastest: more threads are not tried; not timed again; as fast, and the fewest threads win."""
+"""Multiples of the fastest time: from the first on no more threads are tried; from the second on the number is not
+timed again; up to the third the fewest threads win.
+"""
 CLEARLY, AT_MOST, ENOUGH = 1.5, 2.5, 4.0
-"""What a turn takes beyond 1.5 times the usual, at most 2.5 times it, adds up; at 4 the race is run again."""
+"""A turn adds its time over the usual, less 1.5 and at most 2.5, to a sum; at 4 the race is run again."""
 SHARE, PAUSE = 0.02, 60.0
-"""Of the time, for races that nothing gave cause for; and the fewest seconds between two of them."""
+"""The share of time for unprompted races; the least seconds between two of them."""
 
 
 def cores() -> int:
-    """Of this machine, those that this process may use."""
+    """The cores of this machine that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parsed(text: str | None) -> Choice:
-    """What an option says; None: nothing.
+    """The value of an option; None: not given.
 
     Raises:
-        ValueError: no whole number ≥ 1, and not `auto`.
+        ValueError: it is neither an integer ≥ 1 nor `auto`.
 
     Example:
         >>> parsed("auto"), parsed("4"), parsed(None)
@@ -53,7 +55,7 @@ def parsed(text: str | None) -> Choice:
 
 
 def chosen(*said: Choice) -> Choice:
-    """The first that is said; or what `OMP_NUM_THREADS` says, which torch has obeyed; or `auto`.
+    """The first given choice; else torch's number if `OMP_NUM_THREADS` is set; else `auto`.
 
     Example:
         >>> chosen(None, 4), chosen("auto", 4)
@@ -66,20 +68,20 @@ def chosen(*said: Choice) -> Choice:
 
 
 class Threads:
-    """A context in which torch has as many threads as are fastest. Behind it torch has as many as before it.
+    """A context in which torch uses the fastest number of threads. Its exit restores the number before.
 
-    The work is done in pieces (steps of a training, batches), and each piece is done once: the first ones with
-    different numbers of threads in turn, and all others with the fastest. When pieces become clearly slower for a
-    while, the next ones are timed with different numbers again; also every now and then, in 2 % of the time.
+    The work is done in pieces (steps of a training, batches), each once: the first ones with
+    different numbers of threads in turn, all others with the fastest. If pieces become clearly slower for a
+    while, the next ones are timed with different numbers again; so are some without a cause, in 2 % of the time.
 
     Args:
-        choice: see `Choice`. A number is set and kept, and nothing is measured.
-        counts: the numbers to choose from, rising; None: 1, 2, 4, … and all cores.
-        said: is told of each measurement: `threads`, the fastest; `seconds`, of one row by number of threads; `why`.
-        clock: seconds.
+        choice: see `Choice`. A number is set and kept, without measurements.
+        counts: the numbers to choose from, ascending; None: 1, 2, 4, … and all cores.
+        said: called with each measurement: `threads`, the fastest; `seconds` per row by number of threads; `why`.
+        clock: returns the time in seconds.
 
     Raises:
-        ValueError: the choice is none.
+        ValueError: `choice` is invalid.
 
     Example:
         >>> with Threads("auto", counts=(1,)) as threads:
@@ -106,10 +108,10 @@ class Threads:
 
     @classmethod
     def of(cls, choice: Choice, device: torch.device, processes: int = 1) -> Threads:
-        """For work on a device. Off the CPU nothing is measured; processes on one machine get a share of its cores."""
+        """For work on a device. Only a CPU's threads are measured; processes on one machine share its cores."""
         if choice == "auto" and device.type != "cpu":
             return cls(None)
-        if choice == "auto" and processes > 1:  # they wait for one another, so that none can time itself
+        if choice == "auto" and processes > 1:  # processes wait for one another, so that none can time itself
             return cls(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", processes))))
         return cls(choice)
 
@@ -128,14 +130,14 @@ class Threads:
 
     @contextmanager
     def piece(self, rows: int = 1) -> Iterator[None]:
-        """Do a piece of work, of so many rows; the time it takes may decide."""
+        """Do a piece of work with this many rows; its time may count in a measurement."""
         self._open()
         yield
         self._close(rows)
 
     @contextmanager
     def over(self, module: nn.Module) -> Iterator[None]:
-        """Every call of a module is a piece of work, with the rows of its first tensor."""
+        """Make every call of a module a piece of work, with the rows of its first tensor."""
 
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self._open()
@@ -155,12 +157,12 @@ class Threads:
                 handle.remove()
 
     def restart(self) -> None:
-        """Other work begins: measure again."""
+        """Measure again, since other work begins."""
         if self.choice == "auto":
             self._start("start")
 
     def halfway(self, rows: int = 1) -> None:
-        """Within a piece of work: a number of threads that is far too slow so far is not used for the rest of it."""
+        """Within a piece of work: switch to the fastest known number of threads if the tried one is far too slow."""
         if self._race is None:
             return
         elapsed = self.clock() - self._begun
@@ -171,7 +173,7 @@ class Threads:
         self._half = min(self._half, taken)
 
     def _start(self, why: str) -> None:
-        """Let the next pieces be a race."""
+        """Starts a race with the next pieces."""
         self._race, self._why, self._debt = _race(self.counts), why, 0.0
         self._trying = next(self._race)
         self._half = self._fastest = math.inf
@@ -205,9 +207,9 @@ class Threads:
         torch.set_num_threads(self.count)
 
     def _is_first(self, elapsed: float, rows: int) -> bool:
-        """Whether it was a number's first piece, in which torch gets ready and which does not count.
+        """Whether it was a number's first piece, in which torch starts its threads and which does not count.
 
-        It counts if it took so long that nothing else can be the cause.
+        It counts if it took so long that only the number can be the cause.
         """
         first = self._trying not in self._ready
         self._ready.add(self._trying)
@@ -215,7 +217,7 @@ class Threads:
         return first and not self._given_up and not hopeless
 
     def _run(self, race: Generator[int, float, dict[int, float]], taken: float) -> None:
-        """A turn of the race has taken so long, for one row."""
+        """Handles a turn of the race, with its seconds per row."""
         if taken < self._fastest:
             self.count, self._fastest = self._trying, taken
         try:
@@ -230,7 +232,7 @@ class Threads:
             self.said({"threads": self.count, "seconds": listed, "why": self._why})
 
     def _watch(self, elapsed: float, rows: int) -> None:
-        """A turn outside of a race has taken so long."""
+        """Handles a turn outside of a race."""
         self._debt = max(0.0, self._debt + min(elapsed / rows / self._usual - CLEARLY, AT_MOST))
         if self._debt >= ENOUGH:
             self._start("slower")
@@ -239,7 +241,7 @@ class Threads:
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """What `Threads` has said of a measurement, in a line.
+    """A measurement of `Threads` in words.
 
     Example:
         >>> in_words({"threads": 2, "seconds": {"1": 0.0423, "2": 0.0251}, "why": "slower"})
@@ -251,9 +253,9 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 
 def _race(counts: Sequence[int]) -> Generator[int, float, dict[int, float]]:
-    """Yields the number of threads to try next, is sent the seconds that a row took, and returns those of each number.
+    """Yields the next number of threads to try, receives its seconds per row, and returns those of all numbers.
 
-    More threads than a hopeless number of them are not tried.
+    Numbers above a hopeless one are not tried.
     """
     times = dict[int, list[float]]()
     for count in counts:

@@ -1,4 +1,4 @@
-"""Which class a model of text is loaded with, its tokenizer, its features, its file of weights."""
+"""Language models: the class that loads one, its tokenizer, its features, its file of weights."""
 
 from __future__ import annotations
 

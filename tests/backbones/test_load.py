@@ -1,4 +1,4 @@
-"""Specifications, and what stands behind them."""
+"""Specifications of backbones, and the networks that they load."""
 
 from __future__ import annotations
 

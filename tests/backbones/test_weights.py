@@ -1,4 +1,4 @@
-"""Local files of weights: what fits goes in, what does not is named, nothing is unpickled."""
+"""Local files of weights: fitting ones are loaded, others refused by name, nothing is unpickled."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A bank that threads ask while others change it. `python -m tests.bank.campaign` runs the whole campaign.
+"""Threads use a bank while other threads change it. `python -m tests.bank.campaign` runs the whole campaign.
 
-Every task is a canary: its outputs say its own name, generation and width, once as its row of numbers has them and once
-as its head has them. So the right answer is known without asking, and an answer that mixes two tasks shows it.
+Every task is a canary: its outputs encode its name, generation and width, once from its row of numbers and once
+from its head. So the right answer is known in advance, and an answer that mixes two tasks shows it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Faults that are set off inside a call, one place after another."""
+"""Faults injected into a call, one place after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks of several methods, ranks and heads, and what each answers by itself."""
+"""Tasks of several methods, ranks and heads, with each one's own answers."""
 
 from __future__ import annotations
 

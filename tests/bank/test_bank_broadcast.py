@@ -1,4 +1,4 @@
-"""A bank's broadcast says of each task what its own folded network says, whatever the network puts out."""
+"""A bank's broadcast gives each task the outputs of its own folded network, for outputs of any type."""
 
 from __future__ import annotations
 

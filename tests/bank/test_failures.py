@@ -1,4 +1,4 @@
-"""A change of a bank that fails, wherever it fails, leaves the bank as it was before, or as it is afterwards."""
+"""A change of a bank that fails at any point leaves the bank in its state before or after the change."""
 
 from __future__ import annotations
 

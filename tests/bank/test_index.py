@@ -1,4 +1,4 @@
-"""An index is of one bank's tasks, whatever becomes of the tensor on its way; once one is gone, it is refused."""
+"""An index belongs to one bank's tasks, even after copies and moves; once a task is gone, it is refused."""
 
 from __future__ import annotations
 

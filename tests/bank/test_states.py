@@ -1,4 +1,4 @@
-"""Any sequence of changes: every task of the bank answers as it does by itself, and the tables stay small."""
+"""After any sequence of changes every task of the bank answers as it does by itself, and the tables stay small."""
 
 from __future__ import annotations
 

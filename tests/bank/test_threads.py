@@ -1,4 +1,4 @@
-"""Threads that ask a bank while others change it; the whole campaign is `python -m tests.bank.campaign`."""
+"""Threads use a bank while others change it; the whole campaign is `python -m tests.bank.campaign`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Campaigns: thousands of damages of one kind, each with one command (`make campaigns`); a few of them in the suite."""
+"""Campaigns: thousands of injected faults of one kind, each with a command (`make campaigns`); the suite runs a few."""

@@ -1,7 +1,7 @@
 """Damaged task and inventory files are refused, always by `TaskFileError`, and leave the model as it was.
 
-`python -m tests.campaigns.damaged_files --count 1000` damages so many: bytes; tensors; and documents whose digest is
-made anew, so that nothing but their form can show it.
+`python -m tests.campaigns.damaged_files --count 1000` makes 1000 damages: in bytes; in tensors; and in
+documents whose digest is recomputed, so that only their form shows it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A process that is gone before a chosen operation on files: opening for writing, writing, renaming, removing, …"""
+"""A process that dies before a chosen operation on files: opening for writing, writing, renaming, removing, …"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A command that is killed before any one of its operations on files ends, started again, as if nobody had killed it.
+"""A command that is killed before any of its operations on files and started again ends as if it had not been killed.
 
 `python -m tests.campaigns.killed_commands` kills every command before each operation, some minutes to an hour;
-`--only NAME` one command, `--every 5` before each fifth operation. After each kill all files that can be seen are
-whole; after the next start tasks, versions, scores and names of files are those of a run that nobody killed.
+`--only NAME` one command, `--every 5` before each fifth operation. After each kill all visible files are
+whole; after the next start tasks, versions, scores and names of files are those of an undisturbed run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Mutated configurations are read or refused by `ConfigError`, each within seconds.
 
-`python -m tests.campaigns.mutated_configurations --count 500` mutates so many: characters and lines; values and keys;
-aliases and merge keys that grow.
+`python -m tests.campaigns.mutated_configurations --count 500` makes 500 mutations: of characters and lines; of
+values and keys; of aliases and merge keys that grow.
 """
 
 from __future__ import annotations

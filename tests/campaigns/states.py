@@ -1,4 +1,4 @@
-"""What a folder holds after a command, as far as it may not depend on when that ran, or was killed."""
+"""The content of a folder after a command, without what may depend on the time, or on a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application of `taskfold serve`, asked in this process; and what `taskfold predict` says, to compare with."""
+"""The application of `taskfold serve` in this process, and the output of `taskfold predict` for comparison."""
 
 from __future__ import annotations
 

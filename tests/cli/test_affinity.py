@@ -1,4 +1,4 @@
-"""Affinities on the command line: measured once, kept, and gone by."""
+"""Affinities on the command line: measured once, saved, and used for groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is the same for all commands."""
+"""The common behaviour of all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task file says which backbone it belongs to: where it came from, its weights and its inputs."""
+"""A task file names its backbone: source, weights and inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dense tasks cost, and what they say of themselves."""
+"""The costs of dense tasks, and their cards."""
 
 from __future__ import annotations
 

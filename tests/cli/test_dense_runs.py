@@ -1,4 +1,4 @@
-"""Dense runs of other settings, data and methods: what they end in, and what is refused."""
+"""Dense runs with other settings, data and methods: their results, and what is refused."""
 
 from __future__ import annotations
 

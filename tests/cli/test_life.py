@@ -1,4 +1,4 @@
-"""The life of a task: what is finished is read, what has changed is trained again, and no version is lost."""
+"""The life of a task: a finished one is read, a changed one is trained again, and no version is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multiply-adds against formulas written out by hand, and against what a folded network takes."""
+"""Multiply-adds against formulas written out by hand, and against a folded network's."""
 
 from __future__ import annotations
 

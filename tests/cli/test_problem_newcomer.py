@@ -1,4 +1,4 @@
-"""A new kind of problem costs one class: every command knows it."""
+"""A new kind of problem costs one class: every command then has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of a task that has learned nothing say so."""
+"""The results of a task that has learned nothing say so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`taskfold serve` as a process: what a run's folder holds is answered, and survives the process."""
+"""`taskfold serve` as a process: it answers for the tasks in a run's folder, and its changes outlive it."""
 
 from __future__ import annotations
 

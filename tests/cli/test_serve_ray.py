@@ -1,4 +1,4 @@
-"""`taskfold serve --ray`: replicas in processes of their own answer alike, from one folder, while tasks change."""
+"""`taskfold serve --ray`: replicas in separate processes give equal answers from one folder, while tasks change."""
 
 from __future__ import annotations
 

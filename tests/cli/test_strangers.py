@@ -1,4 +1,4 @@
-"""What people give to a command by mistake: it says what is wrong in plain words, and nothing of theirs is lost."""
+"""Mistaken input to commands: the message names the mistake in plain words, and no user's file is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New tasks from a few examples, on what others have learned together."""
+"""New tasks from a few examples, on the inventory of a joint training."""
 
 from __future__ import annotations
 

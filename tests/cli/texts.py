@@ -1,4 +1,4 @@
-"""A small project of text tasks on disk: a T5 that knows nothing, tables of examples, two configurations."""
+"""A small project of text tasks on disk: an untrained T5, tables of examples, two configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations of dense tasks: what they come to, and what is wrong with them."""
+"""Configurations of dense tasks: their results, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flat settings against what a method says of itself."""
+"""Flat settings against the fields of methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole configurations: what they come to, and what is wrong with them."""
+"""Whole configurations: their results, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schemas know every key, say what it means, and are of one mind with what reads configurations."""
+"""The schemas have every key with its meaning, and agree with the reader of configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations of a joint training: what `together` comes to, and what does not go with it."""
+"""Configurations of a joint training: the result of `together`, and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML as people mean it."""
+"""YAML as people expect it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small folders in the layouts of the benchmarks, and what should come out of them."""
+"""Small folders in the layouts of the benchmarks, with the expected samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both architectures against published counts and others' implementations, and the way a network is asked for."""
+"""Both architectures against published counts and others' implementations, and their settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks on dense networks: what learns, what stays, folding, files, and the published counts."""
+"""Tasks on dense networks: which parts learn, which do not move, folding, files, and the published counts."""
 
 from __future__ import annotations
 

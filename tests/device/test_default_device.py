@@ -1,4 +1,4 @@
-"""A default device other than the network's (`torch.set_default_device`) changes nothing that a model says."""
+"""A default device other than the network's (`torch.set_default_device`) does not change a model's outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On the device, every way to run a task says what the task alone says on the CPU, in double precision."""
+"""On the device, every way to run a task gives the outputs of the task alone on the CPU, in double precision."""
 
 from __future__ import annotations
 

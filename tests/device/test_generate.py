@@ -1,4 +1,4 @@
-"""On the device, a language model writes for each task what it writes on the CPU, in any mixture."""
+"""On the device, a language model generates each task's text of the CPU, in any mixture."""
 
 from __future__ import annotations
 

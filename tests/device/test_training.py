@@ -1,4 +1,4 @@
-"""On the device, gradients are the CPU's, mixed precision comes near them, and training trains."""
+"""On the device, gradients are the CPU's, mixed precision is close to them, and training reduces the loss."""
 
 from __future__ import annotations
 

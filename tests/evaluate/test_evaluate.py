@@ -1,4 +1,4 @@
-"""Metrics against their definitions, and that measuring changes nothing."""
+"""Metrics against their definitions; measuring changes nothing."""
 
 from __future__ import annotations
 

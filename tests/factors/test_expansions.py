@@ -1,4 +1,4 @@
-"""What every expansion keeps: it makes the weight of its formula, and begins at the layer's own."""
+"""The laws of expansions: one makes the weight of its formula, and begins at the layer's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projections that a seed draws: written out as matrices, equal everywhere, and tied to their seed in files."""
+"""Projections drawn from a seed: written out as matrices, equal everywhere, and tied to their seed in files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every factorisation keeps, over the table of cases."""
+"""The laws of factorisations, over the table of cases."""
 
 from __future__ import annotations
 

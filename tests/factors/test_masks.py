@@ -1,4 +1,4 @@
-"""Masks: the weight of the formula, the gradient that the authors give their scores, and bits that say the same."""
+"""Masks: the weight of the formula, the authors' gradient of scores, and bits with the same mask."""
 
 from __future__ import annotations
 

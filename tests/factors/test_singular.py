@@ -1,4 +1,4 @@
-"""Updates on singular vectors: the formula, the places of each pattern, and what a file says of the basis."""
+"""Updates on singular vectors: the formula, the places of each pattern, and the basis's marks in a file."""
 
 from __future__ import annotations
 

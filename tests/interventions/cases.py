@@ -1,6 +1,6 @@
 """One row per intervention and one per layer; every law runs on each pair that fits.
 
-An intervention's row says which tensors it needs at a layer, and the formula by which they act, without Taskfold.
+An intervention's row has its tensors at a layer, and the formula of their effect, without Taskfold.
 """
 
 from __future__ import annotations

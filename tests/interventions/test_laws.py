@@ -1,4 +1,4 @@
-"""What every intervention keeps at every layer that it fits: one value and one gradient, however it is run."""
+"""The laws of interventions at every layer that they fit: one value and one gradient in every form of execution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a module is, as a layer; and what of it a task can't adapt is refused when the task is added."""
+"""The kind of a module as a layer; what a task can't adapt in it is refused when the task is added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backbones whose linear layers are quantised, by those who quantise: trained, saved, served mixed; never folded."""
+"""Backbones with linear layers quantised by several libraries: trained, saved, served mixed; never folded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where adapters stand in networks as they are found in the wild, and where they are refused."""
+"""The places of adapters in networks of several libraries, and where they are refused."""
 
 from __future__ import annotations
 

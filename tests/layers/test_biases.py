@@ -1,4 +1,4 @@
-"""Biases of a task's own: which there are, what a bank holds of them, and new ones where a network has none."""
+"""Biases of tasks: which there are, their form in a bank, and new ones in layers without any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an update runs: the choice by cost, and what the forms keep beside value and gradient (which `test_laws` has)."""
+"""How an update runs: the choice by cost, and what the forms keep besides value and gradient (see `test_laws`)."""
 
 from __future__ import annotations
 

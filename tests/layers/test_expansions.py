@@ -1,4 +1,4 @@
-"""Layers expanded in training: each is the network of several layers that its paper draws, in value and gradient."""
+"""Layers expanded in training: each equals the several layers of its paper, in value and gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every layer kind keeps, for every factorisation: one value and one gradient, however it is run."""
+"""The laws of layer kinds, for every factorisation: one value and one gradient in every form of execution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A factorisation of somebody's own that says something else than it makes is refused when a task is added."""
+"""A user's factorisation whose description contradicts its weight is refused when a task is added."""
 
 from __future__ import annotations
 

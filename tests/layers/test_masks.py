@@ -1,4 +1,4 @@
-"""Masks on every layer kind: the layer with the masked weight, in value and gradient, whatever else stands there."""
+"""Masks on every layer kind: the layer with the masked weight, in value and gradient, beside any other intervention."""
 
 from __future__ import annotations
 

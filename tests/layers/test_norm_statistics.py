@@ -1,4 +1,4 @@
-"""Whose statistics a task's BatchNorm has: what each choice leaves a task with, and what it does in training."""
+"""The running statistics of a task's BatchNorm: the result of each choice, and its behaviour in training."""
 
 from __future__ import annotations
 

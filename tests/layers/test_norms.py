@@ -1,4 +1,4 @@
-"""Normalisation with other tensors for each row: what is found out about a layer, and that rows are the tasks."""
+"""Normalisation with other tensors for each row: how a layer is recognised; rows equal the tasks one by one."""
 
 from __future__ import annotations
 

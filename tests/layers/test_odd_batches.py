@@ -1,4 +1,4 @@
-"""Batches without rows, inputs without a batch, one value per channel: answered as plain torch does, or named."""
+"""Batches without rows, inputs without a batch, one value per channel: as in plain torch, or refused by name."""
 
 from __future__ import annotations
 

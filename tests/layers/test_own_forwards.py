@@ -1,4 +1,4 @@
-"""Layers with a forward of their own: each row gets what the plain network with its task's weights makes of it."""
+"""Layers with a forward of their own: each row gets the output of the plain network with its task's weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backbones in half precision: what a task keeps is in single precision, what it says is in the backbone's type."""
+"""Backbones in half precision: a task's numbers are in single precision, its outputs in the backbone's type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that a task can have nothing of its own at are refused by name when it is added, whatever the method."""
+"""Layers that no task can adapt are refused by name when one is added, for every method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routed and shared updates on every layer kind: one value and one gradient, however the rows of a batch are run."""
+"""Routed and shared updates on every layer kind: one value and one gradient in every form of execution."""
 
 from __future__ import annotations
 

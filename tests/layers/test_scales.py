@@ -1,4 +1,4 @@
-"""Scales behind layers: where they stand, how they start, what is refused."""
+"""Scales behind layers: their places, their initialisation, what is refused."""
 
 from __future__ import annotations
 

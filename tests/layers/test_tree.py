@@ -1,4 +1,4 @@
-"""Tasks of a tree: what is shared below the branching point, what is a task's own above it; a trunk runs once."""
+"""Tasks of a tree: shared parts below the branching point, private ones above it; a common trunk runs once."""
 
 from __future__ import annotations
 

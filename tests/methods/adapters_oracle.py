@@ -1,6 +1,6 @@
-"""What the package `adapters` computes with weights that a formula gives; it writes `adapters_oracle.json`.
+"""The outputs of the package `adapters` with weights from a formula; it writes `adapters_oracle.json`.
 
-It asks for an older transformers than the suite runs with, so that its numbers are kept:
+It needs an older transformers than the suite, so that its numbers are kept:
 
     python -m venv oracle && oracle/bin/pip install adapters==1.3.0 torch
     oracle/bin/python tests/methods/adapters_oracle.py

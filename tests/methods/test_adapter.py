@@ -1,4 +1,4 @@
-"""Adapters against the formula written as modules of torch, which hooks place behind the same network's sublayers."""
+"""Adapters against the formula as torch modules, which hooks place behind the same network's sublayers."""
 
 from __future__ import annotations
 

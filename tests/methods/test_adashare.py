@@ -1,4 +1,4 @@
-"""AdaShare: gates at residual blocks, how they train, and what a skipped block folds into."""
+"""AdaShare: gates at residual blocks, their training, and the fold of a skipped block."""
 
 from __future__ import annotations
 

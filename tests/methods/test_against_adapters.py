@@ -1,4 +1,4 @@
-"""Bottleneck adapters and Compacter against the package `adapters`, in value and gradient: its numbers are kept."""
+"""Bottleneck adapters and Compacter against kept numbers of the package `adapters`, in value and gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ASTMT: where its parts stand, its gate by the formula, what is refused."""
+"""ASTMT: the places of its parts, its gate by the formula, what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compacter against its formula, and what its settings say."""
+"""Compacter against its formula, and its settings."""
 
 from __future__ import annotations
 

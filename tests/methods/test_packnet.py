@@ -1,4 +1,4 @@
-"""PackNet: who owns what of the common weight, in training, files and removals."""
+"""PackNet: the owners of the common weight's entries, in training, files and removals."""
 
 from __future__ import annotations
 

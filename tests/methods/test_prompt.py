@@ -1,4 +1,4 @@
-"""Prompt tuning against PEFT and against the formula; what it does with caches, masks and odd networks."""
+"""Prompt tuning against PEFT and against the formula; its behaviour with caches, masks and odd networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TAPS: gated changes by the formula, closed gates, what files hold of them, the penalty."""
+"""TAPS: gated changes by the formula, closed gates, their files, the penalty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What public code of these methods gets wrong, and which test would find it here.
+"""Errors in public code of these methods, and the test that would find each one here.
 
 - Piggyback: threshold and scale swapped; a weight that is switched off gets no gradient and never returns:
   `tests/factors/test_masks.py`

@@ -1,4 +1,4 @@
-"""WTPB and BA²: the weights of their formulas, in value and gradient, files, banks, and a budget that is kept."""
+"""WTPB and BA²: the weights of their formulas, in value and gradient, files, banks, and a budget that holds."""
 
 from __future__ import annotations
 

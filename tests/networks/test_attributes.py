@@ -1,4 +1,4 @@
-"""Settings and classes of the modules that people hold act at once, wherever they are kept."""
+"""Settings and classes of the user's modules take effect at once, wherever the user keeps the modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks of a broadcast each begin where the network stood before."""
+"""The tasks of a broadcast each start from the network's state before it."""
 
 from __future__ import annotations
 

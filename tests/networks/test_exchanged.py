@@ -1,4 +1,4 @@
-"""Layers that tasks adapt, exchanged for others: those alike act, others are refused by name until they are back."""
+"""Adapted layers replaced by others: equal ones run, different ones are refused by name until the old ones are back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A forward patched onto an instance: the task's layers run, folded too, or it is refused by name."""
+"""A forward patched onto an instance: the task's layers run in it, folded too, or it is refused by name."""
 
 from __future__ import annotations
 

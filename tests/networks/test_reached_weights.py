@@ -1,4 +1,4 @@
-"""A layer's weight that the network reaches without asking the layer: no task would change it there."""
+"""A layer's weight that the network uses without calling the layer: a task's change would not reach it."""
 
 from __future__ import annotations
 

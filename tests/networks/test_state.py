@@ -1,4 +1,4 @@
-"""What modules keep, compute and write: each task's own, or refused by name."""
+"""State that modules keep, compute and write: separate for each task, or refused by name."""
 
 from __future__ import annotations
 

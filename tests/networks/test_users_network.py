@@ -1,4 +1,4 @@
-"""What people do to the network that they hold takes effect in the model."""
+"""Users' changes to their network take effect in the model."""
 
 from __future__ import annotations
 

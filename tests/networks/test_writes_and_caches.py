@@ -1,4 +1,4 @@
-"""What layers write while they run, and what networks keep of a task's tensors."""
+"""Writes of layers in a pass, and networks' caches of a task's tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters that PEFT saved answer here as they do there."""
+"""Adapters that PEFT saved give PEFT's outputs here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused on the way in, and many adapters at once."""
+"""Refused adapters, and many adapters at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that are saved as adapters answer in PEFT as they do here, and come back bit for bit."""
+"""Tasks saved as adapters give their outputs in PEFT, and are restored bit for bit."""
 
 from __future__ import annotations
 

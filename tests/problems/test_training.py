@@ -1,4 +1,4 @@
-"""Training and measuring tasks whose outputs are no classes."""
+"""Training and measuring tasks whose outputs are not classes."""
 
 from __future__ import annotations
 

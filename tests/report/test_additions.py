@@ -1,4 +1,4 @@
-"""What packages add to documents and reports: keys that are checked, chapters, figures."""
+"""Packages' additions to documents and reports: checked keys, chapters, figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a results document says of affinities is what was measured, and is drawn so."""
+"""Affinities in a results document are the measured ones, and figures show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One method on many tasks: what each is worth, worst first, on a page that stays small."""
+"""One method on many tasks: the worth of each, worst first, on a page that stays small."""
 
 from __future__ import annotations
 

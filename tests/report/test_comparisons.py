@@ -1,4 +1,4 @@
-"""Documents without runs of single tasks: the page, the terminal, the sentence on top."""
+"""Documents without single runs: the page, the terminal, the first sentence."""
 
 from __future__ import annotations
 

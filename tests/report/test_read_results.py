@@ -1,4 +1,4 @@
-"""What fits the schema is read; what does not is named by file and key."""
+"""A document that fits the schema is read; another is refused with file and key."""
 
 from __future__ import annotations
 

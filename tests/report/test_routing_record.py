@@ -1,4 +1,4 @@
-"""What is written down of a routed inventory, against direct computation."""
+"""The record of a routed inventory, against direct computation."""
 
 from __future__ import annotations
 

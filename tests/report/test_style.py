@@ -1,4 +1,4 @@
-"""Colours and marks by rule, for names that nobody has thought of yet."""
+"""Colours and marks by rule, for any names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means, spreads, ranks and the sentence on top."""
+"""Means, spreads, ranks and the first sentence."""
 
 from __future__ import annotations
 

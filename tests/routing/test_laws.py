@@ -1,4 +1,4 @@
-"""What every routed rule keeps, over the table of cases."""
+"""The laws of routed rules, over the table of cases."""
 
 from __future__ import annotations
 

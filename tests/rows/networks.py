@@ -1,4 +1,4 @@
-"""Small networks that put the rows of a batch in places of all kinds."""
+"""Small networks with the rows of a batch in places of all kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A compiler keeps what it has traced by code: nothing of one model, or of tasks that are gone, serves another."""
+"""A compiler reuses traces by code: those of one model, or of removed tasks, must not serve another."""
 
 from __future__ import annotations
 

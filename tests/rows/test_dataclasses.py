@@ -1,4 +1,4 @@
-"""Networks that put out dataclasses and mappings of their own: what these hold is seen, cut and put together."""
+"""Networks that return dataclasses and mappings of their own: their contents are found, split and joined."""
 
 from __future__ import annotations
 

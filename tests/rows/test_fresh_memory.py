@@ -1,4 +1,4 @@
-"""Memory that an operation of torch does not show (a list's, an array's) is nobody's, whoever had its place before."""
+"""Memory that no torch operation shows (a list's, an array's) belongs to no earlier tensor at its address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hooks that change what they are given: each row is answered as its own task alone; hooks that look see one pass."""
+"""Hooks that change their arguments: each row is answered as its own task alone; observing hooks see one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs that are nested: rows are counted and cut wherever they lie, in one pass, task by task, and side by side."""
+"""Nested inputs: rows are counted and split at any depth, in one pass, task by task, and side by side."""
 
 from __future__ import annotations
 

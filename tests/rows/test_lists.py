@@ -1,4 +1,4 @@
-"""Lists with an entry for each row (pictures, texts, dicts): cut as rows are, told from lists of something else."""
+"""Lists with an entry for each row (pictures, texts, dicts) are split like rows, and recognised among other lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that meet inside a network: by their places, or by what they hold, in this batch or only in a later one."""
+"""Rows that mix inside a network: by position, or by value, in this batch or only in a later one."""
 
 from __future__ import annotations
 

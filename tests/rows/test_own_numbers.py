@@ -1,4 +1,4 @@
-"""Rows that meet only by numbers which a task's own layers make: the plain network shows nothing of them."""
+"""Rows that mix only by numbers from a task's own layers: the plain network shows no sign of it."""
 
 from __future__ import annotations
 

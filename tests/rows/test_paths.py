@@ -1,4 +1,4 @@
-"""Networks that take another path for another batch, mode or setting: each path is looked at by itself."""
+"""Networks that take another path for another batch, mode or setting: a look covers each path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer keeps a state that its parent takes away before each pass: passes that look for rows do the same."""
+"""A layer keeps state that its parent removes before each pass: passes that look for rows do the same."""
 
 from __future__ import annotations
 

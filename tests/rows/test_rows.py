@@ -1,4 +1,4 @@
-"""A mixed batch says what its tasks say one by one, wherever a network puts the rows; or it is refused."""
+"""A mixed batch gives the tasks' outputs one by one, for rows in any place of the network; or it is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A setting that moves rows and is turned after the first mixed batch is noticed, wherever it stands."""
+"""A setting that moves rows and is changed after the first mixed batch is noticed, on any module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What any one row of a batch holds for all is found; and so are places that the first batch says nothing of."""
+"""A value of any single row that affects all rows is found; so are places that the first batch does not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The look at a first batch is seen by nobody: checkpoints, counters, derivatives; and hooks that it needs."""
+"""The look at a first batch leaves no trace in checkpoints, counters, derivatives, but runs the hooks that it needs."""
 
 from __future__ import annotations
 

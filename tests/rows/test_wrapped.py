@@ -1,4 +1,4 @@
-"""Layers whose forward is wrapped, or takes what it likes: arguments are passed on as the network passes them."""
+"""Layers whose forward is wrapped, or takes any arguments: the network's arguments are passed on."""
 
 from __future__ import annotations
 

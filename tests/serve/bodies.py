@@ -1,4 +1,4 @@
-"""Bodies of requests, good ones and broken ones, and what a server may say to them."""
+"""Good and broken bodies of requests, with a server's allowed responses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tasks that answer their own identity, and a history that says which answers were possible. One campaign in two sizes.
+"""Tasks that answer with their identity, and a history of the possible answers. One campaign in two sizes.
 
-`python -m tests.serve.canaries --answers 1000000` asks a server while tasks are added, replaced, renamed and removed.
+`python -m tests.serve.canaries --answers 1000000` sends requests while tasks are added, replaced, renamed and removed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A server of two tasks that is asked over HTTP."""
+"""A server of two tasks, over HTTP."""
 
 from __future__ import annotations
 

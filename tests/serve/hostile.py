@@ -1,7 +1,7 @@
-"""Clients over HTTP, many of them broken, slow, greedy or gone, while tasks change: no answer may be another task's.
+"""HTTP clients, many of them broken, slow, greedy or gone, while tasks change: no answer may be another task's.
 
-`python -m tests.serve.hostile --answers 100000` runs it long. Every answer is checked against what its task's name
-stood for, every refusal against what was sent, and what the server logs as an error is a problem too.
+`python -m tests.serve.hostile --answers 100000` runs it long. The campaign checks every answer against the task's
+versions, every refusal against the request, and counts a logged error as a problem.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A client's connection, which may send less than it says and go away rudely."""
+"""A client's connection that may send less than announced, and close abruptly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks change under load, and every answer is one that the named task could have given."""
+"""Tasks change under load, and every answer is one that the named task could give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: under its own rules for scripts it lists the tasks."""
+"""The page in a real browser lists the tasks under its own rules for scripts."""
 
 from __future__ import annotations
 

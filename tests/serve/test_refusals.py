@@ -1,4 +1,4 @@
-"""What a request says and nobody would act on is refused by name, and every refusal is said in one way."""
+"""Parts of a request that the server would ignore are refused by name, and every refusal has one form."""
 
 from __future__ import annotations
 

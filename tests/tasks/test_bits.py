@@ -1,4 +1,4 @@
-"""Masks in files, counts, cards and banks: bits, and nothing of the scores."""
+"""Masks in files, counts, cards and banks are bits, without scores."""
 
 from __future__ import annotations
 

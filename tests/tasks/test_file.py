@@ -1,4 +1,4 @@
-"""A task file is refused, with a clear error and no harm, whenever it is not exactly right."""
+"""Any task file that is not exactly right is refused, with a clear error and no harm."""
 
 from __future__ import annotations
 

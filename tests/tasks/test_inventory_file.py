@@ -1,4 +1,4 @@
-"""Files of what tasks share."""
+"""Inventory files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules whose names are the user's: torch must find what is in them."""
+"""Modules with the user's names, whose contents torch must find."""
 
 from __future__ import annotations
 

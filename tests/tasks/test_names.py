@@ -1,4 +1,4 @@
-"""A task's name can name a file, on any system, and no other task's file."""
+"""A task's name can be a file's name on any system, and never another task's file."""
 
 from __future__ import annotations
 

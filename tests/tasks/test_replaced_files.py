@@ -1,4 +1,4 @@
-"""Files are replaced while they are read, and paths are folders: what is read is one file, and what is said is true."""
+"""Files replaced while they are read, and folders for files: one file is read, and messages are true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each law fails where it should, and says where."""
+"""Each law fails where it should, and names the place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The law of learning fails when anything of a task is frozen, and excuses what by mathematics can't move."""
+"""The law of learning fails if a part of a task is frozen, and excuses what mathematics keeps still."""
 
 from __future__ import annotations
 

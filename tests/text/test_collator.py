@@ -1,4 +1,4 @@
-"""What rows hold, what is cut, and that padding is never seen."""
+"""The contents of rows, cut texts, and padding without effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text tasks as a configuration says them."""
+"""Text tasks in a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples, and few of them by seed."""
+"""Examples, and few-shot subsets by seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""promptsource's YAML: what it renders, what it must not do, what is refused."""
+"""promptsource's YAML: rendered texts, forbidden operations, refused templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What loops written out by hand need: what a training was given, and steps of plain SGD."""
+"""Helpers of loops written out by hand: a training's inputs, and steps of plain SGD."""
 
 from __future__ import annotations
 

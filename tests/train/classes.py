@@ -1,4 +1,4 @@
-"""Tasks of classes, whatever their names are."""
+"""Classification tasks with arbitrary names."""
 
 from __future__ import annotations
 

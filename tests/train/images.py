@@ -1,4 +1,4 @@
-"""Inputs that serve several tasks at once, with a target for some of them each."""
+"""Inputs that serve several tasks at once, with targets for some of them each."""
 
 from __future__ import annotations
 

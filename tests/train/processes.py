@@ -1,4 +1,4 @@
-"""Test modules that are run as programs of their own: they kill themselves, or are several processes."""
+"""Test modules that run as programs of their own: they kill themselves, or are several processes."""
 
 from __future__ import annotations
 

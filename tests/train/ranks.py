@@ -1,4 +1,4 @@
-"""Networks that ranks are left to the training on: one for each kind of layer, and a problem whose ranks are known."""
+"""Networks for `rank="auto"`: one for each kind of layer, and a problem whose ranks are known."""
 
 from __future__ import annotations
 

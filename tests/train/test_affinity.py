@@ -1,4 +1,4 @@
-"""Planted affinities are found, groupings are the best ones, and measuring leaves nothing behind."""
+"""Planted affinities are found, groupings are the best ones, and measuring leaves no trace."""
 
 from __future__ import annotations
 

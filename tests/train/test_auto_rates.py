@@ -1,4 +1,4 @@
-"""`lr="auto"`: what trials find, and that the training that follows knows nothing of them."""
+"""`lr="auto"`: the rates that trials find, and a training that is unaffected by them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Balanced gradients: against TorchJD's aggregator on a Jacobian made here, row by row."""
+"""Balanced gradients, against TorchJD's aggregator on a Jacobian computed here row by row."""
 
 from __future__ import annotations
 

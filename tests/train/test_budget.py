@@ -1,4 +1,4 @@
-"""Of a training with a budget an epoch within it is kept, whatever validation says of those above it."""
+"""A training with a budget keeps an epoch within it, even if validation prefers one above it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint gives back exactly what it was given, or says why not."""
+"""A checkpoint restores exactly the saved state, or the error says why not."""
 
 from __future__ import annotations
 

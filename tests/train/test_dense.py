@@ -1,4 +1,4 @@
-"""Dense tasks of the same images, through all that trains them."""
+"""Dense tasks of the same images, in every kind of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the frozen part of a network puts out is kept: nothing is computed twice, and nothing comes out otherwise."""
+"""Cached outputs of the network's frozen part: nothing is computed twice, and no result changes."""
 
 from __future__ import annotations
 

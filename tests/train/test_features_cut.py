@@ -1,4 +1,4 @@
-"""Where a network is cut between its frozen part and the rest, or why it is not."""
+"""The cut of a network after its frozen part, or why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pass of FISH Mask: what it chooses against the same by hand, what it refuses, and what files hold of it."""
+"""The pass of FISH Mask: its choice against one by hand, what it refuses, and its files."""
 
 from __future__ import annotations
 

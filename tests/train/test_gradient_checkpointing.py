@@ -1,4 +1,4 @@
-"""Layers that are computed again in the backward pass train to the same bits."""
+"""Layers that are recomputed in the backward pass train to the same bits."""
 
 from __future__ import annotations
 

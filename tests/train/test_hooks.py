@@ -1,4 +1,4 @@
-"""Phases of a method against a loop written out by hand; progress; and how a task's method is found."""
+"""Phases of a method against a loop written out by hand; progress; and the lookup of a task's method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics that training keeps: rows do not depend on one another; adapted ones are those of the task's data."""
+"""Statistics that training does not move: rows are independent; adapted ones are those of the task's data."""
 
 from __future__ import annotations
 

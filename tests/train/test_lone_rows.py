@@ -1,4 +1,4 @@
-"""A task that has one row in a batch and can't train on it is named before the first step."""
+"""A task with a single row in a batch that can't train on it is named before the first step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an epoch holds of each task, and how its batches are laid out."""
+"""The samples of each task in an epoch, and the layout of its batches."""
 
 from __future__ import annotations
 

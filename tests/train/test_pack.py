@@ -1,4 +1,4 @@
-"""Packs: tasks that train side by side come to what each comes to by itself."""
+"""Packs: tasks that train side by side end as each does by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two passes in an epoch: each trains what is its, and nothing else moves by a bit."""
+"""Two passes in an epoch: each trains its groups, and nothing else moves by a bit."""
 
 from __future__ import annotations
 

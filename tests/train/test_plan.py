@@ -1,4 +1,4 @@
-"""All passes of a training: phases in order, turns within an epoch, however it is long."""
+"""All passes of a training: phases in order, turns within an epoch, for epochs of any length."""
 
 from __future__ import annotations
 

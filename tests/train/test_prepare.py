@@ -1,4 +1,4 @@
-"""A pass of selection before the training, against the same written out by hand."""
+"""A pass of selection before the training, against one written out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rank="auto"`: ranks come down to a budget in training, and what is left is an ordinary task."""
+"""`rank="auto"`: ranks decrease to a budget in training, and the result is an ordinary task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interruption at any moment, and the run ends as if there had been none."""
+"""A run that is interrupted at any moment ends as if it had not been."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples that serve several tasks at once: one pass over the data, whatever targets there are."""
+"""Samples that serve several tasks at once: one pass over the data, for any set of targets."""
 
 from __future__ import annotations
 

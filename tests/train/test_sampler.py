@@ -1,4 +1,4 @@
-"""The order of the data is a function of seed and epoch; so is what augmentation does."""
+"""The order of the data, and augmentation, are functions of seed and epoch."""
 
 from __future__ import annotations
 

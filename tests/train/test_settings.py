@@ -1,4 +1,4 @@
-"""Settings refuse what cannot work, and say all that the paper's recipe needs."""
+"""Settings refuse what cannot work, and can express the paper's recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes that are uneven: weights, sampling, mixed images; and what makes an epoch the best."""
+"""Uneven classes: weights, sampling, mixed images; and the measure that selects the best epoch."""
 
 from __future__ import annotations
 

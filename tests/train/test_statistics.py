@@ -1,4 +1,4 @@
-"""Running statistics: of whose layers, with what momentum, and what they are when estimated anew."""
+"""Running statistics: of which layers, with what momentum, and their re-estimation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joint training: what it moves, what it leaves alone, and that a step is what the mathematics say."""
+"""Joint training: what it moves, what it does not, and the mathematics of a step."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The numbers of a training go to Accelerate's trackers too.
 
-TensorBoard's writer runs here as it is. W&B, MLflow and Trackio are not among the project's packages: W&B 0.31 alone
+TensorBoard's real writer runs here. W&B, MLflow and Trackio are not among the project's packages: W&B 0.31 alone
 brings thirteen others, and pip finds no recent Trackio that fits the pinned ones. Accelerate calls all trackers by the
-same methods, so one that notes what it is told stands for them.
+same methods, so one that records its arguments represents them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What training promises: it learns, moves only what is the task's, repeats itself, and says what is wrong."""
+"""The promises of training: it learns, moves only the task, repeats itself, and names errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task that was added onto a trained inventory learns by itself, and moves nothing of what it stands on."""
+"""A task added onto a trained inventory learns by itself, and does not move the inventory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that exist for the tests of hooks: a penalty, a pass before the training, phases."""
+"""Methods for the tests of hooks: a penalty, a pass before the training, phases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains in several processes; each process leaves what it ends with. Run by `test_processes.py`."""
+"""Trains in several processes; each process writes its result. Run by `test_processes.py`."""
 
 from __future__ import annotations
 

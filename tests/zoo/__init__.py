@@ -1,1 +1,1 @@
-"""The laws of tasks on networks of other people: `python -m tests.zoo`."""
+"""The laws of tasks on other people's networks: `python -m tests.zoo`."""

@@ -1,7 +1,7 @@
-"""Try the laws on the whole zoo: `python -m tests.zoo [words of names …]`.
+"""Check the laws on the whole zoo: `python -m tests.zoo [words of names …]`.
 
-Each network runs in a process of its own, whose results are kept in a folder: what is there is not run again. Without
-names the page docs/networks.md is written.
+Each network runs in a process of its own, whose results are kept in a folder and not computed again. Without
+names it writes the page docs/networks.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A network of the zoo: how it is built, and what it is given."""
+"""A network of the zoo: its constructor, and its inputs."""
 
 from __future__ import annotations
 

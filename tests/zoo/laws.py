@@ -1,4 +1,4 @@
-"""What holds of a method on a network: one function, which says how it went."""
+"""The laws of a method on a network: one function, which returns the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page docs/networks.md from what the zoo has found: `python -m tests.zoo.page`."""
+"""The page docs/networks.md from the zoo's results: `python -m tests.zoo.page`."""
 
 from __future__ import annotations
 

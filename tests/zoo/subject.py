@@ -1,4 +1,4 @@
-"""A network of the zoo with two tasks that differ, and what it puts out as named tensors of rows."""
+"""A network of the zoo with two tasks that differ, and its outputs as named tensors of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sample of the zoo, of networks that put rows in places of all kinds; `make zoo` tries the whole."""
+"""A sample of the zoo: networks with rows in places of all kinds; `make zoo` runs the whole."""
 
 from __future__ import annotations
 

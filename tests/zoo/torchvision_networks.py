@@ -1,4 +1,4 @@
-"""Networks of torchvision: names, what they are given, and settings that make them small."""
+"""Networks of torchvision: names, inputs, and settings that make them small."""
 
 from __future__ import annotations
 

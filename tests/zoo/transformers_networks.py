@@ -1,4 +1,4 @@
-"""Networks of transformers: a class, its configuration made small, and what it is given."""
+"""Networks of transformers: a class, a small configuration, and inputs."""
 
 from __future__ import annotations
 

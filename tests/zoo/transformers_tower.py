@@ -1,4 +1,4 @@
-"""Networks of transformers that see or hear, with text beside it or without."""
+"""Networks of transformers for images or sound, with text or without."""
 
 from __future__ import annotations
 

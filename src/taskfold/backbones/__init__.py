@@ -1,4 +1,4 @@
-"""Loading the one frozen network: from a library, a hub, a package, a folder or the user's own code.
+"""Loads the frozen network: from a library, a hub, a package, a folder or the user's own code.
 
 A new kind of specification is one file with a `Scheme`, and one line in `SCHEMES`.
 """

@@ -1,4 +1,4 @@
-"""Architectures that are known by name: enough to count on the `meta` device, or to begin from random weights."""
+"""Architectures by published name: enough to count on the `meta` device, or to start from random weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Description = Mapping[str, Any]
 
 
 def describe(name: str) -> Description | None:
-    """What is known of a published name, its owner (`google/`) left out or not; None: nothing.
+    """The description of a published name, with its owner (`google/`) or without; None: unknown.
 
     Example:
         >>> describe("google/flan-t5-xl")["d_ff"]
@@ -80,4 +80,4 @@ _KNOWN: Mapping[str, Description] = MappingProxyType(
 )
 
 DESCRIBED = tuple(_KNOWN)
-"""All names that are described."""
+"""All described names."""

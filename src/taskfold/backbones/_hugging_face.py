@@ -25,8 +25,8 @@ from ._weights import fill, read_state
 def hugging_face(request: Request) -> LoadedBackbone:
     """`hf:NAME` from the hub or its cache, `hf:FOLDER` from a folder with a config.json or one GGUF file.
 
-    A model that generates text keeps its language head, every other goes without a head. Without published weights,
-    names that are described here need no network.
+    A model that generates text keeps its language head; others have no head. Without published weights,
+    described names need no internet.
 
     Features are the pooler's if its weights were trained, else the class token's, else the mean over positions.
     """
@@ -59,7 +59,7 @@ def hugging_face(request: Request) -> LoadedBackbone:
 
 @contextmanager
 def _quiet(library: Any) -> Iterator[None]:
-    """Without the bar of weights that are loaded, where no one sees it move."""
+    """Hides the bar of loading weights, if stderr is not a terminal."""
     logging = library.utils.logging
     hide = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
     if hide:
@@ -90,7 +90,7 @@ def _configuration(library: Any, request: Request, place: Place) -> Any:
 
 
 def _untie(network: Any, config: Any) -> None:
-    """T5 1.1 has a language head of its own, which newer versions of transformers tie unless weights say otherwise."""
+    """Unties the language head of T5 1.1, which newer versions of transformers tie unless weights say otherwise."""
     if getattr(config, "scale_decoder_outputs", True):
         return
     head = network.get_output_embeddings()
@@ -106,13 +106,13 @@ def _pooler_is_trained(name: str, found: Any) -> bool:
 
 
 def _load(network: Any, path: Path) -> bool:
-    """Weights with or without a head; whether a pooler is among them."""
+    """Loads weights with or without a head; returns whether they include a pooler."""
     state, mine = read_state(path), network.state_dict()
     prefix = f"{network.base_model_prefix}."
     inside = {key: tensor for key, tensor in state.items() if key.startswith(prefix)}
-    if not any(key.startswith(prefix) for key in mine):  # no head here, perhaps one in the file
+    if not any(key.startswith(prefix) for key in mine):  # no head here, but perhaps in the file
         state = {key.removeprefix(prefix): tensor for key, tensor in inside.items()} or state
-    elif not inside:  # a head here, none in the file: enough where it is tied
+    elif not inside:  # a head here, but none in the file: enough if it is tied
         state = {f"{prefix}{key}": tensor for key, tensor in state.items()}
     pooler = {key: tensor for key, tensor in mine.items() if key.startswith("pooler.")}
     fill(network, {**pooler, **state}, str(path))

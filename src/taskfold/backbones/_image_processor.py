@@ -7,7 +7,7 @@ _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 
 def image_settings(library: Any, place: str, config: Any) -> dict[str, Any] | None:
-    """What the image processor beside the model says, for models of images."""
+    """The settings of the image processor beside the model, for models of images."""
     side = getattr(config, "image_size", None)
     found: dict[str, Any] = {"input_size": (3, side, side)} if isinstance(side, int) else {}
     if not (Path(place) / "preprocessor_config.json").is_file():

@@ -1,4 +1,4 @@
-"""Which of a library's classes a configuration is loaded with: with the language head where the model generates."""
+"""The class of a library that loads a configuration: with the language head if the model generates."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def _causal(library: Any, config: Any) -> bool:
 
 
 def _has_head(library: Any, config: Any, head: str, assume: bool = True) -> bool:
-    """Whether the architecture named in the configuration is the one with this head; `assume`: if it names none."""
+    """Whether the architecture named in the configuration is the one with this head; `assume`: if none is named."""
     wanted = _heads(library, head).get(config.model_type)
-    # Old files name classes that are no more (T5WithLMHeadModel): as good as no name.
+    # Old files name classes that no longer exist (T5WithLMHeadModel), which count as no name.
     named = [name for name in config.architectures or () if getattr(library, name, None) is not None]
     return wanted is not None and (wanted in named if named else assume)
 

@@ -45,13 +45,13 @@ def load(
             path to a function without arguments that returns a module or a `LoadedBackbone`:
             `package.module:function` or `path/to/file.py:function`.
         weights: a local state dict, `.safetensors`, or `.pth`, `.pt`, `.bin` holding tensors only.
-        pretrained: without `weights`, fetch the published ones (from the library's own hub or cache); False: random.
-        device: where to put it; `meta`: the architecture alone, whatever `pretrained` says.
-        base: folder that relative paths in `spec` and `weights` count from.
+        pretrained: without `weights`, load the published ones (from the library's own hub or cache); False: random.
+        device: the network's device; `meta`: the architecture only, for any `pretrained`.
+        base: the folder that relative paths in `spec` and `weights` start from.
 
     Raises:
-        BackboneError: no such scheme or network; weights cannot be fetched or do not fit.
-        FileNotFoundError: a file of the user's is not there.
+        BackboneError: there is no such scheme or network, or weights cannot be downloaded or do not fit.
+        FileNotFoundError: a user's file is missing.
         ImportError: an extra is not installed.
 
     Example:
@@ -76,7 +76,7 @@ def load(
 
 
 def _weights(scheme: Scheme, request: Request) -> Path | str | None:
-    """What a file of a task says of the weights."""
+    """The record of the weights in task files."""
     if request.weights is not None or not request.published or scheme is python_path:
         return request.weights
     return None if (request.base / request.name).is_dir() else PUBLISHED

@@ -1,4 +1,4 @@
-"""What is asked of a scheme, and what it answers."""
+"""The request to a scheme, and its result."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from ..reach import why
 
 Generative = Literal["encoder-decoder", "causal"]
-"""How a language model generates: from an encoded source, or by going on with its input."""
+"""How a language model generates: from an encoded source, or by continuing its input."""
 
 
 class BackboneError(ValueError):
-    """A backbone that cannot be loaded: the message names the specification, what was found and the remedy."""
+    """A backbone cannot be loaded: the message has the specification, the value found and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Request:
     """A backbone to build.
 
     Attributes:
-        name: what stands behind the scheme: `resnet50` in `timm:resnet50`.
-        weights: a local file to take the weights from.
-        pretrained: without a file, take the weights that were published; else random ones.
-        meta: the architecture alone, on the `meta` device, without weights.
-        base: folder that relative paths count from.
+        name: the part after the scheme: `resnet50` in `timm:resnet50`.
+        weights: a local file of weights.
+        pretrained: without a file, use the published weights; False: random ones.
+        meta: the architecture only, on the `meta` device, without weights.
+        base: the folder that relative paths start from.
     """
 
     name: str
@@ -47,16 +47,16 @@ class Request:
 
 @dataclass(frozen=True)
 class LoadedBackbone:
-    """A network without a classifier, but with its language head if it generates text; and what is known about it.
+    """A network without a classifier, but with its language head if it generates text; and its properties.
 
     Attributes:
         network: in evaluation mode.
         name: the specification.
-        num_features: width of its features; None: not known.
+        num_features: the width of its features; None: unknown.
         preprocessing: `input_size`, `mean`, `std`, `interpolation` as far as known, for
-            `taskfold.data.Preprocessing.from_config`; None: nothing is known.
+            `taskfold.data.Preprocessing.from_config`; None: unknown.
         features: the network's output → features, for `MultiTask`; None: the output is the features.
-        tokenizer: makes the tokenizer that belongs to a model of text, when it is called; None: not known.
+        tokenizer: a function that makes the tokenizer of a text model; None: unknown.
         generative: `encoder-decoder` or `causal` for a language model that generates; None: it does not.
     """
 
@@ -70,14 +70,14 @@ class LoadedBackbone:
 
 
 Scheme = Callable[[Request], LoadedBackbone]
-"""How one kind of specification becomes a network."""
+"""A function for one kind of specification that makes a network from a request."""
 
 
 def extra(module: str, name: str) -> Any:
     """An optional package.
 
     Raises:
-        ImportError: it is not installed; says which extra to install.
+        ImportError: it is not installed; the message has the extra to install.
     """
     try:
         return import_module(module)
@@ -94,12 +94,12 @@ def construct(build: Callable[[], Any], meta: bool) -> Any:
     try:
         with torch.device("meta"):
             return build()
-    except (NotImplementedError, RuntimeError):  # some networks look at numbers while they are built
+    except (NotImplementedError, RuntimeError):  # some networks compute with numbers while they are built
         return build().to("meta")
 
 
 def cannot_fetch(spec: str, error: Exception) -> BackboneError:
-    """Published weights that could not be had."""
+    """The error for published weights that cannot be loaded."""
     return BackboneError(
         f"backbone {spec!r}: its published weights cannot be fetched ({why(error)}); "
         "give a local file as weights, or pretrained: false (in Python, pretrained=False) for random ones"

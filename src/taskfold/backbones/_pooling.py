@@ -1,4 +1,4 @@
-"""From a Hugging Face model's output to features for a head."""
+"""From a Hugging Face model's output to a head's features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Pooling = Callable[[object], Tensor]
 
 
 def pooling(network: nn.Module, generative: Generative | None, pooler: bool) -> Pooling:
-    """How to get features from this network; `pooler`: whether the weights of its pooler, if any, were trained."""
+    """The function that makes this network's features; `pooler`: whether its pooler's weights, if any, were trained."""
     if generative is not None:
         return {"encoder-decoder": encoder_mean, "causal": last_token}[generative]
     if pooler and getattr(network, "pooler", None) is not None:
@@ -45,7 +45,7 @@ def last_token(output: object) -> Tensor:
     """The last position of the last layer of a decoder (pad on the left).
 
     Raises:
-        TypeError: the call did not ask for hidden states.
+        TypeError: the output has no hidden states.
     """
     hidden = getattr(output, "hidden_states", None)
     if hidden is None:

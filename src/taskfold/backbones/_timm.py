@@ -36,7 +36,7 @@ def timm(request: Request) -> LoadedBackbone:
 
 
 def describe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a timm configuration says of the input."""
+    """The input's properties in a timm configuration."""
     found = {key: config[key] for key in ("input_size", "mean", "std", "interpolation") if config.get(key)}
     if found.get("interpolation") not in _INTERPOLATIONS:
         found.pop("interpolation", None)

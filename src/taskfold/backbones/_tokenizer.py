@@ -12,7 +12,7 @@ _FILES = ("tokenizer*", "*.model", "vocab*", "*.gguf")
 
 
 def tokenizer(library: Any, place: Place, kind: str, generative: Generative | None) -> Callable[[], Any] | None:
-    """The tokenizer beside a model of text, loaded when it is asked for; None: not a model of text."""
+    """A function that loads the tokenizer beside a text model; None: not a text model."""
     of_text = generative is not None or kind in library.models.auto.tokenization_auto.TOKENIZER_MAPPING_NAMES
     if not of_text:
         return None
@@ -20,7 +20,7 @@ def tokenizer(library: Any, place: Place, kind: str, generative: Generative | No
 
 
 def _load(library: Any, place: Place, generative: Generative | None) -> Any:
-    # Decoders go on at the last position: padding must not stand there.
+    # Decoders continue at the last position, where padding must not be.
     options = {"padding_side": "left"} if generative == "causal" else {}
     try:
         if place.is_folder and not any(file for name in _FILES for file in Path(place.name).glob(name)):

@@ -22,7 +22,7 @@ def torchvision(request: Request) -> LoadedBackbone:
 
     def build() -> Any:
         with warnings.catch_warnings():
-            # GoogLeNet and Inception announce another random initialisation.
+            # GoogLeNet and Inception warn of another random initialisation.
             warnings.simplefilter("ignore", FutureWarning)
             return models.get_model(name, weights=default if request.published else None)
 
@@ -34,12 +34,12 @@ def torchvision(request: Request) -> LoadedBackbone:
     classifier, width = _drop_classifier(network)
     if request.weights:
         load_weights(network, request.weights, classifier)
-    network.num_features = width  # heads ask the network itself how wide its features are
+    network.num_features = width  # the network determines the width of its features
     return LoadedBackbone(network, num_features=width, preprocessing=_describe(default.transforms()))
 
 
 def _drop_classifier(network: nn.Module) -> tuple[str, int]:
-    """Replace the last linear or convolutional layer; its path and how many features went into it."""
+    """Removes the last linear or convolutional layer; returns its path and its number of inputs."""
     path, last = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][
         -1
     ]
@@ -49,7 +49,7 @@ def _drop_classifier(network: nn.Module) -> tuple[str, int]:
 
 
 def _drop_auxiliary(network: nn.Module) -> None:
-    """GoogLeNet's and Inception's classifiers in the middle, which run in training only."""
+    """Removes GoogLeNet's and Inception's inner classifiers, which run in training only."""
     for leaf in ("aux1", "aux2", "AuxLogits"):
         if hasattr(network, leaf):
             setattr(network, leaf, None)

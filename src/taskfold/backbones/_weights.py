@@ -1,4 +1,4 @@
-"""A user's file of weights into a network; nothing but tensors is read from it."""
+"""Loads a user's file of weights into a network; only tensors are read from it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a file.
 
     Raises:
-        BackboneError: the file is damaged, or holds something else than tensors.
+        BackboneError: the file is damaged, or does not hold only tensors.
     """
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises anything: UnpicklingError, struct.error, EOFError, …
+    except Exception as error:  # damaged files raise errors of any type: UnpicklingError, struct.error, EOFError, …
         reason = str(error).strip().partition("\n")[0]
         raise BackboneError(
             f"{path} cannot be read as weights ({reason}); give a .safetensors file, or one of torch.save(state_dict)"
@@ -39,15 +39,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, path: Path, classifier: str | None = None) -> None:
-    """Fill a network from a file.
+    """Load a file of weights into a network.
 
     Args:
         network: changed only if everything fits.
         path: the file.
-        classifier: where the file may have a classifier that the network has not.
+        classifier: the name of a classifier in the file to ignore; None: there is none.
 
     Raises:
-        BackboneError: names or shapes do not match; names them.
+        BackboneError: names or shapes do not match; the message has them.
     """
     state = read_state(path)
     if classifier:
@@ -63,7 +63,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     """
     wanted = network.state_dict()
     state = {**state, **_tied(network, state, origin)}
-    # Files from before PyTorch 0.4.1 lack these counters, and nothing depends on them here.
+    # Files from before PyTorch 0.4.1 lack these counters, which nothing here needs.
     absent = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in wanted]
     odd = [
@@ -78,10 +78,10 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
 
 
 def _tied(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
-    """What is missing in a file that holds tied tensors once, under one of their names in the network.
+    """Tensors that a file with one copy of tied tensors lacks, by their other names in the network.
 
     Raises:
-        BackboneError: it holds them several times, and not equal.
+        BackboneError: the file has unequal copies of them.
     """
     names: dict[int, list[str]] = {}
     for name, tensor in network.state_dict(keep_vars=True).items():

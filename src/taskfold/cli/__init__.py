@@ -1,4 +1,4 @@
-"""The `taskfold` command: one module per command, imported when it is called."""
+"""The `taskfold` command: one module per command, imported when the command is called."""
 
 try:
     from ._app import app

@@ -1,4 +1,4 @@
-"""Names to commands; what is the same for all of them: help, version, and how an error ends."""
+"""The commands by name, and their common parts: help, version, errors."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ._words import in_words
 
 COMMANDS = {
     "init": "Write a configuration for folders of images.",
-    "train": "Train the tasks of a configuration, one by one or together; run it again to go on after an interruption.",
+    "train": "Train the tasks of a configuration, one by one or together; run it again to resume.",
     "tasks": "List, show, rename, remove, compare and roll back the tasks of a run.",
     "pack": "Write a run into one file for a colleague: tasks, versions, backbone, a README.",
     "unpack": "Write a packed run into a new folder.",
     "affinity": "Measure which tasks help and which hurt one another, and propose groups to train together.",
     "compare": "Compare methods on your tasks: tuned alike, counted alike, with a recommendation.",
-    "transfer": "Teach new tasks from a few examples, on what others have learned together.",
+    "transfer": "Train new tasks on a few examples, with the inventory of a joint training.",
     "evaluate": "Measure saved tasks on their held-out test data.",
     "predict": "Label images or answer texts with one saved task, or with several at once.",
-    "serve": "Answer requests over HTTP for every task of a run, while tasks come, change and go; with a page.",
+    "serve": "Answer requests over HTTP for every task of a run, while tasks are added, changed and removed.",
     "count": "Count the parameters of a method on an architecture, exactly, without weights.",
     "export": "Write an ONNX or torch.export network of one task or several, or an adapter in PEFT's format.",
     "import": "Make task files of adapters in PEFT's format.",
@@ -36,13 +36,13 @@ COMMANDS = {
     "report": "Turn a results file into a report of one HTML page.",
 }
 ELSEWHERE = {"demo": "taskfold-demos"}
-"""Commands of packages that belong to Taskfold and need not be installed."""
+"""Commands of packages that belong to Taskfold and are optional."""
 
 Load = Callable[[], Callable[..., Any]]
 
 
 def commands() -> dict[str, tuple[str, Load]]:
-    """What `taskfold` can do, by name: a line of help, and how the function is had. Packages add commands."""
+    """The commands by name: a line of help, and a loader of the function. Packages add commands."""
     own: dict[str, tuple[str, Load]] = {name: (text, partial(_own, name)) for name, text in COMMANDS.items()}
     absent: dict[str, tuple[str, Load]] = {
         name: (f"Not installed: pip install {package}.", partial(_absent, name, package))
@@ -68,7 +68,7 @@ def _absent(name: str, package: str) -> Callable[..., Any]:
 
 
 class Commands(TyperGroup):
-    """Imports a command's module when that command is called, so that the help of all needs none of them."""
+    """A group that imports a command's module only when that command is called."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -80,7 +80,7 @@ class Commands(TyperGroup):
         return name, command and _imported(str(name)), rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run; what a user can repair ends with one message."""
+        """Run a command; an error that the user can repair ends with one message."""
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = partial(warned, warnings.showwarning)
@@ -96,7 +96,7 @@ class Commands(TyperGroup):
 def _imported(name: str) -> Any:
     _, load = commands()[name]
     found = load()
-    if isinstance(found, typer.Typer):  # a command of commands
+    if isinstance(found, typer.Typer):  # a command with subcommands
         return typer.main.get_command(found)
     single = typer.Typer(add_completion=False)
     single.command(name)(found)

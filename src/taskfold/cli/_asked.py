@@ -1,4 +1,4 @@
-"""What `taskfold predict` was given, and what it is told."""
+"""The arguments of `taskfold predict` after its files are loaded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..threads import Threads
 from ._output import UserError
 
 ROWS = 32
-"""Of one forward pass, where nothing is said."""
+"""Default number of rows of a forward pass."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was given, and what to do with it."""
+    """The arguments of `taskfold predict`, for one kind of data."""
 
     model: MultiTask
     loaded: LoadedBackbone
@@ -34,14 +34,14 @@ class Asked:
     output: Path | None
 
     def refuse(self, kind: str, **meant: str) -> None:
-        """Options that are for other kinds of data."""
+        """Refuses options of other kinds of data."""
         for option, whose in meant.items():
             if getattr(self, option) is not None:
                 name = option.replace("_", "-")
                 raise UserError(f"--{name} is for tasks of {whose}, and these are for {words_of(kind)}; leave it out")
 
     def images(self) -> list[Path]:
-        """The inputs, at least one."""
+        """The inputs; at least one is required."""
         if not self.inputs:
             raise UserError(f"give at least one image, found none beside the task files of {', '.join(self.names)}")
         return [Path(one) for one in self.inputs]

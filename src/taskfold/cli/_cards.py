@@ -1,4 +1,4 @@
-"""What task and inventory files say of themselves."""
+"""Cards of task and inventory files: their contents in a readable form."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from ..files import LOGITS, RawContents, TaskFileError, digest_of, needs_inventory, read_header, read_raw
 
 ALWAYS = ("factors", "routing", "norm", "running statistics", "head", "shared")
-"""Groups that every card counts, before those that a method brings."""
+"""Groups that every card counts, before a method's own."""
 
 
 def card(path: Path, tensors: bool = False) -> dict[str, Any]:
-    """What a file says of itself."""
+    """The card of a file."""
     if path.is_dir():
         inside = [str(file) for file in sorted(path.rglob("*.safetensors")) if _kind_of_file(file)]
         there = f"one of the files in it: {', '.join(inside[:4])}{', …' if inside[4:] else ''}" if inside else "a file"
         raise IsADirectoryError(f"{path} is a folder; give {there}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
-    kind = _kind_of_file(path) or "task"  # if it is neither, that is said when it is read
+    kind = _kind_of_file(path) or "task"  # a damaged file is reported below
     contents = read_raw(path, kind)
     kinds = {name: "shared" if kind == "inventory" else _group_of(name, contents) for name in contents.tensors}
     found: dict[str, Any] = {
@@ -56,7 +56,7 @@ def card(path: Path, tensors: bool = False) -> dict[str, Any]:
 
 
 def _group_of(name: str, contents: RawContents) -> str:
-    """What a tensor counts as: what the file says of the task's own, the head's otherwise."""
+    """The group that a tensor counts in: from the file for the task's own tensors, else `head`."""
     if name.startswith("inventory:"):
         return "shared"
     group = contents.header["groups"].get(name, "head")
@@ -90,7 +90,7 @@ def _task(contents: RawContents) -> dict[str, Any]:
 
 
 def _inventory(path: Path, contents: RawContents) -> dict[str, Any]:
-    """Methods with their layers and numbers; experts, as tasks beside the file route them."""
+    """The methods with their layers and numbers; the experts, by the routing of task files beside the inventory."""
     tasks = dict(_tasks_on(path, contents))
     methods: dict[str, dict[str, Any]] = {}
     layers: dict[str, set[str]] = {}
@@ -110,7 +110,7 @@ def _inventory(path: Path, contents: RawContents) -> dict[str, Any]:
 
 
 def _tasks_on(path: Path, contents: RawContents) -> Iterator[tuple[str, RawContents]]:
-    """Task files beside an inventory, or in `tasks` beside it, that name it; damaged ones are passed over."""
+    """Task files that name an inventory, beside it or in `tasks` beside it; damaged ones are skipped."""
     for file in sorted([*path.parent.glob("*.safetensors"), *(path.parent / "tasks").glob("*.safetensors")]):
         try:
             header = read_header(file)
@@ -124,7 +124,7 @@ def _tasks_on(path: Path, contents: RawContents) -> Iterator[tuple[str, RawConte
 
 
 def _fingerprints(contents: RawContents, task: RawContents) -> set[str]:
-    """Of all that is in the inventory, and of what a task's own method has in it."""
+    """Fingerprints of the whole inventory, and of the part that a task's method uses."""
     method = task.header["method"]["name"]
     mine = {key: tensor for key, tensor in contents.tensors.items() if key.partition(".")[0] == method}
     return {digest_of(contents.tensors), digest_of(mine)}

@@ -1,4 +1,4 @@
-"""What is said of a task that tells classes apart, of images or of texts."""
+"""Results of tasks that classify images or texts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from ..evaluate import Metrics
 
 TITLES = {"macro_f1": "macro F1", "majority": "largest class alone"}
-"""What scores are called, where that is not their name."""
+"""Titles of scores that differ from their names."""
 
 
 def scores_of(found: Metrics) -> dict[str, float]:
-    """The scores beside accuracy."""
     return {"balanced_accuracy": found.balanced_accuracy, "macro_f1": found.macro_f1, "majority": found.majority}
 
 
 def columns_of(found: Metrics) -> dict[str, str]:
-    """The same for a table, with the interval of accuracy."""
+    """The scores as columns of a table, with the interval of accuracy."""
     return {
         "95 % interval": "{:.1%} to {:.1%}".format(*found.interval),
         "balanced": f"{found.balanced_accuracy:.2%}",
@@ -26,7 +25,7 @@ def columns_of(found: Metrics) -> dict[str, str]:
 
 
 def doubt_of(found: Metrics, labels: Sequence[str], unit: str) -> str:
-    """Why a score says nothing for a task: the largest class alone has as much, or may have."""
+    """Why a task's score proves nothing: the largest class alone reaches it, or may reach it."""
     always = f"always answering {labels[found.largest]!r}, which has {found.majority:.1%}"
     if found.verdict == "no better":
         scores = f"accuracy {found.accuracy:.1%} and balanced accuracy {found.balanced_accuracy:.1%}"

@@ -1,4 +1,4 @@
-"""A comparison from its first trial to its report."""
+"""A comparison, from its first trial to its report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ._prepare import Opened, gather, grounded, new_model
 
 
 class Comparison:
-    """The methods of a configuration on its tasks."""
+    """A comparison of a configuration's methods on its tasks."""
 
     def __init__(self, bench: Bench, fresh: bool) -> None:
         self.bench, self.plan, self.fresh = bench, bench.plan, fresh
@@ -36,7 +36,7 @@ class Comparison:
 
     @classmethod
     def open(cls, plan: CompareConfig, fresh: bool) -> Self:
-        """Check the network and the data of all tasks."""
+        """Checks the network and the data of all tasks."""
         load_optuna()
         say(f"Checking {plan.backbone.label} and the data of {', '.join(task.name for task in plan.tasks)} …", "dim")
 
@@ -48,7 +48,7 @@ class Comparison:
         return cls(Bench(plan, opened.loaded, tasks), fresh)
 
     def run(self) -> None:
-        """All that is still to be done; then table, report and recommendation."""
+        """Does all that is left; then writes table, report and recommendation."""
         with held(self.home.path):
             self.home.claim(self.bench.tasks, self.fresh)
             candidates, estimates = self.plan.compare.methods, Estimates(self.home.estimates)
@@ -72,7 +72,7 @@ class Comparison:
             self._report(rows)
 
     def _estimated(self, estimates: Estimates) -> dict[str, str]:
-        """Time a few batches of each method; why some don't fit the network."""
+        """Times a few batches of each method; returns why some methods don't fit the network."""
         reasons: dict[str, str] = {}
         for one in self.plan.compare.methods:
             try:
@@ -84,12 +84,12 @@ class Comparison:
             if one.label not in estimates.seconds:
                 try:
                     estimates.note(one.label, seconds_of(self.bench, method))
-                except (ValueError, RuntimeError):  # at its own rates: the search may find others
+                except (ValueError, RuntimeError):  # at the method's own rates: the search may find others
                     estimates.note(one.label, 0.0)
         return reasons
 
     def _to_come(self, one: Candidate, search: Search) -> int:
-        """Passes over all tasks that are not finished."""
+        """The passes over all tasks that are left."""
         trials = max(search.budget - len(search.finished), 0)
         if trials:
             return trials + len(self.seeds)
@@ -150,7 +150,7 @@ class Comparison:
                 search.tell(point, None, str(error))
             bar.ended(one.label)
             shutil.rmtree(folder, ignore_errors=True)
-        for left in self.home.of(one).glob("trial-*"):  # of a process killed between the two
+        for left in self.home.of(one).glob("trial-*"):  # of a process killed between search and runs
             shutil.rmtree(left, ignore_errors=True)
         return search.found()
 
@@ -170,7 +170,7 @@ class Comparison:
         return kept
 
     def _costs(self, rows: Sequence[Row]) -> None:
-        """Of every method that trained, with the files of its first run."""
+        """The costs of every trained method, from the files of its first run."""
         say("Measuring latencies …", "dim")
         folders = {}
         for row, one in zip(rows, self.plan.compare.methods, strict=True):
@@ -193,7 +193,7 @@ class Comparison:
 
 
 def remarks_of(found: Found) -> list[str]:
-    """What a reader of the table should know of a search."""
+    """Remarks on a search, for readers of the table."""
     failed = [f"{len(found.failed)} of {found.tried} trials did not train"] if found.failed else []
     return [*found.edges, *failed]
 

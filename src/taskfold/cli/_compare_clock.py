@@ -1,4 +1,4 @@
-"""How long a comparison takes: measured before it begins, corrected while it runs, shown in a bar."""
+"""The time of a comparison: estimated before it begins, corrected as it runs, shown in a bar."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ..train import Settings, train_task
 from ._compare_runs import Bench, Trained, at_rates, home_of, with_tasks
 
 BATCHES, EPOCHS = 3, 2
-"""Of the training that is timed; the first epoch warms up, and the last one counts."""
+"""The timed training's batches per epoch and epochs; the first epoch warms up, the last one counts."""
 
 
 def seconds_of(bench: Bench, method: Method) -> float:
-    """At most how long training all tasks once takes, from a few batches of the first one.
+    """An upper bound on the seconds of training all tasks once, from a few batches of the first task.
 
-    Early stopping and kept features of a frozen part make it shorter; neither is foreseen.
+    Early stopping and cached features make the training shorter; the bound ignores both.
     """
     home = home_of(bench, method, bench.plan.seed, bench.plan.output)
     found = Trained(with_tasks(bench, home), home)
@@ -56,7 +56,7 @@ def seconds_of(bench: Bench, method: Method) -> float:
 
 
 def _amounts(bench: Bench, home: CompareConfig) -> Iterator[tuple[int, int]]:
-    """Of each training in which all tasks are trained once: samples trained on, and samples of all validations."""
+    """For each training that one pass over all tasks has: its training samples, and the samples of its validations."""
     sizes = [(len(sets.train), len(sets.val)) for sets in (task.sets(0) for task in bench.tasks)]  # type: ignore[arg-type]
     if home.together:
         sizes = [(sum(train for train, _ in sizes), sum(val for _, val in sizes))]
@@ -72,7 +72,7 @@ def _some(data: Any, count: int) -> Subset[Any]:
 
 
 class Estimates:
-    """Seconds of one training of all tasks, by method; kept, so that they are measured once."""
+    """The seconds of one training of all tasks, by method; kept in a file, so that they are measured once."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -81,13 +81,12 @@ class Estimates:
             self.seconds = json.loads(file.read_text(encoding="utf-8"))
 
     def note(self, label: str, seconds: float) -> None:
-        """Keep what was measured of a method."""
         self.seconds[label] = seconds
         write_atomically(self.file, json.dumps(self.seconds, indent=1).encode())
 
 
 class Progressing:
-    """The bar of a whole comparison; silent where the output is no terminal."""
+    """The progress bar of a comparison; silent if the output is not a terminal."""
 
     def __init__(self, seconds: Mapping[str, float], passes: Mapping[str, int], trainings: int) -> None:
         self.seconds, self.trainings = seconds, trainings
@@ -108,36 +107,35 @@ class Progressing:
 
     @property
     def remaining(self) -> float:
-        """Seconds to come: as estimated, times what the estimates of the finished trainings were wrong by."""
+        """The seconds left: the estimate times the finished trainings' ratio of real to estimated time."""
         to_come = sum(count * self.seconds.get(label, 0.0) for label, count in self.left.items()) - self._part
         spent = time.monotonic() - self.start
         return max(to_come, 0.0) * (spent / self.foreseen if self.foreseen else 1.0)
 
     @property
     def _part(self) -> float:
-        """Of the pass that runs, what is done."""
+        """The finished part of the running pass."""
         return (self.done % self.trainings) / self.trainings * self.seconds.get(self.now, 0.0)
 
     def begin(self, label: str, what: str) -> None:
-        """A pass over all tasks begins."""
+        """Begin a pass over all tasks."""
         self.now = label
         self._progress.update(self._bar, description=f"{label}: {what}")
 
     def trained(self) -> None:
-        """One training has ended."""
+        """Count a finished training."""
         self.done += 1
         self.foreseen += self.seconds.get(self.now, 0.0) / self.trainings
         self.show()
 
     def ended(self, label: str, complete: bool = True) -> None:
-        """A pass over all tasks has ended, well or not."""
+        """End a pass over all tasks, complete or not."""
         self.left[label] = max(self.left.get(label, 1) - 1, 0)
         if not complete:
             self.done += -self.done % self.trainings
         self.show()
 
     def show(self) -> None:
-        """The bar, as it is now."""
         spent = time.monotonic() - self.start
         rate = f"{60 * self.done / spent:.3g}/min" if spent and self.done else ""
         left = f"about {duration(self.remaining)} left"

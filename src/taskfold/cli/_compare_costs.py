@@ -1,4 +1,4 @@
-"""What a trained task costs to run: multiply-adds and time, folded, unfolded and in a batch of several tasks."""
+"""The costs of running a trained task: multiply-adds and time, folded, unfolded and in a mixed batch."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ._ready import Ready
 from ._tasks import SUFFIX, add_stored, best_device
 
 ROWS = 16
-"""Inputs of a batch whose time is taken."""
+"""Rows of the timed batch."""
 ROUNDS, MOST = 9, 20.0
-"""Of all methods in turn; and the seconds after which no further one begins."""
+"""The most rounds over all methods; and the seconds after which no further round begins."""
 WAYS = ("unfolded", "folded", "mixed")
 
 Given = tuple[tuple[Any, ...], dict[str, Any]]
-"""Inputs of the network, by place and by name."""
+"""Inputs of the network, positional and by name."""
 
 
 @dataclass
 class Costs:
-    """Of one method.
+    """The costs of a method.
 
     Attributes:
-        multiply_adds: of one input of the first task: `unfolded`, and `folded` where the method folds.
-        milliseconds: of one input in a batch of `ROWS`: those, and `mixed`, rows of all tasks in turn.
+        multiply_adds: for one input of the first task: `unfolded`, and `folded` if the method folds.
+        milliseconds: per input in a batch of `ROWS`: those, and `mixed`, rows of all tasks in turn.
     """
 
     multiply_adds: dict[str, int]
@@ -49,7 +49,7 @@ class _GivenError(Exception):
 
 @torch.no_grad()
 def costs_of(bench: Bench, folders: Mapping[str, Path]) -> dict[str, Costs]:
-    """Measure methods, with the task files of one run each, all in turn so that none has the quiet hour."""
+    """The costs of methods, with the task files of one run each; they take turns, since the machine's load varies."""
     found: dict[str, Costs] = {}
     calls: dict[tuple[str, str], Callable[[], object]] = {}
     for label, folder in folders.items():
@@ -81,7 +81,7 @@ def costs_of(bench: Bench, folders: Mapping[str, Path]) -> dict[str, Costs]:
 
 
 def _timed(calls: Mapping[tuple[str, str], Callable[[], object]]) -> dict[tuple[str, str], float]:
-    """The fewest seconds of each call, all taken in turn: what else the machine does only ever adds to them."""
+    """The least seconds of each call, all timed in turn: other load only adds time."""
     taken: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     begun = time.perf_counter()
     for done in range(ROUNDS):
@@ -106,7 +106,7 @@ def _stored(bench: Bench, folder: Path) -> MultiTask:
 
 
 def _given(model: MultiTask, tasks: Sequence[Ready], bench: Bench) -> Given | None:
-    """What validation gives the network for one sample of each of these tasks; None: they do not go into one batch."""
+    """The network's inputs in validation, for one sample of each task; None: the samples do not form one batch."""
     seams, seen, samples = tasks[0].seams, dict[str, int](), list[Any]()
     for task in tasks:
         val, number = task.sets(bench.plan.seed).val, seen.get(task.name, 0)
@@ -129,7 +129,7 @@ def _given(model: MultiTask, tasks: Sequence[Ready], bench: Bench) -> Given | No
 
 
 class _Stand:
-    """In a model's place: like it, but for its forward pass, which only says what it was given."""
+    """A stand-in for the model whose forward pass only raises its inputs."""
 
     def __init__(self, model: MultiTask) -> None:
         self._model = model
@@ -153,7 +153,7 @@ def _call(network: Callable[..., Any], given: Given, **more: Any) -> Callable[[]
 
 
 def _runs(call: Callable[[], object]) -> bool:
-    """Whether a method can do this at all; the first pass looks at the network, and is not timed."""
+    """Whether a method can do this; this first pass, which looks at the network, is not timed."""
     try:
         call()
     except (RuntimeError, ValueError, TypeError):

@@ -12,7 +12,7 @@ from ._compare_runs import Bench, judged_by
 
 
 def document_of(bench: Bench, rows: Sequence[Row], seconds: float) -> dict[str, Any]:
-    """All that a report needs; runs where tests have accuracies, a table of scores where they have others."""
+    """The report's data: runs with accuracies, or a table of scores for tasks without accuracy."""
     plan = bench.plan
     every = [task for row in rows for run in row.runs.values() for task in run.get("tasks", {}).values()]
     settings = plan.together or plan.tasks[0].train
@@ -57,7 +57,7 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Test scores of every task by method, means over seeds."""
+    """Test scores of each task by method, means over seeds."""
     whole = [(row, [run for run in row.runs.values() if "tasks" in run]) for row in rows]
     whole = [(row, runs) for row, runs in whole if runs]
     if not whole:

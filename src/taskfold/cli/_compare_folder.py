@@ -20,7 +20,7 @@ JOURNAL, IDENTITY, ESTIMATES, METHODS = "search.journal", "comparison.json", "es
 
 
 class Home:
-    """Where a comparison is kept.
+    """The folder of a comparison.
 
     Args:
         plan: the configuration.
@@ -37,11 +37,10 @@ class Home:
         return self.path / METHODS / (plain if plain == candidate.label else f"{plain}-{sign}")
 
     def run(self, candidate: Candidate, seed: int) -> Path:
-        """The folder of one run."""
         return self.of(candidate) / f"seed-{seed}"
 
     def claim(self, tasks: Sequence[Ready], fresh: bool) -> None:
-        """Go on with what is here if it is the same comparison; methods, trials and seeds may be added."""
+        """Continue the comparison in the folder if it is the same; methods, trials and seeds may be added."""
         if fresh:
             shutil.rmtree(self.path / METHODS, ignore_errors=True)
             for file in (self.journal, self.estimates, self.path / IDENTITY):

@@ -1,4 +1,4 @@
-"""The methods of a comparison side by side, and which of them to take."""
+"""The compared methods side by side, and the recommended one."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ._compare_costs import ROWS, WAYS, Costs
 from ._compare_search import EDGE
 
 BITS = 32
-"""Of a number that is no mask and no index."""
+"""Bits of a stored number."""
 
 
 @dataclass
 class Row:
-    """One method.
+    """The results of a method.
 
     Attributes:
-        label: what it is called.
-        name: of the method.
-        runs: what came of each seed.
-        reason: why there are none.
-        settings: of the method.
-        numbers: that a task adds besides its head, what all share in equal parts.
-        bits: of masks and indices that a task adds besides.
-        factor: the learning rates found, as a multiple of the method's own; None: they were not searched.
-        seconds: of training in all trials and runs.
+        label: its label.
+        name: the method's name.
+        runs: the result of each seed.
+        reason: why there are no runs.
+        settings: the method's settings.
+        numbers: the numbers that a task adds besides its head, with equal parts of shared ones.
+        bits: the bits of masks and indices that a task adds.
+        factor: the found learning rates as a multiple of the method's own; None: they were not searched.
+        seconds: the training time of all trials and runs.
         remarks: on the search and the runs.
-        costs: of running a task.
+        costs: the costs of running a task.
     """
 
     label: str
@@ -47,23 +47,23 @@ class Row:
 
     @property
     def scores(self) -> list[float]:
-        """On validation data, by seed; higher is better."""
+        """Validation scores by seed; higher is better."""
         return [run["score"] for run in self.runs.values() if "score" in run]
 
     @property
     def size(self) -> int:
-        """Bits that a task adds in all, besides its head."""
+        """The bits that a task adds, without its head."""
         return BITS * self.numbers + self.bits
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Which method to take.
+    """The recommended method.
 
     Attributes:
-        row: the smallest within one standard error of the best; None: none trained.
-        best: the best on validation data.
-        error: one standard error of its mean; None: one seed, so none is known.
+        row: the smallest method within one standard error of the best; None: none trained.
+        best: the best method on validation data.
+        error: one standard error of the best mean; None: there is one seed.
     """
 
     row: Row | None
@@ -74,7 +74,7 @@ class Advice:
 def advised(rows: Sequence[Row]) -> Advice:
     """The smallest method within one standard error of the best, by validation scores alone.
 
-    Only methods of which no run failed are asked; of two that are equally small the better one.
+    Methods with a failed run are left out; of equally small ones the better is chosen.
     """
     whole = _ranked(rows)
     if not whole:
@@ -92,7 +92,7 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def in_words(advice: Advice, rows: Sequence[Row], *, accuracy: bool) -> str:
-    """The advice, as a report and a terminal say it."""
+    """The advice in words, for report and terminal."""
     if advice.row is None or advice.best is None:
         return f"None of the {len(rows)} methods trained: there is nothing to recommend."
     row, best = advice.row, advice.best
@@ -122,7 +122,7 @@ def in_words(advice: Advice, rows: Sequence[Row], *, accuracy: bool) -> str:
 
 
 def table(rows: Sequence[Row], *, accuracy: bool, tested: bool, together: bool) -> dict[str, Any]:
-    """All methods in one comparison of a results document: quality, costs, the rates found."""
+    """The table of all methods: quality, costs, found rates."""
     kind = {"kind": "percent", "best": "highest"} if accuracy else {"kind": "number", "best": "lowest"}
     score = "validation" if accuracy else "validation loss"
     columns: list[dict[str, Any]] = [{"title": score, **kind, "main": True}]
@@ -173,14 +173,14 @@ def _cells(row: Row, accuracy: bool, tested: bool) -> list[Any]:
 
 
 def notes(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """What is to be said of single methods; nothing where there is nothing."""
+    """Remarks on single methods; empty: there are none."""
     said = {row.label: "; ".join([*([row.reason] if row.reason else []), *row.remarks]) for row in rows}
     cells = [{"label": label, "cells": [text]} for label, text in said.items() if text]
     return [{"title": "Notes on methods", "columns": ["note"], "rows": cells}] if cells else []
 
 
 def mean_of(run: Mapping[str, Any]) -> float:
-    """Mean test accuracy over the tasks of a run."""
+    """The mean test accuracy of a run over tasks."""
     return statistics.fmean(task["tested"]["accuracy"] for task in run["tasks"].values())
 
 

@@ -1,4 +1,4 @@
-"""One training of all tasks of a comparison by one method, and what is kept of it."""
+"""One training of all tasks of a comparison by one method, and its results."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ KEPT, POINT = "result.json", "point.json"
 
 
 class UntrainedError(ValueError):
-    """A method that does not train on these tasks, or does not fit the network."""
+    """A method does not train on these tasks, or does not fit the network."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all trainings of a comparison have in common.
+    """The common parts of a comparison's trainings.
 
     Attributes:
         plan: the configuration.
         loaded: the backbone.
-        tasks: with their data.
-        trained: called after the training of each task, or of all together.
+        tasks: the tasks with their data.
+        trained: called after each task's training, or after the joint one.
     """
 
     plan: CompareConfig
@@ -66,7 +66,7 @@ class Bench:
 
     @property
     def trainings(self) -> int:
-        """In which all tasks are trained once."""
+        """The number of trainings that train each task once."""
         return 1 if self.plan.together else len(self.tasks)
 
 
@@ -75,10 +75,10 @@ class Trained:
     """All tasks, trained once.
 
     Attributes:
-        model: with them.
-        results: what each training came to, by task; the same for all of them where they were trained together.
+        model: holds the tasks.
+        results: each task's training result; a joint training has one for all.
         rates: learning rates by group of parameters.
-        said: of trainings that no longer learned.
+        said: warnings of collapsed trainings.
     """
 
     model: MultiTask
@@ -89,12 +89,12 @@ class Trained:
 
     @property
     def seconds(self) -> float:
-        """Of training, per task."""
+        """The seconds of training, per task."""
         return sum({id(one): one.seconds for one in self.results.values()}.values()) / len(self.results)
 
     @property
     def scores(self) -> dict[str, float]:
-        """By task, on validation data; higher is better."""
+        """Validation scores by task; higher is better."""
         found: dict[str, float] = {}
         for part in self.home.tasks:
             settings: Settings = self.home.together or part.train
@@ -105,12 +105,11 @@ class Trained:
 
     @property
     def score(self) -> float:
-        """The mean over tasks."""
         return sum(self.scores.values()) / len(self.scores)
 
 
 def judged_by(settings: Settings, best: Mapping[str, Any]) -> str:
-    """What trainings are compared by on validation data: one score for all, whatever `select_by="auto"` comes to."""
+    """The validation measure that compares trainings: one for all, even with `select_by="auto"`."""
     if settings.select_by not in ("auto", "last"):
         return settings.select_by
     return "accuracy" if "val_accuracy" in best else "loss"
@@ -128,7 +127,6 @@ def home_of(bench: Bench, method: Method, seed: int, folder: Path) -> CompareCon
 
 
 def with_tasks(bench: Bench, home: CompareConfig) -> MultiTask:
-    """A model with all tasks, untrained."""
     opened = Opened(new_model(bench.loaded), bench.loaded)
     add = adding(home)
     try:
@@ -140,7 +138,7 @@ def with_tasks(bench: Bench, home: CompareConfig) -> MultiTask:
 
 
 def fitting(bench: Bench, candidate: Candidate) -> Method:
-    """The method, with the first of the values that are searched that fits the network."""
+    """The method, with the first of the searched values that fits the network."""
     reason = UntrainedError("")
     for values in itertools.product(*candidate.search.values()):
         method = candidate.at(dict(zip(candidate.search, values, strict=True)))
@@ -154,7 +152,7 @@ def fitting(bench: Bench, candidate: Candidate) -> Method:
 
 
 def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
-    """Train every task, or go on where that was."""
+    """Train every task, or resume."""
     found = Trained(with_tasks(bench, home), home)
     with _failing(), _collapsing(found.said):
         if home.together:
@@ -190,7 +188,7 @@ def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
 
 
 def at_rates(found: Trained, settings: Any, names: list[str], factor: float) -> Any:
-    """The settings with the method's own rates times a factor, for groups that the configuration does not list."""
+    """The settings with the method's own rates times `factor`, for groups that the configuration does not list."""
     own = group_rates(found.model, names)
     listed = {group: one for group, one in settings.optimizers.items() if group in own}
     chosen = {group: OptimizerSettings(lr=rate * factor) for group, rate in own.items()} | listed
@@ -199,7 +197,7 @@ def at_rates(found: Trained, settings: Any, names: list[str], factor: float) -> 
 
 
 def finish(bench: Bench, found: Trained) -> dict[str, Any]:
-    """Test a training of all tasks, save its task files, and write down what came of it."""
+    """Test a training of all tasks, save its task files and its record."""
     model, home, plain = found.model, found.home, len({id(one) for one in found.results.values()}) == len(bench.tasks)
     shared = sum(leaf.numel() for leaf in model.inventory.parameters())
     Origin.of(home, inventory=bool(shared)).write(home.output)
@@ -228,13 +226,13 @@ def finish(bench: Bench, found: Trained) -> dict[str, Any]:
 
 
 def keep(folder: Path, kept: Mapping[str, Any]) -> None:
-    """Write down that a run has ended, and how; it is not trained again."""
+    """Record the result of a finished run, which then is not trained again."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / KEPT, json.dumps(kept, ensure_ascii=False, default=str).encode())
 
 
 def began(folder: Path, point: Point) -> None:
-    """Note what a run trains with; what is in its folder of other rates or settings is forgotten."""
+    """Record a run's rates and settings; a run in its folder with other ones is deleted."""
     file = folder / POINT
     if not file.is_file() or json.loads(file.read_text(encoding="utf-8")) != _said(point):
         shutil.rmtree(folder, ignore_errors=True)
@@ -243,7 +241,7 @@ def began(folder: Path, point: Point) -> None:
 
 
 def kept_in(folder: Path, point: Point) -> dict[str, Any] | None:
-    """What came of a run that has ended, if it was with these rates and settings."""
+    """The result of a finished run, if it had these rates and settings."""
     try:
         if json.loads((folder / POINT).read_text(encoding="utf-8")) != _said(point):
             return None
@@ -267,7 +265,7 @@ def _settle(result: Result, bench: Bench) -> None:
 
 @contextmanager
 def _failing(task: str | None = None) -> Iterator[None]:
-    """What a training says is wrong belongs to its method, and to its task; a folder that can't be used does not."""
+    """Attributes training errors to the method and the task, except those of unusable folders."""
     try:
         yield
     except (CheckpointError, UntrainedError):
@@ -280,7 +278,7 @@ def _failing(task: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def _collapsing(said: list[str]) -> Iterator[None]:
-    """Trainings that no longer learn are noted, not shown: a search meets many at high rates."""
+    """Collects collapse warnings silently: a search meets many at high rates."""
     with warnings.catch_warnings():
         shown = warnings.showwarning
 

@@ -12,18 +12,18 @@ from ..config.compare import Candidate, Compare
 RATE = "lr"
 EDGE = "the rate is the"
 BEGIN = 4
-"""Trials before the sampler goes by what it has seen."""
+"""Random trials before the sampler uses earlier results."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """What a trial tries.
+    """The values of a trial.
 
     Attributes:
-        number: of the trial, from 0.
-        factor: of the method's own learning rates.
-        settings: of the method.
-        trial: Optuna's.
+        number: the trial's number, from 0.
+        factor: on the method's own learning rates.
+        settings: the method's settings.
+        trial: Optuna's trial.
     """
 
     number: int
@@ -34,13 +34,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search has come to.
+    """The result of a search.
 
     Attributes:
         point: the best on validation data; None: no trial trained.
-        tried: trials in all.
-        failed: why those did not train that did not.
-        edges: what of the best has nothing tried beyond it.
+        tried: the number of trials.
+        failed: the reasons of failed trials.
+        edges: the best point's values at the edge of the searched ones.
     """
 
     point: Point | None
@@ -50,7 +50,7 @@ class Found:
 
 
 class Search:
-    """The trials of one method: what is finished is never tried again, what was interrupted is tried to its end."""
+    """The trials of one method: finished trials are not repeated, interrupted ones are completed."""
 
     def __init__(self, journal: Path, candidate: Candidate, compare: Compare, seed: int) -> None:
         self.candidate, self.rates, self.seed = candidate, compare.lr, seed
@@ -63,21 +63,21 @@ class Search:
         self.study = optuna.create_study(
             storage=storage, study_name=candidate.label, direction="maximize", load_if_exists=True
         )
-        for first in self._first()[len(self.study.trials) :]:  # a process may have been killed between two of them
+        for first in self._first()[len(self.study.trials) :]:  # a process may have been killed between the two
             self.study.enqueue_trial(first)
 
     @property
     def finished(self) -> list[Any]:
-        """Trials that trained, and those that could not; none beyond the budget, which may have been larger before."""
+        """Finished and failed trials, within the present budget, which may have been larger before."""
         return [trial for trial in self.study.trials[: self.budget] if trial.state.is_finished()]
 
     def next(self) -> Point | None:
-        """What is to be tried now; None: the budget is spent."""
+        """The next trial; None: the budget is spent."""
         state = self._optuna.trial.TrialState.RUNNING
         interrupted = [trial for trial in self.study.trials[: self.budget] if trial.state == state]
         if not interrupted and len(self.finished) >= self.budget:
             return None
-        # A sampler of its own for each trial: what is tried does not depend on where a search was interrupted.
+        # Each trial has a sampler of its own, so that an interruption does not change the trials.
         seed = self.seed + len(self.finished)
         self.study.sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=BEGIN)
         trial = self._optuna.Trial(self.study, interrupted[0]._trial_id) if interrupted else self.study.ask()
@@ -86,7 +86,7 @@ class Search:
         return Point(trial.number, factor, self._settings(chosen), trial)
 
     def tell(self, point: Point, score: float | None, reason: str = "", seconds: float = 0.0) -> None:
-        """A trial has ended: with a score, higher is better, or for a reason; after seconds of training."""
+        """Record the end of a trial: with a score, higher is better, or a reason; and its seconds of training."""
         point.trial.set_user_attr("seconds", seconds)
         if score is None:
             point.trial.set_user_attr("failed", reason)
@@ -96,11 +96,11 @@ class Search:
 
     @property
     def seconds(self) -> float:
-        """Of training, in all trials that ended."""
+        """The seconds of training in all ended trials."""
         return sum(trial.user_attrs.get("seconds", 0.0) for trial in self.finished)
 
     def found(self) -> Found:
-        """The best trial so far; of equals the first."""
+        """The best trial so far; the first of equals."""
         ended = self.finished
         scored = [trial for trial in ended if trial.value is not None]
         failed = tuple(str(trial.user_attrs.get("failed", "")) for trial in ended if trial.value is None)
@@ -113,7 +113,7 @@ class Search:
         return Found(point, len(ended), failed, tuple(self._edges(best, ended)))
 
     def _first(self) -> list[dict[str, Any]]:
-        """The method's own rates, one below and one above them; values of settings in turn."""
+        """The first trials: the method's own rates, one below and one above; searched values in turn."""
         factors: Sequence[float] = (1.0,)
         if self.rates:
             low, high = self.rates
@@ -129,7 +129,7 @@ class Search:
         return {key: values[chosen[key]] for key, values in self.candidate.search.items()}
 
     def _edges(self, best: Any, ended: Sequence[Any]) -> list[str]:
-        """What the search may not have reached the end of."""
+        """The best trial's values at the edge of what was tried."""
         found: list[str] = []
         if self.rates:
             tried = [trial.params[RATE] for trial in ended if RATE in trial.params]
@@ -157,14 +157,14 @@ def load_optuna() -> Any:
 
 
 def mend(journal: Path) -> None:
-    """Cut off a last line that was being written when the machine went down."""
+    """Cut off an incomplete last line, left by a machine that went down."""
     if journal.is_file() and (data := journal.read_bytes()) and not data.endswith(b"\n"):
         with journal.open("r+b") as file:
             file.truncate(data.rfind(b"\n") + 1)
 
 
 class _Unlocked:
-    """No lock beside the journal, which a killed process would leave behind: the whole folder is held already."""
+    """A lock that does nothing: the command already holds the whole folder, and a killed process would leave a lock."""
 
     def acquire(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Multiply-adds on the command line: which input, and how it is said."""
+"""Multiply-adds on the command line: the input, and the table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SIDE = 224
 TOKENS, TARGETS = 128, 32
 
 Given = tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor], str]
-"""Arguments of the network by place and by name, and the input in words."""
+"""Arguments of the network, positional and by name, and the input in words."""
 
 
 def operations(
     loaded: LoadedBackbone, method: Method, said: str | None, head: int | nn.Module | None
 ) -> tuple[MultiplyAdds, str]:
-    """What is counted, of one input, and the input in words."""
+    """The multiply-adds of one input, and the input in words."""
     inputs, named, words = _given(loaded, said)
     features, width = loaded.features, loaded.num_features
     try:
@@ -37,7 +37,6 @@ def operations(
 
 
 def table_rows(found: MultiplyAdds) -> dict[str, int | str]:
-    """Of the table for people."""
     plain = "–, the method does not fold" if found.folded is None else found.folded
     return {"backbone": found.backbone, "a task, unfolded": found.unfolded, "a task, folded": plain}
 

@@ -1,4 +1,4 @@
-"""Tasks that say something of every pixel."""
+"""Dense tasks: tasks with an output for every pixel."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class DenseTask(Ready):
 
     Attributes:
         called: the task's name.
-        data: with all targets of the source, which other tasks may share.
-        target: the one of this task.
-        seen: how images are made ready, and what is said of them.
-        settings: of its training.
-        source: where the data come from.
-        heads: channels → a new head.
-        chosen: the training images of `few`, by number; None: all.
+        data: images with all targets of the source, which other tasks may share.
+        target: this task's target.
+        seen: the preprocessing of images, and the kind of output.
+        settings: the training's.
+        source: the data's source.
+        heads: makes a new head from a number of channels.
+        chosen: indices of training images, after `few`; None: all.
     """
 
     kind = "dense"
@@ -60,7 +60,7 @@ class DenseTask(Ready):
 
     @classmethod
     def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> tuple[DenseData, str]:
-        """All targets of the source, once for all tasks that have it."""
+        """Reads all targets of the source once, for all of its tasks."""
         del plan
         assert isinstance(task.source, DenseSource)
         key = f"{type(task.source).__name__} {task.source.model_dump_json()}"
@@ -74,7 +74,7 @@ class DenseTask(Ready):
     def prepare(
         cls, task: TaskPart, data: tuple[DenseData, str], loaded: LoadedBackbone, known: Mapping[str, Any] | None
     ) -> Self:
-        """With what the network was trained with, unless the configuration says otherwise."""
+        """Uses the preprocessing of the network's training unless the configuration has another."""
         assert isinstance(task.source, DenseSource)
         (everything, target), heads = data, heads_of(loaded)
         base = known or loaded.preprocessing or {}
@@ -87,7 +87,7 @@ class DenseTask(Ready):
 
     @classmethod
     def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
-        """The target that the task's file names."""
+        """Reads the target that the task's file names."""
         del plan
         assert isinstance(source, DenseSource)
         seen, data = Seen.of_task(task), source.load()
@@ -105,12 +105,11 @@ class DenseTask(Ready):
 
     @classmethod
     def stored_head(cls, information: Mapping[str, Any], loaded: LoadedBackbone) -> nn.Module:
-        """As the network has them."""
         return heads_of(loaded)(Seen.of(information, "").kind.channels)
 
     @classmethod
     def joint(cls, tasks: Sequence[Ready], seed: int) -> Joint:
-        """One data pass for all tasks that see the same images alike."""
+        """Joins tasks that preprocess the same images alike into one data pass."""
         mine = [task for task in tasks if isinstance(task, DenseTask)]
         groups: list[list[DenseTask]] = []
         for task in mine:
@@ -126,18 +125,16 @@ class DenseTask(Ready):
 
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
-        """Arrays and pictures in a folder."""
         asked.refuse(cls.kind, lines="texts", choices="texts", batch_size="images and texts")
         output = asked.output or Path("predictions")
         return *draw_images(asked.model, asked.names, asked.images(), output), map_table
 
     @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
-        """Maps."""
         return DenseReading.of(task, loaded)
 
     def few(self, shots: int, seed: int) -> Self:
-        """Few of the training images that have the target."""
+        """Chooses training images that have the target."""
         count = len(for_tasks(self.data.train, self._own))
         if shots > count:
             raise ValueError(f"{self.source.origin} has {count} training images with {self.target}, not {shots}")
@@ -146,22 +143,19 @@ class DenseTask(Ready):
 
     @property
     def name(self) -> str:
-        """Of the task."""
         return self.called
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names of a segmentation, if they are known."""
+        """The class names of a segmentation, if known."""
         return self.seen.labels
 
     @property
     def head(self) -> nn.Module:
-        """A new one of the network's."""
         return self.heads(self.seen.kind.channels)
 
     @property
     def information(self) -> dict[str, Any]:
-        """Target, size, normalisation."""
         return self.seen.information
 
     def sets(self, seed: int) -> TaskSet:
@@ -170,24 +164,22 @@ class DenseTask(Ready):
 
     @property
     def seams(self) -> dict[str, Any]:
-        """The protocol's loss, and nothing else in validation."""
+        """The protocol's loss, also in validation."""
         protocol = Protocol({self.called: self.seen.kind}, {self.called: self._weight})
         return {"objective": DenseObjective(protocol), "collate": protocol.collate}
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
-        """All scores of the kind."""
         split, samples = self._held_out
         found = scored(model, self.called, self.seen, for_tasks(samples, self._own), batch_size)
         return tested(self.seen.kind, found, len(for_tasks(samples, self._own)), split)
 
     def show(self, model: MultiTask) -> Shown:
-        """Images, targets and predictions."""
         samples = for_tasks(self._held_out[1], self._own)
         return scenes_of(model, self.called, self.seen, samples, SHOWN)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Images and targets by name and content; how they are seen, and what of them is learnt."""
+        """Images and targets by name and content; the preprocessing, and the kind of output."""
         train, val = (for_tasks(part, self._own) for part in (self._train, self.data.val))
         return {
             "dense": self.settings.model_dump(mode="json", exclude={"size", "mean", "std"}),
@@ -198,13 +190,11 @@ class DenseTask(Ready):
 
     @property
     def measured(self) -> dict[str, Any]:
-        """What is held out."""
         split, samples = self._held_out
         return {split: listing(for_tasks(samples, self._own))}
 
     @property
     def record(self) -> dict[str, Any]:
-        """Sizes, labels, notes."""
         sizes = {split: samples.counts[self.target] for split, samples in self.data.splits.items()}
         notes = list(self.data.notes)
         if self.data.test is None:
@@ -242,7 +232,7 @@ class DenseTask(Ready):
 
 
 def _laid(sets: Sequence[TaskSet]) -> TaskSet:
-    """One for all; of several sources each image has some of the targets."""
+    """The only data set, or one of several sources in which each image has some of the targets."""
     if len(sets) == 1:
         return sets[0]
     plain = Laid([one.unaugmented for one in sets]) if any(one.plain for one in sets) else None

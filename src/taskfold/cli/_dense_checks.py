@@ -1,4 +1,4 @@
-"""What can be wrong with a dense task, found before it is trained."""
+"""Checks of a dense task before it is trained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEAST = 2
 
 
 def heads_of(loaded: LoadedBackbone) -> Callable[[int], nn.Module]:
-    """Channels → a new head of the network."""
+    """A function from a number of channels to a new head of the network."""
     if not isinstance(loaded, LoadedNetwork):
         raise UserError(
             f"{loaded.name or 'the backbone'} has no heads that give every pixel an output; dense targets need a "
@@ -30,7 +30,7 @@ def heads_of(loaded: LoadedBackbone) -> Callable[[int], nn.Module]:
 
 
 def read_once(source: DenseSource, key: str, shelf: Shelf) -> DenseData:
-    """The data of a source; data, or what is wrong with them, are found once."""
+    """The data of a source; data and errors are cached."""
     if key not in shelf:
         try:
             shelf[key] = source.load()
@@ -43,7 +43,7 @@ def read_once(source: DenseSource, key: str, shelf: Shelf) -> DenseData:
 
 @torch.no_grad()
 def try_sizes(loaded: LoadedBackbone, seen: Seen, settings: DenseSettings, data: DenseData) -> None:
-    """Whether images make batches, and are large enough for the network."""
+    """Checks that images form batches, and are large enough for the network."""
     crop = settings.augment and settings.augment.crop
     for split, samples in {"train": data.train, "val": data.val}.items():
         found = {crop} if crop and split == "train" else {seen.size} if seen.size else sizes_of(samples)
@@ -55,7 +55,7 @@ def try_sizes(loaded: LoadedBackbone, seen: Seen, settings: DenseSettings, data:
 
 
 def check_enough(name: str, target: str, data: DenseData) -> None:
-    """A batch has two images at the least."""
+    """Checks that a batch can have two images."""
     if (count := data.train.counts[target]) < LEAST:
         raise ValueError(
             f"task {name!r}: {count} training image has {target}; training needs at least {LEAST}: give more, or leave "
@@ -64,7 +64,7 @@ def check_enough(name: str, target: str, data: DenseData) -> None:
 
 
 def no_target(target: str, task: TaskPart, data: DenseData) -> str:
-    """What is said where the data have no such target."""
+    """The error that the data lack a target."""
     assert isinstance(task.source, DenseSource)
     near = difflib.get_close_matches(target, list(data.kinds), 1)
     hint = f"; did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""Images with targets and predictions, as a report shows them."""
+"""Images with targets and predictions, for a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._scenes import PREDICTED
 
 
 def scenes_of(model: MultiTask, name: str, seen: Seen, samples: DenseSet, count: int) -> Shown:
-    """A few images from all over the set, and what a task says to them."""
+    """Some images from all over the set, with a task's predictions."""
     kind, data = seen.kind, seen.tensors(samples)
     count = min(count, len(data))
     scenes: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""A dense task on data that it was not trained on."""
+"""Scores of a dense task on held-out data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._ready import Tested
 
 
 def scored(model: MultiTask, name: str, seen: Seen, samples: DenseSet, batch_size: int) -> dict[str, float]:
-    """All scores of a task, in the size that its images are seen in."""
+    """All scores of a task, at the size of its preprocessing."""
     protocol, device = Protocol({name: seen.kind}), where(model, name)
     scores = DenseScores(protocol, device)
     with evaluating(model):
@@ -26,7 +26,7 @@ def scored(model: MultiTask, name: str, seen: Seen, samples: DenseSet, batch_siz
 
 
 def batches(protocol: Protocol, data: DenseTensors, size: int) -> Iterator[DenseBatch]:
-    """Neighbours of one size, at most so many."""
+    """Batches of at most `size` consecutive images of one size."""
     waiting: list[DenseSample] = []
     for index in range(len(data)):
         sample = data[index]
@@ -38,8 +38,8 @@ def batches(protocol: Protocol, data: DenseTensors, size: int) -> Iterator[Dense
 
 
 def tested(kind: Kind, scores: dict[str, float], count: int, split: str) -> Tested:
-    """What was measured, as all commands have it."""
-    # Where more is better, these are shares: of pixels, or of classes' overlap.
+    """The scores in the form that all commands use."""
+    # Scores of which more is better are shares: of pixels, or of classes' overlap.
     others = frozenset(name for name in scores if not kind.higher_is_better.get(name))
     title = kind.name.capitalize()
     metrics = {kind.main: scores[kind.main]} | scores
@@ -52,7 +52,7 @@ def tested(kind: Kind, scores: dict[str, float], count: int, split: str) -> Test
 
 
 def outputs_of(model: MultiTask, names: Sequence[str], images: Tensor) -> dict[str, Tensor]:
-    """What tasks put out for images `[B, 3, H, W]`, as they see them: `[B, channels, H, W]` each, on the CPU."""
+    """Outputs of tasks for images `[B, 3, H, W]`, at their size: `[B, channels, H, W]` each, on the CPU."""
     with evaluating(model):
         found = model(images.to(where(model, names[0])), task=list(names), broadcast=True)
         return {name: output.float().cpu() for name, output in found.items()}

@@ -1,4 +1,4 @@
-"""What a dense task says of an image, and how the image is made ready for it: what its file keeps."""
+"""A dense task's kind of output and its preprocessing, which the task file keeps."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NAME = "dense"
 
 @dataclass(frozen=True)
 class Seen:
-    """One kind of target.
+    """The kind of output and the preprocessing of a dense task.
 
     Attributes:
-        kind: what is said of every pixel.
-        size: height and width that images are resized to; None: as they are.
-        mean, std: that they are normalised with.
+        kind: the kind of target.
+        size: height and width that images are resized to; None: their own.
+        mean, std: for normalisation.
     """
 
     kind: Kind
@@ -33,12 +33,11 @@ class Seen:
 
     @classmethod
     def checked(cls, kind: Kind, *, size: Any, mean: Any, std: Any) -> Self:
-        """From sequences."""
         return cls(kind, size and tuple(size), tuple(mean), tuple(std))
 
     @classmethod
     def of(cls, information: Mapping[str, Any], name: str) -> Self:
-        """As a task file says."""
+        """Read from a task file's information."""
         try:
             settings = {key: _tupled(value) for key, value in information["settings"].items()}
             said = {key: information[key] for key in ("size", "mean", "std")}
@@ -51,12 +50,12 @@ class Seen:
 
     @classmethod
     def of_task(cls, task: Task) -> Self:
-        """As the file of a task said that a model has."""
+        """Read from a task of a model."""
         return cls.of(task.info.preprocessing, task.name)
 
     @property
     def information(self) -> dict[str, Any]:
-        """What a task file keeps; JSON."""
+        """The JSON for a task file."""
         settings = {key: _listed(value) for key, value in asdict(self.kind).items()}  # type: ignore[call-overload]
         size = self.size and list(self.size)
         said = {"size": size, "mean": list(self.mean), "std": list(self.std)}
@@ -64,15 +63,15 @@ class Seen:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of classes, if it has any."""
+        """The class names, if there are any."""
         return tuple(self.information["settings"].get("labels", ()))
 
     def tensors(self, samples: DenseSet, augment: AugmentSettings | None = None, seed: int = 0) -> DenseTensors:
-        """Samples for a network; with random views of them if `augment` says how."""
+        """Samples for a network; `augment` adds random views."""
         return DenseTensors(samples, self._views(augment), self.size, self.mean, self.std, seed)
 
     def _views(self, augment: AugmentSettings | None) -> Augment | None:
-        # Padding is what normalisation makes 0.
+        # Normalisation makes the padding 0.
         return None if augment is None else Augment(**dict(augment), fill=self.mean)
 
 

@@ -1,4 +1,4 @@
-"""The part of dense data that is for some tasks: targets under the tasks' names."""
+"""Dense data for some tasks: targets under the tasks' names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._ready import listed
 
 
 def for_tasks(samples: DenseSet, targets: Mapping[str, str]) -> DenseSet:
-    """Samples with the targets of these tasks alone; those that have none of them are left out."""
+    """The samples that have a target of these tasks, with these targets alone."""
     entries = [
         replace(entry, targets={task: entry.targets[of] for task, of in targets.items() if of in entry.targets})
         for entry in samples.entries
@@ -33,7 +33,7 @@ def for_tasks(samples: DenseSet, targets: Mapping[str, str]) -> DenseSet:
 
 
 def sizes_of(samples: DenseSet) -> set[Size]:
-    """Heights and widths of all images, as their files' headers have them."""
+    """The heights and widths of all images, from their files' headers."""
     return {_size(entry.image) for entry in samples.entries}
 
 
@@ -46,17 +46,14 @@ def _size(path: Path) -> Size:
 
 
 class Laid(ConcatDataset[DenseSample]):
-    """Data sets end to end."""
-
     def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentation of this epoch in all of them."""
         for one in self.datasets:
             assert isinstance(one, DenseTensors)
             one.set_epoch(epoch)
 
 
 def listing(samples: DenseSet) -> str:
-    """Which images and targets there are, by name and content: a folder may move."""
+    """Images and targets by name and content, without the folder, which may move."""
     held = [
         [entry.name, digest_of(entry.image), *(digest_of(path) for path in entry.targets.values())]
         for entry in samples.entries

@@ -1,4 +1,4 @@
-"""Tasks that say something of a whole text: a class, numbers, labels, a level."""
+"""Tasks on whole texts: classification, regression, labels, ordinal levels."""
 
 from __future__ import annotations
 
@@ -32,22 +32,19 @@ from ._tokens import Tokenizer
 
 
 class Samples(list[Sample]):
-    """Texts as tokens, whose targets are known before any is asked for."""
+    """Texts as tokens; targets are known without tokenizing."""
 
     @property
     def targets(self) -> list[Any]:
-        """Of all of them."""
         return [target for _, target in self]
 
 
 class DocumentTask(LabelledTextTask):
-    """A task on whole texts."""
-
     kind = "documents"
 
     @classmethod
     def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> Parts[Document]:
-        """The texts of all three parts; their labels make a problem."""
+        """Reads the texts of all three parts; their labels make a problem."""
         del shelf
         assert isinstance(task.source, DocumentSource)
         if task.problem.per_word:
@@ -63,7 +60,7 @@ class DocumentTask(LabelledTextTask):
 
     @classmethod
     def ground(cls, loaded: LoadedBackbone) -> LoadedBackbone:
-        """Features are the pooler's if it was trained, else the first token's: neither sees padding."""
+        """Features are the pooler's output if it was trained, else the first token's: neither depends on padding."""
         if loaded.generative is not None:
             raise UserError(
                 f"{loaded.name} generates text; tasks of whole texts need an encoder: packaged:minilm, hf:NAME (or ask "
@@ -73,7 +70,7 @@ class DocumentTask(LabelledTextTask):
 
     @classmethod
     def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
-        """The test texts; of a file without parts, all. Targets count as the task's outputs do."""
+        """Reads the test texts; of a file without parts, all. Targets get the task's order of classes."""
         assert isinstance(source, DocumentSource)
         problem = problem_of(task.info.problem, task.name)
         if plan is not None:
@@ -87,7 +84,6 @@ class DocumentTask(LabelledTextTask):
 
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
-        """Every text for every task."""
         asked.refuse(cls.kind, choices="texts", output="dense targets")
         texts = inputs_of(asked.inputs, asked.lines)
         if not texts or not all(map(str.strip, texts)):
@@ -108,28 +104,25 @@ class DocumentTask(LabelledTextTask):
 
     @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
-        """Whole texts."""
         tokens = Tokenizer.of_task(task, loaded)
         return DocumentReading(problem_of(task.info.problem, task.name), task.info.labels, tokens)
 
     @classmethod
     def tokenized(cls, tokens: Tokenizer, words: Sequence[str]) -> dict[str, Tensor]:
-        """As one text."""
         return tokens.text(" ".join(words))
 
     def few(self, shots: int, seed: int) -> Self:
-        """Classes in proportion."""
+        """Chooses texts with classes in proportion."""
         targets = [self.problem.target(one.label, self.names) for one in self.data.train]
         chosen = thin_out(self.problem.strata(targets), shots, seed, "train")
         return replace(self, data=replace(self.data, train=[self.data.train[n] for n in chosen]))
 
     @property
     def seams(self) -> dict[str, Any]:
-        """The problem, and batches of tokens."""
         return {"problem": self._training, "collate": Collate(self.tokens)}
 
     def settle(self, model: MultiTask) -> None:
-        """Of numbers: from now on the head puts out the labels' units."""
+        """After a regression, the head's outputs are in the labels' units."""
         if (head := model[self.name].head) is not None:
             self._training.settle(head)
 
@@ -138,7 +131,6 @@ class DocumentTask(LabelledTextTask):
         return self.problem.for_training([self.problem.target(one.label, self.names) for one in self.data.train])
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
-        """What the problem measures, and the loss."""
         samples = self.samples(self.data.test)
         outputs = _outputs(model, self.name, self.tokens, samples, batch_size)
         targets = Collate(self.tokens)(samples).known
@@ -151,7 +143,6 @@ class DocumentTask(LabelledTextTask):
         return of_classes(self.problem, outputs, targets, self.names, "texts", size=len(samples))
 
     def shown(self, model: MultiTask, texts: Sequence[Document]) -> Iterator[tuple[str, list[str]]]:
-        """As the problem words it."""
         samples = self.samples(texts)
         outputs = _outputs(model, self.name, self.tokens, samples, SHOWN)
         for one, output, target in zip(texts, outputs, samples.targets, strict=True):
@@ -160,32 +151,28 @@ class DocumentTask(LabelledTextTask):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """With the names of the outputs."""
         return {"labels": list(self.names), **super().identity}
 
     def samples(self, texts: Sequence[Document]) -> Samples:
-        """Tokens, and targets as the problem has them."""
         return Samples((self.tokens.text(one.text), self.problem.target(one.label, self.names)) for one in texts)
 
     def is_cut(self, one: Document) -> bool:
-        """It has more tokens."""
         return self.tokens.count(one.text) > self.tokens.max_tokens
 
 
 @dataclass(frozen=True)
 class Collate:
-    """Texts as a batch, padded."""
+    """A batch of texts, padded, with their targets."""
 
     tokens: Tokenizer
 
     def __call__(self, samples: Sequence[Sample]) -> Labelled:
-        """With the targets of all of them."""
         found = label_collate([(torch.tensor(0), target) for _, target in samples])
         return replace(found, inputs=self.tokens.padded([inputs for inputs, _ in samples]))
 
 
 def _outputs(model: MultiTask, name: str, tokens: Tokenizer, samples: Samples, size: int) -> Tensor:
-    """What a task puts out for texts, `[N, outputs]`, float32 on the CPU."""
+    """Outputs of a task for texts, `[N, outputs]`, float32 on the CPU."""
     found = [made.float().cpu() for made, _ in in_batches(model, name, tokens, samples, size)]
     return torch.cat(found) if found else torch.empty(0)
 

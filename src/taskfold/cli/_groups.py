@@ -1,4 +1,4 @@
-"""Which tasks of a configuration train together: as it says, or as affinity proposes."""
+"""Groups of tasks that train together: the configuration's, or those that affinity proposes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NAME = "measured.json"
 
 
 def group_home(plan: Config, number: int) -> Path:
-    """The folder of a group, from 1: one of a joint training, with tasks and an inventory."""
+    """The folder of a group, numbered from 1: a joint training's, with tasks and an inventory."""
     return plan.output / f"group-{number}"
 
 
 def groups_of(
     plan: Config, opened: Opened, tasks: list[Ready], fresh: bool, story: Story
 ) -> Sequence[Sequence[str]] | None:
-    """Names by group; None: all together."""
+    """The names of tasks by group; None: one group."""
     assert plan.together is not None
     if plan.together.groups != "auto":
         return plan.together.groups
@@ -44,7 +44,7 @@ def groups_of(
 
 
 def measured(plan: Config, opened: Opened, tasks: list[Ready], how: AffinitySettings, fresh: bool) -> Affinity:
-    """The affinities of the tasks, as measured before, or measured now and kept in the output."""
+    """The affinities of the tasks, from an earlier measurement in the output or a new one, which is saved."""
     settings = plan.together.training if plan.together else JointSettings()
     file, of = plan.output / "affinity" / NAME, _identity(plan, tasks, settings, how)
     if not fresh and (kept := _kept(file, of)) is not None:
@@ -61,12 +61,12 @@ def measured(plan: Config, opened: Opened, tasks: list[Ready], how: AffinitySett
 
 
 def method_label(plan: Config) -> str:
-    """What the methods of all tasks are called."""
+    """The label of the tasks' methods."""
     return ", ".join(dict.fromkeys(record.labels_of({task.name: task.method for task in plan.tasks}).values()))
 
 
 def _kept(file: Path, of: str) -> Affinity | None:
-    """What was measured of the same tasks in the same way; of others it is measured anew."""
+    """The saved measurement, if it had the same tasks and settings."""
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
         return Affinity.model_validate(said["affinity"]) if said["of"] == of else None

@@ -1,4 +1,4 @@
-"""One process at a time in an output folder."""
+"""A lock on an output folder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ._trainings import is_main_process
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Nobody else works in a folder; a process that is killed lets go. What killed ones left half-written is removed.
+    """Locks a folder, and removes unfinished files of killed processes. A killed process releases its lock.
 
-    Of several processes of one training the first one holds it.
+    Of several processes of one training the first one holds the lock.
     """
     if not is_main_process():
         yield
@@ -41,7 +41,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def _there(file: int, mark: Path) -> bool:
-    """Whether whoever held the file before has not just removed it."""
+    """Whether the file is still the lock: its last owner may just have removed it."""
     try:
         return os.path.samestat(os.fstat(file), mark.stat())
     except OSError:

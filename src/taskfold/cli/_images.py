@@ -1,4 +1,4 @@
-"""Tasks that say something of an image: a class, numbers, labels, a level."""
+"""Tasks on images: classification, regression, labels, ordinal levels."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class ImageTask(Ready):
-    """A task on images, of any problem.
+    """A task on images, with any problem.
 
     Attributes:
-        data: its images, checked.
-        preprocessing: how they become tensors.
-        origin: where they come from, in short.
+        data: its checked images.
+        preprocessing: from images to tensors.
+        origin: their source, in short.
     """
 
     kind = "images"
@@ -48,7 +48,7 @@ class ImageTask(Ready):
 
     @classmethod
     def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> TaskData:
-        """Every image is decoded once."""
+        """Reads and decodes every image once."""
         del shelf
         assert isinstance(task.source, Source)
         if task.problem.per_word:
@@ -57,7 +57,7 @@ class ImageTask(Ready):
 
     @classmethod
     def prepare(cls, task: TaskPart, data: TaskData, loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
-        """With the preprocessing that backbone, data and configuration come to."""
+        """Combines the preprocessing of backbone, data and configuration."""
         assert isinstance(task.source, Source)
         if isinstance(loaded, LoadedNetwork):
             raise UserError(
@@ -69,7 +69,7 @@ class ImageTask(Ready):
 
     @classmethod
     def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
-        """Targets count as the task's labels do."""
+        """Targets get the task's order of classes."""
         assert isinstance(source, Source)
         if plan is not None:
             [problem] = [part.problem for part in plan.parts if part.name == task.name]
@@ -77,7 +77,7 @@ class ImageTask(Ready):
         else:
             parts = source.parts_for(problem_of(task.info.problem, task.name))
             images = parts.test or parts.train
-            if parts.test is None:  # then all of it was given to be measured
+            if parts.test is None:  # then all images are to be measured
                 say(f"{source.origin} has no test split: all {len(images):,} images count, trained on or not", "dim")
             if bad := unreadable(images):
                 raise UserError(
@@ -92,19 +92,16 @@ class ImageTask(Ready):
 
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
-        """Every image for every task, mixed in one batch."""
         asked.refuse(cls.kind, lines="texts", choices="texts", output="dense targets")
         size = asked.batch_size or ROWS
         return *label_images(asked.model, asked.loaded, asked.names, asked.images(), size), image_table
 
     @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
-        """The likeliest classes first, numbers, labels."""
         return ImageReading.of(task, loaded)
 
     @classmethod
     def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:
-        """Images of the size that all the tasks take."""
         sizes = {name: preprocessing_of(model[name], loaded).size for name in model.tasks}
         if len(set(sizes.values())) > 1:
             raise UserError(f"tasks of one network must take images of one size, found {sizes}; export them apart")
@@ -112,42 +109,37 @@ class ImageTask(Ready):
         return {"image": torch.randn(2, 3, size, size)}
 
     def few(self, shots: int, seed: int) -> Self:
-        """Classes in proportion."""
+        """Chooses images with classes in proportion."""
         chosen = self.data.train.subset(thin_out(self.problem.strata(self.data.train.targets), shots, seed, "train"))
         return replace(self, data=replace(self.data, train=chosen))
 
     @property
     def name(self) -> str:
-        """Of the task."""
         return self.data.name
 
     @property
     def problem(self) -> Problem:
-        """What its outputs mean."""
         return self.data.problem
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of classes, labels or levels; of numbers their columns."""
+        """Names of classes, labels or levels; for numbers, of columns."""
         return self.data.labels
 
     @property
     def belonging(self) -> dict[str, Any]:
-        """With the problem, unless it is one of classes."""
+        """The problem, unless it is plain classification."""
         return super().belonging | ({} if type(self.problem) is Classification else {"problem": self.problem.as_json()})
 
     @property
     def head(self) -> int:
-        """One output for each of these."""
         return len(self.data.labels)
 
     @property
     def information(self) -> dict[str, Any]:
-        """The preprocessing."""
         return self.preprocessing.model_dump(mode="json")
 
     def sets(self, seed: int) -> TaskSet:
-        """Tensors, augmented for training if the preprocessing says so."""
         augmented = self.preprocessing.varies
         return TaskSet(
             ImageTensors(self.data.train, self.preprocessing, train=True, seed=seed),
@@ -157,17 +149,16 @@ class ImageTask(Ready):
 
     @property
     def seams(self) -> dict[str, Any]:
-        """The problem, where it is none of plain classes."""
+        """The problem, unless it is plain classification."""
         return {} if self.problem == Classification() else {"problem": self._training}
 
     @classmethod
     def joint(cls, tasks: Sequence[Ready], seed: int) -> Joint:
-        """The problem of each task."""
         problems = {task.name: task.seams["problem"] for task in tasks if task.seams}
         return {task.name: task.sets(seed) for task in tasks}, {"problems": problems} if problems else {}
 
     def settle(self, model: MultiTask) -> None:
-        """Of numbers: from now on the head puts out the labels' units."""
+        """After a regression, the head's outputs are in the labels' units."""
         if (head := model[self.name].head) is not None:
             self._training.settle(head)
 
@@ -176,7 +167,6 @@ class ImageTask(Ready):
         return self.problem.for_training(self.data.train.targets)
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
-        """What the problem measures, and the loss."""
         data = ImageTensors(self.data.test, self.preprocessing)
         if type(self.problem) is not Classification:
             return scored(self.problem, score(model, self.name, data, self.problem, batch_size=batch_size), len(data))
@@ -185,7 +175,7 @@ class ImageTask(Ready):
         return of_classes(self.problem, made, wanted, labels, size=batch_size)
 
     def show(self, model: MultiTask) -> Shown:
-        """Pictures, mistakes first; of problems without classes rows of a table."""
+        """Pictures, mistakes first; rows of a table for problems without classes."""
         if self.problem.of_classes:
             return Shown(record.sample_records(model, self.data, self.preprocessing))
         count = min(SHOWN, len(self.data.test))
@@ -198,7 +188,7 @@ class ImageTask(Ready):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Images by name, class and content: a folder may move."""
+        """Images by name, class and content, without the folder, which may move."""
         return {
             "labels": list(self.data.labels),
             "preprocessing": self.information,
@@ -209,18 +199,16 @@ class ImageTask(Ready):
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The test images likewise, and metrics of one's own."""
         own = {"metrics": names} if (names := self.problem.metric_names) else {}
         return {**own, "test": self.data.test.identity}
 
     @property
     def record(self) -> dict[str, Any]:
-        """Sizes, labels, notes."""
         return record.task_record(self.data, self.origin)
 
 
 def _relabelled(data: TaskData, task: Task) -> ImageSet:
-    """Targets that count as the task's labels do, not as the data's."""
+    """The data with the targets in the task's order of classes."""
     images, labels, problem = data.test, data.labels, data.problem
     known = task.info.labels or labels
     used = {name for target in images.targets for name in problem.used(target, labels)}

@@ -1,4 +1,4 @@
-"""Training the tasks of a configuration together: all at once, or in groups that share among themselves."""
+"""Joint training of a configuration's tasks: all at once, or in groups with an inventory each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GROUP = "group "
 
 
 def together(plan: Config, opened: Opened, tasks: list[Ready], fresh: bool) -> Story | None:
-    """Train the tasks at once, and what they share; in groups, each with an inventory of its own."""
+    """Train the tasks jointly; in groups, each group has its own inventory."""
     story, main = Story(plan, "train", opened.loaded), is_main_process()
     if main:
         say_notes([task.record for task in tasks])
@@ -61,7 +61,7 @@ def _in_groups(
         shared = _train(home, apart.model, mine, fresh, story, f"{GROUP}{number}")
         parts.append(f"{', '.join(names)} ({shared:,} numbers in common)")
         if is_main_process():
-            # Whole by themselves, so that they are used as any other task's.
+            # Each file holds its shared factors too, so that it is used like any other.
             for task in mine:
                 publish(plan, apart.model, task, {"told": story.told[task.name].as_json()}, standalone=bool(shared))
             story.save(apart.model)
@@ -71,7 +71,7 @@ def _in_groups(
 
 
 def _train(plan: Config, model: MultiTask, tasks: list[Ready], fresh: bool, story: Story, group: str = "") -> int:
-    """Train tasks at once, save them and what they share, and tell; how many numbers they share."""
+    """Trains tasks jointly, saves them with what they share, and reports; returns the number of shared parameters."""
     assert plan.together is not None
     settings, main = plan.together.training, is_main_process()
     folder = plan.output / "together"
@@ -111,7 +111,7 @@ def _train(plan: Config, model: MultiTask, tasks: list[Ready], fresh: bool, stor
 
 
 def routings(model: MultiTask, labels: dict[str, str], group: str = "") -> list[dict[str, Any]]:
-    """How tasks mix their inventory, one entry for each method among them that routes."""
+    """The routing of tasks over their inventory, one entry for each method that routes."""
     found: list[dict[str, Any]] = []
     for label in dict.fromkeys(labels.values()):
         names = [name for name, own in labels.items() if own == label and model.routing(name)]

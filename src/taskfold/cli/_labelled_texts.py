@@ -1,4 +1,4 @@
-"""What tasks on texts with labels have in common, whether each word has one or the whole text."""
+"""The common base of tasks on texts with labels, of words or of whole texts."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class LabelledTextTask(Ready):
 
     Attributes:
         data: its texts.
-        names: of the outputs: classes, labels, levels, columns of numbers.
-        problem: what the outputs mean.
-        tokens: how texts become inputs.
-        origin: where they come from, in short.
+        names: the outputs' names: classes, labels, levels, columns of numbers.
+        problem: the meaning of the outputs.
+        tokens: the tokenizer.
+        origin: the texts' source, in short.
     """
 
     data: Parts[Any]
@@ -46,12 +46,12 @@ class LabelledTextTask(Ready):
 
     @classmethod
     def fitted(cls, task: TaskPart, data: Parts[Any]) -> tuple[Problem, tuple[str, ...]]:
-        """The problem that a configuration states, with the texts, and names of its outputs."""
+        """The configuration's problem fitted to the texts, and the names of its outputs."""
         return task.problem.fitted([one.label for part in data.parts.values() for one in part])
 
     @classmethod
     def prepare(cls, task: TaskPart, data: Parts[Any], loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
-        """With the tokenizer of the backbone."""
+        """Uses the tokenizer of the backbone."""
         assert isinstance(task.source, LabelledTexts)
         longest = (known or {}).get("max_tokens", task.source.max_tokens)
         problem, names = cls.fitted(task, data)
@@ -79,7 +79,7 @@ class LabelledTextTask(Ready):
 
     @abstractmethod
     def is_cut(self, one: Any) -> bool:
-        """Whether a text is longer than the task reads."""
+        """Whether a text is longer than the task's limit."""
 
     @abstractmethod
     def samples(self, texts: Sequence[Any]) -> Sequence[Sample]:
@@ -87,52 +87,43 @@ class LabelledTextTask(Ready):
 
     @abstractmethod
     def shown(self, model: MultiTask, texts: Sequence[Any]) -> Iterator[tuple[str, list[str]]]:
-        """Of each text: itself, what is said of it, and what is right."""
+        """For each text: the text, the prediction, and the target."""
 
     @property
     def name(self) -> str:
-        """Of the task."""
         return self.data.name
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the outputs."""
         return self.names
 
     @property
     def head(self) -> int:
-        """One output for each of these."""
         return len(self.names)
 
     @property
     def information(self) -> dict[str, Any]:
-        """How long a text may be."""
         return {"kind": self.kind, "max_tokens": self.tokens.max_tokens}
 
     @property
     def belonging(self) -> dict[str, Any]:
-        """With the problem."""
         return super().belonging | {"problem": self.problem.as_json()}
 
     def sets(self, seed: int) -> TaskSet:
-        """Tokens."""
         del seed
         return TaskSet(self.samples(self.data.train), self.samples(self.data.val))  # type: ignore[arg-type]
 
     @classmethod
     def joint(cls, tasks: Sequence[Ready], seed: int) -> Joint:
-        """The problem of each task."""
         problems = {task.name: task.seams["problem"] for task in tasks}
         seams = {"problems": problems, "collate": tasks[0].seams["collate"]}
         return {task.name: task.sets(seed) for task in tasks}, seams
 
     def show(self, model: MultiTask) -> Shown:
-        """A few texts, what is said of them or of their words, and what is right."""
         return Shown(rows=list(self.shown(model, self.data.test[:SHOWN])), titles=("says", "right"))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The texts by content, and how they are read."""
         return {
             "problem": self.problem.identity(),
             "preprocessing": self.information,
@@ -142,12 +133,10 @@ class LabelledTextTask(Ready):
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The test texts, and what is measured on them."""
         return {"metrics": self.problem.metric_names, "test": _digest(self.data.test)}
 
     @property
     def record(self) -> dict[str, Any]:
-        """Sizes, names, notes."""
         sizes = {part: len(texts) for part, texts in self.data.parts.items()}
         notes = list(self.data.notes)
         return {"name": self.name, "source": self.origin, "labels": list(self.names), **sizes, "notes": notes}
@@ -156,7 +145,7 @@ class LabelledTextTask(Ready):
 def in_batches(
     model: MultiTask, name: str, tokens: Tokenizer, samples: Sequence[Sample], size: int
 ) -> Iterator[tuple[Any, Sequence[Sample]]]:
-    """What a task puts out for texts, so many at a time, with these."""
+    """Outputs of a task for texts, in batches of `size`, with the samples."""
     device = where(model, name)
     with evaluating(model):
         for at in range(0, len(samples), size):

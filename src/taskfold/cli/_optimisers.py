@@ -1,4 +1,4 @@
-"""Optimisers of groups of parameters, where a configuration lists them once for tasks of different methods."""
+"""Optimisers of groups of parameters that a configuration lists once for tasks of several methods."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ._output import UserError
 
 
 def fitted(plan: Config, model: MultiTask) -> list[TaskConfig]:
-    """What the configuration says of each task, with the optimisers of those groups of parameters that the task has.
+    """The configuration's tasks, each with the optimisers of the groups of parameters that it has.
 
-    A group that is listed for all tasks must be of one of them at least, a group that a task lists its own.
+    Some task must have each group that is listed for all; a task must have each group that it lists.
     """
     there = {task.name: group_rates(model, [task.name]) for task in plan.tasks}
     document = plan._document

@@ -1,4 +1,4 @@
-"""What task files stand on: noted in the folder of a run, so that they can be used without being told again."""
+"""The backbone and the inventory of a run, noted in its folder for later commands."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Origin:
     """A backbone, and perhaps an inventory.
 
     Attributes:
-        backbone: as a configuration says it.
-        base: folder that relative paths in it count from.
-        inventory: file of what tasks share; None: they share nothing.
+        backbone: as in a configuration.
+        base: the folder that relative paths start from.
+        inventory: the file of the shared factors; None: tasks share nothing.
     """
 
     backbone: BackboneConfig | NetworkConfig
@@ -34,12 +34,12 @@ class Origin:
 
     @classmethod
     def of(cls, config: Config, inventory: bool) -> Self:
-        """Of a run that is described so."""
+        """The origin of a configuration's run."""
         return cls(config.backbone, config.path.parent, config.inventory_file if inventory else None)
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """As noted in a folder; None: nothing is."""
+        """The note in a folder; None: there is none."""
         try:
             said = json.loads((folder / NAME).read_text(encoding="utf-8"))
             base, inventory = folder / said.pop("base"), said.pop("inventory")
@@ -50,7 +50,7 @@ class Origin:
             raise UserError(f"{folder / NAME} is damaged; run the training's command again, which writes it") from None
 
     def write(self, folder: Path) -> None:
-        """Note it in a folder, with paths that count from there: the whole may move."""
+        """Write the note, with paths relative to the folder: the whole may move."""
 
         def inside(path: Path | None) -> str | None:
             return path and Path(os.path.relpath(path, folder)).as_posix()
@@ -64,7 +64,7 @@ class Origin:
         write_atomically(folder / NAME, json.dumps(said, ensure_ascii=False, indent=1).encode())
 
     def load_backbone(self) -> LoadedBackbone:
-        """The network with its weights."""
+        """The backbone with its weights."""
         return self.backbone.load(self.base)
 
 
@@ -75,13 +75,13 @@ def _noted(said: dict[str, Any], folder: Path) -> BackboneConfig | NetworkConfig
 
 
 def origin_of(file: Path) -> Origin | None:
-    """What the run of a task file noted, in its folder or above: a version lies one folder deeper."""
+    """The note for a task file, in its folder or above: a version lies one folder deeper."""
     folder = file.absolute().parent
     return next((found for place in (folder, *folder.parents[:2]) if (found := Origin.read(place))), None)
 
 
 def inventory_for(file: Path) -> Path:
-    """The inventory that a task file stands on."""
+    """The inventory that a task file uses."""
     folder = file.absolute().parent
     noted = origin_of(file)
     places = [folder / INVENTORY, folder.parent / INVENTORY, *([noted.inventory] if noted and noted.inventory else [])]

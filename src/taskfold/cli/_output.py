@@ -1,4 +1,4 @@
-"""Where words go: results to standard output, all else to standard error."""
+"""Output of commands: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ UNBOUNDED = 400
 
 
 class UserError(ValueError):
-    """What the user of the command line can repair."""
+    """An error that the user of the command line can repair."""
 
 
 def echo(text: str) -> None:
-    """A line of results."""
+    """Print a line of results."""
     typer.echo(text)
 
 
 def emit(document: Any) -> None:
-    """One JSON document of results."""
+    """Print one JSON document of results."""
     typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
 
 
 def show(*what: Any) -> None:
-    """A table or text for people, on standard output; nothing is cut where no screen has an edge."""
+    """Print a table or text on standard output; without a terminal nothing is cut."""
     Console(highlight=False, width=None if sys.stdout.isatty() else UNBOUNDED).print(*what)
 
 
 def say(text: str, style: str = "") -> None:
-    """A remark, on standard error."""
-    # Names and messages are the user's: no markup, and paths are not broken over lines.
+    """Print a remark on standard error."""
+    # Names and messages come from users: no markup, and no line breaks in paths.
     Console(stderr=True, highlight=False).print(Text(text, style=style), soft_wrap=True)
 
 
 def warned(otherwise: Callable[..., None], message: Warning | str, kind: type[Warning], *more: Any) -> None:
-    """A warning, as `warnings.showwarning` is given it: one of Taskfold's is a remark, any other is shown as ever."""
+    """A handler like `warnings.showwarning`: Taskfold's warnings are remarks, others are shown as usual."""
     if kind.__module__.partition(".")[0] == "taskfold":
         say(f"Warning: {message}", "yellow")
     else:
@@ -48,6 +48,6 @@ def warned(otherwise: Callable[..., None], message: Warning | str, kind: type[Wa
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """One message in red, and the end."""
+    """Print one message in red, and exit."""
     say(f"Error: {message}", "red")
     raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""A run as one file: what a colleague needs to use and to go on with it."""
+"""A run in one file for a colleague: tasks, versions, backbone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._origin import INVENTORY, NAME, Origin
 from ._output import UserError
 
 BACKBONE = "backbone"
-"""Folder of a pack for files that the backbone is made of."""
+"""Folder in the file for the backbone's local files."""
 _ALSO = ("results.json", "report.html")
 README = """\
 # {title}
@@ -37,7 +37,7 @@ In Python: `taskfold.MultiTask(network).load_task("DIR/tasks/{first}.safetensors
 
 
 def pack_run(output: Path, file: Path) -> list[str]:
-    """Write a run into a zip file; names of its tasks."""
+    """Write a run into a zip file; returns the names of its tasks."""
     origin, store = Origin.read(output), Store(output / "tasks")
     if origin is None or not (names := store.names()):
         raise UserError(f"{output} has no {'tasks' if origin else NAME}; give the output of taskfold train")
@@ -62,7 +62,7 @@ def pack_run(output: Path, file: Path) -> list[str]:
 
 
 def unpack_run(file: Path, folder: Path) -> list[str]:
-    """Write a packed run into a new folder; names of its tasks."""
+    """Write a packed run into a new folder; returns the names of its tasks."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists already and is not empty; name another folder")
     try:
@@ -79,7 +79,7 @@ def unpack_run(file: Path, folder: Path) -> list[str]:
                 for name in store.names():
                     read(store.path(name))
                 draft.replace(folder)
-    # Of contents that do not fit the archive's own list zipfile says so in any of these ways.
+    # zipfile raises these errors for contents that do not fit the archive's own list.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{file} is no file of taskfold pack, or damaged ({error}); pack the run again") from None
     return Store(folder / "tasks").names()
@@ -100,7 +100,7 @@ def _files(output: Path) -> Iterator[Path]:
 
 
 def _backbone(origin: Origin, archive: zipfile.ZipFile) -> Origin:
-    """The backbone with local files in the pack: its weights, and the Python file that makes it."""
+    """Packs the backbone's local files: its weights, and the Python file that makes it."""
     chosen = origin.backbone
     if not isinstance(chosen, BackboneConfig):
         return origin

@@ -1,4 +1,4 @@
-"""Images and what tasks say of every pixel: arrays, and pictures to look at."""
+"""Predictions for every pixel of images: arrays and pictures."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Answers = tuple[list[dict[str, Any]], list[dict[str, str]]]
 
 
 def draw_images(model: MultiTask, names: Sequence[str], paths: Sequence[Path], output: Path) -> Answers:
-    """`output/<task>/<image>.npy` and `.png` for every image and task, and which images could not be read.
+    """`output/<task>/<image>.npy` and `.png` for every image and task; returns the unreadable images too.
 
-    Arrays are what `aligned` data hold: classes `[H, W]` as bytes, metres `[H, W]`, unit vectors `[H, W, 3]`, edges 0
+    Arrays are as in `aligned` data: classes `[H, W]` as bytes, metres `[H, W]`, unit vectors `[H, W, 3]`, edges 0
     to 1 `[H, W]`; in the size of the image.
     """
     seen = {name: Seen.of_task(model[name]) for name in names}
@@ -58,7 +58,6 @@ def draw_images(model: MultiTask, names: Sequence[str], paths: Sequence[Path], o
 
 
 def map_table(found: Sequence[dict[str, Any]]) -> Table:
-    """For people."""
     table = Table("image", "task", "array", "picture", box=box.SIMPLE)
     for column in table.columns:
         column.overflow = "fold"
@@ -68,7 +67,7 @@ def map_table(found: Sequence[dict[str, Any]]) -> Table:
 
 
 def _said(model: MultiTask, seen: Mapping[str, Seen], image: Tensor) -> dict[str, Tensor]:
-    """Predictions in the form of targets, `[target_channels, H, W]`, as large as the image."""
+    """Predictions in the form of targets, `[target_channels, H, W]`, at the image's size."""
     found: dict[str, Tensor] = {}
     for names in _alike(seen):
         for name, output in outputs_of(model, names, _made_ready(seen[names[0]], image)).items():
@@ -77,45 +76,43 @@ def _said(model: MultiTask, seen: Mapping[str, Seen], image: Tensor) -> dict[str
 
 
 def _predicted(seen: Seen, output: Tensor, size: Sequence[int]) -> Tensor:
-    """Outputs `[1, channels, h, w]` as predictions `[target_channels, H, W]`."""
+    """Predictions `[target_channels, H, W]` from outputs `[1, channels, h, w]`."""
     if output.shape[2:] != torch.Size(size):
-        # Before classes are chosen, so that their borders are not those of the smaller image's pixels.
+        # Resize before choosing classes, for borders as fine as the larger image's pixels.
         output = F.interpolate(output, tuple(size), mode="bilinear")
     return seen.kind.predict(output)[0]
 
 
 @dataclass(frozen=True)
 class DenseReading:
-    """Maps over images: a picture to look at, and the array."""
+    """Predicted maps over images: a picture, and the array."""
 
     seen: Seen
     takes: Form = "image"
 
     @classmethod
     def of(cls, task: Task, loaded: LoadedBackbone) -> DenseReading:
-        """As the task's file says."""
         del loaded
         return cls(Seen.of_task(task))
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        """As images are resized, or any size."""
+        """The size that images are resized to, or any size."""
         return 3, *(self.seen.size or (None, None))
 
     @property
     def way(self) -> Hashable:
-        """Size and normalisation."""
         return self.seen.size, self.seen.mean, self.seen.std
 
     def ready(self, content: Image.Image, asked: Asked) -> Ready:
-        """Pixels, and the size that the maps are to have."""
+        """The pixels, and the size of the maps."""
         asked.refuse_choices()
         image = torch.from_numpy(np.array(content)).permute(2, 0, 1).float() / 255
         pixels = _made_ready(self.seen, image)[0]
         return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels, tuple(image.shape[1:]))
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
-        """PNG and .npy, in base64; as large as the image, or as the tensor that the caller has made of one."""
+        """PNG and .npy in base64, at the size of the image, or of the tensor that the caller has made of one."""
         del asked
         size = ready.about or tuple(ready.value.shape[1:])
         said = _predicted(self.seen, output[None], size)
@@ -124,7 +121,7 @@ class DenseReading:
 
 
 def _alike(seen: Mapping[str, Seen]) -> Iterator[list[str]]:
-    """Tasks that see an image in the same way, so that those of one network take one pass."""
+    """Tasks grouped by equal preprocessing: the tasks of a group share a pass."""
     groups: dict[object, list[str]] = {}
     for name, one in seen.items():
         groups.setdefault((one.size, one.mean, one.std), []).append(name)
@@ -137,7 +134,7 @@ def _made_ready(seen: Seen, image: Tensor) -> Tensor:
 
 
 def _places(paths: Sequence[Path]) -> dict[Path, Path]:
-    """Images and what their files are to be called: by name, or where they lie in a folder that was given."""
+    """Images and the names of their output files: the file's name, or its path within a given folder."""
     found: dict[Path, Path] = {}
     for path, place in _listed(paths):
         other = next((known for known, taken in found.items() if taken == place and known != path), None)

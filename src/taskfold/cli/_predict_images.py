@@ -1,4 +1,4 @@
-"""Images and what tasks say to them."""
+"""Predictions for images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ._tasks import best_device
 
 
 class Row(NamedTuple):
-    """One image for one task."""
+    """The prediction of a task for an image."""
 
     image: Path
     task: str
@@ -37,7 +37,7 @@ Answers = tuple[list[dict[str, Any]], list[dict[str, str]]]
 def label_images(
     model: MultiTask, loaded: LoadedBackbone, names: Sequence[str], paths: Sequence[Path], batch_size: int
 ) -> Answers:
-    """Every image for every task, and what could not be read."""
+    """The predictions of every task for every image, and the unreadable images."""
     images = list(_images(paths))
     transforms = {name: preprocessing_of(model[name], loaded).transform(train=False) for name in names}
     errors: list[dict[str, str]] = []
@@ -51,7 +51,6 @@ def label_images(
 
 
 def image_table(found: Sequence[dict[str, Any]]) -> Table:
-    """For people."""
     table = Table("image", "task", "answer", "probability", box=box.SIMPLE)
     table.columns[0].overflow = "fold"
     for answer in found:
@@ -81,7 +80,7 @@ def _open(path: Path, errors: list[dict[str, str]]) -> Image.Image | None:
 
 
 def _batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Rows of one shape, at most `size` together, without reading far ahead."""
+    """Batches of rows of one shape, at most `size` each, without reading far ahead."""
     waiting: list[Row] = []
     for row in rows:
         waiting.append(row)

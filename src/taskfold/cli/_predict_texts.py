@@ -1,4 +1,4 @@
-"""Texts and what tasks answer."""
+"""Answers to texts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ._output import UserError
 from ._reader import Reader
 
 BETWEEN = "|||"
-"""Stands between choices, as in templates and tables of examples."""
+"""The separator of choices, as in templates and tables of examples."""
 
 
 def inputs_of(arguments: Sequence[str], lines: Path | None) -> list[str]:
-    """Texts given one by one, then those of a file, a line each."""
+    """The texts of the arguments, then the lines of a file."""
     if lines is None:
         return list(arguments)
     try:
@@ -35,7 +35,7 @@ def inputs_of(arguments: Sequence[str], lines: Path | None) -> list[str]:
 
 
 def choices_of(text: str | None) -> tuple[str, ...]:
-    """What stands between `|||`."""
+    """The choices in a text with `|||`."""
     if text is None:
         return ()
     found = tuple(choice.strip() for choice in text.split(BETWEEN))
@@ -53,9 +53,9 @@ def answer_texts(
     batch_size: int,
     threads: Threads,
 ) -> list[dict[str, Any]]:
-    """Every text for every task: choices ranked, if there are any (given here, or the task's labels); else written.
+    """Every task's answer to every text: the choices ranked, given here or the task's labels; else generated text.
 
-    `threads` times what is written batch by batch.
+    `threads` times the generation batch by batch.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for name in names:
@@ -81,7 +81,6 @@ def answer_texts(
 
 
 def text_table(found: Sequence[dict[str, Any]]) -> Table:
-    """For people."""
     ranked = any("choices" in answer for answer in found)
     table = Table("input", "task", "answer", *(["choices, log p"] if ranked else []), box=box.SIMPLE)
     for answer in found:
@@ -93,5 +92,5 @@ def text_table(found: Sequence[dict[str, Any]]) -> Table:
 
 
 def example_of(reader: Reader, text: str, choices: Sequence[str]) -> Example:
-    """A text as a task's examples are; the target is not looked at."""
+    """A text as an example for tasks; its target is unused."""
     return Example(reader.prompt.replace("{text}", text), choices[0] if choices else "?", tuple(choices))

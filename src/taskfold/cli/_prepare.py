@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a run, found before it begins."""
+"""Prepares a run, and finds all errors before it begins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ._ready import PlacedError, Ready, Shelf
 
 
 def ready_kind(name: str) -> type[Ready]:
-    """What becomes of a task of that kind of data."""
+    """The `Ready` subclass for a kind of data."""
     known = kind_named(name)
     if known is None:
         raise UserError(f"tasks for {name!r} are not known here; they were saved by another version of taskfold")
@@ -28,18 +28,18 @@ def ready_kind(name: str) -> type[Ready]:
 
 
 def grounded(plan: Plan, loaded: LoadedBackbone) -> LoadedBackbone:
-    """The backbone as the tasks of a configuration, all of one kind, stand on it."""
+    """The backbone as the tasks of a configuration need it; all are of one kind."""
     return ready_kind(plan.parts[0].kind.name).ground(loaded)
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A network to add tasks to.
+    """A model to add tasks to.
 
     Attributes:
-        model: with what it stands on.
+        model: holds tasks or an inventory that new tasks use.
         loaded: the backbone.
-        known: what `Ready.information` was of a task that new ones follow.
+        known: `Ready.information` of a task that new ones follow.
     """
 
     model: MultiTask
@@ -61,11 +61,11 @@ def prepare(config: Config) -> tuple[Opened, list[Ready]]:
 
 
 def adding(config: Config) -> Adding:
-    """How the tasks of a configuration are added to a model."""
+    """A function that adds a configuration's task to a model."""
     methods = {task.name: task.method for task in config.tasks}
 
     def add(opened: Opened, task: TaskPart, ready: Ready) -> None:
-        # A task starts the same, whichever others there are.
+        # A task's initial numbers do not depend on other tasks.
         with seeded(config.together.seed if config.together else task.train.seed):
             opened.model.add_task(task.name, ready.head, method=methods[task.name], **ready.belonging)
 
@@ -73,7 +73,7 @@ def adding(config: Config) -> Adding:
 
 
 def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) -> tuple[Opened, list[Ready]]:
-    """The network and the data of all tasks."""
+    """Loads the network and the data of all tasks, and reports all their errors at once."""
     problems: list[tuple[str, str]] = []
     data: dict[str, Any] = {}
     shelf: Shelf = {}
@@ -113,25 +113,24 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
 
 
 def new_model(loaded: LoadedBackbone) -> MultiTask:
-    """A model without tasks."""
     return MultiTask(loaded.network, features=loaded.features, num_features=loaded.num_features)
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run a block with random numbers of its own; those of the program go on as if there had been none."""
+    """Run a block with random numbers from a seed; the program's random state is restored."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
 def _each(message: str, name: str) -> list[str]:
-    """A listing of several problems in parts; their place says already which task it is."""
+    """The parts of a list of errors, without the task's name, which their place implies."""
     return [part for part in f"\n{message}".split(f"\ntask {name!r}: ") if part.strip()]
 
 
 def _failed(plan: Plan, problems: list[tuple[str, str]]) -> UserError:
-    """What many tasks have in common is said once."""
+    """The errors in words; common ones of many tasks are said once."""
     places: dict[str, list[str]] = {}
     for place, text in problems:
         known = places.setdefault(text, [])

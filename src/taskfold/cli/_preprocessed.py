@@ -1,5 +1,3 @@
-"""How a saved task has its images made ready."""
-
 from __future__ import annotations
 
 from pydantic import ValidationError
@@ -11,7 +9,7 @@ from ._output import UserError
 
 
 def preprocessing_of(task: Task, loaded: LoadedBackbone) -> Preprocessing:
-    """What a task was trained with; if its file does not say, what the backbone expects."""
+    """The preprocessing that the task's file names, else the backbone's."""
     if task.info.preprocessing:
         try:
             return Preprocessing.model_validate(task.info.preprocessing)

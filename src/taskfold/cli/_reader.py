@@ -1,4 +1,4 @@
-"""How texts are read and answered: a tokenizer, and settings that a task file keeps."""
+"""Readers of texts: a tokenizer with settings, which a task file keeps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..text.configured import TextSettings
 from ._output import UserError
 
 READING = ("max_input", "max_target", "cut", "length_normalised", "num_beams")
-"""Settings that a task is used with; the others are of its training."""
+"""The settings that use a task; the others belong to its training."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A tokenizer and how it is used: what texts need beside the network."""
+    """A tokenizer with its settings."""
 
     tokenizer: Any
     causal: bool
@@ -43,7 +43,7 @@ class Reader:
 
     @classmethod
     def of_task(cls, task: Task, loaded: LoadedBackbone) -> Reader:
-        """As a saved task was trained."""
+        """For a saved task, with the settings of its training."""
         said = {key: value for key, value in task.info.preprocessing.items() if key not in ("kind", "prompt")}
         try:
             settings = TextSettings.model_validate(said)
@@ -57,7 +57,7 @@ class Reader:
 
     @property
     def information(self) -> dict[str, Any]:
-        """What a task file keeps."""
+        """The JSON for a task file."""
         return {
             "kind": "texts",
             **self.settings.model_dump(mode="json", include=set(READING)),
@@ -65,11 +65,11 @@ class Reader:
         }
 
     def collator(self, choices: bool) -> Collator:
-        """Examples → batches."""
+        """A function from examples to batches."""
         return self.settings.collator(self.tokenizer, causal=self.causal, choices=choices, start_token=self.start_token)
 
     def write(self, model: MultiTask, names: str | Sequence[str], asked: Sequence[Example], size: int) -> list[str]:
-        """What tasks write to inputs."""
+        """The texts that tasks generate for inputs."""
         beams, longest = self.settings.num_beams, self.settings.max_target
         return generate(
             model, names, asked, self.collator(False), batch_size=size, num_beams=beams, max_new_tokens=longest
@@ -78,5 +78,5 @@ class Reader:
 
 @lru_cache(maxsize=4)
 def made(tokenizer: Callable[[], Any]) -> Any:
-    """Many tasks have one tokenizer."""
+    """A cached tokenizer, since many tasks share one."""
     return tokenizer()

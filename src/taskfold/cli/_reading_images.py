@@ -1,4 +1,4 @@
-"""How saved tasks read images that a server is sent, and word their answers: as `taskfold predict` does."""
+"""A server's reading of images, and its answers, as in `taskfold predict`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ._preprocessed import preprocessing_of
 
 @dataclass(frozen=True)
 class ImageReading:
-    """What tasks say of images: the likeliest classes first, numbers, labels."""
+    """Answers to images: the likeliest classes first, numbers, labels."""
 
     labels: tuple[str, ...]
     problem: Problem
@@ -30,25 +30,22 @@ class ImageReading:
 
     @classmethod
     def of(cls, task: Task, loaded: LoadedBackbone) -> Reading:
-        """As `taskfold predict` makes images ready."""
         preprocessing = preprocessing_of(task, loaded)
         way = preprocessing.model_dump_json()
         problem, size = problem_of(task.info.problem, task.name), preprocessing.size
         return cls(task.info.labels, problem, _transform(way), (3, size, size), way)
 
     def ready(self, content: Image.Image, asked: Asked) -> Ready:
-        """Pixels."""
         asked.refuse_choices()
         pixels = self.transform(content)
         return Ready(Stacked(tuple(pixels.shape), pixels.dtype), pixels)
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
-        """As the task's problem words it; of classes the likeliest ones."""
         del ready
         return self.problem.answer(output.float().cpu(), self.labels, asked.top)
 
 
 @lru_cache(maxsize=64)
 def _transform(way: str) -> Transform:
-    """Many tasks have one."""
+    """A cached transform, since many tasks share one."""
     return Preprocessing.model_validate_json(way).transform(train=False)

@@ -1,4 +1,4 @@
-"""How saved tasks read texts that a server is sent, and answer them: as `taskfold predict` does."""
+"""A server's reading of texts, and its answers, as in `taskfold predict`."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ._reader import Reader
 
 @dataclass(frozen=True)
 class Written:
-    """Texts that are written, of readers that are alike."""
+    """Texts to generate, for readers that are alike."""
 
     way: str
     reader: Reader = field(compare=False)
 
     def run(self, network: Bank | MultiTask, keys: list[str], values: list[Example]) -> Sequence[str]:
-        """What each task writes."""
+        """The generated texts of each task."""
         return self.reader.write(network, keys, values, len(values))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Choices that are ranked, of readers that are alike."""
+    """Choices to rank, for readers that are alike."""
 
     way: str
     reader: Reader = field(compare=False)
 
     def run(self, network: Bank | MultiTask, keys: list[str], values: list[Example]) -> Sequence[tuple[float, ...]]:
-        """Scores of each row's choices."""
+        """The scores of each row's choices."""
         collator, normalised = self.reader.collator(True), self.reader.settings.length_normalised
         found = rank_classify(network, keys, values, collator, batch_size=len(values), length_normalised=normalised)
         return found.scores
@@ -42,7 +42,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class TextReading:
-    """Answers to texts: choices ranked, if there are any (the caller's, or the task's labels); else written."""
+    """Answers to texts: the choices ranked, given by the caller or the task's labels; else generated text."""
 
     reader: Reader
     labels: tuple[str, ...]
@@ -52,19 +52,18 @@ class TextReading:
 
     @classmethod
     def of(cls, task: Task, loaded: LoadedBackbone) -> Reading:
-        """With the tokenizer of the backbone."""
         reader = Reader.of_task(task, loaded)
         return cls(reader, task.info.labels, f"{reader.information} {task.info.labels}")
 
     def ready(self, content: str, asked: Asked) -> Ready:
-        """The prompt, and what to choose from."""
+        """The prompt, and the choices."""
         among = asked.choices or self.labels
         kind = Ranked if among else Written
         settings = self.reader.settings.model_dump_json()
         return Ready(kind(settings, self.reader), example_of(self.reader, content, among), among)
 
     def said(self, output: Any, ready: Ready, asked: Asked) -> dict[str, Any]:
-        """The answer, and what choices scored."""
+        """The answer, and the scores of choices."""
         if not ready.about:
             return {"answer": output}
         order = sorted(zip(ready.about, output, strict=True), key=lambda pair: -pair[1])

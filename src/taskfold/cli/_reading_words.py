@@ -1,4 +1,4 @@
-"""How saved tasks read texts that a server is sent, and say what these or their words are: as `predict` does."""
+"""A server's reading of texts, and its answers for words or whole texts, as in `taskfold predict`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ._tokens import Tokenizer, Tokens, words_out
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts of any length, which share a pass; all have one tokenizer."""
+    """Texts of any length, which share a pass and a tokenizer."""
 
     tokens: Tokenizer = field(compare=False)
 
     def outputs(self, network: Bank | MultiTask, keys: list[str], texts: Sequence[dict[str, Tensor]]) -> Any:
-        """What tasks put out for texts as tokens."""
+        """Outputs of tasks for tokenized texts."""
         device = next(network.backbone.parameters(), torch.zeros(())).device
         return network(**{key: one.to(device) for key, one in self.tokens.padded(texts).items()}, task=keys)
 
@@ -31,21 +31,19 @@ class Tagged(Texts):
     """Texts whose words get classes."""
 
     def run(self, network: Bank | MultiTask, keys: list[str], values: list[Tokens]) -> Sequence[Tensor]:
-        """What tasks put out for the words of each text."""
         return words_out(self.outputs(network, keys, [one for one, _ in values]), values)
 
 
 class Whole(Texts):
-    """Texts that get one answer each."""
+    """Texts with one answer each."""
 
     def run(self, network: Bank | MultiTask, keys: list[str], values: list[dict[str, Tensor]]) -> Sequence[Tensor]:
-        """What tasks put out for each text."""
         return [output.float().cpu() for output in self.outputs(network, keys, values)]
 
 
 @dataclass(frozen=True)
 class WordReading:
-    """A class for every word of a text; words stand between spaces."""
+    """A class for every word of a text; spaces separate words."""
 
     problem: Problem
     labels: tuple[str, ...]
@@ -55,11 +53,9 @@ class WordReading:
 
     @property
     def way(self) -> Hashable:
-        """How long a text may be."""
         return "words", self.tokens.max_tokens
 
     def ready(self, content: str, asked: Asked) -> Ready:
-        """Tokens."""
         asked.refuse_choices()
         words = content.split()
         inputs, owners = self.tokens(words)
@@ -68,7 +64,6 @@ class WordReading:
         return Ready(Tagged(self.tokens), (inputs, owners), words)
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
-        """The words and their classes."""
         return {"words": ready.about, **self.problem.answer(output, self.labels, asked.top)}
 
 
@@ -78,17 +73,14 @@ class DocumentReading(WordReading):
 
     @property
     def way(self) -> Hashable:
-        """How long a text may be."""
         return "documents", self.tokens.max_tokens
 
     def ready(self, content: str, asked: Asked) -> Ready:
-        """Tokens."""
         asked.refuse_choices()
         if long := self.tokens.long(content):
             raise InputError(long)
         return Ready(Whole(self.tokens), self.tokens.text(content))
 
     def said(self, output: Tensor, ready: Ready, asked: Asked) -> dict[str, Any]:
-        """As the problem words it."""
         del ready
         return self.problem.answer(output, self.labels, asked.top)

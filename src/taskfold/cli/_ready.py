@@ -1,4 +1,4 @@
-"""What training, measuring and reporting ask of a task, whatever its data are."""
+"""The interface of tasks for training, measuring and reporting, one subclass for each kind of data."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from ._output import UserError, say
 
 
 def listed(held: Sequence[Any], unit: str) -> str:
-    """How many there are, and a digest over them."""
+    """The number of items, and a digest over them."""
     text = json.dumps(held, ensure_ascii=False)
     return f"{len(held)} {unit} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What a task does on its test data.
+    """The test results of a task.
 
     Attributes:
-        accuracy: the share of right answers that stands for it, 0 to 1; None: there is none such.
-        metrics: numbers by name: `exact_match`; what a task file keeps, with `test_` before.
-        details: all of it as JSON.
+        accuracy: the share of right answers, 0 to 1; None: the task has no such score.
+        metrics: numbers by name, such as `exact_match`; a task file keeps them with the prefix `test_`.
+        details: all results as JSON.
         columns: title → text, for a table.
-        count: samples; `unit` says of what.
-        others: those of the metrics that are no shares from 0 to 1.
-        table: title of the table that it belongs in, with all that is measured alike.
-        split: what was measured.
-        titles: what metrics are called, where that is not their name.
-        better: whether more is better, of metrics where that is known.
-        confusion: `[true][predicted]` samples, in the order of the labels; empty: there are no classes.
-        doubt: why the numbers may mean nothing, for a note; empty: they do mean something.
+        count: the number of samples, in `unit`s.
+        others: the metrics that are not shares from 0 to 1.
+        table: the title of its table; tasks measured alike have the same.
+        split: the name of the data.
+        titles: titles of metrics that differ from their names.
+        better: whether more is better, for metrics where that is known.
+        confusion: `[true][predicted]` counts of samples, in the order of the labels; empty: no classes.
+        doubt: why the results may prove nothing, for a note; empty: there is no doubt.
     """
 
     accuracy: float | None
@@ -61,7 +61,7 @@ class Tested:
     doubt: str = ""
 
     def title(self, metric: str) -> str:
-        """A metric's name for people."""
+        """A metric's title for people."""
         return self.titles.get(metric, title_of(metric))
 
     def __str__(self) -> str:
@@ -69,38 +69,38 @@ class Tested:
         return f"{self.split} {', '.join(said)} on {self.count:,} {self.unit}"
 
     def written(self, name: str, digits: int = 1) -> str:
-        """One of the metrics, for people."""
+        """A metric's value for people."""
         value = self.metrics[name]
         return f"{value:.4g}" if name in self.others else f"{value:.{digits}%}"
 
 
 def named(tested: Tested) -> dict[str, float]:
-    """What a task file and a results document say of a test."""
+    """The results under the names that task files and results documents use."""
     main = {} if tested.accuracy is None else {"test_accuracy": tested.accuracy}
     return main | {f"{tested.split}_{name}": value for name, value in tested.metrics.items()}
 
 
 def say_doubts(tests: Mapping[str, Tested]) -> None:
-    """Why scores may mean nothing, task by task."""
+    """Print why scores may prove nothing, task by task."""
     for name, tested in tests.items():
         if tested.doubt:
             say(f"Note: {name}: {tested.doubt}", "yellow")
 
 
 def title_of(metric: str) -> str:
-    """A metric's name for people."""
+    """A metric's default title."""
     return metric.replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A few samples of a task and what it says to them, for the report: pictures, or rows of a table.
+    """Some samples of a task with its predictions, for the report: pictures, or rows of a table.
 
     Attributes:
         predictions: images with a class.
         rows, titles: of a table.
         scenes: images with maps, as the report's `images`, each with one view.
-        legend: of the maps.
+        legend: the legend of the maps.
     """
 
     predictions: list[dict[str, Any]] = field(default_factory=list)
@@ -111,13 +111,13 @@ class Shown:
 
 
 Shelf = dict[str, Any]
-"""Data that several tasks of a configuration have in common, once they are read."""
+"""Data that several tasks of a configuration share, once read."""
 Joint = tuple[Mapping[str, TaskSet] | Mapping[tuple[str, ...], TaskSet], Mapping[str, Any]]
-"""The data of tasks that are trained together, and the seams of that."""
+"""The data of a joint training, and its seams."""
 
 
 class PlacedError(ValueError):
-    """What is wrong, and the key of the configuration that it is wrong with."""
+    """An error, with the configuration's key that it concerns."""
 
     def __init__(self, place: str, text: str) -> None:
         super().__init__(text)
@@ -125,11 +125,11 @@ class PlacedError(ValueError):
 
 
 class Ready(ABC):
-    """A task that can be trained, measured and asked. One subclass for each kind of data.
+    """A task that can be trained, measured and used. One subclass for each kind of data.
 
     Attributes:
         kind: name of the `config._kinds.Kind`.
-        batch: samples of one forward pass where nothing is said.
+        batch: the default number of samples of a forward pass.
     """
 
     kind: ClassVar[str]
@@ -141,42 +141,42 @@ class Ready(ABC):
         """Read and check the data of a task that is to be trained.
 
         Raises:
-            PlacedError: what is wrong with another key of the task than `source`.
-            ValueError, OSError, ImportError: what is wrong with them.
+            PlacedError: another key of the task than `source` is wrong.
+            ValueError, OSError, ImportError: the data are wrong or missing.
         """
 
     @classmethod
     @abstractmethod
     def prepare(cls, task: TaskPart, data: Any, loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
-        """Data and backbone as one; `known` is the `information` of a task that this one follows.
+        """Combine data and backbone; `known` is the `information` of a task that this one follows.
 
         Raises:
-            PlacedError: what is wrong with a key of the task.
-            ValueError: they do not go together.
+            PlacedError: a key of the task is wrong.
+            ValueError: data and backbone do not fit.
         """
 
     @classmethod
     @abstractmethod
     def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
-        """Read the data that a task from a file is to be measured on: whole without a plan, where they have no parts.
+        """Read the data to measure a saved task on; without a plan all samples of data without parts.
 
         Raises:
-            ValueError, OSError, ImportError: what is wrong with them.
+            ValueError, OSError, ImportError: the data are wrong or missing.
         """
 
     @classmethod
     def ground(cls, loaded: LoadedBackbone) -> LoadedBackbone:
-        """The backbone as tasks of this kind stand on it, all tasks of a model alike.
+        """The backbone in the form that tasks of this kind need, the same for all tasks of a model.
 
         Raises:
-            ValueError: it can't be for such tasks.
+            ValueError: the backbone does not fit such tasks.
         """
         return loaded
 
     @classmethod
     @abstractmethod
     def predict(cls, asked: Asked) -> Predicted:
-        """Ask tasks of this kind: what each says to each input, what could not be read, and how a table has it.
+        """Run tasks of this kind: the predictions, the unreadable inputs, and a table of the predictions.
 
         Raises:
             UserError: an option is for other kinds of data, or there is no input.
@@ -185,10 +185,10 @@ class Ready(ABC):
     @classmethod
     @abstractmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
-        """How a saved task reads what a server is sent, and words answers: as `predict` does.
+        """The reading of a server's requests for a saved task, and of its answers, as in `predict`.
 
         Raises:
-            UserError: what its file says cannot be used here.
+            UserError: the task's file has settings that cannot be used here.
         """
 
     @classmethod
@@ -196,7 +196,7 @@ class Ready(ABC):
         """Inputs of two rows by name, for an exporter.
 
         Raises:
-            UserError: tasks of this kind are not exported, or these not together.
+            UserError: tasks of this kind cannot be exported, or these not together.
         """
         del loaded
         raise UserError(
@@ -206,58 +206,58 @@ class Ready(ABC):
 
     @classmethod
     def stored_head(cls, information: Mapping[str, Any], loaded: LoadedBackbone) -> nn.Module | None:
-        """A module to load a task's head into; None: the task file says all of it.
+        """A module to load a task's head into; None: the task file describes it.
 
         Raises:
-            ValueError: there is none for this backbone.
+            ValueError: this backbone has no such head.
         """
         del information, loaded
         return None
 
     @classmethod
     def joint(cls, tasks: Sequence[Ready], seed: int) -> Joint:
-        """What joint training asks for, of all tasks at once; `seed` is that of augmentation."""
+        """The arguments of joint training, for all tasks at once; `seed` is the augmentation's."""
         return {task.name: task.sets(seed) for task in tasks}, tasks[0].seams
 
     @abstractmethod
     def few(self, shots: int, seed: int) -> Self:
-        """The same task with few training samples, by seed.
+        """The task with `shots` training samples, drawn by seed.
 
         Raises:
-            ValueError: there are not as many.
+            ValueError: there are fewer.
         """
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Of the task."""
+        """The task's name."""
 
     @property
     @abstractmethod
     def labels(self) -> tuple[str, ...]:
-        """Names of classes or choices, if there are any."""
+        """The names of classes or choices, if there are any."""
 
     @property
     @abstractmethod
     def head(self) -> int | nn.Module | None:
-        """Outputs of a head, or a new module; None: the backbone's own output."""
+        """The number of a head's outputs, or a new module; None: the backbone's own output."""
 
     @property
     @abstractmethod
     def information(self) -> dict[str, Any]:
-        """How a sample is made ready: what a task file keeps as its preprocessing."""
+        """The preprocessing of samples, as the task file keeps it."""
 
     @abstractmethod
     def sets(self, seed: int) -> TaskSet:
-        """What training asks for; `seed` is that of augmentation."""
+        """The data sets for training; `seed` is the augmentation's."""
 
     @property
     @abstractmethod
     def seams(self) -> Mapping[str, Any]:
-        """`problem`, or `objective`, `measure` and `collate`, for training, where they are not the usual ones."""
+        """Arguments `problem`, or `objective`, `measure` and `collate`, of the training, if not the defaults."""
 
     def settle(self, model: MultiTask) -> None:
-        """Bring a trained task from the form that it trains in to the one that it is used in."""
+        """Convert a trained task from its training form to the form in use."""
         del model
 
     @abstractmethod
@@ -271,19 +271,19 @@ class Ready(ABC):
     @property
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a training to go on."""
+        """The data's identity, which a resumed training must match."""
 
     @property
     @abstractmethod
     def measured(self) -> dict[str, Any]:
-        """What must be the same for scores to hold."""
+        """The test's identity, on which scores depend."""
 
     @property
     @abstractmethod
     def record(self) -> dict[str, Any]:
-        """The task in a results document."""
+        """The task's entry in a results document."""
 
     @property
     def belonging(self) -> dict[str, Any]:
-        """What goes with the task into its file."""
+        """The data that `save_task` stores with the task."""
         return {"labels": self.labels, "preprocessing": self.information}

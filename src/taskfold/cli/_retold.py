@@ -1,4 +1,4 @@
-"""What tasks were told to have come to, as tables and figures of a results document."""
+"""Tables and figures of a results document, from the results of tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._told import Told
 from ._versions import store_of, told_of
 
 SERIES = 8
-"""Lines of a figure that can be told apart."""
+"""The most lines of a figure; more could not be distinguished."""
 SAMPLES = 24
 """Rows of the table of samples."""
 RESULTS, REPORT = "results.json", "report.html"
@@ -24,7 +24,7 @@ Curve = list[dict[str, Any]]
 
 
 def retell(document: dict[str, Any], told: Mapping[str, Told], curves: Mapping[str, Curve], note: str) -> None:
-    """Write into a results document what the tasks have come to, in their order."""
+    """Write the results of tasks into a results document, in their order."""
     document["tasks"] = [dict(one.task) for one in told.values()]
     document["runs"] = [dict(one.run) for one in told.values() if one.run is not None]
     document["confusions"] = [
@@ -37,7 +37,7 @@ def retell(document: dict[str, Any], told: Mapping[str, Told], curves: Mapping[s
 
 
 def follow(output: Path, renamed: Mapping[str, str]) -> None:
-    """Let results and report of a run say what its store holds, without training anything."""
+    """Update results and report of a run to what its store holds, without training."""
     file, store = output / RESULTS, store_of(output)
     if not file.is_file():
         return
@@ -51,7 +51,7 @@ def follow(output: Path, renamed: Mapping[str, str]) -> None:
     note = next((one["note"] for one in document["comparisons"] if one["first"] == "task"), "")
     studies = document["studies"]
     retell(document, told, {}, note)
-    if not document["studies"]:  # tasks trained together have their curves here alone
+    if not document["studies"]:  # only here are the curves of tasks trained together
         document["studies"] = [_study(one, renamed, told) for one in studies]
     routings = [
         {**one, "tasks": [renamed.get(name, name) for name in one["tasks"]]} for one in document.get("routing", [])
@@ -73,7 +73,7 @@ def _of(store: Store, name: str) -> Told | None:
 
 
 def _study(study: Mapping[str, Any], renamed: Mapping[str, str], told: Collection[str]) -> dict[str, Any]:
-    """Curves of tasks that are still there, and of several tasks."""
+    """The curves of remaining tasks, and of several tasks."""
     series = [{**one, "label": renamed.get(one["label"], one["label"])} for one in study["series"]]
     kept = [one for one in series if one["label"] in told or one["label"].startswith("mean of ")]
     return {**study, "series": kept or series}
@@ -84,7 +84,7 @@ def _tables(every: Mapping[str, Told], note: str) -> list[dict[str, Any]]:
     for name, told in every.items():
         if told.row is not None:
             tables.setdefault(told.row["table"], {})[name] = told.row
-    notes = [note, *[""] * len(tables)]  # what holds for all tables is said once
+    notes = [note, *[""] * len(tables)]  # a note common to all tables is said once
     return [_of_rows(table, rows, note) for (table, rows), note in zip(tables.items(), notes, strict=False)]
 
 
@@ -139,7 +139,7 @@ def _losses(every: Mapping[str, Told], more: Mapping[str, Curve]) -> dict[str, A
 
 
 def _best(title: str, better: Mapping[str, bool], rows: Mapping[str, Any]) -> str | None:
-    """Whether high or low values are good; of a single row none is the best."""
+    """Marks the best values; with a single row, none."""
     if title not in better or len(rows) < 2:
         return None
     return "highest" if better[title] else "lowest"
@@ -159,7 +159,7 @@ def _kind(title: str, plain: Collection[str]) -> str:
 
 
 def finite(value: Any) -> Any:
-    """JSON has no infinities."""
+    """The value for JSON, which has no infinities."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

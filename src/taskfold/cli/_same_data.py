@@ -1,4 +1,4 @@
-"""A training goes on only as it began: with the same settings and data."""
+"""Checks that a training resumes with the settings and data that it began with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "data.json"
 
 
 def claim(folder: Path, here: Mapping[str, Any], who: str, *, fresh: bool) -> None:
-    """Note in a training's folder what it is trained on; compare with what stands there if a training has begun."""
+    """Note in a training's folder what it is trained on; compare with the note if a training has begun."""
     if fresh:
         wipe(folder)
     there = noted(folder) if (folder / "checkpoint.safetensors").exists() else None
@@ -28,14 +28,14 @@ def claim(folder: Path, here: Mapping[str, Any], who: str, *, fresh: bool) -> No
 
 
 def wipe(folder: Path) -> None:
-    """A folder goes in one step, so that nothing in it can be taken for part of what follows."""
+    """Delete a folder in one step, so that none of its files can be taken for later ones."""
     if folder.exists():
         with draft_of(folder, folder=True) as gone:
             folder.rename(gone / folder.name)
 
 
 def noted(folder: Path) -> dict[str, Any] | None:
-    """What a training's folder says that it is trained on; None: nothing."""
+    """The note in a training's folder; None: there is none."""
     path = folder / NAME
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

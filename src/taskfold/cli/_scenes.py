@@ -1,4 +1,4 @@
-"""What several tasks show of the same images, side by side."""
+"""Predictions of several tasks on the same images, side by side."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from ._ready import Shown
 
 PREDICTED = "prediction"
-"""Heads the pictures of what a task says."""
+"""The heading of predictions."""
 
 
 def merged_scenes(shown: Mapping[str, Shown]) -> dict[str, Any] | None:
-    """One part of a results document from what tasks show; images that several of them show stand there once."""
+    """Merge tasks' scenes into one part of a results document; images of several tasks appear once."""
     images: dict[str, dict[str, Any]] = {}
     for one in shown.values():
         for scene in one.scenes:

@@ -1,4 +1,4 @@
-"""Outputs and targets as scores that all commands have, whatever the inputs are."""
+"""Scores from outputs and targets, in the form that all commands use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from ._ready import Tested, title_of
 
 
 def scored(problem: Problem, found: Mapping[str, float], count: int, unit: str = "images") -> Tested:
-    """Scores of a problem, as all commands have them."""
     others = frozenset(found.keys() - problem.shares)
     main = {"accuracy": found["accuracy"]} if "accuracy" in found else {}
     metrics = {**{name: value for name, value in found.items() if name != "loss"}, "loss": found["loss"]}
@@ -40,7 +39,7 @@ def scored(problem: Problem, found: Mapping[str, float], count: int, unit: str =
 def of_classes(
     problem: Problem, outputs: Tensor, targets: Tensor, labels: tuple[str, ...], unit: str = "images", *, size: int
 ) -> Tested:
-    """Scores of classes, with what one's own metrics say; losses are summed over so many rows at a time."""
+    """Scores of classes, with the user's own metrics; losses are summed over `size` rows at a time."""
     tally = Tally()
     for part in zip(outputs.split(size), targets.split(size), strict=True):
         tally.add(*part)
@@ -69,7 +68,7 @@ def of_classes(
 
 
 def check_known(task: str, used: Collection[str], known: Sequence[str], what: str = "labels") -> None:
-    """Targets count as a task's outputs do."""
+    """Checks that the targets are among the task's outputs."""
     if odd := sorted({*used} - {*known}):
         raise UserError(
             f"task {task!r} does not know {', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}; "

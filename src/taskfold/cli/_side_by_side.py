@@ -1,4 +1,4 @@
-"""Training tasks side by side in one process, each published as soon as it is done."""
+"""Trains tasks side by side in one process, and publishes each at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._trainings import Todo, begun, retold, say_rates
 def side_by_side(
     plan: Config, model: MultiTask, todo: Sequence[Todo], fresh: bool, file: str, done: Callable[[Todo, Result], None]
 ) -> None:
-    """Train tasks in a pack, or go on where they were."""
+    """Train tasks in a pack, or resume it."""
     each = {one[0].name: one for one in todo}
     packed: dict[str, PackTask] = {}
     for task, settings, said in todo:

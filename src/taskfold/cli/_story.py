@@ -1,4 +1,4 @@
-"""What a run has come to, written down as it goes: results.json, and at the end a report."""
+"""The results of a run, written as it proceeds: results.json, and at the end a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._told import Told
 from ._versions import store_of, told_of
 
 NAMED = 3
-"""Tasks that a note names; the others are counted."""
+"""The most tasks that a note names; the others are counted."""
 
 
 class Story:
@@ -39,11 +39,11 @@ class Story:
         }
 
     def tell(self, told: Told) -> None:
-        """What came of a task; of one that was told already, instead of that."""
+        """Add a task's results, or replace them."""
         self.told[told.task["name"]] = told
 
     def save(self, model: MultiTask) -> None:
-        """Write the results so far: tasks in the order of the configuration, those of earlier runs among them."""
+        """Write the results so far: tasks in the order of the configuration, with those of earlier runs."""
         store = store_of(self.plan.output)
         for name in store.names():
             if name not in self.told and (before := told_of(store, store.current(name))) is not None:
@@ -56,8 +56,8 @@ class Story:
         write_atomically(self.plan.output / RESULTS, text.encode())
 
     def finish(self) -> None:
-        """Show the tables, write the report."""
-        # What the network said is for the report.
+        """Print the tables, and write the report."""
+        # Remarks on the network are for the report.
         tables = [table for table in self.document["comparisons"] if table["first"] == "task"]
         show(summary_table({**self.document, "comparisons": tables}))
         try:
@@ -69,7 +69,7 @@ class Story:
 
 
 def say_notes(tasks: Sequence[Mapping[str, Any]]) -> None:
-    """What is odd about the data of tasks, each note once, with the tasks that it is of."""
+    """Print each remark on the tasks' data once, with its tasks."""
     notes: dict[str, list[str]] = {}
     for task in tasks:
         for note in task.get("notes", ()):
@@ -80,7 +80,7 @@ def say_notes(tasks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def points(curve: Curve) -> Curve:
-    """A learning curve as a results document has it."""
+    """The points of a learning curve, for a results document."""
     keys = ("epoch", "step", "train_loss", "val_loss", "val_accuracy")
     added = [{"penalty": finite(point["penalty"])} if "penalty" in point else {} for point in curve]
     found = ({key: finite(point.get(key)) for key in keys} for point in curve)

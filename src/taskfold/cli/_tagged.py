@@ -1,4 +1,4 @@
-"""Tasks that give every word of a text a class."""
+"""Tagging tasks: a class for every word of a text."""
 
 from __future__ import annotations
 
@@ -31,13 +31,10 @@ from ._tokens import Tokenizer, Tokens, words_out
 
 
 class TaggedTask(LabelledTextTask):
-    """A task on the words of texts; the outputs are classes."""
-
     kind = "words"
 
     @classmethod
     def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> Parts[Sentence]:
-        """The texts of all three parts."""
         del shelf
         assert isinstance(task.source, WordSource)
         data = task.source.load(task.name, _problem(task), plan.split_seed)
@@ -62,7 +59,7 @@ class TaggedTask(LabelledTextTask):
 
     @classmethod
     def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
-        """The test texts; of a file without parts, all."""
+        """Reads the test texts; of a file without parts, all."""
         assert isinstance(source, WordSource)
         problem = problem_of(task.info.problem, task.name)
         data = source.load(task.name, problem, plan.split_seed if plan else 0, whole=plan is None)
@@ -71,7 +68,6 @@ class TaggedTask(LabelledTextTask):
 
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
-        """Every text for every task; words stand between spaces."""
         asked.refuse(cls.kind, choices="texts", output="dense targets")
         texts = [text.split() for text in inputs_of(asked.inputs, asked.lines)]
         if not texts or not all(texts):
@@ -94,26 +90,22 @@ class TaggedTask(LabelledTextTask):
 
     @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
-        """Words that stand between spaces, and their classes."""
         tokens = Tokenizer.of_task(task, loaded)
         return WordReading(problem_of(task.info.problem, task.name), task.info.labels, tokens)
 
     @classmethod
     def tokenized(cls, tokens: Tokenizer, words: Sequence[str]) -> dict[str, Tensor]:
-        """Word by word."""
         return tokens(words)[0]
 
     def few(self, shots: int, seed: int) -> Self:
-        """Few of the training texts."""
         return replace(self, data=replace(self.data, train=few_shot(self.data.train, shots, seed)))
 
     @property
     def seams(self) -> dict[str, Any]:
-        """The problem, and batches of tokens."""
         return {"problem": self.problem, "collate": self.tokens.collate}
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
-        """Scores of all words; of entities first, where the classes are those of entities."""
+        """Scores of all words; those of entities first, if the classes are entities'."""
         samples = self.samples(self.data.test)
         each = said_of(model, self.name, self.tokens, samples, batch_size)
         outputs = torch.cat(each)[None]
@@ -128,27 +120,26 @@ class TaggedTask(LabelledTextTask):
         return scored(self.problem, found, targets.numel(), "words")
 
     def shown(self, model: MultiTask, texts: Sequence[Sentence]) -> Iterator[tuple[str, list[str]]]:
-        """Classes in the order of the words."""
         outputs = said_of(model, self.name, self.tokens, [self.tokens(one.words) for one in texts], SHOWN)
         for one, output in zip(texts, outputs, strict=True):
             yield " ".join(one.words), [self.problem.answer(output, self.names)["said"], " ".join(one.tags)]
 
     def samples(self, texts: Sequence[Sentence]) -> list[Tokens]:
-        """Tokens, of which the first of each word has its class."""
+        """Tokens; the first token of each word has its class."""
         return [self.tokens(one.words, self.problem.target(one.tags, self.names)) for one in texts]
 
     def is_cut(self, one: Sentence) -> bool:
-        """Some of its words have no token."""
+        """Whether some words have no token."""
         return bool(self.tokens.cut(one.words, self.tokens(one.words)[1]))
 
 
 def said_of(model: MultiTask, name: str, tokens: Tokenizer, samples: Sequence[Tokens], size: int) -> list[Tensor]:
-    """What a task puts out for the words of each text, `[words, classes]`, on the CPU."""
+    """Outputs of a task for the words of each text, `[words, classes]`, on the CPU."""
     return [one for made, part in in_batches(model, name, tokens, samples, size) for one in words_out(made, part)]
 
 
 def hidden_states(output: Any) -> Tensor:
-    """`last_hidden_state`, `[B, T, F]`. A name, so that models can be pickled."""
+    """`last_hidden_state`, `[B, T, F]`. A named function, so that models can be pickled."""
     found = getattr(output, "last_hidden_state", None)
     if not isinstance(found, Tensor):
         raise TypeError(

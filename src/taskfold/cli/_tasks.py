@@ -23,16 +23,15 @@ from ._prepare import new_model, ready_kind
 SUFFIX = ".safetensors"
 
 BackboneOption = Annotated[
-    str | None, typer.Option(help="The backbone that the tasks were trained on, if not as noted beside them.")
+    str | None, typer.Option(help="The backbone that the tasks were trained on; default: as noted beside them.")
 ]
 WeightsOption = Annotated[Path | None, typer.Option(help="A local file of the backbone's weights.")]
-InventoryOption = Annotated[Path | None, typer.Option(help="For tasks that share one: its file, if not beside them.")]
+InventoryOption = Annotated[Path | None, typer.Option(help="The file of a shared inventory; default: beside tasks.")]
 
 
 def load_tasks(
     backbone: str | None, weights: Path | None, files: Sequence[Path], inventory: Path | None = None
 ) -> tuple[MultiTask, LoadedBackbone]:
-    """The backbone with the tasks of these files."""
     model, loaded = ground(backbone, weights, files, inventory)
     for file in dict.fromkeys(files):
         add_stored(model, file, loaded)
@@ -46,10 +45,10 @@ def ground(
     inventory: Path | None = None,
     folder: Path | None = None,
 ) -> tuple[MultiTask, LoadedBackbone]:
-    """The backbone that these files stand on, and their inventory; no task yet.
+    """The backbone that these files use, and their inventory; no task yet.
 
-    Where `backbone` says none it is as the run of the first file noted it, or the file itself, if its weights are
-    published ones; `inventory` is looked for beside files; and files will lie in `folder`, if there is none yet.
+    Without `backbone` it is the one that the first file's run noted, or the file's own, if its weights are published
+    ones; `inventory` is looked for beside the files; new files will lie in `folder` if there are none yet.
     """
     by_name: dict[str, Path] = {}
     standing: list[Path] = []
@@ -64,7 +63,7 @@ def ground(
     if inventory is not None and files and not standing:
         raise UserError(f"--inventory {inventory}: none of these tasks shares an inventory; leave it out")
     loaded = _backbone(backbone, weights, [*files, *([folder / "none"] if folder else [])])
-    if len(kinds) == 1:  # of several kinds what can't stand on it is said when it is asked
+    if len(kinds) == 1:  # with several kinds of data, a task that does not fit reports it when it is used
         loaded = ready_kind(kinds.pop()).ground(loaded)
     model = new_model(loaded).train(False)
     _load_inventories(model, {file: inventory or inventory_for(file) for file in standing})
@@ -72,14 +71,14 @@ def ground(
 
 
 def add_stored(model: MultiTask, file: Path, loaded: LoadedBackbone, name: str | None = None) -> Task:
-    """Add a task from its file, whatever its head."""
+    """Add a task from its file, with any head."""
     information = read_header(file)["info"]["preprocessing"]
     head = ready_kind(_kind_in(information)).stored_head(information, loaded)
     return model.load_task(file, name=name, head=head)
 
 
 def reading_of(task: Task, loaded: LoadedBackbone) -> Reading:
-    """How a task reads what a server is sent, by its kind of data."""
+    """The reading of a server's requests for a task, by its kind of data."""
     kind = ready_kind(kind_of(task))
     if kind.ground(loaded) != loaded:
         raise UserError(
@@ -90,7 +89,7 @@ def reading_of(task: Task, loaded: LoadedBackbone) -> Reading:
 
 
 def _load_inventories(model: MultiTask, places: Mapping[Path, Path]) -> None:
-    """What each file stands on; two inventories of one method do not go into a model."""
+    """Loads the inventory of each file; a model takes one inventory of a method."""
     held: dict[Path, Path] = {}
     for file, place in places.items():
         if place in held:
@@ -98,7 +97,7 @@ def _load_inventories(model: MultiTask, places: Mapping[Path, Path]) -> None:
         try:
             model.load_inventory(place)
         except TaskFileError:
-            read_inventory(place, model.backbone, Named())  # what is wrong with the file itself
+            read_inventory(place, model.backbone, Named())  # `add_stored` reports what is wrong with the file
             first, other = next(iter(held.items()))
             raise UserError(
                 f"{file} stands on {place}, and {other} on {first}: two inventories for the same layers; give the "
@@ -135,15 +134,14 @@ def _with(found: BackboneConfig | NetworkConfig, weights: Path | None) -> Backbo
 
 
 def best_device() -> torch.device:
-    """A GPU if there is one."""
+    """A GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def kind_of(task: Task) -> str:
-    """The kind of data of a saved task."""
     return _kind_in(task.info.preprocessing)
 
 
 def _kind_in(information: Mapping[str, object]) -> str:
-    """Images say no kind."""
+    """The kind of data; image tasks name none."""
     return str(information.get("kind", "images"))

@@ -35,8 +35,8 @@ class TextTask(Ready):
 
     Attributes:
         data: its examples.
-        reader: how they are read and answered.
-        origin: where they come from, in short.
+        reader: the tokenizer and its settings.
+        origin: the examples' source, in short.
     """
 
     kind = "texts"
@@ -46,7 +46,6 @@ class TextTask(Ready):
 
     @classmethod
     def read(cls, plan: Plan, task: TaskPart, shelf: Shelf) -> TextData:
-        """The examples of all three parts."""
         del shelf
         assert isinstance(task.source, TextSource)
         data, origin = task.source.load(task.name, plan.split_seed), task.source.origin
@@ -59,7 +58,6 @@ class TextTask(Ready):
 
     @classmethod
     def prepare(cls, task: TaskPart, data: TextData, loaded: LoadedBackbone, known: Mapping[str, Any] | None) -> Self:
-        """With the tokenizer of the backbone."""
         assert isinstance(task.source, TextSource)
         read = {key: value for key, value in (known or {}).items() if key in READING}
         settings = TextSettings.model_validate(read | task.text.model_dump(exclude_unset=True))
@@ -67,14 +65,13 @@ class TextTask(Ready):
 
     @classmethod
     def saved(cls, source: BaseModel, task: Task, loaded: LoadedBackbone, plan: Plan | None) -> Self:
-        """The test examples; of a file without parts, all."""
+        """Reads the test examples; of a file without parts, all."""
         assert isinstance(source, TextSource)
         data = source.measured(task.name) if plan is None else source.load(task.name, plan.split_seed)
         return cls(data, Reader.of_task(task, loaded), source.origin)
 
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
-        """Every text for every task."""
         asked.refuse(cls.kind, output="dense targets")
         texts = inputs_of(asked.inputs, asked.lines)
         if not texts:
@@ -85,16 +82,14 @@ class TextTask(Ready):
 
     @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
-        """Choices ranked, or texts written."""
         return TextReading.of(task, loaded)
 
     def few(self, shots: int, seed: int) -> Self:
-        """Few of the training examples; validation stays as it is."""
+        """Chooses training examples; validation keeps all of its own."""
         return replace(self, data=replace(self.data, train=few_shot(self.data.train, shots, seed)))
 
     @property
     def name(self) -> str:
-        """Of the task."""
         return self.data.name
 
     @property
@@ -109,11 +104,9 @@ class TextTask(Ready):
 
     @property
     def information(self) -> dict[str, Any]:
-        """How texts are cut and answers compared."""
         return self.reader.information
 
     def sets(self, seed: int) -> TaskSet:
-        """The examples as they are."""
         return TaskSet(list(self.data.train), list(self.data.val))  # type: ignore[arg-type]
 
     @property
@@ -127,7 +120,7 @@ class TextTask(Ready):
         }
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
-        """Exact match, or the share of answers that are ranked first, or both."""
+        """Exact match, or the share of answers that rank first, or both."""
         examples, settings = self.data.test, self.reader.settings
         found: dict[str, float] = {}
         classes: Metrics | None = None
@@ -161,7 +154,6 @@ class TextTask(Ready):
         )
 
     def show(self, model: MultiTask) -> Shown:
-        """A few inputs, what is written or chosen, and what is right."""
         examples = list(self.data.test[:SHOWN])
         if self.data.open or not all(example.choices for example in examples):
             said = self.reader.write(model, self.name, examples, SHOWN)
@@ -176,7 +168,6 @@ class TextTask(Ready):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The examples by content, and how they are read."""
         return {
             "text": self.reader.settings.model_dump(mode="json", exclude={"metrics", "num_beams"}),
             "train": listed([*map(asdict, self.data.train)], "examples"),
@@ -185,13 +176,11 @@ class TextTask(Ready):
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The test examples, and how answers are compared."""
         how = self.reader.settings.model_dump(mode="json", include={"metrics", "num_beams"})
         return {"text": how, "test": listed([*map(asdict, self.data.test)], "examples")}
 
     @property
     def record(self) -> dict[str, Any]:
-        """Sizes, choices, notes."""
         data = self.data
         sizes = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
         return {
@@ -204,7 +193,7 @@ class TextTask(Ready):
 
 
 def _of_choices(labels: Sequence[str], examples: Sequence[Example], said: Sequence[int]) -> Metrics | None:
-    """Scores of examples that have the same choices, in whatever order; None: they have not."""
+    """Scores of examples that have the same choices, in any order; None: their choices differ."""
     if len(labels) < 2:
         return None
     cells = [[0] * len(labels) for _ in labels]

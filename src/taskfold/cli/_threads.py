@@ -1,4 +1,4 @@
-"""Threads of torch, as a command is told."""
+"""The `--threads` option."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ThreadsOption = Annotated[
 
 
 def threaded(plan: P, option: str | None) -> P:
-    """The configuration with the option, or else what it says itself, or what holds where nothing is said."""
+    """The configuration with the option, else its own setting, else the default."""
     said = parsed(option)
 
     def settled(settings: S) -> S:

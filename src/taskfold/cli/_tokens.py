@@ -1,4 +1,4 @@
-"""Words of texts as tokens: what a network reads, and which of its outputs is whose."""
+"""Words of texts as tokens, and the word of each token."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ._output import UserError
 from ._reader import made
 
 KEYS = ("input_ids", "attention_mask")
-"""Of what a tokenizer gives, that networks are called with."""
+"""The tokenizer's outputs that networks are called with."""
 Tokens = tuple[dict[str, Tensor], Tensor]
-"""`input_ids` and `attention_mask`, `[T]` each; the target of each token, or that it has none."""
+"""`input_ids` and `attention_mask`, `[T]` each; the target of each token, or the mark of no target."""
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Words → tokens, of which the first of each word has its target.
+    """A tokenizer of words, of which the first token of each word has its target.
 
     Attributes:
-        tokenizer: of Hugging Face, a fast one.
-        max_tokens: of a text.
+        tokenizer: a fast tokenizer of Hugging Face.
+        max_tokens: the limit of a text.
     """
 
     tokenizer: Any
@@ -48,7 +48,7 @@ class Tokenizer:
 
     @classmethod
     def of_task(cls, task: Task, loaded: LoadedBackbone) -> Self:
-        """As a saved task was trained."""
+        """For a saved task, with the settings of its training."""
         longest = task.info.preprocessing.get("max_tokens")
         if not isinstance(longest, int):
             raise UserError(f"task {task.name!r} does not say how long its texts may be; it was saved by hand")
@@ -64,11 +64,11 @@ class Tokenizer:
         return inputs, torch.tensor(each)
 
     def count(self, text: str) -> int:
-        """Tokens of a whole text that is not cut."""
+        """The number of tokens of a whole, uncut text."""
         return len(self.tokenizer(text)["input_ids"])
 
     def text(self, text: str) -> dict[str, Tensor]:
-        """A whole text."""
+        """A whole text, as tokens."""
         made = self.tokenizer(text, truncation=True, max_length=self.max_tokens)
         return {key: torch.tensor(made[key]) for key in KEYS}
 
@@ -81,26 +81,25 @@ class Tokenizer:
         }
 
     def collate(self, samples: Sequence[Tokens]) -> Labelled:
-        """Texts as a batch, padded."""
         inputs = self.padded([one for one, _ in samples])
         targets = pad_sequence([target for _, target in samples], batch_first=True, padding_value=IGNORED)
         return Labelled(inputs, targets, targets)
 
     def long(self, text: str) -> str:
-        """Why a whole text is not read, in words; empty: it is."""
+        """Why a whole text is too long; empty: it is not."""
         if (count := self.count(text)) <= self.max_tokens:
             return ""
         return f"{count} tokens, more than {self.max_tokens}: give shorter texts"
 
     def cut(self, words: Sequence[str], owners: Tensor) -> str:
-        """Which words of a text are not read, in words; empty: all are."""
+        """Which words of a text are cut off; empty: none."""
         if (seen := int((owners != IGNORED).sum())) == len(words):
             return ""
         return f"only {seen} of {len(words)} words are within {self.max_tokens} tokens: give shorter texts"
 
 
 def words_out(outputs: Sequence[Tensor], samples: Sequence[Tokens]) -> list[Tensor]:
-    """Of outputs `[tokens, classes]` of each text those of its words, `[words, classes]`, on the CPU."""
+    """The outputs `[words, classes]` of words from those of tokens, `[tokens, classes]` per text, on the CPU."""
     return [
         made.float().cpu()[: len(owners)][owners != IGNORED] for made, (_, owners) in zip(outputs, samples, strict=True)
     ]

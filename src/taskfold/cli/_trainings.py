@@ -1,4 +1,4 @@
-"""Training the tasks of a configuration, each by itself, and what that has in common with training them together."""
+"""Trains the tasks of a configuration, each by itself; and the parts in common with joint training."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ R = TypeVar("R")
 
 
 Todo = tuple[Ready, TaskConfig, Mapping[str, Any]]
-"""A task, what the configuration says of it, and what its numbers follow from."""
+"""A task, its part of the configuration, and what its numbers depend on."""
 Train = Callable[[Sequence[Todo], Callable[[Todo, Result], None]], None]
-"""Trains these tasks, and tells of each once it is trained."""
+"""Trains these tasks, and reports each one when it is trained."""
 
 
 def each_by_itself(
@@ -47,7 +47,7 @@ def each_by_itself(
     train: Train | None = None,
     reports: bool = True,
 ) -> Story | None:
-    """Train each task unless it is finished; in processes other than the first nothing is written."""
+    """Train each task unless it is finished; only the first process writes."""
     model, main = opened.model, is_main_process()
     story = Story(whole, "train", opened.loaded)
     labels = record.labels_of({task.name: task.method for task in whole.tasks})
@@ -81,7 +81,7 @@ def each_by_itself(
 
 
 def _told(plan: Config, model: MultiTask, one: Todo, label: str, result: Result) -> Told:
-    """Test a trained task, and make what came of it its current version."""
+    """Tests a trained task, and publishes it as the current version."""
     task, settings, said = one
     tested = test(model, task)
     shown = task.show(model)
@@ -100,7 +100,7 @@ def _told(plan: Config, model: MultiTask, one: Todo, label: str, result: Result)
 def _run(
     model: MultiTask, task: Ready, settings: TaskConfig, label: str, result: Result, tested: Tested, shown: Shown
 ) -> dict[str, Any]:
-    """A training in a results document."""
+    """A training as an entry of a results document."""
     own = model[task.name]
     return {
         "task": task.name,
@@ -119,7 +119,7 @@ def _run(
 
 
 def begun(plan: Plan, task: Ready, settings: TaskPart, said: Mapping[str, Any], fresh: bool) -> Path:
-    """The folder of a task's training, which is to begin, or to go on."""
+    """The folder of a task's training, checked for a start or a resumption."""
     folder = plan.run_folder(settings)
     if is_main_process():
         say_anew(plan, task.name, said)
@@ -137,7 +137,7 @@ def train_alone(
     label: str,
     fresh: bool,
 ) -> Result:
-    """Train one task by itself, or go on where that was; torch keeps the threads that its training ended with."""
+    """Train one task by itself, or resume; torch keeps the number of threads that its training ended with."""
     folder, data = begun(plan, task, settings, said, fresh), task.sets(settings.train.seed)
     result: Result = retold(
         lambda: train_task(
@@ -159,13 +159,13 @@ def train_alone(
 
 
 def say_rates(who: str, result: Result) -> None:
-    """What `lr: auto` has chosen, and why."""
+    """Print the rates that `lr: auto` has chosen, and why."""
     if result.rates and is_main_process():
         say(f"{who}: learning rates {result.rates['why']}")
 
 
 def retold(training: Callable[[], R]) -> R:
-    """What a training says is wrong, in the words of the command line; and at once what it warns of."""
+    """Run a training; its errors use the command line's words, and its warnings are printed at once."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", CollapseWarning)
@@ -177,26 +177,26 @@ def retold(training: Callable[[], R]) -> R:
 
 
 def test(model: MultiTask, task: Ready) -> Tested:
-    """Measure a trained task; its file will say it too."""
+    """Measure a trained task, and store its scores for its file."""
     tested = task.test(model, task.batch)
     model[task.name].info.metrics |= named(tested)
     return tested
 
 
 def size(model: MultiTask, task: Ready) -> dict[str, int]:
-    """What a task has beside what it shares: numbers, and bits of masks if there are any."""
+    """The size of a task without shared parts: numbers, and bits of masks if there are any."""
     counts = count_task(model[task.name])
     found = {"numbers": sum(counts[kind] for kind in counts.keys() - BESIDE.keys()), "bits": bits_beside(counts)}
     return found if found["bits"] else {"numbers": found["numbers"]}
 
 
 def how(result: Result) -> str:
-    """How a training went, in words."""
+    """A training's course, in words."""
     done = {"finished": "trained", "early": "stopped early"}[result.stopped]
     threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
     return f"{done} in {result.seconds:.0f} s on {threads}, best epoch {result.best_epoch} of {len(result.curve)}"
 
 
 def is_main_process() -> bool:
-    """Before Accelerate has started, its launcher's environment says which process this is."""
+    """Whether this is the first process; before Accelerate starts, its launcher's environment says so."""
     return os.environ.get("RANK", "0") == "0"

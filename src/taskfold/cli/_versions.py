@@ -1,4 +1,4 @@
-"""Which tasks are finished, and the versions of their files."""
+"""Finished tasks, and the versions of their files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ Record = Mapping[str, Any]
 
 
 def store_of(output: Path) -> Store:
-    """The task files of a run."""
     return Store(output / "tasks")
 
 
 def trained_on(model: MultiTask, fingerprint: str, task: Ready, settings: TaskPart) -> dict[str, Any]:
-    """What a task's numbers follow from, but for its name: JSON."""
+    """What a task's numbers depend on, without its name; JSON."""
     train = settings.train
     said = {
         "method": model[task.name].method,
@@ -41,9 +40,9 @@ def trained_on(model: MultiTask, fingerprint: str, task: Ready, settings: TaskPa
 
 
 def settled(store: Store, name: str, said: Record) -> Version | None:
-    """The version that answers for a task that is described so; None: it has to be trained.
+    """The version for a task with these settings and data; None: it has to be trained.
 
-    That is one which was trained so, or the one that somebody rolled back to from there.
+    It is the last one trained so, or an earlier one that the user rolled back to from there.
     """
     try:
         versions = store.versions(name)
@@ -57,7 +56,7 @@ def settled(store: Store, name: str, said: Record) -> Version | None:
 
 
 def outdated(store: Store, name: str, folder: Path, said: Record) -> bool:
-    """Whether the training in a folder was another one that is finished, and its file kept: it may make way."""
+    """Whether a folder holds another, finished training whose file is kept: then it may be deleted."""
     there = noted(folder)
     if there is None or there == said:
         return False
@@ -65,7 +64,7 @@ def outdated(store: Store, name: str, folder: Path, said: Record) -> bool:
 
 
 def say_anew(plan: Plan, name: str, said: Record) -> None:
-    """Why a task that has a version is trained again."""
+    """Print why a task that has a version is trained again."""
     store = store_of(plan.output)
     before = store.record(name) or {}
     if "trained" in before and (why := differences(before["trained"], said)):
@@ -73,9 +72,9 @@ def say_anew(plan: Plan, name: str, said: Record) -> None:
 
 
 def finished(plan: Plan, opened: Opened, task: Ready, said: Record, main: bool) -> Told | None:
-    """What a finished task said, read from its version; None: it has to be trained.
+    """A finished task's results from its version; None: it has to be trained.
 
-    Test data that have changed are measured, and the file with the new scores is published.
+    If its test data have changed, it is measured and published again.
     """
     store, name = store_of(plan.output), task.name
     version = settled(store, name, said)
@@ -115,7 +114,7 @@ def _measured(opened: Opened, task: Ready, version: Version, told: Told) -> Told
 
 
 def told_of(store: Store, version: Version) -> Told | None:
-    """What was kept with a version for results and report; None: nothing that can be used."""
+    """The results kept with a version; None: none that can be used."""
     try:
         told = Told.of_json(_record(store, version)["told"])
     except (KeyError, TypeError):
@@ -126,7 +125,7 @@ def told_of(store: Store, version: Version) -> Told | None:
 def publish(
     plan: Plan, model: MultiTask, task: Ready, record: Record | None = None, *, standalone: bool = False
 ) -> None:
-    """Save a task as the current version of its file, before the results that name it."""
+    """Publish a task as the current version of its file, before the results that name it."""
     store = store_of(plan.output)
     store.folder.mkdir(parents=True, exist_ok=True)
     with draft_of(store.path(task.name), folder=True) as draft:
@@ -134,7 +133,7 @@ def publish(
 
 
 def retire(plan: Plan) -> None:
-    """Files of tasks that the configuration does not name go out of the folder; their versions stay."""
+    """Remove from the folder the files of tasks outside the configuration; their versions stay."""
     store, wanted = store_of(plan.output), {task.name for task in plan.parts}
     for name in store.names():
         if name not in wanted:

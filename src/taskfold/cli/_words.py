@@ -1,4 +1,4 @@
-"""What Python is told to do, in the words of the command line."""
+"""Python's errors in the words of the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REMEDIES = {
 
 
 def in_words(error: Exception) -> str:
-    """An error with remedies that a user of the command line has; one of the system as file and reason."""
+    """An error with remedies for the command line; an OSError as file and reason."""
     message = str(error)
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]

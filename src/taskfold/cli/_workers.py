@@ -1,4 +1,4 @@
-"""Packs of one configuration in several processes, on this machine or on a cluster's."""
+"""Packs of one configuration in several processes, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ._output import UserError, say
 
 Cluster = Literal["local", "slurm"]
 WEEK = 7 * 24 * 60
-"""Minutes that a process may take."""
+"""The most minutes of a process."""
 
 
 def run_workers(
     config: Path, output: Path, names: Sequence[str], processes: int, cluster: Cluster, fresh: bool
 ) -> None:
-    """Train tasks in packs, in as many processes, with one thread each; wait for all of them."""
+    """Train tasks in packs, in several processes with one thread each; wait for all."""
     try:
         import submitit  # noqa: PLC0415  an extra
     except ModuleNotFoundError as error:
@@ -42,7 +42,7 @@ def run_workers(
         raise UserError(f"--cluster {cluster}: {error}") from None
     executor.update_parameters(name="taskfold", cpus_per_task=1, timeout_min=WEEK)
     if cluster == "local":
-        executor.update_parameters(gpus_per_node=torch.cuda.device_count())  # as many as there are, for each of them
+        executor.update_parameters(gpus_per_node=torch.cuda.device_count())  # all other processes are told the same
     jobs = []
     for number, share in enumerate(shares, 1):
         more = ["--worker", str(number), *(["--fresh"] if fresh else [])]
@@ -63,7 +63,7 @@ def run_workers(
             f"{len(failed)} of {len(jobs)} processes have failed, the first is {number}: {_last_line(str(error))}; "
             f"what was finished is kept, and the same command goes on (what they said: {output / 'jobs'})"
         )
-    for left in (output / "train").glob("pack-*.safetensors"):  # of tasks that another process has finished since
+    for left in (output / "train").glob("pack-*.safetensors"):  # of tasks that another process has finished
         left.unlink()
 
 

@@ -28,11 +28,11 @@ def affinity(
     every: Annotated[int | None, typer.Option(help="Steps between two measurements.")] = None,
     lookahead: Annotated[bool | None, typer.Option(help="Also take each step and measure the loss.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured before.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, even if a measurement is there.")] = False,
 ) -> None:
-    """Measure which tasks help and which hurt one another through what they share, and propose groups.
+    """Measure which tasks help and which hurt one another through shared factors, and propose groups.
 
-    Trains the tasks together for a few steps and measures what a step for one does to the others; keeps nothing.
+    Trains the tasks together for a few steps and measures how a step for one affects the others; discards the training.
     Options left out come from `together.affinity`. Writes <output>/affinity/results.json and report.html; with
     `together: {groups: auto}`, taskfold train uses these groups.
     """

@@ -29,21 +29,21 @@ def count(
     ] = None,
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 1,
     head: Annotated[
-        int | None, typer.Option(min=1, help="Outputs of each task's head, or its channels; none if not given.")
+        int | None, typer.Option(min=1, help="Outputs or channels of each task's head; default: no head.")
     ] = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Also what is adapted, block by block, and why the rest is not.")
+        bool, typer.Option("--layers", help="Also list the adapted layers by block, and why others are not adapted.")
     ] = False,
     flops: Annotated[
         bool, typer.Option("--flops", help="Also the multiply-adds of one forward pass, unfolded and folded.")
     ] = False,
     input_: Annotated[
         str | None,
-        typer.Option("--input", metavar="SIZE", help="Of one input, for --flops: 3x224x224; or tokens: 128, 128+32."),
+        typer.Option("--input", metavar="SIZE", help="One input, for --flops: 3x224x224; or tokens: 128, 128+32."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Count the parameters of a method on an architecture, exactly; no weights are loaded or fetched.
+    """Count the parameters of a method on an architecture, exactly; no weights are loaded or downloaded.
 
     taskfold count --model timm:resnet34 --method ftn --set rank=1 --flops --json
 
@@ -73,7 +73,7 @@ def count(
 
 def _summary(network: nn.Module, method: Method, head: int | nn.Module | None) -> Summary:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AdaptationWarning)  # the count has said it
+        warnings.simplefilter("ignore", AdaptationWarning)  # the count warns itself
         model = MultiTask(network, method)
         model.add_task("one", head)
     return model.summary("one")
@@ -113,7 +113,7 @@ def _table(found: counting.Count, title: str, tasks: int) -> Table:
     if found.contracted is not None:
         rows["a task, folded into a plain network"] = found.contracted
     for name, number in rows.items():
-        bits = name.endswith(": bits")  # a parameter of the backbone is 32 of them
+        bits = name.endswith(": bits")  # a parameter of the backbone has 32 bits
         share = number / (found.backbone * (32 if bits else 1)) if found.backbone else None
         table.add_row(name, f"{number:,}{' bits' * bits}", "" if share is None else f"{share:.2%}")
     return table

@@ -25,13 +25,13 @@ from ._tasks import SUFFIX, WeightsOption, add_stored, best_device, kind_of, loa
 
 Found = list[tuple[str, Path, Tested]]
 FEW = 10
-"""Classes whose confusion matrix fits a console."""
+"""The most classes whose confusion matrix is printed."""
 
 
 def evaluate(
     files: Annotated[list[Path], typer.Argument(metavar="CONFIG | TASKFILES…", help="A configuration, or task files.")],
     backbone: Annotated[
-        str | None, typer.Option(help="For task files: the backbone that they were trained on, if not as noted.")
+        str | None, typer.Option(help="For task files: the backbone that they were trained on, default: as noted.")
     ] = None,
     weights: WeightsOption = None,
     data: Annotated[
@@ -39,7 +39,7 @@ def evaluate(
         typer.Option(help="For task files: a folder, a file or {kind: …} for each, or one for all."),
     ] = None,
     inventory: Annotated[
-        Path | None, typer.Option(help="For task files that share one: its file, if not beside them.")
+        Path | None, typer.Option(help="For task files that share an inventory: its file; default: beside them.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Samples of one forward pass; 64, or 8 of dense targets, if not given.")
@@ -89,7 +89,7 @@ def _of_config(path: Path, batch_size: int | None) -> Found:
         model.load_inventory(inventory)
     found: Found = []
     for settings, file in zip(config.parts, files, strict=True):
-        if apart:  # groups have inventories of their own, and a model has one
+        if apart:  # each group has an inventory, and a model takes one
             model = new_model(loaded).to(best_device())
         task = add_stored(model, file, loaded, settings.name)
         ready = ready_kind(settings.kind.name).saved(settings.source, task, loaded, config)
@@ -161,7 +161,7 @@ def _guess(path: Path) -> dict[str, Any]:
 
 
 def _is_image_list(path: Path) -> bool:
-    """A table of examples has other columns."""
+    """Whether a file is an image list; tables of examples have other columns."""
     if not path.is_file():
         return True
     first = {column.strip() for column in read_text(path).partition("\n")[0].split(",")}
@@ -169,7 +169,7 @@ def _is_image_list(path: Path) -> bool:
 
 
 def _confusions(found: Found) -> list[Table]:
-    """Which classes are taken for which, of tasks with few."""
+    """Confusions between classes, of tasks with few."""
     tables = []
     for name, _, tested in found:
         if 1 < len(tested.confusion) <= FEW:
@@ -183,7 +183,7 @@ def _confusions(found: Found) -> list[Table]:
 
 
 def _tables(found: Found) -> list[Table]:
-    """One for each kind of measures."""
+    """One table for each kind of measures."""
     tables: dict[tuple[str, ...], Table] = {}
     for name, file, tested in found:
         titles = tuple(tested.columns)

@@ -23,7 +23,7 @@ def export(
         Path, typer.Option("--output", "-o", help="A file to write: ….onnx or ….pt2 (torch.export); for PEFT a folder.")
     ],
     to: Annotated[Literal["network", "peft"], typer.Option(help="What to write.")] = "network",
-    head: Annotated[str | None, typer.Option(help="What PEFT's network calls the head, if not as timm does.")] = None,
+    head: Annotated[str | None, typer.Option(help="The head's name in PEFT's network; default: timm's.")] = None,
     backbone: BackboneOption = None,
     weights: WeightsOption = None,
     inventory: InventoryOption = None,
@@ -33,12 +33,12 @@ def export(
     ] = False,
     adapters: Annotated[
         bool,
-        typer.Option("--adapters", help="One ONNX graph, written if not there, and an .onnx_adapter of each task."),
+        typer.Option("--adapters", help="One ONNX graph, written if missing, and an .onnx_adapter of each task."),
     ] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="A mixed-task network, even of one task file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write what runs without taskfold: a network with one task folded in, or several by index; or PEFT's adapter.
+    """Write a network that runs without taskfold, with one task folded in or several by index; or PEFT's adapter.
 
     taskfold export flowers.safetensors --output flowers.onnx
 
@@ -50,7 +50,7 @@ def export(
 
     taskfold export flowers.safetensors --adapters --output edge/network.onnx
 
-    Beside a network a JSON file says how images become its input, what the outputs are called, and each task's index.
+    Beside a network a JSON file has the preprocessing of images, the names of the outputs, and each task's index.
     """
     model, loaded = load_tasks(backbone, weights, files, inventory)
     model, names = model.cpu(), list(model.tasks)
@@ -96,7 +96,7 @@ def export(
 
 
 def _task(model: MultiTask, name: str, index: int) -> dict[str, Any]:
-    """What a program needs to know of a task."""
+    """The entry of a task for programs that run the network."""
     info = model[name].info
     problem = problem_of(info.problem, name).as_json()
     said = {"labels": info.labels, "problem": problem, "preprocessing": info.preprocessing}
@@ -106,7 +106,7 @@ def _task(model: MultiTask, name: str, index: int) -> dict[str, Any]:
 def _write_adapters(
     model: MultiTask, given: dict[str, Tensor], graph: Path, tasks: list[dict[str, Any]], json: bool
 ) -> None:
-    """A graph, and beside it two files of each task."""
+    """Writes a graph, and two files of each task beside it."""
     differences: dict[str, float] = {}
     for task in tasks:
         name, place = task["name"], graph.parent / f"{task['name']}.onnx_adapter"

@@ -37,7 +37,7 @@ def init(
 ) -> None:
     """Write a configuration for the image folders in DIR: <task>/<class>/*.jpg, or <task>/train/<class>/*.jpg.
 
-    Where every folder in DIR is a task, the configuration says `tasks: {glob: DIR/*}`: a new folder is a new task.
+    If every folder in DIR is a task, the configuration has `tasks: {glob: DIR/*}`: a new folder is a new task.
     """
     if config.exists():
         raise UserError(f"{config} exists already; name another file with --config, or take it away")
@@ -84,7 +84,7 @@ def init(
 
 
 def _tasks(folder: Path) -> tuple[dict[Path, TaskData], list[Path]]:
-    """The folders that can be tasks, and those that can't; the folder itself if its folders are classes."""
+    """The folders that can be tasks, and the others; the folder itself if its folders are classes."""
     here = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     read = {path: _read(path) for path in here}
     found = {path: data for path, data in read.items() if data is not None}
@@ -105,7 +105,7 @@ def _read(folder: Path) -> TaskData | None:
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:
-    """Names of tasks after their folders, changed where they are not allowed or taken."""
+    """Names of tasks after their folders, changed if they are not allowed or taken."""
     names: dict[Path, str] = {}
     for path in paths:
         name = re.sub(r'[./\\<>:"|?*]', "-", path.resolve().name).strip()[:80] or "task"
@@ -123,5 +123,5 @@ def _below(path: Path, folder: Path, place: Path) -> str:
 
 
 def _yaml(text: str) -> str:
-    """A value as it may stand in braces."""
+    """A value in YAML, within braces."""
     return yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]

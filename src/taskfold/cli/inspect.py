@@ -22,7 +22,7 @@ def inspect(
     tensors: Annotated[bool, typer.Option("--tensors", help="Also list every tensor.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object for each file.")] = False,
 ) -> None:
-    """Show what is in a task file or an inventory; contents are checked against their digest, and nothing is run."""
+    """Show what is in a task file or an inventory; contents are checked against their digest, and nothing runs."""
     cards, errors = [], []
     for path in files:
         try:

@@ -16,7 +16,7 @@ def pack(
 ) -> None:
     """Write a run into one zip file for a colleague: tasks, versions, inventory, results, backbone, a README.
 
-    A backbone of local files goes along; of any other its exact name does, and every task file has its fingerprint.
+    The file holds a backbone's local files; of any other backbone its exact name. Every task file has its fingerprint.
     """
     if not output.is_dir():
         raise UserError(f"there is no folder {output}; give the output of taskfold train")

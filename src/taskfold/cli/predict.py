@@ -27,7 +27,7 @@ def predict(
     choices: Annotated[str | None, typer.Option(help="Rank these answers: 'yes ||| no'.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where tasks of dense targets write; predictions/ if not given."),
+        typer.Option("--output", "-o", help="Output folder of dense tasks; default: predictions/."),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help=f"Rows of one forward pass, of images or texts; {ROWS} if not given.")
@@ -35,7 +35,7 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     threads: ThreadsOption = None,
 ) -> None:
-    """Label images, answer texts, or say of every pixel what it is: every input for every task.
+    """Label images, answer texts, or predict every pixel: every input with every task.
 
     taskfold predict flowers.safetensors cars.safetensors photo.jpg --backbone timm:resnet50
 

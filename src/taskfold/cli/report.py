@@ -10,12 +10,12 @@ from ._output import say, show
 
 
 def report(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS.json", help="What train or demo wrote.")],
+    results: Annotated[Path, typer.Argument(metavar="RESULTS.json", help="The results file of train or demo.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The HTML file; beside the results if not given.")
+        Path | None, typer.Option("--output", "-o", help="The HTML file; default: beside the results.")
     ] = None,
 ) -> None:
-    """Turn a results file into one HTML page that needs nothing beside it, and print its table."""
+    """Turn a results file into one self-contained HTML page, and print its table."""
     document = read_results(results)
     written = write_report(document, output or results.parent / "report.html")
     show(summary_table(document))

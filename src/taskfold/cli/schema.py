@@ -13,9 +13,10 @@ from ._output import UserError, emit, say
 
 def schema(
     command: Annotated[
-        Literal["train", "transfer", "compare"], typer.Argument(help="Whose configuration: train, transfer, compare.")
+        Literal["train", "transfer", "compare"],
+        typer.Argument(help="Its command: train, transfer, compare."),
     ] = "train",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the schema to this file.")] = None,
 ) -> None:
     """Print the JSON schema of a configuration, by which editors complete and check its keys.
 

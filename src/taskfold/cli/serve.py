@@ -33,28 +33,24 @@ def serve(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN|STORE|TASKFILES…", help="The output folder of a run, a folder of task files, or files."
+            metavar="RUN|STORE|TASKFILES…", help="The output folder of a run, a folder of task files, or task files."
         ),
     ],
-    host: Annotated[str, typer.Option(help="Address to listen at; the default is for this machine alone.")] = LOCAL[0],
+    host: Annotated[str, typer.Option(help="Address to listen at; the default admits this machine only.")] = LOCAL[0],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
     backbone: BackboneOption = None,
     weights: WeightsOption = None,
     inventory: InventoryOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows of one forward pass, at most.")] = 32,
-    delay: Annotated[
-        float, typer.Option(min=0, max=1000, help="Milliseconds that a row waits for others, at most.")
-    ] = 2.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most rows of a forward pass.")] = 32,
+    delay: Annotated[float, typer.Option(min=0, max=1000, help="Most milliseconds that a row waits for others.")] = 2.0,
     waiting: Annotated[int, typer.Option(min=1, help="Rows that may wait; requests above that get 503.")] = 4096,
     bank: Annotated[
         bool | None,
-        typer.Option(
-            "--bank/--no-bank", help="Hold tasks in a bank; default: unless they have heads that it can't hold."
-        ),
+        typer.Option("--bank/--no-bank", help="Hold tasks in a bank; default: unless it can't hold their heads."),
     ] = None,
     resident: Annotated[
         int | None,
-        typer.Option(min=1, help="Tasks in memory, at most; others wait on the disk. Default: all."),
+        typer.Option(min=1, help="Most tasks in memory; others stay on the disk. Default: all."),
     ] = None,
     pins: Annotated[list[str] | None, typer.Option("--pin", help="Task that stays in memory; may be repeated.")] = None,
     manage: Annotated[bool, typer.Option("--manage/--no-manage", help="Whether requests may change tasks.")] = True,
@@ -62,22 +58,22 @@ def serve(
     hosts: Annotated[
         list[str] | None, typer.Option("--hostname", help="Name by which clients call the server; may be repeated.")
     ] = None,
-    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = Limits.body,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image.")] = Limits.pixels,
-    max_rows: Annotated[int, typer.Option(min=1, help="Inputs times tasks of a request.")] = Limits.rows,
-    max_rank: Annotated[int, typer.Option(min=1, help="Ranks and widths of a task file.")] = Limits.rank,
-    max_outputs: Annotated[int, typer.Option(min=1, help="Outputs of a task file.")] = Limits.outputs,
-    max_tasks: Annotated[int, typer.Option(min=1, help="Tasks that are served.")] = Limits.tasks,
+    max_body: Annotated[int, typer.Option(min=1, help="Most bytes of a request.")] = Limits.body,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels of an image.")] = Limits.pixels,
+    max_rows: Annotated[int, typer.Option(min=1, help="Most inputs times tasks of a request.")] = Limits.rows,
+    max_rank: Annotated[int, typer.Option(min=1, help="Largest rank or width of a task file.")] = Limits.rank,
+    max_outputs: Annotated[int, typer.Option(min=1, help="Most outputs of a task file.")] = Limits.outputs,
+    max_tasks: Annotated[int, typer.Option(min=1, help="Most tasks that are served.")] = Limits.tasks,
     max_seconds: Annotated[
-        float, typer.Option(min=0.001, help="Seconds for a body, and for an answer.")
+        float, typer.Option(min=0.001, help="Most seconds for a body, and for an answer.")
     ] = Limits.seconds,
     threads: ThreadsOption = None,
     warm: Annotated[
-        bool, typer.Option("--warm/--no-warm", help="Run batches of all sizes before tasks are answered for.")
+        bool, typer.Option("--warm/--no-warm", help="Run batches of all sizes before the server answers.")
     ] = True,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="N|MIN-MAX", help="Serve with Ray: replicas, or the fewest and the most of them."),
+        typer.Option(metavar="N|MIN-MAX", help="Serve with Ray: the number of replicas, or the least and the most."),
     ] = None,
     gpus: Annotated[float | None, typer.Option(min=0, help="GPUs of each of Ray's replicas. Default: none.")] = None,
 ) -> None:
@@ -87,7 +83,7 @@ def serve(
 
     curl -F image=@photo.jpg -F task=flowers -F task=cars localhost:8000/predict
 
-    Each answer says its task, the digest of the task's file, and its generation. A page is at /.
+    Each answer names its task, the digest of the task's file, and its generation. The server's page is at /.
     """
     try:
         import uvicorn  # noqa: PLC0415  an extra
@@ -159,7 +155,7 @@ def serve(
 
 
 def _application(server: Callable[[], TaskServer], access: Access) -> FastAPI:
-    """Of a server that is made in the process that serves."""
+    """The application over a server that is made in the serving process."""
     from ..serve.web import application  # noqa: PLC0415  an extra
 
     return application(server(), access)
@@ -172,7 +168,7 @@ def _server(
     threads: Choice,
     **settings: Any,
 ) -> TaskServer:
-    """What answers; made in the process that serves."""
+    """The server, made in the serving process."""
     store, files = _found(paths)
     model, loaded = standing(files, folder=store and store.folder)
     if isinstance(threads, int):
@@ -187,7 +183,7 @@ def _server(
 
 
 def _replicas(said: str, store: Store | None) -> tuple[int, int]:
-    """The fewest and the most of them."""
+    """The least and the most replicas."""
     if store is None:
         raise UserError("--ray: replicas share the folder of a run or of task files, and not files; give the folder")
     try:
@@ -198,7 +194,7 @@ def _replicas(said: str, store: Store | None) -> tuple[int, int]:
 
 
 def _found(paths: list[Path]) -> tuple[Store | None, list[Path]]:
-    """The store of a folder, and its files; or files alone."""
+    """The store of a folder, and its files; or single files."""
     folders = [path for path in paths if path.is_dir()]
     if not folders:
         if odd := [path for path in paths if path.suffix != SUFFIX or not path.is_file()]:
@@ -213,19 +209,19 @@ def _found(paths: list[Path]) -> tuple[Store | None, list[Path]]:
         try:
             read_header(file := store.path(name))
         except (TaskFileError, ValueError):
-            continue  # the server says so, and serves the others
+            continue  # the server reports such a file, and serves the others
         files.append(file)
     return store, files
 
 
 def _holds(file: Path) -> bool:
-    """Whether a bank can hold the head of a task."""
+    """Whether a bank can hold a task's head."""
     head = read_header(file)["head"]
     return head is None or head["kind"] == "linear"
 
 
 def _token(file: Path | None) -> str:
-    """The token for changes: from a file, from the environment, or a new one, which is said."""
+    """The token for changes: from a file, from the environment, or a new one, which is printed."""
     if file is not None:
         found = file.read_text(encoding="utf-8").strip()
         where = f"--token-file {file}"

@@ -1,4 +1,4 @@
-"""The tasks of a run: which there are, their versions, their names."""
+"""The `tasks` command: a run's tasks, their versions, their names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _tasks() -> None:
 
 @tasks.command("list")
 def list_(output: Output, json: Json = False) -> None:
-    """The tasks that there are: scores, size and versions of each."""
+    """List the tasks: scores, size and versions of each."""
     store = _store(output)
     rows = [_row(store, name) for name in store.names()]
     if json:
@@ -51,7 +51,7 @@ def list_(output: Output, json: Json = False) -> None:
 
 @tasks.command("show")
 def show_(output: Output, name: Name, json: Json = False) -> None:
-    """The versions of a task, oldest first: scores of each, and in what it differs from the one before."""
+    """The versions of a task, oldest first: scores of each, and how it differs from the one before."""
     store = _store(output)
     versions = _versions(store, name)
     rows: list[dict[str, Any]] = []
@@ -81,9 +81,9 @@ def rename(output: Output, old: Name, new: Annotated[str, typer.Argument(metavar
 def remove(
     output: Output,
     name: Name,
-    purge: Annotated[bool, typer.Option("--purge", help="Delete its versions too; nothing brings them back.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete its versions too, for good.")] = False,
 ) -> None:
-    """Take a task's file away; its versions stay, and rollback brings it back."""
+    """Remove a task's file; its versions stay, and rollback restores it."""
     store = _store(output)
     with _followed(output):
         store.remove(name, purge=purge)
@@ -95,10 +95,10 @@ def remove(
 def diff(
     output: Output,
     name: Name,
-    one: Annotated[str | None, typer.Argument(help="A version; the one before the other if not given.")] = None,
-    other: Annotated[str | None, typer.Argument(help="Another; the current one if not given.")] = None,
+    one: Annotated[str | None, typer.Argument(help="A version; default: the one before the other.")] = None,
+    other: Annotated[str | None, typer.Argument(help="Another version; default: the current one.")] = None,
 ) -> None:
-    """In what two versions of a task differ: settings, data, scores."""
+    """Show how two versions of a task differ: settings, data, scores."""
     store = _store(output)
     versions = _versions(store, name)
     now = next((version for version in versions if version.current), versions[-1])
@@ -121,7 +121,7 @@ def diff(
 def rollback(
     output: Output,
     name: Name,
-    to: Annotated[str | None, typer.Option("--to", metavar="VERSION", help="Its first digits will do.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="VERSION", help="Its digest, or the first digits.")] = None,
 ) -> None:
     """Make an earlier version the current one, in one step; the one before the current one unless --to is given."""
     store = _store(output)
@@ -132,7 +132,7 @@ def rollback(
 
 @contextmanager
 def _followed(output: Path, renamed: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Run a block that changes the tasks of a run; whether it fails or not, the results then say what there is."""
+    """Run a block that changes the tasks of a run, then update the results, even if the block fails."""
     with held(output):
         try:
             yield

@@ -23,10 +23,8 @@ from ._workers import run_workers
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file: backbone, method, tasks, output.")],
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what was trained in the output is lost.")] = False,
-    task: Annotated[
-        list[str] | None, typer.Option("--task", help="Train this task alone; may be given several times.")
-    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; delete the trainings in the output.")] = False,
+    task: Annotated[list[str] | None, typer.Option("--task", help="Train only this task; may be repeated.")] = None,
     pack: Annotated[
         bool, typer.Option("--pack", help="Train tasks side by side: rows of many tasks share a pass.")
     ] = False,
@@ -39,9 +37,9 @@ def train(
     threads: ThreadsOption = None,
     worker: Annotated[int | None, typer.Option("--worker", hidden=True)] = None,
 ) -> None:
-    """Train the tasks of a configuration: one after another, so that none moves another, or all together.
+    """Train the tasks of a configuration: one after another, so that training one moves no other, or all together.
 
-    Run the same command again: what is finished is read and not trained, what was interrupted goes on where it was.
+    Run the same command again to resume: finished tasks are read and not trained.
     A task whose settings or data have changed is trained again; its earlier file stays as a version. Writes
     <output>/tasks/<name>.safetensors, <output>/results.json and <output>/report.html; with `together` and a method
     that shares, also <output>/inventory.safetensors; with `together: {groups: …}` one in <output>/group-<n> for each.
@@ -69,7 +67,7 @@ def train(
             say(f"Checking {plan.backbone.label} and the data of {who} …", "dim")
         with remembering(plan.output / ".contents.json"):
             opened, tasks = prepare(plan)
-            # What tests a task has as many threads as its training ended with.
+            # A task is tested with the number of threads that its training ended with.
             with held(plan.output) if worker is None else nullcontext(), Threads(None):
                 if processes is not None:
                     run_workers(config, plan.output, [one.name for one in tasks], processes, cluster or "local", fresh)

@@ -30,18 +30,18 @@ from ._versions import publish, retire, store_of, trained_on
 
 def transfer(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file: from, mode, shots, tasks, output.")],
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what was trained in the output is lost.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; delete the trainings in the output.")] = False,
     threads: ThreadsOption = None,
 ) -> None:
-    """Teach new tasks from a few examples, on the inventory of a joint training (`from`), which stays as it is.
+    """Teach new tasks from a few examples, on the inventory of a joint training (`from`), which does not change.
 
-    Each task is trained by itself, chosen on validation data and tested once. Run the same command to go on after an
-    interruption. Writes <output>/tasks/<name>.safetensors, which name the inventory and do not hold it,
+    Each task is trained by itself, selected on validation data and tested once. Run the same command again to resume.
+    Writes <output>/tasks/<name>.safetensors, which refer to the inventory,
     <output>/results.json and <output>/report.html.
     """
     plan = threaded(load_transfer(config), threads)
     try:
-        with held(plan.output), Threads(None):  # what tests a task has as many threads as its training ended with
+        with held(plan.output), Threads(None):  # a task's test has as many threads as its training ended with
             _run(plan, fresh)
     except KeyboardInterrupt:
         say(f"Interrupted. To go on from the last checkpoint: taskfold transfer {config}", "yellow")
@@ -89,7 +89,7 @@ def _run(plan: TransferConfig, fresh: bool) -> None:
             story.save(model)
             say(f"{task.name}: {label}, {trained:,} numbers {how(result)}, {tested}")
             say_doubts({task.name: tested})
-        model.remove_task(task.name)  # the next one starts from the tasks of the joint training alone
+        model.remove_task(task.name)  # the next task starts from the tasks of the joint training alone
     if main:
         retire(plan)
         story.finish()
@@ -113,7 +113,7 @@ def _origin(plan: TransferConfig) -> Origin:
 
 
 def _grown(plan: TransferConfig, origin: Origin, loaded: LoadedBackbone) -> tuple[MultiTask, Method, dict[str, object]]:
-    """The model with its inventory and the tasks that were trained on it; their method; how their data are read."""
+    """The model with its inventory and the tasks trained on it; their method; their preprocessing."""
     store = store_of(plan.origin)
     files = [store.path(name) for name in store.names()]
     headers = {file: header for file in files if needs_inventory(header := read_header(file))}

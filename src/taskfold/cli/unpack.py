@@ -10,12 +10,12 @@ from ._packed import unpack_run
 
 
 def unpack(
-    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="What taskfold pack wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="The file from taskfold pack.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
 ) -> None:
-    """Write a packed run into a new folder, every task file checked; it is used as an output of taskfold train.
+    """Write a packed run into a new folder, with every task file checked; use it like an output of taskfold train.
 
-    A pack may hold a Python file that makes the backbone: it runs when the tasks are used. Read it before.
+    A pack may hold a Python file that makes the backbone: it runs when the tasks are used. Read it first.
     """
     names = unpack_run(file, folder)
     say(f"{len(names)} tasks are in {folder / 'tasks'}: {', '.join(names[:8])}{' …' if names[8:] else ''}")

@@ -1,4 +1,4 @@
-"""What a run is told: YAML, checked to the last key before anything begins."""
+"""Configurations in YAML, checked to the last key before a run begins."""
 
 try:
     from ._backbones import BackboneConfig, LoadedNetwork, NetworkConfig, parse_backbone

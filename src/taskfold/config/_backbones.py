@@ -1,4 +1,4 @@
-"""The frozen network, as a configuration or a command line says it."""
+"""The frozen network, as a configuration or a command line names it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class LoadedNetwork(LoadedBackbone):
     """A network for dense prediction.
 
     Attributes:
-        heads: channels → a new head, from what the network puts out to `[B, channels, H, W]`.
+        heads: makes a new head from a number of channels: the network's output → `[B, channels, H, W]`.
     """
 
     heads: Callable[[int], nn.Module] = nn.Identity
 
 
 class BackboneConfig(Part):
-    """A network of a library, a package or one's own. See `taskfold.backbones.load`.
+    """A network of a library, of a package or of the user's own code. See `taskfold.backbones.load`.
 
     Attributes:
         model: `timm:NAME`, `torchvision:NAME`, `hf:NAME` or `hf:FOLDER`, `packaged:NAME`, `module:function` or
             `file.py:function`.
         weights: a local file of weights; null: the published ones.
-        pretrained: fetch the published weights, where no file is given; false: random ones.
+        pretrained: without a file of weights download the published ones; false: random ones.
     """
 
     model: str
@@ -47,25 +47,24 @@ class BackboneConfig(Part):
 
     @property
     def label(self) -> str:
-        """For messages."""
+        """Its name in messages."""
         return self.model
 
     def as_json(self) -> dict[str, Any]:
-        """As a configuration says it."""
         return {"model": self.model, "weights": self.weights and str(self.weights), "pretrained": self.pretrained}
 
     def load(self, base: Path = Path(), *, meta: bool = False) -> LoadedBackbone:
         """The network with its weights.
 
         Args:
-            base: folder that relative paths in `model` count from.
-            meta: the architecture alone.
+            base: the folder that relative paths in `model` start from.
+            meta: load the architecture only.
         """
         if ":" not in self.model and self.model in network_names():
             if self.weights:
                 raise ValueError(f"{self.model} is said with its settings: {{network: {self.model}, weights: …}}")
             return NetworkConfig(network=self.model).load(base, meta=meta)
-        weights = self.weights and self.weights.absolute()  # it counts from the file's folder already
+        weights = self.weights and self.weights.absolute()  # its path is already joined to the file's folder
         device = "meta" if meta else "cpu"
         return load(self.model, weights=weights, pretrained=self.pretrained, device=device, base=base)
 
@@ -75,8 +74,8 @@ class NetworkConfig(Part):
 
     Attributes:
         network: the name of its architecture.
-        seed: of what is drawn at random in it.
-        settings: of the architecture; `weights`, if it has them, may be a path.
+        seed: the seed of its random initialisation.
+        settings: the architecture's settings; `weights`, if it has them, may be a path.
     """
 
     network: str
@@ -85,11 +84,10 @@ class NetworkConfig(Part):
 
     @property
     def label(self) -> str:
-        """For messages."""
         return ", ".join([self.network, *(f"{key} {value}" for key, value in self.settings.items())])
 
     def load(self, base: Path = Path(), *, meta: bool = False) -> LoadedBackbone:
-        """The network; as above."""
+        """The network; arguments as for `BackboneConfig.load`."""
         made = build(self.network, self.settings, self.seed, base, meta)
         normalisation = {"mean": made.mean, "std": made.std}
         if not meta:
@@ -99,12 +97,11 @@ class NetworkConfig(Part):
         )
 
     def as_json(self) -> dict[str, Any]:
-        """As a configuration says it."""
         return {"network": self.network, "seed": self.seed, **self.settings}
 
 
 def whole(output: Any) -> Any:
-    """What a dense head stands on: all that the backbone puts out. A name, so that models can be pickled."""
+    """The features of a dense head: the backbone's whole output. A named function, so that models can be pickled."""
     return output
 
 
@@ -134,11 +131,11 @@ else:
 
 
 def parse_backbone(said: Mapping[str, Any] | str, origin: str) -> BackboneConfig | NetworkConfig:
-    """A backbone as a command line says it: a specification, or a mapping in braces as in a configuration.
+    """A backbone from a command line: a specification, or a mapping in braces as in a configuration.
 
     Args:
-        said: either.
-        origin: what to call it in messages.
+        said: the text.
+        origin: its name in messages.
 
     Raises:
         ConfigError: lists what is wrong.

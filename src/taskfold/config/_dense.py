@@ -1,4 +1,4 @@
-"""How images and their dense targets are made ready, as a configuration says it."""
+"""The preprocessing of images and dense targets, as a configuration describes it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class AugmentSettings(BaseModel):
 
     Attributes:
         scale: lowest and highest factor of a random resize, before the crop.
-        crop: height and width that are cut out at random, pixels; None: all of the image.
+        crop: height and width of a random crop, pixels; None: the whole image.
         flip: probability of a mirrored view.
-        brightness, contrast, saturation, hue: how far each may change, as torchvision's ColorJitter counts.
+        brightness, contrast, saturation, hue: the range of the change, as for torchvision's ColorJitter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +40,7 @@ class AugmentSettings(BaseModel):
 
     @property
     def still(self) -> AugmentSettings | None:
-        """What a batch needs even where nothing is to be changed: images of one size."""
+        """The settings without random changes, but with images of one size, which batches need."""
         return None if self.crop is None else AugmentSettings(crop=self.crop, flip=0)
 
     def build(self) -> Augment:
@@ -55,12 +55,12 @@ class AugmentSettings(BaseModel):
 
 
 class DenseSettings(BaseModel):
-    """How images become what a network for dense prediction sees, in training and after it.
+    """The preprocessing of images for dense prediction, in training and in use.
 
     Attributes:
-        size: height and width that images and targets are resized to, pixels; None: as they are.
+        size: height and width that images and targets are resized to, pixels; None: their own.
         augment: random views in training; None: none. An empty mapping mirrors half of the images.
-        mean, std: per channel, of values in [0, 1]; None: what the network was trained with.
+        mean, std: the normalisation per channel, of values in [0, 1]; None: those of the network's training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

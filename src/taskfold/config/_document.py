@@ -1,4 +1,4 @@
-"""From a file to a configuration, or to everything that is wrong with it."""
+"""From a file to a configuration, or to a list of all its errors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ P = TypeVar("P", bound=Plan)
 
 
 def document_of(path: Path, wanted: str) -> dict[str, Any]:
-    """The mapping in a file, with tasks that it names by a pattern listed.
+    """The mapping in a file, with a list of the tasks that match a pattern in it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: it is no YAML, or no mapping.
+        ConfigError: the file is not YAML, or not a mapping.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration file {str(path)!r}")
@@ -42,17 +42,17 @@ def document_of(path: Path, wanted: str) -> dict[str, Any]:
 def checked(
     path: Path, document: Mapping[str, Any], whole: Mapping[str, Any], kind: type[P], more: list[tuple[Place, str]]
 ) -> P:
-    """The configuration, its paths counted from the file's folder.
+    """The configuration, with paths relative to the file's folder resolved.
 
     Args:
         path: the file.
-        document: what stands in it.
-        whole: the same with what holds for all tasks written out.
-        kind: what it should be.
-        more: problems that were found already.
+        document: its content.
+        whole: the content with common sections written out in every task.
+        kind: the class of the configuration.
+        more: problems found before.
 
     Raises:
-        ConfigError: lists everything that is wrong.
+        ConfigError: the configuration is wrong; the message lists all problems.
     """
     found, config = [*repeated(document), *mixed(document), *more], None
     try:

@@ -1,4 +1,4 @@
-"""Errors of pydantic, said in the words of the file that has them."""
+"""Pydantic's errors in the words of the file."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ _WORDS = {
 
 
 class ConfigError(ValueError):
-    """Settings that cannot be used: every line names the place, the value found and what is allowed."""
+    """Settings that cannot be used: each line names the place, the value found and the allowed values."""
 
 
 def listing(origin: str, problems: Sequence[str]) -> ConfigError:
-    """All problems of one file as one error."""
+    """An error that lists all problems of one file."""
     if len(problems) == 1:
         return ConfigError(f"{origin}: {problems[0]}")
     return ConfigError("\n  ".join([f"{origin}: {len(problems)} problems", *problems]))
 
 
 def unknown(key: object, known: Iterable[str], what: str) -> str:
-    """What is said of a key or name that does not exist."""
+    """The message for an unknown key or name."""
     there = sorted(known)
     near = difflib.get_close_matches(str(key), there, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
@@ -75,32 +75,32 @@ Place = tuple[object, ...]
 
 
 def sentence(place: Place, text: str) -> str:
-    """A place and what is wrong there; a value that is long is cut."""
+    """A place and its problem; long values are cut."""
     text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return f"{key_path(place)}: {text}" if place else text
 
 
 def problems(error: ValidationError, data: Any, model: type[BaseModel]) -> list[tuple[Place, str]]:
-    """Each place that is wrong, and what is wrong there.
+    """Each wrong place with its problem.
 
     Args:
-        error: what pydantic found.
-        data: what it was given.
-        model: what it should have been.
+        error: pydantic's error.
+        data: the validated data.
+        model: the expected class.
     """
     found: dict[Place, list[str]] = {}
     for problem in error.errors(include_url=False):
         path = tuple(_in_data(problem["loc"], data))
         text = _sentence(problem, model)
-        # Alternatives of a union each have their say.
+        # Each alternative of a union reports errors.
         if text not in found.setdefault(path, []):
             found[path].append(text)
-    inner = {path[:n] for path in found for n in range(1, len(path))}  # where a deeper place says it better
+    inner = {path[:n] for path in found for n in range(1, len(path))}  # a deeper place has a better message
     return [(path, _joined(texts)) for path, texts in found.items() if path not in inner]
 
 
 def in_words(origin: str, error: ValidationError, data: Any, model: type[BaseModel]) -> ConfigError:
-    """The same as one error of a file, or of whatever the values came from."""
+    """The problems as one error of a file, or of another origin."""
     return listing(origin, [sentence(*one) for one in problems(error, data, model)])
 
 
@@ -129,7 +129,7 @@ def _sentence(problem: Any, model: type[BaseModel]) -> str:
 
 
 def custom(found: list[tuple[Place, str]], title: str, value: Any) -> ValidationError:
-    """Problems as pydantic's own error, so that a validator of one part can point into it."""
+    """Problems as a pydantic error, so that a part's validator can point into the part."""
     details = [
         InitErrorDetails(type=PydanticCustomError("value_error", "{text}", {"text": text}), loc=place, input=value)  # type: ignore[typeddict-item]
         for place, text in found
@@ -146,12 +146,12 @@ def _joined(texts: Sequence[str]) -> str:
 
 
 def adapted(said: Any, made: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
-    """Where pydantic made something else of what stands there: 1 of true, the present folder of an empty path.
+    """Places where pydantic changed a value: true to 1, an empty path to the present folder.
 
     Args:
-        said: what it was given.
-        made: what it made of that.
-        place: of both.
+        said: the given value.
+        made: pydantic's value.
+        place: the place of both.
     """
     if isinstance(said, bool):
         if isinstance(made, int | float) and not isinstance(made, bool):
@@ -168,14 +168,14 @@ def adapted(said: Any, made: Any, place: Place = ()) -> Iterator[tuple[Place, st
 
 
 def has(data: Any, key: object) -> bool:
-    """Whether a mapping or a list has something at that key."""
+    """Whether a mapping or a list has that key or index."""
     if isinstance(data, dict):
         return key in data
     return isinstance(data, list) and isinstance(key, int) and key < len(data)
 
 
 def _in_data(keys: Sequence[object], data: Any) -> Iterator[object]:
-    """A location without the names of union members, which pydantic mixes in."""
+    """A location without names of union members, which pydantic mixes in."""
     for n, key in enumerate(keys):
         last = n == len(keys) - 1
         if has(data, key):
@@ -190,7 +190,7 @@ def _is_tag(key: object, data: dict[str, Any]) -> bool:
 
 
 def _keys(kind: Any, path: Sequence[object]) -> list[str]:
-    """The keys that a model has at a location."""
+    """The keys of a model at a location."""
     if get_origin(kind) is Annotated:
         return _keys(get_args(kind)[0], path)
     if get_origin(kind) in (Union, UnionType):

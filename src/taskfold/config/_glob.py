@@ -1,4 +1,4 @@
-"""Tasks that a configuration names by a pattern: one for each folder or file that matches."""
+"""Tasks that a configuration names by a pattern: one for each matching folder or file."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 from ._errors import ConfigError
 
 _KINDS = {".csv": "csv", ".jsonl": "examples", ".tsv": "examples"}
-"""What files are, unless `source` says it."""
+"""The kinds of files, unless `source` names one."""
 _WITH_ROOT = "folder"
 
 
 def listed(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The document with `tasks: {glob: data/*, …}` as a list: a task for each match, named after it.
 
-    What stands beside `glob` holds for each of them.
+    Keys beside `glob` apply to each of them.
 
     Args:
-        document: as it stands in the file.
-        path: the file; patterns count from its folder.
+        document: the file's content.
+        path: the file; patterns are relative to its folder.
 
     Raises:
-        ConfigError: the pattern is no text, nothing matches, or the output would.
+        ConfigError: the pattern is not text, nothing matches, or the output would match.
     """
     said = document.get("tasks")
     if not isinstance(said, Mapping) or "glob" not in said:

@@ -1,4 +1,4 @@
-"""The kinds of data that tasks have, and which settings are theirs alone."""
+"""The kinds of data that tasks have, and the settings of each."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Kind:
     """One kind of data.
 
     Attributes:
-        name: in files: `images`.
-        words: in messages.
-        base: of its sources; called when a source of no kind before is looked for, as it may take seconds to import.
-        sections: keys of a configuration that mean nothing to other kinds.
-        select_by: what its training can select the best epoch by, the first unless something is said; of a kind whose
-            tasks say a `problem`, that does.
-        networks: its backbones are those that a configuration names as `network`.
-        job: what trains, measures and asks such tasks, `module:class` in `taskfold.cli`, imported when there is one.
+        name: its name in files: `images`.
+        words: its name in messages.
+        base: returns the base class of its sources; called late, as it may take seconds to import.
+        sections: keys of a configuration that only this kind has.
+        select_by: the measures that can select the best epoch, the default first; for kinds whose
+            tasks have a `problem`, the problem's measures instead.
+        networks: its backbones are the networks for dense prediction.
+        job: the `Ready` class of such tasks, `module:class` in `taskfold.cli`, imported when needed.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Kind:
 
     @property
     def sources(self) -> dict[str, type[BaseModel]]:
-        """Its sources by what they are called, as `kind`.
+        """Its sources by their `kind`.
 
         Raises:
             ImportError: an extra is not installed.
@@ -78,26 +78,25 @@ KINDS = (
     Kind("documents", "whole texts", lambda: DocumentSource, ("problem",), job="_documents:DocumentTask"),
     Kind("words", "words of texts", lambda: WordSource, ("problem",), job="_tagged:TaggedTask"),
 )
-"""All of them. A new kind is one file with its `Ready` in `taskfold.cli`, a base of its sources, and a line here."""
+"""All kinds. A new kind is one file with its `Ready` in `taskfold.cli`, a base of its sources, and a line here."""
 
 
 def kind_named(name: str) -> Kind | None:
-    """The kind of that name; None: there is none."""
+    """The kind of that name; None: unknown."""
     return next((kind for kind in KINDS if kind.name == name), None)
 
 
 def words_of(name: str) -> str:
-    """A kind in messages, by its name."""
     return next((kind.words for kind in KINDS if kind.name == name), name)
 
 
 def kind_of(source: BaseModel) -> Kind:
-    """The kind of data that a source gives."""
+    """The kind of data that a source has."""
     return next(kind for kind in KINDS if isinstance(source, kind.base()))
 
 
 def kind_of_tag(tag: object) -> Kind | None:
-    """The kind of data of sources called so; None: there are none."""
+    """The kind of data of the sources with that `kind`; None: unknown."""
     for kind in KINDS if isinstance(tag, str) else ():
         try:
             if tag in kind.sources:
@@ -108,7 +107,7 @@ def kind_of_tag(tag: object) -> Kind | None:
 
 
 def defaulted(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document, written out, with what its tasks select epochs by where it does not say."""
+    """The document, written out, with the default measure that selects epochs in each task."""
     listed = document.get("tasks")
     if not isinstance(listed, list):
         return dict(document)
@@ -118,7 +117,7 @@ def defaulted(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mixed(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
-    """Tasks of several kinds in one configuration, and settings that do not go with the kind."""
+    """Problems of tasks of several kinds in one configuration, and of settings of other kinds."""
     kinds: dict[str, Kind] = {}
     for index, task in _tasks(document):
         if (kind := _kind(task, document.get("source"))) is not None:
@@ -144,7 +143,7 @@ def mixed(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
 
 
 def _selections(document: Mapping[str, Any], kind: Kind) -> list[tuple[Place, str]]:
-    """Training that selects by what its tasks do not have."""
+    """Problems of training that selects by a measure which its tasks do not have."""
     tasks = dict(_tasks(document))
     ways = {n: _ways({"problem": document.get("problem"), **task}, kind) for n, task in tasks.items()}
     sections = [(("train",), document.get("train"), common := _common([*ways.values()]))]
@@ -160,7 +159,7 @@ def _selections(document: Mapping[str, Any], kind: Kind) -> list[tuple[Place, st
 
 
 def _ways(task: Any, kind: Kind | None = None) -> tuple[str, ...]:
-    """What a task can select by; of one whose kind is not known, nothing is known."""
+    """The measures that a task can select by; empty: its kind is unknown."""
     kind = kind or _kind(task)
     if kind is None:
         return ()
@@ -168,12 +167,12 @@ def _ways(task: Any, kind: Kind | None = None) -> tuple[str, ...]:
 
 
 def _common(ways: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """What all tasks can select by."""
+    """The measures that all tasks can select by."""
     return tuple(way for way in ways[0] if all(way in mine or not mine for mine in ways)) if ways else ()
 
 
 def _backbone(document: Mapping[str, Any], kind: Kind) -> list[tuple[Place, str]]:
-    """A backbone that cannot be for such tasks; of one's own code nothing is known before it is run."""
+    """Problems of a backbone that such tasks cannot use; the user's own code is not checked before it runs."""
     said = document.get("backbone")
     if isinstance(said, dict) and "network" in said and not kind.networks:
         theirs = next(other.words for other in KINDS if other.networks)
@@ -193,14 +192,14 @@ def _selecting(holder: Any, section: str, ways: tuple[str, ...]) -> Any:
 
 
 def _kind(task: Any, shared: Any = None) -> Kind | None:
-    """Of a task, whose source may say less than that of all."""
+    """The kind of a task, whose source may leave keys to the common one."""
     source = task.get("source") if isinstance(task, dict) else None
     both = {**(shared if isinstance(shared, dict) else {}), **(source if isinstance(source, dict) else {})}
     return kind_of_tag(both.get("kind"))
 
 
 def _tasks(document: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    """Those that are mappings, with their numbers."""
+    """The tasks that are mappings, with their numbers."""
     tasks = document.get("tasks")
     return [(n, task) for n, task in enumerate(tasks if isinstance(tasks, list) else []) if isinstance(task, dict)]
 

@@ -1,4 +1,4 @@
-"""What holds for all tasks, with what one task says on top."""
+"""Common sections of all tasks, combined with each task's own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _GENERAL = ("method", "train", "problem", "preprocessing", "text", "dense")
 _DEEP = ("train", "text", "dense")
 """Sections whose mappings are merged, not replaced."""
 _TELLS = {"method": "name", "source": "kind", "problem": "kind"}
-"""The keys that say what a section's other settings are of."""
+"""The keys that name the subject of a section's other settings."""
 
 
 def merged(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with what holds for all written out in every task and in `together`; what is no mapping stays.
+    """The document with common sections written out in every task and in `together`; non-mappings stay.
 
     Example:
         >>> whole = merged({"method": {"name": "ftn", "rank": 8}, "tasks": [{"method": {"rank": 20}}]})
@@ -46,14 +46,14 @@ def written_out(document: Mapping[str, Any], sections: Sequence[str]) -> dict[st
 
 
 def as_method(value: Any) -> Any:
-    """`ftn` means `{name: ftn}`; no method at all means FTN."""
+    """`ftn` stands for `{name: ftn}`; no method for FTN."""
     if value is None or isinstance(value, str):
         return {"name": value or "ftn"}
     return {"name": "ftn", **value} if isinstance(value, dict) else value
 
 
 def as_problem(value: Any) -> Any:
-    """`regression` means `{kind: regression}`."""
+    """`regression` stands for `{kind: regression}`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
@@ -71,14 +71,14 @@ def _task(task: dict[str, Any], general: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differ(below: Any, above: Any, key: str) -> bool:
-    """Whether two mappings are of different things, so that the settings of one mean nothing to the other."""
+    """Whether two mappings have different subjects, so that the settings of one do not apply to the other."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return False
     return key in above and above[key] != below.get(key)
 
 
 def _shared(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """A source that all tasks have, if the document has one."""
+    """The common source of all tasks, if the document has one."""
     return ("source",) if "source" in document else ()
 
 
@@ -92,12 +92,12 @@ def _over(below: Any, above: Any, deep: bool = False) -> Any:
 
 
 def attributed(found: list[tuple[Place, str]], document: Mapping[str, Any]) -> list[tuple[Place, str]]:
-    """Problems at their places in the document: what all tasks share is wrong once, at the top."""
+    """Problems at their places in the document: those of a common section appear once, at the top."""
     placed: list[tuple[Place, str]] = []
     for place, text in found:
         where = _origin(place, document)
         if place[:1] == ("together",) and where != place and any(place == where for place, _ in placed):
-            continue  # of `train`, which has been asked already
+            continue  # `train` has reported it
         placed.append((where, text))
     return placed
 
@@ -106,7 +106,7 @@ def _origin(place: Place, document: Mapping[str, Any]) -> Place:
     if place[:1] == ("together",):
         below = ("train", *place[1:])
         return below if not _holds(document, place) and _holds(document, below) else place
-    general = place[2:]  # behind tasks and index
+    general = place[2:]  # after tasks and index
     if place[:1] != ("tasks",) or general[:1] not in {(section,) for section in (*_GENERAL, *_shared(document))}:
         return place
     if general == ("preprocessing", "size") and not _holds(document, place) and "image_size" in document:

@@ -1,4 +1,4 @@
-"""A method from flat settings, every one checked against what the method says of it."""
+"""A method from flat settings, each checked against the method's fields."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def build_method(name: str, settings: Mapping[str, Any]) -> Method:
 
     Args:
         name: `ftn`, `lora`, …
-        settings: the method's own.
+        settings: the method's settings.
 
     Raises:
-        ConfigError: no such method or setting, or a value that it cannot have; one line each.
+        ConfigError: there is no such method or setting, or a value is not allowed; one line each.
 
     Example:
         >>> build_method("ftn", {"rank": 4, "norm": False}).as_json()["settings"]["norm"]
@@ -34,7 +34,7 @@ def build_method(name: str, settings: Mapping[str, Any]) -> Method:
 
 
 def try_method(name: str, settings: Mapping[str, Any]) -> Method | list[tuple[Place, str]]:
-    """The method, or all that is wrong with its name and settings."""
+    """The method, or all problems with its name and settings."""
     if name not in names():
         return [(("name",), unknown(name, names(), f"method {name!r}"))]
     data = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
@@ -50,7 +50,7 @@ def try_method(name: str, settings: Mapping[str, Any]) -> Method | list[tuple[Pl
 
 
 def settings_model(kind: type[Any], name: str, without: Collection[str] = ()) -> type[BaseModel]:
-    """What checks the settings of a data class, by their types; `without` those that are no settings of a user's."""
+    """A model that checks the settings of a data class by their types; `without` names fields that are not settings."""
     hints = get_type_hints(kind)
     kept = [field for field in dataclasses.fields(kind) if field.name not in without]
     fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in kept}

@@ -1,4 +1,4 @@
-"""What only the whole document shows."""
+"""Checks that need the whole document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._errors import Place
 
 
 def repeated(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
-    """What is said twice: task names, which are also names of files, and the size of images."""
+    """Problems of repeated names: task names, which also name files, and the size of images."""
     found: list[tuple[Place, str]] = []
     seen: dict[str, tuple[int, str]] = {}
     tasks = document.get("tasks")

@@ -1,4 +1,4 @@
-"""Networks for dense prediction from their settings, every one checked against what the architecture says of it."""
+"""Networks for dense prediction from their settings, each checked against the architecture's fields."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ if TYPE_CHECKING:
     from ..dense.networks import Architecture, DenseNetwork
 
 WEIGHTS = "weights"
-"""The setting that may be a path."""
 PACKAGED = "packaged"
-"""What it may be else."""
+"""The value of `WEIGHTS` that is not a path."""
 
 
 def architectures() -> Mapping[str, type[Architecture]]:
-    """All architectures by name."""
     from ..dense.networks import NETWORKS  # noqa: PLC0415  an extra, and seconds to import
 
     return NETWORKS
 
 
 def network_names() -> tuple[str, ...]:
-    """All architectures; none if what they need is not installed."""
+    """The names of all architectures; empty if their packages are not installed."""
     try:
         return tuple(architectures())
     except ImportError:
@@ -37,7 +35,7 @@ def network_names() -> tuple[str, ...]:
 
 
 def try_network(name: Any, settings: Mapping[str, Any]) -> list[tuple[Place, str]]:
-    """All that is wrong with a network's name and settings, but for files of weights."""
+    """Problems with a network's name and settings; files of weights are not checked."""
     try:
         known = architectures()
     except ImportError as error:
@@ -60,10 +58,10 @@ def build(name: str, settings: Mapping[str, Any], seed: int, base: Path, meta: b
 
     Args:
         name: one of `network_names`.
-        settings: of the architecture.
-        seed: of what is random in it; the global generators stay as they are.
-        base: folder that a path of weights counts from.
-        meta: the architecture alone, without weights.
+        settings: the architecture's settings.
+        seed: the seed of its initialisation; the global generators are unaffected.
+        base: the folder that a relative path of weights starts from.
+        meta: build the architecture only, without weights.
     """
     said = dict(settings)
     if meta:

@@ -1,4 +1,4 @@
-"""What configurations have in common: a backbone, tasks with their data, an output folder."""
+"""The common parts of configurations: a backbone, tasks with their data, an output folder."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ._sources import AnySource
 
 
 class Part(BaseModel):
-    """Frozen, and without unknown keys."""
+    """A part of a configuration: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TaskPart(Part):
-    """One task: its data, and how it is trained and made ready.
+    """One task: its data, training and preprocessing.
 
     Attributes:
-        name: of the task.
-        source: where its data come from.
-        train: how it is trained.
-        problem: what its outputs mean: classes, numbers, labels, levels.
-        preprocessing: of images.
-        text: of texts.
-        dense: of images with dense targets.
-        target: which of the dense targets; None: that of the task's name.
+        name: the task's name.
+        source: the source of its data.
+        train: the settings of its training.
+        problem: the meaning of its outputs: classes, numbers, labels, levels.
+        preprocessing: the preprocessing of images.
+        text: the settings for texts.
+        dense: the settings for images with dense targets.
+        target: the name of its dense target; None: the task's name.
     """
 
     name: Annotated[str, AfterValidator(check_name)]
@@ -50,15 +50,14 @@ class TaskPart(Part):
 
     @property
     def kind(self) -> Kind:
-        """The kind of data."""
         return kind_of(self.source)
 
     def preprocess(self, backbone: LoadedBackbone, known: Preprocessing | None = None) -> Preprocessing:
-        """What the backbone expects, then what is usual for the images, then what the configuration says.
+        """The backbone's preprocessing, changed by what is usual for the images, then by the configuration.
 
         Args:
             backbone: the network.
-            known: instead of what the backbone expects.
+            known: the preprocessing to use in place of the backbone's.
         """
         assert isinstance(self.source, Source)
         base = known or Preprocessing.from_config(backbone.preprocessing or {})
@@ -66,12 +65,12 @@ class TaskPart(Part):
 
 
 class Plan(Part):
-    """A file that says what to train. What holds for all tasks is written out in every one of them.
+    """A configuration of a run. Common sections are written out in every task.
 
     Attributes:
-        output: folder for all that is written.
-        corrupt: unreadable images: `error`; `skip` leaves them out; `trust` does not look.
-        split_seed: of the splits that are made where a source has none; training has its own seed.
+        output: the folder for all files of the run.
+        corrupt: the treatment of unreadable images: `error`; `skip` leaves them out; `trust` does not check.
+        split_seed: the seed of splits, for sources without their own; training has another seed.
     """
 
     output: Path
@@ -91,7 +90,7 @@ class Plan(Part):
 
     @property
     def path(self) -> Path:
-        """The file that it came from."""
+        """The path of the configuration's file."""
         return self._path
 
     @property
@@ -100,10 +99,10 @@ class Plan(Part):
         raise NotImplementedError
 
     def only(self, names: Collection[str]) -> Self:
-        """The same with these tasks alone; messages go on counting all of them.
+        """The plan with these tasks only; messages still number all tasks.
 
         Raises:
-            ValueError: there is no task of a name.
+            ValueError: there is no task of such a name.
         """
         known = [task.name for task in self.parts]
         if unknown := [name for name in names if name not in known]:
@@ -114,23 +113,23 @@ class Plan(Part):
         return found
 
     def place(self, index: int) -> int:
-        """Where a task stands in the file."""
+        """The place of a task in the file."""
         return self._places[index] if self._places else index
 
     def method_key(self, index: int) -> str:
-        """Where the method of a task stands."""
+        """The place of a task's method."""
         return f"tasks[{self.place(index)}].method"
 
     def key(self, index: int, section: str) -> str:
-        """Where a section of a task stands: in the task, or for all of them."""
+        """The place of a task's section: in the task, or common to all."""
         place = self.place(index)
         shared = section in self._document and section not in self._document["tasks"][place]
         return section if shared else f"tasks[{place}].{section}"
 
     def task_file(self, task: TaskPart) -> Path:
-        """Where a trained task is saved."""
+        """The file of a trained task."""
         return self.output / "tasks" / f"{task.name}.safetensors"
 
     def run_folder(self, task: TaskPart) -> Path:
-        """Where a task's training keeps its checkpoint and log."""
+        """The folder of a task's checkpoint and log."""
         return self.output / "train" / task.name

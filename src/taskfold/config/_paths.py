@@ -1,4 +1,4 @@
-"""Relative paths count from the configuration's folder, wherever the command runs."""
+"""Relative paths start from the configuration's folder, wherever the command runs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def rooted(config: P, base: Path) -> P:
 
 
 def located(function: str, base: Path) -> str:
-    """`path/to/file.py:function`, its path joined to `base`; `package.module:function` as it is."""
+    """`path/to/file.py:function` with its path joined to `base`; `package.module:function` unchanged."""
     place, colon, name = function.rpartition(":")
     return f"{(base / Path(place).expanduser()).resolve()}{colon}{name}" if place.endswith(".py") else function
 
 
 def blocked(config: Plan) -> list[tuple[Place, str]]:
-    """What is wrong with the folder of a run: a part of its path is a file, or it would be a class of images."""
+    """The problem with the folder of a run: a part of its path is a file, or it would be a class of images."""
     output = config.output
     for task in config.parts:
         if isinstance(task.source, Folder) and output.resolve().is_relative_to(root := task.source.root.resolve()):

@@ -1,4 +1,4 @@
-"""What a task's outputs mean, as a configuration says it."""
+"""The meaning of a task's outputs, as a configuration names it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ._method import settings_model
 from ._paths import located
 
 BASE = "base"
-"""Key of the folder that relative paths count from, in pydantic's context."""
+"""The key, in pydantic's context, of the folder that relative paths start from."""
 LEFT_OUT = {"mean", "std"}
-"""Fields that training itself fills in."""
+"""Fields that the training fills in."""
 
 
 def problem_kind(said: Any) -> type[Problem]:
-    """The kind of problem that a section names; of one that names none, or none that there is, classification.
+    """The kind of problem that a section names; classification if it names none or an unknown one.
 
     Example:
         >>> problem_kind({"kind": "ordinal"}).kind, problem_kind("regression").kind, problem_kind(None).kind

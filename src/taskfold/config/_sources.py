@@ -42,7 +42,7 @@ def _unknown(tag: object) -> str:
 if TYPE_CHECKING:
     AnySource: TypeAlias = BaseModel
 else:
-    # Told apart by hand: a union would have to import the sources of every kind.
+    # Not a union, which would import the sources of every kind.
     AnySource = Annotated[BaseModel, PlainValidator(_source)]
 
 

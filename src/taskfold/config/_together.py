@@ -1,4 +1,4 @@
-"""What must hold between `together`, the tasks and their methods."""
+"""Checks between `together`, the tasks and their methods."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ._merge import as_method
 from ._method import try_method
 
 _ALIKE = ("max_input", "max_target", "cut", "pad_to_multiple_of", "length_normalised", "losses")
-"""Settings of texts that decide how a batch is made, and what its loss is."""
+"""Settings of texts that affect batches and losses, which joint tasks must share."""
 
 
 class Together(JointSettings):
-    """How tasks are trained together, and which of them with which.
+    """The settings of joint training, and its groups of tasks.
 
     Attributes:
-        groups: `auto`: those that affinity proposes; or lists of tasks' names; None: all together.
-        affinity: how it is measured, for `auto`.
+        groups: `auto`: the groups that affinity proposes; or lists of tasks' names; None: one group.
+        affinity: how affinity is measured, for `auto`.
     """
 
     groups: Literal["auto"] | tuple[tuple[str, ...], ...] | None = None
@@ -40,12 +40,12 @@ class Together(JointSettings):
 
     @property
     def training(self) -> JointSettings:
-        """How each group is trained."""
+        """The settings of each group's training."""
         return JointSettings.model_validate(self.model_dump(include=set(JointSettings.model_fields)))
 
 
 def shares(method: Method) -> bool:
-    """Whether tasks of a method stand on something in common.
+    """Whether tasks of a method share factors.
 
     Example:
         >>> import taskfold as tfold
@@ -58,17 +58,17 @@ def shares(method: Method) -> bool:
     model = MultiTask(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1)), method)
     try:
         model.add_task("one")
-    except ValueError:  # it is for other layers, and training will say so
+    except ValueError:  # the rule is for other layers; the training reports it
         return False
     return bool(list(model.inventory))
 
 
 def together_problems(document: Mapping[str, Any], whole: Mapping[str, Any]) -> list[tuple[Place, str]]:
-    """All that only `together` and the tasks, looked at side by side, show.
+    """Problems between `together` and the tasks.
 
     Args:
-        document: what stands in the file.
-        whole: the same with what holds for all tasks written out.
+        document: the file's content.
+        whole: the content with common sections written out in every task.
     """
     said = document.get("together")
     listed = whole.get("tasks")
@@ -109,7 +109,7 @@ def together_problems(document: Mapping[str, Any], whole: Mapping[str, Any]) -> 
 
 
 def _group_problems(groups: Any, names: Sequence[str]) -> list[tuple[Place, str]]:
-    """Every task is in one group."""
+    """Problems of groups, which must hold every task once."""
     if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
         return []
     place, found, seen = ("together", "groups"), list[tuple[Place, str]](), set[str]()

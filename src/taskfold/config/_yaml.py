@@ -1,4 +1,4 @@
-"""YAML as people mean it: `no` and `1e-3` are what they look like, and a key stands once."""
+"""YAML as people expect it: `no` and `1e-3` are text and a number, and keys are unique."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import yaml
 from ._errors import ConfigError
 
 MOST_TEXT, MOST_LEVELS = 4_000_000, 50
-"""What a document may have: characters; lists and mappings inside one another."""
+"""The most characters of a document, and the most nested lists and mappings."""
 MOST_VALUES = 10
-"""How many times as many values it may have, with every alias written out, as stand in it, some thousands aside."""
+"""The largest ratio of values with every alias written out to values in the document, apart from some thousands."""
 
 
 class _Loader(yaml.SafeLoader):
-    """The scalars of YAML 1.2: in 1.1 `no` is false, `1e-3` is text, `1:30` is 90 and `2024-01-01` a date."""
+    """A loader with YAML 1.2's scalars: in 1.1 `no` is false, `1e-3` is text, `1:30` is 90, `2024-01-01` a date."""
 
     yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:
-        """Stop where it is too deep: the scanner looks at every open bracket for each of them."""
+        """Refuses deep nesting early: the scanner's time is quadratic in open brackets."""
         if self.flow_level > MOST_LEVELS:
             text = f"has more than {MOST_LEVELS} lists and mappings inside one another"
             raise yaml.scanner.ScannerError(None, None, text, self.get_mark())  # type: ignore[no-untyped-call]
         super().fetch_flow_collection_start(TokenClass)  # type: ignore[no-untyped-call]
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        """Text without NUL, at which names and paths end in the middle."""
+        """Refuses NUL in text, at which names and paths would end."""
         text = super().construct_scalar(node)
         if isinstance(text, str) and "\0" in text:
             raise _refused("text has a NUL character; leave it out", node)
@@ -83,10 +83,10 @@ def parse(text: str, origin: str) -> Any:
 
     Args:
         text: the document.
-        origin: what to call it in messages.
+        origin: its name in messages.
 
     Raises:
-        ConfigError: names line and column.
+        ConfigError: the text is not valid; the message has line and column.
 
     Example:
         >>> parse("{precision: no, lr: 1e-3, rank: {'layer4.*': 8}}", "example")
@@ -121,10 +121,10 @@ def parse(text: str, origin: str) -> Any:
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """How many values a node stands for, and how many levels it has, every alias written out.
+    """The numbers of values and levels of a node, with every alias written out.
 
     Raises:
-        yaml.constructor.ConstructorError: too many levels, or it holds itself.
+        yaml.constructor.ConstructorError: there are too many levels, or the node contains itself.
     """
     if id(node) in known:
         found = known[id(node)]
@@ -148,10 +148,10 @@ def _refused(text: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """`KEY=VALUE` from a command line, values in YAML.
+    """The settings in `KEY=VALUE` arguments, with values in YAML.
 
     Raises:
-        ConfigError: no `=`, a key twice, or no YAML.
+        ConfigError: there is no `=`, a key repeats, or a value is not YAML.
 
     Example:
         >>> parse_settings(["rank=4", "norm=false", "targets=['*', '!head']"])

@@ -1,4 +1,4 @@
-"""What `taskfold compare` is told."""
+"""The configuration of `taskfold compare`."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = ["Candidate", "Compare", "CompareConfig", "load_compare"]
 
 Choices = dict[str, tuple[Any, ...]]
 MOST_TRIED = 1000
-"""Combinations of searched settings that are checked one by one."""
+"""The most combinations of searched settings that are checked one by one."""
 
 
 class Candidate(Part):
     """A method of a comparison.
 
     Attributes:
-        label: what it is called while it is searched.
-        method: with its settings; those that are searched have their first value.
-        search: setting → the values to choose among, by validation.
-        said: the settings that the configuration gives.
-        called: the label that it gives; None: it gives none.
+        label: its label during the search.
+        method: the method with its settings; searched ones have their first value.
+        search: setting → the values to choose from, by validation.
+        said: the settings in the configuration.
+        called: the label in the configuration; None: there is none.
     """
 
     label: str
@@ -46,18 +46,18 @@ class Candidate(Part):
     called: str | None = None
 
     def at(self, chosen: Mapping[str, Any]) -> Method:
-        """The method with values of what is searched."""
+        """The method with chosen values of searched settings."""
         return self.method.with_settings(**chosen)
 
     def title(self, method: Method) -> str:
-        """What it is called in tables and figures, with the values of what was searched."""
+        """Its title in tables and figures, with the chosen values."""
         keys = (*(() if self.called else self.said), *self.search)
         words = [f"{'R' if key == 'rank' else key}={getattr(method, key)}" for key in keys]
         return " ".join([self.called or type(method).__name__, *words])
 
 
 def _candidate(value: Any) -> Any:
-    """From a name, or a mapping with a name, its settings, and perhaps `search` and `label`."""
+    """A candidate from a name, or from a mapping with a name, its settings, and perhaps `search` and `label`."""
     if isinstance(value, Candidate):
         return value
     said = as_method(value) if isinstance(value, str) else value
@@ -102,12 +102,12 @@ def _rising(value: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 class Compare(Part):
-    """What is compared, and how much is spent on it.
+    """The compared methods, and the number of trainings.
 
     Attributes:
         methods: names, or mappings with settings and `search`.
-        trials: trainings of all tasks, for each method, that search its learning rate and what `search` says.
-        seeds: trainings of all tasks that the numbers are of, with what was found.
+        trials: trainings of all tasks, for each method, to search its learning rate and the settings in `search`.
+        seeds: trainings of all tasks, with the found settings, for the reported numbers.
         lr: the lowest and the highest multiple of the method's own learning rates; None: they are not searched.
     """
 
@@ -127,22 +127,22 @@ class Compare(Part):
 
 
 class CompareConfig(Config):
-    """Tasks, and the methods to compare on them; no task has a method of its own."""
+    """A configuration with tasks, and the methods to compare on them; tasks have no method of their own."""
 
     compare: Compare
 
     @property
     def seed(self) -> int:
-        """That of the search; the runs have those that follow."""
+        """The seed of the search; the runs have the next ones."""
         return self.together.seed if self.together else self.tasks[0].train.seed
 
 
 def load_compare(path: str | Path) -> CompareConfig:
-    """Read a configuration; relative paths in it count from its folder.
+    """Read a configuration; relative paths in it start from its folder.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: lists everything that is wrong: key, value found, values allowed.
+        ConfigError: settings are wrong; the message lists all: key, value found, allowed values.
     """
     path = Path(path)
     document = document_of(path, "backbone, compare, tasks and output")
@@ -159,7 +159,7 @@ def load_compare(path: str | Path) -> CompareConfig:
 
 
 def _measured_alike(whole: Mapping[str, Any]) -> list[tuple[Place, str]]:
-    """Tasks whose scores have no mean: some are judged by accuracy, some by the loss."""
+    """Problems of tasks whose scores have no mean: some have accuracy, some only the loss."""
     judged = set[str]()
     for place, part in _parts(whole):
         train = part.get("train")
@@ -177,7 +177,7 @@ def _methods_elsewhere(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
 
 
 def _not_searched(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
-    """Rates that something else would choose, and seeds that tasks do not have in common."""
+    """Problems of rates that another setting would choose, and of seeds that differ between tasks."""
     found: list[tuple[Place, str]] = []
     for place, part in _parts(document):
         for section in ("train", "together"):
@@ -192,7 +192,7 @@ def _not_searched(document: Mapping[str, Any]) -> list[tuple[Place, str]]:
 
 
 def _sharing(document: Mapping[str, Any], whole: Mapping[str, Any]) -> list[tuple[Place, str]]:
-    """What a method asks of `together`, and what is wrong with that itself."""
+    """The method's demands on `together`, and problems with that section."""
     found, compare = dict.fromkeys(together_problems(document, whole)), document["compare"]
     listed = compare.get("methods") if isinstance(compare, dict) else None
     for n, said in enumerate(listed if isinstance(listed, list) else []):

@@ -1,4 +1,4 @@
-"""What `taskfold train` is told."""
+"""The configuration of `taskfold train`."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def _method(value: Any) -> Any:
 
 
 class TaskConfig(TaskPart):
-    """One task: its data, and how it is adapted, trained and preprocessed."""
+    """One task: its data, method, training and preprocessing."""
 
     method: Annotated[InstanceOf[Method], BeforeValidator(_method)]
 
 
 class Config(Plan):
-    """A whole run. `load_config` writes what holds for all tasks out in every one of them.
+    """The configuration of a run. `load_config` writes common sections out in every task.
 
     Attributes:
         backbone: the frozen network.
-        tasks: in the order of training.
-        together: train all tasks at once, so; None: one after another.
+        tasks: the tasks, in the order of training.
+        together: settings to train all tasks at once; None: one after another.
     """
 
     backbone: AnyBackbone
@@ -56,12 +56,11 @@ class Config(Plan):
 
     @property
     def parts(self) -> Sequence[TaskPart]:
-        """The tasks."""
         return self.tasks
 
     @property
     def inventory_file(self) -> Path:
-        """Where what tasks share is saved."""
+        """The file of what tasks share."""
         return self.output / "inventory.safetensors"
 
     def load_backbone(self) -> LoadedBackbone:
@@ -70,11 +69,11 @@ class Config(Plan):
 
 
 def load_config(path: str | Path) -> Config:
-    """Read a configuration; relative paths in it count from its folder.
+    """Read a configuration; relative paths in it start from its folder.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: lists everything that is wrong: key, value found, values allowed.
+        ConfigError: settings are wrong; the message lists all: key, value found, allowed values.
     """
     path = Path(path)
     document = document_of(path, "backbone, tasks and output")
@@ -87,9 +86,9 @@ def load_config(path: str | Path) -> Config:
 
 
 def load_any(path: str | Path) -> Config | TransferConfig:
-    """Read a configuration of `taskfold train` or, if it says `from`, of `taskfold transfer`.
+    """Read a configuration of `taskfold train` or, if it has `from`, of `taskfold transfer`.
 
     Raises:
-        FileNotFoundError, ConfigError: as for each of them.
+        FileNotFoundError, ConfigError: as for `load_config` and `load_transfer`.
     """
     return load_transfer(path) if "from" in document_of(Path(path), "tasks and output") else load_config(path)

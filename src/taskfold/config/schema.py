@@ -1,4 +1,4 @@
-"""What configurations may say, as JSON schemas: for editors, and for the page of all keys."""
+"""JSON schemas of configurations, for editors and for the page of all keys."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ Row = tuple[str, str, str, str, str]
 """A key, its type, its default, its range and its meaning, in words."""
 
 _ENTRY = re.compile(r"    (\w+(?:, \w+)*): (.+)")
-_WHOLE = {"backbone": "The frozen network.", "method": "How the network is adapted; a name alone means its defaults."}
-_WHOLE |= {"source": "Where a task's data come from.", "train": "How tasks are trained."}
-_WHOLE |= {"preprocessing": "How images are made ready.", "text": "How texts are made ready."}
-_WHOLE |= {"dense": "How images with dense targets are made ready.", "image_size": "Short for preprocessing.size."}
+_WHOLE = {"backbone": "The frozen network.", "method": "The method of adaptation; a name alone means its defaults."}
+_WHOLE |= {"source": "The source of a task's data.", "train": "The settings of training."}
+_WHOLE |= {"preprocessing": "The preprocessing of images.", "text": "The settings for texts."}
+_WHOLE |= {"dense": "The settings for images with dense targets.", "image_size": "Short for preprocessing.size."}
 _WHOLE |= {"together": "Train all tasks at once; true: with the settings of train."}
 
 
 class _Schemas(GenerateJsonSchema):
-    """What has no schema may be anything."""
+    """A schema generator that allows any value for types without a schema."""
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
         del schema, error_info
@@ -49,10 +49,10 @@ def schema(command: Command) -> dict[str, Any]:
     """The JSON schema (2020-12) of a configuration of `taskfold train`, `transfer` or `compare`.
 
     Args:
-        command: one of these.
+        command: one of the three.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: `command` is another.
 
     Example:
         >>> schema("train")["required"]
@@ -78,7 +78,7 @@ def schema(command: Command) -> dict[str, Any]:
     whole["properties"]["image_size"]["description"] = _WHOLE["image_size"]
     if command == "compare":
         del whole["properties"]["method"], task["properties"]["method"]
-        whole["properties"]["compare"] = {**_of(Compare), "description": "What is compared, and how much is spent."}
+        whole["properties"]["compare"] = {**_of(Compare), "description": "The compared methods and their trainings."}
         candidate = _method({"label": {"type": "string"}, "search": {"type": "object"}})
         whole["properties"]["compare"]["properties"]["methods"] |= {"minItems": 1, "items": candidate}
     required = {"transfer": ["from"], "compare": ["backbone", "compare"]}.get(command, ["backbone"])
@@ -91,8 +91,8 @@ def schema(command: Command) -> dict[str, Any]:
 
 
 def _tasks(command: str) -> str:
-    return "The tasks; what stands beside them holds for all, and a task may say otherwise." + (
-        " None sees another." if command == "transfer" else ""
+    return "The tasks; sections beside them apply to all, unless a task has its own." + (
+        " None depends on another." if command == "transfer" else ""
     )
 
 
@@ -123,14 +123,14 @@ def _method(more: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 def _problem() -> dict[str, Any]:
     each = [_entry("kind", name, kind, {}, LEFT_OUT) for name, kind in PROBLEMS.items()]
-    words = "What a task's outputs mean: classes, numbers, labels, levels; a kind alone means its defaults."
+    words = "The meaning of a task's outputs: classes, numbers, labels, levels; a kind alone means its defaults."
     return {"anyOf": [{"type": "string", "enum": [*PROBLEMS]}, *each], "description": words}
 
 
 def _entry(
     key: str, name: str, kind: type[Any], more: Mapping[str, Any], without: Collection[str] = ()
 ) -> dict[str, Any]:
-    """A data class whose name stands under a key, beside its settings."""
+    """The schema of a data class whose name is a key beside its settings."""
     found = _loose(_of(settings_model(kind, name, without=without)))
     found["properties"] = {key: {"const": name}, **found.get("properties", {}), **more}
     _describe(found, kind)
@@ -138,7 +138,7 @@ def _entry(
 
 
 def _of(kind: Any) -> dict[str, Any]:
-    """A schema without references, its keys with meanings."""
+    """A schema without references, with a description of each key."""
     made = TypeAdapter(kind).json_schema(by_alias=True, schema_generator=_Schemas)
     made.pop("description", None)
     found = _inlined(made, made.pop("$defs", {}))
@@ -147,7 +147,7 @@ def _of(kind: Any) -> dict[str, Any]:
 
 
 def _describe(found: dict[str, Any], kind: Any) -> None:
-    """Give keys what docstrings say of them, and those inside of them."""
+    """Adds descriptions from docstrings to keys and their inner keys."""
     if not isinstance(kind, type):
         return
     said, hints = meanings(kind), _hints(kind)
@@ -177,16 +177,16 @@ def _inlined(value: Any, known: Mapping[str, Any]) -> Any:
 
 
 def _loose(found: dict[str, Any]) -> dict[str, Any]:
-    """A section of which a task may say a part, and the top the rest."""
+    """The schema of a section of which a task may have a part, and the top the rest."""
     return {key: one for key, one in found.items() if key not in ("required", "title", "description")}
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """What the docstrings of a class and its bases say of each attribute, under Attributes or Args.
+    """The descriptions of attributes in the docstrings of a class and its bases, under Attributes or Args.
 
     Example:
         >>> meanings(Compare)["seeds"]
-        'Trainings of all tasks that the numbers are of, with what was found.'
+        'Trainings of all tasks, with the found settings, for the reported numbers.'
     """
     found: dict[str, str] = {}
     for one in reversed(kind.__mro__):
@@ -203,11 +203,11 @@ def meanings(kind: type) -> dict[str, str]:
 
 
 def rows(found: Mapping[str, Any], place: str = "") -> list[Row]:
-    """A schema's keys, one after another, those inside of others with their place.
+    """A schema's keys in a flat list; inner keys have their place.
 
     Args:
         found: a schema of an object.
-        place: where it stands.
+        place: the schema's place.
     """
     listed: list[Row] = []
     for key, one in found.get("properties", {}).items():

@@ -1,4 +1,4 @@
-"""What `taskfold transfer` is told."""
+"""The configuration of `taskfold transfer`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["TransferConfig", "load_transfer"]
 
 
 class TransferConfig(Plan):
-    """New tasks from a few examples each, on an inventory that others were trained on together.
+    """New tasks from a few examples each, on the inventory of a joint training.
 
     Attributes:
-        origin: `from`: output folder of that training.
-        mode: what learns: `z`, the routing; `mu`, factors under a fixed routing; `all`, both.
-        begin: routing at the start: the `mean` of the trained tasks, or `even`.
-        shots: how many examples of each task to learn from, by seed; None: all.
-        seed: of the shots.
+        origin: `from`: the output folder of that training.
+        mode: the trained part: `z`, the routing; `mu`, factors under a fixed routing; `all`, both.
+        begin: the initial routing: the `mean` of the trained tasks', or `even`.
+        shots: the number of training examples of each task, drawn by seed; None: all.
+        seed: the seed of the shots.
         method: changes to the settings of the inventory's method, such as `{allocation: sigmoid}`.
-        tasks: in the order of training; none sees another.
+        tasks: the tasks, in the order of training; none depends on another.
     """
 
     origin: Path = Field(alias="from")
@@ -40,20 +40,18 @@ class TransferConfig(Plan):
 
     @property
     def parts(self) -> Sequence[TaskPart]:
-        """The tasks."""
         return self.tasks
 
     def method_key(self, index: int) -> str:
-        """All have the inventory's."""
         return "method"
 
 
 def load_transfer(path: str | Path) -> TransferConfig:
-    """Read a configuration; relative paths in it count from its folder.
+    """Read a configuration; relative paths in it start from its folder.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: lists everything that is wrong: key, value found, values allowed.
+        ConfigError: settings are wrong; the message lists all: key, value found, allowed values.
     """
     path = Path(path)
     document = document_of(path, "from, tasks and output")

@@ -1,4 +1,4 @@
-"""Images with labels: where they come from, whether they can be trained on, and how they become tensors."""
+"""Images with labels: their sources, checks of them, and their preprocessing to tensors."""
 
 try:
     from ._check import Problem, check, check_names, sound, unreadable, without_unreadable

@@ -1,4 +1,4 @@
-"""Finding what is wrong with data before any time is spent on it."""
+"""Checks of data before a training begins."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CHUNK = 64  # images that one thread verifies at a time
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a task's data.
+    """A problem of a task's data.
 
     Attributes:
-        task: its name.
-        kind: what sort of problem, in a word or two; stable, for programs.
+        task: the task's name.
+        kind: the kind of problem, in a word or two; stable, for programs.
         message: place, value found and remedy, for people.
         fatal: training cannot begin.
     """
@@ -48,7 +48,7 @@ class Unreadable:
 
 
 def check(data: TaskData, read_images: bool = False) -> list[Problem]:
-    """Everything wrong with one task.
+    """All problems of one task's data.
 
     Args:
         data: the task's data.
@@ -69,7 +69,7 @@ def check(data: TaskData, read_images: bool = False) -> list[Problem]:
 
 
 def check_names(tasks: Iterable[TaskData]) -> list[Problem]:
-    """Task names that are used more than once."""
+    """Problems of task names that are used more than once."""
     count = Counter(data.name for data in tasks)
     return [
         Problem(name, "duplicate name", f"the name is used by {n} tasks: give each its own")
@@ -79,17 +79,17 @@ def check_names(tasks: Iterable[TaskData]) -> list[Problem]:
 
 
 def sound(tasks: Sequence[TaskData], corrupt: Corrupt = "error") -> tuple[TaskData, ...]:
-    """The tasks, if training can begin; every image file is decoded once, in threads.
+    """The tasks, if training can begin; decodes every image file once, in threads.
 
     Args:
         tasks: the tasks that will be trained.
-        corrupt: unreadable images: `error`; `skip` drops them and notes it; `trust` does not look.
+        corrupt: the treatment of unreadable images: `error`; `skip` drops them with a note; `trust` does not check.
 
     Returns:
         The tasks, with problems that do not stop training added to their notes.
 
     Raises:
-        DataError: lists all fatal problems of all tasks.
+        DataError: tasks have fatal problems; the message lists all.
     """
     tasks = tuple(without_unreadable(data) for data in tasks) if corrupt == "skip" else tuple(tasks)
     found = [check(data, read_images=corrupt == "error") for data in tasks]
@@ -103,7 +103,7 @@ def sound(tasks: Sequence[TaskData], corrupt: Corrupt = "error") -> tuple[TaskDa
 
 
 def unreadable(images: ImageSet, threads: int | None = None) -> list[Unreadable]:
-    """The images that cannot be decoded to the end. Images in memory cost nothing."""
+    """The images that cannot be decoded to the end. Images in memory take no time."""
 
     def attempt(start: int) -> list[Unreadable]:
         bad: list[Unreadable] = []

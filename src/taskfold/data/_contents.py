@@ -1,4 +1,4 @@
-"""What files hold, as digests that are remembered as long as a file's size and times stay."""
+"""Digests of files, remembered while a file's size and times stay the same."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..tasks import write_atomically
 
 Stamp = tuple[int, int, int]
 _SETTLED = 2.0
-"""Seconds after which a second change would have another time; what is younger is not kept in a file."""
+"""Seconds after which a second change has another time; digests of younger files are not saved."""
 
 
 class Memory:
-    """Digests by file, and which files were found to be whole."""
+    """Digests by file, and the files known to be whole."""
 
     def __init__(self) -> None:
         self.digests: dict[str, tuple[Stamp, str]] = {}
@@ -28,10 +28,10 @@ _memory = Memory()
 
 
 def digest_of(path: Path) -> str:
-    """A digest of a file's contents: equal for equal contents, wherever the file lies.
+    """A digest of a file's contents, independent of the file's path.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file can't be read.
     """
     memory, key, stamp = _memory, str(path.absolute()), _stamp(path)
     known = memory.digests.get(key)
@@ -50,16 +50,16 @@ def known_whole(path: Path) -> bool:
 
 
 def note_whole(path: Path) -> None:
-    """A file could be read to its end."""
+    """Note that a file could be read to its end."""
     _memory.whole[str(path.absolute())] = _stamp(path)
 
 
 @contextmanager
 def remembering(file: Path) -> Iterator[None]:
-    """Keep what is found about files in a file of its own, for the next run; a damaged one is written anew.
+    """Run a block that loads and saves the digests in a file, for the next run; a damaged file is replaced.
 
     Args:
-        file: JSON; its folder exists when the block ends, or nothing is kept.
+        file: JSON; its folder must exist when the block ends, or nothing is saved.
     """
     global _memory
     before, _memory = _memory, _read(file)
@@ -73,7 +73,7 @@ def remembering(file: Path) -> Iterator[None]:
 
 def _stamp(path: Path) -> Stamp:
     found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns  # the last one where a copy keeps the time before it
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns  # ctime: a copy may keep the old mtime
 
 
 def _read(file: Path) -> Memory:

@@ -1,4 +1,4 @@
-"""What can be wrong with data, said so that it can be repaired."""
+"""Errors of data, with remedies."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class DataError(ValueError):
 
 
 class MissingDataError(FileNotFoundError):
-    """A folder, file or package that is not there: the message says where it was looked for."""
+    """A folder, file or package is missing: the message has the place."""
 
 
 class UnreadableImageError(OSError):
-    """An image file that cannot be decoded: corrupt, truncated, or no image at all."""
+    """An image file that cannot be decoded: corrupt, truncated, or not an image."""
 
 
 class MissingExtraError(ImportError):
-    """An optional package that is not installed: the message says how to install it."""
+    """An optional package is not installed: the message says how to install it."""
 
 
 def require(module: str, install: str) -> ModuleType:
@@ -28,7 +28,7 @@ def require(module: str, install: str) -> ModuleType:
 
     Args:
         module: its import name.
-        install: what to give to `pip install`.
+        install: the argument of `pip install`.
     """
     try:
         return import_module(module)
@@ -37,7 +37,7 @@ def require(module: str, install: str) -> ModuleType:
 
 
 def first_few(items: Iterable[object], limit: int = 5) -> str:
-    """The first items, and how many more there are.
+    """The first items in words, and the number of further ones.
 
     Example:
         >>> first_few("abcdefg")

@@ -1,4 +1,4 @@
-"""Reading pictures as 8-bit RGB, from files and from arrays."""
+"""Reads pictures as 8-bit RGB, from files and from arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._errors import MissingDataError, UnreadableImageError
 Read = Callable[[int], Image.Image]
 """Index → RGB image."""
 
-# Decoding a JPEG at an eighth of its size still reads the whole file, several times faster.
+# Decoding a JPEG at an eighth of its size still reads the whole file, and is several times faster.
 DRAFT = (32, 32)
 
 
@@ -48,13 +48,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def open_image(path: Path | str, *, draft: bool = False) -> Image.Image:
-    """Read one file completely as RGB; with `draft`, a JPEG at reduced size, to see that it is whole.
+    """Read one file completely as RGB; with `draft`, a JPEG at reduced size, to check that it is whole.
 
     Raises:
         MissingDataError: no such file.
-        UnreadableImageError: the file is no image, is truncated, has 32-bit pixels, or is a pipe or a device.
+        UnreadableImageError: the file is not an image, is truncated, has 32-bit pixels, or is a pipe or a device.
     """
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for without end
+    if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe could wait without end
         raise UnreadableImageError(f"{path} cannot be read as an image: it is no file; remove it")
     try:
         with Image.open(path) as image:
@@ -64,12 +64,12 @@ def open_image(path: Path | str, *, draft: bool = False) -> Image.Image:
             return to_rgb(image)
     except FileNotFoundError:
         raise MissingDataError(f"no image at {path}: restore the file or take it out of the list") from None
-    except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error, zlib.error, …
+    except Exception as error:  # decoders raise errors of any type: OSError, SyntaxError, struct.error, zlib.error, …
         raise UnreadableImageError(f"{path} cannot be read as an image: {error}") from error
 
 
 class Reader(ABC):
-    """Reads images by index; may know how to verify one cheaply, and which ones are equal."""
+    """A reader of images by index, which may have cheap checks and keys."""
 
     @abstractmethod
     def __call__(self, index: int) -> Image.Image:
@@ -77,15 +77,15 @@ class Reader(ABC):
 
     @abstractmethod
     def verify(self, index: int) -> None:
-        """Raise what reading the image would raise."""
+        """Raise the error that reading the image would raise."""
 
     @abstractmethod
     def contents(self) -> Sequence[Hashable]:
-        """One key per image; equal images have equal keys as far as this can be told without decoding."""
+        """One key per image; equal images have equal keys, as far as known without decoding."""
 
     @abstractmethod
     def digest(self, index: int) -> str:
-        """A digest of what image `index` holds: another one if its pixels change, wherever it lies."""
+        """A digest of an image's content, independent of its path: it changes with the pixels."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class ArrayImages(Reader):
         return Image.fromarray(self.pixels[index]).convert("RGB")
 
     def verify(self, index: int) -> None:
-        """Nothing to do: the pixels are there."""
+        """Does nothing: the pixels are in memory."""
 
     def contents(self) -> Sequence[Hashable]:
         return [self.digest(index) for index in range(len(self.pixels))]
@@ -149,8 +149,6 @@ class ArrayImages(Reader):
 
 @dataclass(frozen=True)
 class Picked(Reader):
-    """Some images of another reader, in the order of `indices`."""
-
     read: Read
     indices: Sequence[int]
 
@@ -171,14 +169,14 @@ class Picked(Reader):
 
 
 def pick(read: Read, indices: Sequence[int]) -> Picked:
-    """Some images of `read`; picking from what was picked before stays one step deep."""
+    """Some images of `read`; a pick from a pick refers to the first reader directly."""
     if isinstance(read, Picked):
         return Picked(read.read, [read.indices[index] for index in indices])
     return Picked(read, indices)
 
 
 def verify(read: Read, index: int) -> None:
-    """Raise what reading image `index` would raise, as cheaply as its reader can."""
+    """Raise the error that reading image `index` would raise, as cheaply as its reader can."""
     if isinstance(read, Reader):
         read.verify(index)
     else:
@@ -186,7 +184,7 @@ def verify(read: Read, index: int) -> None:
 
 
 def digest(read: Read, index: int) -> str:
-    """A digest of what image `index` holds; one that only a function gives is decoded for it."""
+    """A digest of the content of image `index`; a plain function's image is decoded for it."""
     if isinstance(read, Reader):
         return read.digest(index)
     return blake2b(read(index).tobytes(), digest_size=16).hexdigest()

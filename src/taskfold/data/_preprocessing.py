@@ -1,4 +1,4 @@
-"""From a picture to the tensor that a backbone expects; small enough to travel in a task's file."""
+"""Preprocessing from a picture to the tensor that a backbone expects; task files hold it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Vary = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Transform:
-    """Picture → float `[3, size, size]`, in three stages, of which only `vary` draws random numbers.
+    """From a picture to float `[3, size, size]`, in three stages, of which only `vary` draws random numbers.
 
     Attributes:
-        fix: picture → uint8 `[3, H, W]`, always the same, so it can be remembered.
+        fix: picture → uint8 `[3, H, W]`, deterministic, so that results can be cached.
         vary: random crop, flip and augmentation, or None.
         finish: uint8 → normalised float.
     """
@@ -45,14 +45,13 @@ class Preprocessing(BaseModel):
         size: height and width of the tensor, pixels.
         resize: `squash` to size × size, or `shorter-side+crop`: keep the shape, cut out the centre.
         crop_fraction: `shorter-side+crop` makes the shorter side size / crop_fraction (0.875: 256 for 224).
-        interpolation: for every resize, always antialiased.
-        mean: per channel, of values in [0, 1].
-        std: per channel, of values in [0, 1].
+        interpolation: the interpolation of every resize, always antialiased.
+        mean, std: the normalisation per channel, of values in [0, 1].
         flip: mirror half of the training images.
-        crop: of training images: `none`; `random-resized` in place of the resize, 8 to 100 % of the area
+        crop: the crop of training images: `none`; `random-resized` in place of the resize, 8 to 100 % of the area
             (Szegedy et al., 2015); `pad` by an eighth on each side, then cut back at random.
-        augment: of training images, after crop and flip: `none`; `default`, which crops 35 to 100 % of the area at
-            random unless `crop` says otherwise, mirrors half of the images, and changes brightness, contrast and
+        augment: the augmentation of training images, after crop and flip: `none`; `default`, which crops 35 to 100 %
+            of the area at random unless `crop` is set, mirrors half of the images, and changes brightness, contrast and
             saturation by up to a fifth; or a policy of torchvision's: `randaugment` (Cubuk et al., 2020),
             `trivialaugment` (Müller and Hutter, 2021), `autoaugment` (of ImageNet; Cubuk et al., 2019).
 
@@ -77,19 +76,19 @@ class Preprocessing(BaseModel):
 
     @property
     def varies(self) -> bool:
-        """Whether training images are others in every epoch."""
+        """Whether training images differ from epoch to epoch."""
         return self.flip or self.crop != "none" or self.augment != "none"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **settings: Any) -> Self:
-        """What a timm backbone was trained with (`net.pretrained_cfg`): size, mean, std, interpolation.
+        """The preprocessing of a timm backbone's training (`net.pretrained_cfg`): size, mean, std, interpolation.
 
         Args:
-            config: keys that are missing keep their defaults; others are not used.
-            settings: any attribute, in place of what the config says.
+            config: missing keys have their defaults; other keys are not used.
+            settings: attributes that replace the config's.
 
         Raises:
-            ValueError: the backbone's input has not three channels, or a value does not fit.
+            ValueError: the backbone's input does not have three channels, or a value is not allowed.
 
         Example:
             >>> Preprocessing.from_config({"input_size": (3, 160, 160), "std": (0.5, 0.5, 0.5)}).size
@@ -125,7 +124,7 @@ class Preprocessing(BaseModel):
         resized = train and (self.crop == "random-resized" or (usual and self.crop == "none"))
         fix: list[Any] = []
         if resized:
-            pass  # the crop sees the whole picture
+            pass  # a random crop takes the whole picture
         elif self.resize == "squash":
             fix = [t.Resize(whole, how)]
         else:

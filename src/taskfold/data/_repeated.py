@@ -1,4 +1,4 @@
-"""One image in several places: with two labels, or in two splits."""
+"""Checks for one image in several places: with two labels, or in two splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._sets import ImageSet
 
 
 def repeated(splits: Mapping[str, ImageSet], labels: Sequence[str]) -> Iterator[str]:
-    """What there is to say of equal images, file by file or pixel by pixel.
+    """Remarks on equal images, by file or by pixels.
 
     Args:
         splits: sets of images by name.
@@ -41,7 +41,7 @@ def repeated(splits: Mapping[str, ImageSet], labels: Sequence[str]) -> Iterator[
 
 
 def _keys(splits: Mapping[str, ImageSet]) -> dict[str, list[Hashable]]:
-    """One key per image, equal for equal images where this can be told without decoding them."""
+    """One key per image, equal for equal images, as far as known without decoding."""
     found: dict[str, list[Hashable]] = {}
     paths: dict[str, list[Path]] = {}
     arrays: dict[int, Sequence[Hashable]] = {}

@@ -15,12 +15,12 @@ from ._images import Read, digest, pick
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """The images of one split, read when asked for.
+    """The images of one split, read on access.
 
     Attributes:
-        targets: of each image, as the task's problem has them: class indices, or tuples of numbers.
-        read: index → RGB image. Must be picklable where loader processes are used.
-        names: what to call each image in messages and reports: a file, or `mnist/17`.
+        targets: the images' targets in the form of the task's problem: class indices, or tuples of numbers.
+        read: index → RGB image. It must be picklable if there are loader processes.
+        names: the images' names in messages and reports: a file, or `mnist/17`.
     """
 
     targets: Sequence[Any]
@@ -38,7 +38,7 @@ class ImageSet:
 
     @property
     def identity(self) -> str:
-        """Their number, and a digest over names, targets and contents: a folder may move, a pixel may not change.
+        """The number of images, and a digest over names, targets and contents, without the folder, which may move.
 
         Raises:
             OSError, UnreadableImageError: an image can't be read.
@@ -58,17 +58,17 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """Everything that training and testing one task needs to know of its data.
+    """The data of one task, for training and testing.
 
     Attributes:
-        name: of the task.
-        labels: class names, whose index is the target; or what the outputs are called.
-        train: learnt from.
-        val: chooses the epoch; never taken from the test images.
-        test: measured once.
-        notes: what was split, skipped or found odd, in words.
+        name: the task's name.
+        labels: class names, whose index is the target; or the outputs' names.
+        train: the training images.
+        val: the validation images, which select the epoch; never taken from the test images.
+        test: the test images, measured once.
+        notes: remarks on splits, skipped and odd images, in words.
         fixed_labels: the labels are a benchmark's own list, so a class may have no image here.
-        problem: what the targets are.
+        problem: the meaning of the targets.
     """
 
     name: str
@@ -82,5 +82,4 @@ class TaskData:
 
     @property
     def splits(self) -> Mapping[str, ImageSet]:
-        """The three sets by name."""
         return MappingProxyType({"train": self.train, "val": self.val, "test": self.test})

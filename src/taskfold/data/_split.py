@@ -1,4 +1,4 @@
-"""Stratified, seeded choices among images: the same seed, the same images."""
+"""Stratified random choices of images, by seed."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from ._images import Read, Reader
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:
-    """Random numbers for one purpose, so that no choice shifts another."""
+    """A generator of random numbers for one purpose, so that choices do not affect one another."""
     if seed < 0:
         raise ValueError(f"seed: must be a whole number >= 0, found {seed}")
     return np.random.default_rng([seed, crc32(purpose.encode())])
 
 
 def contents(read: Read, size: int) -> Sequence[Hashable]:
-    """One key per image, equal for equal images where the reader can tell."""
+    """One key per image, equal for equal images as far as the reader knows."""
     return read.contents() if isinstance(read, Reader) else range(size)
 
 
 def hold_out(
     targets: Sequence[int], keys: Sequence[Hashable], fraction: float, seed: int, purpose: str
 ) -> tuple[list[int], list[int]]:
-    """Part indices into (kept, held out), a fraction of every class, equal images on one side together.
+    """Split indices into (kept, held out), with a fraction of every class held out, and equal images on one side.
 
     A class with two or more different images gives at least one to each side.
 
     Args:
-        targets: class of each image.
+        targets: the class of each image.
         keys: equal for images of equal content.
-        fraction: of each class to hold out, in (0, 1).
-        seed: same seed, same parts.
-        purpose: of the choice; choices for different purposes are independent.
+        fraction: the fraction of each class to hold out, in (0, 1).
+        seed: the same seed gives the same parts.
+        purpose: the choice's purpose; choices for different purposes are independent.
 
     Example:
         >>> hold_out([0, 0, 1, 1], "aabc", 0.5, seed=0, purpose="test")[0][:2]
@@ -57,7 +57,7 @@ def hold_out(
         quota = max(1, round(fraction * sum(map(len, members))))
         taken: list[int] = []
         order = random.permutation(len(members))
-        for group in (members[i] for i in order[1:]):  # the first stays, so that the class is never emptied
+        for group in (members[i] for i in order[1:]):  # the first one stays, so that no class is emptied
             if len(taken) + len(group) <= quota:
                 taken += group
         held += taken or members[order[1]]
@@ -69,7 +69,7 @@ def thin_out(targets: Sequence[int], size: int, seed: int, purpose: str) -> list
     """Indices of `size` images, classes in proportion, every class kept where `size` allows.
 
     Raises:
-        DataError: `size` is more than there is.
+        DataError: `size` is above the number of images.
 
     Example:
         >>> sorted([0, 0, 0, 0, 1, 1][i] for i in thin_out([0, 0, 0, 0, 1, 1], 3, seed=0, purpose="train"))

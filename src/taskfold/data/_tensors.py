@@ -23,16 +23,16 @@ CHUNK = 256  # images read ahead by preload
 class ImageTensors(Dataset[tuple[Tensor, Any]]):
     """A map-style data set of (float `[3, size, size]`, target): a class index, or numbers as a float tensor.
 
-    What augmentation does to an image depends on (seed, epoch, index) alone, not on order, batch or loader
-    process, and leaves the global generators as they were. `set_epoch` reaches running loader processes.
+    The augmentation of an image depends on (seed, epoch, index) alone, not on order, batch or loader
+    process, and does not change the global generators. `set_epoch` reaches running loader processes.
 
     Args:
-        images: what to read.
-        preprocessing: how to turn an image into a tensor.
-        train: augment.
-        seed: of the augmentation, whole number.
-        cache_bytes: how much to remember of what is the same in every epoch (decoded and resized images); the
-            rest is read anew. 0: nothing. Loader processes divide the allowance.
+        images: the images.
+        preprocessing: from an image to a tensor.
+        train: augment the images.
+        seed: the seed of the augmentation, an integer.
+        cache_bytes: the size of the cache of decoded and resized images, which are the same in every epoch; the
+            rest is read anew. 0: no cache. Loader processes divide this size.
 
     Example:
         >>> from PIL import Image
@@ -60,11 +60,10 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
         self._cached_bytes = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentation of this epoch."""
         self._epoch.fill_(epoch)
 
     def preload(self, threads: int = 4) -> None:
-        """Fill the cache now, in threads, so that loader processes inherit it instead of filling one each."""
+        """Fill the cache now, in threads, so that loader processes inherit it."""
         with ThreadPoolExecutor(threads) as pool:
             for start in range(0, len(self), CHUNK):
                 missing = [i for i in range(start, min(start + CHUNK, len(self))) if i not in self._cache]
@@ -79,12 +78,12 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
 
     @property
     def equal_keys(self) -> Sequence[Hashable] | None:
-        """What is equal for equal images; None: nobody can tell."""
+        """Keys that are equal for equal images; None: unknown."""
         read = self.images.read
         return read.contents() if isinstance(read, Reader) else None
 
     def over(self, other: ImageTensors) -> ImageTensors:
-        """Other images, made into tensors as these are, augmentation included."""
+        """Other images with the same preprocessing, augmentation included."""
         twin = copy.copy(self)
         twin.images, twin._cache, twin._cached_bytes = other.images, {}, 0
         twin._epoch = torch.zeros((), dtype=torch.int64).share_memory_()

@@ -1,4 +1,4 @@
-"""Pickles that hold arrays, read without running anything.
+"""Reads pickles of arrays without running anything.
 
 Some data sets are published as pickles only. A pickle is a program; this reader knows the few names with
 which NumPy writes an array of numbers, gives each a harmless stand-in, and refuses all others.
@@ -20,7 +20,7 @@ NUMBERS = "buif"  # kinds of NumPy type: bool, unsigned, signed, float
 
 
 class _Type:
-    """Stands in for numpy.dtype."""
+    """A stand-in for numpy.dtype."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.type = np.dtype(code)
@@ -32,7 +32,7 @@ class _Type:
 
 
 class _Array:
-    """Stands in for an array: its bytes are looked at, never executed."""
+    """A stand-in for an array: its bytes are read, never executed."""
 
     value: np.ndarray
 
@@ -48,7 +48,7 @@ class _Array:
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """How protocol 2 spells bytes; the real `_codecs.encode` would run any other codec too."""
+    """Bytes as protocol 2 spells them; the real `_codecs.encode` would run any other codec too."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it holds bytes in encoding {encoding!r}, not 'latin1'")
     return text.encode("latin1")
@@ -72,7 +72,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _plain(value: Any) -> Any:
-    """The same containers with the arrays themselves."""
+    """The containers with arrays in place of stand-ins."""
     match value:
         case _Array():
             return value.value
@@ -88,7 +88,7 @@ def load_arrays(data: bytes, source: Path | str) -> Any:
 
     Args:
         data: the pickle. Strings of Python 2 are read as latin-1.
-        source: where it came from, for messages.
+        source: its origin, for messages.
 
     Raises:
         DataError: the pickle is damaged, or holds anything else.
@@ -99,5 +99,5 @@ def load_arrays(data: bytes, source: Path | str) -> Any:
     """
     try:
         return _plain(_ArraysOnly(io.BytesIO(data), encoding="latin1").load())
-    except Exception as error:  # a damaged pickle raises anything
+    except Exception as error:  # damaged pickles raise errors of any type
         raise DataError(f"{source} is refused: {error}. Only pickled NumPy arrays are read") from error

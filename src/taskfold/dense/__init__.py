@@ -1,4 +1,4 @@
-"""Tasks that say something of every pixel: kinds, losses, scores, augmentation, and where the data comes from."""
+"""Dense tasks, with an output for every pixel: kinds, losses, scores, augmentation, and sources of data."""
 
 try:
     from . import reading

@@ -1,4 +1,4 @@
-"""Random views of an image, its targets transformed with it."""
+"""Random views of an image and its targets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 @dataclass(frozen=True)
 class View:
-    """What random numbers decided for one image.
+    """The random numbers of one image's view.
 
     Attributes:
         size: height and width that the image is scaled to, pixels.
-        crop: height and width of what is cut out of that.
-        top, left: where the cut begins in the scaled image; negative: that much is padded before it.
-        flip: mirrored left to right, after the cut.
+        crop: height and width of the crop from it.
+        top, left: the crop's beginning in the scaled image; negative: so many pixels are padded before it.
+        flip: mirrored left to right, after the crop.
         brightness, contrast, saturation: factors.
-        hue: turn of the colour circle, -0.5 to 0.5.
+        hue: the turn of the colour circle, -0.5 to 0.5.
     """
 
     size: Size
@@ -45,24 +45,24 @@ class View:
 class Augment:
     """Random scale, crop, flip and colours; images keep the size of the crop.
 
-    - The image is scaled bilinearly (antialiased), targets by the nearest pixel: nothing invalid is ever mixed into
-      what is valid, and no depth or class is invented. Depth is divided by the scale, normals turn with it
+    - The image is scaled bilinearly (antialiased), targets by the nearest pixel: invalid values are never mixed into
+      valid ones, and no depth or class is invented. Depth is divided by the scale, normals turn with it
       (`Normals.stretch`).
-    - Where the scaled image is smaller than the crop, it is padded: targets with what is invalid, the image with
+    - A scaled image smaller than the crop is padded: targets with invalid values, the image with
       `fill`.
     - Mirrored normals have their x negated.
     - Colours change in the image alone.
 
     Args:
-        scale: lowest and highest factor, drawn uniformly.
+        scale: the lowest and highest factor, drawn uniformly.
         crop: height and width, pixels; None: the image's own.
-        flip: share of images that are mirrored.
-        brightness, contrast, saturation: factors are drawn from 1 ± this, 0 to 1; 0: left alone.
+        flip: the share of mirrored images.
+        brightness, contrast, saturation: factors are drawn from 1 ± this, 0 to 1; 0: no change.
         hue: drawn from ± this, 0 to 0.5.
-        fill: colour of padding, 0 to 1; ImageNet's mean, which normalisation makes 0.
+        fill: the colour of padding, 0 to 1; ImageNet's mean, which normalisation makes 0.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
 
     Example:
         >>> view = Augment(scale=(0.5, 2), crop=(32, 32)).draw((64, 80), torch.Generator().manual_seed(0))
@@ -92,7 +92,7 @@ class Augment:
             raise ValueError(f"fill must be red, green and blue, 0 to 1 each, found {self.fill}")
 
     def draw(self, size: Size, generator: Generator) -> View:
-        """A random view of an image of that size. Always draws as many numbers, whatever the settings."""
+        """A random view of an image of that size. The number of draws does not depend on the settings."""
         numbers = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
         low, high = self.scale
         factor = low + (high - low) * numbers[0]
@@ -111,16 +111,16 @@ class Augment:
         )
 
     def apply(self, sample: DenseSample, view: View, kinds: Mapping[str, Kind]) -> DenseSample:
-        """The sample seen so.
+        """The sample in that view.
 
         Args:
             sample: not normalised.
             view: from `draw`, with the sample's size.
-            kinds: of all its targets, by task.
+            kinds: the kinds of its targets, by task.
         """
         image = resize_image(sample.image, view.size)
         image = _jittered(cut(image, view, torch.tensor(self.fill)), view)
-        # The two sides are rounded to whole pixels each.
+        # Both sides are rounded to whole pixels, so that two factors differ.
         factor = math.sqrt(math.prod(view.size) / math.prod(sample.size))
         targets = {}
         for task, target in sample.targets.items():
@@ -132,7 +132,7 @@ class Augment:
 
 
 def cut(values: Tensor, view: View, fill: Tensor) -> Tensor:
-    """`[C, H, W]` → the crop of a view, `fill` `[C]` where it reaches beyond."""
+    """The crop of a view from `[C, H, W]`, with `fill` `[C]` beyond its edges."""
     height, width = values.shape[1:]
     out = fill.to(values.dtype)[:, None, None].repeat(1, *view.crop)
     top, left = max(view.top, 0), max(view.left, 0)
@@ -143,7 +143,7 @@ def cut(values: Tensor, view: View, fill: Tensor) -> Tensor:
 
 
 def _offset(have: int, want: int, number: float) -> int:
-    """Where a cut begins: anywhere that wastes nothing."""
+    """A random beginning of a crop that wastes no pixels."""
     spare = have - want
     return min(spare, 0) + min(int(number * (abs(spare) + 1)), abs(spare))
 

@@ -1,4 +1,4 @@
-"""Losses of dense outputs, one per sample: means over that sample's valid pixels, 0 where it has none."""
+"""Losses of dense outputs, one per sample: means over the sample's valid pixels, 0 without any."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORE = 255
-"""The class of pixels that count nowhere."""
+"""The class of ignored pixels."""
 SHORT = 1e-3
-"""Outputs shorter than this are not blown up to unit vectors, which bounds the gradient of doing so."""
+"""Outputs shorter than this are not scaled to unit vectors, which bounds the gradient of the scaling."""
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
 
     Args:
         output: `[B, C, H, W]`, logits.
-        target: `[B, 1, H, W]`, classes, 255 where nothing is scored.
+        target: `[B, 1, H, W]`, classes, 255 for ignored pixels.
 
     Example:
         >>> cross_entropy(torch.zeros(1, 2, 1, 3), torch.tensor([[[[0, 1, 255]]]]))
@@ -33,7 +33,7 @@ def absolute(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
     Args:
         output, target: `[B, C, H, W]`.
-        valid: `[B, 1, H, W]`, where to look.
+        valid: `[B, 1, H, W]`, the pixels that count.
     """
     return masked_mean((output.float() - target).abs(), valid)
 
@@ -44,7 +44,7 @@ def absolute_unit(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     Args:
         output: `[B, 3, H, W]`, vectors of any length.
         target: `[B, 3, H, W]`, unit vectors.
-        valid: `[B, 1, H, W]`, where to look.
+        valid: `[B, 1, H, W]`, the pixels that count.
     """
     return masked_mean((unit(output) - target).abs(), valid)
 
@@ -60,7 +60,7 @@ def weighted_bce(output: Tensor, target: Tensor, valid: Tensor, positive_weight:
     Args:
         output: `[B, 1, H, W]`, logits of p.
         target: `[B, 1, H, W]`, y in [0, 1].
-        valid: `[B, 1, H, W]`, where to look.
+        valid: `[B, 1, H, W]`, the pixels that count.
         positive_weight: w in (0, 1).
     """
     logits = output.float()
@@ -70,9 +70,9 @@ def weighted_bce(output: Tensor, target: Tensor, valid: Tensor, positive_weight:
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of `[B, C, H, W]` over the channels and the pixels of `valid` `[B, 1, H, W]`: `[B]`, 0 where there are none.
+    """Mean of `[B, C, H, W]` over the channels and the pixels of `valid` `[B, 1, H, W]`: `[B]`, 0 without any.
 
-    What stands at other pixels is never multiplied, so it may be anything, and no gradient reaches it.
+    Values at other pixels are never multiplied: they may be anything, and get no gradient.
 
     Example:
         >>> valid = torch.tensor([[[[True, False]]], [[[False, False]]]])

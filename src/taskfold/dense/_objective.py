@@ -1,4 +1,4 @@
-"""From a protocol to what training asks for."""
+"""Training's objective for a protocol with one task for each sample."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ._sample import DenseBatch
 
 @dataclass(frozen=True)
 class DenseObjective:
-    """A loss for each sample of a batch whose samples are for one task each: training's `LossPerSample`.
+    """A loss for each sample of a batch, each of one task: training's `LossPerSample`.
 
     Args:
-        protocol: kinds and weights.
+        protocol: has kinds and weights.
     """
 
     protocol: Protocol
 
     def __call__(self, model: nn.Module, batch: DenseBatch, tasks: Sequence[str]) -> Tensor:
-        """`[B]`.
+        """The losses `[B]`.
 
         Args:
-            model: a `MultiTask` whose heads put out maps of the images' size.
+            model: a `MultiTask` whose heads return maps of the images' size.
             batch: on the model's device.
             tasks: one name per sample; samples of one task go through the network together.
         """

@@ -1,4 +1,4 @@
-"""Which tasks, what they weigh in training, and which of their scores is compared."""
+"""Protocols: the dense tasks of a benchmark, their weights in training, and their compared scores."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Scores = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Protocol:
-    """Dense tasks of one benchmark.
+    """The dense tasks of a benchmark.
 
     Args:
-        kinds: by task.
-        weights: of the tasks' losses, > 0; a task that is not named weighs 1.
+        kinds: the kinds by task.
+        weights: the weights of the tasks' losses, > 0; other tasks have 1.
 
     Raises:
-        ValueError: no tasks, a weight for a task that is not there, or one that is not positive and finite.
+        ValueError: there are no tasks, a weight is for an unknown task, or not positive and finite.
 
     Example:
         >>> nyuv2(classes=13).channels
@@ -44,19 +44,18 @@ class Protocol:
 
     @property
     def channels(self) -> dict[str, int]:
-        """What a network must put out for each task."""
+        """The network's channels for each task."""
         return {task: kind.channels for task, kind in self.kinds.items()}
 
     @property
     def collate(self) -> DenseCollate:
-        """Samples → batch."""
         return DenseCollate(self.kinds)
 
     def only(self, tasks: Sequence[str]) -> Protocol:
-        """The same for some of the tasks.
+        """The protocol with some of the tasks.
 
         Raises:
-            ValueError: a task is not there.
+            ValueError: a task is unknown.
         """
         if unknown := sorted(set(tasks) - set(self.kinds)):
             raise ValueError(f"tasks: {unknown} are not among {sorted(self.kinds)}")
@@ -64,15 +63,15 @@ class Protocol:
         return Protocol({task: self.kinds[task] for task in tasks}, weights)
 
     def loss(self, task: str, output: Tensor, batch: DenseBatch) -> Tensor:
-        """The weighted loss of each sample in one task, `[B]`, 0 without gradient where it has no target.
+        """The weighted loss of each sample in one task, `[B]`, 0 without gradient if it has no target.
 
         Args:
-            task: its name.
-            output: `[B, channels, H, W]`, of the network.
+            task: the task's name.
+            output: `[B, channels, H, W]`, from the network.
             batch: with that task's targets.
 
         Raises:
-            ValueError: the output is of another shape.
+            ValueError: the output has another shape.
         """
         kind, target = self.kinds[task], batch.targets[task]
         expected = (len(batch), kind.channels, *target.shape[2:])
@@ -81,14 +80,14 @@ class Protocol:
         return self.weights.get(task, 1.0) * kind.loss(output, target)
 
     def losses(self, outputs: Mapping[str, Tensor], batch: DenseBatch) -> dict[str, Tensor]:
-        """`loss` of every task that there is an output for."""
+        """`loss` of every task with an output."""
         return {task: self.loss(task, output, batch) for task, output in outputs.items()}
 
     def delta_m(self, multi: Scores, single: Scores) -> float:
-        """Gain over single-task networks in %, by the main score of each task.
+        """The gain over single-task networks in %, by the main score of each task.
 
         Args:
-            multi, single: what `DenseScores.result` says.
+            multi, single: results of `DenseScores.result`.
         """
         main = {task: kind.main for task, kind in self.kinds.items()}
         return delta_m(

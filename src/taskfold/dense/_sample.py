@@ -1,4 +1,4 @@
-"""An image with what is known of its pixels, and a batch of them."""
+"""An image with targets for its pixels, and a batch of such images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class DenseSample:
 
     Attributes:
         image: float `[3, H, W]`, 0 to 1 unless normalised.
-        targets: by task, `[target_channels, H, W]`; a task that is not there is not known for this image.
-        name: what to call it in messages and reports.
+        targets: by task, `[target_channels, H, W]`; the image has no target for other tasks.
+        name: its name in messages and reports.
 
     Raises:
         ValueError: sizes differ.
@@ -50,9 +50,9 @@ class DenseBatch:
 
     Attributes:
         images: float `[B, 3, H, W]`.
-        targets: of every task, `[B, target_channels, H, W]`; invalid throughout for samples that have none.
+        targets: for every task `[B, target_channels, H, W]`; all invalid for samples without a target.
         present: by task, `[B]`, boolean: whether the sample has a target with a valid pixel.
-        names: of the samples.
+        names: the samples' names.
     """
 
     images: Tensor
@@ -64,7 +64,7 @@ class DenseBatch:
         return len(self.names)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> DenseBatch:
-        """The same batch on that device."""
+        """The batch on a device."""
 
         def moved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             return {task: tensor.to(device, non_blocking=non_blocking) for task, tensor in tensors.items()}
@@ -73,7 +73,7 @@ class DenseBatch:
         return replace(self, images=images, targets=moved(self.targets), present=moved(self.present))
 
     def rows(self, indices: Sequence[int]) -> DenseBatch:
-        """Some of its samples, in that order."""
+        """Some of the batch's samples, in that order."""
         picked = list(indices)
         return DenseBatch(
             self.images[picked],
@@ -83,7 +83,7 @@ class DenseBatch:
         )
 
     def pin_memory(self) -> DenseBatch:
-        """The same batch in page-locked memory, as a `DataLoader` with `pin_memory=True` asks for."""
+        """The batch in pinned memory, as for a `DataLoader` with `pin_memory=True`."""
         targets = {task: tensor.pin_memory() for task, tensor in self.targets.items()}
         present = {task: tensor.pin_memory() for task, tensor in self.present.items()}
         return replace(self, images=self.images.pin_memory(), targets=targets, present=present)
@@ -94,10 +94,10 @@ class DenseCollate:
     """Samples → batch.
 
     Args:
-        kinds: by task; a batch has all of these, and no others.
+        kinds: the kinds by task; a batch has targets of exactly these.
 
     Raises:
-        ValueError: when called with samples of different sizes.
+        ValueError: at a call, samples have different sizes.
     """
 
     kinds: Mapping[str, Kind]

@@ -1,5 +1,3 @@
-"""How well all tasks of a protocol are done."""
-
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -12,11 +10,11 @@ from ._sample import DenseBatch
 
 
 class DenseScores:
-    """The scores of all tasks of a protocol, counted batch by batch.
+    """The scores of all tasks of a protocol, accumulated batch by batch.
 
     Args:
-        protocol: says which tasks.
-        device: where to count; that of the outputs.
+        protocol: has the tasks.
+        device: the device of the outputs.
     """
 
     def __init__(self, protocol: Protocol, device: torch.device | str = "cpu") -> None:
@@ -24,7 +22,7 @@ class DenseScores:
         self._metrics = {task: kind.metric().to(device) for task, kind in protocol.kinds.items()}
 
     def update(self, outputs: Mapping[str, Tensor], batch: DenseBatch) -> None:
-        """Count what a network put out, for some tasks or all.
+        """Add a network's outputs, for some tasks or all.
 
         Raises:
             ValueError: an output holds NaN or infinite numbers.
@@ -35,10 +33,10 @@ class DenseScores:
             self._metrics[task].update(self._kinds[task].predict(output.detach()), batch.targets[task])
 
     def result(self) -> dict[str, dict[str, float]]:
-        """Task → score → value, of the tasks that were counted; over all processes, where there are several.
+        """Task → score → value, for the tasks with outputs; over all processes.
 
         Raises:
-            ValueError: nothing was counted, or only invalid pixels in some task.
+            ValueError: there were no outputs, or a task had no valid pixel.
         """
         counted = {task: metric for task, metric in self._metrics.items() if metric.update_called}
         if not counted:

@@ -18,12 +18,12 @@ from .kinds import Kind
 
 @dataclass(frozen=True)
 class Entry:
-    """One image's files.
+    """The files of an image.
 
     Attributes:
-        name: to call it by.
+        name: its name.
         image: its file.
-        targets: file by task, of the tasks that it has a target for.
+        targets: the files of its targets, by task.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class DenseSet(Dataset[DenseSample]):
-    """The images of one split, read when asked for.
+    """The images of one split, read on access.
 
     Attributes:
         entries: their files.
-        kinds: of all tasks.
-        readers: how each task's files of each suffix are read.
+        kinds: the kinds of all tasks.
+        readers: functions that read a task's files of a suffix.
     """
 
     entries: Sequence[Entry]
@@ -49,10 +49,10 @@ class DenseSet(Dataset[DenseSample]):
         return len(self.entries)
 
     def __getitem__(self, index: int) -> DenseSample:
-        """One sample, in the size of its files.
+        """A sample, in the size of its files.
 
         Raises:
-            DataError, MissingDataError, UnreadableImageError: a file is not what it should be; names it.
+            DataError, MissingDataError, UnreadableImageError: a file is wrong or missing; the message names it.
         """
         entry = self.entries[index]
         image = reading.image(entry.image)
@@ -78,21 +78,21 @@ class DenseSet(Dataset[DenseSample]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images have a target, by task."""
+        """The number of images with a target, by task."""
         return {task: sum(task in entry.targets for entry in self.entries) for task in self.kinds}
 
     def check(self, split: str, threads: int = 2) -> list[str]:
         """Read everything once.
 
         Args:
-            split: its name, for messages.
-            threads: that read.
+            split: the split's name, for messages.
+            threads: the number of reading threads.
 
         Returns:
-            What is odd but can be trained on.
+            Remarks on odd data that can be trained on.
 
         Raises:
-            DataError: files that are not what they should be: the first of them by name, and how many.
+            DataError: files are wrong; the message names the first ones and counts the rest.
         """
 
         def attempt(index: int) -> tuple[str, list[str]]:
@@ -114,7 +114,7 @@ class DenseSet(Dataset[DenseSample]):
         return notes
 
     def partial(self, split: str) -> list[str]:
-        """Which images lack targets, in words."""
+        """The images that lack targets, in words."""
         lacking = {task: [entry.name for entry in self.entries if task not in entry.targets] for task in self.kinds}
         return [
             f"{split}: {len(names):,} of {len(self):,} images have no {task}: {first_few(names)}"
@@ -125,14 +125,14 @@ class DenseSet(Dataset[DenseSample]):
 
 @dataclass(frozen=True, eq=False)
 class DenseData:
-    """What training and testing need to know.
+    """The data for training and testing.
 
     Attributes:
-        train: learnt from.
-        val: chooses the epoch.
-        test: measured once; None where the benchmark has none of its own.
-        kinds: of the tasks.
-        notes: what was found odd or missing, in words.
+        train: the training samples.
+        val: the validation samples, which select the epoch.
+        test: the test samples, measured once; None: the benchmark has none.
+        kinds: the tasks' kinds.
+        notes: remarks on odd or missing data.
     """
 
     train: DenseSet
@@ -143,6 +143,5 @@ class DenseData:
 
     @property
     def splits(self) -> Mapping[str, DenseSet]:
-        """The sets that there are, by name."""
         found = {"train": self.train, "val": self.val}
         return MappingProxyType(found if self.test is None else {**found, "test": self.test})

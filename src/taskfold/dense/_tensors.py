@@ -20,20 +20,20 @@ HALF_A_GIGABYTE = 2**29
 class DenseTensors(Dataset[DenseSample]):
     """A map-style data set of samples, resized, augmented and normalised.
 
-    What augmentation does depends on (seed, epoch, index) alone, not on order, batch or loader process, and leaves the
-    global generators as they were. `set_epoch` reaches running loader processes.
+    Augmentation depends on (seed, epoch, index) alone, not on order, batch or loader process, and does not change the
+    global generators. `set_epoch` reaches running loader processes.
 
     Args:
-        samples: what to read.
-        augment: None: images as they are.
-        size: height and width that image and targets are resized to first, the targets' values unchanged (a camera with
-            fewer pixels, not another place); None: as they are.
+        samples: the samples.
+        augment: the augmentation; None: none.
+        size: height and width that image and targets are first resized to, targets' values unchanged (a camera with
+            fewer pixels, not another place); None: their own.
         mean, std: per channel, of values in [0, 1]; the image comes out as (image − mean) / std.
-        seed: of the augmentation, whole number.
-        cache_bytes: how much to remember of what is the same in every epoch; loader processes divide it.
+        seed: the seed of the augmentation, an integer.
+        cache_bytes: the size of the cache of data that are the same in every epoch; loader processes divide it.
 
     Raises:
-        ValueError: a size below 1, or a std that is not positive.
+        ValueError: a size is < 1, or a std is not positive.
     """
 
     def __init__(
@@ -58,7 +58,6 @@ class DenseTensors(Dataset[DenseSample]):
         self._cached_bytes = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentation of this epoch."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -74,7 +73,7 @@ class DenseTensors(Dataset[DenseSample]):
         return DenseSample((sample.image - self.mean) / self.std, dict(sample.targets), sample.name)
 
     def image(self, normalised: Tensor) -> Tensor:
-        """The picture in [0, 1] that a normalised image `[…, 3, H, W]` shows."""
+        """The picture in [0, 1] of a normalised image `[…, 3, H, W]`."""
         mean, std = (part.to(normalised.device) for part in (self.mean, self.std))
         return (normalised * std + mean).clamp(0, 1)
 

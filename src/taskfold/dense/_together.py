@@ -1,4 +1,4 @@
-"""From a protocol to what training asks for, where an image serves all tasks at once."""
+"""Training's objective for a protocol whose images serve all tasks at once."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ._sample import DenseBatch
 
 @dataclass(frozen=True)
 class DenseTogether:
-    """The losses of a batch in all tasks that its images have targets for: training's `LossPerTask`.
+    """The losses of a batch for all tasks that its images have targets for: training's `LossPerTask`.
 
     Args:
-        protocol: kinds and weights.
+        protocol: has kinds and weights.
     """
 
     protocol: Protocol
 
     def __call__(self, model: nn.Module, batch: DenseBatch, tasks: Sequence[str]) -> dict[str, Tensor]:
-        """By task `[n]`, weighted, of the `n` images that have a target for it; without tasks that none has.
+        """Weighted losses `[n]` by task, of the `n` images with a target for it; tasks without targets are left out.
 
         Args:
-            model: a `MultiTask` whose heads put out maps of the images' size; tasks whose networks are the same run
+            model: a `MultiTask` whose heads return maps of the images' size; tasks whose networks are the same run
                 in one pass.
             batch: on the model's device.
-            tasks: which are asked for.
+            tasks: the wanted tasks.
 
         Raises:
-            ValueError: the protocol does not know a task.
+            ValueError: the protocol lacks a task.
         """
         if unknown := sorted({*tasks} - self.protocol.kinds.keys()):
             raise ValueError(f"tasks: {unknown} are not among the protocol's {sorted(self.protocol.kinds)}")
-        known = torch.stack([batch.present[task] for task in tasks]).tolist()  # one wait for a GPU, not one per task
+        known = torch.stack([batch.present[task] for task in tasks]).tolist()  # one wait for a GPU
         rows = {task: [row for row, there in enumerate(one) if there] for task, one in zip(tasks, known, strict=True)}
         present = [task for task in tasks if rows[task]]
         if not present:
@@ -46,5 +46,5 @@ class DenseTogether:
         return {task: losses[task] if len(rows[task]) == len(batch) else losses[task][rows[task]] for task in present}
 
     def measure(self, model: nn.Module, batch: DenseBatch, tasks: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-        """The same as training's `MeasurePerTask`, for `select_by="loss"`."""
+        """The losses as training's `MeasurePerTask`, for `select_by="loss"`."""
         return {task: {"loss": losses} for task, losses in self(model, batch, tasks).items()}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-GOLDEN = 0.618034  # steps of this share of the colour circle never come close to one another soon
+GOLDEN = 0.618034  # multiples of this share of the colour circle stay far apart
 # From dark violet over red to pale yellow, brightness rising evenly.
 RAMP = np.array([[20, 10, 50], [90, 20, 110], [165, 45, 95], [225, 95, 55], [250, 165, 45], [250, 250, 165]])
 
@@ -27,12 +27,12 @@ def class_colours() -> NDArray[np.uint8]:
         ring = index % 3
         rgb = colorsys.hsv_to_rgb(index * GOLDEN % 1, (0.55, 0.85, 0.4)[ring], (0.95, 0.7, 0.5)[ring] + 0.0005 * index)
         colours[index] = [round(255 * min(part, 1)) for part in rgb]
-    colours.flags.writeable = False  # everybody gets the same one
+    colours.flags.writeable = False  # the array is shared
     return colours
 
 
 def heat(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Numbers `[H, W]`, 0 dark to 1 bright, beyond that clipped, as `[H, W, 3]`.
+    """Colours `[H, W, 3]` of numbers `[H, W]`: 0 dark to 1 bright, clipped beyond.
 
     Example:
         >>> heat(np.array([[0.0, 1.0]])).tolist()

@@ -1,4 +1,4 @@
-"""Arrays out of files, as the files hold them; each function reads one form of file."""
+"""Readers of arrays, one function for each form of file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..data import DataError, MissingDataError, UnreadableImageError, open_image, require
 
 Read = Callable[[Path], NDArray[Any]]
-OVERSHOOT = 0.01  # resampling leaves floats a little beyond 0 and 1
+OVERSHOOT = 0.01  # resampling moves floats slightly beyond 0 and 1
 _HEADERS = threading.Lock()  # Python 3.11's ast, which reads .npy headers, fails when threads share it
 
 
@@ -25,8 +25,8 @@ def image(path: Path) -> Tensor:
     """A picture, float `[3, H, W]`, 0 to 1: any image file, or .npy of `[H, W, 3]`, bytes or floats 0 to 1.
 
     Raises:
-        MissingDataError, UnreadableImageError: no file, or not an image.
-        DataError: an array of another shape or range.
+        MissingDataError, UnreadableImageError: there is no such file, or it is not an image.
+        DataError: the array has another shape or range.
     """
     if path.suffix != ".npy":
         return torch.from_numpy(np.array(open_image(path))).permute(2, 0, 1).float() / 255
@@ -38,13 +38,13 @@ def image(path: Path) -> Tensor:
     if values.dtype.kind != "f":
         raise DataError(f"{path}: an image must be bytes or floats 0 to 1, found {values.dtype}")
     low, high = values.min(), values.max()
-    if not -OVERSHOOT <= low <= high <= 1 + OVERSHOOT:  # also where there is a NaN
+    if not -OVERSHOOT <= low <= high <= 1 + OVERSHOOT:  # true for NaN too
         raise DataError(f"{path}: an image in floats must be 0 to 1, found {low:g} to {high:g}: divide it")
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1), dtype=np.float32)).clamp(0, 1)
 
 
 def npy(path: Path) -> NDArray[Any]:
-    """An array of NumPy's own format; nothing is unpickled."""
+    """An array in NumPy's own format; nothing is unpickled."""
     try:
         with _HEADERS:
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -56,18 +56,18 @@ def npy(path: Path) -> NDArray[Any]:
 
 
 def pixels(path: Path) -> NDArray[Any]:
-    """The numbers of an image file as they are: palette indices, 8 or 16 bits, `[H, W]` or `[H, W, channels]`."""
+    """The raw numbers of an image file: palette indices, 8 or 16 bits, `[H, W]` or `[H, W, channels]`."""
     try:
         with Image.open(path) as picture:
             return np.array(picture)
     except FileNotFoundError:
         raise MissingDataError(f"no file at {path}: restore it") from None
-    except Exception as error:  # decoders raise anything
+    except Exception as error:  # decoders raise errors of any type
         raise UnreadableImageError(f"{path} cannot be read as an image: {error}") from error
 
 
 def labels(path: Path) -> NDArray[Any]:
-    """Classes as the grey values or palette indices of a .png."""
+    """Classes from the grey values or palette indices of a .png."""
     found = pixels(path)
     if found.ndim != 2:
         raise DataError(f"{path}: classes must be grey values or palette indices, found {found.shape[2]} channels")
@@ -93,7 +93,7 @@ def directions(path: Path) -> NDArray[Any]:
 
 
 def strengths(path: Path) -> NDArray[Any]:
-    """Edges from bytes, x/255; of a colour image the first channel."""
+    """Edges from bytes, x/255; from the first channel of a colour image."""
     found = pixels(path)
     found = found if found.ndim == 2 else found[..., 0]
     return found.astype(np.float32) / (1 if found.dtype == bool else 255)
@@ -101,10 +101,10 @@ def strengths(path: Path) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Mat:
-    """One array of a MATLAB file; of version 7.3 with h5py.
+    """An array of a MATLAB file; version 7.3 needs h5py.
 
     Args:
-        key: its name.
+        key: the array's name.
     """
 
     key: str
@@ -117,7 +117,7 @@ class Mat:
             found = io.loadmat(path, variable_names=[self.key])
         except NotImplementedError:
             found = self._version_73(path)
-        except Exception as error:  # scipy raises anything on damaged files
+        except Exception as error:  # scipy raises errors of any type on damaged files
             raise UnreadableImageError(f"{path} cannot be read as a MATLAB file: {error}") from error
         if self.key not in found:
             raise DataError(f"{path}: holds no array {self.key!r}")
@@ -138,7 +138,7 @@ class Shifted:
     """Classes counted from 1 in the file; 0, unlabelled, becomes −1.
 
     Args:
-        read: the file.
+        read: reads the file.
     """
 
     read: Read

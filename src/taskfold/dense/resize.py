@@ -1,4 +1,4 @@
-"""Images and targets in another size."""
+"""Resizes images and targets."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Size = tuple[int, int]
 
 
 def resize_image(image: Tensor, size: Size) -> Tensor:
-    """`[3, H, W]` to another size, bilinear, antialiased; pixel centres, not corners, lie on one another."""
+    """An image `[3, H, W]` in another size: bilinear, antialiased, with aligned pixel centres, not corners."""
     if image.shape[1:] == torch.Size(size):
         return image
     return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
 def resize_target(target: Tensor, size: Size) -> Tensor:
-    """`[C, H, W]` to another size, every pixel from the nearest one; the values stay."""
+    """A target `[C, H, W]` in another size, each pixel from the nearest one, with unchanged values."""
     if target.shape[1:] == torch.Size(size):
         return target
     return F.interpolate(target[None], size, mode="nearest-exact")[0]

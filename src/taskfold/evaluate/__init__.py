@@ -1,4 +1,4 @@
-"""Measuring a task on data, and what it says about inputs."""
+"""Scores of a task on data, and its predictions."""
 
 from ._run import check_data, evaluate, evaluating, outputs_of, predict, score, where
 from ._scores import class_scores, uneven, verdict, wilson

@@ -1,4 +1,4 @@
-"""One task of a model on a data set."""
+"""Runs one task of a model on a data set."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def evaluate(
     loss: Loss = F.cross_entropy,
     confusion: bool = False,
 ) -> Metrics:
-    """Measure one task, where the model is (its device, its precision); nothing of the model changes.
+    """Measure one task on the model's device and in its precision; the model does not change.
 
     Args:
         model: the model.
         name: the task.
         data: map-style, `data[i]` → (input tensor, class index from 0).
-        batch_size: inputs per forward pass, ≥ 1. Results may move by rounding with it.
-        workers: loader processes; 0: this one.
+        batch_size: inputs per forward pass, ≥ 1. It affects results by rounding.
+        workers: the number of loader processes; 0: this process loads.
         loss: (outputs, targets) → mean over a batch.
         confusion: also return the confusion matrix.
 
     Raises:
-        ValueError: no such task, no data, or a target that is not among the task's outputs.
+        ValueError: there is no such task, no data, or a target is not among the task's outputs.
 
     Example:
         >>> import torch, taskfold as tfold
@@ -61,20 +61,20 @@ def evaluate(
 def predict(
     model: MultiTask, name: str, images: Tensor | Dataset[Any], batch_size: int = 64, *, workers: int = 0
 ) -> Tensor:
-    """Class probabilities of one task; nothing of the model changes.
+    """Class probabilities of one task; the model does not change.
 
     Args:
         model: the model.
         name: the task.
         images: inputs `[N, …]`, or a map-style data set of inputs or (input, target).
         batch_size: inputs per forward pass, ≥ 1.
-        workers: loader processes; 0: this one.
+        workers: the number of loader processes; 0: this process loads.
 
     Returns:
         `[N, C]`, float32, on the CPU; rows sum to 1.
 
     Raises:
-        ValueError: no such task, or no images.
+        ValueError: there is no such task, or no images.
 
     Example:
         >>> import torch, taskfold as tfold
@@ -96,21 +96,21 @@ def predict(
 def score(
     model: MultiTask, name: str, data: Dataset[Any], problem: Problem, *, batch_size: int = 64, workers: int = 0
 ) -> dict[str, float]:
-    """Scores of one task's problem; nothing of the model changes.
+    """Scores of one task's problem; the model does not change.
 
     Args:
         model: the model.
         name: the task.
-        data: map-style, `data[i]` → (input tensor, target as the problem has it).
-        problem: what the outputs mean, of `taskfold.problems`.
+        data: map-style, `data[i]` → (input tensor, target in the problem's form).
+        problem: the meaning of the outputs, of `taskfold.problems`.
         batch_size: inputs per forward pass, ≥ 1.
-        workers: loader processes; 0: this one.
+        workers: the number of loader processes; 0: this process loads.
 
     Returns:
-        `loss`, the mean over inputs; then what the problem measures, the main score first.
+        `loss`, the mean over inputs; then the problem's scores, the main one first.
 
     Raises:
-        ValueError: no such task, no data, or targets that do not fit the outputs.
+        ValueError: there is no such task, no data, or targets do not fit the outputs.
         ImportError: the scores need an extra that is not installed.
 
     Example:
@@ -131,7 +131,7 @@ def score(
 def outputs_of(
     model: MultiTask, name: str, data: Dataset[Any], problem: Problem, *, batch_size: int = 64, workers: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """What one task puts out for data, `[N, …]` in float32 on the CPU, and the targets."""
+    """Outputs of a task, `[N, …]` in float32 on the CPU, and the targets."""
     device, forward = where(model, name), _forward(model, name)
     made, wanted = list[Tensor](), list[Tensor]()
     with evaluating(model):
@@ -150,7 +150,7 @@ def where(model: MultiTask, name: str) -> torch.device:
 
 @contextmanager
 def evaluating(model: MultiTask) -> Iterator[None]:
-    """Evaluation mode without gradients; the mode before comes back."""
+    """Run a block in evaluation mode without gradients; the mode before is restored."""
     before = model.training
     model.train(False)
     try:
@@ -163,7 +163,7 @@ def evaluating(model: MultiTask) -> Iterator[None]:
 def count(
     tally: Tally, forward: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, device: torch.device, name: str
 ) -> None:
-    """One batch of the CPU's into the tally."""
+    """Add a batch from the CPU to the tally."""
     outputs = forward(inputs.to(device, non_blocking=True))
     check_indices(outputs, targets, name)
     tally.add(outputs, targets.to(device, non_blocking=True))

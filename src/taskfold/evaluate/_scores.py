@@ -1,4 +1,4 @@
-"""Scores of a classification that say what they are worth: beside the largest class, with intervals."""
+"""Scores of a classification, compared with always answering the largest class, with intervals."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 Verdict = Literal["better", "no better", "undecided"]
-"""Than always answering the largest class; undecided: so few images can't tell."""
+"""The comparison with always answering the largest class; `undecided`: there are too few images."""
 
 Z = 1.959964
 """The standard normal distribution has 95 % between −Z and Z."""
 
 
 def wilson(right: float, count: float) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927): right answers among so many, count > 0.
+    """The 95 % interval of a share (Wilson 1927): `right` of `count` > 0 answers.
 
     Example:
         >>> [round(edge, 3) for edge in wilson(8, 10)]
@@ -32,9 +32,9 @@ def balanced(recall: Sequence[float | None]) -> float:
 
 
 def macro_f1(confusion: Sequence[Sequence[int]]) -> float:
-    """The mean over classes of 2 · true positives / (images of the class + answers of the class).
+    """The mean over classes of 2 · true positives / (images of the class + predictions of the class).
 
-    Classes without images and without answers are left out.
+    Classes without images and predictions are left out.
 
     Example:
         >>> round(macro_f1([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), 4)  # 6/7 and 8/9
@@ -79,8 +79,8 @@ def verdict(confusion: Sequence[Sequence[int]]) -> Verdict:
     """Whether a classifier is better than always answering the largest class.
 
     It is better if the lower end of accuracy's 95 % interval is above the share of the largest class, or that of
-    balanced accuracy above 1 / classes. It is no better if neither number itself is above. Else so few images can't
-    tell.
+    balanced accuracy above 1 / classes. It is no better if neither number itself is above. Else there are too few
+    images to decide.
 
     Args:
         confusion: `confusion[true][predicted]` images, at least one.
@@ -95,7 +95,7 @@ def verdict(confusion: Sequence[Sequence[int]]) -> Verdict:
     right, count = sum(hits for hits, _ in present), sum(images for _, images in present)
     largest, chance = max(images for _, images in present) / count, 1 / len(present)
     mean = sum(hits / images for hits, images in present) / len(present)
-    # Agresti and Coull (1998): recall of 0 or 1 is not certain.
+    # Agresti and Coull (1998): a recall of 0 or 1 is not certain.
     shrunk = [((hits + Z * Z / 2) / (images + Z * Z), images + Z * Z) for hits, images in present]
     spread = math.sqrt(sum(share * (1 - share) / images for share, images in shrunk)) / len(present)
     if wilson(right, count)[0] > largest or mean - Z * spread > chance:

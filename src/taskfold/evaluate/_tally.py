@@ -17,20 +17,20 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Metrics:
-    """What was measured on one data set.
+    """The measures of a classification on one data set.
 
     Attributes:
         accuracy: share of right answers, 0 to 1.
-        interval: 95 % interval of accuracy (Wilson), which says what so many images can say.
-        loss: mean loss per image (cross-entropy in nats, unless another was asked for).
+        interval: the 95 % interval of accuracy (Wilson).
+        loss: mean loss per image (cross-entropy in nats, unless another loss was given).
         count: number of images.
-        recall: share of right answers among the images of each class; None where a class has no image.
-        balanced_accuracy: mean recall of the classes that have images.
-        macro_f1: mean F1 of the classes that have images or answers.
+        recall: share of right answers among the images of each class; None for classes without images.
+        balanced_accuracy: mean recall of the classes with images.
+        macro_f1: mean F1 of the classes with images or predictions.
         majority: accuracy of always answering the largest class, whose index is `largest`.
         verdict: whether the task is `better` than that, `no better`, or `undecided` on so few images.
         top5: share of images whose class is among the five likeliest; None for five classes or fewer.
-        confusion: `confusion[true][predicted]` images; None unless asked for.
+        confusion: `confusion[true][predicted]` images; None unless wanted.
     """
 
     accuracy: float
@@ -50,12 +50,12 @@ class Metrics:
     def of(
         cls, confusion: Sequence[Sequence[int]], loss: float, top5: float | None = None, *, keep: bool = True
     ) -> Metrics:
-        """Everything that a confusion matrix says.
+        """The metrics from a confusion matrix.
 
         Args:
             confusion: `confusion[true][predicted]` images, at least one.
-            loss, top5: see above.
-            keep: the confusion matrix too.
+            loss, top5: as in `Metrics`.
+            keep: include the confusion matrix.
         """
         right, present = [row[c] for c, row in enumerate(confusion)], [sum(row) for row in confusion]
         count, most = sum(present), max(present)
@@ -77,7 +77,7 @@ class Metrics:
 
     @classmethod
     def pooled(cls, parts: Sequence[Metrics]) -> Metrics:
-        """What several sets of images say together; each has its confusion matrix.
+        """The metrics of several sets of images together; each has its confusion matrix.
 
         Example:
             >>> Metrics.pooled([Metrics.of([[3, 1], [0, 2]], 0.5), Metrics.of([[1, 0], [1, 0]], 0.8)]).confusion
@@ -99,7 +99,6 @@ class Metrics:
         return {name: getattr(self, name) for name in names}
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON."""
         return asdict(self)
 
 
@@ -109,7 +108,7 @@ Total = Callable[[Tensor], Tensor]
 
 
 class Tally:
-    """Sums over batches. They stay on the outputs' device until asked for."""
+    """Sums over batches. They stay on the outputs' device until `result`."""
 
     def __init__(self, loss: Loss = F.cross_entropy) -> None:
         self.loss = loss
@@ -118,7 +117,7 @@ class Tally:
         self.losses: list[Tensor] = []
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count one batch."""
+        """Add a batch."""
         outputs = outputs.float()
         size, classes = outputs.shape
         cells = torch.bincount(targets * classes + outputs.argmax(1), minlength=classes * classes)
@@ -128,16 +127,16 @@ class Tally:
         self.losses.append(self.loss(outputs, targets) * size)
 
     def result(self, *, total: Total | None = None, confusion: bool = False) -> Metrics:
-        """The metrics of everything counted so far, which must be something.
+        """The metrics of all batches so far, at least one.
 
         Args:
-            total: sums a tensor over processes, where each has counted its share.
-            confusion: also the confusion matrix.
+            total: sums a tensor over processes, if each has counted its share.
+            confusion: include the confusion matrix.
         """
         if self.confusion is None or self.near is None:
             raise ValueError("nothing was counted; a data set must hold at least one sample")
         classes = round(len(self.confusion) ** 0.5)
-        # Not every accelerator has float64, so the losses are summed on the CPU.
+        # The CPU sums the losses, since not every accelerator has float64.
         loss_sum = torch.stack(self.losses).cpu().double().sum()
         counted, near = self.confusion, self.near
         if total is not None:

@@ -1,4 +1,4 @@
-"""Files that run without this library: a folded task, a bank, or one graph and an adapter for each task."""
+"""Exports files that run without taskfold: a folded task, a bank, or a graph with an adapter for each task."""
 
 from ._adapters import export_adapter, run_adapter
 from ._export import export

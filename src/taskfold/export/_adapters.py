@@ -1,4 +1,4 @@
-"""One ONNX graph for all tasks of a backbone and a method, and a file of kilobytes for each: onnxruntime's adapters."""
+"""One ONNX graph for all tasks of a backbone and a method, and onnxruntime's adapter for each task, some kilobytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._export import OUTPUTS, check_packages, difference, write_onnx
 
 SUFFIX = ".onnx_adapter"
 FORM = "taskfold"
-"""Key of the graph's metadata that says which tasks it is for."""
+"""The key of the graph's metadata that identifies its tasks' form."""
 
 
 def export_adapter(
@@ -34,29 +34,28 @@ def export_adapter(
     *,
     names: Sequence[str] = (),
 ) -> float:
-    """Write a task as an adapter of a graph; the graph too, where there is none yet.
+    """Write a task as an adapter of a graph, and the graph if it does not exist.
 
-    The graph has the backbone's numbers, and the task's tensors are inputs of it. Without an adapter they are NaN, and
-    so is every output. Heads of tasks may differ in their outputs; method and settings must be the same.
+    The graph holds the backbone's numbers; the task's tensors are its inputs. Without an adapter they are NaN, and
+    so is every output. Heads of tasks may differ in the number of outputs; method and settings must be the same.
 
     Args:
-        model: has the task; it is run in evaluation.
-        name: of the task.
-        inputs: examples, batch first, of at least two rows.
-        graph: `….onnx`; one that is there must have been made by this function, for a task like this one.
-        path: `….onnx_adapter`. Both are written at once, and only if they say what the model says.
-        names: of the inputs; default: image.
+        model: holds the task; it runs in evaluation mode.
+        name: the task's name.
+        inputs: example inputs, batch first, with at least two rows.
+        graph: `….onnx`; an existing one must come from this function, for a task of the same form.
+        path: `….onnx_adapter`. Both are written atomically, and only if their outputs equal the model's.
+        names: the inputs' names; default: image.
 
     Returns:
         The largest difference found between onnxruntime's outputs and the model's, on three batches.
 
     Raises:
-        ValueError: a suffix is another, the task is not known, or the graph is for tasks of another backbone, method,
+        ValueError: a suffix is wrong, the task is unknown, or the graph is for tasks of another backbone, method,
             or sizes.
-        FileNotFoundError, IsADirectoryError: a folder is not there, or a path is one.
+        FileNotFoundError, IsADirectoryError: a folder is missing, or a path is a folder.
         ImportError: this needs the `export` extra.
-        RuntimeError: what was written says something else, or the network does not show the task's tensors to an
-            exporter.
+        RuntimeError: the written files' outputs differ, or the network hides the task's tensors from an exporter.
     """
     graph, path, examples = Path(graph), Path(path), list(inputs)
     for what, one, suffix in (("graph", graph, ".onnx"), ("path", path, SUFFIX)):
@@ -90,11 +89,11 @@ def export_adapter(
 
 
 def run_adapter(graph: str | Path, adapter: str | Path, inputs: Sequence[Tensor]) -> Tensor:
-    """What a task says, by onnxruntime.
+    """The outputs of a task from onnxruntime.
 
     Args:
         graph, adapter: files of `export_adapter`.
-        inputs: of the graph, in their order.
+        inputs: the graph's inputs, in order.
 
     Raises:
         ValueError: the adapter was written for another graph.
@@ -107,7 +106,7 @@ def run_adapter(graph: str | Path, adapter: str | Path, inputs: Sequence[Tensor]
             f"adapter {Path(adapter).name} was written for another graph than {Path(graph).name}; give its own"
         )
     settings = runtime.SessionOptions()
-    settings.log_severity_level = 3  # it warns of inputs that have defaults
+    settings.log_severity_level = 3  # onnxruntime warns of inputs with defaults
     session = runtime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
     loaded, options = runtime.LoraAdapter(), runtime.RunOptions()
     loaded.Load(str(adapter))
@@ -126,7 +125,7 @@ class _OfTask(nn.Module):
 
 
 def _tensors(module: _OfTask) -> dict[str, tuple[str, Tensor]]:
-    """A task's tensors by their names in adapters: their names in the program, and numbers."""
+    """A task's tensors by name in adapters: their names in the program, and values."""
     named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
     places: dict[int, list[str]] = {}
     for place, tensor in named:
@@ -139,7 +138,7 @@ def _tensors(module: _OfTask) -> dict[str, tuple[str, Tensor]]:
 def _form(
     model: MultiTask, task: Task, tensors: Mapping[str, tuple[str, Tensor]], inputs: Sequence[str]
 ) -> dict[str, Any]:
-    """What tasks of one graph have in common, as JSON."""
+    """The form that tasks of one graph share, as JSON."""
     sizes = {place: [str(held.dtype)[6:], *held.shape] for place, (_, held) in tensors.items()}
     if isinstance(task.head, nn.Linear):
         for place in sizes.keys() & {"head.weight", "head.bias"}:
@@ -178,10 +177,10 @@ def _write_graph(
     form: Mapping[str, Any],
     tensors: Mapping[str, tuple[str, Tensor]],
 ) -> None:
-    """A task's tensors become inputs, whose defaults are no numbers."""
+    """Writes the graph with a task's tensors as inputs, whose defaults are NaN."""
     onnx = import_module("onnx")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # exporters speak of themselves
+        warnings.simplefilter("ignore")  # exporters print and warn
         module(*examples)
         write_onnx(module, examples, path, form["inputs"], optimize=False)
     proto = onnx.load(str(path))
@@ -201,7 +200,7 @@ def _write_graph(
         one.CopyFrom(onnx.numpy_helper.from_array(_nothing(tensor), name))
     for node in graph.node:
         node.input[:] = [renamed.get(given, given) for given in node.input]
-    del graph.value_info[:]  # they know the head of this task
+    del graph.value_info[:]  # they describe the head of this task
     for output in graph.output:
         if any(OUTPUTS in sizes for sizes in form["tensors"].values()):
             output.type.tensor_type.shape.dim[-1].dim_param = OUTPUTS
@@ -217,7 +216,7 @@ def _nothing(like: Tensor) -> NDArray[Any]:
 
 
 def _version(graph: Path) -> int:
-    """Another for each graph: backbone, what tasks share, settings."""
+    """A number that identifies a graph: by backbone, shared factors, settings."""
     return zlib.crc32(graph.read_bytes()) & 0x7FFFFFFF
 
 

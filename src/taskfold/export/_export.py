@@ -1,4 +1,4 @@
-"""A folded task, or a bank with the index of tasks as an input, to a file that runs without this library."""
+"""Exports a folded task, or a bank with the index of tasks as an input, to a file that runs without taskfold."""
 
 from __future__ import annotations
 
@@ -18,33 +18,32 @@ from ..model import Bank, MultiTask
 Run = Callable[[Sequence[Tensor]], Tensor]
 TOLERANCE = 1e-3
 OUTPUTS = "outputs"
-"""What a graph puts out."""
+"""The graph's outputs."""
 MOST = 4096
-"""Rows of a batch, at most; an exporter wants a bound."""
+"""The most rows of a batch; an exporter needs a limit."""
 
 
 def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, names: Sequence[str] = ()) -> float:
-    """Write a module, for batches of any size, and run what was written beside it.
+    """Write a module for batches of any size, and compare the file's outputs with the module's.
 
     Args:
-        module: `model.fold(name)`, a `Bank`, or another that takes tensors and returns one; it is put into evaluation
-            mode for that.
-        inputs: examples, batch first, of at least two rows; for a bank the last one is `bank.index(…)`.
-        path: `….onnx`, run with onnxruntime, or `….pt2`, a program of torch.export. Written at once, and only if it
-            says the same.
-        names: of the inputs, in ONNX; default: image and index.
+        module: `model.fold(name)`, a `Bank`, or another that takes tensors and returns one; it runs in evaluation mode.
+        inputs: example inputs, batch first, with at least two rows; for a bank the last one is `bank.index(…)`.
+        path: `….onnx`, for onnxruntime, or `….pt2`, a program of torch.export. It is written atomically, and only if
+            its outputs are equal.
+        names: the inputs' names in ONNX; default: image and index.
 
     Returns:
         The largest difference found between the file's outputs and the module's, on two batches of other sizes too.
 
     Raises:
-        TypeError: the module is a whole `MultiTask`, or the inputs are no list of tensors.
-        ValueError: the suffix is neither, the examples have fewer than two rows or not as many as each other, a bank's
-            do not end with an index, or there are not as many names as inputs.
+        TypeError: the module is a whole `MultiTask`, or the inputs are not a list of tensors.
+        ValueError: the suffix is wrong, the inputs have fewer than two rows or different numbers of rows, a bank's
+            do not end with an index, or the numbers of names and inputs differ.
         FileNotFoundError: the path's folder does not exist.
         IsADirectoryError: the path is a folder.
         ImportError: ONNX needs the `export` extra.
-        RuntimeError: what was written says something else.
+        RuntimeError: the written file's outputs differ.
 
     Example:
         >>> import tempfile, taskfold as tfold
@@ -69,8 +68,8 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
         if was:
             module.eval()
         with draft_of(path, folder=True) as folder, torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # exporters speak of themselves
-            module(*examples)  # a bank looks which rows its layers see
+            warnings.simplefilter("ignore")  # exporters print and warn
+            module(*examples)  # a bank checks which rows its layers get
             draft = folder / path.name
             write(module, examples, draft, list(names) or ["image", "index"][: len(examples)])
             found = difference(module, read(draft), examples, f"the {type(module).__name__}")
@@ -100,7 +99,7 @@ def _checked(module: nn.Module, inputs: Sequence[Tensor], names: Sequence[str]) 
 
 
 def difference(module: nn.Module, run: Run, examples: list[Tensor], what: str) -> float:
-    """Between what was exported and a module, at most, on three batches.
+    """The largest difference between the export's outputs and the module's, on three batches.
 
     Raises:
         RuntimeError: it is too large.
@@ -119,7 +118,7 @@ def difference(module: nn.Module, run: Run, examples: list[Tensor], what: str) -
 
 
 def program_of(module: nn.Module, examples: list[Tensor]) -> torch.export.ExportedProgram:
-    """A program for batches of any size."""
+    """A torch.export program for batches of any size."""
     batch = torch.export.Dim("batch", min=1, max=MOST)
     shapes = tuple({0: batch} for _ in examples)
     collects = any(one.kind is one.VAR_POSITIONAL for one in signature(module.forward).parameters.values())
@@ -138,10 +137,10 @@ def _read_program(path: Path) -> Run:
 
 
 def check_packages() -> None:
-    """What ONNX needs is installed.
+    """Checks that the packages for ONNX are installed.
 
     Raises:
-        ImportError: it is not.
+        ImportError: one is not.
     """
     if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
         raise ImportError(f'ONNX needs {", ".join(missing)}: pip install "taskfold[export]"')
@@ -150,7 +149,7 @@ def check_packages() -> None:
 def write_onnx(
     module: nn.Module, examples: list[Tensor], path: Path, names: list[str], *, optimize: bool = True
 ) -> None:
-    """A graph for batches of any size in one file; unoptimised, its tensors keep their names."""
+    """Writes a graph for batches of any size in one file; unoptimised, its tensors keep their names."""
     check_packages()
     torch.onnx.export(
         program_of(module, examples),
@@ -166,7 +165,7 @@ def write_onnx(
 
 
 def run_of(path: Path) -> Run:
-    """What onnxruntime makes of a graph."""
+    """A function that runs a graph in onnxruntime."""
     session = import_module("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 

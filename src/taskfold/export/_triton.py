@@ -1,4 +1,4 @@
-"""A bank as a folder that Triton serves: its graph, its table in a file of its own, and what Triton is to know."""
+"""Exports a bank as a folder for Triton: its graph, its table in a separate file, and Triton's configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..model import Bank
 from ._export import MOST, difference, export, run_of
 
 TABLE, DATA, NAMES = "table.", "tasks.data", "tasks.json"
-"""What the table's tensors are called in the graph; its file; the tasks' names, one for each index."""
+"""The names of the table's tensors in the graph; the table's file; the file of the tasks' names by index."""
 TYPES = {
     torch.float32: "FP32",
     torch.float16: "FP16",
@@ -32,21 +32,21 @@ def export_triton(
     """Write a model for Triton's onnxruntime backend.
 
     The folder has `config.pbtxt`, `1/model.onnx`, `1/tasks.data` with the numbers of all tasks, and `tasks.json`, the
-    tasks in the order of their index. Its name is the model's.
+    tasks in the order of their index. The folder's name is the model's.
 
     Args:
-        bank: of the tasks.
-        inputs: examples, batch first, of at least two rows; the last one is `bank.index(…)`.
-        folder: must not be there yet.
-        names: of the inputs; default: image and index.
-        tasks: what `tasks.json` says of each task; default: their names.
+        bank: holds the tasks.
+        inputs: example inputs, batch first, with at least two rows; the last one is `bank.index(…)`.
+        folder: the new folder.
+        names: the inputs' names; default: image and index.
+        tasks: the entry of each task in `tasks.json`; default: its name.
 
     Returns:
         The largest difference found between onnxruntime's outputs and the bank's.
 
     Raises:
-        FileExistsError: the folder is there.
-        FileNotFoundError: the folder that it is to be in is not.
+        FileExistsError: the folder exists.
+        FileNotFoundError: its parent folder does not exist.
         TypeError, ValueError, ImportError, RuntimeError: as for `export`.
     """
     folder, called = Path(folder), list(names) or ["image", "index"]
@@ -70,7 +70,7 @@ def export_triton(
 
 
 def config(name: str, inputs: Mapping[str, Tensor], outputs: Tensor) -> str:
-    """Triton's `config.pbtxt`. An input of one number in each row is `[1]` to clients, and `[]` to the graph.
+    """Triton's `config.pbtxt`. An input of one number per row is `[1]` for clients, and `[]` for the graph.
 
     Example:
         >>> print(config("tasks", {"index": torch.zeros(2, dtype=torch.long)}, torch.zeros(2, 5)))
@@ -100,7 +100,7 @@ def _port(name: str, tensor: Tensor) -> str:
 
 
 def _apart(graph: Path) -> None:
-    """The table into a file of its own, beside the graph."""
+    """Moves the table into a file of its own, beside the graph."""
     onnx = import_module("onnx")
     proto = onnx.load(str(graph))
     table = [one for one in proto.graph.initializer if one.name.startswith(TABLE)]

@@ -1,4 +1,4 @@
-"""Pure algebra on tensors: how few numbers make a weight. One file per factorisation; torch only."""
+"""Factorisations of weights: pure algebra on tensors, on torch alone, with one file per factorisation."""
 
 from ._base import TERMS, Bottleneck, Factorisation, Modes, zero_pad
 from ._bits import Bits, packed, unpacked

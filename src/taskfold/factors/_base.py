@@ -1,4 +1,4 @@
-"""What every factorisation answers: its leaves, and the weight that they make."""
+"""The interface of factorisations: their leaves, and the weight that the leaves make."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Modes:
 
     Attributes:
         out, inp, kernel: sizes; of a grouped convolution `inp` is what one group sees.
-        groups: of a convolution.
+        groups: a convolution's number of groups.
     """
 
     out: tuple[int, ...]
@@ -38,7 +38,7 @@ class Modes:
 
 
 TERMS = "terms"
-"""Key of the weights `[*, R]` of a sum's terms among the leaves that a factorisation is given; absent: all are 1."""
+"""The key of the weights `[*, R]` of a sum's terms among given leaves; absent: all are 1."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Bottleneck:
 
     @classmethod
     def aligned(cls, up: Tensor, down: Tensor, spatial: Tensor | None = None, kernel: int = 0) -> Bottleneck:
-        """From parts of which some have the leading axes `*` and others serve all of them.
+        """Aligns the leading axes `*`, which only some of the parts have.
 
         Args:
-            kernel: how many kernel axes `spatial` ends with, or `down` if there is none.
+            kernel: the number of kernel axes at the end of `spatial`, or of `down` without it.
         """
         down_axes = 2 + (kernel if spatial is None else 0)
         if up.dim() == 2 and down.dim() == down_axes and (spatial is None or spatial.dim() == 1 + kernel):
@@ -79,35 +79,35 @@ class Bottleneck:
         return cls(up.expand(*lead, *up.shape[-2:]), down.expand(*lead, *down.shape[-down_axes:]), spatial)
 
     def unbind(self) -> list[Bottleneck]:
-        """Each one along the first axis. Unlike one index after another, its gradient is one stack."""
+        """One bottleneck for each index of the first axis. Its gradient is one stack, unlike that of indexing."""
         spatial = [None] * len(self.up) if self.spatial is None else self.spatial.unbind()
         return [Bottleneck(*one) for one in zip(self.up.unbind(), self.down.unbind(), spatial, strict=True)]
 
     def dense(self) -> Tensor:
-        """The weight `[*, O, I, *kernel]`; two operands at a time, since torch.einsum contracts left to right."""
+        """The weight `[*, O, I, *kernel]`, from two operands at a time, since torch.einsum contracts left to right."""
         axes = self.up.dim()
         kernel = self.down.shape[axes:] if self.spatial is None else self.spatial.shape[axes - 1 :]
         weight = self.up @ self._inner()
         return weight.reshape(*weight.shape[:-1], -1, *kernel)
 
     def onto(self, weight: Tensor) -> Tensor:
-        """`weight` with this one added, `[O, I, *kernel]`, in one step."""
+        """`weight` `[O, I, *kernel]` plus this update, in one step."""
         return torch.addmm(weight.flatten(1), self.up, self._inner()).reshape(weight.shape)
 
     def _inner(self) -> Tensor:
-        """Down and kernel, `[*, R, I·k²]`."""
+        """`down` with the kernel, `[*, R, I·k²]`."""
         down = self.down
         if self.spatial is not None:
             down = down.unsqueeze(-1) * self.spatial.flatten(self.up.dim() - 1).unsqueeze(-2)
         return down.flatten(self.up.dim() - 1)
 
     def squeeze(self) -> Bottleneck:
-        """Without a first axis of one."""
+        """The bottleneck without its first axis, of size one."""
         spatial = None if self.spatial is None else self.spatial.squeeze(0)
         return Bottleneck(self.up.squeeze(0), self.down.squeeze(0), spatial)
 
     def picked(self, entries: Sequence[int]) -> Bottleneck:
-        """Those of some entries along the first axis, in that order."""
+        """The bottlenecks of some indices of the first axis, in that order."""
         if list(entries) == list(range(len(self.up))):
             return self
         which = torch.tensor(list(entries), device=self.up.device)
@@ -132,16 +132,16 @@ def khatri_rao(left: Tensor, right: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Factorisation(ABC):
-    """How a few numbers become a weight. Hyper-parameters only: the numbers themselves come as leaves."""
+    """A rule that makes a weight from few numbers. It has hyper-parameters only: the numbers come as leaves."""
 
     def at(self, layer: str) -> Self | None:
-        """This factorisation as one layer has it; None: it leaves that layer alone.
+        """This factorisation with a layer's settings; None: the layer has no update.
 
         Args:
-            layer: its name; where a weight is seen as several, with the projection, `path:query`.
+            layer: the layer's name; for a part of a fused weight with the projection, `path:query`.
 
         Raises:
-            ValueError: the settings say nothing of that layer.
+            ValueError: the settings have no value for that layer.
         """
         del layer
         return self
@@ -151,64 +151,64 @@ class Factorisation(ABC):
         """The tensors that make a weight of these modes, by name.
 
         Raises:
-            ValueError: there are none for such modes; says why.
+            ValueError: it does not fit such modes; the message has the reason.
         """
 
     @abstractmethod
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
-        """The weight as `[*, O, I, *kernel]`, scaled. `leaves` may hold the weights of the terms too, under `TERMS`."""
+        """The weight as `[*, O, I, *kernel]`, scaled. `leaves` may hold the weights of terms too, under `TERMS`."""
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck | None:
-        """The weight as a `Bottleneck`; None if it has no such form and is always materialised."""
+        """The weight as a `Bottleneck`; None: it has no such form and is always materialised."""
         return None
 
     def whole(self, leaves: Mapping[str, Tensor], weight: Tensor, modes: Modes) -> Tensor:
-        """The weight `[O, I, *kernel]` that a task has, from the layer's own; default: ΔW is added."""
+        """A task's weight `[O, I, *kernel]`, from the layer's own; default: ΔW is added."""
         return weight + self.materialise(leaves, modes).reshape(weight.shape)
 
     def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
-        """Where leaves start that depend on the layer's own weight `[O, I, *kernel]`, by name; default: none does."""
+        """Initial values of leaves that depend on the layer's own weight `[O, I, *kernel]`, by name; default: none."""
         del weight, modes
         return {}
 
     basis_words: ClassVar[str] = "tensors made of the weight"
-    """What `basis` gives, for people."""
+    """The content of `basis`, in words."""
 
     def basis(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
-        """Tensors computed from the layer's own weight, which the leaves mean something on; default: there are none.
+        """Tensors computed from the layer's own weight, on which the leaves are coordinates; default: none.
 
-        They are common to all tasks, come with the leaves by their names, and are in no file. A file holds marks of
-        them, so that leaves are refused where another basis is computed.
+        They are common to all tasks, come with the leaves by name, and are in no file. A file holds marks of
+        them, so that leaves are refused if another basis is computed.
 
         Args:
             weight: `[O, I, *kernel]`, in double precision on the CPU.
-            modes: of the weight.
+            modes: the weight's modes.
         """
         del weight, modes
         return {}
 
     def silent(self, leaves: Mapping[str, Tensor]) -> frozenset[str]:
-        """The names of leaves that have no part in the weight as things are: files leave them out, and read zeros."""
+        """The names of leaves that do not affect the weight at present: files leave them out, and readers use zeros."""
         del leaves
         return frozenset()
 
     @property
     def replaces(self) -> bool:
-        """Whether the layer's own weight has no part in a task's: then nothing else needs to hold it."""
+        """Whether a task's weight does not depend on the layer's own, which then need not be kept."""
         return False
 
     @property
     def masks(self) -> bool:
-        """Whether a task's weight is the layer's own, masked number by number with what `materialise` makes."""
+        """Whether a task's weight is the layer's own, masked element by element with what `materialise` makes."""
         return False
 
     def weighing(self, leaves: Mapping[str, Tensor]) -> Tensor | None:
-        """Of a mask, k `[*, 4]`: a task's weight is k₀ W + k₁ + k₂ M + k₃ W ⊙ M; None: it is W ⊙ M."""
+        """For a mask, k `[*, 4]`: a task's weight is k₀ W + k₁ + k₂ M + k₃ W ⊙ M; None: it is W ⊙ M."""
         return None
 
     @property
     def compact(self) -> bool:
-        """Whether the leaves are far fewer numbers than the bottleneck made of them."""
+        """Whether the leaves have far fewer numbers than their bottleneck."""
         return False
 
     @property

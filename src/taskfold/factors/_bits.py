@@ -1,4 +1,4 @@
-"""Levels of scores as packed bits: what is left of a mask once it is trained."""
+"""Levels of scores as packed bits: the stored form of a mask."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ._storage import Storage
 class Bits(Storage):
     """Scores of which only the level counts: 1 above a threshold, else 0; ternary: −1 below 0.
 
-    Files keep the levels as bits, 8 in a byte: one per score, ternary ones two (level 1, level −1).
+    Files keep the levels as bits, 8 in a byte: one per score, two per ternary score (level 1, level −1).
 
     Args:
         threshold: τ ≥ 0.
-        start: score of level 1, and minus that of level −1, where scores are made from levels; > τ. Level 0 is score 0.
+        start: the score made from level 1, and minus the one from level −1; > τ. Level 0 gives score 0.
         ternary: whether there is a level −1.
 
     Raises:
@@ -51,20 +51,20 @@ class Bits(Storage):
 
     @property
     def width(self) -> int:
-        """Bits of one score."""
+        """The number of bits of a score."""
         return 2 if self.ternary else 1
 
     def levels(self, scores: Tensor) -> Tensor:
-        """The level of each score, as a number of the same type."""
+        """The level of each score, in the scores' type."""
         above = (scores > self.threshold).to(scores.dtype)
         return above - (scores < 0).to(scores.dtype) if self.ternary else above
 
     def pack(self, scores: Tensor) -> Tensor:
-        """Any shape → bytes `[width, ⌈n/8⌉]`."""
+        """Bytes `[width, ⌈n/8⌉]` from scores of any shape."""
         return packed(self.levels(scores), self.width)
 
     def unpack(self, bits: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Bytes `[width, ⌈n/8⌉]` → scores of those levels, float32."""
+        """Scores `[*shape]`, float32, from the levels in bytes `[width, ⌈n/8⌉]`."""
         numbers = torch.Size(shape).numel()
         size = [self.width, -(-numbers // 8)]
         if list(bits.shape) != size or bits.dtype != torch.uint8:
@@ -74,16 +74,16 @@ class Bits(Storage):
         return unpacked(bits, shape) * self.start
 
     def size(self, scores: Tensor) -> int:
-        """Bits of all scores."""
+        """The number of bits of all scores."""
         return self.width * scores.numel()
 
     def as_json(self, scores: Tensor) -> dict[str, Any]:
-        """What a file says of scores that it keeps so."""
+        """The entry in a file's header."""
         return {**super().as_json(scores), "width": self.width}
 
 
 def packed(levels: Tensor, width: int) -> Tensor:
-    """Levels → bytes `[width, ⌈n/8⌉]`, n of any shape: first where they are 1, then, if the width is 2, where −1.
+    """Bytes `[width, ⌈n/8⌉]` from n levels of any shape: bits of level 1, then, if the width is 2, of level −1.
 
     The first level is a byte's lowest bit; bits past the last are 0.
     """
@@ -95,7 +95,7 @@ def packed(levels: Tensor, width: int) -> Tensor:
 
 
 def unpacked(bits: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    """Bytes `[*, width, ⌈n/8⌉]` → levels `[*, *shape]`, n numbers in that shape."""
+    """Levels `[*, *shape]` from bytes `[*, width, ⌈n/8⌉]`."""
     size = torch.Size(shape).numel()
     planes = ((bits.unsqueeze(-1) & _values(bits)) != 0).flatten(-2)[..., :size].to(dtype)
     levels = planes[..., 0, :] - planes[..., 1, :] if bits.shape[-2] > 1 else planes[..., 0, :]
@@ -103,5 +103,5 @@ def unpacked(bits: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.fl
 
 
 def _values(like: Tensor) -> Tensor:
-    """Of a byte's bits, the lowest first; shifts would not go to ONNX."""
+    """The values of a byte's bits, the lowest first; ONNX export has no shifts."""
     return torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=like.device)

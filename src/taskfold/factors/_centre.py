@@ -27,7 +27,7 @@ class Centre(Factorisation):
         init: `zero`: the start is the layer itself; `authors`: N(0, √(2 / C_out)), as in the code of Rebuffi et al.
 
     Raises:
-        ValueError: the start is not known.
+        ValueError: `init` is unknown.
 
     Example:
         >>> from torch import ones

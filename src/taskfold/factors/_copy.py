@@ -1,4 +1,4 @@
-"""A weight of a task's own, which starts as the layer's."""
+"""A copy of a layer's weight, which a task trains."""
 
 from __future__ import annotations
 

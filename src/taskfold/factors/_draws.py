@@ -1,7 +1,6 @@
-"""Numbers drawn by a counter, in whole numbers alone: the same on every machine.
+"""Random numbers from a counter, by integer arithmetic alone: the same on every machine.
 
-SplitMix64 (Steele, Lea and Flood 2014). A number depends on the seed, the stream and its place there, and on nothing
-that was drawn before.
+SplitMix64 (Steele, Lea and Flood 2014). A number depends on the seed, the stream and its index, not on earlier draws.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ import torch
 from torch import Tensor
 
 _GAMMA, _ONE, _TWO = (n - (1 << 64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-"""Odd numbers of SplitMix64; products of 64-bit integers wrap, so that the sign does not matter."""
+"""Odd constants of SplitMix64; products of 64-bit integers wrap, so that the sign does not matter."""
 LAST_SEED = (1 << 31) - 1
-"""The largest seed of streams."""
 
 
 def bits(seed: int, stream: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """`[count]` int64, 64 random bits each.
+    """Random bits as `[count]` int64.
 
     Example:
         >>> bits(0, 1, 5).equal(bits(0, 1, 9)[:5]), bits(0, 1, 5).equal(bits(0, 2, 5))
@@ -27,12 +25,12 @@ def bits(seed: int, stream: int, count: int, device: torch.device | str = "cpu")
 
 
 def permutation(seed: int, stream: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """`[count]` int64: the numbers from 0 on in another order."""
+    """A permutation of 0 to count − 1, `[count]` int64."""
     return bits(seed, stream, count, device).sort(stable=True).indices
 
 
 def shuffle(seed: int, stream: int, exponent: int, device: torch.device | str = "cpu") -> Tensor:
-    """`[2^exponent]` int64: the numbers from 0 on in another order, without a sort.
+    """A permutation of 0 to 2^exponent − 1, int64, made without a sort.
 
     Four rounds of x ← (a x + b) mod 2^exponent, a odd, and x ← x ⊕ (x >> s), each of which is one to one.
     """
@@ -45,16 +43,16 @@ def shuffle(seed: int, stream: int, exponent: int, device: torch.device | str = 
 
 
 def signs(seed: int, stream: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """`[count]` int64, −1 or 1."""
+    """Random signs, −1 or 1, `[count]` int64."""
     words = bits(seed, stream, -(-count // 64), device)
     drawn = (words.unsqueeze(-1) >> torch.arange(64, device=device)) & 1
     return (2 * drawn - 1).flatten()[:count]
 
 
 def normals(seed: int, stream: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """`[count]` int64, of mean 0: the eight bytes of a number added up, less 1020. Nearly normal, in units of 1/209.
+    """Nearly normal numbers `[count]`, int64, in units of 1/209: the sum of eight random bytes, less 1020.
 
-    Logarithms and cosines differ from machine to machine in their last bit; whole numbers do not.
+    Logarithms and cosines differ between machines in the last bit; integers do not.
     """
     drawn = bits(seed, stream, count, device)
     two = (drawn & 0x00FF00FF00FF00FF) + ((drawn >> 8) & 0x00FF00FF00FF00FF)
@@ -70,5 +68,5 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def _right(x: Tensor, by: int) -> Tensor:
-    """Bits moved to the right, zeros from the left."""
+    """A logical shift to the right."""
     return (x >> by) & ((1 << (64 - by)) - 1)

@@ -27,15 +27,15 @@ MOST_ORDERS = 20
 class Entangled(Ranked):
     """ΔW = (α/r) A Bᵀ, where column ρ of A (and of B) is Σ_k leaf[0,k,ρ] ⊗ … ⊗ leaf[N-1,k,ρ], cut to length d.
 
-    The leaves are `[N, R, r, q]` with q the smallest whole number of which q^N ≥ d: N r R (q_out + q_in) numbers.
+    The leaves are `[N, R, r, q]` with q the smallest integer such that q^N ≥ d: N r R (q_out + q_in) numbers.
     On a convolution d_in is I·kh·kw.
 
     Args:
         rank: r, columns of A and B.
         alpha: scale α/r; the paper's is 1.
         init: `zero` (one leaf of A is zero, all others so scaled that B starts as LoRA's does), `xavier` or `normal`.
-        tensor_rank: R ≥ 1, how many products are summed.
-        order: N, how many vectors are multiplied, 1 to 20.
+        tensor_rank: R ≥ 1, the number of summed products.
+        order: N, the number of factors of a product, 1 to 20.
         product_norm: normalise each product over all its r·q^N numbers before it is cut, as the authors' code does.
 
     Example:
@@ -81,9 +81,9 @@ class Entangled(Ranked):
         if self.init != "zero":
             return starts(self.init, silent="")(name)
         if name == "up":
-            # One factor at zero: the product is zero, and its gradient, of the size of the others, is not.
+            # One factor is zero: the product is zero, and its gradient is not.
             return partial(_first_zero, others=gaussian(self.tensor_rank**-0.5))
-        # The product of N factors, summed over R terms, is then as large as LoRA's: 1 / sqrt(3 d).
+        # The product of N factors, summed over R terms, then has LoRA's size: 1 / sqrt(3 d).
         return gaussian((3 * size * self.tensor_rank) ** (-0.5 / self.order))
 
     def bottleneck(self, leaves: Mapping[str, Tensor], modes: Modes) -> Bottleneck:
@@ -98,7 +98,7 @@ class Entangled(Ranked):
         return self.bottleneck(leaves, modes).dense()
 
     def outputs(self, leaves: Mapping[str, Tensor]) -> Tensor:
-        """One of the vectors that are multiplied; without `product_norm`, which ties the columns to one another."""
+        """One factor of the products; the update is linear in it unless `product_norm` ties the columns."""
         return leaves["up"][0].transpose(0, 1)
 
     def columns(self, leaf: Tensor, size: int, weights: Tensor | None = None) -> Tensor:
@@ -106,8 +106,8 @@ class Entangled(Ranked):
 
         Args:
             leaf: `[*, N, R, r, q]`.
-            size: their length, at most q^N.
-            weights: of the products, `[*, R]`; or of several tasks that share the leaf, `[*, T, R]`.
+            size: the columns' length, at most q^N.
+            weights: the products' weights, `[*, R]`; or `[*, T, R]` for several tasks that share the leaf.
         """
         first, *others = leaf.unbind(-4)
         if self.product_norm or not others:
@@ -115,7 +115,7 @@ class Entangled(Ranked):
             if self.product_norm:
                 products = F.layer_norm(products, products.shape[-2:])
             return _sum(products, weights)[..., :size]
-        # The last product and the sum over terms are one batched matrix product; R products are never laid out.
+        # The last product and the sum over terms are one batched matrix product; the R products are never stored.
         *middle, last = others
         head = reduce(khatri_rao, middle, first).transpose(-3, -2).mT  # [*, r, m, R]
         last = last.transpose(-3, -2)  # [*, r, R, q]
@@ -123,7 +123,7 @@ class Entangled(Ranked):
             return (head @ last).flatten(-2)[..., :size]
         if weights.dim() == leaf.dim() - 3:
             return ((head * weights[..., None, None, :]) @ last).flatten(-2)[..., :size]
-        # Several tasks on one leaf: their rows stand above each other, [*, r, T·m, R], and `last` is never copied.
+        # Several tasks on one leaf: their rows are stacked, [*, r, T·m, R], and `last` is never copied.
         head = head.unsqueeze(-3) * weights.unsqueeze(-2).unsqueeze(-4)
         columns = head.flatten(-3, -2) @ last
         columns = columns.unflatten(-2, (weights.shape[-2], -1)).movedim(-3, -4)
@@ -131,7 +131,7 @@ class Entangled(Ranked):
 
 
 def _sum(terms: Tensor, weights: Tensor | None) -> Tensor:
-    """The sum over terms `[*, R, r, d]`, weighed by `[*, R]` or, for several tasks, `[*, T, R]`."""
+    """The sum over terms `[*, R, r, d]`, weighted by `[*, R]` or, for several tasks, `[*, T, R]`."""
     if weights is None:
         return terms.sum(-3)
     flat = terms.flatten(-2)
@@ -140,7 +140,7 @@ def _sum(terms: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def root(size: int, order: int) -> int:
-    """The smallest whole q with q^order ≥ size, in whole numbers: a float root is wrong for perfect powers.
+    """The smallest integer q with q^order ≥ size, by integers: a float root is wrong for perfect powers.
 
     Example:
         >>> [root(d, 3) for d in (1, 8, 9, 27, 125, 126)]

@@ -1,4 +1,4 @@
-"""Weights that are made of more numbers than they have: expanded to be trained, contracted afterwards."""
+"""Expansions: weights made from more numbers than they have in training, contracted afterwards."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ EXPANDED = Group("factors", 1e-3)
 
 @dataclass(frozen=True)
 class Expansion(Factorisation):
-    """A factorisation that makes the whole weight of a layer, in place of the layer's own and not beside it."""
+    """A factorisation that makes the whole weight of a layer and replaces the layer's own."""
 
     @abstractmethod
     def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
-        """Leaves that make this weight `[O, I, *kernel]`: `materialise` undoes it, as far as the rank allows."""
+        """Leaves that make this weight `[O, I, *kernel]` by `materialise`, as far as the rank allows."""
 
     def whole(self, leaves: Mapping[str, Tensor], weight: Tensor, modes: Modes) -> Tensor:
         return self.materialise(leaves, modes).reshape(weight.shape)

@@ -13,10 +13,10 @@ from torch.nn.functional import pad
 from ._draws import normals, shuffle, signs
 
 ROOM = 1 << 30
-"""Bytes of what is drawn that one seed keeps; the rest is drawn in every pass."""
+"""Bytes of drawn numbers that one seed keeps; further ones are drawn in every pass."""
 
 Drawn = tuple[Tensor, Tensor, Tensor, float]
-"""B, Π and G of one projection, and what all is multiplied by."""
+"""B, Π and G of a projection, and its scale."""
 
 
 class Fastfood:
@@ -40,7 +40,7 @@ class Fastfood:
 
     @classmethod
     def of(cls, seed: int) -> Fastfood:
-        """Those of a seed, which all who ask have in common."""
+        """The shared projections of a seed."""
         return _KNOWN.setdefault(seed, cls(seed))
 
     def project(self, vector: Tensor, size: int, number: int) -> Tensor:
@@ -48,13 +48,13 @@ class Fastfood:
 
         Args:
             vector: z, `[d]`.
-            size: of the projection, 1 or more.
-            number: another for each projection.
+            size: the projection's size, ≥ 1.
+            number: the projection's number.
         """
         return _Project.apply(vector, self, size, number)  # type: ignore[no-any-return]
 
     def drawn(self, size: int, number: int, device: torch.device) -> Drawn:
-        """What one projection is made of, in few bytes."""
+        """The parts of a projection, in few bytes."""
         key = size, number, device
         if key not in self.known:
             exponent = (size - 1).bit_length()
@@ -91,7 +91,7 @@ def hadamard(x: Tensor) -> Tensor:
 
 
 class _Project(torch.autograd.Function):
-    """P, linear: its gradient is Pᵀ, and nothing is kept for it."""
+    """P as a linear autograd function: its gradient is Pᵀ, without saved tensors."""
 
     generate_vmap_rule = True
 
@@ -114,7 +114,7 @@ class _Project(torch.autograd.Function):
 
 
 class _Adjoint(torch.autograd.Function):
-    """Pᵀ."""
+    """Pᵀ, for the gradient of P."""
 
     generate_vmap_rule = True
 

@@ -20,14 +20,14 @@ from ._ranked import Rank, check_rank, rank_at
 
 @dataclass(frozen=True)
 class Fourier(Factorisation):
-    """ΔW = scale · Re(ifft2(F)), where F `[O, I]` is zero but for n entries, whose places a seed says.
+    """ΔW = scale · Re(ifft2(F)), where F `[O, I]` is zero except for n entries, at places drawn from a seed.
 
-    Places are those of PEFT: the first n of `torch.randperm(O · I)`. A convolution's kernel lies beside its inputs.
+    Places are those of PEFT: the first n of `torch.randperm(O · I)`. A convolution's kernel is folded into its inputs.
 
     Args:
         count: n ≥ 1, at most the weight's numbers; or `{layer pattern: n}`.
-        scale: ΔW is multiplied by.
-        seed: of the places.
+        scale: the factor on ΔW.
+        seed: the seed of the places.
 
     Raises:
         ValueError: a setting is out of its range; a weight has fewer than n numbers.
@@ -66,7 +66,7 @@ class Fourier(Factorisation):
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
         given = leaves["spectrum"]
-        spectrum = given.to(torch.promote_types(given.dtype, torch.float32))  # no transform in half precision
+        spectrum = given.to(torch.promote_types(given.dtype, torch.float32))  # FFT does not run in half precision
         out, *inside = modes.shape
         dense = spectrum.new_zeros(*spectrum.shape[:-1], out * prod(inside))
         dense = dense.scatter(-1, leaves["places"].expand_as(spectrum), spectrum).unflatten(-1, (out, -1))

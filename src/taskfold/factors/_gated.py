@@ -24,7 +24,7 @@ class Gated(Factorisation):
 
     Args:
         threshold: τ.
-        start: of s; at τ or above, so that the gate is open.
+        start: the initial s; ≥ τ, so that the gate is open.
 
     Example:
         >>> from torch import tensor
@@ -44,7 +44,7 @@ class Gated(Factorisation):
         }
 
     def gate(self, score: Tensor) -> Tensor:
-        """1 where the score is τ or above, else 0, with the gradient of the score."""
+        """1 if the score is ≥ τ, else 0, with the gradient of the score."""
         return hard(score, lambda s: (s >= self.threshold).to(s.dtype))
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:

@@ -1,4 +1,4 @@
-"""A hard choice with the gradient of none."""
+"""Hard choices with straight-through gradients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def hard(scores: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
-    """What `choose` makes of scores, with the gradient of the scores themselves: a straight-through estimator.
+    """`choose(scores)` with the gradient of the scores: a straight-through estimator.
 
     Example:
         >>> scores = torch.tensor([0.2, -1.0], requires_grad=True)

@@ -1,4 +1,4 @@
-"""How the leaves of a factorisation start."""
+"""Initialisations of leaves."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def xavier(leaf: Tensor) -> None:
 
 
 def normal(leaf: Tensor) -> None:
-    """N(0, 0.05), as FTN starts its attention factors (section III.B)."""
+    """N(0, 0.05), FTN's initialisation of attention factors (section III.B)."""
     torch.nn.init.normal_(leaf, std=0.05)
 
 
 def kaiming(leaf: Tensor) -> None:
-    """The usual start of a linear or convolution layer; LoRA's for its down projection."""
+    """The usual initialisation of linear and convolution layers; LoRA's for its down projection."""
     bound = 1.0 / math.sqrt(leaf[0].numel())
     torch.nn.init.uniform_(leaf, -bound, bound)
 
@@ -41,9 +41,9 @@ def gaussian(std: float) -> Start:
 
 
 def starts(init: Init, silent: str, others: Start = xavier) -> Callable[[str], Start]:
-    """Leaf name → its start. `zero` silences exactly one leaf: the product is 0 and still has gradient.
+    """Leaf name → initialisation. `zero` zeroes exactly one leaf: the product is 0 and still has a gradient.
 
-    With two leaves at zero every gradient would be zero too, and nothing would ever learn.
+    With two leaves at zero every gradient would be zero too, and nothing would learn.
     """
     if init == "zero":
         return lambda name: zeros if name == silent else others

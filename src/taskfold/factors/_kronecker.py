@@ -31,9 +31,9 @@ class Kronecker(Factorisation):
         size: m ≥ 1, which divides I and O; None: n.
         rank: r ≥ 1, of the fast matrices.
         slow_rank: k ≥ 1, of the slow ones; None: they are full.
-        scale: ΔW is multiplied by.
-        scope: whose the slow weights are: each `layer` has its own, or all of a `block` or the `model` have one set.
-        tie: of a wider scope: the name of the set, for networks with several.
+        scale: the factor on ΔW.
+        scope: the layers that share slow weights: each `layer` has its own, or all of a `block` or the `model` share.
+        tie: for wider scopes the name of the set, in networks with several.
         init: `zero` (t is zero: ΔW is zero, and has a gradient), `glorot` (s and t), or `none` (both are zero: nothing
             ever trains, as in KAdaptation's code).
         slow_init: `normal` or `uniform`, and its standard deviation or bound.
@@ -122,7 +122,7 @@ class Kronecker(Factorisation):
 
 
 def glorot(leaf: Tensor) -> None:
-    """Glorot-uniform with a gain of √2, on the matrices of the last two axes: the start of Compacter's fast weights."""
+    """Glorot-uniform with a gain of √2, on the matrices of the last two axes, as for Compacter's fast weights."""
     bound = math.sqrt(2) * math.sqrt(6.0 / (leaf.shape[-2] + leaf.shape[-1]))
     torch.nn.init.uniform_(leaf, -bound, bound)
 

@@ -1,4 +1,4 @@
-"""One tensor of numbers that a factorisation or a sharing rule asks for, and what it counts as."""
+"""Leaves: the tensors of factorisations and sharing rules."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Scope = Literal["layer", "block", "model"]
 
 @dataclass(frozen=True)
 class Group:
-    """A kind of a task's numbers: they are counted, trained and listed together.
+    """A group of a task's parameters, which are counted, trained and listed together.
 
     Attributes:
-        name: what settings, counts, files and reports call it.
+        name: its name in settings, counts, files and reports.
         lr: default learning rate; 0: the group holds running statistics, which are not trained.
     """
 
@@ -37,7 +37,7 @@ WEIGHTS = Group("factors", 3e-4)
 NORM = Group("norm", 5e-3)
 HEAD = Group("head", 5e-3)
 STATISTICS = Group("statistics", 0.0)
-"""Running means and variances: no parameters, never trained."""
+"""Running means and variances: buffers, never trained."""
 
 
 def lowest_rates(groups: Iterable[Group]) -> dict[str, float]:
@@ -50,21 +50,21 @@ def lowest_rates(groups: Iterable[Group]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One tensor of numbers: its shape, the meaning of each axis, how it starts, what it counts as.
+    """A tensor of numbers: its shape, the meaning of each axis, its initialisation, its group.
 
-    Axes that sharing rules know: `term` (the terms that are summed), `order` (factors of an entangled product),
+    Axes that sharing rules use: `term` (the summed terms), `order` (factors of an entangled product),
     `out…` and `inp…` (the layer's output and input dimensions).
 
     Attributes:
-        shape: sizes.
-        axes: the meaning of each.
-        start: fills the tensor.
-        group: what it counts as.
-        scope: layers that have it in common: each its own (`layer`), those of a `block`, or all of the `model`.
-        stored: how files keep it; None: by its values.
-        exact: it keeps its precision in layers of a lower one, since its level counts; `stored` does so too.
-        dtype: of its numbers; None: the layer's, in single precision at least. Whole numbers do not train.
-        tie: of a wider scope: the name by which layers have it in common; empty: its own.
+        shape: the sizes.
+        axes: the meaning of each axis.
+        start: initialises the tensor in place.
+        group: its group.
+        scope: the layers that share it: each has its own (`layer`), or all of a `block` or of the `model`.
+        stored: its storage in files; None: by value.
+        exact: it keeps its precision in layers of a lower one, since its level matters; `stored` implies this.
+        dtype: its type; None: the layer's, at least single precision. Integers do not train.
+        tie: for wider scopes the name under which layers share it; empty: the leaf's own.
     """
 
     shape: tuple[int, ...]

@@ -22,7 +22,7 @@ class LinearExpansion(Expansion):
 
     Three convolutions without bias are one, so the product is made first and one convolution run: values and gradients
     are those of the three, whatever stride, padding and dilation. Section 3.1 of the paper; the start is the layer's
-    own weight (the outer two are random isometries, the middle what is then left to do).
+    own weight (the outer two are random isometries, and the middle one makes the product right).
 
     Args:
         rate: e ≥ 1; channels are rounded up.

@@ -17,7 +17,7 @@ from ._leaf import Group, Leaf
 
 MASK = Group("mask", 1e-4)
 SCALARS = Group("scalars", 1e-4)
-"""Of a layer that is weighed with its mask; the rate is that of WTPB's authors with Adam."""
+"""The group of a layer's mask scalars; the rate is that of WTPB's authors with Adam."""
 PRODUCT = (0.0, 0.0, 0.0, 1.0)
 Granularity = Literal["weight", "pair"]
 
@@ -26,17 +26,17 @@ Granularity = Literal["weight", "pair"]
 class Mask(Factorisation):
     """W_t = k₀ W + k₁ + k₂ M + k₃ W ⊙ M; M is 1 where a score is above τ, else 0; ternary: −1 where it is below 0.
 
-    Scores are real numbers and train as if M were the scores themselves: of a product, ∂L/∂m = ∂L/∂W_t ⊙ W, also where
-    M is 0, so that what is masked out may return. Only their levels are kept in files (see `Bits`).
+    Scores are real numbers and train as if M were the scores themselves: for the product, ∂L/∂m = ∂L/∂W_t ⊙ W, even
+    where M is 0, so that masked weights may return. Only their levels are kept in files (see `Bits`).
 
     Args:
         threshold: τ, 0 ≤ τ < start.
-        start: all scores begin there, so that M = 1.
+        start: the initial score, so that M = 1.
         ternary: whether there is a level −1.
-        spread: scores begin anywhere from `start` to `start + spread`.
+        spread: initial scores are uniform from `start` to `start + spread`.
         granularity: a score for each `weight`, or for each `pair` of an output and an input channel.
-        scalars: k₀ to k₃ at the start; the product W ⊙ M alone by default.
-        free: which of them a task trains at each layer.
+        scalars: the initial k₀ to k₃; the default is the product W ⊙ M alone.
+        free: which scalars a task trains at each layer.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -60,7 +60,7 @@ class Mask(Factorisation):
 
     @property
     def bits(self) -> Bits:
-        """How files keep the scores."""
+        """The storage of the scores in files."""
         return Bits(self.threshold, self.start, self.ternary)
 
     def leaves(self, modes: Modes) -> dict[str, Leaf]:

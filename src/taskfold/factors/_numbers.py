@@ -1,4 +1,4 @@
-"""What every number among settings is held to."""
+"""Checks of numbers among settings."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ LARGEST = torch.finfo(torch.float32).max
 
 
 def check_number(name: str, value: object, rule: str, holds: Callable[[float], bool]) -> None:
-    """A setting is a finite number that single precision holds, and keeps its rule.
+    """Checks that a setting is a finite number in single precision, and satisfies a rule.
 
     Args:
-        name: of the setting.
-        value: what was given.
-        rule: what holds of it, in words.
-        holds: whether it does.
+        name: the setting's name.
+        value: the given value.
+        rule: the rule in words.
+        holds: the rule as a function.
 
     Raises:
-        ValueError: it is no such number.
+        ValueError: the value is not such a number.
 
     Example:
         >>> check_number("share", 2.0, "above 0 and up to 1", lambda share: 0 < share <= 1)
@@ -32,19 +32,19 @@ def check_number(name: str, value: object, rule: str, holds: Callable[[float], b
 
 
 def check_whole(name: str, value: object, least: int, most: int | None = None, also: str = "") -> int:
-    """A setting is a whole number in a range.
+    """Checks that a setting is an integer in a range.
 
     Args:
-        name: of the setting.
-        value: what was given.
-        least, most: the range, both included; None: as large as you like.
-        also: what else it might have been, in words.
+        name: the setting's name.
+        value: the given value.
+        least, most: the range, both included; None: no upper limit.
+        also: other allowed values, in words.
 
     Returns:
         The number.
 
     Raises:
-        ValueError: it is none, or out of the range.
+        ValueError: the value is not an integer, or out of the range.
 
     Example:
         >>> check_whole("terms", 2, 1), check_whole("stages", 5, 1, 5)

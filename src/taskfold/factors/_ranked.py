@@ -1,4 +1,4 @@
-"""A rank: one for every layer, or one for each by name."""
+"""Ranks: one for every layer, or one for each by name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ._base import Factorisation, Modes
 from ._numbers import check_number, check_whole
 
 Rank = int | Mapping[str, int]
-"""One rank for every layer, or `{pattern: rank}` over layer names, first match first; 0 leaves a layer alone."""
+"""One rank for every layer, or `{pattern: rank}` over layer names, first match first; 0: the layer has no update."""
 
 
 def check_rank(rank: Rank, what: str = "rank") -> None:
-    """A rank (or another number of layers) is a whole number ≥ 1; a layer's own may be 0.
+    """Checks that a rank, or another number by layer, is an integer ≥ 1; for single layers 0 is allowed.
 
     Raises:
         ValueError: it is not.
@@ -29,17 +29,17 @@ def check_rank(rank: Rank, what: str = "rank") -> None:
 
 
 Alpha = float | Mapping[str, float] | None
-"""One α for every layer, `{pattern: alpha}` as for ranks, or None: ΔW is scaled by 1."""
+"""One α for every layer, `{pattern: alpha}` as for ranks, or None: the scale is 1."""
 N = TypeVar("N", int, float, float | None)
 
 
 def rank_at(rank: N | Mapping[str, N], layer: str, what: str = "rank") -> N:
-    """The rank of one layer, or another number that layers have.
+    """The rank of one layer, or another number by layer.
 
     Args:
-        rank: of every layer, or by pattern.
-        layer: its name, `path` or, where a weight is seen as several, `path:projection`; a pattern may match either.
-        what: the number's name.
+        rank: a rank for all layers, or by pattern.
+        layer: its name, `path` or, for a part of a fused weight, `path:projection`; a pattern may match either.
+        what: the number's name, for the message.
 
     Raises:
         ValueError: no pattern of a per-layer rank matches it.
@@ -63,14 +63,14 @@ class Ranked(Factorisation):
     """A sum of terms.
 
     Args:
-        rank: how many terms are summed, at least 1; or a rank per layer (see `Rank`).
+        rank: the number of summed terms, ≥ 1; or a rank per layer (see `Rank`).
         alpha: the update is scaled by alpha / rank; None scales by 1. Or an alpha per layer.
     """
 
     rank: Rank = 8
     alpha: Alpha = None
     component: ClassVar[str] = "term"
-    """The axis of each leaf that counts the terms."""
+    """The axis of each leaf that indexes the terms."""
 
     def __post_init__(self) -> None:
         check_rank(self.rank)
@@ -84,7 +84,7 @@ class Ranked(Factorisation):
 
     @property
     def size(self) -> int:
-        """The rank, once it is one number."""
+        """The rank, if it is one number."""
         if not isinstance(self.rank, int):
             raise TypeError(f"rank is per layer here: {self.rank!r}; ask `at(layer)` first")
         return self.rank
@@ -96,24 +96,24 @@ class Ranked(Factorisation):
         return 1.0 if self.alpha is None else self.alpha / self.size
 
     def outputs(self, leaves: Mapping[str, Tensor]) -> Tensor:
-        """Of each term the factor on the output side, `[r, …]`: a view, in which the update is linear.
+        """The output-side factor of each term, `[r, …]`: a view, in which the update is linear.
 
-        Zeros there make a term zero, and leave it a gradient.
+        With zeros there a term is zero, and has a gradient.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say which factor is on the output side")
 
     def aligned(self, leaves: Mapping[str, Tensor], modes: Modes) -> dict[str, Tensor]:
-        """Leaves of the same sum whose terms are orthogonal to each other; empty: there is no such form of it."""
+        """Leaves of the same sum with orthogonal terms; empty: there is no such form."""
         del leaves, modes
         return {}
 
     def kept(self, leaves: Mapping[str, Tensor], modes: Modes, terms: Tensor) -> dict[str, Tensor]:
-        """The leaves of some of the terms, as a factorisation of so many takes them: α/r stays what it was.
+        """The leaves of some terms, for a factorisation of that rank: α/r does not change.
 
         Args:
-            leaves: of all terms.
-            modes: of the weight.
-            terms: numbers of those to keep.
+            leaves: the leaves of all terms.
+            modes: the weight's modes.
+            terms: the indices of the terms to keep.
         """
         axes = {name: leaf.axes.index(self.component) for name, leaf in self.leaves(modes).items()}
         found = {name: leaf.index_select(axes[name], terms) for name, leaf in leaves.items()}
@@ -125,7 +125,7 @@ class Ranked(Factorisation):
 def orthogonal(outputs: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Σ_r outputs_r ⊗ inputs_r as its singular value decomposition, both sides scaled by √σ.
 
-    Terms that it has no use for have a zero on the output side, and inputs of the usual size: they can learn.
+    Unneeded terms have zero outputs, and inputs of the usual size: they can learn.
 
     Args:
         outputs: `[r, O]`.

@@ -28,12 +28,12 @@ class Singular(Factorisation):
     U and V are the basis: computed from W in double precision, u_i with a sign that weighted sums of its entries fix.
 
     Args:
-        pattern: of the places: `plain` (the diagonal), `banded` (|i − j| ≤ d), or as many as these: `random`, or
-            `top-k`, where |u_iᵀ v_j| is largest, of square weights.
+        pattern: the places: `plain` (the diagonal), `banded` (|i − j| ≤ d), or as many as `banded`: `random`, or
+            `top-k`, where |u_iᵀ v_j| is largest, for square weights.
         off: d ≥ 1, diagonals on each side; more than n − 1 count as all. `plain` has none.
-        seed: of random places.
-        gate: a trained number g for each weight, σ(g) at 1/2 first; without it σ(g) is 1.
-        init: `zero` (M = 0: the layer as it is), or `authors` (N(0, 2/n), a variance).
+        seed: the seed of random places.
+        gate: a trained number g for each weight, with σ(g) initially 1/2; without it σ(g) is 1.
+        init: `zero` (M = 0: the plain layer), or `authors` (N(0, 2/n), a variance).
 
     Raises:
         ValueError: a setting is out of its range; for a weight, `top-k` meets one that is not square.
@@ -75,7 +75,7 @@ class Singular(Factorisation):
         return found if self.pattern == "plain" else {**found, "places": self._places(u, v, modes)}
 
     def _places(self, u: Tensor, v: Tensor, modes: Modes) -> Tensor:
-        """Of the entries in M, ascending, row by row."""
+        """The places of entries in M, ascending, row by row."""
         n, count = _size(modes), self.leaves(modes)["entries"].shape[0]
         if u.is_meta:
             return u.new_empty(count, dtype=torch.int64)
@@ -92,7 +92,7 @@ class Singular(Factorisation):
         return (u.mT @ v).abs().flatten().topk(count).indices.sort().values
 
     def materialise(self, leaves: Mapping[str, Tensor], modes: Modes) -> Tensor:
-        """ΔW; `leaves` holds the basis too."""
+        """ΔW; `leaves` include the basis."""
         entries, u, v = leaves["entries"], leaves["u"], leaves["v"]
         if self.gate:
             entries = entries * leaves["gate"].sigmoid()
@@ -106,6 +106,5 @@ class Singular(Factorisation):
 
 
 def _size(modes: Modes) -> int:
-    """N."""
     out, *others = modes.shape
     return min(out, math.prod(others))

@@ -1,4 +1,4 @@
-"""How files keep a leaf, where they do not keep its values alone."""
+"""Storage of leaves in files in another form than their values."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ import torch
 from torch import Tensor
 
 SHORT = 1 << 32
-"""Places below it take four bytes."""
+"""Places below it are stored in four bytes."""
 CLOSE = 1e-3
-"""How near two marks of one basis lie, in parts of its norm: rounding differs from machine to machine."""
+"""Tolerance between two marks of one basis, relative to its norm: rounding differs between machines."""
 
 
 @dataclass(frozen=True)
 class Storage(ABC):
-    """A leaf to a file and back."""
+    """A form in which files store a leaf."""
 
     name: ClassVar[str]
     counted: ClassVar[str] = ""
-    """What `count` calls what a file keeps, apart from numbers; empty: numbers of the leaf's group."""
+    """What `count` counts in the stored form, apart from numbers; empty: numbers of the leaf's group."""
     exact: ClassVar[bool] = True
-    """Whether the leaf keeps its type, whatever precision its layer has."""
+    """Whether the leaf keeps its type when its layer has another precision."""
 
     @abstractmethod
     def pack(self, leaf: Tensor, /) -> Tensor:
-        """What the file holds of a leaf."""
+        """The stored form of a leaf."""
 
     @abstractmethod
     def unpack(self, kept: Tensor, shape: tuple[int, ...], /) -> Tensor:
-        """The leaf of that shape, of what a file holds.
+        """The leaf of that shape from its stored form.
 
         Raises:
-            ValueError: it holds something else; the message goes on behind the tensor's name.
+            ValueError: the file holds something else; the message continues the tensor's name.
         """
 
     def size(self, leaf: Tensor, /) -> int:
-        """How many of what is `counted`."""
+        """The number of what is `counted`."""
         return leaf.numel()
 
     def as_json(self, leaf: Tensor, /) -> dict[str, Any]:
-        """What a file says of the leaf."""
+        """The entry in a file's header."""
         return {"as": self.name, "shape": list(leaf.shape)}
 
     def agrees(self, said: Mapping[str, Any] | None, leaf: Tensor, /) -> bool:
-        """Whether a file means this leaf by what it says."""
+        """Whether a file's entry describes this leaf."""
         return said == self.as_json(leaf)
 
 
 @dataclass(frozen=True)
 class Indices(Storage):
-    """Places, ascending and each once: four bytes for each, eight where there are more than 2³².
+    """Places, ascending and unique, in four bytes each, or eight if there are more than 2³².
 
     Args:
         below: places go from 0 to this number − 1.
@@ -92,11 +92,11 @@ class Indices(Storage):
 
 @dataclass(frozen=True)
 class OnBasis(Storage):
-    """Values that mean something on one basis only, which is computed and not kept: the file has its marks.
+    """Values on a basis that is computed, not stored: the file has the basis's marks.
 
     Args:
-        basis: what it is, in words.
-        marks: a few numbers by which it is known again (see `marks_of`).
+        basis: the basis in words.
+        marks: a few numbers that identify it (see `marks_of`).
     """
 
     basis: str
@@ -121,7 +121,7 @@ class OnBasis(Storage):
 
 
 def marks_of(*tensors: Tensor) -> tuple[float, ...]:
-    """Two numbers for each tensor by which it is known again: weighted sums, in parts of its norm; none on `meta`.
+    """Two numbers that identify each tensor: weighted sums, relative to its norm; none on `meta`.
 
     Example:
         >>> one = torch.eye(3)

@@ -23,13 +23,13 @@ from ._ranked import Rank, check_rank, rank_at
 class SVD(Expansion):
     """W = U diag(m) V; on a convolution the spatial one, K[o,i,a,b] = Σ_r U[o,b,r] m[r] V[r,i,a].
 
-    A kernel of one axis lies in V, one of three in V (the first) and U (the others).
+    A kernel's single axis is in V; of three axes the first is in V, the others in U.
 
-    V is a k×1 convolution to r channels and U a 1×k convolution of what comes out, scaled by m between them. Of a
+    V is a k×1 convolution to r channels and U a 1×k convolution of its output, scaled by m in between. For a
     grouped convolution I is what one group sees, and V serves all groups. Both start with √σ of the singular values.
 
     Args:
-        rank: r; None: full, min(I·kₐ, O·k_b); what is more than that counts as full. A rank below full starts at the
+        rank: r; None: full, min(I·kₐ, O·k_b); larger ranks count as full. A rank below full starts at the
             nearest weight of that rank, not at the layer's own.
 
     Raises:
@@ -82,7 +82,7 @@ class SVD(Expansion):
         u, s, v = torch.linalg.svd(matrix, full_matrices=False)
         shapes = {name: leaf.shape for name, leaf in self.leaves(modes).items()}
         rank, root = shapes["v"][0], s.sqrt()
-        # Where σ is 0 only U is: with both at 0 neither would ever learn.
+        # For σ = 0 only U is 0: with both at 0 neither would learn.
         other = torch.where(s > torch.finfo(s.dtype).tiny, root, torch.ones_like(root))
         halves = {"u": (u * root)[:, :rank], "v": (other[:, None] * v)[:rank]}
         return {name: half.reshape(shapes[name]) for name, half in halves.items()}

@@ -1,4 +1,4 @@
-"""Files of tasks and inventories, and their names; without torch, so that looking at one takes no time."""
+"""Files of tasks and inventories, and their names; without torch, so that opening one is fast."""
 
 from ._backbone import PUBLISHED, source_words
 from ._drafts import (

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 PUBLISHED = "published"
-"""Weights that the network's library fetches under its name."""
+"""The mark of weights that the network's library downloads by its name."""
 
 
 def source_words(backbone: Mapping[str, Any]) -> str:
-    """A backbone as a header describes it, in words: what to load."""
+    """A header's backbone, in words: what to load."""
     types, input_size = "/".join(backbone["types"]) or "no floating type", _input_size(backbone)
     made = f"{backbone['class']} in {types}"
     said = [f"{backbone['source']} ({made})" if backbone.get("source") else made]

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole: made beside their place under a hidden name, then renamed to it."""
+"""Files and folders that appear complete: made beside their place under a hidden name, then renamed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 
 try:
     import fcntl
-except ModuleNotFoundError:  # not on Windows, where nobody can tell whether a draft is still being written
+except ModuleNotFoundError:  # not on Windows, where no lock tells whether a draft is still being written
     fcntl = None  # type: ignore[assignment]
 
 _MOST = 100
-"""Bytes of a name that its draft's begins with, or the draft's is too long where the name is not."""
+"""The most bytes of a name at the beginning of its draft's name, which may not exceed the file system's limit."""
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 def check_no_folder(path: Path) -> None:
-    """A file can be written there.
+    """Checks that a file can be written there.
 
     Raises:
         IsADirectoryError: the path is a folder.
@@ -32,14 +32,14 @@ def check_no_folder(path: Path) -> None:
 
 
 def check_inside(path: Path, does: str = "write") -> None:
-    """The folder that a file or folder is to be in is there.
+    """Checks that the parent folder of a new file or folder exists.
 
     Args:
-        path: what is to be.
-        does: what is done with it, for the message.
+        path: the new file or folder.
+        does: the intended action, for the message.
 
     Raises:
-        FileNotFoundError: it is not.
+        FileNotFoundError: it does not exist.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(
@@ -48,10 +48,10 @@ def check_inside(path: Path, does: str = "write") -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Bytes into a file at once: whoever looks sees the old file or the new one, also after a crash.
+    """Write bytes into a file atomically: readers see the old file or the new one, even after a crash.
 
     Raises:
-        FileNotFoundError: the folder that it is to be in is not there.
+        FileNotFoundError: the parent folder does not exist.
         IsADirectoryError: the path is a folder.
     """
     with draft_of(path) as draft:
@@ -64,18 +64,17 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def draft_of(path: Path, *, folder: bool = False) -> Iterator[Path]:
-    """An empty file beside a path, to be filled and renamed to it in the block; what is not renamed is removed.
+    """An empty draft beside a path, which the block fills and renames; a draft that is not renamed is removed.
 
-    A process that is killed leaves its draft; the next one for the same path removes it, and none that is being
-    written.
+    A killed process leaves its draft; the next draft of the same path removes it, but none that is still being written.
 
     Args:
-        path: what is to be.
+        path: the final file or folder.
         folder: a folder instead of a file.
 
     Raises:
-        FileNotFoundError: the folder that it is to be in is not there.
-        IsADirectoryError: a file is to be made, and the path is a folder.
+        FileNotFoundError: the parent folder does not exist.
+        IsADirectoryError: the draft is a file, and the path is a folder.
     """
     check_inside(path)
     if not folder:
@@ -104,7 +103,7 @@ def remove_abandoned(draft: Path) -> None:
     """Remove a draft whose process is gone; any other file or folder stays."""
     if fcntl is None or not _DRAFT.fullmatch(draft.name):
         return
-    with suppress(OSError):  # somebody else removes it, or locks are not known there
+    with suppress(OSError):  # another process removes it, or the file system has no locks
         lock = os.open(draft, os.O_RDONLY)
         try:
             if only_one(lock):
@@ -114,9 +113,9 @@ def remove_abandoned(draft: Path) -> None:
 
 
 def only_one(lock: int) -> bool:
-    """Whether nobody else holds the file of this descriptor; this process does until it is closed.
+    """Lock an open file until it is closed; returns whether no other process holds it.
 
-    Where files can't be locked everybody is told so.
+    On file systems without locks the answer is always yes.
     """
     if fcntl is None:
         return True
@@ -128,7 +127,7 @@ def only_one(lock: int) -> bool:
 
 
 def _made(path: Path, short: str, folder: bool) -> tuple[Path, int | None]:
-    """A draft, and the descriptor that says that somebody is at it."""
+    """A draft, and the descriptor of its lock."""
     while True:
         draft = path.with_name(f".{short}.{secrets.token_hex(4)}")
         if folder:
@@ -137,7 +136,7 @@ def _made(path: Path, short: str, folder: bool) -> tuple[Path, int | None]:
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         if fcntl is None:
             return draft, None
-        with suppress(FileNotFoundError):  # taken for abandoned before it was locked
+        with suppress(FileNotFoundError):  # another process took it for abandoned before it was locked
             lock = os.open(draft, os.O_RDONLY)
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,8 +1,8 @@
-"""Task and inventory files as bytes: their header, checked, and their tensors as they lie there. Nothing imports torch.
+"""Task and inventory files as bytes: the checked header, and raw tensors. Nothing here imports torch.
 
 One safetensors file per task. The header's metadata holds one JSON document under `taskfold`: format version, task,
-method, head, labels, preprocessing, metrics, what each tensor counts as, which are packed bits, which are left out
-since they have no part, the backbone's fingerprint, and a digest over all of that and the tensors.
+method, head, labels, preprocessing, metrics, each tensor's group, which are packed bits, which are left out
+since they are unused, the backbone's fingerprint, and a digest over all of that and the tensors.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ._names import check_name
 
 FORMAT_VERSION = 4
 LONGEST = 255
-"""Bytes in the name of a file, on the file systems of Linux, macOS and Windows."""
+"""The most bytes of a file's name, on the file systems of Linux, macOS and Windows."""
 KEY = "taskfold"
 LOGITS = "routing"
-"""The leaf in which a task keeps the logits of its routing."""
+"""The leaf with the logits of a task's routing."""
 _MOST_HEADER = 100_000_000
-"""Bytes, as safetensors reads them."""
+"""The most bytes of a header that safetensors reads."""
 _TYPES = {
     **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},
     **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8"},
@@ -39,11 +39,11 @@ _TYPES = {
 
 
 BESIDE = {"bits": 1, "indices": 32}
-"""Counts of a task that are no values, and bits of each: of a mask, of the place of a sparse value."""
+"""Counts of a task that are not values, and the bits of each: of a mask, of a sparse value's index."""
 
 
 def bits_beside(counts: Mapping[str, int]) -> int:
-    """Bits of what a task has beside values."""
+    """The bits of a task beside values."""
     return sum(size * counts.get(kind, 0) for kind, size in BESIDE.items())
 
 
@@ -53,10 +53,10 @@ class TaskFileError(ValueError):
 
 @dataclass(frozen=True)
 class Raw:
-    """A tensor as it lies in a file.
+    """A tensor's bytes in a file.
 
     Attributes:
-        dtype: as torch calls it, `float32`.
+        dtype: torch's name of the type, `float32`.
         shape: its sizes.
         data: its bytes.
     """
@@ -66,17 +66,17 @@ class Raw:
     data: bytes | bytearray
 
     def numel(self) -> int:
-        """How many numbers it has."""
+        """The number of elements."""
         return prod(self.shape)
 
 
 @dataclass(frozen=True)
 class RawContents:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
         header: the JSON document, `digest` included.
-        tensors: by name.
+        tensors: the tensors, by name.
         data: the whole file.
     """
 
@@ -86,7 +86,7 @@ class RawContents:
 
 
 def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
-    """The header of a file, without its tensors and without checking them.
+    """The header of a file; its tensors are neither read nor checked.
 
     Args:
         path: the file.
@@ -94,7 +94,7 @@ def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        TaskFileError: not a file of that kind, damaged, or of a newer format.
+        TaskFileError: the file is not of that kind, damaged, or of a newer format.
     """
     with _reading(path):
         metadata = _header_of(path).get("__metadata__") or {}
@@ -102,7 +102,7 @@ def read_header(path: Path, kind: str = "task") -> dict[str, Any]:
 
 
 def read_raw(path: Path, kind: str = "task") -> RawContents:
-    """A whole file of that kind, of one opening, its digest checked.
+    """The contents of a file, read in one opening, with its digest checked.
 
     Args:
         path: the file.
@@ -123,7 +123,7 @@ def read_raw(path: Path, kind: str = "task") -> RawContents:
 
 
 def _header_of(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file, if the file is as long as it says; `safe_open` would import numpy."""
+    """The header of a safetensors file that has the stated length; `safe_open` would import numpy."""
     with path.open("rb") as file:
         size, whole = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
         if not 0 < size <= min(_MOST_HEADER, whole - 8):
@@ -144,7 +144,7 @@ def _is_text(item: tuple[object, object]) -> bool:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Run a block that reads a file's bytes: somebody may put another file in its place at any moment.
+    """Run a block that reads a file's bytes, which another process may replace at any moment.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -161,7 +161,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def metadata_of(data: bytes) -> dict[str, str]:
-    """What stands beside the tensors in the bytes of a safetensors file, which has been read before."""
+    """The metadata in the bytes of a safetensors file that was read before."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return header.get("__metadata__") or {}
 
@@ -173,7 +173,7 @@ def _raw(one: Mapping[str, Any]) -> Raw:
 
 
 def digest_of(tensors: Mapping[str, Raw], *also: str) -> str:
-    """`taskfold.tasks.digest` of tensors as they lie in a file."""
+    """`taskfold.tasks.digest` of raw tensors."""
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -185,7 +185,7 @@ def digest_of(tensors: Mapping[str, Raw], *also: str) -> str:
 
 
 def _checked(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
-    """The JSON document in a file's metadata."""
+    """The checked JSON document in a file's metadata."""
     if KEY not in metadata:
         raise TaskFileError(f"{path} is a safetensors file but no task file: its header has no {KEY!r} entry")
     try:
@@ -214,7 +214,7 @@ def _checked(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
 
 
 def _odd_task(header: dict[str, Any], kind: str) -> str | None:
-    """What is wrong with a task's name and labels, which its header's form does not show."""
+    """The fault in a task's name or labels that the form of its header does not show."""
     if kind != "task":
         return None
     try:
@@ -242,5 +242,5 @@ def needs_inventory(header: Mapping[str, Any]) -> bool:
 
 
 def canonical(header: Mapping[str, Any]) -> str:
-    """A header as its digest counts it."""
+    """A header in the form that its digest covers."""
     return json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True)

@@ -1,4 +1,4 @@
-"""The JSON document in a file's header, and what is wrong with one that is not as it should be."""
+"""The form of the JSON document in a file's header, and the first fault of one with another form."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class AtLeast:
-    """A whole number, not less than that."""
+    """The form of an integer ≥ a bound."""
 
     least: int
 
 
 @dataclass(frozen=True)
 class Each:
-    """A mapping from any texts to such values."""
+    """The form of a mapping from any texts to values of one form."""
 
     wanted: Any
 
 
-# A type stands for its values, a mapping for mappings with these keys (those with ? may be left out, others may stand
+# Forms: a type for its values, a mapping for mappings with these keys (keys with ? are optional, others may stand
 # beside them), a list for lists of its one member, a tuple for any of its members, all else for itself.
 _BACKBONE = {
     "class": str,
@@ -72,11 +72,11 @@ _WORDS = {
 
 
 MOST_LEVELS = 50
-"""Mappings and lists inside one another: Python can follow only some hundreds."""
+"""The most nested mappings and lists: Python can follow only some hundreds."""
 
 
 def too_deep(header: Any) -> str | None:
-    """That a header has mappings and lists inside one another beyond `MOST_LEVELS`, in words; None: it has not."""
+    """The fault that a header nests deeper than `MOST_LEVELS`, in words; None: it does not."""
     level = [header]
     for _ in range(MOST_LEVELS):
         nested = [one for one in level if isinstance(one, (dict, list))]
@@ -85,7 +85,7 @@ def too_deep(header: Any) -> str | None:
 
 
 def odd(header: Any, wanted: Any, place: str = "its header") -> str | None:
-    """The first thing in a header that is not as it should be, in words; None: there is none.
+    """The first fault in the form of a header, in words; None: there is none.
 
     Example:
         >>> odd({"labels": ["cat", 3]}, {"labels": [str]}, "info")
@@ -98,7 +98,7 @@ def _odds(found: Any, wanted: Any, place: str) -> Iterator[str]:
     if isinstance(wanted, tuple):
         each = [odd(found, one, place) for one in wanted]
         if None not in each:
-            # What it looks like says best what is wrong: a mapping of the same kind, if there is one.
+            # The nearest form gives the best message: a mapping of the same kind, if there is one.
             tag = found.get("kind") if isinstance(found, dict) else None
             near = [n for n, one in enumerate(wanted) if isinstance(one, dict) and one.get("kind") == tag]
             yield each[near[0] if near else 0] or ""

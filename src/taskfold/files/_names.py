@@ -1,4 +1,4 @@
-"""Names of tasks, which also name parameters and files, on any system."""
+"""Names of tasks, which also name parameters and files on any system."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 MOST = 240
-"""Bytes of a name in UTF-8: a file's name has at most 255, its ending included."""
+"""The most bytes of a name in UTF-8: a file's name has at most 255, its suffix included."""
 _MARKS = frozenset('./\\<>:"|?*')
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*", re.IGNORECASE)
-"""Windows opens a device under such a name, whatever ending follows."""
+"""Names under which Windows opens a device, with any suffix."""
 
 
 def check_name(name: object) -> str:
-    """A task's name: 1 to 100 printable characters, at most 240 bytes, that any system takes as the name of a file.
+    """Checks a task's name: 1 to 100 printable characters, at most 240 bytes, valid as a file name on any system.
 
     Raises:
         ValueError, TypeError: the name breaks that rule.
@@ -42,7 +42,7 @@ def check_name(name: object) -> str:
 
 @lru_cache(1 << 16)
 def as_file(name: str) -> str:
-    """Equal for names that some system takes for one file: case and composition of letters do not count.
+    """A key, equal for names that some system takes for one file: it ignores case and composition of letters.
 
     Example:
         >>> as_file("Cars") == as_file("cars"), as_file("caf\u00e9") == as_file("cafe\u0301")
@@ -53,15 +53,15 @@ def as_file(name: str) -> str:
 
 
 def check_free(name: object, taken: Iterable[str], remedy: str) -> str:
-    """A task's name that no other task has, nor one that differs in case or composition alone.
+    """Checks a new task's name: no other task may have it, nor one that differs only in case or composition.
 
     Args:
         name: checked first.
-        taken: names that there are.
-        remedy: what to do if it is one of them.
+        taken: the names in use.
+        remedy: the remedy if it is one of them, for the message.
 
     Raises:
-        ValueError, TypeError: it is not allowed, or taken.
+        ValueError, TypeError: the name is not allowed, or taken.
     """
     checked = check_name(name)
     wanted = as_file(checked)

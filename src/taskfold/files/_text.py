@@ -1,4 +1,4 @@
-"""Files of text that people write: lists, tables, lines."""
+"""Text files that people write: lists, tables, lines."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, without the mark that some programs put first; lines end with a newline.
+    """The text of a file in UTF-8, without a byte order mark; lines end with a newline.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is in another encoding, or has a NUL character; names the place.
+        ValueError: the file has another encoding, or a NUL character; the message names the place.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

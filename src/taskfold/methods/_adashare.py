@@ -23,24 +23,24 @@ POLICY = "policy"
 
 @dataclass(frozen=True)
 class AdaShare(Method):
-    """Each task decides for each residual block of a common network whether to run or to skip it.
+    """Each task runs or skips each residual block of a common network.
 
     Sun, Panda, Feris and Saenko, "AdaShare: Learning What To Share For Efficient Deep Multi-Task Learning", section 3.
-    A task has two logits per block; u = Gumbel-softmax, and the block puts out u₀ · block(x) + u₁ · shortcut(x). In
+    A task has two logits per block; u = Gumbel-softmax, and the block's output is u₀ · block(x) + u₁ · shortcut(x). In
     evaluation the larger logit decides: a skipped block is its shortcut. Logits start equal, which runs every block: a
     new task is the backbone exactly. On networks with residual blocks, found by what they do (see `residual_blocks`).
 
     Args:
-        trunk: `common`: all tasks train one copy of the network's other tensors, which lies in the model's inventory;
-            `frozen`: the backbone as it is.
+        trunk: `common`: all tasks train one copy of the network's other tensors, which is in the model's inventory;
+            `frozen`: the backbone's tensors.
         norm: each task has its own normalisation.
         statistics: as for `FTN`; None: `own` on a common trunk, where the network has any, else `backbone`.
         sparsity: factor of Σ over blocks of the cross-entropy towards skipping, over the number of blocks.
         sharing: factor of Σ over pairs of tasks and blocks of `((l + 1) / L) · |z_t − z_t'|`, z the logit of running.
         warmup: share of the training in which every block runs and no logit moves, 0 ≤ warmup < 1.
         rounds: parts of the rest, at whose ends the temperature falls, ≥ 1.
-        temperature: of the softmax at first, > 0.
-        cooling: its factor after each round, 0 < cooling ≤ 1.
+        temperature: the softmax's at the start, > 0.
+        cooling: the temperature's factor after each round, 0 < cooling ≤ 1.
         curriculum: rounds after which the gate of one more block counts, from the last block on; 0: all count at once.
         noise: Gumbel noise in training; without it gates are a softmax.
         alternate: weights and logits train in turn, each with a pass over the data in every epoch.
@@ -86,7 +86,7 @@ class AdaShare(Method):
 
     @property
     def schedule(self) -> Schedule:
-        """How gates change while they train."""
+        """The schedule of the gates in training."""
         return Schedule(self.warmup, self.rounds, self.temperature, self.cooling, self.curriculum, self.noise)
 
     @property
@@ -117,5 +117,5 @@ class AdaShare(Method):
                 if path in theirs and one.schedule.counts(one.place, one.blocks, progress):
                     apart = (one.own["logits"][0] - theirs[path].own["logits"][0]).abs()
                     terms.append(apart * (one.place + 1) / one.blocks)
-        # Each pair is there twice, once for either task.
+        # The sum has each pair twice, once for either task.
         return self.sharing / 2 * torch.stack(terms).sum() if self.sharing and terms else None

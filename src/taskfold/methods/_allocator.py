@@ -1,4 +1,4 @@
-"""What brings the numbers of a task down while it trains."""
+"""The interface of allocators, which reduce a task's numbers while it trains."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class Allocator(ABC):
-    """Decides during a training what of a task remains when it is over.
+    """Decides during a training which of a task's components remain.
 
     Attributes:
-        settled: whether it is known what remains; the best epoch is one of those after that.
-        budget: numbers that it has to choose from, or that may remain.
+        settled: whether the remaining components are decided; the best epoch is chosen after that.
+        budget: the numbers that may remain, or that the allocator chooses from.
     """
 
     settled: bool
@@ -21,10 +21,10 @@ class Allocator(ABC):
     @property
     @abstractmethod
     def numbers(self) -> int:
-        """How many remain, as far as it is known."""
+        """How many numbers remain, as far as decided."""
 
     def check(self, others: Mapping[str, Allocator]) -> None:  # noqa: B027  a hook, not an omission
-        """Whether it can train beside those of other tasks, by their names.
+        """Check that it can train beside other tasks' allocators, by name.
 
         Raises:
             ValueError: it can't.
@@ -32,21 +32,21 @@ class Allocator(ABC):
 
     @abstractmethod
     def step(self, step: int, steps: int) -> None:
-        """After a step of the optimisers, while the gradients are there.
+        """Update after a step of the optimisers, before the gradients are cleared.
 
         Args:
-            step: from 0.
-            steps: of the whole training.
+            step: the step's number, from 0.
+            steps: the number of steps of the training.
         """
 
     @abstractmethod
     def finish(self) -> dict[str, int]:
-        """After the training: leave of the task what remains; how much that is, by layer. May be called again."""
+        """Reduce the task after its training; returns the size that remains of each layer. May be called again."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on beside the task."""
+        """The state that the next step depends on, besides the task."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Resume."""

@@ -19,13 +19,13 @@ class ASTMT(Method):
 
     Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", sections 3.1 and 3.2. Behind the
     last normalisation of a block, before it is added, a squeeze-and-excite of the task's own scales channels:
-    y · 2σ(W₂ relu(W₁ avg y + b₁) + b₂). With W₂ = b₂ = 0 at first a new task is the backbone exactly.
+    y · 2σ(W₂ relu(W₁ avg y + b₁) + b₂). W₂ and b₂ start at 0, so that a new task is the backbone exactly.
 
     Args:
         targets: shell patterns over names of second convolutions; `!pattern` leaves blocks out.
         squeeze_excite: gates in every block (True) or in none (False). None: in bottleneck blocks (ResNet-50), and not
             in basic ones (ResNet-18), as in the tables. Tasks with gates do not fold.
-        reduction: of squeeze-and-excite; C // reduction channels in the middle, one at least.
+        reduction: the reduction in squeeze-and-excite: C // reduction channels in the middle, at least one.
         norm: every task has its own γ and β of normalisation.
         statistics: as for `FTN`.
         adversary: the authors' discriminator of tasks. It acts on what tasks train in common, and is refused here,

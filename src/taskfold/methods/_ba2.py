@@ -78,7 +78,7 @@ class BA2(Method):
 
 
 def _share_on(task: Task) -> Tensor:
-    """Of all switches of a task those that are on; with gradient."""
+    """The share of a task's switches that are on; with gradient."""
     each = []
     for part in updates_of(task).values():
         assert isinstance(part.factorisation, Mask)

@@ -1,4 +1,4 @@
-"""What a method is: settings, the composition they make on a network, and what it adds to a training."""
+"""The interface of methods: settings, the parts that they make on a network, and hooks of a training."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from ._phases import Phase, check_phases
 
 @dataclasses.dataclass(frozen=True)
 class Method(ABC):
-    """Factorisation × sharing × where × extras, by name and settings. Fields are the settings.
+    """A method: factorisation × sharing × where × extras. Its fields are its settings.
 
     Args:
-        frozen_stages: the first stages of the network, and what comes before them, stay as they are in every task:
+        frozen_stages: the first stages of the network, and the layers before them, are the backbone's in every task:
             tasks on one batch (`broadcast=True`) run them once between them. A ResNet's are `layer1` to `layer4`, a
             transformer's its blocks.
-        own: shell patterns over names of the network's tensors (`classifier.*`) that the task has copies of, which
-            train whole beside the rest; `!pattern` leaves some out. They replace the backbone's in that task alone.
+        own: shell patterns over names of the network's tensors (`classifier.*`). The task has copies of these, which
+            all train; `!pattern` leaves some out. They replace the backbone's in that task alone.
     """
 
     frozen_stages: int = dataclasses.field(default=0, kw_only=True)
     own: Patterns | None = dataclasses.field(default=None, kw_only=True)
     name: ClassVar[str]
     from_the_start: ClassVar[str] = ""
-    """Why no stage can stay as it is; empty: stages can."""
+    """Why no stage can be frozen; empty: stages can."""
     prepare_batch: ClassVar[int | None] = None
-    """Samples in a batch of `prepare`; None: as many as the training has."""
+    """Samples in a batch of `prepare`; None: the training's batch size."""
 
     @property
     def parts(self) -> tuple[object, ...]:
-        """What of the composition does not depend on a network; built at construction, so that it is checked there."""
+        """Builds the parts that do not depend on a network; called at construction, to check the settings."""
         return ()
 
     def __post_init__(self) -> None:
@@ -65,25 +65,25 @@ class Method(ABC):
 
     @abstractmethod
     def compose(self, network: nn.Module) -> Composition:
-        """The parts of this method on that network."""
+        """The parts of this method on a network."""
 
     def composition(self, network: nn.Module) -> Composition:
-        """The parts of this method on that network, with the tensors of the task's own that `own` names."""
+        """The parts of this method on a network, with copies of the tensors that `own` names."""
         composed = self.compose(network)
         return composed if self.own is None else Composition((*composed.recipes, OwnTensors(names=self.own)))
 
-    # Hooks: what a method may add to a training. Nothing by default.
+    # Hooks: additions to a training. By default they do nothing.
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """Which groups train when; empty: all in every epoch. The `phases` of a training's settings overrule."""
+        """The phases of a training, unless its settings have `phases`; empty: all groups train in every epoch."""
         return ()
 
     def penalty(self, task: Task, progress: float) -> Tensor | None:
-        """What a training adds to the loss of a task, once per step in which the task has samples in the batch.
+        """The penalty on a task's loss, added in each step in which the task has samples in the batch.
 
         Args:
-            task: one that this method made; the penalty reads its parameters, buffers and inventory.
+            task: a task of this method; the penalty reads its parameters, buffers and inventory.
             progress: steps done over all steps, from 0 to less than 1; 1 when the final weights are judged.
 
         Returns:
@@ -92,11 +92,11 @@ class Method(ABC):
         return None
 
     def penalty_between(self, task: Task, others: Sequence[Task], progress: float) -> Tensor | None:
-        """The same for what a task has to do with others: added to its penalty.
+        """The part of a task's penalty that depends on other tasks.
 
         Args:
-            task: one that this method made.
-            others: those of the same training that methods of the same class made, in order.
+            task: a task of this method.
+            others: the training's other tasks of methods of the same class, in order.
             progress: as for `penalty`.
 
         Returns:
@@ -107,54 +107,54 @@ class Method(ABC):
     def prepare(  # noqa: B027  a hook, not an omission
         self, task: Task, batches: Iterable[Any], score: Callable[[Any], Tensor]
     ) -> None:
-        """A pass over the training data before the first step, to choose or start what trains.
+        """Look at the training data before the first step, to choose or initialise parameters.
 
-        What it writes, in place, into the task's parameters, buffers and trained inventory is kept. It may register
+        It may write, in place, into the task's parameters, buffers and trained inventory. It may register
         nothing new, and write to nothing else.
 
         Args:
-            task: one that this method made.
-            batches: the task's training batches in a fixed order, without augmentation where the training was given
-                plain data. They begin anew each time that they are iterated over.
-            score: batch → `[n]`, the losses of those n ≥ 0 samples that have a target for the task, with gradients, in
+            task: a task of this method.
+            batches: the task's training batches in a fixed order, without augmentation if the training has
+                plain data. Each iteration starts from the first.
+            score: batch → `[n]`, the losses of the n ≥ 0 samples with a target for the task, with gradients, in
                 evaluation mode.
         """
 
     def stepped(self, task: Task) -> None:  # noqa: B027  a hook, not an omission
-        """After each step of the optimisers, while the gradients are there: what no gradient moves (a multiplier, say).
+        """Update after each step of the optimisers what no gradient moves, such as a multiplier.
 
-        What it writes, in place, into the task's buffers is kept. It may write to nothing else, and must come to the
+        Gradients are still there. It may write, in place, into the task's buffers only, and must compute the
         same numbers in every process.
 
         Args:
-            task: one that this method made; a parameter without a gradient had no part in the step.
+            task: a task of this method; a parameter without a gradient had no part in the step.
         """
 
     def over_budget(self, task: Task) -> float:
-        """By how much a task is above what its method allows; 0: it is within.
+        """The excess of a task over its method's budget; 0: it is within.
 
-        A training keeps no epoch above its budget where there is one within.
+        A training prefers epochs within the budget.
 
         Args:
-            task: one that this method made.
+            task: a task of this method.
         """
         return 0.0
 
     def rank_allocator(self, task: Task, backbone: nn.Module) -> Allocator | None:
-        """What brings the ranks, or the entries, of a task down while it trains; None: they stay as they are.
+        """The allocator that reduces a task's ranks, or entries, while it trains; None: they are fixed.
 
         Args:
-            task: one that this method made.
-            backbone: the network that it was made for.
+            task: a task of this method.
+            backbone: the task's backbone.
         """
         return None
 
     def stored(self) -> Self:
-        """The method with which a task's file is read, where parts are kept in another form than they train in."""
+        """The method that reads a task's file, if parts are stored in another form than they train in."""
         return self
 
     def with_settings(self, **settings: Any) -> Self:
-        """The same method with some settings changed.
+        """This method with some settings changed.
 
         Raises:
             ValueError: a setting does not exist.
@@ -166,7 +166,7 @@ class Method(ABC):
         return dataclasses.replace(self, **settings)
 
     def as_json(self) -> dict[str, Any]:
-        """`{"name": …, "settings": {…}}`: all that `build` needs."""
+        """`{"name": …, "settings": {…}}`, the arguments of `build`."""
         return {"name": self.name, "settings": dataclasses.asdict(self)}
 
 
@@ -180,7 +180,7 @@ _REGISTRY: dict[str, type[Method]] = {}
 
 
 def register(namespace: Mapping[str, object]) -> list[str]:
-    """Make the methods of a namespace known by name; what they are called there, sorted."""
+    """Register the methods of a namespace by name; returns the namespace's names of them, sorted."""
     found = {key: kind for key, kind in namespace.items() if isinstance(kind, type) and issubclass(kind, Method)}
     named = {key: kind for key, kind in found.items() if "name" in kind.__dict__}
     for kind in named.values():
@@ -191,7 +191,7 @@ def register(namespace: Mapping[str, object]) -> list[str]:
 
 
 def names() -> list[str]:
-    """The names of all methods, sorted: the package's, and those defined elsewhere as subclasses with a `name`.
+    """The names of all methods, sorted: the package's, and those of users' subclasses with a `name`.
 
     Example:
         >>> "ftn" in names()
@@ -205,10 +205,10 @@ def build(name: str, settings: Mapping[str, Any] | None = None) -> Method:
 
     Args:
         name: one of `names()`.
-        settings: the method's own, those that differ from its defaults; lists become tuples.
+        settings: the settings that differ from the method's defaults; lists become tuples.
 
     Raises:
-        ValueError: no such method or setting, or a method defined elsewhere has taken the name of one of the package's.
+        ValueError: there is no such method or setting, or a user's method has the name of one of the package's.
 
     Example:
         >>> build("ftn", {"rank": 4}).as_json()["settings"]["rank"]
@@ -231,7 +231,7 @@ def method_of(task: Task) -> Method:
     """The method that made a task, with its settings.
 
     Raises:
-        ValueError: no such method or setting: its class has not been imported, or is another by now.
+        ValueError: there is no such method or setting: its class was not imported, or has changed.
     """
     try:
         return build(task.method["name"], task.method["settings"])
@@ -242,7 +242,7 @@ def method_of(task: Task) -> Method:
 
 
 def _elsewhere() -> dict[str, type[Method]]:
-    """Methods that users define, by name; a later definition replaces an earlier one, as in a notebook."""
+    """Users' methods by name; a later definition replaces an earlier one, as in a notebook."""
     found: dict[str, type[Method]] = {}
     kinds: list[type[Method]] = [Method]
     while kinds:

@@ -30,7 +30,7 @@ class BottleneckAdapter(Method):
         places: behind which sublayers: the last layer of every `feed-forward` block, the output projection of every
             `attention`, or both (`houlsby`).
         activation: σ: `relu`, `gelu`, `silu` or `tanh`.
-        scale: factor of what an adapter adds.
+        scale: factor on an adapter's output.
         init: `zero` (W_up is zero: a new task is the backbone, bit for bit) or `authors` (both N(0, 0.02)).
         targets: shell patterns over the names of these layers; `!pattern` leaves layers out.
         norm: every task has its own normalisation.
@@ -73,10 +73,10 @@ class BottleneckAdapter(Method):
 
 
 def behind(places: Places, targets: Patterns) -> list[Where]:
-    """The layers that adapters stand behind.
+    """The layers that adapters follow.
 
     Raises:
-        ValueError: there are no such places.
+        ValueError: `places` is unknown.
     """
     if places not in get_args(Places):
         raise ValueError(f"places={places!r} is not known; choose one of {', '.join(get_args(Places))}")

@@ -1,4 +1,4 @@
-"""Methods whose ranks may be left to the training."""
+"""Methods whose ranks the training may choose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._rank_allocator import RankAllocator
 from ._rank_policies import POLICIES, PolicyName, check_policy
 
 HEADROOM = 2.0
-"""How many times its budget a task's factors are when it begins to train."""
+"""A task's factors at the beginning of its training, as a multiple of its budget."""
 DEFAULT: PolicyName = "gates"
 
 AnyRank = Rank | Literal["auto"]
@@ -25,12 +25,12 @@ AnyRank = Rank | Literal["auto"]
 
 @dataclass(frozen=True, kw_only=True)
 class Budgeted(Method):
-    """A method with a rank at each layer, which a budget may take the place of (`rank="auto"`).
+    """A method with a rank at each layer, which a budget may replace (`rank="auto"`).
 
     Args:
-        budget: with `rank="auto"`, the numbers of factors that each task has after its training: a whole number, or
-            below 1 a share of the backbone's. The training begins with twice as many, and the layers of a trained task
-            have ranks of their own, `{layer: rank}`.
+        budget: with `rank="auto"`, the number of each task's parameters in factors after its training: an integer, or
+            below 1 a share of the backbone's. The training begins with twice as many, and each layer of a trained task
+            has its own rank, `{layer: rank}`.
         rank_policy: how components are chosen: `gates`, SoRA's (None: this); `importance`, AdaLoRA's; `gradients`,
             GoRA's.
     """
@@ -69,16 +69,16 @@ class Budgeted(Method):
 
     @property
     def is_auto(self) -> bool:
-        """Whether ranks are left to the training."""
+        """Whether the training chooses the ranks."""
         return isinstance(self._rank, str) and self._rank == "auto"
 
     @property
     def first_rank(self) -> Rank:
-        """What the factorisation is built with, before it meets a network."""
+        """The rank that builds the factorisation before it meets a network."""
         return 1 if self.is_auto else self._rank
 
     def on(self, network: nn.Module, updates: Sequence[Update]) -> Sequence[Update]:
-        """The updates with the ranks that a new task has on that network."""
+        """The updates with a new task's ranks on that network."""
         if not self.is_auto:
             return updates
         assert self.budget is not None

@@ -19,7 +19,7 @@ __all__ = ["Compacter", "CompacterPlusPlus"]
 Slow = Literal["own", "common"]
 CompacterInit = Literal["zero", "t-few", "authors"]
 SELF = ("*", "!*EncDecAttention*", "!*encoder_attn*", "!*crossattention*", "!*multihead_attn*")
-"""All but cross-attention, as T5, BART, BERT with GPT-2 and torch call it."""
+"""Patterns of all attention but cross-attention, by the names in T5, BART, BERT with GPT-2 and torch."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Compacter(Method):
     Args:
         width: r ≥ 1, channels of the bottleneck, a multiple of `terms`.
         terms: n ≥ 1, which divides the channels of the layers too.
-        rank: of s_i t_iᵀ, 1 or more.
+        rank: the rank of s_i t_iᵀ, ≥ 1.
         places: behind which sublayers, as for `BottleneckAdapter`.
-        slow: whose A_i are: each matrix has its `own`, or the whole network has one set in `common`.
+        slow: the scope of the A_i: each matrix has its `own`, or the whole network has one `common` set.
         activation: σ: `relu`, `gelu`, `silu` or `tanh`.
-        scale: factor of what an adapter adds.
+        scale: factor on an adapter's output.
         init: `zero` (t of W_up is zero: a new task is the backbone, bit for bit), or near it: `t-few` (s and t Glorot
             with a gain of √2, A_i N(0, 0.02)) or `authors` (the same with A_i N(0, 1e-4)).
         targets: shell patterns over the names of these layers; `!pattern` leaves layers out. By default

@@ -16,7 +16,7 @@ class FineTuning(Method):
     """Full fine-tuning: every task trains a copy of the whole network. The reference, and what Taskfold saves you.
 
     Args:
-        statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
+        statistics: the statistics of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
     """
 
     statistics: Statistics = "backbone"

@@ -21,14 +21,14 @@ class FishMask(Method):
 
     Sung, Nair and Raffel, "Training Neural Networks with Fixed Sparse Masks", section 3: before the first step, a pass
     over training data, sample by sample, adds up (∂L/∂θ)² for every parameter of the network, and chooses the largest.
-    What trains is a vector of k values, which start at 0, so that a new task is the backbone exactly. A task that was
-    never trained has its places evenly over the network.
+    A task trains a vector of k values, which start at 0, so that a new task is the backbone exactly. A task that has
+    not trained has its places spread evenly over the network.
 
     Args:
         share: k over the numbers of the network, rounded down; 0 < share ≤ 1.
-        samples: of the pass, at most; None: all training data.
+        samples: the most samples of the pass; None: all training data.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
-        statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
+        statistics: the statistics of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
 
     Raises:
         ValueError: a setting is out of its range; when a task is added, the share is less than one number; when it
@@ -60,7 +60,7 @@ class FishMask(Method):
         return Composition((*self.parts, *norms))
 
     def prepare(self, task: Task, batches: Iterable[Any], score: Callable[[Any], Tensor]) -> None:
-        """Choose the task's places by Fisher information; a task with trained values keeps its own.
+        """Choose the task's places by Fisher information; a task with trained values keeps its places.
 
         Raises:
             ValueError: there is no data, or gradients are all zero or not finite.

@@ -15,12 +15,12 @@ class FourierFT(Layerwise):
     """Updates by a few of their frequencies: ΔW = scale · Re(ifft2(F)) with n trained entries of F.
 
     Gao et al., "Parameter-Efficient Fine-Tuning with Discrete Fourier Transform", section 3. Entries start at zero, so
-    that a new task is the backbone. A task makes the whole weight of its layers.
+    that a new task is the backbone. A task computes the whole weight of its layers.
 
     Args:
         count: n ≥ 1 for each weight, or `{layer pattern: n}`.
         scale: the paper's α.
-        seed: of the places of the entries.
+        seed: the seed of the entries' places.
         layers, targets, norm: see `Layerwise`.
 
     Raises:

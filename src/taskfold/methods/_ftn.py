@@ -23,7 +23,7 @@ class FTN(Budgeted):
 
     Args:
         rank: R ≥ 1, or `{layer pattern: rank}`; R (C_in/groups + C_out + k²) numbers per layer and task (k or k³ on
-            convolutions over one or three axes). `auto`: as many as a `budget` has room for (see `Budgeted`).
+            convolutions over one or three axes). `auto`: by a `budget` (see `Budgeted`).
         alpha: the update is scaled by alpha / rank; None: by 1.
         init: `zero` starts exactly at the backbone; `xavier` is the paper's; `normal` is N(0, 0.05).
         targets: shell patterns over layer names; `!pattern` leaves layers out.
@@ -32,7 +32,7 @@ class FTN(Budgeted):
         statistics: of BatchNorm: `backbone` keeps the backbone's, in training too; `adapted` estimates the task's
             before it trains, and keeps them; `own` trains on batch statistics, and evaluates with their moving average.
             None: `own` for `sharing="shared"` with `norm`, else `backbone`.
-        sharing: `private` (a task's own factors), `shared`, or a routed rule: `tensorpoly-i` (a task weighs the R
+        sharing: `private` (a task's own factors), `shared`, or a routed rule: `tensorpoly-i` (a task weights the R
             terms), `poly`, `{"name": "poly", "skills": 4}`, ….
 
     Example:

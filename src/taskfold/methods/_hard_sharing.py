@@ -15,8 +15,8 @@ __all__ = ["HardSharing"]
 class HardSharing(Method):
     """Hard parameter sharing: all tasks train one common copy of the network, each with its own head.
 
-    Plain multi-task learning (Caruana 1997), what over-parameterised training is compared with. The common copy lies in
-    the model's inventory; the backbone stays as it is.
+    Plain multi-task learning (Caruana 1997), the baseline of over-parameterised training. The common copy is in
+    the model's inventory; the backbone does not change.
 
     Example:
         >>> from torch import nn

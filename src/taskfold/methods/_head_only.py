@@ -13,7 +13,7 @@ __all__ = ["HeadNorm", "HeadOnly"]
 
 @dataclass(frozen=True)
 class HeadOnly(Method):
-    """Feature extractor: a task has a head, and everything else is the backbone's."""
+    """Feature extractor: a task has only a head on the backbone's features."""
 
     name: ClassVar[str] = "head-only"
 
@@ -26,7 +26,7 @@ class HeadNorm(Method):
     """A task has a head and its own normalisation, γ and β.
 
     Args:
-        statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
+        statistics: the statistics of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
     """
 
     statistics: Statistics = "backbone"

@@ -33,7 +33,7 @@ class KAdaptation(Method):
 
     Raises:
         ValueError: a setting is out of its range; when a task is added, t does not divide a width, query and value have
-            different widths, or there is no attention that is known.
+            different widths, or the network has no known attention.
 
     Example:
         >>> from torch import nn

@@ -13,7 +13,7 @@ __all__ = ["LayerNormTuning"]
 
 @dataclass(frozen=True)
 class LayerNormTuning(Method):
-    """A task trains γ and β of LayerNorm, RMSNorm and GroupNorm; all else is the backbone's, BatchNorm too.
+    """A task trains γ and β of LayerNorm, RMSNorm and GroupNorm; everything else is the backbone's, even BatchNorm.
 
     Zhao et al., "Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning", section 3.
 

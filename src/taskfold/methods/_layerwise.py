@@ -1,4 +1,4 @@
-"""What methods that add one factorised update to a choice of layers have in common."""
+"""The base of methods that add one factorised update to a choice of layers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Layerwise(Method):
 
     @abstractmethod
     def update(self) -> tuple[Factorisation, Sharing]:
-        """How the update is made, and how tasks share it."""
+        """The update: its factorisation, and its sharing rule."""
 
     @property
     def parts(self) -> tuple[Factorisation, Sharing]:
@@ -66,7 +66,7 @@ class Layerwise(Method):
         return Composition((*self.on(network, updates), *own_norms(self.norm, self.statistics, rule)))
 
     def on(self, network: nn.Module, updates: Sequence[Update]) -> Sequence[Update]:
-        """The updates as they are on that network."""
+        """The updates, fitted to a network."""
         return updates
 
     def _where(self, network: nn.Module) -> list[Where]:

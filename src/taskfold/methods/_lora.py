@@ -19,7 +19,7 @@ class LoRA(Budgeted, Layerwise):
     Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1.
 
     Args:
-        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: as much as a `budget` has room for (see `Budgeted`).
+        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: by a `budget` (see `Budgeted`).
         alpha: the update is scaled by alpha / rank; None: by 1. Or `{layer pattern: alpha}`.
         init: `zero` (A zero, B random), `xavier` or `normal`.
         layers, targets, norm: see `Layerwise`.
@@ -46,9 +46,9 @@ class TLoRA(Budgeted, Layerwise):
     Su et al., "Mixture of Latent Experts Using Tensor Products", section 4.1. On convolutions d_in is I·k².
 
     Args:
-        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: as much as a `budget` has room for (see `Budgeted`).
-        tensor_rank: R ≥ 1, products that are summed.
-        order: N, vectors that are multiplied, 1 to 20.
+        rank: r ≥ 1, `{layer pattern: rank}`, or `auto`: by a `budget` (see `Budgeted`).
+        tensor_rank: R ≥ 1, the number of summed products.
+        order: N, the number of factors of a product, 1 to 20.
         alpha: scale alpha / rank; the paper's is 1 / rank.
         init: `zero` starts exactly at the backbone; `xavier`, `normal`.
         product_norm: normalise each product, as the authors' code does.

@@ -24,9 +24,9 @@ class OverParameterised(Method):
     contracts a task to the plain network.
 
     Args:
-        rank: of every layer, or `{layer pattern: rank}`; None: full, which larger ones count as.
-        diagonals: of a task in each layer, multiplied with one another.
-        targets: shell patterns over layer names; `!pattern` leaves layers out, which then are common as they are.
+        rank: the rank of every layer, or `{layer pattern: rank}`; None: full, as are larger ranks.
+        diagonals: the number of a task's diagonals in each layer, multiplied with one another.
+        targets: shell patterns over layer names; `!pattern` leaves layers out, which then are common and plain.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -62,7 +62,7 @@ class ExpandNet(Method):
 
     Args:
         rate: how many times wider the layers in the middle are, ≥ 1.
-        targets: shell patterns over layer names; `!pattern` leaves layers out, which then are common as they are.
+        targets: shell patterns over layer names; `!pattern` leaves layers out, which then are common and plain.
 
     Raises:
         ValueError: a setting is out of its range; when a task is added, a convolution with groups.
@@ -85,7 +85,7 @@ class RepVGG(Method):
     """Every convolution is three normalised branches in training, k×k, 1×1 and identity, and one after it.
 
     Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", section 3.3; common to all tasks. The layers'
-    own normalisation stays where it is. `fold` gives the plain network, whose convolutions then have a bias.
+    own normalisation remains. `fold` gives the plain network, whose convolutions then have a bias.
 
     Args:
         targets: shell patterns over names of convolutions with odd kernels larger than 1×1; `!pattern` leaves some out.

@@ -19,17 +19,18 @@ __all__ = ["PackNet"]
 
 @dataclass(frozen=True)
 class PackNet(Method):
-    """One common weight whose entries tasks share out, one after the other: W_t = P ⊙ 1[1 ≤ owner ≤ t].
+    """One common weight whose entries are divided among tasks, one after the other: W_t = P ⊙ 1[1 ≤ owner ≤ t].
 
-    Mallya and Lazebnik, "PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning", section 3. P lies in
+    Mallya and Lazebnik, "PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning", section 3. P is in
     the model's inventory and starts as a copy of the backbone's weight. A task trains the entries that are free; at
-    `pruned_at` of its training the smallest of them, layer by layer, are given back, and the others train on; when the
-    training ends they are the task's, and no other task moves them. Tasks train one after the other, and go in reverse.
+    `pruned_at` of its training the smallest of them become free again, layer by layer, and the others continue; when
+    the training ends they are the task's, and no other task moves them. Tasks train one after the other, and
+    are removed in reverse order.
 
     Args:
-        prune: share of its entries that a task gives back, 0 ≤ prune < 1; the last task's may be 0.
-        pruned_at: when, as a share of the training, above 0 and below 1.
-        source: share of the backbone's own entries that is free from the first task on, 0 ≤ source < 1; the rest is
+        prune: the share of its entries that a task gives back, 0 ≤ prune < 1; the last task's may be 0.
+        pruned_at: the time of pruning, as a share of the training, above 0 and below 1.
+        source: the share of the backbone's own entries that is free for the first task, 0 ≤ source < 1; the rest is
             the backbone's for ever, as in the paper, which prunes 0.5 of it (and trains it again). 0: it owns none, so
             that the first task starts at the backbone with all of its entries. The first task's setting holds.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
@@ -76,9 +77,9 @@ class PackNet(Method):
         return Pruner(task, self.prune, self.pruned_at) if any(one.is_open for one in shares.values()) else None
 
     def pack(self, task: Task) -> dict[str, int]:
-        """Prune a task and make its entries its own, as the end of a training does; how many they are, by layer.
+        """Prune a task and make its entries its own, as the end of a training does; returns their number by layer.
 
-        For a task that a loop of one's own trains.
+        For a task that the user's own loop trains.
 
         Raises:
             ValueError: another task has taken entries since this one was added, or this one has its own already.
@@ -92,9 +93,9 @@ class Pruner(Allocator):
     """Prunes a task in the middle of its training, and closes it at the end.
 
     Args:
-        task: with open shares.
-        share: of its entries, given back.
-        begin: when, as a share of the training.
+        task: a task with open shares.
+        share: the share of its entries that it gives back.
+        begin: the time of pruning, as a share of the training.
 
     Raises:
         ValueError: another task has taken entries since this one was added.

@@ -14,8 +14,8 @@ __all__ = ["ParallelAdapter"]
 class ParallelAdapter(Residual):
     """Parallel residual adapters: a 1×1 convolution beside every convolution, W_t ∗ x = W ∗ x + A_t ∗ x.
 
-    Rebuffi, Bilen and Vedaldi, "Efficient Parametrization of Multi-Domain Deep Neural Networks", section 3.2. A lies at
-    the centre of the kernel, so that a task folds exactly. Where the 1×1 convolution and the centre are two things
+    Rebuffi, Bilen and Vedaldi, "Efficient Parametrization of Multi-Domain Deep Neural Networks", section 3.2. A is at
+    the centre of the kernel, so that a task folds exactly. Where the 1×1 convolution differs from the centre
     (even kernels, other paddings than dilation · (k − 1) / 2, transposed convolutions), the layer is refused by name.
 
     Args:
@@ -25,7 +25,7 @@ class ParallelAdapter(Residual):
 
     Raises:
         ValueError: a setting is out of its range; when a task is added, the network has no convolutions.
-        TypeError: when a task is added, a convolution of another geometry.
+        TypeError: when a task is added, a convolution has another geometry.
 
     Example:
         >>> from torch import nn

@@ -1,4 +1,4 @@
-"""When which groups of parameters train."""
+"""Phases of a training: which groups of parameters train when."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Turn:
-    """One pass over the training data within an epoch, and what it trains.
+    """A pass over the training data within an epoch, and the groups that it trains.
 
     Attributes:
         groups: the groups of parameters that train, as `Task.groups()` names them. Empty: every group that no other
@@ -17,7 +17,7 @@ class Turn:
         own_loss: each task trains by its own loss, without task weights, learned weights or balancing.
 
     Raises:
-        TypeError: the groups are no tuple of names.
+        TypeError: `groups` is not a tuple of names.
         ValueError: a group is named twice.
     """
 
@@ -37,13 +37,13 @@ class Phase:
 
     Attributes:
         groups: the groups that train, in one pass over the data per epoch. Empty: all groups.
-        epochs: how many epochs the phase lasts, ≥ 1. None: as many as the other phases leave; one phase at the most
-            may say so.
+        epochs: how many epochs the phase lasts, ≥ 1. None: as many as the other phases leave; at most one phase
+            may have None.
         turns: instead of `groups`, for groups that alternate within an epoch: one pass over the data for each turn.
 
     Raises:
-        TypeError: `groups` are no tuple of names, or `turns` no tuple of turns.
-        ValueError: `epochs` is no whole number from 1, a group is named twice, or both `groups` and `turns` are given.
+        TypeError: `groups` is not a tuple of names, or `turns` not a tuple of turns.
+        ValueError: `epochs` is not an integer ≥ 1, a group is named twice, or both `groups` and `turns` are given.
 
     Example:
         Three epochs of the factors alone, then everything:
@@ -75,7 +75,7 @@ class Phase:
 
     @property
     def passes(self) -> tuple[Turn, ...]:
-        """The turns of each epoch of the phase, one at the least."""
+        """The turns of each epoch of the phase, at least one."""
         return self.turns or (Turn(self.groups),)
 
 
@@ -86,10 +86,10 @@ def _check_names(groups: object) -> None:
 
 
 def epochs_of(phases: Sequence[Phase], epochs: int) -> list[int]:
-    """How many epochs each phase lasts, of so many in all.
+    """The number of epochs of each phase, of `epochs` in all.
 
     Raises:
-        ValueError: the phases do not make so many epochs, or several leave their number of epochs open.
+        ValueError: the phases have another number of epochs, or several phases have None.
 
     Example:
         >>> epochs_of([Phase(epochs=3), Phase()], 10)
@@ -107,15 +107,15 @@ def epochs_of(phases: Sequence[Phase], epochs: int) -> list[int]:
 
 
 def check_phases(phases: Sequence[Phase], what: str = "phases") -> None:
-    """They are a tuple of phases, of which one at the most leaves its number of epochs open.
+    """Checks that `phases` is a tuple of phases, of which at most one has no number of epochs.
 
     Args:
-        phases: in order.
-        what: they are, in words.
+        phases: the phases, in order.
+        what: the argument's name, for the message.
 
     Raises:
-        TypeError: they are something else.
-        ValueError: several leave it open.
+        TypeError: it is not a tuple of phases.
+        ValueError: several have no number of epochs.
     """
     if not isinstance(phases, (tuple, list)) or not all(isinstance(phase, Phase) for phase in phases):
         raise TypeError(

@@ -20,7 +20,7 @@ class Piggyback(Method):
     Mallya, Davis and Lazebnik, "Piggyback: Adapting a Single Network to Multiple Tasks by Learning to Mask Weights",
     sections 3.1 and 3.2. M = 1[m > τ]; the scores m train as if M were m, ∂L/∂m = ∂L/∂W_t ⊙ W, and start at 1e-2
     everywhere, so that a new task is the backbone exactly. On every convolution, the first one too, and every linear
-    layer but a language model's output layer; the projections of `nn.MultiheadAttention` are left as they are. Files
+    layer but a language model's output layer; the projections of `nn.MultiheadAttention` are not masked. Files
     and banks hold M as bits, and no scores.
 
     Args:

@@ -12,7 +12,7 @@ __all__ = ["MHR", "Poly"]
 
 @dataclass(frozen=True)
 class Poly(Layerwise):
-    """An inventory of S LoRA pairs; each task mixes A and B by itself: A_t = Σ α_s A_s, B_t = Σ α_s B_s.
+    """An inventory of S LoRA pairs; each task mixes A and B separately: A_t = Σ α_s A_s, B_t = Σ α_s B_s.
 
     Ponti et al., "Combining Parameter-efficient Modules for Task-level Generalisation", section 3.
 

@@ -24,7 +24,7 @@ class PromptTuning(Method):
 
     Args:
         tokens: k ≥ 1; k d numbers before each sequence of tokens of width d.
-        decoder: an encoder's decoder has k rows of its own; false: the encoder alone, as in PEFT.
+        decoder: a decoder beside an encoder has k rows of its own; false: only the encoder has rows, as in PEFT.
         init: `authors` (copies of the embeddings of random words; in vision transformers Xavier's uniform numbers) or
             `normal` (N(0, 0.02)).
         sharing: `private` (a task's own rows) or `shared`.

@@ -1,4 +1,4 @@
-"""Ranks that come down to a budget while a task trains."""
+"""Reduces the ranks of a task to a budget while it trains."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ._allocator import Allocator
 from ._rank_policies import RankPolicy
 
 EVENTS = 100
-"""How many times in a training components may be closed and opened."""
+"""The most times in a training that components are closed and opened."""
 
 
 class RankAllocator(Allocator):
-    """Closes components of a task until those that are open have no more numbers than the budget.
+    """Closes components of a task until the open ones are within the budget.
 
     AdaLoRA's schedule (equation 12): all are open until `policy.begin` of the steps; then the numbers come down by a
-    cubic curve, and at `policy.end` it is settled which remain. Until then a closed component is zero and has a
+    cubic curve, and at `policy.end` the remaining ones are final. Until then a closed component is zero and has a
     gradient, so that it may open again.
 
     Args:
-        task: with updates of its own that are sums of components.
-        budget: numbers that remain.
-        policy: says what components are worth.
+        task: has private updates that are sums of components.
+        budget: the numbers that remain.
+        policy: scores components.
     """
 
     def __init__(self, task: Task, budget: int, policy: type[RankPolicy]) -> None:
@@ -42,15 +42,15 @@ class RankAllocator(Allocator):
 
     @property
     def numbers(self) -> int:
-        """Those of the components that are open."""
+        """The numbers of the open components."""
         return sum(cost * int(own.sum()) for cost, own in zip(self.costs, self.open, strict=True))
 
     def step(self, step: int, steps: int) -> None:
-        """After a step of the optimisers, while the gradients are there; a task that had none is left alone.
+        """Update after a step of the optimisers, before gradients are cleared; skips a task without gradients.
 
         Args:
-            step: from 0.
-            steps: of the whole training.
+            step: the step's number, from 0.
+            steps: the number of steps of the training.
         """
         if all(layer.gradients() is None for layer in self.layers):
             return
@@ -68,17 +68,17 @@ class RankAllocator(Allocator):
             self._close()
 
     def settle(self) -> None:
-        """From now on those remain that are the most worth, as far as it is known."""
+        """Fix the remaining components: those of the highest known scores."""
         if not self.settled:
             self._allocate(self.budget)
             self.settled = True
             self.policy.state.clear()
 
     def finish(self) -> dict[str, int]:
-        """Make the task an ordinary one, whose layers have the ranks that remain.
+        """Give the task's layers their final ranks.
 
         Returns:
-            The rank of each layer, 0 for those that are left alone.
+            The rank of each layer, 0 for layers without an update.
         """
         self.settle()
         self._close()
@@ -90,11 +90,11 @@ class RankAllocator(Allocator):
         return ranks
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on beside the task."""
+        """The state that the next step depends on, besides the task."""
         return {"open": [*self.open], "settled": self.settled, "events": self.events, "policy": dict(self.policy.state)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Resume."""
         self.open, self.settled = [own.to(self.device) for own in state["open"]], state["settled"]
         self.policy.state = {name: tensor.to(self.device) for name, tensor in state["policy"].items()}
         self.events = state["events"]
@@ -112,12 +112,12 @@ class RankAllocator(Allocator):
 
 
 def chosen(scores: Sequence[Sequence[float]], costs: Sequence[int], numbers: int) -> list[list[bool]]:
-    """Which components are taken: by score, each if there is room for it.
+    """The chosen components: by descending score, each if it fits.
 
     Args:
-        scores: of each component, by layer.
-        costs: numbers of a component of each layer.
-        numbers: that there is room for.
+        scores: the components' scores, by layer.
+        costs: the numbers of a component, by layer.
+        numbers: the numbers that all chosen components may have.
 
     Example:
         >>> chosen([[3.0, 1.0], [2.0, 2.0]], [10, 4], 15)

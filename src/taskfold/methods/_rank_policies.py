@@ -1,4 +1,4 @@
-"""How much a component of a task's update is worth: what decides which layers keep which rank (`rank="auto"`)."""
+"""Policies that score the components of a task's update, to choose the layers' ranks (`rank="auto"`)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ PolicyName = Literal["importance", "gates", "gradients"]
 
 
 class RankPolicy(ABC):
-    """Scores components while they train; those of the highest scores that the budget has room for remain.
+    """Scores components while they train; those of the highest scores within the budget remain.
 
     Args:
         layers: the components of each layer.
 
     Attributes:
-        begin, end: shares of the training's steps between which the budget comes down.
-        aligns: a layer's components are made orthogonal, where that can be, before they are chosen among: else
-            several may each do a part of what one could.
-        state: tensors that the next score depends on, by name; all that a checkpoint needs to hold.
+        begin, end: the shares of the training's steps between which ranks decrease.
+        aligns: a layer's components are made orthogonal, if possible, before the choice: otherwise
+            several may share the work of one.
+        state: tensors that the next score depends on, by name, for a checkpoint.
     """
 
     name: ClassVar[PolicyName]
@@ -38,11 +38,11 @@ class RankPolicy(ABC):
 
     @abstractmethod
     def observe(self) -> None:
-        """Look at leaves and gradients after a step, while the budget has not come down."""
+        """Read leaves and gradients after a step, until the ranks are final."""
 
     @abstractmethod
     def scores(self) -> list[Tensor]:
-        """What each component is worth for each of its numbers, `[r]` by layer."""
+        """The score of each component per number, `[r]` by layer."""
 
 
 class Importance(RankPolicy):
@@ -90,9 +90,9 @@ class Gates(RankPolicy):
 
     Ding et al., "Sparse Low-rank Adaptation of Pre-trained Language Models", section 3.2, equation 6: a gate g before
     each component is followed by the proximal step of λ‖g‖₁, g ← sign(g) max(|g| − ηλ, 0). Here a gate is the norm of
-    its component, the product of its vectors' norms, so that no gate is left over; ηλ is a share of the mean gate, and
-    what the budget has no room for is closed. A component's score is g² over its numbers, the least squared change
-    of weights for each number that is given up.
+    its component, the product of its vectors' norms, without further parameters; ηλ is a share of the mean gate, and
+    components beyond the budget are closed. A component's score is g² over its numbers, the least squared change
+    of weights per removed number.
     """
 
     name: ClassVar[PolicyName] = "gates"
@@ -149,10 +149,10 @@ POLICIES: dict[str, type[RankPolicy]] = {policy.name: policy for policy in (Impo
 
 
 def check_policy(name: object) -> None:
-    """There is such a policy.
+    """Checks that a policy exists.
 
     Raises:
-        ValueError: there is not.
+        ValueError: it does not.
     """
     if name not in POLICIES:
         raise ValueError(f"rank_policy={name!r} is not known; choose one of {', '.join(get_args(PolicyName))}")

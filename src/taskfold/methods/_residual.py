@@ -1,4 +1,4 @@
-"""Methods beside or behind the convolutions of a residual network, whose shortcuts a task may have as copies."""
+"""The base of methods beside or behind the convolutions of a residual network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Residual(Method):
     @property
     @abstractmethod
     def recipe(self) -> Recipe:
-        """What stands at each convolution."""
+        """The recipe at each convolution."""
 
     @property
     def parts(self) -> tuple[Recipe]:

@@ -21,14 +21,13 @@ class SAID(Method):
     seed draws, the same on every machine. z starts at 0 and λ at 1, so that a new task is the backbone exactly.
 
     Args:
-        dimension: d, numbers of a task: one λ_i for each parameter tensor, the rest is z.
-        seed: of the projections; in the task's file.
+        dimension: d, the numbers of a task: one λ_i for each parameter tensor, the rest is z.
+        seed: the seed of the projections; task files hold it.
         targets: shell patterns over layer names; `!pattern` leaves layers out.
-        statistics: of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
+        statistics: the statistics of BatchNorm: `backbone`, `adapted` or `own`; see `FTN`.
 
     Raises:
-        ValueError: a setting is out of its range; when a task is added, the network has no fewer than d parameter
-            tensors.
+        ValueError: a setting is out of its range; when a task is added, the network has at least d parameter tensors.
 
     Example:
         >>> from torch import nn

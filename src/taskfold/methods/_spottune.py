@@ -15,19 +15,19 @@ __all__ = ["SpotTune"]
 
 @dataclass(frozen=True)
 class SpotTune(Method):
-    """For each image and each residual block a small net chooses: the task's copy of the block, or the backbone's.
+    """A small net chooses the task's copy or the backbone's of each residual block, for each image.
 
     Guo et al., "SpotTune: Transfer Learning through Adaptive Fine-tuning", section 3. The task has a copy of the whole
     network, and a policy net of three residual blocks that sees the image. Its choice is a straight-through
     Gumbel-softmax in training, and the larger logit in evaluation. Copies start equal, so that a new task is the
-    backbone exactly, whichever the net chooses. What stands outside of blocks is the task's for every image. On
+    backbone exactly, whichever the net chooses. Layers outside of blocks are the task's for every image. On
     networks with residual blocks, found by what they do (see `residual_blocks`). Its tasks fold into no plain network,
     and no bank holds them.
 
     Args:
-        temperature: of the softmax, > 0.
+        temperature: the softmax's, > 0.
         noise: Gumbel noise in training.
-        start: by how much the logit of the task's copy is larger at first, so that every copy trains; the authors: 0.
+        start: the initial lead of the logit of the task's copy, so that every copy trains; the authors: 0.
         targets: shell patterns over names of blocks; `!pattern` leaves blocks out, which then are the task's.
         statistics: as for `FTN`.
 

@@ -20,14 +20,14 @@ class SVFT(Method):
     """Singular vectors fine-tuned: W_t = U (Σ + M) Vᵀ with trained entries of M, on the singular vectors of W itself.
 
     Lingam et al., "SVFT: Parameter-Efficient Fine-Tuning with Singular Vectors", section 3. M starts at 0, so that a
-    new task is the backbone exactly. U, Σ and V are computed from W when a task is added; its file holds M, and numbers
+    new task is the backbone exactly. U, Σ and V are computed from W when a task is added; its file holds M, and marks
     by which loading checks that U and V are the same.
 
     Args:
-        pattern: of the entries: `plain` (the diagonal), `banded` (`off` diagonals on each side too), `random` or
+        pattern: the entries' places: `plain` (the diagonal), `banded` (`off` diagonals on each side too), `random` or
             `top-k` (as many).
-        off: d ≥ 1, of the other patterns.
-        seed: of `random`.
+        off: d ≥ 1, for the other patterns.
+        seed: the seed of `random`.
         gate: M is multiplied by σ(g), with a number g for each weight.
         init: `zero`, or `authors`: N(0, 2/n), which is not the backbone.
         layers: `linear` (every linear layer but a language model's output layer; query, key and value each for itself),

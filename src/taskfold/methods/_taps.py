@@ -17,7 +17,7 @@ __all__ = ["TAPS"]
 
 @dataclass(frozen=True)
 class TAPS(Method):
-    """Task-adaptive parameter sharing: a task chooses the layers that it changes, W_t = W + 1[s ≥ 0.1] δ.
+    """Task-adaptive parameter sharing: the training chooses the layers that a task changes, W_t = W + 1[s ≥ 0.1] δ.
 
     Wallingford et al., "Task Adaptive Parameter Sharing for Multi-Task Learning", section 3. One score s for each
     convolution and linear layer (a language model's output layer is left out), which starts at 0.15, and δ at 0, so

@@ -12,14 +12,14 @@ __all__ = ["TensorPolyI", "TensorPolyII"]
 
 @dataclass(frozen=True)
 class TensorPolyI(Layerwise):
-    """TLoRA whose R products are experts: a task weighs them, A_t = Σ_k α_k ⊗_i A[i,k], and B with the same α.
+    """TLoRA whose R products are experts, which a task weights: A_t = Σ_k α_k ⊗_i A[i,k], and B with the same α.
 
     Su et al., "Mixture of Latent Experts Using Tensor Products", section 4.2.
 
     Args:
         rank: r ≥ 1, or `{layer pattern: rank}`.
         tensor_rank: R ≥ 2, experts of each layer.
-        order: N, vectors that are multiplied, 1 to 20.
+        order: N, the number of factors of a product, 1 to 20.
         alpha: scale alpha / rank.
         init, product_norm: as for `TLoRA`.
         allocation, granularity: as for `Poly`.

@@ -1,4 +1,4 @@
-"""Adapters in PEFT's format, read and written. PEFT itself is not needed."""
+"""Reads and writes adapters in PEFT's format, without PEFT."""
 
 from ._adapter import AdapterError
 from ._fourier import FourierFt

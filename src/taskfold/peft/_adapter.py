@@ -1,4 +1,4 @@
-"""A folder as PEFT saves adapters, read and checked: `adapter_config.json` and `adapter_model.safetensors`."""
+"""Reads and checks a folder with an adapter of PEFT's: `adapter_config.json` and `adapter_model.safetensors`."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _SAYS_NOTHING = {
     *("auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "layers_pattern"),
     *("layers_to_transform", "modules_to_save", "peft_type", "peft_version", "revision", "target_modules", "task_type"),
 }
-"""Fields of every adapter that say where it was made, or which layers it has: the tensors' names say that too."""
+"""Fields of every adapter on its origin or its layers, which tensors' names have too."""
 
 
 class AdapterError(ValueError):
-    """A folder holds no adapter of PEFT's that Taskfold can do exactly: says which part of it, and what to do."""
+    """A folder holds no adapter of PEFT's that Taskfold reproduces exactly: the message has the part and a remedy."""
 
 
 @dataclass
 class Adapter:
-    """An adapter's settings, and its tensors, which are taken one after another.
+    """An adapter's settings, and its tensors, from which readers take theirs.
 
     Attributes:
-        folder: where it lies.
+        folder: its folder.
         config: its settings.
-        tensors: by name in the backbone, those that nobody has taken yet.
+        tensors: the tensors that no reader has taken, by name in the backbone.
         network: the backbone.
-        task_id: which of an adapter's tasks is meant, if it has several.
-        state, modules: its tensors and modules, by name.
+        task_id: the index of the wanted task, if the adapter has several.
+        state, modules: the backbone's tensors and modules, by name.
     """
 
     folder: Path
@@ -54,11 +54,11 @@ class Adapter:
 
     @classmethod
     def read(cls, folder: Path, network: nn.Module, task_id: int | None = None) -> Adapter:
-        """The adapter of a folder, nothing of it unpickled.
+        """The adapter of a folder; nothing is unpickled.
 
         Raises:
             FileNotFoundError: there is no such folder, or no adapter in it.
-            AdapterError: it is damaged.
+            AdapterError: the adapter is damaged.
         """
         for name in (CONFIG, MODEL):
             if not (folder / name).is_file():
@@ -82,18 +82,18 @@ class Adapter:
         return cls(folder, config, bare, network, task_id)
 
     def error(self, text: str) -> AdapterError:
-        """What is wrong, with the folder's name."""
+        """An error with the folder's name."""
         return AdapterError(f"{self.folder}: {text}")
 
     def check_fields(self, read: frozenset[str], idle: frozenset[str]) -> None:
-        """All settings are known, or off.
+        """Checks that all settings are known, or off.
 
         Args:
             read: fields that the type reads.
-            idle: fields that change nothing in a finished adapter.
+            idle: fields without effect on a finished adapter.
 
         Raises:
-            AdapterError: a field that is not known says something.
+            AdapterError: an unknown field is set.
         """
         for name, value in self.config.items():
             if name not in read | idle | _SAYS_NOTHING and value not in (None, False, "", [], {}):
@@ -116,10 +116,10 @@ class Adapter:
         return value
 
     def at(self, patterns: str, path: str, name: str, default: float, *, whole: bool = True) -> Any:
-        """A number of one layer: of the first pattern that its name ends in, as PEFT looks them up, else of all.
+        """A layer's number: that of the first pattern that matches the end of its name, as in PEFT, else the default.
 
         Raises:
-            AdapterError: it is no number, or a pattern no regular expression.
+            AdapterError: it is not a number, or a pattern not a regular expression.
         """
         each = self.config.get(patterns) or {}
         for pattern in each:
@@ -132,7 +132,7 @@ class Adapter:
         return self.number(name, default, whole=whole)
 
     def layers(self, *roles: str) -> dict[str, dict[str, Tensor]]:
-        """Take the tensors that layers have in these roles, by layer; layers are in the network's order."""
+        """Take the layers' tensors with these roles, by layer, in the network's order."""
         found: dict[str, dict[str, Tensor]] = {}
         for name in list(self.tensors):
             for role in roles:
@@ -143,10 +143,10 @@ class Adapter:
         return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
 
     def layer(self, path: str) -> WeightKind:
-        """A layer of the backbone that an adapter stands at.
+        """A layer of the backbone with an adapter.
 
         Raises:
-            AdapterError: there is none, or it runs otherwise in PEFT than here.
+            AdapterError: there is none, or PEFT runs it differently.
         """
         if path not in self.modules:
             raise self.error(f"the backbone has no layer {path!r}; load the network that the adapter was made for")
@@ -162,20 +162,20 @@ class Adapter:
         return kind
 
     def shaped(self, tensor: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-        """A tensor of a shape; axes of length one aside.
+        """A tensor in a shape; axes of length one may differ.
 
         Raises:
-            AdapterError: it has another.
+            AdapterError: it has another shape.
         """
         if [n for n in tensor.shape if n != 1] != [n for n in shape if n != 1]:
             raise self.error(f"{name} has shape {list(tensor.shape)}, and this backbone needs {list(shape)}")
         return tensor.reshape(shape).to(torch.promote_types(tensor.dtype, torch.float32))
 
     def saved(self) -> dict[str, Tensor]:
-        """Take all that is left: tensors that the adapter has in place of the backbone's; equal ones are left out.
+        """Take all remaining tensors, which replace the backbone's; equal ones are left out.
 
         Raises:
-            AdapterError: one is no tensor of the backbone, of another shape, or the base weight of an adapted layer.
+            AdapterError: one is not a tensor of the backbone, has another shape, or is an adapted layer's base weight.
         """
         found: dict[str, Tensor] = {}
         for name, tensor in self.tensors.items():
@@ -200,9 +200,9 @@ class Adapter:
 
 
 def oddities(kind: WeightKind) -> str:
-    """What of a layer PEFT's adapters do not follow, in words: they run as y = layer(x) + up(down(x)); empty: nothing.
+    """Properties of a layer that PEFT's adapters ignore, in words: they run y = layer(x) + up(down(x)); empty: none.
 
-    Their `down` has a convolution's stride and padding, and neither dilation nor another padding than zeros.
+    Their `down` has a convolution's stride and padding, but neither dilation nor padding with other than zeros.
     """
     module, odd = kind.module, dict[str, Any]()
     if isinstance(kind, Convolution):
@@ -214,5 +214,5 @@ def oddities(kind: WeightKind) -> str:
 
 
 def _bare(name: str, around: str) -> str:
-    """A tensor's name as the backbone would have it: PEFT's wrapper around the network left out."""
+    """A tensor's name in the backbone, without PEFT's wrapper."""
     return name.removeprefix(around) if name.startswith(around) else name.removeprefix("base_model.")

@@ -9,7 +9,7 @@ from ._types import AdapterType, Leaves
 
 
 class FourierFt(AdapterType):
-    """Entries of the spectrum; a seed says their places."""
+    """Entries of the spectrum, at places drawn from a seed."""
 
     name = "FOURIERFT"
     reads = frozenset(("n_frequency", "n_frequency_pattern", "scaling", "random_loc_seed", "bias", "ifft2_norm"))

@@ -1,4 +1,4 @@
-"""LN_TUNING: whole layers, usually of normalisation, are the task's own."""
+"""LN_TUNING: copies of whole layers, usually of normalisation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ._types import AdapterType, Leaves
 
 
 class LnTuning(AdapterType):
-    """Copies of layers, which lie in the file as whole modules do that are saved beside any adapter."""
+    """Copies of layers, stored like whole modules saved beside any adapter."""
 
     name = "LN_TUNING"
     reads = frozenset[str]()

@@ -15,11 +15,11 @@ from ._types import AdapterType, Leaves
 
 N = TypeVar("N", int, float)
 _HARMLESS = (True, False, "gaussian", "eva", "orthogonal", "mica")
-"""Starts that leave the backbone as it is; others subtract from it what the adapter then holds."""
+"""Initialisations that leave the backbone unchanged; others subtract the initial adapter from it."""
 
 
 class Lora(AdapterType):
-    """W + s B A, s = α/r, or α/√r (rslora); on an embedding A and B lie under names of their own."""
+    """W + s B A, s = α/r, or α/√r (rslora); on an embedding A and B have other names."""
 
     name = "LORA"
     reads = frozenset(
@@ -64,10 +64,10 @@ class Lora(AdapterType):
 def low_rank(
     adapter: Adapter, ranks: Mapping[str, int], alphas: Mapping[str, float] | None, dora: bool = False
 ) -> Method:
-    """LoRA at these layers.
+    """A LoRA at these layers.
 
     Raises:
-        AdapterError: there are none.
+        AdapterError: there are no layers.
     """
     if not ranks:
         raise adapter.error(f"its file holds no layer of {adapter.config['peft_type']}")
@@ -76,17 +76,17 @@ def low_rank(
 
 
 def _of_all(numbers: Mapping[str, N]) -> N | dict[str, N]:
-    """One number, if layers have the same."""
+    """The common number of all layers, or the numbers by layer."""
     different = set(numbers.values())
     return different.pop() if len(different) == 1 else dict(numbers)
 
 
 def as_low_rank(adapter: Adapter, products: Mapping[str, tuple[Tensor, Tensor]]) -> tuple[Method, Leaves]:
-    """What another type does, as the LoRA that it is exactly.
+    """Another type's update as an exactly equal LoRA.
 
     Args:
-        adapter: of that type.
-        products: up `[O, R]`, scaled, and down `[R, I, *kernel]` of each layer.
+        adapter: the adapter of that type.
+        products: for each layer up `[O, R]`, scaled, and down `[R, I, *kernel]`.
     """
     leaves: Leaves = {}
     for path, (up, down) in products.items():

@@ -1,4 +1,4 @@
-"""POLY, with several heads too: of the tasks of an adapter, one."""
+"""POLY, also with several heads: one of the tasks of an adapter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROLES = ("poly_lora_A", "poly_lora_B", "poly_router.module_logits")
 
 
 class Poly(AdapterType):
-    """A and B of a task are mixtures of the skills', by slices of the input and of the output: a LoRA of rank r."""
+    """A and B of a task mix the skills' by slices of the input and of the output: a LoRA of rank r."""
 
     name = "POLY"
     several = True

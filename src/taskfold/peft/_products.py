@@ -1,4 +1,4 @@
-"""LOHA, LOKR and VERA: products of small matrices, each of them a LoRA of a higher rank exactly."""
+"""LOHA, LOKR and VERA: products of small matrices, each exactly a LoRA of a higher rank."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RANKED = ("r", "alpha", "rank_pattern", "alpha_pattern")
 
 
 class LoHa(AdapterType):
-    """(A₁ B₁) ⊙ (A₂ B₂) α/r: the LoRA of rank r² whose vectors are products of theirs."""
+    """(A₁ B₁) ⊙ (A₂ B₂) α/r: a LoRA of rank r² whose vectors are products of theirs."""
 
     name = "LOHA"
     reads = frozenset((*_RANKED, "use_effective_conv2d"))
@@ -37,7 +37,7 @@ class LoHa(AdapterType):
 
 
 class LoKr(AdapterType):
-    """(W₁ ⊗ W₂) α/r: a LoRA of the product of their ranks."""
+    """(W₁ ⊗ W₂) α/r: a LoRA whose rank is the product of their ranks."""
 
     name = "LOKR"
     reads = frozenset((*_RANKED, "use_effective_conv2d"))
@@ -55,7 +55,7 @@ class LoKr(AdapterType):
 
 
 class Vera(AdapterType):
-    """diag(b) B diag(d) A, where all layers have parts of one A and one B: drawn from a seed, if in no file."""
+    """diag(b) B diag(d) A, with slices of a common A and B for all layers: drawn from a seed, if not in the file."""
 
     name = "VERA"
     reads = frozenset(("r", "projection_prng_key", "save_projection", "bias"))
@@ -83,7 +83,7 @@ def _scale(adapter: Adapter, path: str) -> float:
 
 
 def _factors(adapter: Adapter, path: str, found: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The two products of a layer, whose tensors have 1 or 2 in their roles: `hada_w1_a`, `lokr_t2`."""
+    """The two products of a layer, whose tensors' roles have 1 or 2: `hada_w1_a`, `lokr_t2`."""
     for n in "12":
         roles = {role.partition("_")[2].replace(n, ""): tensor for role, tensor in found.items() if n in role}
         yield _product(adapter, path, roles)
@@ -93,8 +93,8 @@ def _product(adapter: Adapter, path: str, found: dict[str, Tensor]) -> tuple[Ten
     """A matrix, or a convolution's weight, as left `[m, R]` times right `[R, n, …]`.
 
     Args:
-        adapter, path: whose it is.
-        found: `w` itself; or `w_a` and `w_b`, with a core `t` `[r, r, *kernel]` between them or none.
+        adapter, path: its adapter and layer.
+        found: `w` itself; or `w_a` and `w_b`, perhaps with a core `t` `[r, r, *kernel]` between them.
     """
     found = {name: tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for name, tensor in found.items()}
     match sorted(found):
@@ -112,6 +112,6 @@ def _product(adapter: Adapter, path: str, found: dict[str, Tensor]) -> tuple[Ten
 
 
 def _drawn(rows: int, columns: int, draw: torch.Generator) -> Tensor:
-    """He's uniform numbers, as VeRA's projections are drawn."""
+    """He's uniform initialisation, as for VeRA's projections."""
     bound = math.sqrt(6 / columns)
     return torch.empty(rows, columns).uniform_(-bound, bound, generator=draw)

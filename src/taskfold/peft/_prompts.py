@@ -1,4 +1,4 @@
-"""PROMPT_TUNING and PREFIX_TUNING of networks that write text: rows before the input, or before keys and values."""
+"""PROMPT_TUNING and PREFIX_TUNING of text generators: rows before the input, or before keys and values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._types import AdapterType, Leaves
 
 _KNOWS = ("num_attention_heads", "num_layers", "token_dim")
 _PREFIXED = ("gpt2", "opt")
-"""Networks whose keys do not hang on positions, and that number a text's positions behind the prefix as PEFT does."""
+"""Networks whose keys do not depend on positions, and that count positions after the prefix as PEFT does."""
 
 
 class PromptTuningType(AdapterType):
@@ -71,7 +71,7 @@ def _rows(adapter: Adapter) -> Tensor:
 
 
 def _sequence(adapter: Adapter) -> Any:
-    """The one sequence of tokens of a network that writes text: others pool a row of the task's in PEFT."""
+    """The single token sequence of a text generator: PEFT pools a task row in other networks."""
     task = adapter.config.get("task_type")
     if task != "CAUSAL_LM":
         raise adapter.error(

@@ -1,4 +1,4 @@
-"""IA3: outputs and inputs of layers times a scale for each channel."""
+"""IA3: a scale for each channel of layers' outputs and inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._types import AdapterType, Leaves
 
 
 class Ia3(AdapterType):
-    """Inputs of the layers that `feedforward_modules` names are scaled, and outputs of all others."""
+    """Scales on the inputs of the layers in `feedforward_modules`, and on the outputs of all others."""
 
     name = "IA3"
     reads = frozenset(("feedforward_modules",))

@@ -1,4 +1,4 @@
-"""The types of adapters by PEFT's names. One file each; a new one is a subclass, and its import in `__init__`."""
+"""The types of adapters by PEFT's names, one file each; a new one is a subclass, and its import in `__init__`."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from ..tasks import Task
 from ._adapter import Adapter, AdapterError
 
 Leaves = dict[tuple[str, str, str], Tensor]
-"""Numbers of a task by layer, part there and leaf."""
+"""Numbers of a task by layer, part and leaf."""
 
 
 class AdapterType(ABC):
-    """One of PEFT's types: how its settings and tensors become a method of Taskfold's, and the numbers of a task."""
+    """One of PEFT's types: makes a method of Taskfold's, and a task's numbers, from settings and tensors."""
 
     name: ClassVar[str]
     several: ClassVar[bool] = False
     """Whether an adapter may hold several tasks."""
     reads: ClassVar[frozenset[str]]
-    """Fields of the settings that say what the tensors mean."""
+    """Fields of the settings that determine the meaning of tensors."""
     idle: ClassVar[frozenset[str]]
-    """Fields that say how it was started and trained: nothing in a finished adapter hangs on them."""
+    """Fields on initialisation and training, without effect on a finished adapter."""
 
     @abstractmethod
     def take(self, adapter: Adapter) -> tuple[Method, Leaves]:
-        """The method, and the numbers of its parts; what the type knows nothing of stays in the adapter.
+        """The method, and the numbers of its parts; other tensors stay in the adapter.
 
         Raises:
-            AdapterError: Taskfold can't do the same.
+            AdapterError: Taskfold has no equal method.
         """
 
 
 @dataclass(frozen=True)
 class Imported:
-    """An adapter as Taskfold has it.
+    """An adapter in Taskfold's form.
 
     Attributes:
-        folder: where it came from.
-        method: what makes a task with its parts.
-        leaves: the numbers of these parts.
-        saved: tensors that the task has in place of the backbone's, by name.
+        folder: its folder.
+        method: the method of its task.
+        leaves: the numbers of the task's parts.
+        saved: tensors that replace the backbone's, by name.
     """
 
     folder: Path
@@ -58,10 +58,10 @@ class Imported:
 
     @torch.no_grad()
     def fill(self, task: Task) -> None:
-        """Put the numbers into a task that the method made.
+        """Copy the numbers into a task of the method.
 
         Raises:
-            AdapterError: they are not the numbers that such a task has.
+            AdapterError: they do not fit such a task.
         """
         left: dict[object, Tensor] = {**self.leaves, **self.saved}
         for (path, name), part in parts_of(task):
@@ -80,13 +80,13 @@ def read_adapter(folder: Path, network: nn.Module, task_id: int | None = None) -
     """An adapter that PEFT saved.
 
     Args:
-        folder: with `adapter_config.json` and `adapter_model.safetensors`.
+        folder: holds `adapter_config.json` and `adapter_model.safetensors`.
         network: the backbone.
-        task_id: which task of an adapter that holds several.
+        task_id: the index of the task, if the adapter holds several.
 
     Raises:
         FileNotFoundError: there is no adapter.
-        AdapterError: Taskfold has no method that does the same; says which part of the adapter is at fault.
+        AdapterError: Taskfold has no equal method; the message has the part of the adapter.
     """
     adapter = Adapter.read(folder, network, task_id)
     types: Mapping[str, type[AdapterType]] = {kind.name: kind for kind in AdapterType.__subclasses__()}

@@ -1,4 +1,4 @@
-"""A task as an adapter of PEFT's: LORA, and whole modules saved beside it."""
+"""Writes a task as an adapter of PEFT's: LORA, with whole modules beside it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LowRankUpdate:
         down: `[r, I, *kernel]`.
         up: `[O, r]`.
         alpha: r for no scaling.
-        magnitude: `[O]`, of DoRA; None: LoRA.
+        magnitude: `[O]`, for DoRA; None: LoRA.
     """
 
     down: Tensor
@@ -42,18 +42,18 @@ class LowRankUpdate:
         return len(self.down)
 
     def times(self, weight: float) -> LowRankUpdate:
-        """The update times a number, which its `up` takes up."""
+        """The update times a number; `up` takes up the number and the scale."""
         return LowRankUpdate(self.down, self.up * (weight * self.alpha / self.rank), self.rank)
 
 
 @torch.no_grad()
 def write_adapter(task: Task, network: nn.Module, folder: Path, head: str | None) -> Path:
-    """Write a task; `MultiTask.save_peft` says how.
+    """Write a task; see `MultiTask.save_peft`.
 
     Raises:
-        AdapterError: PEFT can't hold the task.
-        ValueError: the folder holds something, or a layer is another than it was.
-        FileNotFoundError: the folder's own folder does not exist.
+        AdapterError: PEFT has no form for the task.
+        ValueError: the folder is not empty, or a layer has changed.
+        FileNotFoundError: the parent folder does not exist.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"folder={str(folder)!r} holds something already; name a new folder")
@@ -82,16 +82,16 @@ def write_adapter(task: Task, network: nn.Module, folder: Path, head: str | None
 def low_rank_of(
     task: Task, network: nn.Module, *, anywhere: bool = False
 ) -> tuple[dict[str, LowRankUpdate], dict[str, Tensor]]:
-    """What a task does at layers, as updates of low rank, and the tensors that it has of its own, by name.
+    """A task's low-rank updates by layer, and its copies of tensors, by name.
 
     Args:
         task: the task.
         network: its backbone.
-        anywhere: on layers of all kinds, where PEFT may have none; the update is that of the weight as outputs × rest.
+        anywhere: allow layers of kinds without a LoRA in PEFT; the update is of the weight as outputs × rest.
 
     Raises:
-        AdapterError: it does something else; names the layer.
-        ValueError: a layer is another than it was.
+        AdapterError: the task has other parts; the message has the layer.
+        ValueError: a layer has changed.
     """
     check_alike(network, forms_of(task))
     updates: dict[str, LowRankUpdate] = {}
@@ -113,7 +113,7 @@ def low_rank_of(
 
 
 def _check_kind(kind: Any) -> None:
-    """PEFT has a LoRA for it.
+    """Checks that PEFT has a LoRA for the kind of layer.
 
     Raises:
         ValueError: it has none.
@@ -125,10 +125,10 @@ def _check_kind(kind: Any) -> None:
 
 
 def _update(kind: Any, parts: LayerParts) -> LowRankUpdate:
-    """What a task does at a layer, as one LoRA.
+    """A task's parts at a layer as one LoRA.
 
     Raises:
-        ValueError: it is none.
+        ValueError: they are not a LoRA.
     """
     found: list[LowRankUpdate] = []
     for _, part in parts:
@@ -158,7 +158,7 @@ def _update(kind: Any, parts: LayerParts) -> LowRankUpdate:
 
 
 def _roles(network: nn.Module, path: str, update: LowRankUpdate) -> list[tuple[str, Tensor]]:
-    """The tensors of a LoRA by the names that PEFT has for them."""
+    """The tensors of a LoRA by PEFT's names."""
     kind = kind_of(network.get_submodule(path))
     names = (
         ("lora_embedding_A", "lora_embedding_B") if isinstance(kind, Embedding) else ("lora_A.weight", "lora_B.weight")
@@ -173,9 +173,9 @@ def _roles(network: nn.Module, path: str, update: LowRankUpdate) -> list[tuple[s
 def _modules(
     task: Task, network: nn.Module, own: dict[str, Tensor], targets: set[str], head: str | None
 ) -> dict[str, dict[str, Any]]:
-    """The whole modules of which a task has tensors of its own, by name, and its head.
+    """The modules with copied tensors of the task, by name, and its head.
 
-    PEFT finds a module by the end of its name: others that end so are written too, as the backbone has them.
+    PEFT finds a module by the end of its name: other modules that match are written too, with the backbone's tensors.
     """
     modules = dict(network.named_modules())
     named = {name.rpartition(".")[0] for name in own}

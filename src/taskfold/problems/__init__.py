@@ -1,4 +1,4 @@
-"""What a task's outputs mean: classes, numbers, labels, levels, a class for each word. One file for each kind.
+"""Problems, the meanings of a task's outputs: classes, numbers, labels, levels, a class for each word.
 
 A new kind is one file with a subclass of `Problem`, and one line here.
 """
@@ -21,7 +21,7 @@ from ._token_classification import IGNORED, TokenClassification
 PROBLEMS: Mapping[str, type[Problem]] = {
     one.kind: one for one in (Classification, Regression, MultiLabel, Ordinal, TokenClassification)
 }
-"""By kind."""
+"""The problems by kind."""
 
 _OF_NUMBERS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss)
 _OF_LABELS = (F.binary_cross_entropy_with_logits, F.multilabel_soft_margin_loss)
@@ -30,10 +30,10 @@ _MODULES_OF_LABELS = (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss)
 
 
 def problem_of(said: Mapping[str, Any], name: str) -> Problem:
-    """The problem that a task keeps (`task.info.problem`); of one that keeps none, classification.
+    """The problem of a task from `task.info.problem`; without one classification.
 
     Raises:
-        ValueError: it says what does not exist; names the task.
+        ValueError: it names an unknown kind or setting; the message has the task.
 
     Example:
         >>> problem_of({"kind": "multi-label", "threshold": 0.3}, "tags").threshold
@@ -54,7 +54,7 @@ def problem_of(said: Mapping[str, Any], name: str) -> Problem:
 
 
 def problem_for(loss: Loss | None) -> Problem:
-    """What a loss is of: torch's losses of numbers and of labels say it; any other is taken as one of classes.
+    """The problem that a loss implies: torch's losses of numbers and of labels imply theirs, others classification.
 
     Example:
         >>> problem_for(F.mse_loss).kind, problem_for(nn.BCEWithLogitsLoss()).kind, problem_for(None).kind

@@ -1,4 +1,4 @@
-"""What a problem is: from labels as files have them to losses, scores and words."""
+"""The base class of problems: from labels in files to losses, scores and answers in words."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Metric = Callable[[Tensor, Tensor], Any]
 """(outputs `[N, …]`, targets `[N, …]`) of all test data, on the CPU → a number."""
 Cells = tuple[object, ...]
-"""What stands in the label columns of one row."""
+"""The text or value in each label column of a row."""
 
 ROWS_NAMED = 3
 
 
 class TargetError(ValueError):
-    """A label or a target that a task can't be trained on: the message says which, the rule and the remedy."""
+    """A label or a target cannot be trained on: the message has it, the rule and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem(ABC):
-    """What the outputs of a task mean: how labels become targets, what is minimised, measured and answered.
+    """The meaning of a task's outputs: how labels become targets, the loss, the scores, and the answers.
 
-    One subclass, in one file, for each kind of problem; `PROBLEMS` lists them by `kind`.
+    Each kind of problem is a subclass, in its own file; `PROBLEMS` lists them by `kind`.
 
     Attributes:
-        columns: names of the columns that labels stand in, where a table has them.
-        loss: the name of a loss, `module:function`, or a function; None: the usual one of the kind.
-        metrics: more scores of test data: `module:function`, or functions (outputs, targets) → a number.
+        columns: the names of a table's label columns.
+        loss: the name of a loss, `module:function`, or a function; None: the kind's default.
+        metrics: further scores of test data: `module:function`, or functions (outputs, targets) → a number.
     """
 
     kind: ClassVar[str]
     words: ClassVar[str]
     of_classes: ClassVar[bool] = False
-    """Every input has exactly one of the labels, as folders of images have it."""
+    """Whether every input has exactly one label, as in folders of images."""
     per_word: ClassVar[bool] = False
-    """Targets are of the words of a text, not of an input as a whole."""
+    """Whether targets are of the words of a text, not of the whole input."""
     losses: ClassVar[Mapping[str, Loss]] = {}
-    """By the names that `loss` may have; the first is the usual one."""
+    """The losses by the names that `loss` may have; the first is the default."""
     select_by: ClassVar[tuple[str, ...]] = ("auto", "loss", "last")
-    """What validation can select the best epoch by, the usual one first."""
+    """The measures that can select the best epoch, the default first."""
     better: ClassVar[Mapping[str, bool]] = {}
-    """Scores of test data, the main one first, and whether more is better."""
+    """The scores of test data, the main one first, each with whether more is better."""
     shares: ClassVar[frozenset[str]] = frozenset()
-    """Those of the scores that are shares, from 0 to 1."""
+    """The scores that are shares, from 0 to 1."""
     titles: ClassVar[Mapping[str, str]] = {}
-    """What scores are called, where that is not their name."""
+    """Titles of scores that differ from their names."""
 
     columns: tuple[str, ...] = ("label",)
     loss: str | Loss | None = None
@@ -69,63 +69,59 @@ class Problem(ABC):
             if isinstance(said, str) and said not in self.losses:
                 self._function(said)
 
-    # From labels to targets
-
     @abstractmethod
     def read(self, cells: Cells) -> Any:
-        """A label, from what stands in the columns of a row.
+        """A label from the columns of a row.
 
         Raises:
-            TargetError: it can't be one; the message begins with the column.
+            TargetError: the columns do not hold one; the message begins with the column.
         """
 
     @abstractmethod
     def fitted(self, labels: Sequence[Any]) -> tuple[Self, tuple[str, ...]]:
-        """The problem of these labels, all that `read` has returned; and what its outputs are called.
+        """The problem fitted to all labels from `read`, and the names of its outputs.
 
         Raises:
-            TargetError: they don't make one.
+            TargetError: the labels do not fit the problem.
         """
 
     @abstractmethod
     def target(self, label: Any, names: Sequence[str]) -> Any:
-        """A label as numbers: one whole number, or a tuple of floats."""
+        """A label as numbers: an integer, or a tuple of floats."""
 
     def used(self, target: Any, names: Sequence[str]) -> set[str]:
-        """Names of outputs that a target can't be said without."""
+        """The names of outputs that a target refers to."""
         del target, names
         return set()
 
     def renamed(self, target: Any, names: Sequence[str], others: Sequence[str]) -> Any:
-        """A target whose outputs are called otherwise, or stand in another order."""
+        """A target for outputs with other names or in another order."""
         return target if names == others else self.target(tuple(self.used(target, names)), others)
 
     def strata(self, targets: Sequence[Any]) -> list[int]:
-        """The group of each sample; parts that are made by chance have of each group alike."""
+        """The group of each sample; random splits take the same share of each group."""
         return [0] * len(targets)
 
     def check(self, targets: Mapping[str, Sequence[Any]], names: Sequence[str]) -> list[str]:
-        """What is wrong with the targets of the splits taken together; empty: nothing is."""
+        """The problem with the targets of all splits together; empty: there is none."""
         del targets, names
         return []
 
     def for_training(self, targets: Sequence[Any]) -> Self:
-        """The problem while a new head trains on these targets. `settle` ends it."""
+        """The problem in its form for training a new head on these targets, until `settle`."""
         del targets
         return self
 
     def settle(self, head: nn.Module) -> None:
-        """Change a trained head from what `for_training` made of the problem to the problem itself."""
+        """Change a trained head from the form for training to the problem itself."""
         del head
-
-    # Losses and measures of rows
 
     @abstractmethod
     def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
-        """Targets of a batch, on the CPU, fit the outputs of task `name`.
+        """Checks that targets of a batch, on the CPU, fit the outputs of task `name`.
 
         Raises:
-            TargetError: they don't.
+            TargetError: they do not.
         """
 
     def losses_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -134,23 +130,21 @@ class Problem(ABC):
 
     @abstractmethod
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """What validation looks at beside the loss, `[B]` each."""
+        """The measures in validation besides the loss, `[B]` each."""
 
     def aligned(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs and targets as the loss takes them."""
+        """Outputs and targets in the form for the loss."""
         return outputs, targets
 
-    # Scores of test data
-
     def scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Scores of all test data, the main one first, then those of `metrics`; what is not defined is left out.
+        """Scores of all test data, the main one first, then those of `metrics`; undefined ones are left out.
 
         Args:
             outputs: `[N, …]`, float32, on the CPU.
             targets: `[N]` or `[N, …]`.
 
         Raises:
-            ValueError: a metric fails, or returns no number.
+            ValueError: a metric fails, or does not return a number.
             ImportError: an extra is not installed.
         """
         outputs, targets = self.aligned(outputs, targets)
@@ -159,23 +153,21 @@ class Problem(ABC):
 
     @abstractmethod
     def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """The scores of the kind; NaN where one is not defined."""
+        """The scores of the kind; NaN for undefined ones."""
 
     def doubt(self, scores: Mapping[str, float]) -> str:
-        """Why scores say nothing for a task; empty: they say something."""
+        """Why scores prove nothing for a task; empty: there is no doubt."""
         del scores
         return ""
 
-    # Answers
-
     @abstractmethod
     def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
-        """What the output of one input says, as JSON; `said` is that in words.
+        """The answer to one input, as JSON; `said` is the answer in words.
 
         Args:
-            output: of one input, float32, on the CPU.
-            names: what the outputs are called.
-            top: of classes, so many of the likeliest besides, with their probabilities.
+            output: the output for one input, float32, on the CPU.
+            names: the outputs' names.
+            top: how many of the likeliest classes to add, with their probabilities.
         """
 
     @abstractmethod
@@ -183,17 +175,17 @@ class Problem(ABC):
         """A target in words."""
 
     def as_json(self) -> dict[str, Any]:
-        """What a task file keeps: all but loss and metrics, which are of training and testing."""
+        """The JSON for a task file: all fields but loss and metrics, which belong to training and testing."""
         kept = [field.name for field in fields(self) if field.name not in ("loss", "metrics")]
         return {"kind": self.kind, **{name: _listed(getattr(self, name)) for name in kept}}
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a training to go on; JSON."""
+        """The JSON that a resumed training must match."""
         return self.as_json() | {"loss": None if self.loss is None else _name(self.loss)}
 
     @property
     def metric_names(self) -> list[str]:
-        """What `metrics` are called; JSON."""
+        """The names of `metrics`, as JSON."""
         return [_name(said) for said in self.metrics]
 
     @property
@@ -223,12 +215,12 @@ class Problem(ABC):
 
 
 def per_row(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss of each row, `[B]`: torch's own losses by rows, of any other its mean given to each row.
+    """The loss of each row, `[B]`: torch's own losses row by row; for other losses their mean, for each row.
 
     Raises:
         ValueError: the loss returns neither one number nor one for each row.
     """
-    weighted = getattr(loss, "weight", None) is not None  # its mean is one of weights, which rows alone don't know
+    weighted = getattr(loss, "weight", None) is not None  # the mean depends on the batch's class weights
     if isinstance(loss, nn.Module) and getattr(loss, "reduction", None) == "mean" and not weighted:
         loss = copy.copy(loss)
         loss.reduction = "none"  # type: ignore[assignment]
@@ -243,13 +235,13 @@ def per_row(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def named_all(what: str, wrong: Sequence[str]) -> str:
-    """A few of many, in words."""
+    """Some of many, in words."""
     more = f", and {len(wrong) - ROWS_NAMED} more" if len(wrong) > ROWS_NAMED else ""
     return f"{what}: {', '.join(wrong[:ROWS_NAMED])}{more}"
 
 
 def finite(outputs: Tensor, targets: Tensor, name: str) -> None:
-    """Targets are finite numbers, as many as outputs.
+    """Checks that targets are finite numbers, as many as outputs.
 
     Raises:
         TargetError: they are not.
@@ -266,7 +258,7 @@ def finite(outputs: Tensor, targets: Tensor, name: str) -> None:
 
 
 def first_not_finite(targets: Tensor) -> int | None:
-    """The first row in which a number is not finite; None: there is none."""
+    """The first row with a number that is not finite; None: there is none."""
     if not targets.is_floating_point() or bool(torch.isfinite(targets).all()):
         return None
     return int((~torch.isfinite(targets)).reshape(len(targets), -1).any(1).nonzero()[0])

@@ -32,7 +32,6 @@ class Classification(Problem):
     shares: ClassVar[frozenset[str]] = frozenset({"accuracy"})
 
     def read(self, cells: Cells) -> str:
-        """One class name."""
         [cell] = one_cell(self, cells)
         return cell
 
@@ -41,34 +40,27 @@ class Classification(Problem):
         return self, in_order(labels)
 
     def target(self, label: str, names: Sequence[str]) -> int:
-        """The index of the class."""
         return names.index(label)
 
     def used(self, target: int, names: Sequence[str]) -> set[str]:
-        """The class."""
         return {names[target]}
 
     def renamed(self, target: int, names: Sequence[str], others: Sequence[str]) -> int:
-        """The index of the same class."""
         return others.index(names[target])
 
     def strata(self, targets: Sequence[int]) -> list[int]:
-        """The classes."""
         return list(targets)
 
     def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
-        """Class indices that are among the outputs."""
         check_indices(outputs, targets, name)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Accuracy."""
         return {"accuracy": (outputs.argmax(1) == targets).float()}
 
     def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         return {"accuracy": float((outputs.argmax(1) == targets).float().mean())}
 
     def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
-        """The likeliest class and its probability."""
         probabilities, places = output.softmax(-1).topk(min(max(top, 1), len(output)))
         listed = [
             {"label": names[place] if place < len(names) else str(place), "probability": probability}
@@ -77,7 +69,6 @@ class Classification(Problem):
         return {**listed[0], "said": listed[0]["label"], **({"probabilities": listed} if top else {})}
 
     def said(self, target: int, names: Sequence[str]) -> str:
-        """The class."""
         return names[target]
 
 
@@ -98,19 +89,19 @@ def one_cell(problem: Problem, cells: Cells) -> list[str]:
 
 
 def in_order(labels: Sequence[str]) -> tuple[str, ...]:
-    """Each label once, sorted; as numbers if all are."""
+    """The distinct labels, sorted; as numbers if all are."""
     found = set(labels)
     return tuple(sorted(found, key=int if all(map(str.isdecimal, found)) else None))
 
 
 def check_indices(outputs: Tensor, targets: Tensor, name: str, ignored: int | None = None) -> None:
-    """Targets, still on the CPU, must be among the outputs: a GPU would only say "device-side assert".
+    """Checks that targets, still on the CPU, are among the outputs: a GPU would only report "device-side assert".
 
     Args:
         outputs: `[B, C]`, or `[B, T, C]` for targets `[B, T]`.
         targets: class indices.
-        name: of the task.
-        ignored: the index of what has no target.
+        name: the task's name.
+        ignored: the index that marks no target.
 
     Raises:
         TargetError: they are not, or the shapes do not fit.

@@ -1,4 +1,4 @@
-"""Scores that a library computes."""
+"""Scores from torchmetrics."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ YES, NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no", ""}
 class MultiLabel(Problem):
     """Any number of labels at once, or none: an output for each label, binary cross-entropy.
 
-    Labels stand in one column with a separator between, or each has a column of its own with 0 or 1.
+    Labels are in one column with a separator in between, or each has its own column with 0 or 1.
 
     Attributes:
-        separator: between labels of one column.
-        threshold: probability from which a label is answered, in (0, 1).
+        separator: the text between labels of one column.
+        threshold: the least probability of an answered label, in (0, 1).
 
     Example:
         >>> problem, names = MultiLabel().fitted([("dog",), ("cat", "dog")])
@@ -62,7 +62,6 @@ class MultiLabel(Problem):
             raise ValueError(f"threshold must be between 0 and 1, found {self.threshold}")
 
     def read(self, cells: Cells) -> tuple[str, ...]:
-        """The labels that there are."""
         if len(cells) != len(self.columns):
             raise TargetError(
                 f"there must be {len(self.columns)} columns ({', '.join(self.columns)}), found {len(cells)}"
@@ -77,7 +76,7 @@ class MultiLabel(Problem):
         return tuple(found)
 
     def fitted(self, labels: Sequence[tuple[str, ...]]) -> tuple[Self, tuple[str, ...]]:
-        """Every label that there is; where each has a column, all of these."""
+        """All labels that occur; with a column for each label, all columns."""
         names = self.columns if len(self.columns) > 1 else in_order([label for one in labels for label in one])
         if not names:
             raise TargetError(
@@ -86,11 +85,10 @@ class MultiLabel(Problem):
         return self, names
 
     def target(self, label: tuple[str, ...], names: Sequence[str]) -> tuple[float, ...]:
-        """1 where a label is there."""
+        """A 1 for each label that the input has."""
         return tuple(float(name in label) for name in names)
 
     def used(self, target: Sequence[float], names: Sequence[str]) -> set[str]:
-        """The labels that there are."""
         return {name for name, there in zip(names, target, strict=True) if there}
 
     def strata(self, targets: Sequence[tuple[float, ...]]) -> list[int]:
@@ -102,7 +100,7 @@ class MultiLabel(Problem):
         ]
 
     def check(self, targets: Mapping[str, Sequence[tuple[float, ...]]], names: Sequence[str]) -> list[str]:
-        """A label that no training sample has, or all have, can't be learnt."""
+        """Refuses labels that no training sample has, or all have."""
         count = [sum(one[at] for one in targets["train"]) for at in range(len(names))]
         none = [name for name, n in zip(names, count, strict=True) if not n]
         every = [name for name, n in zip(names, count, strict=True) if n == len(targets["train"])]
@@ -111,7 +109,6 @@ class MultiLabel(Problem):
         return [f"{one}: add samples, or take these labels out" for one in said]
 
     def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
-        """0 or 1 for each output."""
         finite(outputs, targets, name)
         if targets.numel() and (float(targets.min()) < 0 or float(targets.max()) > 1):
             raise TargetError(
@@ -124,7 +121,7 @@ class MultiLabel(Problem):
         return outputs, targets.reshape(outputs.shape).to(outputs.dtype)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """F1 over the labels of each sample; of one that has none, and is said to have none, 1."""
+        """F1 over the labels of each sample; 1 if it has none and none is predicted."""
         outputs, targets = self.aligned(outputs, targets)
         said = (outputs.sigmoid() >= self.threshold).to(targets.dtype)
         both, all_of = (said * targets).flatten(1).sum(1), (said + targets).flatten(1).sum(1)
@@ -145,7 +142,7 @@ class MultiLabel(Problem):
         }
 
     def doubt(self, scores: Mapping[str, float]) -> str:
-        """Nothing is answered."""
+        """A threshold without any answer."""
         return "" if scores.get("micro_f1", 1.0) else "no label is answered rightly for any sample"
 
     def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
@@ -157,7 +154,6 @@ class MultiLabel(Problem):
         return {"labels": labels, "probabilities": each, "said": ", ".join(labels) or "none"}
 
     def said(self, target: Sequence[float], names: Sequence[str]) -> str:
-        """The labels."""
         return ", ".join(name for name, there in zip(names, target, strict=True) if there) or "none"
 
 

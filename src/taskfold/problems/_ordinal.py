@@ -23,7 +23,7 @@ def sord(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         outputs: `[B, levels]`.
-        targets: `[B]`, whole numbers.
+        targets: `[B]`, integers.
 
     Returns:
         `[B]`.
@@ -38,7 +38,7 @@ class Ordinal(Classification):
     """One of several levels with an order: an output for each level; a near miss costs less than a far one.
 
     Attributes:
-        order: the levels from the lowest to the highest; empty: the labels are whole numbers.
+        order: the levels from the lowest to the highest; empty: the labels are integers.
 
     Example:
         >>> problem, names = Ordinal(order=("poor", "fair", "good")).fitted(["good", "poor", "fair"])
@@ -61,7 +61,6 @@ class Ordinal(Classification):
             raise ValueError(f"order must be two levels or more, none twice, found {list(self.order)}")
 
     def fitted(self, labels: Sequence[str]) -> tuple[Self, tuple[str, ...]]:
-        """The levels in their order."""
         found = set(labels)
         if self.order and (odd := sorted(found - {*self.order})):
             raise TargetError(f"{odd[0]!r} is none of the levels of problem.order: {', '.join(self.order)}")
@@ -74,20 +73,20 @@ class Ordinal(Classification):
         return replace(self, order=order), order
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Accuracy, and how many levels an answer is off."""
+        """Accuracy, and the mean distance in levels."""
         return super().measures(outputs, targets) | {"levels_off": (outputs.argmax(1) - targets).abs().float()}
 
     def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         said, library = outputs.argmax(1), metrics("torchmetrics.functional.classification")
         levels = outputs.shape[1]
-        # Of one level alone, answered always, agreement by chance is perfect.
+        # with a single level, always predicted, agreement by chance is perfect
         one = len({*said.tolist(), *targets.tolist()}) == 1
         kappa = math.nan if one else float(library.multiclass_cohen_kappa(said, targets, levels, weights="quadratic"))
         off = float((said - targets).abs().double().mean())
         return {**super()._scores(outputs, targets), "levels_off": off, "kappa": kappa}
 
     def doubt(self, scores: Mapping[str, float]) -> str:
-        """Kappa of 0 is what answers by chance have."""
+        """Kappa of 0 is that of random answers."""
         if scores.get("kappa", 1.0) > 0:
             return ""
         return f"quadratic kappa {scores['kappa']:.2f} is no better than answers by chance, which have 0"

@@ -15,18 +15,18 @@ from ._library import metrics
 __all__ = ["Regression"]
 
 GROUPS, LEAST = 10, 10
-"""Parts made by chance have of each tenth of the numbers alike; a group has so many samples at least."""
+"""Random splits have equal shares of each tenth of the numbers; the least number of samples in such a group."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Regression(Problem):
     """One number or several: an output for each, the mean squared error.
 
-    `taskfold train` trains on numbers of mean 0 and standard deviation 1, and writes both into the head when training
-    ends: what the task puts out is in the labels' own units.
+    `taskfold train` trains on numbers of mean 0 and standard deviation 1, and folds both into the head when training
+    ends: the task's outputs are in the labels' units.
 
     Attributes:
-        mean, std: of the training targets, while a head trains; empty: outputs are in the labels' units.
+        mean, std: those of the training targets, while a head trains; empty: outputs are in the labels' units.
 
     Example:
         >>> problem, names = Regression(columns=("height", "weight")).fitted([(180.0, 80.0), (160.0, 50.0)])
@@ -45,25 +45,21 @@ class Regression(Problem):
     std: tuple[float, ...] = ()
 
     def read(self, cells: Cells) -> tuple[float, ...]:
-        """A number in each column."""
         return tuple(_number(cell, column) for cell, column in zip(_spread(self, cells), self.columns, strict=True))
 
     def fitted(self, labels: Sequence[tuple[float, ...]]) -> tuple[Self, tuple[str, ...]]:
-        """Outputs are called as the columns are."""
+        """The columns' names."""
         del labels
         return self, self.columns
 
     def target(self, label: tuple[float, ...], names: Sequence[str]) -> tuple[float, ...]:
-        """The numbers themselves."""
         del names
         return label
 
     def renamed(self, target: tuple[float, ...], names: Sequence[str], others: Sequence[str]) -> tuple[float, ...]:
-        """The numbers in another order."""
         return tuple(target[names.index(name)] for name in others)
 
     def used(self, target: tuple[float, ...], names: Sequence[str]) -> set[str]:
-        """All of them."""
         del target
         return {*names}
 
@@ -77,7 +73,7 @@ class Regression(Problem):
         return found
 
     def check(self, targets: Mapping[str, Sequence[tuple[float, ...]]], names: Sequence[str]) -> list[str]:
-        """Numbers that are all the same teach nothing."""
+        """Refuses numbers that are all the same."""
         same = [
             f"{name} is always {targets['train'][0][at]:g}"
             for at, name in enumerate(names)
@@ -86,14 +82,14 @@ class Regression(Problem):
         return [named_all("every training target is the same, so that there is nothing to learn", same)] if same else []
 
     def for_training(self, targets: Sequence[tuple[float, ...]]) -> Self:
-        """With mean and deviation of the targets."""
+        """The problem with mean and deviation of the targets."""
         values = torch.tensor(targets, dtype=torch.float64)
         std, mean = torch.std_mean(values, 0, correction=0)
         return replace(self, mean=tuple(mean.tolist()), std=tuple(std.clamp_min(1e-12).tolist()))
 
     @torch.no_grad()
     def settle(self, head: nn.Module) -> None:
-        """A linear head puts out the labels' units from now on."""
+        """Folds mean and deviation into a linear head."""
         if not self.mean:
             return
         assert isinstance(head, nn.Linear)
@@ -102,15 +98,14 @@ class Regression(Problem):
         head.bias.mul_(std).add_(mean)
 
     def as_json(self) -> dict[str, Any]:
-        """Without what holds only while a head trains."""
+        """The JSON without `mean` and `std`, which only training uses."""
         return {key: value for key, value in super().as_json().items() if key not in ("mean", "std")}
 
     def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
-        """As many finite numbers as outputs."""
         finite(outputs, targets, name)
 
     def aligned(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets in the outputs' shape: `[B]` beside `[B, 1]` would be compared all with all."""
+        """Targets in the outputs' shape: `[B]` with `[B, 1]` would broadcast."""
         targets = targets.reshape(outputs.shape).to(outputs.dtype)
         if not self.mean:
             return outputs, targets
@@ -136,13 +131,12 @@ class Regression(Problem):
         return found | ({f"mae {name}": value for name, value in each} if outputs.shape[1] > 1 else {})
 
     def doubt(self, scores: Mapping[str, float]) -> str:
-        """R² of 0 is what the mean of the test targets has."""
+        """R² of 0 is that of the test targets' mean."""
         if scores.get("r2", 1.0) > 0:
             return ""
         return f"R² {scores['r2']:.2f} is no better than always answering the mean, which has 0"
 
     def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
-        """The number, or the numbers by name."""
         del top
         values = output.flatten().tolist()
         said = self.said(values, names)
@@ -151,7 +145,6 @@ class Regression(Problem):
         return {"values": dict(zip(names or map(str, range(len(values))), values, strict=True)), "said": said}
 
     def said(self, target: Sequence[float], names: Sequence[str]) -> str:
-        """Numbers, with their names if there are several."""
         if len(target) == 1:
             return f"{target[0]:.4g}"
         called = names or [str(at) for at in range(len(target))]
@@ -162,7 +155,7 @@ class Regression(Problem):
 
 
 def _spread(problem: Problem, cells: Cells) -> Cells:
-    """A list in place of several columns is as good."""
+    """A list in place of several columns is allowed."""
     if len(cells) == 1 and isinstance(cells[0], list | tuple):
         cells = tuple(cells[0])
     if len(cells) != len(problem.columns):

@@ -15,11 +15,11 @@ from ._library import metrics
 __all__ = ["IGNORED", "TokenClassification"]
 
 IGNORED = -100
-"""The target of tokens that have none: padding, special tokens, all but the first of a word."""
+"""The target of tokens without one: padding, special tokens, all but a word's first."""
 
 
 def token_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy, the mean over the tokens of each row that have a target: `[B, T, C]`, `[B, T]` → `[B]`."""
+    """Cross-entropy, the mean over the tokens with a target in each row: `[B, T, C]`, `[B, T]` → `[B]`."""
     each = F.cross_entropy(outputs.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
     return each.sum(1) / (targets != IGNORED).sum(1).clamp_min(1)
 
@@ -54,15 +54,12 @@ class TokenClassification(Problem):
         return tuple(parts)
 
     def fitted(self, labels: Sequence[tuple[str, ...]]) -> tuple[Self, tuple[str, ...]]:
-        """The classes, sorted."""
         return self, in_order([tag for one in labels for tag in one])
 
     def target(self, label: tuple[str, ...], names: Sequence[str]) -> tuple[int, ...]:
-        """The index of each word's class."""
         return tuple(names.index(tag) for tag in label)
 
     def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
-        """Indices that are among the outputs, for each token."""
         check_indices(outputs, targets, name, IGNORED)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -81,12 +78,10 @@ class TokenClassification(Problem):
         return {"macro_f1": float(f1[known].mean()), "word_accuracy": float((said == wanted).double().mean())}
 
     def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
-        """The class of each token, `[T, C]`."""
         del top
         indices: list[int] = output.argmax(-1).tolist()
         tags = [names[index] for index in indices]
         return {"tags": tags, "said": " ".join(tags)}
 
     def said(self, target: Sequence[int], names: Sequence[str]) -> str:
-        """The classes."""
         return " ".join([names[index] for index in target if index != IGNORED])

@@ -1,4 +1,4 @@
-"""One results document in, one self-contained HTML report or one terminal table out."""
+"""Reports: a results document as one self-contained HTML page, or as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = [
 
 
 def write_report(results: Results | Mapping[str, Any] | Path, out: Path) -> Path:
-    """Write a report of ``results`` as a single HTML file that needs nothing beside it.
+    """Write a report of ``results`` as a self-contained HTML file.
 
     Args:
         results: a results document (`taskfold.report.schema`): the mapping, or the path of its JSON file.
-        out: the HTML file to write; missing folders are made, an older report is replaced in one step.
+        out: the HTML file to write; missing folders are made, an older report is replaced atomically.
 
     Returns:
         The path written.

@@ -1,4 +1,4 @@
-"""The part of a results document that says which tasks help and which hurt one another."""
+"""Affinities between tasks, as a part of a results document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Matrix = tuple[tuple[float, ...], ...]
 
 
 class AffinityMatrix(Part):
-    """One measure: ``mean[i][j]`` is what a step for task i does to task j, ``half`` half of the interval around it."""
+    """A measure: ``mean[i][j]`` is the effect of a step for task i on task j, ``half`` half its interval's width."""
 
     measure: Literal["linear", "lookahead", "cosine"]
     mean: Matrix
@@ -22,7 +22,7 @@ class AffinityMatrix(Part):
 class AffinityMap(Part):
     """Affinities between tasks: `taskfold.report.affinity_record` writes it.
 
-    ``groups`` are those that the tasks were trained by, or that are proposed; tasks stand in their order.
+    ``groups`` are those of the training, or the proposed ones; tasks are in their order.
     """
 
     label: Name

@@ -1,4 +1,4 @@
-"""What a program writes down of affinities between tasks, for the report and for the terminal."""
+"""Records of affinities between tasks, for the report and for the terminal."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from ..train import Affinity, Gains
 
 FEW = 8
-"""Tasks whose matrix is a table; of more, the strongest pairs are."""
+"""The most tasks whose matrix is a table; for more, a table has the strongest pairs."""
 PAIRS = 8
-"""Pairs that help most, and as many that hurt most."""
+"""The number of pairs that help most, and of pairs that hurt most."""
 
 
 def affinity_record(found: Affinity, label: str, groups: Sequence[Sequence[str]] | None = None) -> dict[str, Any]:
     """Affinities as JSON for the key ``affinity`` of a results document.
 
     Args:
-        found: what was measured.
-        label: what the method is called.
-        groups: that the tasks train by; None: the proposed ones.
+        found: the measured affinities.
+        label: the method's label.
+        groups: the groups of the training; None: the proposed ones.
     """
     chosen = [*map(list, groups or found.groups())]
     measures = {name: gains for name in ("linear", "lookahead", "cosine") if (gains := getattr(found, name))}
@@ -41,7 +41,7 @@ def affinity_record(found: Affinity, label: str, groups: Sequence[Sequence[str]]
 
 
 def affinity_tables(found: Affinity, groups: Sequence[Sequence[str]] | None = None) -> list[dict[str, Any]]:
-    """Tables for the key ``comparisons``: who helps whom, and what groupings are predicted to gain."""
+    """Tables for the key ``comparisons``: which task helps which, and the predicted gains of groupings."""
     chosen = [*map(list, groups or found.groups())]
     return [_matrix(found) if len(found.tasks) <= FEW else _strongest(found), _groupings(found, chosen)]
 

@@ -1,4 +1,4 @@
-"""One method on many tasks: a row for each task, what it confuses, and its telling mistakes."""
+"""One method on many tasks: a row for each task, its confusions, and its most certain mistakes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from ._format import percent
 from .schema import Confusion, Prediction, Results, Run, Task
 
 WHOLE = 12
-"""Classes up to which a confusion matrix is shown whole; of more, the pairs that are confused most."""
+"""The most classes of a confusion matrix that is shown whole; for more, the most frequent confusions are."""
 PAIRS = 8
 MISTAKES = 6
 PICTURES = 900_000
-"""Characters of all pictures of a page."""
+"""The most characters of all pictures on a page."""
 ORDER = ("failed", "no better", "undecided", "", "better")
-"""Worst first."""
 STATUS = {one: one for one in ORDER} | {"undecided": "too few images", "": "measured"}
-"""In the table, beside always answering the largest class."""
+"""A status in words, compared with always answering the largest class."""
 IN_WORDS = {
     "failed": "failed",
     "no better": "no better than always answering the largest class",
@@ -32,7 +31,7 @@ IN_WORDS = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of one class that are taken for another: how many, of how many."""
+    """Images of one class that were predicted as another: how many, of how many."""
 
     true: str
     predicted: str
@@ -42,12 +41,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class TaskRow:
-    """One task.
+    """The results of one task.
 
     Attributes:
-        task, run: as they stand in the results.
+        task, run: as in the results.
         confusion: its matrix; None: it has no classes, or failed.
-        mistakes: the most certain ones first, as far as there is room.
+        mistakes: the most certain ones first, as many as fit.
     """
 
     task: Task
@@ -57,19 +56,19 @@ class TaskRow:
 
     @property
     def count(self) -> int | None:
-        """Test images."""
+        """The number of test images."""
         return self.task.test if self.confusion is None else sum(map(sum, self.confusion.cells))
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % of accuracy."""
+        """The 95 % interval of accuracy."""
         if self.run.accuracy is None or not self.count:
             return None
         return wilson(self.run.accuracy * self.count, self.count)
 
     @property
     def baseline(self) -> float | None:
-        """What always answering the largest class has."""
+        """The accuracy of always answering the largest class."""
         return max(map(sum, self.confusion.cells)) / (self.count or 1) if self.confusion else None
 
     @property
@@ -79,7 +78,7 @@ class TaskRow:
 
     @property
     def recalls(self) -> list[tuple[str, float]]:
-        """Recall of every class that has images."""
+        """The recall of every class that has images."""
         if self.confusion is None:
             return []
         found = enumerate(zip(self.confusion.labels, self.confusion.cells, strict=True))
@@ -87,14 +86,12 @@ class TaskRow:
 
     @property
     def status(self) -> str:
-        """One of `STATUS`."""
         if self.run.failed is not None:
             return "failed"
         return verdict(self.confusion.cells) if self.confusion and self.count else ""
 
     @property
     def score(self) -> str:
-        """Accuracy in percent, with its interval."""
         if self.run.accuracy is None:
             return "failed"
         low, high = self.interval or (self.run.accuracy, self.run.accuracy)
@@ -102,7 +99,7 @@ class TaskRow:
 
     @property
     def pairs(self) -> list[Pair]:
-        """What is confused most."""
+        """The most frequent confusions."""
         if self.confusion is None:
             return []
         labels, cells = self.confusion.labels, self.confusion.cells
@@ -127,7 +124,7 @@ SORTS: tuple[tuple[str, Callable[[TaskRow], object]], ...] = (
 
 
 def by_task(results: Results) -> tuple[TaskRow, ...]:
-    """A row for each task, worst first, where one method was trained once on each of several; else none."""
+    """A row for each task, worst first, if one method was trained once on each of several; else none."""
     runs = {run.task: run for run in results.runs}
     if len(runs) < 2 or len(runs) < len(results.runs) or len({run.label for run in results.runs}) > 1:
         return ()
@@ -137,14 +134,14 @@ def by_task(results: Results) -> tuple[TaskRow, ...]:
 
 
 def sorted_places(rows: tuple[TaskRow, ...]) -> list[tuple[TaskRow, list[int]]]:
-    """Each row with its place in every one of `SORTS`."""
+    """Each row with its place in each order of `SORTS`."""
     orders = [sorted(rows, key=key) for _, key in SORTS]  # type: ignore[type-var, arg-type]
     places = [{id(row): place for place, row in enumerate(order)} for order in orders]
     return [(row, [place[id(row)] for place in places]) for row in rows]
 
 
 def with_mistakes(rows: tuple[TaskRow, ...]) -> tuple[TaskRow, ...]:
-    """The rows with their most certain mistakes: smaller pictures, then fewer, where a page has no room for all."""
+    """The rows with their most certain mistakes: smaller pictures, then fewer, if they do not fit on the page."""
     wrong = [[one for one in row.run.predictions if one.predicted != one.target] for row in rows]
     shown = [sorted(each, key=lambda one: -(one.confidence or 0.0))[:MISTAKES] for each in wrong]
     if _size(shown) > PICTURES:
@@ -161,7 +158,7 @@ def _size(shown: Iterable[Iterable[Prediction]]) -> int:
 
 
 def _small(shown: Prediction) -> Prediction:
-    """The picture in 64 colours and at most 64 pixels: a few kilobytes."""
+    """A picture in 64 colours with at most 64 pixels a side: a few kilobytes."""
     from PIL import Image  # noqa: PLC0415  comes with matplotlib, of the report's extra
 
     with Image.open(io.BytesIO(base64.b64decode(shown.image))) as image:
@@ -172,7 +169,7 @@ def _small(shown: Prediction) -> Prediction:
 
 
 def sentence(rows: Iterable[TaskRow]) -> str:
-    """How many tasks are worth what."""
+    """The number of tasks of each status, as a sentence."""
     every = list(rows)
     label, parts = every[0].run.label, []
     for status in ORDER:

@@ -1,4 +1,4 @@
-"""Tables of anything: what each cell says, and which are the best of their column."""
+"""Tables of comparisons: the text of each cell, and the best cells of each column."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SHOW: Mapping[str, Callable[[float], str]] = {
     "bytes": size,
 }
 IN_PERCENT = {"percent", "gain"}
-ARROWS = {"highest": "\u00a0↑", "lowest": "\u00a0↓", None: ""}  # not parted from the last word
+ARROWS = {"highest": "\u00a0↑", "lowest": "\u00a0↓", None: ""}  # keeps a unit on the line of its number
 INFINITE = float("inf")
-DECIMALS = 4  # with more, numbers of one column are too different to be printed alike
+DECIMALS = 4  # with more orders of magnitude, numbers of one column are printed in different forms
 
 
 def tabulate(comparison: Comparison) -> Table:
@@ -46,7 +46,7 @@ def _fill(column: ComparisonColumn, measures: list[Measure]) -> list[Cell]:
     top = None
     if column.best is not None and len(known) > 1:
         top = max(known) if column.best == "highest" else min(known)
-    # Compared as printed: what reads the same is equally good.
+    # Compared as printed: cells with the same text are equally good.
     tops = [number is not None and top is not None and show(number) == show(top) for number in numbers]
     wide = max((each.std or 0.0 for each, best in zip(measures, tops, strict=True) if best), default=0.0)
     return [
@@ -65,7 +65,7 @@ def _fill(column: ComparisonColumn, measures: list[Measure]) -> list[Cell]:
 
 
 def _evenly(numbers: Iterable[float]) -> Callable[[float], str]:
-    """Four digits, and as many decimals for all numbers of the column as for the one that has most."""
+    """Four digits, with as many decimals for all numbers of the column as the one with the most needs."""
     texts = [SHOW["number"](number) for number in numbers]
     decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
     if decimals > DECIMALS or any("e" in text for text in texts):

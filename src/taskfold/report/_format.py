@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers in readable form."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def signed(number: float) -> str:
 
 
 def alike(number: float, pattern: str) -> str:
-    """A spread with as many decimals as the printed number it belongs to, more where nothing would be left.
+    """A spread with as many decimals as its printed number, or more if no digit would be left.
 
     >>> alike(0.01234, "0.5123"), alike(0.5312, "20.12"), alike(0.0004, "0.5"), alike(12.3, "1.2e+05")
     ('0.0123', '0.53', '0.0004', '12.3')
@@ -68,11 +68,6 @@ def size(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time.
-
-    >>> duration(0.2), duration(21.4), duration(201.3), duration(7300)
-    ('0.20 s', '21 s', '3 min 21 s', '2 h 1 min')
-    """
     if seconds < 9.95:
         return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
     whole = round(seconds)
@@ -85,7 +80,7 @@ def duration(seconds: float) -> str:
 
 
 def shorten(text: str, length: int = 22) -> str:
-    """Cut out the middle of a long text; both ends tell names apart.
+    """Shorten a text in the middle, since both ends distinguish names.
 
     >>> shorten("encoder.layer.11.attention.query", 20)
     'encoder.la…ion.query'

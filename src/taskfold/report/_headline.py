@@ -13,7 +13,7 @@ LEVEL = 0.0005  # below this the printed accuracies agree
 
 
 def headline(results: Results) -> str:
-    """What the document concludes; else the best FTN (or best method) beside the references, whoever wins."""
+    """The document's conclusion; else the best FTN (or best method) compared with the references, whichever wins."""
     if results.conclusion:
         return results.conclusion.replace(" %", "\u00a0%")
     table = rows(results)
@@ -27,7 +27,7 @@ def headline(results: Results) -> str:
     others = [row for row in found if row is not None and row is not lead]
     others = [row for row in others if row.tasks() & lead.tasks()]
     shared = frozenset.intersection(lead.tasks(), *(row.tasks() for row in others))
-    if not shared:  # pairwise overlap only: report the lead by itself
+    if not shared:  # only pairs overlap: the sentence has the lead alone
         others, shared = [], lead.tasks()
     own = lead.mean(shared)
     assert own is not None

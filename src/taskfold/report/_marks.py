@@ -1,4 +1,4 @@
-"""One mark for each method of a page, whichever figure or table it stands in."""
+"""One mark for each method of a page, in all figures and tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ._summary import rows
 from .additions import chapters
 from .schema import Results, Study
 
-METHODS = "method"  # heads the labels of a comparison of methods; others compare something else
+METHODS = "method"  # the heading of labels in comparisons of methods
 
 
 def page_marks(results: Results) -> dict[str, Mark]:
-    """A mark for every method of the page: those of the runs first, by size, then as they come."""
+    """A mark for every method of the page: those of the runs first, by size, then in order of appearance."""
     methods = {row.label: row.method for row in rows(results)}
     others = [row.label for each in results.comparisons if each.first == METHODS for row in each.rows]
     others += [routing.label for routing in results.routing]
@@ -26,7 +26,7 @@ def page_marks(results: Results) -> dict[str, Mark]:
 
 
 def study_marks(results: Results, study: Study) -> dict[str, Mark]:
-    """The page's colours; dashes tell lines of one colour apart, and where they can't the lines get other colours."""
+    """The page's colours; dashes distinguish lines of one colour; if dashes do not suffice, lines get other colours."""
     page = page_marks(results)
     members: dict[str, list[str]] = {}
     for series in study.series:

@@ -1,4 +1,4 @@
-"""The first sentence of a report without runs of single tasks."""
+"""The first sentence of a report without single runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .schema import Comparison, Results
 
 
 def overview(results: Results) -> str:
-    """What the first added chapter shows, or the first comparison, else what there is to see."""
+    """The first added chapter's headline, or the first comparison's winner, else a list of the contents."""
     for chapter in chapters(results):
         return chapter.headline
     for comparison in results.comparisons:
@@ -32,7 +32,7 @@ def overview(results: Results) -> str:
 
 
 def _winner(comparison: Comparison) -> str | None:
-    """Who is best in most columns: of the main ones, else of those in percent, or of all where there is none."""
+    """The best row in most columns: of the main ones, else of those in percent, else of all."""
     filled = tabulate(comparison)
     rated = [index for index, column in enumerate(comparison.columns) if column.best]
     rated = (

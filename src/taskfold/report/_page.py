@@ -33,7 +33,7 @@ TINY = 48  # images narrower than this are enlarged without smoothing
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure ready for the page."""
+    """A figure, drawn for the page."""
 
     section: Section
     svg: Markup
@@ -41,7 +41,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Samples:
-    """Predictions on one task by one run."""
+    """Predictions of one run on one task."""
 
     task: Task
     label: str
@@ -51,7 +51,7 @@ class Samples:
 
 
 def write_page(results: Results | Mapping[str, Any] | Path, out: Path) -> Path:
-    """Check the document and the target, render, write in one step."""
+    """Check the document and the target, render the page, and write it atomically."""
     out = Path(out)
     if out.suffix.lower() not in {".html", ".htm"}:
         raise ValueError(f"out must end in .html, so that no other file is replaced by mistake; found {str(out)!r}")
@@ -113,7 +113,7 @@ def render(results: Results) -> str:
             results,
             (
                 *_added(results),
-                *([] if alone else FIGURES),  # of one method a dot, and of each task a panel
+                *([] if alone else FIGURES),  # for a single method a dot, and a panel for each task
                 *affinity_sections(results),
                 *study_sections(results),
             ),
@@ -129,7 +129,7 @@ def render(results: Results) -> str:
 
 
 def _notes(results: Results) -> dict[str, list[str]]:
-    """Every note once, with the tasks that it is of."""
+    """Every note once, with its tasks."""
     found: dict[str, list[str]] = {}
     for task in results.tasks:
         for note in task.notes:
@@ -138,7 +138,6 @@ def _notes(results: Results) -> dict[str, list[str]]:
 
 
 def _anchor(name: str) -> str:
-    """A name as part of an id."""
     return quote(name, safe="")
 
 
@@ -154,14 +153,14 @@ def _beneath(comparison: Comparison, index: int) -> list[Section]:
 def _drawings(results: Results, sections: Iterable[Section]) -> list[Drawing]:
     drawn = ((section, section.figure(results)) for section in sections)
     return [
-        Drawing(section, Markup(to_svg(figure, section.key, section.title)))  # ElementTree has escaped it
+        Drawing(section, Markup(to_svg(figure, section.key, section.title)))  # escaped by ElementTree
         for section, figure in drawn
         if figure is not None
     ]
 
 
 def _samples(results: Results, table: tuple[Row, ...]) -> list[Samples]:
-    """Per task, the predictions of the best FTN where it has any, else of the best method that has."""
+    """The predictions on each task: of the best FTN that has some, else of the best method that has."""
     found = []
     for task in results.tasks:
         having = [row for row in table if any(run.predictions for run in row.on(task.name))]

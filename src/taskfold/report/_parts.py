@@ -1,4 +1,4 @@
-"""What every part of a results document is made of."""
+"""The base of all parts of a results document."""
 
 from __future__ import annotations
 

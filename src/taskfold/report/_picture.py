@@ -1,4 +1,4 @@
-"""Pictures as a results document holds them."""
+"""Pictures in a results document."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PALETTE = 256
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> str:
-    """Bytes ``[H, W, 3]`` as a base64 PNG, without loss: grey where all three are equal, a palette where that does.
+    """Bytes ``[H, W, 3]`` as a base64 PNG, without loss: grey, or a palette, if that suffices.
 
     Args:
         pixels: red, green, blue.
 
     Raises:
-        ValueError: another shape or type, or no pixels.
+        ValueError: the array has another shape or type, or no pixels.
 
     Example:
         >>> encode_png(np.zeros((2, 2, 3), np.uint8))[:12]

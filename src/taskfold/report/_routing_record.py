@@ -1,4 +1,4 @@
-"""What a program writes down of a routed inventory, for the report."""
+"""Records of a routed inventory, for the report."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 DIGITS = 4
 ALPHA_BINS = 40
-"""Bins of the mixing weights, from 0 to 1."""
+"""Bins of the histogram of mixing weights, from 0 to 1."""
 EXPERT_BINS = 60
-"""Bins of the experts' weights, the same for all layers."""
+"""Bins of the histogram of experts' weights, the same for all layers."""
 KEPT = 150_000
-"""Mixing weights that a record holds, about a megabyte; with more, layers are recorded as means over their groups."""
-OUTSIDE = 0.001  # of a layer's weights may lie beyond the histograms
+"""The most mixing weights in a record, about a megabyte; beyond that, layers have means over their groups."""
+OUTSIDE = 0.001  # share of a layer's weights outside the histograms
 
 
 class Routed(Protocol):
-    """What is asked of a model; `taskfold.MultiTask` is one."""
+    """The interface of a routed model; `taskfold.MultiTask` has it."""
 
     def routing(self, name: str) -> dict[str, Tensor]:
-        """A task's mixing weights ``[groups, experts]`` by layer, empty if it is not routed."""
+        """A task's mixing weights ``[groups, experts]`` by layer; empty: it is not routed."""
         ...
 
     def experts(self, name: str, layer: str) -> Tensor:
@@ -33,18 +33,18 @@ class Routed(Protocol):
 
 @torch.no_grad()
 def routing_record(model: Routed, tasks: Sequence[str], label: str) -> dict[str, Any]:
-    """How ``tasks`` mix the inventory of ``model``, as JSON for the key ``routing`` of a results document.
+    """The routing of ``tasks`` over the inventory of ``model``, as JSON for the key ``routing`` of a results document.
 
-    Per layer the mixing weights α of every task, the cosine between every two experts and a histogram of the experts'
-    weights; over all layers the distance between every two tasks and a histogram of α. Numbers have four decimals.
+    Each layer has the mixing weights α of every task, the cosines between experts and a histogram of the experts'
+    weights; all layers together have the distances between tasks and a histogram of α. Numbers have four decimals.
 
     Args:
         model: a `taskfold.MultiTask`.
         tasks: at least one name, all routed over the same layers.
-        label: what the method is called in the report.
+        label: the method's label in the report.
 
     Raises:
-        ValueError: no tasks, a task is not routed or is routed over other layers, or a weight is not finite.
+        ValueError: there are no tasks, a task is not routed or is routed over other layers, or a weight is not finite.
     """
     if not tasks:
         raise ValueError("tasks must name at least one routed task, found none")
@@ -71,7 +71,7 @@ def routing_record(model: Routed, tasks: Sequence[str], label: str) -> dict[str,
 
 
 def histogram(values: Tensor, low: float, high: float, bins: int) -> dict[str, Any]:
-    """Counts in equally wide bins; what lies beyond is counted in the outermost.
+    """Counts in equally wide bins; values beyond are counted in the outermost.
 
     >>> histogram(torch.tensor([-9.0, 0.1, 0.9, 9.0]), 0.0, 1.0, 2)
     {'low': 0.0, 'high': 1.0, 'counts': [2, 2]}
@@ -102,14 +102,14 @@ def _finite(values: Tensor, what: str) -> None:
 
 
 def _limit(layer: str, experts: Tensor) -> float:
-    """The size that all but a few of the weights stay below."""
+    """A bound on the size of all but a few of the weights."""
     sizes = experts.detach().abs().flatten().float().cpu()
     _finite(sizes, f"inventory of layer {layer!r}")
     return float(sizes.kthvalue(math.ceil((1 - OUTSIDE) * len(sizes))).values)
 
 
 def _rounded_up(number: float) -> float:
-    """To two digits, so that axes have round ends."""
+    """Rounded up to two digits, so that axes have round ends."""
     unit = 10.0 ** (math.floor(math.log10(number)) - 1)
     return float(f"{math.ceil(number / unit - 1e-9) * unit:.2g}")
 

@@ -1,4 +1,4 @@
-"""Parts of the results document that say how tasks share an inventory of experts."""
+"""Routings: how tasks share an inventory of experts, as parts of a results document."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Histogram(Part):
 
 
 class RoutedLayer(Part):
-    """One layer's inventory of S experts and how the tasks mix it.
+    """One layer's inventory of S experts, with the tasks' mixing weights.
 
     ``alpha[task][group][expert]`` are the mixing weights, in the order of the tasks; a group sums to one. ``groups`` is
-    their number in the network; ``alpha`` holds all of them or, where that would be too many, one mean over them.
+    their number in the network; ``alpha`` holds all of them or, if these are too many, their mean.
     ``similarity`` holds the cosines between the experts, null where an expert is zero; ``experts`` counts its weights.
     """
 
@@ -57,14 +57,14 @@ class RoutedLayer(Part):
 
     @property
     def size(self) -> int:
-        """How many experts are mixed."""
+        """The number of experts."""
         return len(self.alpha[0][0]) if self.alpha and self.alpha[0] else 0
 
 
 class Routing(Part):
-    """How one method routes its tasks: `taskfold.report.record.routing_record` writes it.
+    """The routing of one method's tasks: `taskfold.report.record.routing_record` writes it.
 
-    ``distances[i][j]``, between 0 and 1, tells how differently two tasks mix: half the sum of |α_i − α_j|, averaged
+    ``distances[i][j]``, between 0 and 1, is the distance between two tasks: half the sum of |α_i − α_j|, averaged
     over groups and layers. ``alpha`` counts all the mixing weights.
     """
 

@@ -1,4 +1,4 @@
-"""Part of the results document that shows images with the targets and several methods' predictions side by side."""
+"""Images with targets and several methods' predictions side by side, as a part of a results document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ends = tuple[Finite, Finite]
 
 
 class Picture(Part):
-    """A base64 PNG with a few words below it (its score), or words alone in its place (why there is none).
+    """A base64 PNG with a few words below it (its score), or only words (why there is no picture).
 
     In JSON a bare string stands for the PNG, null for nothing.
     """
@@ -31,7 +31,7 @@ class Picture(Part):
 
 
 class ClassColour(Part):
-    """What a colour of a class map (#rrggbb) stands for."""
+    """The meaning of a colour (#rrggbb) in a class map."""
 
     name: Name
     colour: Colour
@@ -49,7 +49,7 @@ class ColourBar(Part):
 
 
 class Legend(Part):
-    """How to read the pictures of a task: classes, a colour bar, a picture (a sphere's normals), words, or nothing."""
+    """The meaning of a task's pictures: classes, a colour bar, a picture (a sphere's normals), words, or nothing."""
 
     task: Name
     classes: tuple[ClassColour, ...] = ()
@@ -68,7 +68,7 @@ class View(Part):
 
 
 class Scene(Part):
-    """One image and what is said of it."""
+    """One image and its views."""
 
     name: Name
     image: Png
@@ -76,9 +76,9 @@ class Scene(Part):
 
 
 class Scenes(Part):
-    """Images × tasks in rows; image, target and each of ``methods`` in columns, in the order given.
+    """Images × tasks in rows; image, target and each of ``methods`` in columns, in the given order.
 
-    A method that a view lacks is an empty cell that says so. Every task shown has a legend, if an empty one.
+    A method that a view lacks has an empty cell with a remark. Every task has a legend, perhaps an empty one.
     """
 
     title: Name = "Predictions beside targets"

@@ -1,4 +1,4 @@
-"""Reading a results document and saying what is wrong with it."""
+"""Reads a results document, and reports its errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN_PROBLEMS = 5
 
 
 class ResultsError(ValueError):
-    """A results document that does not fit the schema: names the file, the key and the value found."""
+    """A results document does not fit the schema: the message has the file, the key and the value found."""
 
 
 def read_results(source: Results | Mapping[str, Any] | Path) -> Results:
@@ -27,8 +27,8 @@ def read_results(source: Results | Mapping[str, Any] | Path) -> Results:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ResultsError: not JSON, a newer version, or keys and values that do not fit; names file and key.
-        TypeError: neither a mapping nor a path.
+        ResultsError: the file is not JSON, has a newer version, or wrong keys or values; the message has file and key.
+        TypeError: `source` is neither a mapping nor a path.
 
     Example:
         >>> try:
@@ -95,7 +95,7 @@ def _sentence(error: Any) -> str:
 
 
 def _contradictions(results: Results) -> Iterator[str]:
-    """What each part alone cannot see: references between the parts."""
+    """Checks references between the parts, which no single part can check."""
     names = [task.name for task in results.tasks]
     for index, name in enumerate(names):
         if name in names[:index]:

@@ -1,4 +1,4 @@
-"""Parts of the results document that hold any numbers: tables of methods, and lines over something varied."""
+"""Tables of methods, and lines over a varied quantity, as parts of a results document."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Measure(Part):
 
 
 class ComparisonColumn(Part):
-    """A column: how its numbers are printed, and which of them is the best, if any.
+    """A column: the form of its numbers, and which of them is the best, if any.
 
-    ``kind`` "percent" takes fractions between 0 and 1, "gain" differences in % as they are, printed with their sign.
-    Neighbours of one ``group`` (a task) share a heading, and ``main`` ones are the last that a narrow terminal leaves
-    out. A figure shows the first column whose ``axis`` is "score" over each one whose is "cost". In JSON a bare string
+    ``kind`` "percent" takes fractions between 0 and 1, "gain" differences in %, printed with their sign.
+    Neighbours of one ``group`` (a task) share a heading, and a narrow terminal leaves ``main`` columns out
+    last. A figure shows the first column whose ``axis`` is "score" over each one whose is "cost". In JSON a bare string
     stands for the title of plain numbers.
     """
 
@@ -66,12 +66,12 @@ class ComparisonColumn(Part):
 
     @property
     def name(self) -> str:
-        """The title with its group in front, for where columns stand alone."""
+        """The title with its group in front, for a column that stands alone."""
         return f"{self.group} {self.title}".strip()
 
 
 class ComparisonRow(Part):
-    """A row: what is compared, and a cell for every column."""
+    """A row: the label of the compared object, and a cell for every column."""
 
     label: Name
     cells: tuple[Measure, ...]
@@ -80,7 +80,7 @@ class ComparisonRow(Part):
 class Comparison(Part):
     """A table of anything: methods by language, by number of examples, by cost.
 
-    ``first`` heads the labels; where it is "method" they have the colours of the figures.
+    ``first`` is the labels' heading; if it is "method", labels have the colours of the figures.
     """
 
     title: Name
@@ -114,7 +114,7 @@ class Comparison(Part):
 
 
 class Series(Part):
-    """A line: ``mean`` over ``x``, with the standard deviation over seeds; null where nothing was measured."""
+    """A line: ``mean`` over ``x``, with the standard deviation over seeds; null without a measurement."""
 
     label: Name
     x: Annotated[tuple[float, ...], Field(min_length=1)]
@@ -130,7 +130,7 @@ class Series(Part):
 
 
 class Study(Part):
-    """Lines over one thing varied; ``x`` and ``y`` are the axes' labels, ``log_x`` asks for powers of two."""
+    """Lines over one varied quantity; ``x`` and ``y`` are the axes' labels, ``log_x`` asks for powers of two."""
 
     title: Name
     x: Name

@@ -1,4 +1,4 @@
-"""Colours and marks that mean the same in every figure, in light and in dark."""
+"""Colours and marks with the same meaning in every figure, in light and in dark."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TONES: dict[str, tuple[str, str]] = {
     "other-2": ("#6a3d9a", "#b79bea"),
     "other-3": ("#656b00", "#ccd04e"),
 }
-# The references of most pages look the same on each; every other name finds its place by the rules below.
+# Common references look the same on every page; other names get their marks by the rules below.
 FAMILIES = {"ftn": "o", "fine-tuning": "D", "lora": "s", "head-norm": "^", "head-only": "v"}
 OTHERS = ("other-1", "other-2", "other-3")
 MARKERS = ("P", "X", "h", "p", "*", "d", "<", ">")
@@ -34,7 +34,7 @@ INK, MUTED, GRID = (TONES[name][0] for name in ("ink", "muted", "grid"))
 
 @dataclass(frozen=True)
 class Mark:
-    """How one label is drawn: ``tone`` names its colour, lines of one method differ in dash and strength."""
+    """The mark of a label: ``tone`` names its colour, lines of one method differ in dash and strength."""
 
     tone: str
     marker: str
@@ -58,7 +58,7 @@ def family(method: str) -> str:
 
 
 def method_of(label: str) -> str:
-    """The method that a label names, where nothing else tells: the longest start that is one, or the first word.
+    """The method of a label by its text: the longest prefix that is a method's name, or the first word.
 
     >>> method_of("LoRA shared"), method_of("TensorPoly-I, order 2"), method_of("hard sharing"), method_of("FTN R=8")
     ('lora', 'tensorpoly-i', 'hard-sharing', 'ftn')
@@ -72,8 +72,8 @@ def method_of(label: str) -> str:
 def marks(labels: Sequence[tuple[str, str]]) -> dict[str, Mark]:
     """A mark for each (label, method), smallest method first; within a family later labels are stronger.
 
-    A family has one tone, a method one marker, and no two methods have both in common. References have their own;
-    another name finds its first choice by its checksum, and the next one where that is taken on this page. Families
+    A family has one tone, a method one marker, and no two methods share both. References have their own;
+    another name's checksum gives its first choice, and the next one if that is taken on this page. Families
     share tones only where there are more of them than tones. Labels of one tone differ in dash while dashes last.
     """
     members: dict[str, list[str]] = {}
@@ -96,29 +96,29 @@ def marks(labels: Sequence[tuple[str, str]]) -> dict[str, Mark]:
 
 
 def _tones(families: Iterable[str]) -> dict[str, str]:
-    """Each family's tone, whatever their order."""
+    """The tone of each family, independent of their order."""
     found = {name: name for name in families if name in FAMILIES}
     spare = [name for name in FAMILIES if name not in found]
     used: list[str] = []
     for name in sorted(set(families) - found.keys()):
-        choices = _turned(OTHERS, name) + spare  # grey, the references' last, comes last
+        choices = _turned(OTHERS, name) + spare  # grey, for references, comes last
         found[name] = min(choices, key=used.count)
         used.append(found[name])
     return found
 
 
 def _markers(methods: Iterable[str]) -> dict[str, str]:
-    """Markers for the methods of one tone, all different, whatever their order."""
+    """Distinct markers for the methods of one tone, independent of their order."""
     ordered = sorted(set(methods))
     found = {method: FAMILIES[method] for method in ordered if method in FAMILIES}
     for method in ordered:
         choices = [*_turned(MARKERS, method), *FAMILIES.values()]
         free = [marker for marker in choices if marker not in found.values()]
-        found.setdefault(method, free[0] if free else f"${len(found)}$")  # a number, where no shape is left
+        found.setdefault(method, free[0] if free else f"${len(found)}$")  # a number if no shape is left
     return found
 
 
 def _turned(choices: Sequence[str], name: str) -> list[str]:
-    """The choices from the one on that the name's checksum says; the same in every process."""
+    """The choices, rotated by the name's checksum, which is the same in every process."""
     start = zlib.crc32(name.encode()) % len(choices)
     return [*choices[start:], *choices[:start]]

@@ -1,4 +1,4 @@
-"""Runs gathered into one row per method label, with means and spreads over seeds."""
+"""Runs as one row per method label, with means and spreads over seeds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Row:
         return tuple(run for run in self.runs if run.task == task)
 
     def accuracy(self, task: str) -> Stat | None:
-        """Test accuracy on one task, None when every run failed or none was made."""
+        """Test accuracy on one task; None: every run failed, or there is none."""
         values = [run.accuracy for run in self.on(task) if run.accuracy is not None]
         return Stat.of(values) if values else None
 
@@ -51,9 +51,9 @@ class Row:
         return frozenset(run.task for run in self.runs if run.failed is None)
 
     def mean(self, tasks: Iterable[str] | None = None) -> Stat | None:
-        """Mean test accuracy over tasks, by default over those measured.
+        """Mean test accuracy over tasks, by default over the measured ones.
 
-        The spread is that of the seeds' own means, over the seeds that were measured on all of the tasks.
+        The spread is that of the seeds' means, over the seeds measured on all of the tasks.
         """
         chosen = sorted(self.tasks() if tasks is None else tasks)
         stats = [self.accuracy(task) for task in chosen]
@@ -80,7 +80,7 @@ class Row:
 
     @property
     def adapter(self) -> float | None:
-        """Parameters per task besides the head."""
+        """Parameters per task without the head."""
         return self.cost(lambda run: run.adapter)
 
     @property
@@ -90,18 +90,18 @@ class Row:
 
     @property
     def share(self) -> float | None:
-        """Parameters per task besides the head, as a fraction of the backbone's."""
+        """Parameters per task without the head, as a fraction of the backbone's."""
         return None if self.adapter is None else self.adapter / self.backbone
 
     @property
     def rank(self) -> float | None:
-        """The rank, where all runs have the same."""
+        """The rank, if all runs have the same."""
         ranks = {run.rank for run in self.runs}
         return ranks.pop() if len(ranks) == 1 else None
 
     @property
     def failures(self) -> tuple[Run, ...]:
-        """The runs that failed."""
+        """The failed runs."""
         return tuple(run for run in self.runs if run.failed is not None)
 
 

@@ -1,4 +1,4 @@
-"""A matplotlib figure as inline SVG whose text is text and whose colours follow the page."""
+"""A matplotlib figure as inline SVG with real text and the page's colours."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LINKS = re.compile(r"#(?=[A-Za-z_])")
 
 
 def styled(draw: Callable[..., Figure | None]) -> Callable[..., Figure | None]:
-    """Run a figure function under the report's settings, leaving the caller's alone."""
+    """Run a figure function under the report's settings; the caller's settings are restored."""
 
     @wraps(draw)
     def wrapper(*args: Any, **kwargs: Any) -> Figure | None:
@@ -59,19 +59,19 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
 
     Args:
         figure: the figure.
-        name: prefix of all ids, so that several figures can share a page.
-        title: what the figure shows, for readers who do not see it.
+        name: the prefix of all ids, so that several figures can share a page.
+        title: the figure's content, for screen readers.
     """
     buffer = io.StringIO()
     with mpl.rc_context({**RC, "svg.hashsalt": name}), warnings.catch_warnings():
-        # The browser has the glyphs that matplotlib's font lacks; only the measured width is a guess.
+        # The browser has the glyphs that matplotlib's font lacks; only the measured width is inexact.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(buffer.getvalue())
     for element in root.iter():
         element.tag = element.tag.partition("}")[2]
         element.attrib = {_local(key): _adapt(_local(key), value, name) for key, value in element.attrib.items()}
-    for defs in root.findall("defs"):  # matplotlib's style sheet would reach the whole page
+    for defs in root.findall("defs"):  # matplotlib's style sheet would affect the whole page
         for sheet in defs.findall("style"):
             defs.remove(sheet)
     for metadata in root.findall("metadata"):

@@ -1,4 +1,4 @@
-"""The table of all methods: what each cell says, and which are the best of their column."""
+"""The table of all methods: the text of each cell, and the best cells of each column."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ._summary import Row, Stat, rows
 from .schema import Results, Run
 
 LINE = 28
-"""Characters of a cell that is never broken."""
+"""The most characters of a cell without line breaks."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """``text`` with a ``small`` remark; ``failed`` when runs were made and none was measured.
+    """``text`` with a ``small`` remark; ``failed`` if all runs failed.
 
-    ``level``: not the best of its column, yet within one standard deviation of it.
+    ``level``: not the best of its column, but within one standard deviation of it.
     """
 
     text: str
@@ -31,9 +31,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, the number to compare (best by ``choose``), the printed text and remark.
+    """A column: its title, the compared number (best by ``choose``), the printed text and remark.
 
-    Where there is no number, the cell says "failed" if all of ``runs`` did.
+    Without a number, the cell has "failed" if all of ``runs`` failed.
     """
 
     title: str
@@ -46,17 +46,15 @@ class Column:
 
 
 class Labelled(Protocol):
-    """What a row of a table is about."""
+    """The subject of a table's row."""
 
     @property
-    def label(self) -> str:
-        """Its name."""
-        ...
+    def label(self) -> str: ...
 
 
 @dataclass(frozen=True)
 class Table:
-    """Titles, and for every row what it is about and its cells; ``groups`` of columns, where there are any."""
+    """Titles, and for every row its subject and its cells; ``groups`` of columns, if there are any."""
 
     titles: tuple[str, ...]
     rows: tuple[tuple[Labelled, tuple[Cell, ...]], ...]
@@ -76,12 +74,12 @@ class Table:
 
     @property
     def words(self) -> list[bool]:
-        """Whether a column holds words: a text of it is too long for one line."""
+        """Whether a column holds words: some text is too long for one line."""
         return [any(len(cells[at].text) > LINE for _, cells in self.rows) for at in range(len(self.titles))]
 
     @property
     def has_level(self) -> bool:
-        """Whether something is as good as the best."""
+        """Whether a cell is as good as the best."""
         return any(cell.level for _, cells in self.rows for cell in cells)
 
 
@@ -91,7 +89,7 @@ def task_columns(results: Results) -> tuple[Column, ...]:
 
 
 def mean_column(results: Results) -> Column:
-    """The mean over the tasks; rows that lack tasks are shown, not compared."""
+    """The mean over the tasks; rows that lack tasks are shown, but not compared."""
     total = len(results.tasks)
 
     def remark(row: Row) -> str:
@@ -110,7 +108,7 @@ def mean_column(results: Results) -> Column:
 
 
 def cost_columns(results: Results) -> tuple[Column, ...]:
-    """What a task costs; bits where some task has any."""
+    """The costs of a task, with bits if some task has any."""
     bits = (Column("bits", lambda row: row.cost(lambda run: run.bits), count),)
     return (
         Column("params", lambda row: row.adapter, count),
@@ -149,7 +147,7 @@ def _task_column(task: str) -> Column:
 
 def _fill(column: Column, table: tuple[Row, ...]) -> list[Cell]:
     numbers = [column.number(row) for row in table]
-    # Compared as printed: what reads the same is equally good.
+    # Compared as printed: cells with the same text are equally good.
     shown = [None if number is None else column.text(number) for number in numbers]
     compared = {
         number for row, number in zip(table, numbers, strict=True) if number is not None and column.comparable(row)

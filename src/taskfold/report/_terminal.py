@@ -25,11 +25,11 @@ WIDE = 6  # more tasks than this get one column for the weakest instead of one e
 
 
 def summary_table(results: Results | Mapping[str, Any] | Path) -> Group:
-    """Test accuracy in percent per method and task, and what a task costs; then what packages add, and comparisons.
+    """Test accuracy in percent per method and task, and the costs of a task; then packages' tables, and comparisons.
 
     A star marks the best of a column.
 
-    What `rich` prints: comparisons show as many columns as the terminal has room for, and name the others.
+    The result is for `rich`: comparisons show as many columns as fit into the terminal, and name the others.
 
     Args:
         results: a results document: the mapping itself, or the path of its JSON file.
@@ -66,7 +66,7 @@ def _runs_table(document: Results) -> Table:
     )
     table.add_column("method", no_wrap=True)
     for index, title in enumerate(grid.titles):
-        # Where it is narrow titles are folded, numbers never.
+        # In a narrow terminal titles are folded, numbers never.
         widest = max((cell_width(cells[index]) for _, cells in grid.rows), default=4)
         table.add_column(Text(shorten(title, 16)), justify="right", overflow="fold", min_width=widest)
     for row, cells in grid.rows:
@@ -75,7 +75,6 @@ def _runs_table(document: Results) -> Table:
 
 
 def _task_table(document: Results, rows: Sequence[TaskRow]) -> Table:
-    """One row for each task, worst first."""
     table = Table(
         title=Text(document.title, style="bold"),
         caption=Text("Accuracy on test images in %, 95 % interval; what the largest class alone has; lowest recall."),
@@ -98,7 +97,7 @@ def _task_table(document: Results, rows: Sequence[TaskRow]) -> Table:
 
 
 def _narrow(column: Column) -> Column:
-    """The share of the backbone under the number of parameters, time in seconds: so 80 characters do."""
+    """The share of the backbone below the number of parameters, time in seconds: this fits into 80 characters."""
     if column.title == "params":
         return replace(column, remark=lambda row: "" if row.share is None else share(row.share))
     return replace(column, text=lambda seconds: f"{seconds:,.0f} s") if column.title == "time" else column

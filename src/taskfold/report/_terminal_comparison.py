@@ -22,7 +22,7 @@ LISTED = 6  # names of columns left out
 
 
 def cell_text(cell: Cell) -> Text:
-    """A cell in two lines, with a star where it is the best of its column and ≈ where it is as good."""
+    """The text of a cell in two lines, with a star for the best of its column and ≈ for one as good."""
     text = Text(cell.text, style="red" if cell.failed else "bold" if cell.best else "")
     text.append("*" if cell.best else "≈" if cell.level else "")
     if cell.small:
@@ -31,21 +31,21 @@ def cell_text(cell: Cell) -> Text:
 
 
 def cell_width(cell: Cell) -> int:
-    """Characters of its longer line."""
+    """The characters of its longer line."""
     return max(line.cell_len for line in cell_text(cell).split("\n", allow_blank=True))
 
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """Printed as wide as the terminal allows: main columns and means first; a line names those left out."""
+    """A table as wide as the terminal allows, with main columns and means first; a line names the omitted columns."""
 
     comparison: Comparison
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Choose the columns when the width is known."""
+        """Choose the columns once the width is known."""
         columns = self.comparison.columns
         first = [column.main or column.title.startswith("mean") for column in columns]
-        ranked = sorted(range(len(columns)), key=lambda index: not first[index])  # else as they are
+        ranked = sorted(range(len(columns)), key=lambda index: not first[index])  # else in their order
         unbounded = options.update(max_width=UNBOUNDED)
         for number in range(len(columns), 0, -1):
             shown = sorted(ranked[:number])
@@ -55,7 +55,7 @@ class ComparisonTable:
                 return
 
     def _table(self, shown: list[int], spare: int) -> Table:
-        """``spare``: characters by which columns may be wider than they need be, for titles in one line."""
+        """``spare``: characters by which columns may be wider than needed, for titles in one line."""
         filled = tabulate(self.comparison)
         hidden = [column.name for index, column in enumerate(self.comparison.columns) if index not in shown]
         labels = [shorten(row.label, LABEL) for row, _ in filled.rows]
@@ -67,7 +67,7 @@ class ComparisonTable:
             pad_edge=False,
             padding=(0, 1, 0, 0),
         )
-        # Widths are fixed: left to themselves, columns grow beyond the terminal and are cut off.
+        # Widths are fixed, since rich would widen columns beyond the terminal and cut them off.
         table.add_column(Text(first), no_wrap=True, width=max(map(cell_len, [*labels, shorten(first, LABEL)])))
         for index in shown:
             # Titles are broken between words, numbers never.

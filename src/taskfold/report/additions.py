@@ -1,4 +1,4 @@
-"""What other packages add to results documents and to reports: entry points of the group `taskfold.report`."""
+"""Packages' additions to results documents and reports: entry points of the group `taskfold.report`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Section:
-    """A figure's place on the page: ``key`` is its anchor, ``caption`` says how to read it."""
+    """A figure on the page: ``key`` is its anchor, ``caption`` explains it."""
 
     key: str
     title: str
@@ -28,18 +28,18 @@ class Section:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One entry of a document under a key that a package adds, as a report shows it.
+    """An entry of a document under a package's key, in the report.
 
     Attributes:
-        key: of the document, `gains`.
-        index: its place there.
+        key: the key, such as `gains`.
+        index: its index there.
         part: the entry.
-        tasks: names that must be among the tasks of the document.
-        labels: names of methods that must have colours.
-        headline: the sentence on top of a report without runs.
-        table: for the terminal; the template gets it filled in, as `filled`.
-        sections: its figures; the template gets those that are drawn, as `drawn`.
-        template: Jinja; it sees `chapter`, `part`, `filled`, `drawn` and the macros of the page.
+        tasks: names of its tasks, which the document must have.
+        labels: labels of its methods, which get colours.
+        headline: the first sentence of a report without runs.
+        table: the table for the terminal; the template gets it filled in, as `filled`.
+        sections: its figures; the template gets the drawn ones, as `drawn`.
+        template: Jinja, with `chapter`, `part`, `filled`, `drawn` and the macros of the page.
     """
 
     key: str
@@ -54,15 +54,15 @@ class Chapter:
 
     @property
     def place(self) -> str:
-        """How messages name it: `gains[0]`."""
+        """Its name in messages: `gains[0]`."""
         return f"{self.key}[{self.index}]"
 
 
 class Addition:
-    """What one package adds; what a subclass leaves as it is here adds nothing.
+    """The additions of a package; the defaults add nothing.
 
     Attributes:
-        keys: further keys of a document, each for a list of such parts.
+        keys: further keys of a document, each for a list of parts of this type.
     """
 
     keys: ClassVar[Mapping[str, type[Part]]] = {}
@@ -81,21 +81,21 @@ class Addition:
 
 
 def additions() -> list[Addition]:
-    """All that is added, in order of the entry points' names.
+    """The additions of all packages, in order of the entry points' names.
 
     Raises:
-        PluginError: it cannot be imported.
+        PluginError: one cannot be imported.
     """
     return [plugins.load(entry)() for entry in plugins.registered(plugins.REPORT).values()]
 
 
 def chapters(results: Results) -> list[Chapter]:
-    """All that a document holds under added keys."""
+    """The chapters of a document under packages' keys."""
     return [chapter for one in additions() for chapter in one.chapters(results)]
 
 
 def results_type() -> type[Results]:
-    """The schema of a document with the keys that are added."""
+    """The schema of a document with packages' keys."""
     return _extended(tuple((key, part) for one in additions() for key, part in one.keys.items()))
 
 

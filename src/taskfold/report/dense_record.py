@@ -1,4 +1,4 @@
-"""What a program writes down of dense tasks: pictures of targets and predictions, and how to read them."""
+"""Records of dense tasks: pictures of targets and predictions, and their legends."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..dense.kinds import Picture
 from ._picture import encode_png
 
 SIDE = 160
-"""Largest side of a picture, pixels."""
+"""The largest side of a picture, pixels."""
 
 
 def scene_record(name: str, image: Tensor, views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One image and what is said of it: an entry of the document's `scenes`.
+    """An image and its views: an entry of the document's `scenes`.
 
     Args:
-        name: of the image.
+        name: the image's name.
         image: `[3, H, W]`, 0 to 1.
-        views: of `view_record`.
+        views: results of `view_record`.
     """
     pixels = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
     return {"name": name, "image": _png(pixels), "views": list(views)}
@@ -33,11 +33,11 @@ def scene_record(name: str, image: Tensor, views: Sequence[Mapping[str, Any]]) -
 def view_record(
     task: str, kind: Kind, target: Tensor | None, predictions: Mapping[str, Tensor], texts: Mapping[str, str] = {}
 ) -> dict[str, Any]:
-    """One image in one task.
+    """The view of an image in one task.
 
     Args:
-        task, kind: its name, and what it is.
-        target: `[target_channels, H, W]`; None: not known.
+        task, kind: the task's name and kind.
+        target: `[target_channels, H, W]`; None: unknown.
         predictions: by method, in the form of a target.
         texts: words below a method's picture.
     """
@@ -53,11 +53,11 @@ def view_record(
 
 
 def legend_record(task: str, kind: Kind, maps: Sequence[Tensor]) -> dict[str, Any]:
-    """How to read the pictures of a task.
+    """The legend of a task's pictures.
 
     Args:
-        task, kind: its name, and what it is.
-        maps: the targets and predictions that are shown: only their classes are listed.
+        task, kind: the task's name and kind.
+        maps: the shown targets and predictions: the legend has only their classes.
     """
     return {"task": task, **LEGENDS.get(kind.name, _nothing)(kind, maps)}
 
@@ -76,7 +76,7 @@ def _metres(kind: Kind, maps: Sequence[Tensor]) -> dict[str, Any]:
 
 
 def _directions(kind: Kind, maps: Sequence[Tensor]) -> dict[str, Any]:
-    """A ball, as its surface would be drawn."""
+    """A ball, with the normals of its surface."""
     del maps
     side = 64
     y, x = torch.meshgrid(torch.linspace(1, -1, side), torch.linspace(-1, 1, side), indexing="ij")
@@ -95,7 +95,7 @@ LEGENDS: Mapping[str, Callable[[Kind, Sequence[Tensor]], dict[str, Any]]] = {
     "depth": _metres,
     "normals": _directions,
 }
-"""How to read the pictures of a kind of target; without an entry they need no words."""
+"""The legends by kind of target; other kinds need none."""
 
 
 def _png(pixels: Picture) -> str:

@@ -1,4 +1,4 @@
-"""What figures of a report are made of, for packages that add some: sizes, colours, labels, numbers as text."""
+"""The parts of a report's figures, for packages that add some: sizes, colours, labels, numbers as text."""
 
 from ._format import MINUS, count, percent, shorten, signed
 from ._marks import METHODS, page_marks

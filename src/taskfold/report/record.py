@@ -1,4 +1,4 @@
-"""What a program writes down of its trainings: the parts of a results document."""
+"""Records of a program's trainings: the parts of a results document."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ __all__ = [
 ]
 
 SHOWN = 12
-"""Sample images per task."""
+"""The number of sample images per task."""
 PIXELS = 96
-"""Their largest side."""
+"""Their largest side, pixels."""
 SAMPLED = 48
-"""Test images that the samples are chosen from; mistakes among them come first."""
+"""The number of test images to choose samples from; mistakes come first."""
 
 
 def labels_of(methods: Mapping[str, Method]) -> dict[str, str]:
-    """What to call the method of each task: its rank is part of it where all tasks of the method have the same.
+    """The label of each task's method, with its rank if all tasks of the method have the same.
 
     Example:
         >>> import taskfold as tfold
@@ -71,7 +71,7 @@ def task_record(data: TaskData, origin: str) -> dict[str, Any]:
 
 
 def run_record(model: MultiTask, name: str, result: Result, test: Metrics) -> dict[str, Any]:
-    """One training and what came of it; `label` and `seed` are the caller's to add."""
+    """One training and its results; the caller adds `label` and `seed`."""
     task = model[name]
     keys = ("epoch", "step", "train_loss", "penalty", "val_loss", "val_accuracy")
     return {
@@ -89,7 +89,7 @@ def run_record(model: MultiTask, name: str, result: Result, test: Metrics) -> di
 
 @torch.no_grad()
 def layer_changes(model: MultiTask, name: str) -> list[dict[str, Any]]:
-    """‖ΔW‖/‖W‖ (Frobenius) of every matrix or kernel that a task changes; none where a task does not fold."""
+    """‖ΔW‖/‖W‖ (Frobenius) of every matrix or kernel that a task changes; empty for tasks that do not fold."""
     if not model.foldable(name):
         return []
     before = dict(model.backbone.named_parameters(remove_duplicate=False))
@@ -103,7 +103,7 @@ def layer_changes(model: MultiTask, name: str) -> list[dict[str, Any]]:
 
 
 def sample_records(model: MultiTask, data: TaskData, preprocessing: Preprocessing) -> list[dict[str, Any]]:
-    """A few test images from all over the set: the task's most certain mistakes, then right answers."""
+    """Some test images from all over the set: the task's most certain mistakes, then right answers."""
     count = min(SAMPLED, len(data.test))
     chosen = data.test.subset(index * len(data.test) // count for index in range(count))
     confidence, said = predict(model, data.name, ImageTensors(chosen, preprocessing)).max(1)
@@ -137,7 +137,7 @@ def backbone_record(loaded: LoadedBackbone) -> dict[str, Any]:
 
 
 def environment(model: nn.Module) -> dict[str, Any]:
-    """What the numbers were measured with."""
+    """The software and hardware of the measurements."""
     device = next(model.parameters(), torch.zeros(())).device
     return {
         "taskfold": __version__,

@@ -1,7 +1,7 @@
-"""The results document, version 1: what a run of the library leaves behind for its report.
+"""The results document, version 1: the results of a run, for its report.
 
 Accuracies are fractions between 0 and 1, times seconds, sizes bytes, parameters counts of numbers.
-Unknown keys are refused, so that a misspelt one is not silently left out of the report.
+Unknown keys are refused, so that a misspelt one is not silently ignored.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ class Task(Part):
 
 
 class CurvePoint(Part):
-    """The state of a training after ``epoch`` passes over the data (fractions of an epoch are fine).
+    """The state of a training after ``epoch`` passes over the data, perhaps fractional.
 
-    ``penalty`` is what the method adds to the loss, if it adds anything.
+    ``penalty`` is the method's addition to the loss, if there is one.
     """
 
     epoch: float
@@ -102,7 +102,7 @@ class LayerChange(Part):
 
 
 class Prediction(Part):
-    """One test image as base64 PNG, its class, and what the network said with what probability."""
+    """A test image as base64 PNG, its class, and the predicted class with its probability."""
 
     image: Png
     target: Text
@@ -118,10 +118,9 @@ class Prediction(Part):
 class Run(Part):
     """One training of one method on one task with one seed.
 
-    ``label`` names the method with its settings ("FTN R=4") and is one row of the tables. ``parameters``
-    counts what the task adds, by kind; ``head``, ``bits`` (of masks) and ``indices`` (of sparse values)
-    have a meaning of their own. A run that did
-    not end well says why in ``failed``; any other has ``metrics["test_accuracy"]``.
+    ``label`` names the method with its settings ("FTN R=4") and is one row of the tables. ``parameters`` counts the
+    task's own numbers, by group; ``head``, ``bits`` (of masks) and ``indices`` (of sparse values) are special. A run
+    that did not finish has the reason in ``failed``; any other has ``metrics["test_accuracy"]``.
     """
 
     task: Name
@@ -151,23 +150,23 @@ class Run(Part):
 
     @property
     def head(self) -> int | None:
-        """Parameters of the task's head, None when not counted."""
+        """Parameters of the task's head; None: not counted."""
         return self.parameters.get("head")
 
     @property
     def adapter(self) -> int | None:
-        """Parameters of the task besides its head, None when not counted."""
+        """Parameters of the task without its head; None: not counted."""
         held = self.parameters
         return sum(held[kind] for kind in held.keys() - {"head", *BESIDE}) if held else None
 
     @property
     def bits(self) -> int | None:
-        """Bits of masks, and 32 for each place of a sparse value: what the task has beside numbers."""
+        """Bits besides numbers: of masks, and 32 for each index of a sparse value."""
         return bits_beside(self.parameters) if self.parameters else None
 
     @property
     def rank(self) -> float | None:
-        """``settings["rank"]`` where it is one positive number."""
+        """``settings["rank"]``, if it is one positive number."""
         rank = self.settings.get("rank")
         if isinstance(rank, int | float) and not isinstance(rank, bool) and rank > 0:
             return float(rank)
@@ -207,7 +206,7 @@ class Isolation(Part):
 
 
 class MixedBatch(Part):
-    """A batch of several tasks against the tasks run one by one; ``agreement``: share of equal classes."""
+    """A batch of several tasks compared with the tasks run one by one; ``agreement``: share of equal classes."""
 
     tasks: tuple[Name, ...]
     rows: Count
@@ -218,9 +217,9 @@ class MixedBatch(Part):
 
 
 class Results(Part):
-    """The whole document: trainings of single tasks (``runs``), tables and lines of anything else, routings.
+    """The whole document: trainings of single tasks (``runs``), other tables and lines, routings.
 
-    ``conclusion`` is the sentence on top, where the program that wrote the document has drawn one itself.
+    ``conclusion`` is the first sentence, if the program that wrote the document has one.
     ``scenes`` are images with targets and predictions side by side. Packages add keys (`taskfold.report.additions`).
     """
 

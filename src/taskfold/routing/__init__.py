@@ -1,4 +1,4 @@
-"""Task → which leaves it uses: its own, everybody's, or (a routed rule) a mixture of an inventory."""
+"""Rules of sharing: which leaves a task uses: its own, all tasks' common ones, or a mixture of an inventory."""
 
 from ._base import Sharing, sharing
 from ._core import CORE, Core

@@ -1,4 +1,4 @@
-"""What every sharing rule answers: what the model holds once, what each task holds, and how the two meet."""
+"""The interface of sharing rules."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ class Sharing(ABC):
 
     name: ClassVar[str]
     keeps_leaves: ClassVar[bool] = False
-    """Whether a new task's leaves are those of the factorisation as they start, not a mixture of several."""
+    """Whether a new task's leaves are the factorisation's initial ones, not a mixture of several."""
 
     @abstractmethod
     def inventory(self, leaves: Leaves) -> dict[str, Leaf]:
-        """What the model holds once, for all tasks.
+        """The leaves that the model holds once, for all tasks.
 
         Raises:
-            ValueError: the rule cannot share leaves like these; says why.
+            ValueError: the rule cannot share such leaves; the message has the reason.
         """
 
     @abstractmethod
     def own(self, leaves: Leaves) -> dict[str, Leaf]:
-        """What each task holds for itself."""
+        """The leaves that each task holds for itself."""
 
     @abstractmethod
     def select(self, inventory: Tensors, own: Tensors, leaves: Leaves, training: bool) -> Tensors:
-        """The leaves that a task uses; those of several tasks, `[T, …]`, if `own` is stacked so."""
+        """The leaves that a task uses; for stacked `own`, those of several tasks, `[T, …]`."""
 
     def draws_per_row(self, training: bool) -> bool:
-        """Whether each row of a batch gets a selection of its own."""
+        """Whether each row of a batch gets a random selection of its own."""
         return False
 
     def at(self, below: Callable[[int], bool]) -> tuple[Sharing, str]:
-        """The rule that holds at a layer, and what tells its inventory from others at the same layer.
+        """The rule at a layer, and a suffix that tells its inventory from others at the same layer.
 
         Args:
-            below: number of stages → whether the layer lies in these first stages of the network, or before them.
+            below: number of stages → whether the layer is in these first stages of the network, or before them.
         """
         del below
         return self, ""
 
     def rules(self) -> tuple[Sharing, ...]:
-        """Those that it may be at layers."""
+        """The rules that layers may have."""
         return (self,)
 
 
 def sharing(spec: str | Mapping[str, Any]) -> Sharing:
-    """The rule of that name, or of `{"name": …, <setting>: …}`.
+    """The rule of a name, or of `{"name": …, <setting>: …}`.
 
     Raises:
         ValueError: no rule has that name, or it has no such setting.

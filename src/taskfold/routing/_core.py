@@ -10,14 +10,13 @@ from ._base import Leaves, Sharing, Tensors
 from ._tensor_poly import count_terms
 
 CORE = "core"
-"""Name of a task's core among its own leaves."""
 
 _GROUP = Group(CORE, 1e-2)
 
 
 @dataclass(frozen=True)
 class Core(Sharing):
-    """All tasks use the same leaves, and each has a small matrix between them: ΔW_t = U Σ_t V, which starts at 1.
+    """All tasks use the same leaves, and each has a small matrix Σ_t between them: ΔW_t = U Σ_t V; Σ_t starts at 1.
 
     Brüel-Gabrielsson et al., "Compress then Serve" (2024), joint diagonalisation with full Σ.
     """
@@ -42,7 +41,7 @@ class Core(Sharing):
 
 
 def _between(leaves: Mapping[str, Leaf]) -> str:
-    """The one leaf of outputs and terms, which the core mixes the terms of.
+    """The leaf with axes of outputs and terms, whose terms the core mixes.
 
     Raises:
         ValueError: there is none, or several.

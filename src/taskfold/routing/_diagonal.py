@@ -9,20 +9,19 @@ from ._base import Leaves, Sharing, Tensors
 from ._tensor_poly import count_terms
 
 DIAGONAL = "diagonal"
-"""Name of a task's diagonals among its own leaves."""
 
 _GROUP = Group(DIAGONAL, 1e-2)
 
 
 @dataclass(frozen=True)
 class Diagonal(Sharing):
-    """All tasks use the same leaves, and each weighs their terms by its own diagonal m, which starts at 1.
+    """All tasks use the same leaves, and each weights their terms by its own diagonal m, which starts at 1.
 
     Deep over-parameterised multi-task learning, section 2.2: U diag(m_t) V. Several diagonals of a task are multiplied,
     number by number.
 
     Args:
-        diagonals: how many a task has, ≥ 1.
+        diagonals: a task's number of diagonals, ≥ 1.
 
     Raises:
         ValueError: the setting is out of its range.

@@ -17,7 +17,7 @@ class MultiHeadRouting(Routed):
 
     Args:
         skills: S ≥ 2.
-        splits: slices, at least 1; must divide the input and output dimensions of every leaf.
+        splits: the number of slices, ≥ 1; must divide the input and output dimensions of every leaf.
 
     Raises:
         ValueError: a setting is out of its range.

@@ -11,7 +11,7 @@ from ._routed import Routed
 
 @dataclass(frozen=True)
 class PolyRouting(Routed):
-    """An inventory of S of everything; each leaf is mixed by itself: leaf_t = Σ_s α_s leaf_s.
+    """An inventory with S copies of each leaf, which a task mixes leaf by leaf: leaf_t = Σ_s α_s leaf_s.
 
     Ponti et al., "Combining Parameter-efficient Modules for Task-level Generalisation", section 3.
 

@@ -7,7 +7,7 @@ from ._base import Leaf, Leaves, Sharing, Tensors
 
 @dataclass(frozen=True)
 class Private(Sharing):
-    """Every task has its own leaves: nothing that one task learns moves another."""
+    """Every task has its own leaves: training one task moves no other."""
 
     name = "private"
     keeps_leaves = True

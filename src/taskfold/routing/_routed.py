@@ -1,4 +1,4 @@
-"""What all routed rules share: logits Z of a task, and the mixing weights α that they stand for."""
+"""The base of routed rules: a task's logits Z, and the mixing weights α from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._base import Sharing, Tensors
 _GROUP = Group(LOGITS, 0.1)
 
 ALPHA = "alpha"
-"""Name of mixing weights that are ready, in place of the logits."""
+"""The leaf with final mixing weights, in place of logits."""
 
 Allocation = Literal["sigmoid", "bernoulli", "random"]
 Granularity = Literal["layer", "block", "model"]
@@ -26,10 +26,10 @@ class Routed(Sharing):
     """A task's mixture of a common inventory: α = ẑ / Σ ẑ, ẑ = sigmoid(Z). Poly (Ponti et al. 2023), equation 2.
 
     Args:
-        allocation: how ẑ is had in training: `sigmoid`, as in evaluation; `bernoulli`, drawn from the relaxed Bernoulli
+        allocation: how ẑ is made in training: `sigmoid`, as in evaluation; `bernoulli`, from the relaxed Bernoulli
             distribution at temperature 1, anew for each task and forward pass; `random`, a fair coin per expert and row
-            of the batch whatever the logits (the control; they then stay as they start, and evaluation averages).
-        granularity: layers that share their logits: each has its own (`layer`), those of a `block` do (a layer's name
+            of the batch (the control: it ignores the logits, which keep their initial values, and evaluation averages).
+        granularity: the layers that share logits: each its own (`layer`), those of a `block` (a layer's name
             up to its first number: `encoder.block.3`), or all of the `model`.
 
     Raises:
@@ -52,7 +52,7 @@ class Routed(Sharing):
         return {LOGITS: Leaf(shape, axes, start, _GROUP, self.granularity)}
 
     def alpha(self, own: Tensors, training: bool) -> Tensor:
-        """The mixing weights of one task, or `[T, …]`: those that are ready, or made of the logits."""
+        """The mixing weights of one task, or `[T, …]`: final ones, or computed from logits."""
         return own[ALPHA] if ALPHA in own else self.mixing(own[LOGITS], training)
 
     def mixing(self, logits: Tensor, training: bool) -> Tensor:

@@ -16,7 +16,7 @@ from ._routed import Routed
 
 @dataclass(frozen=True)
 class TermRouting(Routed):
-    """TensorPoly-I: a task weighs the terms of a common sum, A_t = Σ_k α_k ⊗_i A[i,k]."""
+    """TensorPoly-I: a task weights the terms of a common sum, A_t = Σ_k α_k ⊗_i A[i,k]."""
 
     name = "tensorpoly-i"
 
@@ -71,17 +71,17 @@ def _by_order(weights: Tensor, bank: Tensor, size: int) -> Tensor:
 
 
 def _of_order(weights: Tensor, bank: Tensor, axes: tuple[str, ...]) -> Tensor:
-    """A leaf that is one of the orders, its terms anywhere."""
+    """Mixes a leaf that is one of the orders, with terms on any axis."""
     shape = [size if axis == "term" else 1 for size, axis in zip(bank.shape, axes, strict=True)]
     mine = weights.reshape(*weights.shape[:-1], *shape)
     return (mine * bank).sum(axes.index("term") - len(axes), keepdim=True)
 
 
 def count_terms(rule: str, leaves: Leaves, least: int = 2) -> int:
-    """How many terms a factorisation's leaves sum.
+    """The number of terms that a factorisation's leaves sum.
 
     Raises:
-        ValueError: leaves without terms, or with too few.
+        ValueError: the leaves have no terms, or too few.
     """
     sizes = {leaf.shape[leaf.axes.index("term")] if "term" in leaf.axes else 0 for leaf in leaves.values()}
     if len(sizes) != 1 or min(sizes) < least:

@@ -11,18 +11,18 @@ from ._shared import Shared
 
 @dataclass(frozen=True)
 class Tree(Sharing):
-    """Sharing by depth: tasks have the first stages of the network in common, and part above them.
+    """Sharing by depth: tasks have the first stages of the network in common, and differ above them.
 
-    A rule that is another one at each layer: `shared` in the first `branch` stages, and what comes before them; above,
-    the rule `above`. In between tasks of one `group` may have stages in common. Stages are those that `frozen_stages`
+    The rule depends on the layer: `shared` in the first `branch` stages, and the layers before them; above,
+    the rule `above`. In between, tasks of one `group` may share stages. Stages are those that `frozen_stages`
     counts: `layer1` to `layer4` of a ResNet, the blocks of a transformer. Tasks on one batch (`broadcast=True`) run
-    what all of them share once.
+    the common stages once.
 
     Args:
-        branch: stages that all tasks share, 1 or more.
-        above: the rule for the others: `private`, or a routed one.
-        group: name of the task's group; empty: the task is in none.
-        grouped: stages that tasks of one group share, counted from the first; more than `branch`.
+        branch: the number of stages that all tasks share, ≥ 1.
+        above: the rule of the other stages: `private`, or a routed one.
+        group: the name of the task's group; empty: the task is in none.
+        grouped: the number of stages that tasks of one group share, from the first on; above `branch`.
 
     Raises:
         ValueError: a setting is out of its range, or does not go with another.
@@ -58,12 +58,12 @@ class Tree(Sharing):
 
     @property
     def rule(self) -> Sharing:
-        """The rule above all that is shared."""
+        """The rule above all shared stages."""
         return sharing(self.above)
 
     @property
     def stages(self) -> int:
-        """Stages that a task shares as they are, with all others or with its group."""
+        """The number of stages that a task shares unmixed, with all others or with its group."""
         return max(self.branch, self.grouped)
 
     def at(self, below: Callable[[int], bool]) -> tuple[Sharing, str]:

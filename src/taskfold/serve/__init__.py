@@ -1,4 +1,4 @@
-"""Many tasks behind one door: a batcher, the versions that stand for names, and an HTTP application."""
+"""Serves many tasks: a batcher, versions of tasks by name, and an HTTP application."""
 
 from ._batcher import Batcher, Counts
 from ._engine import Engine, Group, Stacked

@@ -1,4 +1,4 @@
-"""A request from its inputs to its answers: leases, rows, words."""
+"""From a request's inputs to its answers: leases, rows, words."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Decode = Callable[[], list[Given]]
 async def answer(
     server: TaskServer, names: Sequence[str], form: Form, count: int, decode: Decode, asked: Asked
 ) -> list[dict[str, Any]]:
-    """Every input for every task, as JSON: input by input, in the order of the tasks.
+    """The answers of every task for every input, as JSON: input by input, in the order of the tasks.
 
-    `decode` makes the inputs of bytes; it runs in a thread, once it is known that there is room.
+    `decode` makes the inputs from bytes, in a thread, after the batcher has room for the rows.
     """
     async with AsyncExitStack() as leases:
         chosen = await _chosen(server, names, form)
@@ -74,7 +74,7 @@ def _ready(given: Given, version: Version, asked: Asked) -> Ready:
 
 
 def ready_of(version: Version, content: Any, asked: Asked) -> Ready:
-    """An input made ready for a task, which errors name."""
+    """A task's prepared input; errors name the task."""
     try:
         return version.reading.ready(content, asked)
     except InputError as error:
@@ -82,7 +82,7 @@ def ready_of(version: Version, content: Any, asked: Asked) -> Ready:
 
 
 async def outputs_of(server: TaskServer, rows: Sequence[tuple[Version, Ready]]) -> list[Any]:
-    """What the network puts out for rows; at the first error the others take their places back."""
+    """The network's outputs for rows; at the first error the waiting rows are withdrawn."""
     tasks = [asyncio.ensure_future(server.ask(version, ready)) for version, ready in rows]
     try:
         return await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""Rows that callers ask about, one by one, run together: plain asyncio, which knows neither HTTP nor torch."""
+"""A batcher: rows of several callers run together. It uses plain asyncio, without HTTP or torch."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ T = TypeVar("T")
 Run = Callable[[Any, Sequence[Any]], Sequence[Any]]
 """(group, rows) → one answer for each row, in their order."""
 OLD = 0.8
-"""Weight of what was measured before, where seconds per row are averaged."""
+"""Weight of earlier measurements in the running mean of seconds per row."""
 
 
 @dataclass
 class Counts:
-    """What a batcher has done.
+    """Counters of a batcher.
 
     Attributes:
         batches, rows: that ran.
         failed: rows whose run raised.
-        changes: that were applied.
-        seconds: in which batches ran.
+        changes: changes that were applied.
+        seconds: the time in which batches ran.
         largest: rows of the largest batch.
     """
 
@@ -50,20 +50,20 @@ class _Waiting:
 class Batcher:
     """Collects rows into batches, and runs batches and changes one at a time in one thread.
 
-    A row runs at once where nothing else runs. While a batch runs, rows collect; then those of one group run together,
+    A row runs at once if nothing else runs. While a batch runs, rows collect; then rows of one group run together,
     as many as there are, rounded down to one of `sizes`: 1, 2, 3, 4, 6, 8, 12, 16, … and `size`. So batches have few
-    numbers of rows, each of which is looked at once. The batcher waits for more rows only while there are fewer than
-    the last batch had, and at most `delay` after a row came: a caller who is alone never waits for company.
+    sizes, and the network looks once at each. The batcher waits for more rows only while there are fewer than
+    the last batch had, and at most `delay` after a row came: a single caller never waits for others.
 
-    Changes are applied between batches, one before each batch at most, so that neither keeps the other waiting.
+    Changes are applied between batches, at most one before each batch, so that neither delays the other for long.
 
-    A batch that raises is run again row by row: a row that cannot be answered is its own caller's error alone.
+    A batch that raises is run again row by row: an error reaches only the caller of the row that causes it.
 
     Args:
         run: runs rows of one group, in the batcher's thread.
-        size: rows of a batch, at most.
-        delay: seconds that a row waits for company, at most.
-        waiting: rows that may wait; others are refused.
+        size: the most rows of a batch.
+        delay: the most seconds that a row waits for others.
+        waiting: the most rows that wait; further ones are refused.
 
     Raises:
         ValueError: size or waiting is below 1, or delay is negative.
@@ -104,19 +104,19 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Rows that wait."""
+        """The number of waiting rows."""
         return sum(map(len, self._groups.values()))
 
     @property
     def running(self) -> bool:
-        """Whether rows are answered: it was entered, not closed, and its loop has not failed."""
+        """Whether the batcher answers: it was entered, not closed, and its loop has not failed."""
         return self._worker is not None and not self._worker.done() and not self._closed
 
     def check_room(self, rows: int = 1) -> None:
-        """So many more rows may wait.
+        """Checks that `rows` more rows may wait.
 
         Raises:
-            BusyError: they may not; says in how many seconds it pays to ask again.
+            BusyError: they may not; it has the seconds after which to ask again.
             ClosedError: the batcher was closed, or never entered.
         """
         if not self.running:
@@ -126,16 +126,16 @@ class Batcher:
             raise BusyError(f"{found} rows wait, and at most {self.most} may; ask again in {seconds} s", seconds)
 
     async def ask(self, group: Hashable, row: Any, *, timeout: float | None = None) -> Any:
-        """The answer for one row. A caller who is cancelled takes the row back, unless it runs already.
+        """The answer for one row. Cancelling the call withdraws the row, unless it runs already.
 
         Args:
             group: rows of equal groups can run together.
-            row: what `run` is given.
-            timeout: seconds in which the answer must come; None: any time.
+            row: the argument of `run`.
+            timeout: the most seconds to wait for the answer; None: no limit.
 
         Raises:
             BusyError, ClosedError: as for `check_room`; or the batcher was closed meanwhile.
-            LateError: there was no answer in time. The row does not run any more if it waited.
+            LateError: there was no answer in time. A row that still waited will not run.
             Exception: what `run` raised for this row alone.
         """
         self.check_room()
@@ -148,13 +148,13 @@ class Batcher:
                 return await mine.answer
         except TimeoutError:
             if mine.answer.done() and not mine.answer.cancelled():
-                return mine.answer.result()  # it came in the same moment
+                return mine.answer.result()  # the answer came in the same moment
             raise LateError(f"there was no answer within {timeout:g} s; ask again, or allow more time") from None
         finally:
             self._take_back(group, mine)
 
     async def apply(self, change: Callable[[], T]) -> T:
-        """Run a change between two batches, in the batcher's thread; what it returns or raises.
+        """Run a change between two batches, in the batcher's thread; returns or raises what it does.
 
         Raises:
             ClosedError: the batcher was closed before.
@@ -167,14 +167,12 @@ class Batcher:
         return await done
 
     async def close(self) -> None:
-        """Let the batch that runs come to its end, and refuse what waits."""
+        """Finish the running batch, and refuse waiting rows."""
         self._closed = True
         self._arrived.set()
         if self._worker is not None:
             await self._worker
         await asyncio.to_thread(self._thread.shutdown)
-
-    # The loop
 
     async def _work(self) -> None:
         try:
@@ -193,7 +191,7 @@ class Batcher:
             self._changes.clear()
 
     async def _turn(self) -> None:
-        """One change, and one batch."""
+        """Applies a change, and runs a batch."""
         if self._changes:
             change, done = self._changes.popleft()
             if not done.cancelled():
@@ -206,7 +204,7 @@ class Batcher:
             await self._answer(group, rows)
 
     async def _company(self) -> None:
-        """Wait for as many rows as the last batch had, for a little while."""
+        """Waits up to `delay` for as many rows as the last batch had."""
         loop, wanted = asyncio.get_running_loop(), min(self.size, self._last)
         until = min(one.came for rows in self._groups.values() for one in rows.values()) + self.delay
         while 0 < self.waiting < wanted and (left := until - loop.time()) > 0 and not (self._changes or self._closed):
@@ -216,7 +214,7 @@ class Batcher:
                     await self._arrived.wait()
 
     def _taken(self) -> tuple[Hashable, list[_Waiting]]:
-        """Rows of the group whose first row came first."""
+        """Takes rows from the group with the oldest row."""
         group = min(self._groups, key=lambda one: next(iter(self._groups[one].values())).came)
         waiting = self._groups[group]
         count = max(n for n in self.sizes if n <= len(waiting))

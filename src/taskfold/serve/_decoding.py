@@ -1,4 +1,4 @@
-"""Bytes of callers to pictures and texts. What is wrong with them is the caller's error."""
+"""Decodes callers' bytes as pictures and texts. A failure is the caller's error."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ._limits import Limits
 from ._reading import Given
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that are decoded in this process; others start programs (EPS), or hold no picture."""
+"""Formats that PIL decodes in this process; others start programs (EPS), or are not pictures."""
 
 
 @lru_cache
 def formats() -> tuple[str, ...]:
-    """Of these, what the installed PIL reads."""
+    """The formats among `FORMATS` that the installed PIL reads."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def picture(data: bytes, limits: Limits, where: str) -> Given:
-    """An image file, whose size is looked at before its pixels are decoded."""
+    """The picture of an image file; its size is checked before its pixels are decoded."""
     if not data:
         raise InputError(f"{where} is empty; send the bytes of an image file")
     try:
@@ -42,12 +42,11 @@ def picture(data: bytes, limits: Limits, where: str) -> Given:
     except Image.UnidentifiedImageError:
         known = ", ".join(formats())
         raise InputError(f"{where} is no image that this server reads ({known}); found {len(data):,} bytes") from None
-    except Exception as error:  # decoders raise anything
+    except Exception as error:  # decoders raise errors of any type
         raise InputError(f"{where} cannot be read as an image: {error}") from None
 
 
 def text(content: object, limits: Limits, where: str) -> Given:
-    """A text."""
     if not isinstance(content, str) or not content.strip():
         raise InputError(f"{where} must be a text with at least one letter, found {content!r:.60}")
     limits.check(f"characters of {where}", len(content), "characters")

@@ -1,4 +1,4 @@
-"""The network and its tasks, as a batcher runs them: batches and changes come one at a time."""
+"""The network and its tasks, for a batcher: batches and changes come one at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Load = Callable[[MultiTask, Path, str], Task]
 
 
 class Group(Protocol):
-    """What rows have in common that can share a forward pass; hashable."""
+    """A key of rows that can share a forward pass; hashable."""
 
     def run(self, network: Bank | MultiTask, keys: list[str], values: list[Any]) -> Sequence[Any]:
         """One answer for each row, on the CPU; `keys` are the rows' tasks."""
@@ -32,15 +32,15 @@ class Stacked:
     """Tensors of one shape and type, one for each row.
 
     Attributes:
-        shape: of a row.
-        dtype: of a row.
+        shape: a row's shape.
+        dtype: a row's type.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
 
     def run(self, network: Bank | MultiTask, keys: list[str], values: list[Tensor]) -> list[Tensor]:
-        """Outputs of the rows, each with the size of its own head."""
+        """Outputs of the rows, each in the size of its task's head."""
         like = next(network.backbone.parameters(), torch.zeros(()))
         batch = torch.stack(values).to(like.device)
         if batch.is_floating_point() and like.is_floating_point():
@@ -49,12 +49,12 @@ class Stacked:
 
 
 class Engine:
-    """Answers rows of any tasks.
+    """Runs rows of any tasks.
 
-    Tasks stand in a bank; in the model itself, where `banked` is false (for heads and methods that a bank cannot hold).
+    A bank holds the tasks; or the model itself, for heads and methods that a bank cannot hold.
 
     Args:
-        model: of the backbone, in evaluation mode, with the inventory that tasks stand on.
+        model: holds the backbone, in evaluation mode, and the inventory that tasks use.
         load: adds a task from its file.
         banked: whether a bank holds the tasks.
     """
@@ -72,17 +72,17 @@ class Engine:
 
     @property
     def network(self) -> Bank | MultiTask:
-        """What runs the rows."""
+        """The bank or the model, which runs the rows."""
         return self.model if self.bank is None else self.bank
 
     def nbytes(self) -> int:
-        """Bytes of all tasks."""
+        """The bytes of all tasks."""
         if self.bank is not None:
             return self.bank.nbytes()
         return sum(self.model[name].nbytes() for name in self.model.tasks)
 
     def prepare(self, file: Path, key: str) -> Callable[[], Task]:
-        """Read a task while batches run; what is returned adds it, and is to be called between batches.
+        """Read a task while batches run; returns a function that adds it, to call between batches.
 
         Raises:
             ValueError, TaskFileError: as for `MultiTask.load_task`.
@@ -101,10 +101,10 @@ class Engine:
         return add
 
     def remove(self, key: str) -> None:
-        """Forget a task; to be called between batches.
+        """Remove a task; call this between batches.
 
         Raises:
-            ValueError: later tasks stand on it, in a model without a bank.
+            ValueError: later tasks of a model without a bank need it.
         """
         if self.bank is None:
             self.model.remove_task(key)
@@ -115,12 +115,12 @@ class Engine:
             self._drop(key)
 
     def _drop(self, key: str) -> None:
-        """Out of the model; its task stays there if later ones stand on its entries of a common weight."""
+        """Drops the task from the model; it stays there if later tasks need its entries of a common weight."""
         if key in self.model.tasks:
             with suppress(ValueError):
                 self.model.remove_task(key)
 
     @torch.no_grad()
     def run(self, group: Group, rows: Sequence[tuple[str, Any]]) -> Sequence[Any]:
-        """Answers of rows `(key, value)`, in their order."""
+        """Answers to rows `(key, value)`, in their order."""
         return group.run(self.network, [key for key, _ in rows], [value for _, value in rows])

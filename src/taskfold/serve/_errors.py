@@ -1,4 +1,4 @@
-"""Why a request gets no answer."""
+"""Errors that refuse a request."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Self
 
 FEW, LONGEST = 500, 100
-"""Names that a misspelt one is compared with, and its letters that are, at most."""
+"""The most names that a misspelt name is compared with, and the most of its letters that are."""
 
 
 class ServeError(Exception):
-    """A request that is refused.
+    """A refused request.
 
     Attributes:
-        status: the HTTP status that says so.
+        status: the HTTP status.
     """
 
     status = 400
@@ -44,9 +44,9 @@ class UnknownTaskError(ServeError):
 
     @classmethod
     def of(cls, name: str, known: Sequence[str]) -> Self:
-        """For a name, among those that there are."""
+        """The error for a name, given the known names."""
         alike = known
-        if len(known) > FEW:  # comparing takes long, and anybody may ask
+        if len(known) > FEW:  # comparing takes long, and any client may send such names
             alike = [one for one in known if one[:2].casefold() == name[:2].casefold()][:FEW]
         name = unicodedata.normalize("NFC", name)
         near = difflib.get_close_matches(name[:LONGEST], alike, 1, cutoff=0.5)
@@ -55,7 +55,7 @@ class UnknownTaskError(ServeError):
 
 
 class TakenError(ServeError):
-    """A task has that name already."""
+    """Another task has that name."""
 
     status = 409
 
@@ -64,8 +64,8 @@ class BusyError(ServeError):
     """As many rows wait as may wait.
 
     Args:
-        message: says so.
-        retry_after: seconds after which it pays to ask again.
+        message: the message.
+        retry_after: seconds after which the client should ask again.
     """
 
     status = 503
@@ -82,7 +82,7 @@ class LateError(ServeError):
 
 
 class FailedError(ServeError):
-    """The network could not make an answer of the input, which was read without an error."""
+    """The network has failed on an input that was read without an error."""
 
     status = 500
 

@@ -1,4 +1,4 @@
-"""What a request may ask for, checked before anything of that size is allocated."""
+"""Limits of requests, checked before anything of that size is allocated."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ._errors import TooLargeError
 
 @dataclass(frozen=True)
 class Limits:
-    """Upper bounds. Each is a whole number ≥ 1, `seconds` a number > 0.
+    """Upper limits. Each is an integer ≥ 1, `seconds` a number > 0.
 
     Attributes:
         body: bytes of a request.
-        pixels: of an image, by what its header says.
+        pixels: of an image, by its header.
         rows: (input, task) pairs of a request.
         characters: of a text.
-        rank: of any whole number among a task file's method settings: ranks, widths, experts.
+        rank: of any integer in a task file's method settings: ranks, widths, experts.
         outputs: of a task's head.
-        tasks: that are served.
-        seconds: for the body to arrive, and for the answer to be made.
+        tasks: served tasks.
+        seconds: until the body has arrived, and until the answer is there.
 
     Raises:
-        ValueError: a bound is not such a number.
+        ValueError: a limit is not such a number.
     """
 
     body: int = 32_000_000
@@ -45,7 +45,7 @@ class Limits:
                 raise ValueError(f"{one.name} must be a number above 0, found {value!r}")
 
     def check(self, what: str, found: int, limit: str) -> None:
-        """A number is not above a limit.
+        """Checks that a number is not above a limit.
 
         Raises:
             TooLargeError: it is.
@@ -54,7 +54,7 @@ class Limits:
             raise TooLargeError(f"{what}: found {found:,}, and this server takes at most {most:,} (--max-{limit})")
 
     def check_header(self, header: Mapping[str, Any]) -> None:
-        """A task file asks for no more numbers than the limits allow, by its header alone.
+        """Checks by a task file's header that its numbers are within the limits.
 
         Raises:
             TooLargeError: it does.

@@ -1,4 +1,4 @@
-"""A task file to a version that answers."""
+"""From a task file to a version that answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ._version import DIGITS, Held, Version
 
 
 class Maker:
-    """Makes versions, each under a key and with a generation that no other has."""
+    """Makes versions, each with a key and a generation of its own."""
 
     def __init__(
         self,
@@ -34,17 +34,17 @@ class Maker:
         self._reading, self.generation = reading, 0
         self._arriving = (Path(tempfile.gettempdir()) if store is None else store.folder) / "taskfold-arriving"
         self._arriving.parent.mkdir(parents=True, exist_ok=True)
-        remove_drafts(self._arriving)  # of a server that was killed
+        remove_drafts(self._arriving)  # a killed server may have left some
 
     def load(self, name: str, file: Path) -> Version:
-        """Before the batcher runs. Errors are those of `Engine.prepare`."""
+        """Make a version before the batcher runs. Errors are those of `Engine.prepare`."""
         held = self._held(name)
         add = self.engine.prepare(file, held.key)
         return self.residents.add(held, file, lambda: self._version(name, file, held, add()))
 
     @asynccontextmanager
     async def made(self, name: str, data: bytes) -> AsyncIterator[tuple[Version, Path]]:
-        """A version and its file, which is there in the block; the version leaves the engine if the block fails."""
+        """A version and its file, which exists within the block; the version leaves the engine if the block fails."""
         held = self._held(name)
         with draft_of(self._arriving, folder=True) as folder:
             file = folder / "task.safetensors"
@@ -85,7 +85,7 @@ class Maker:
 
 
 def check_allowed(name: str, taken: list[str]) -> None:
-    """A task may have this name beside these."""
+    """Checks that a task may have this name beside the names in use."""
     try:
         check_name(name)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a kind of task does with an input, and with what the network puts out for it."""
+"""Readings: how a kind of task reads inputs, and words the network's outputs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Form = Literal["image", "text"]
 
 @dataclass(frozen=True)
 class Asked:
-    """How a caller wants answers.
+    """A caller's options for answers.
 
     Attributes:
-        top: classes to list, the likeliest first.
-        choices: texts to choose from; empty: as the task has them.
+        top: the number of classes to list, the likeliest first.
+        choices: texts to choose from; empty: the task's own.
 
     Raises:
         ValueError: `top` is below 1.
@@ -31,10 +31,10 @@ class Asked:
             raise ValueError(f"top must be at least 1, found {self.top}")
 
     def refuse_choices(self) -> None:
-        """For a task that does not choose among texts.
+        """Refuse choices, for a task that does not choose among texts.
 
         Raises:
-            InputError: the caller gives some.
+            InputError: there are choices.
         """
         if self.choices:
             raise InputError("choices are for tasks that answer texts; leave them out")
@@ -42,12 +42,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Ready:
-    """An input that is ready for the network.
+    """An input prepared for the network.
 
     Attributes:
         group: a `Group`; inputs of equal groups can share a forward pass.
-        value: what the group runs.
-        about: what `Reading.said` needs to know of the input.
+        value: the row that the group runs.
+        about: data on the input for `Reading.said`.
     """
 
     group: Hashable
@@ -57,37 +57,35 @@ class Ready:
 
 @dataclass(frozen=True)
 class Given:
-    """An input that was decoded: an RGB picture of PIL, or a text."""
+    """A decoded input: an RGB picture of PIL, or a text."""
 
     form: Form
     content: Any
     made: dict[Hashable, Ready] = field(default_factory=dict, compare=False)
-    """What readings have made of it, by their `way`."""
+    """Prepared inputs, by the `way` of readings."""
 
 
 class Reading(Protocol):
     """How one task reads inputs and words its answers, outside of the batcher."""
 
     @property
-    def takes(self) -> Form:
-        """The form of input."""
-        ...
+    def takes(self) -> Form: ...
 
     @property
     def shape(self) -> tuple[int | None, ...] | None:
-        """Of the tensor that an input becomes, None where any size will do; None: there is no such tensor."""
+        """The shape of an input's tensor, with None for any size; None: the input is not a tensor."""
         ...
 
     @property
     def way(self) -> Hashable:
-        """Readings that are equal in this make the same of an input."""
+        """A key: readings with equal keys prepare an input equally."""
         ...
 
     def ready(self, content: Any, asked: Asked) -> Ready:
-        """An input made ready.
+        """An input prepared for the network.
 
         Raises:
-            InputError: it cannot be; who asks the reading names the task.
+            InputError: it cannot be prepared; the caller of the reading adds the task's name.
         """
         ...
 

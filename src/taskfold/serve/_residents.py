@@ -1,4 +1,4 @@
-"""Which tasks stand in the engine, where fewer may than are served: the others lie on the disk."""
+"""Resident tasks: those in the engine, if fewer may be there than are served; others are on the disk."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ._version import Held, Version
 
 T = TypeVar("T")
 COPIES = "taskfold-serving"
-"""What the folder of copies is called; the next server removes that of one that was killed."""
+"""Name of the folder of copies; the next server removes a killed server's."""
 
 
 class Residents:
-    """Brings tasks into the engine when they are asked, and lets those leave that were asked least lately.
+    """Brings tasks into the engine when requests need them, and evicts the least recently used ones.
 
-    A task leaves only while no row asks it, and comes back from a copy of its file that nobody else knows. There are
+    A task leaves only while no row needs it, and comes back from a private copy of its file. There are
     never more than `most`: a row whose task is on the disk waits until another task is idle.
 
     Args:
         engine: holds tasks.
         batcher: applies changes of the engine between batches.
-        most: tasks in the engine at once; None: all that are served.
+        most: the most tasks in the engine; None: all served ones.
 
     Raises:
         ValueError: `most` is below 1.
@@ -43,7 +43,7 @@ class Residents:
         if most is not None and most < 1:
             raise ValueError(f"resident must be at least 1 task, found {most}")
         self.most, self._engine, self._batcher = most, engine, batcher
-        self._there: dict[str, Held] = {}  # least lately asked first
+        self._there: dict[str, Held] = {}  # least recently used first
         self._taken = 0
         self._freed = asyncio.Event()
         self._closing = ExitStack()
@@ -56,18 +56,16 @@ class Residents:
         return len(self._there)
 
     def close(self) -> None:
-        """Forget the copies of files."""
+        """Delete the copies of files."""
         self._closing.close()
 
-    # Asking
-
     async def ask(self, version: Version, ready: Ready, seconds: float) -> Any:
-        """What the network puts out for a row, whose task comes from the disk first if it lies there.
+        """The network's output for a row; a task on the disk comes into the engine first.
 
         Raises:
-            LateError: there was no answer within so many seconds.
-            FailedError: the network cannot run this input, or puts out what is no number; or the task cannot be read
-                from the disk any more.
+            LateError: there was no answer within `seconds`.
+            FailedError: the network cannot run this input, or its outputs are not finite; or the task cannot be read
+                from the disk.
             BusyError, ClosedError: as for the batcher.
         """
         held = version.held
@@ -89,7 +87,7 @@ class Residents:
         return found
 
     async def _brought(self, version: Version, most: float) -> float:
-        """Seconds that it took to bring a task into the engine."""
+        """Brings a task into the engine; returns the seconds that took."""
         held, loop = version.held, asyncio.get_running_loop()
         begin = loop.time()
         if held.coming is None:
@@ -97,17 +95,15 @@ class Residents:
             held.coming.add_done_callback(lambda done: _came(held, done))
         try:
             async with asyncio.timeout(most):
-                await asyncio.shield(held.coming)  # others may wait for it too
+                await asyncio.shield(held.coming)  # other rows may wait for it too
         except TimeoutError:
             raise LateError(f"task {version.name!r} did not come from the disk within {most:g} s; ask again") from None
         except (RuntimeError, ValueError, OSError) as error:
             raise FailedError(f"task {version.name!r} cannot be read from the disk any more: {error}") from error
         return min(loop.time() - begin, most - 0.001)
 
-    # Coming and going
-
     async def added(self, held: Held, file: Path, add: Callable[[], T]) -> T:
-        """What a change returns that adds a new task to the engine."""
+        """Apply a change that adds a new task to the engine; returns its result."""
         await self._room()
         try:
             await asyncio.to_thread(self._keep, held, file)
@@ -119,7 +115,7 @@ class Residents:
         return found
 
     def add(self, held: Held, file: Path, add: Callable[[], T]) -> T:
-        """The same before the batcher runs."""
+        """Like `added`, before the batcher runs."""
         if self.most is not None and self._taken >= self.most and (idle := self._idle()) is not None:
             self._engine.remove(self._goes(idle).key)
             self._taken -= 1
@@ -130,12 +126,12 @@ class Residents:
         return found
 
     async def forget(self, held: Held) -> None:
-        """Out of the engine and off the disk; nobody asks it any more."""
+        """Remove a task that no request needs from the engine and the disk."""
         if held.coming is not None:
             await asyncio.wait({held.coming})
         if held.present:
             self._goes(held)
-            with suppress(ClosedError):  # all leave, then
+            with suppress(ClosedError):  # a closed batcher means that all tasks leave
                 await self._batcher.apply(lambda: self._engine.remove(held.key))
             self._left(held)
         elif held.file is not None:
@@ -154,7 +150,7 @@ class Residents:
         self._stands(held)
 
     async def _room(self) -> None:
-        """A place for one more task."""
+        """Makes room for one more task."""
         while self.most is not None and self._taken >= self.most:
             if (idle := self._idle()) is None:
                 self._freed.clear()
@@ -162,9 +158,9 @@ class Residents:
                 continue
             self._goes(idle)
             try:
-                # What asks it from now on waits for a change that comes after this one.
+                # A row that needs it from now on waits for a change after this one.
                 await self._batcher.apply(lambda idle=idle: self._engine.remove(idle.key))
-            except ValueError:  # other tasks stand on it
+            except ValueError:  # other tasks need it
                 idle.pinned = True
                 self._stands(idle)
                 continue
@@ -185,7 +181,7 @@ class Residents:
         return held
 
     def _keep(self, held: Held, file: Path) -> None:
-        """A copy of its file, from which a task comes back."""
+        """Copies a task's file, from which it comes back."""
         if self._folder is not None:
             held.file = self._folder / f"{held.key}.safetensors"
             shutil.copyfile(file, held.file)
@@ -203,4 +199,4 @@ class Residents:
 def _came(held: Held, done: asyncio.Future[None]) -> None:
     held.coming = None
     with suppress(asyncio.CancelledError):
-        done.exception()  # who waits for it is told; perhaps nobody does any more
+        done.exception()  # those who wait get the error; perhaps no row does

@@ -1,4 +1,4 @@
-"""What a server has seen of its store, which others change too."""
+"""The files of a store that a server has read; other processes change the store too."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ._version import DIGITS
 
 Stamp = tuple[int, int, int]
 UNSEEN: Stamp = (0, 0, 0)
-"""Of a task that stands for what no look has found, as this server has changed it itself."""
+"""The stamp of a task that this server has changed itself and not yet read again."""
 
 
 class Seen:
-    """Files of current versions that a server has read: a file that was read is never written again, but replaced.
+    """Stamps of the current versions that a server has read; the store replaces files and never rewrites them.
 
     Args:
-        store: None: nothing is ever there.
+        store: None: there are no files.
     """
 
     def __init__(self, store: Store | None) -> None:
@@ -27,19 +27,19 @@ class Seen:
         self.stamps: dict[str, Stamp] = {}
 
     def stamp(self, name: str) -> Stamp | None:
-        """Of a task's file as it is there now; None: there is none."""
+        """The stamp of a task's present file; None: there is none."""
         if self.store is None:
             return None
         try:
             at = self.store.path(name).stat()
-        except (FileNotFoundError, ValueError):  # there is none, or it is the name of no task
+        except (FileNotFoundError, ValueError):  # no file, or not a task's name
             return None
         except OSError as error:
             raise _unreadable(error) from error
         return _stamp(at)
 
     def read(self, name: str) -> tuple[Stamp, bytes]:
-        """A task's file, of one opening: another may take its place meanwhile."""
+        """The stamp and bytes of a task's file from one opening: another may replace it meanwhile."""
         assert self.store is not None
         try:
             with self.store.path(name).open("rb") as file:
@@ -50,23 +50,23 @@ class Seen:
             raise _unreadable(error) from error
 
     def stale(self, name: str) -> bool:
-        """Whether the store has something else under a name than what was seen."""
+        """Whether the store's file of a task is another than the one that was read."""
         return self.store is not None and self.stamp(name) != self.stamps.get(name)
 
     def changed(self, known: set[str]) -> list[str]:
-        """Names that are stale, of these and the store's; first those that are gone and may be in another's way."""
+        """Stale names, of these and the store's; first the removed ones, which may block new names."""
         names = known | set(() if self.store is None else self.store.names())
         now = {name: stamp for name in names if (stamp := self.stamp(name)) != self.stamps.get(name)}
         return sorted(now, key=lambda name: (now[name] is not None, name))
 
 
 def _unreadable(error: OSError) -> BusyError:
-    """What a request is told then."""
+    """The error for a request."""
     return BusyError(f"the store cannot be read: {error.strerror}; ask again in 1 s", 1)
 
 
 def digest_in(data: bytes) -> str | None:
-    """As a version has it, of a file's bytes; None: they are no task file, which whoever reads them says."""
+    """The digest in a file's bytes, in the form of versions; None: not a task file, as its reader will report."""
     try:
         return str(json.loads(metadata_of(data)["taskfold"])["digest"])[:DIGITS]
     except (ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""Tasks by name, and the versions that answer for them; without HTTP."""
+"""The task server: tasks by name, and the versions that answer for them; without HTTP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NO_STORE = "this server keeps no versions: it was given task files; give it the 
 
 
 def _whole(change: Change[P, T]) -> Change[P, T]:
-    """One change of a server at a time, to its end even if the caller goes away."""
+    """Makes changes of a server run one at a time, and to the end even if the caller is cancelled."""
 
     @wraps(change)
     async def shielded(self: TaskServer, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -48,24 +48,24 @@ def _whole(change: Change[P, T]) -> Change[P, T]:
 
 
 class TaskServer:
-    """Answers requests for tasks by name, while tasks come, change and go.
+    """Answers requests for tasks by name, while tasks are added, changed and removed.
 
-    A request is answered by the version that its name stood for when it came: whatever changes meanwhile, the answer is
-    that version's, and says its digest and generation. A version leaves the engine once no request may ask it. A name
-    that stands for nothing is refused.
+    The version that a name has when a request comes answers it: whatever changes meanwhile, the answer is
+    that version's, with its digest and generation. A version leaves the engine once no request can need it. An unknown
+    name is refused.
 
     Args:
         engine: holds the tasks.
-        reading: how a task reads inputs.
-        store: keeps changes on the disk; None: a server that starts again knows nothing of them.
-        limits: of requests.
-        size, delay, waiting: of the batcher.
-        resident: tasks in the engine at once, at most; the others lie on the disk until they are asked. None: all.
+        reading: makes a task's reading.
+        store: keeps changes on the disk; None: a restarted server has none of them.
+        limits: the limits of requests.
+        size, delay, waiting: the batcher's arguments.
+        resident: the most tasks in the engine; others are on the disk until a request needs them. None: all.
         pinned: names whose tasks stay in the engine.
-        warm: look at batches of all sizes that the batcher makes, before the first task stands that takes such rows.
+        warm: run batches of all the batcher's sizes before the first task that takes such rows answers.
 
     Raises:
-        ValueError: fewer than one task may be in the engine, or no more than are pinned.
+        ValueError: `resident` is < 1, or not above the number of pinned tasks.
     """
 
     def __init__(
@@ -107,38 +107,36 @@ class TaskServer:
 
     @property
     def versions(self) -> Mapping[str, Version]:
-        """What each name stands for, as far as this server has looked."""
+        """The versions by name, as last read from the store."""
         return MappingProxyType(self._versions)
 
     @property
     def ready(self) -> bool:
-        """Batches run, and every task of the store stands, or says why not."""
+        """Whether batches run, and every task of the store is served or has a problem."""
         return self.batcher.running and self.followed
 
     @property
     def problems(self) -> list[str]:
-        """Tasks of the store that cannot be served, and why."""
+        """The errors of the store's tasks that cannot be served."""
         return [f"{name}: {said}" for name, said in self._problems.items()]
 
     def load(self, name: str, file: Path) -> None:
         """Add a task before the server starts.
 
         Raises:
-            ValueError, TaskFileError: it cannot be served; or the name is taken.
+            ValueError, TaskFileError: the task cannot be served, or the name is taken.
         """
         check_free(name, self._versions, "give one of them")
         self._versions[name] = self._maker.load(name, file)
 
-    # Requests
-
     async def find(self, name: str) -> Version:
-        """What a name stands for, in the store too: another server may have changed it a moment ago.
+        """The version of a name, checked in the store, which another server may have just changed.
 
         Raises:
-            UnknownTaskError: nothing; says the nearest name.
-            FailedError: a file of the store that cannot be served.
+            UnknownTaskError: there is no such task; the message has the nearest name.
+            FailedError: the store's file cannot be served.
             BusyError: the store cannot be read now.
-            LateError: what the store has now was not read in time.
+            LateError: the store's file was not read in time.
         """
         try:
             if self._seen.stale(name):
@@ -149,7 +147,7 @@ class TaskServer:
         return self._known(name)
 
     async def every(self) -> Mapping[str, Version]:
-        """What each name stands for, in the store too.
+        """The versions of all names, checked in the store.
 
         Raises:
             BusyError: the store has not been read yet, or cannot be read now.
@@ -162,7 +160,7 @@ class TaskServer:
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncIterator[Version]:
-        """The version that a request asks: it stays in the engine until the request has ended. Errors: see `find`."""
+        """The version for a request: it stays in the engine until the request has ended. Errors: see `find`."""
         version = await self.find(name)
         version.held.leases += 1
         try:
@@ -177,25 +175,23 @@ class TaskServer:
             self._let_go(version.held)
 
     async def ask(self, version: Version, ready: Ready) -> Any:
-        """What the network puts out; within a `lease` of the version. Errors are those of `Residents.ask`."""
+        """The network's output, within a `lease` of the version. Errors are those of `Residents.ask`."""
         return await self.residents.ask(version, ready, self.limits.seconds)
 
     async def decoding(self, work: Callable[[], T]) -> T:
-        """Work of one request outside of the batcher, in one of a few threads."""
+        """Run a request's work outside of the batcher, in one of a few threads."""
         return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
-
-    # Changes
 
     @_whole
     async def put(self, name: str, data: bytes, *, new: bool = False) -> Version:
-        """Serve a task file under a name, instead of what it stood for.
+        """Serve a task file under a name, in place of the name's present version.
 
         Args:
-            name, data: of the task; the file's bytes.
+            name, data: the task's name; the file's bytes.
             new: the name must be free.
 
         Raises:
-            UnfitError: no task file of this backbone, or it cannot be served beside the others.
+            UnfitError: this is not a task file of this backbone, or it cannot be served beside the others.
             TooLargeError: it is above a limit.
             TakenError: the name is not free.
         """
@@ -204,10 +200,10 @@ class TaskServer:
 
     @_whole
     async def remove(self, name: str, *, purge: bool = False) -> None:
-        """Serve a task no more; with `purge` the store forgets its versions too.
+        """Stop serving a task; with `purge` the store deletes its versions too.
 
         Raises:
-            UnknownTaskError: there is none.
+            UnknownTaskError: there is no such task.
         """
         await self._follow(name)
         if name not in self._problems:
@@ -240,10 +236,10 @@ class TaskServer:
 
     @_whole
     async def rollback(self, name: str, to: str | None = None) -> Version:
-        """Serve an earlier version of a task from the store, also of one that was removed.
+        """Serve an earlier version of a task from the store, also of a removed task.
 
         Args:
-            name: of the task.
+            name: the task's name.
             to: the first digits of the version's digest; None: the version before the current one.
 
         Raises:
@@ -255,7 +251,7 @@ class TaskServer:
         return await self._put(name, await asyncio.to_thread(found.path.read_bytes), False, keep=False)
 
     async def follow(self) -> None:
-        """Serve what the store holds now, as other processes have left it; `problems` says what could not be served."""
+        """Serve what the store holds now, after changes by other processes; `problems` has the errors."""
         for version in list(self._versions.values()) if self.store is None else ():
             await self._warmth.of(version, self._versions.values())
         for name in await asyncio.to_thread(self._seen.changed, {*self._versions, *self._problems}):
@@ -263,11 +259,11 @@ class TaskServer:
         self.followed = True
 
     async def history(self, name: str) -> list[dict[str, Any]]:
-        """The versions that the store keeps of a task, oldest first; also of one that was removed.
+        """The store's versions of a task, oldest first; also of a removed task.
 
         Raises:
             UnfitError: there is no store.
-            UnknownTaskError: nobody knows the task.
+            UnknownTaskError: neither server nor store has the task.
         """
         if self.store is None:
             raise UnfitError(NO_STORE)
@@ -286,8 +282,6 @@ class TaskServer:
         self._stand(name, version)
         return version
 
-    # The store, which other servers change too
-
     def _known(self, name: str) -> Version:
         if said := self._problems.get(name):
             raise FailedError(f"task {name!r} cannot be served: {said}")
@@ -296,7 +290,7 @@ class TaskServer:
         return found
 
     async def _follow(self, name: str) -> None:
-        """A name stands for what the store has under it now."""
+        """Updates a name's version to the store's."""
         if self.store is None or not self._seen.stale(name):
             return
         try:
@@ -314,20 +308,20 @@ class TaskServer:
             if said != str(error):
                 LOG.warning("not served: %s: %s", name, error)
             if not isinstance(error, UnfitError):
-                return  # other tasks are in its way, and may go
+                return  # a later look may find other tasks out of its way
         self._seen.stamps[name] = stamp
 
     _followed = _whole(_follow)
 
     async def _stored(self, change: Callable[..., T], *arguments: Any) -> T:
-        """A change of the store, in a thread: it waits for the disk."""
+        """Changes the store, in a thread, since that waits for the disk."""
         try:
             return await asyncio.to_thread(change, *arguments)
         except ValueError as error:
             raise UnfitError(str(error)) from None
 
     def _stand(self, name: str, version: Version | None) -> None:
-        """From now on a name stands for this; None: for nothing."""
+        """Sets the version of a name; None: the name has none."""
         self._problems.pop(name, None)
         self._seen.stamps.pop(name, None)
         if (before := self._versions.pop(name, None)) is not None:
@@ -337,9 +331,9 @@ class TaskServer:
             self._versions[name], self._seen.stamps[name] = version, UNSEEN
 
     def _let_go(self, held: Held) -> None:
-        """Out of the engine, between batches, once nobody may ask it."""
+        """Removes a task from the engine, between batches, once no request can need it."""
         if held.gone and not held.leases and self.batcher.running:
-            held.gone = False  # once
+            held.gone = False  # once only
             leaving = asyncio.ensure_future(self.residents.forget(held))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)

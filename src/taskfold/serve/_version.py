@@ -1,4 +1,4 @@
-"""What a name stands for, and where that stands."""
+"""The version that a name has, and its place in the engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..tasks import Info
 from ._reading import Reading
 
 DIGITS = 16
-"""Of a digest, as `Store` writes them."""
+"""Digits of a digest, as `Store` writes them."""
 
 
 @dataclass(eq=False)
@@ -19,12 +19,12 @@ class Held:
     """A task in the engine, under a key that no other task ever has.
 
     Attributes:
-        key: in the engine.
-        leases: requests that may still ask it.
-        gone: no name stands for it any more.
-        pinned: it stays in the engine.
-        present: it stands there, and does not lie on the disk.
-        asking: rows that wait for its answer, or for it to come.
+        key: the key in the engine.
+        leases: the number of requests that may still need the task.
+        gone: no name has this version any more.
+        pinned: the task stays in the engine.
+        present: the task is in the engine, not on the disk.
+        asking: the number of rows that wait for its answer, or for its arrival.
         coming: its way into the engine, if it is on it.
         file: a copy of its file; None: it never leaves.
     """
@@ -41,17 +41,17 @@ class Held:
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """What a name stands for.
+    """A version of a task, which answers for its name.
 
     Attributes:
-        name: of the task.
-        digest: 16 hexadecimal digits of its file's digest: others for other contents.
+        name: the task's name.
+        digest: 16 hexadecimal digits of its file's digest, which other contents change.
         generation: grows with every change of this server; no two versions have the same.
         reading: how it reads inputs and words answers.
         info: labels, preprocessing, metrics.
-        method: its name.
-        nbytes: of its numbers.
-        held: where it stands.
+        method: the method's name.
+        nbytes: the bytes of its numbers.
+        held: its place in the engine.
         counts: answers given, and requests that failed.
     """
 
@@ -67,5 +67,5 @@ class Version:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What every answer carries."""
+        """The part of every answer that identifies the version."""
         return {"task": self.name, "digest": self.digest, "generation": self.generation}

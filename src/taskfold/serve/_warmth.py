@@ -1,4 +1,4 @@
-"""Batches of all sizes are looked at before anybody waits for one."""
+"""Warms the network up: it looks at batches of all sizes before a request waits for one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LOG = logging.getLogger("taskfold.serve")
 class Warmth:
     """Runs noise through the network, in each number of rows that the batcher makes, once for each shape of rows.
 
-    The network takes a look at the first batch of each number of rows, which takes several times the time of a later
-    one; see docs/checks.md. Where readings say no shape (texts, images of any size), there is nothing to run.
+    The network looks at the first batch of each number of rows, which takes several times as long as a later
+    one; see docs/checks.md. Readings without a shape (texts, images of any size) run nothing.
 
     Args:
-        engine, batcher: of the server.
+        engine, batcher: the server's.
         wanted: False: nothing runs.
     """
 
@@ -31,14 +31,14 @@ class Warmth:
         self.seen = set[tuple[int, ...]]()
 
     async def of(self, version: Version, others: Iterable[Version]) -> None:
-        """Before a version answers for the first time, beside these; batches of others run in between."""
+        """Warm up for a version before its first answer, beside `others`, whose batches run in between."""
         shape = tuple(size for size in version.reading.shape or () if size is not None)
         if not self.wanted or not shape or shape != version.reading.shape or shape in self.seen:
             return
         alike = [one.held.key for one in others if one.reading.shape == shape and one.held.present]
         keys = list(dict.fromkeys([version.held.key, *alike]))[:2]
         if self.engine.bank is None and len(keys) < 2:
-            return  # a bank looks at all batches, and a model at those of several tasks
+            return  # a bank looks at all batches, a model only at those of several tasks
         self.seen.add(shape)
         rows = torch.randn(self.batcher.size, *shape, generator=torch.Generator().manual_seed(0))
         for count in self.batcher.sizes:

@@ -1,4 +1,4 @@
-"""The application of a server as a Ray Serve deployment: replicas, each with a batcher and a bank of its own."""
+"""A server's application as a Ray Serve deployment: replicas, each with a batcher and a bank of its own."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def deployed(
     cpus: float = 1,
     gpus: float = 0,
 ) -> Application:
-    """What `ray.serve.run` runs: the application of `taskfold.serve.web.application`, in several processes.
+    """The application of `taskfold.serve.web.application` in several processes, for `ray.serve.run`.
 
-    The task is a part of the request, so every replica answers for all tasks and runs them in one batch. Replicas that
-    share a store answer alike: each looks at the store before it answers. A replica takes requests once it is ready.
+    A request names its tasks, so every replica answers for all tasks and runs them in one batch. Replicas that
+    share a store answer alike: each checks the store before it answers. A replica takes requests once it is ready.
 
     Args:
-        build: makes the application, in each replica; it is sent there by pickle.
-        replicas: how many; or the fewest and the most, between which Ray keeps as many as the requests need.
-        ongoing: requests that one replica has at a time, at most; others wait before it. Ray adds replicas where each
+        build: makes the application in each replica, to which Ray sends it by pickle.
+        replicas: their number; or the least and the most, between which Ray adjusts it to the requests.
+        ongoing: the most requests that a replica has at a time; others wait. Ray adds replicas when each
             has more than half as many.
-        waiting: requests that may wait before the replicas; others get 503 with Retry-After.
-        cpus, gpus: of each replica, as Ray counts them. Without `gpus` Ray lets it see none.
+        waiting: the most requests that wait for replicas; others get 503 with Retry-After.
+        cpus, gpus: of each replica, as Ray counts them. Without `gpus` a replica sees none.
 
     Raises:
-        ValueError: the fewest replicas are below 1 or above the most, or one of the other numbers is too small.
+        ValueError: the least number of replicas is < 1 or above the most, or another number is too small.
     """
     fewest, most = replicas if isinstance(replicas, tuple) else (replicas, replicas)
     if not 1 <= fewest <= most:
@@ -58,12 +58,10 @@ def deployed(
 
     @serve.ingress(application)
     class Taskfold:
-        """A replica."""
-
         app: FastAPI
 
         async def check_health(self) -> None:
-            """Asked by Ray, first before the replica gets requests."""
+            """Ray's health check, which a replica passes before it gets requests."""
             server = self.app.state.server
             while server.batcher.running and not server.ready:
                 await asyncio.sleep(0.05)
@@ -85,11 +83,11 @@ def deployed(
 
 
 def run(application: Application, host: str, port: int, started: Callable[[], None]) -> None:
-    """Run an application on this machine's Ray, or on the cluster that there is, until it is interrupted.
+    """Run an application on this machine's Ray, or on an existing cluster, until it is interrupted.
 
     Args:
         application: see `deployed`.
-        host, port: of Ray's proxy, unless it runs already.
+        host, port: the address of Ray's proxy, unless it runs already.
         started: called once the proxy listens.
     """
     serve.start(http_options={"host": host, "port": port})
@@ -97,4 +95,4 @@ def run(application: Application, host: str, port: int, started: Callable[[], No
     try:
         serve.run(application, blocking=True, name="taskfold")
     finally:
-        serve.delete("taskfold")  # other applications of a cluster go on
+        serve.delete("taskfold")  # a cluster's other applications continue

@@ -1,4 +1,4 @@
-"""What belongs to one task: its state at every layer, its head, its labels and metrics; its file on disk."""
+"""A task: its state at every layer, its head, its labels and metrics; its file."""
 
 from ..files import (
     FORMAT_VERSION,

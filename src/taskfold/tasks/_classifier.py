@@ -1,4 +1,4 @@
-"""The classifier that a backbone still ends in, where a task's head is to stand on its features."""
+"""The classifier at the end of a backbone, in place of which a task's head is wanted."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import nn
 from ._features import Features, feature_width, pooled
 
 NAMES = ("classifier", "fc", "head", "head_dist", "heads", "score")
-"""What torchvision, timm and transformers call it."""
+"""The names of classifiers in torchvision, timm and transformers."""
 
 
 class Classifier(NamedTuple):
     """The last layer of a network.
 
     Attributes:
-        path: its name.
+        path: the layer's name.
         layer: a linear layer, or a pointwise convolution.
-        inputs: its features.
-        outputs: its classes.
+        inputs: the number of features.
+        outputs: the number of classes.
     """
 
     path: str
@@ -51,16 +51,16 @@ def classifier_of(network: nn.Module) -> Classifier | None:
 
 
 def head_width(network: nn.Module, head: object, said: int | None, features: Features = pooled) -> int:
-    """The number of features that a linear head stands on.
+    """The number of a linear head's inputs.
 
     Args:
         network: the backbone.
-        head: outputs, or a linear layer.
-        said: what the user says that the backbone returns; None: the backbone is asked.
-        features: what makes features of its output; where the user gave that, a classifier may be part of it.
+        head: the number of outputs, or a linear layer.
+        said: the width of the backbone's output that the user states; None: the backbone's own statement.
+        features: makes features from the backbone's output; a user's own function may apply a classifier.
 
     Raises:
-        ValueError: the backbone does not say, or it still ends in its classifier, whose outputs are not the features.
+        ValueError: the backbone does not state a width, or it still ends in its classifier.
     """
     found = classifier_of(network) if features is pooled else None
     try:

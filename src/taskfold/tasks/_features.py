@@ -1,4 +1,4 @@
-"""From a backbone's output to what a head stands on."""
+"""From a backbone's output to the features of heads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def pooled(output: object) -> Tensor:
     Those of its convolutional models are `[B, F, 1, 1]`.
 
     Raises:
-        TypeError: the output holds neither; a `features` function must say.
+        TypeError: the output holds neither; a `features` function is needed.
     """
     if isinstance(output, Tensor):
         return output
@@ -29,10 +29,10 @@ def pooled(output: object) -> Tensor:
 
 
 def feature_width(network: nn.Module) -> int:
-    """How many features a backbone says it has (timm's `num_features`, Hugging Face's `hidden_size`).
+    """The number of features that a backbone states (timm's `num_features`, Hugging Face's `hidden_size`).
 
     Raises:
-        ValueError: it does not say.
+        ValueError: it states none.
     """
     config = getattr(network, "config", None)
     for owner in (network, config):
@@ -40,7 +40,7 @@ def feature_width(network: nn.Module) -> int:
             width = getattr(owner, name, None)
             if isinstance(width, int) and width > 0:
                 return width
-    for name in ("neck_hidden_sizes", "hidden_sizes"):  # a neck stands behind the last stage
+    for name in ("neck_hidden_sizes", "hidden_sizes"):  # a neck follows the last stage
         if sizes := getattr(config, name, None):
             return int(sizes[-1])
     raise ValueError(

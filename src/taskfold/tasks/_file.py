@@ -1,4 +1,4 @@
-"""A task's tensors and header to a file and back. Written atomically, checked on reading, never unpickled."""
+"""Task files: tensors and a header, written atomically, checked on reading, never unpickled."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ._fingerprint import digest
 
 @dataclass(frozen=True)
 class Contents:
-    """What a task file holds.
+    """The contents of a task file.
 
     Attributes:
         header: the JSON document, `digest` included.
-        tensors: by name, as `Task.state_dict()` names them.
+        tensors: the tensors, by the names in `Task.state_dict()`.
     """
 
     header: dict[str, Any]
@@ -62,13 +62,13 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
 
 
 def contents_of(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata of a safetensors file and its tensors, of one opening.
+    """The metadata of a safetensors file and its tensors, read in one opening.
 
     Raises:
-        SafetensorError, OSError: it is no such file, or can't be read.
+        SafetensorError, OSError: the file is not one, or can't be read.
     """
     data = path.read_bytes()
-    tensors = _tensors(data)  # which says so where the bytes are no such file
+    tensors = _tensors(data)  # it raises for bytes that are not such a file
     return metadata_of(data), tensors
 
 
@@ -80,7 +80,7 @@ def _tensors(data: bytes) -> dict[str, Tensor]:
 
 
 def read(path: Path, kind: str = "task") -> Contents:
-    """A whole file of that kind, its digest checked.
+    """The contents of a file of the given kind, with its digest checked.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,4 +1,4 @@
-"""What tensors hold, and what a network is, as short texts."""
+"""Digests of tensors, and identities of networks, as short texts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ._source import source_of
 QUANTISED = "_taskfold_quantised"
 """The attribute in which a quantised network keeps its identity."""
 _ROUNDED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Types that a network may be rounded to where it serves."""
+"""Types that a network may be rounded to in serving."""
 
 
 def digest(tensors: Mapping[str, Tensor], *also: str) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of tensors (order does not matter), and further text."""
+    """SHA-256 over names, types, shapes and bytes of tensors in any order, and further text."""
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -32,9 +32,9 @@ def digest(tensors: Mapping[str, Tensor], *also: str) -> str:
 
 
 def fingerprint(network: nn.Module) -> str:
-    """SHA-256 of a network's state: parameters and buffers by name, shape and value, whatever floating type they have.
+    """SHA-256 of a network's state: parameters and buffers by name, shape and value, independent of the floating type.
 
-    Two networks with the same fingerprint compute the same, but for rounding, if their code is the same.
+    Two networks with the same fingerprint and the same code compute the same, except for rounding.
 
     Raises:
         ValueError: the network is on the meta device and has no bytes.
@@ -48,12 +48,11 @@ def fingerprint(network: nn.Module) -> str:
 
 
 def identity(network: nn.Module) -> dict[str, Any]:
-    """What a file says of the network that it belongs to: JSON.
+    """The identity of a network, as a file records it: JSON.
 
-    Where it came from, as far as known (`source_of`); its fingerprint, the floating types that there are, and its
-    fingerprint if it is rounded to narrower ones: a network that is loaded in one of these is the same. Of a network
-    that `quantised` has made, all that is of the one it was made of; the recipe and the fingerprint of what came out
-    stand beside it.
+    It holds the network's source, as far as known (`source_of`); its fingerprint, its floating types, and its
+    fingerprint after rounding to narrower ones: a network loaded in one of these is the same. For a network from
+    `quantised`, all that describes the original network; the recipe and the fingerprint of the result are added.
     """
     if (kept := _quantised(network)) is not None:
         return kept
@@ -70,14 +69,13 @@ def identity(network: nn.Module) -> dict[str, Any]:
 
 
 def is_same(network: nn.Module, said: Mapping[str, Any]) -> bool:
-    """Whether a network is the one that a file belongs to: equal in every value, in the narrower of the two types.
+    """Whether a network is the one of a file: equal in every value, in the narrower of the two types.
 
-    A network that was quantised, by `quantised`, and the one that it was made of are the same; two that were quantised
-    are if they hold the same numbers.
+    A network from `quantised` and its original are the same; two quantised ones are if they hold the same numbers.
 
     Args:
-        network: that there is.
-        said: the other's `identity`.
+        network: the network at hand.
+        said: the recorded `identity`.
     """
     theirs = said.get("quantised")
     if (mine := _quantised(network)) is not None:
@@ -90,13 +88,13 @@ def is_same(network: nn.Module, said: Mapping[str, Any]) -> bool:
 
 
 def _quantised(network: nn.Module) -> dict[str, Any] | None:
-    """The identity of a network that `quantised` has made; None: of any other, and of one that has changed since."""
+    """The identity of a network from `quantised`; None: of any other, and of one changed since."""
     kept: dict[str, Any] | None = network.__dict__.get(QUANTISED)
     return None if kept is None or fingerprint(network) != kept["quantised"]["fingerprint"] else kept
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """The same of two networks that are not there."""
+    """Like `is_same`, for two recorded identities."""
     either, (mine, theirs) = {*one["types"], *other["types"]}, map(_stated, (one, other))
     same = [name for name in mine.keys() & theirs.keys() if name in either and mine[name] == theirs[name]]
     return one["fingerprint"] == other["fingerprint"] or bool(same)
@@ -118,13 +116,12 @@ def _rounds(tensor: Tensor, dtype: torch.dtype) -> bool:
 
 
 def types_of(network: nn.Module) -> list[str]:
-    """The floating types of a network's state."""
     found = {str(tensor.dtype) for _, tensor in _state(network) if tensor.is_floating_point()}
     return sorted(name.removeprefix("torch.") for name in found)
 
 
 def _value(tensor: Tensor) -> Tensor:
-    """A tensor in the type that all floating numbers are compared in: single precision, wherever that holds them."""
+    """A tensor in the type for comparisons: single precision if that represents it exactly."""
     if not tensor.is_floating_point() or tensor.dtype == torch.float32:
         return tensor
     single = tensor.to(torch.float32)
@@ -132,7 +129,7 @@ def _value(tensor: Tensor) -> Tensor:
 
 
 def _state(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All tensors of a network's state; what quantised ones are made of."""
+    """All tensors of a network's state, with the inner tensors of quantised ones."""
     for name, held in network.state_dict().items():
         for part, tensor in _parts(name, held):
             if tensor.device.type == "meta":
@@ -143,12 +140,12 @@ def _state(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _parts(name: str, held: Any) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(held, (tuple, list)):  # packed numbers of torch's own
+    if isinstance(held, (tuple, list)):  # torch's packed numbers
         for n, one in enumerate(held):
             yield from _parts(f"{name}.{n}", one)
     if not isinstance(held, Tensor):
         return
-    if whole := getattr(held, "full_tensor", None):  # in shards: the processes that have them call it together
+    if whole := getattr(held, "full_tensor", None):  # sharded: the processes that hold the shards call this together
         held = whole()
     if is_traceable_wrapper_subclass(held):
         inner, _ = held.__tensor_flatten__()  # type: ignore[attr-defined]

@@ -10,19 +10,19 @@ from ._leaves import kept_in
 
 @torch.inference_mode(False)
 def build_head(head: int | nn.Module | None, features: Callable[[], int], like: Tensor) -> nn.Module | None:
-    """A task's head: a linear layer for a number of outputs, a module as it is, None for none.
+    """A task's head: a linear layer for a number of outputs, the given module, or None for none.
 
     Args:
-        head: outputs (≥ 1), any module, or None.
-        features: asked for the width of the backbone's features, only for a head that is a linear layer.
+        head: the number of outputs (≥ 1), any module, or None.
+        features: returns the width of the backbone's features; called only for a number of outputs.
         like: a backbone tensor; the head takes its device and (at least float32) dtype.
 
     Raises:
         ValueError: fewer than one output.
-        TypeError: neither a number nor a module.
+        TypeError: `head` is neither a number nor a module.
     """
     if isinstance(head, nn.Linear):
-        features()  # it may say that there are none
+        features()  # it may raise, since the backbone states no width
     if head is None or isinstance(head, nn.Module):
         return head
     if not isinstance(head, int) or isinstance(head, bool):

@@ -1,4 +1,4 @@
-"""What happened to a task in a store: lines of JSON, added at the end."""
+"""The history of a task in a store: lines of JSON, appended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def append(path: Path, entry: Mapping[str, str]) -> None:
-    """A line more; one that was cut off stays by itself."""
+    """Append a line; an incomplete last line stays a line of its own."""
     with path.open("ab") as out:
         whole = not out.tell() or _last_byte(path) == b"\n"
         out.write(f"{'' if whole else chr(10)}{json.dumps(entry)}\n".encode())
@@ -24,7 +24,7 @@ def _last_byte(path: Path) -> bytes:
 
 
 def entry_of(line: str) -> dict[str, str] | None:
-    """What a line says; None: it is no such line, or was cut off."""
+    """The entry of a line; None: the line is incomplete or not an entry."""
     try:
         found = json.loads(line)
     except ValueError:

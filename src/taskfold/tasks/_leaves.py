@@ -1,4 +1,4 @@
-"""Tensors of a task, or of the model's inventory, each with what it counts as."""
+"""Tensors of a task, or of the model's inventory, each with its group."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ..factors import Group, Leaf, Storage
 class Leaves(nn.Module):
     """Tensors by name: parameters, and buffers for running statistics of a task's own.
 
-    They stay in single precision at least, whatever type the model is cast to: small steps are lost in half precision.
+    They stay in at least single precision when the model is cast: small steps are lost in half precision.
 
     Args:
-        tensors: by name; dots become slashes.
-        groups: what each counts as.
-        stored: how files keep those that are not kept by their values.
+        tensors: the tensors by name; dots become slashes.
+        groups: the group of each, for counting and optimisers.
+        stored: the storage in files of tensors that are not stored by value.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Leaves(nn.Module):
         self.groups = {slashed(name): group for name, group in groups.items()}
         self.stored = {slashed(name): how for name, how in (stored or {}).items()}
         for name, tensor in tensors.items():
-            # Straight into the tables: the names of a unit's children have dots.
+            # Set in the tables directly: the names of a unit's children have dots.
             if isinstance(tensor, nn.Parameter):
                 trains = groups[name].trained and tensor.is_floating_point()
                 tensor.requires_grad_(trains)
@@ -44,19 +44,17 @@ class Leaves(nn.Module):
                 self._buffers[slashed(name)] = tensor
 
     def held(self) -> dict[str, Tensor]:
-        """All tensors, by the names that they were given."""
+        """All tensors, by their given names."""
         return {dotted(name): tensor for name, tensor in self.items()}
 
     def items(self) -> ItemsView[str, Any]:
-        """All tensors, by name with slashes."""
         return {**self._parameters, **self._buffers}.items()
 
     def values(self) -> list[Tensor]:
-        """All tensors."""
         return [tensor for _, tensor in self.items()]
 
     def table(self, name: str) -> Mapping[str, Tensor | None]:
-        """Where a tensor lies: parameters, or buffers."""
+        """The module's table that holds a tensor: parameters, or buffers."""
         return self._parameters if name in self._parameters else self._buffers
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
@@ -77,7 +75,7 @@ class Leaves(nn.Module):
 
 
 Inventory = MutableMapping[str, Leaves]
-"""What tasks have in common, by key: `<method>/<layer>/<part>`."""
+"""The inventories of a model, by key: `<method>/<layer>/<part>`."""
 
 
 _MOST = ContextVar("most numbers of a leaf", default=1 << 40)
@@ -85,7 +83,7 @@ _MOST = ContextVar("most numbers of a leaf", default=1 << 40)
 
 @contextmanager
 def at_most(numbers: int) -> Iterator[None]:
-    """Run a block in which no leaf is made that has more numbers; nothing is allocated for it."""
+    """Run a block in which a leaf with more numbers is refused before it is allocated."""
     token = _MOST.set(numbers)
     try:
         yield
@@ -98,7 +96,7 @@ _LEFT = ContextVar[list[int] | None]("bytes that leaves may still take", default
 
 @contextmanager
 def within_memory() -> Iterator[None]:
-    """Run a block whose leaves take no more memory, all together, than the machine has."""
+    """Run a block whose leaves together are limited to the machine's memory."""
     token = _LEFT.set([memory()])
     try:
         yield
@@ -108,7 +106,7 @@ def within_memory() -> Iterator[None]:
 
 @cache
 def memory() -> int:
-    """Bytes of the machine's memory; where the system does not say, more than any."""
+    """Bytes of the machine's memory; the largest integer if the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -116,13 +114,13 @@ def memory() -> int:
 
 
 def check_room(leaves: Mapping[str, Leaf], like: Tensor) -> int:
-    """Leaves have no more numbers than `at_most` allows, and with those before no more than the memory holds.
+    """Checks that leaves are within `at_most`, and with earlier ones within the memory.
 
     Returns:
-        The bytes that they take of it.
+        The bytes that they take.
 
     Raises:
-        ValueError: they have more; names the leaf and its shape.
+        ValueError: they are not; the message names the leaf and its shape.
     """
     counts = like.device.type == "cpu"
     left = (_LEFT.get() or [memory()])[0]
@@ -143,9 +141,9 @@ def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor])
     """Parameters for leaves.
 
     Args:
-        leaves: by name.
-        like: of that device and precision.
-        values: to start at; others start as their leaf says.
+        leaves: the leaves by name.
+        like: a tensor with the device and precision.
+        values: initial values; other leaves have their own initialisation.
 
     Raises:
         ValueError: there is no room for a leaf.
@@ -174,7 +172,7 @@ def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor])
 
 
 def kept_in(dtype: torch.dtype) -> torch.dtype:
-    """The type that a task keeps its numbers in, for a layer of that type: single precision at least.
+    """The type of a task's numbers for a layer of the given type: at least single precision.
 
     Example:
         >>> kept_in(torch.bfloat16), kept_in(torch.float64), kept_in(torch.uint8)
@@ -184,7 +182,7 @@ def kept_in(dtype: torch.dtype) -> torch.dtype:
 
 
 def keeping_precision(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A move or a cast of tensors, but to half precision: those in single precision stay in it."""
+    """A move or cast of tensors that leaves single precision as it is when it casts to half precision."""
 
     def moved(tensor: Tensor) -> Any:
         made = fn(tensor)
@@ -198,10 +196,10 @@ def keeping_precision(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_inventory(key: str, found: Leaves, wanted: Mapping[str, tuple[int, ...]], whole: bool = False) -> None:
-    """A task that joins wants leaves of the sizes that there are; `whole`: and no others may be there.
+    """Checks that an inventory has the sizes that a joining task needs; `whole`: and no other leaves.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it has others.
     """
     there = {name: tuple(leaf.shape) for name, leaf in found.held().items()}
     odd = [name for name, shape in wanted.items() if there.get(name) != shape]
@@ -215,10 +213,9 @@ def check_inventory(key: str, found: Leaves, wanted: Mapping[str, tuple[int, ...
 
 
 def slashed(name: str) -> str:
-    """A name without dots, as modules hold it."""
+    """A name with slashes for dots, for modules."""
     return name.replace(".", "/")
 
 
 def dotted(name: str) -> str:
-    """The name as it was."""
     return name.replace("/", ".")

@@ -9,7 +9,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Named(nn.Module, Generic[M]):
-    """Modules by name, where the names are the user's: `layer1.0.conv`, `train`, `weight` are all fine.
+    """Modules by the user's names: `layer1.0.conv`, `train`, `weight` are all allowed.
 
     `nn.ModuleDict` refuses dots and the names of its own attributes.
     """
@@ -20,7 +20,7 @@ class Named(nn.Module, Generic[M]):
         self.register_load_state_dict_post_hook(_forgive)
 
     def __getattr__(self, name: str) -> Any:
-        """Exporting and functional calls look `layer1.0.conv` up part by part."""
+        """Export and functional calls look `layer1.0.conv` up part by part."""
         modules = self._modules
         inside: dict[str, Any] = {
             key.removeprefix(f"{name}."): modules[key] for key in modules if key.startswith(f"{name}.")
@@ -60,6 +60,6 @@ class Named(nn.Module, Generic[M]):
 
 
 def _forgive(named: Named[nn.Module], keys: Any) -> None:
-    """Names are looked up to their first dot only, and so what has been loaded is found unexpected."""
+    """Removes loaded keys from the unexpected ones: torch looks names up only to their first dot."""
     known = {named.__dict__["prefix"] + name for name in named.state_dict()}
     keys.unexpected_keys[:] = [key for key in keys.unexpected_keys if key not in known]

@@ -11,25 +11,25 @@ from torch.utils._pytree import tree_leaves
 
 
 class Origin:
-    """Which backbone a task was made for. It keeps none alive, and is no part of copies on disk.
+    """The backbone that a task was made for, as a weak reference, which copies on disk do not have.
 
     Args:
-        backbone: None: it is not known.
+        backbone: None: unknown.
     """
 
     def __init__(self, backbone: nn.Module | None = None) -> None:
         self.backbone = (lambda: None) if backbone is None else ref(backbone)
 
     def check(self, name: str, backbone: nn.Module, equal: WeakSet[nn.Module]) -> None:
-        """It is that backbone, or one with the same numbers.
+        """Checks that `backbone` is the task's, or has the same numbers.
 
         Args:
-            name: of the task.
-            backbone: that backbone.
-            equal: backbones that have been found to be: nothing is looked at twice.
+            name: the task's name.
+            backbone: the backbone at hand.
+            equal: backbones found equal before, which are not compared again.
 
         Raises:
-            ValueError: it is another; says in what they differ.
+            ValueError: it is another; the message has the difference.
         """
         made_for = self.backbone()
         if made_for is not None and made_for in equal:
@@ -40,7 +40,7 @@ class Origin:
             equal.add(made_for)
 
     def odds(self, backbone: nn.Module) -> str | None:
-        """In what another backbone differs from that one, in words; None: in nothing."""
+        """The difference between another backbone and the task's, in words; None: there is none."""
         made_for = self.backbone()
         if made_for is backbone:
             return None
@@ -64,7 +64,7 @@ class Origin:
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:
-    """A network's tensors by name; numbers that are packed into a module's own state too."""
+    """A network's tensors by name, with those packed into a module's own state."""
     leaves = ((key, tree_leaves(value)) for key, value in network.state_dict(keep_vars=True).items())
     found = ((key if not n else f"{key}:{n}", leaf) for key, every in leaves for n, leaf in enumerate(every))
     return {key: leaf for key, leaf in found if isinstance(leaf, Tensor)}
@@ -77,7 +77,7 @@ def _layer(key: str) -> tuple[str, str]:
 
 @torch.no_grad()
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two hold the same numbers; one may have been rounded to the other's precision."""
+    """Whether two tensors hold the same numbers; one may have been rounded to the other's precision."""
     if one is other or one.is_meta or other.is_meta:
         return one.is_meta == other.is_meta
     one = one.to(other.device)

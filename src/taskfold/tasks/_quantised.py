@@ -1,4 +1,4 @@
-"""A network is quantised, and still known by the weights that it had."""
+"""Quantises a network that stays known by its original weights."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ._fingerprint import QUANTISED, fingerprint, identity
 
 
 def quantised(network: nn.Module, recipe: str, by: Callable[[nn.Module], Any]) -> nn.Module:
-    """Quantise a network, and note what it was made of.
+    """Quantise a network, and record its original identity.
 
-    Files of its tasks state the fingerprint of the weights before, the recipe, and the fingerprint of what came out.
-    They load onto a network with the same packed numbers, and onto the unquantised one, where they can be folded; tasks
-    of the unquantised one load here.
+    Files of its tasks state the fingerprint of the original weights, the recipe, and the fingerprint of the result.
+    They load onto a network with the same packed numbers, and onto the original one, where they can be folded; tasks
+    of the original one load here.
 
     Args:
-        network: with plain weights.
-        recipe: what is done, in words for people: "int8 weight-only".
+        network: has plain weights.
+        recipe: the quantisation in words: "int8 weight-only".
         by: quantises the network in place, or returns a quantised one.
 
     Raises:
         ValueError: the recipe is empty, or the network is quantised already, or `by` has changed nothing.
-        TypeError: `by` returns something else than a module or nothing.
+        TypeError: `by` returns neither a module nor None.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Where a network came from: its specification, weights and preprocessing, for the files of its tasks."""
+"""The source of a network: its specification, weights and preprocessing, for its tasks' files."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _loaded: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
 def note_source(
     network: nn.Module, source: str, weights: str | Path | None, preprocessing: Mapping[str, Any] | None
 ) -> None:
-    """Remember how a network was loaded; no file of a task keeps a folder of this machine.
+    """Record how a network was loaded; task files keep no folder of this machine.
 
     Args:
-        network: that was loaded.
+        network: the loaded network.
         source: its specification, `timm:resnet18`.
-        weights: `published`, a local file, or None: they are drawn at random, or made by the user's own code.
-        preprocessing: of its inputs, as far as known.
+        weights: `published`, a local file, or None: random, or made by the user's own code.
+        preprocessing: its inputs' preprocessing, as far as known.
     """
     kept = {"source": _without_folder(source), "weights": weights and Path(weights).name}
     _loaded[network] = kept | ({"preprocessing": _plain(preprocessing)} if preprocessing else {})
 
 
 def source_of(network: nn.Module) -> dict[str, Any]:
-    """What is known of where a network came from: `source`, `weights` and `preprocessing`, JSON; empty: nothing.
+    """The recorded source of a network: `source`, `weights` and `preprocessing`, JSON; empty: unknown.
 
-    Of a network that `taskfold.backbones` has not loaded it is what timm or transformers noted in it, who do not say
-    whether its weights are the published ones.
+    For a network that `taskfold.backbones` has not loaded, it is timm's or transformers' record, which does not say
+    whether the weights are the published ones.
 
     Example:
         >>> source_of(nn.Linear(2, 2))
@@ -55,7 +55,7 @@ def _plain(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_folder(source: str) -> str:
-    """A local file or folder by its name alone."""
+    """A local file or folder as its bare name."""
     scheme, colon, name = source.partition(":")
     if colon and (os.path.isabs(name) or Path(name).is_dir()):
         return f"{scheme}:{Path(name).name}"

@@ -1,4 +1,4 @@
-"""A folder of task files that keeps every version, and switches from one to another at once."""
+"""A folder of task files that keeps every version, and switches between versions atomically."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _SHORT = 16
 """Digits of a digest that name a version."""
 _HISTORY = "history.jsonl"
 _RENAMED = ".renamed"
-"""In a folder of versions: digest and name that the task had, until nothing is left under that."""
+"""A file in a folder of versions, with the task's old digest and name until nothing has the old name."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """One state of a task.
+    """A version of a task.
 
     Attributes:
         task: the task's name.
         digest: 16 hexadecimal digits of the digest over header and tensors: equal for equal contents.
-        published: when it was published last, as ISO 8601 in UTC; empty: it is not known.
+        published: when it was last published, as ISO 8601 in UTC; empty: unknown.
         path: its file, which never changes.
-        current: the task answers with it now.
+        current: it is the task's current version.
     """
 
     task: str
@@ -52,12 +52,12 @@ class Version:
 
 
 class Store:
-    """Task files by name, with the versions that each had.
+    """Task files by name, with all versions of each.
 
-    `<folder>/<name>.safetensors` is the current version of a task, whole at any moment: `publish` and `rollback`
-    replace it in one step, and a process that is killed leaves the old version or the new one. All versions are
+    `<folder>/<name>.safetensors` is the current version of a task, complete at any moment: `publish` and `rollback`
+    replace it in one step, and a killed process leaves the old version or the new one. All versions are
     `<folder>/<name>/<digest>.safetensors`, each with a record beside it (`<digest>.json`), and `history.jsonl` there
-    says when each became current. A task that shares an inventory keeps its current version alone, as the inventory of
+    says when each became current. A task that shares an inventory keeps only its current version, as the inventory of
     an earlier one is gone.
 
     Args:
@@ -83,11 +83,11 @@ class Store:
         self.folder = Path(folder)
 
     def names(self) -> list[str]:
-        """The tasks that there are, sorted."""
+        """The tasks' names, sorted."""
         return sorted(file.name.removesuffix(SUFFIX) for file in self.folder.glob(f"[!.]*{SUFFIX}") if file.is_file())
 
     def path(self, name: str) -> Path:
-        """The file of a task's current version, there or not."""
+        """The path of a task's current version, which need not exist."""
         return self.folder / f"{check_name(name)}{SUFFIX}"
 
     def digest(self, name: str) -> str | None:
@@ -102,7 +102,7 @@ class Store:
             return None
 
     def current(self, name: str) -> Version:
-        """The version that a task answers with.
+        """The current version of a task.
 
         Raises:
             ValueError: there is no such task.
@@ -113,7 +113,7 @@ class Store:
         return next(version for version in self.versions(name) if version.digest == digest)
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of a task, in the order in which they were published; also of one that was removed.
+        """All versions of a task in the order of publication; also of a removed task.
 
         Raises:
             TaskFileError: its current file is damaged.
@@ -121,10 +121,10 @@ class Store:
         times: dict[str, str] = {}
         for entry in self.history(name):
             if entry["event"] == "published":
-                times.pop(entry["digest"], None)  # what is published again comes after what was between
+                times.pop(entry["digest"], None)  # a version that is published again moves to the end
                 times[entry["digest"]] = entry["time"]
         if (now := self.digest(name)) is not None:
-            times.setdefault(now, "")  # put there by hand, or by a process that was killed as it wrote that down
+            times.setdefault(now, "")  # put there by hand, or by a process killed before it wrote the history
         found = {digest: self._version(name, digest) for digest in times}
         return [
             Version(name, digest, times[digest], file if file.is_file() else self.path(name), digest == now)
@@ -133,7 +133,7 @@ class Store:
         ]
 
     def history(self, name: str) -> list[dict[str, str]]:
-        """What happened to a task, oldest first: `time`, `digest` and `event`.
+        """The history of a task, oldest first: `time`, `digest` and `event`.
 
         The events are `published`, `rolled back`, `removed` and `renamed`.
         """
@@ -141,14 +141,14 @@ class Store:
             lines = (self._place(name) / _HISTORY).read_text(encoding="utf-8").splitlines()
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return [entry for line in lines if (entry := entry_of(line))]  # the last may have been cut short
+        return [entry for line in lines if (entry := entry_of(line))]  # the last line may be incomplete
 
     def record(self, name: str, digest: str | None = None) -> dict[str, Any] | None:
-        """What was kept with a version: what it was trained on and what it scored; None: nothing was.
+        """The record that was published with a version; None: there is none.
 
         Args:
-            name: of the task.
-            digest: of the version; None: the current one.
+            name: the task's name.
+            digest: the version's; None: the current version.
         """
         digest = digest or self.digest(name)
         try:
@@ -161,13 +161,13 @@ class Store:
         """Make a task file the current version of its task; the version before it stays in the folder.
 
         Args:
-            file: of `MultiTask.save_task`; it is copied, under the task's name.
+            file: from `MultiTask.save_task`; it is copied, under the task's name.
             record: JSON to keep with the version.
 
         Raises:
             FileNotFoundError: there is no such file.
-            TaskFileError: it is no task file, or damaged; nothing has changed then.
-            ValueError: the name is not allowed, or differs from that of another task in case alone.
+            TaskFileError: the file is not a task file, or damaged; nothing has changed then.
+            ValueError: the name is not allowed, or differs only in case from another task's.
         """
         header = read(Path(file)).header
         name, digest = str(header["task"]), str(header["digest"])[:_SHORT]
@@ -186,10 +186,10 @@ class Store:
         return self.current(name)
 
     def rollback(self, name: str, to: str | None = None) -> Version:
-        """Make an earlier version of a task the current one; also of a task that was removed.
+        """Make an earlier version of a task the current one; also of a removed task.
 
         Args:
-            name: of the task.
+            name: the task's name.
             to: the first digits of the version's digest; None: the version that was published before the current one.
 
         Raises:
@@ -218,10 +218,10 @@ class Store:
         return self.current(name)
 
     def remove(self, name: str, *, purge: bool = False) -> None:
-        """Take a task out of the folder; its versions stay, and `rollback` brings it back.
+        """Remove a task's current file; its versions stay, and `rollback` restores it.
 
         Args:
-            name: of the task.
+            name: the task's name.
             purge: delete its versions too.
 
         Raises:
@@ -239,9 +239,9 @@ class Store:
             shutil.rmtree(place, ignore_errors=True)
 
     def rename(self, old: str, new: str) -> Version:
-        """Give a task another name, in its file too, whose digest changes with it; its record and versions go along.
+        """Rename a task with its versions and records; the name is in the files, whose digests change.
 
-        A process that is killed leaves the old name, or both; renaming again goes on.
+        A killed process leaves the old name, or both; renaming again completes it.
 
         Raises:
             ValueError: there is no such task, or the new name is taken or not allowed.
@@ -270,7 +270,7 @@ class Store:
         return self.current(new)
 
     def _half_renamed(self, old: str, new: str) -> bool:
-        """Whether a process was killed as it gave the task this name, and the old one has not changed since."""
+        """Whether a process was killed while it renamed `old` to `new`, and `old` has not changed since."""
         try:
             digest, _, name = (self._place(new) / _RENAMED).read_text(encoding="utf-8").partition(" ")
         except (FileNotFoundError, NotADirectoryError):
@@ -278,7 +278,7 @@ class Store:
         return name == old and self.digest(old) in (digest, None)
 
     def _renamed(self, version: Version, new: str, draft: Path) -> str:
-        """Put a version under another name into a folder that nobody sees yet; its new digest."""
+        """Writes a version under another name into a hidden folder; returns its new digest."""
         contents, file = read(version.path), draft / f"draft{SUFFIX}"
         write(file, {**contents.header, "task": new}, contents.tensors)
         digest = _short(file)
@@ -295,13 +295,13 @@ class Store:
         return self._place(name) / f"{digest}{SUFFIX}"
 
     def _tidy(self, name: str) -> None:
-        """Remove what processes that were killed left half-written."""
+        """Removes unfinished files of killed processes."""
         for place in (self.folder, self._place(name)):
             for left in place.glob(".*"):
                 remove_abandoned(left)
 
     def _keep_current(self, name: str) -> None:
-        """A current file that was put there by hand becomes a version, before another takes its place."""
+        """Makes a current file that was put there by hand a version, before another replaces it."""
         try:
             kept = self._version(name, _short(self.path(name)))
         except (FileNotFoundError, TaskFileError):
@@ -314,7 +314,7 @@ class Store:
             self._note(name, "published", digest)
 
     def _switch(self, name: str, version: Path, event: str) -> None:
-        """One rename decides which version is current; what is to be is written down before."""
+        """Replaces the current file by one rename, after the history has the entry."""
         self._note(name, event, version.name.removesuffix(SUFFIX))
         with draft_of(self.path(name), folder=True) as place:
             draft = place / version.name

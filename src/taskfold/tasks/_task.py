@@ -16,13 +16,13 @@ from ._origin import Origin
 
 @dataclass
 class Info:
-    """What is known about a task beside its numbers; JSON all through.
+    """Data about a task, as JSON values.
 
     Attributes:
         labels: class names, by output; empty if unknown.
-        preprocessing: how an input is made ready (see `taskfold.data.Preprocessing`).
-        problem: what the outputs mean (see `taskfold.problems`); empty: classes.
-        metrics: what was measured when it was trained.
+        preprocessing: the preprocessing of inputs (see `taskfold.data.Preprocessing`).
+        problem: the meaning of the outputs (see `taskfold.problems`); empty: classes.
+        metrics: the measures from its training.
     """
 
     labels: tuple[str, ...] = ()
@@ -39,14 +39,14 @@ class Task(nn.Module):
 
     Attributes:
         name: its name.
-        method: the method it was made by, `{"name": …, "settings": {…}}`.
-        sites: what it does, by module path of the backbone.
-        head: module on the backbone's features; None: the backbone's output is the task's.
+        method: its method, `{"name": …, "settings": {…}}`.
+        sites: its parts, by module path of the backbone.
+        head: the module on the backbone's features; None: the backbone's output is the task's output.
         info: labels, preprocessing, metrics.
-        transfer: how it was made from an inventory, `all`, `mu` or `z`; None: it was not. See
+        transfer: the mode in which it was transferred to an inventory, `all`, `mu` or `z`; None: it was not. See
             `MultiTask.transfer_task`.
         origin: the backbone that it was made for.
-        serial: another for each task that is made: what a compiler has traced for one must not serve another.
+        serial: unique for each task, so that code compiled for one never serves another.
     """
 
     transfer: str | None = None
@@ -72,10 +72,10 @@ class Task(nn.Module):
         return super()._apply(keeping_precision(fn), recurse)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """The task's own parameters by what they count as: `factors`, `routing`, `norm`, `head`, …; tied ones once.
+        """The task's own parameters by group: `factors`, `routing`, `norm`, `head`, …; tied ones once.
 
         Raises:
-            ValueError: the task holds parameters that are neither a layer's nor the head's.
+            ValueError: the task has parameters that belong neither to a layer nor to the head.
         """
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in ("factors", "routing", "norm", "head")}
         seen: set[int] = set()
@@ -104,10 +104,10 @@ class Task(nn.Module):
             yield HEAD, parameter
 
     def counts(self) -> dict[str, int]:
-        """How many numbers of each group the task holds; running statistics not counted."""
+        """The number of parameters in each group; running statistics are not counted."""
         return {kind: sum(p.numel() for p in parameters) for kind, parameters in self.groups().items()}
 
     def nbytes(self) -> int:
-        """Bytes of all that the task holds, running statistics and head included."""
+        """The bytes of all tensors, running statistics and head included."""
         tensors: dict[int, Tensor] = {id(t): t for t in [*self.parameters(), *self.buffers()]}
         return sum(t.numel() * t.element_size() for t in tensors.values())

@@ -1,4 +1,4 @@
-"""The laws that every method and every intervention keeps, to be called from anybody's tests. They need torch alone."""
+"""The laws of every method and every intervention, for any test suite. They need only torch."""
 
 from ._intervention import check_intervention
 from ._method import LAWS, check_method

@@ -1,4 +1,4 @@
-"""Laws of one task: nothing else moves, all of it learns, and it is what its fold, its file and its count say."""
+"""Laws of one task: it moves nothing else, all of it learns, and fold, file and count agree with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._subject import HEADS, Subject, floating, learning_steps, leaves_of
 
 
 def isolation(subject: Subject) -> None:
-    """Neither the backbone nor another task moves, bit for bit, when a task comes, trains, is renamed and goes."""
+    """Neither the backbone nor another task moves by a bit when a task is added, trained, renamed and removed."""
     model, x = subject.stirred("a"), subject.inputs(4)
     backbone, task = snapshot(model.backbone), snapshot(model["a"])
     shared = {held.where: held.tensor.clone() for held in leaves_of(model["a"]) if not held.own}
@@ -33,7 +33,7 @@ def isolation(subject: Subject) -> None:
     learning_steps(model, "b", x)
     after = snapshot(model["b"])
     assert any(not torch.equal(begun[key], after[key]) for key in begun), "a task that trains stays as it was"
-    # What tasks have in common moves with every one of them.
+    # Each task's training moves what tasks share.
     with torch.no_grad():
         for held in leaves_of(model["a"]):
             if held.where in shared:
@@ -54,16 +54,15 @@ def isolation(subject: Subject) -> None:
 def learning(subject: Subject) -> None:
     """Every leaf of a task and every parameter of its head moves in training.
 
-    A leaf whose group is not trained, running statistics, moves too: with what the network sees. A leaf that stays is
-    excused if the dense network is indifferent to it: a bias right before BatchNorm or on keys, an embedding of inputs
-    that were not seen.
+    Running statistics, which are not trained, move too, with the network's inputs. A leaf that stays is excused if the
+    dense network is indifferent to it: a bias right before BatchNorm or on keys, an embedding of unseen inputs.
     """
     still = unlearned(subject)
     assert not still, f"{len(still)} leaves stay as they are in training: {'; '.join(still)}"
 
 
 def unlearned(subject: Subject) -> list[str]:
-    """The leaves that stay as they are although the network is not indifferent to them."""
+    """The leaves that stay although the network is not indifferent to them."""
     model = subject.stirred("a") if len(subject.model("a").inventory) else subject.model("a")
     model, x = model.double(), floating(subject.inputs(4))
     wanted = [(held.where, held.tensor) for held in leaves_of(model["a"]) if _learns(held.tensor, held.group)]
@@ -83,7 +82,7 @@ def _learns(tensor: torch.Tensor, group: object) -> bool:
 
 
 def factors(subject: Subject) -> None:
-    """A factorisation that has a bottleneck makes the same weight with it and without, and its gradients are slopes."""
+    """A factorisation's weight is the same with its bottleneck and without, and its gradients are slopes."""
     model = subject.stirred("a").double()
     tried: set[type] = set()
     for (path, name), part in parts_of(model["a"]):
@@ -116,7 +115,7 @@ def _slopes(made: Factorisation, leaves: Mapping[str, Tensor], modes: Modes, pla
 
 
 def folding(subject: Subject) -> None:
-    """A fold is a plain network of the same architecture that says what the task says; or it is refused by name.
+    """A fold is a plain network of the same architecture with the task's outputs; or it is refused by name.
 
     Folding may add biases to layers that had none, and nothing else.
     """
@@ -146,7 +145,7 @@ def folding(subject: Subject) -> None:
 
 
 def file(subject: Subject) -> None:
-    """A task's file is the task, bit for bit, in another model of the same backbone."""
+    """A task's file restores the task, bit for bit, in another model of the same backbone."""
     model, x = subject.asked(), subject.inputs(4)
     model["a"].info.labels = ("x", "y", "z")
     model["a"].info.metrics = {"test_accuracy": 0.5}
@@ -173,14 +172,14 @@ def file(subject: Subject) -> None:
 
 
 def _kept(task: Task) -> dict[str, torch.Tensor]:
-    """What a file keeps of a task's tensors: values, or bits; nothing of those that have no part."""
+    """A file's form of a task's tensors: values, or bits; unused ones are left out."""
     stored, silent = stored_of(task), silent_of(task)
     held = {key: tensor for key, tensor in snapshot(task).items() if key not in silent}
     return {key: stored[key].pack(tensor) if key in stored else tensor for key, tensor in held.items()}
 
 
 def counts(subject: Subject) -> None:
-    """`count`, `Task.counts` and `Task.groups` say how many numbers the leaves have, group by group."""
+    """`count`, `Task.counts` and `Task.groups` agree with the leaves' numbers, group by group."""
     model = subject.model("a")
     task, said = model["a"], count(subject.build(), subject.method, head=None)
     sums: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Equality of tensors, with a floor: where two tasks would be equal too, equality shows nothing."""
+"""Equality of tensors, meaningful only where two tasks differ by more than a floor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 FLOOR = 100
-"""So many tolerances two tasks must differ by, before one of them counts as recognised."""
+"""The least difference between two tasks, in tolerances, at which equality identifies one of them."""
 TOLERANCE = 1e-4
 DOUBLE = 1e-7
 """Tolerance in double precision."""
@@ -23,7 +23,7 @@ def distance(found: Tensor, wanted: Tensor, tolerance: float) -> float:
 
 
 def common(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """What two tensors have both of: heads of two tasks may differ in size."""
+    """The common part of two tensors: heads of two tasks may differ in size."""
     sizes = [slice(min(a, b)) for a, b in zip(one.shape, other.shape, strict=True)]
     return one[tuple(sizes)], other[tuple(sizes)]
 
@@ -31,13 +31,13 @@ def common(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 def check_close(
     place: str, found: Tensor, wanted: Tensor, other: Tensor | None = None, tolerance: float = TOLERANCE
 ) -> None:
-    """Equal within a tolerance; another task's tensor at the same place is not.
+    """Checks that tensors are equal within a tolerance, while another task's tensor differs.
 
     Args:
-        place: what is compared, in words.
-        found, wanted: of one shape.
-        other: what another task has there; None: the tensors are equal for all tasks.
-        tolerance: relative to 1 plus the size of what is wanted.
+        place: the compared quantity, in words.
+        found, wanted: tensors of one shape.
+        other: another task's tensor; None: the tensors are equal for all tasks.
+        tolerance: relative to 1 + |wanted|.
 
     Raises:
         AssertionError: they differ, or the other task's differs by less than `FLOOR` tolerances.
@@ -64,10 +64,10 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
 
 
 def check_same(what: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Equal to the last bit.
+    """Checks that states are equal to the last bit.
 
     Raises:
-        AssertionError: a tensor is missing, new, or another.
+        AssertionError: a tensor is missing, new, or different.
     """
     odd = sorted(found.keys() ^ wanted.keys())
     assert not odd, f"{what}: {odd[0]!r} is only in one of the two"

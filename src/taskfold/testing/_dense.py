@@ -1,4 +1,4 @@
-"""To which leaves of a task the network is indifferent, by the gradient through dense tensors."""
+"""The leaves of a task to which the network is indifferent, by the gradient through dense tensors."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from ..model import MultiTask, changed_tensors, folded
 from ._subject import leaves_of
 
 NONE = 1e-12
-"""A gradient that is smaller is rounding, in double precision."""
+"""Smaller gradients are rounding, in double precision."""
 
 
 class Indifference:
-    """The leaves that a network is indifferent to, as it trains.
+    """The leaves to which a network is indifferent in training.
 
     The task is folded into a plain network, which runs by itself; the gradient of each of its dense tensors is
-    carried on to the leaves that they are made of. So neither how layers run a task's tensors nor whether the task
-    asks for a gradient has a part in it. If the method can't be folded, the gradient comes through the layers, with all
-    leaves unfrozen.
+    propagated to the leaves of that tensor. So neither how layers run a task's tensors nor whether the task requires
+    gradients matters. If the method can't be folded, the gradient comes through the layers, with all leaves unfrozen.
 
     Args:
-        model: in double precision, without dropout; it is not changed.
+        model: in double precision, without dropout; it does not change.
         name: the task.
         x: the input.
     """
@@ -58,13 +57,13 @@ class Indifference:
         self.gradients = [torch.zeros_like(t) if g is None else g for t, g in zip(self.made, gradients, strict=True)]
 
     def __call__(self, where: str) -> bool:
-        """Whether the leaf makes some tensor, and the network does not mind which."""
+        """Whether a tensor depends on the leaf, and the network is indifferent to these tensors' changes by it."""
         leaf = self.leaves.get(where)
         if leaf is None:
             return False
         random = [torch.randn_like(tensor) for tensor in self.made]
         if _through(self.made, random, leaf) == 0:
-            return False  # it makes nothing: a silent no-op
+            return False  # no tensor depends on it: a silent no-op
         if self.gradients is None:
             at = list(self.leaves).index(where)
             found = self.direct[at]
@@ -78,7 +77,7 @@ def _through(made: list[Tensor], gradients: list[Tensor], leaf: Tensor) -> float
 
 
 def _parts(model: MultiTask, name: str) -> dict[str, list[Tensor]]:
-    """All tensors of a task that have a gradient, by layer."""
+    """All tensors of a task with gradients, by layer."""
     found: dict[str, list[Tensor]] = {}
     for path, parts in layers_of(model[name]):
         stack = stack_of(parts, kind_of(model.backbone.get_submodule(path)), SERVING)
@@ -87,7 +86,7 @@ def _parts(model: MultiTask, name: str) -> dict[str, list[Tensor]]:
 
 
 def _as_it_trains(plain: nn.Module, model: MultiTask, name: str) -> None:
-    """Training mode; normalisation counts its batch where the task has running statistics of it."""
+    """The network in training mode; normalisation uses batch statistics where the task has running ones."""
     plain.train()
     counting = {
         path

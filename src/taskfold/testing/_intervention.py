@@ -18,28 +18,28 @@ from ._subject import floating, without_dropout
 
 
 def check_intervention(intervention: Intervention, module: nn.Module, tasks: Sequence[Tensors], x: Tensor) -> None:
-    """Try an intervention at a layer: whether it keeps what models, banks and folding ask of it.
+    """Check that an intervention keeps the laws that models, banks and folding need.
 
-    `works`: each task's tensors fit the layer and change what it puts out; tensors that it can't run with do not
-    fit. `inside`: what stands inside has its part. `learns`: every tensor that changes the output has a gradient,
+    `works`: each task's tensors fit the layer and change its output; tensors that it can't run with do not
+    fit. `inside`: an inner intervention has its effect. `learns`: every tensor that changes the output has a gradient,
     which is the slope of the output (steps left out). `neutral`: neutral tensors leave the layer alone. `served`:
-    the fewest tensors, which a bank holds, say what the task says. `rows`: a batch whose rows have tasks of their
+    the reduced tensors, which a bank holds, give the task's output. `rows`: a batch whose rows have tasks of their
     own, one without the intervention among them, is the tasks one by one, in value and in gradient, smaller tensors
-    padded, with the layer or something else inside. `folded`: the layer with folded tensors is the task, whatever
-    else is folded in, or folding is refused in words. `joined`: two that become one say what one inside the other
-    says. None of them writes to the layer, the tensors or the input.
+    padded, with the layer or an intervention inside. `folded`: the layer with folded tensors is the task, whatever
+    else is folded in, or folding is refused in words. `joined`: two that become one give the output of one inside the
+    other. No law lets it write to the layer, the tensors or the input.
 
-    All is tried in double precision, in evaluation.
+    All laws run in double precision, in evaluation mode.
 
     Args:
-        intervention: what is tried.
+        intervention: the intervention.
         module: a layer; a copy of it is used.
-        tasks: for two tasks or more their tensors by name.
+        tasks: the tensors of two or more tasks, by name.
         x: the layer's input, batch first, with two rows or more.
 
     Raises:
-        AssertionError: a law is broken; it names the law, the intervention, the layer, the place and the value found.
-        ValueError: fewer than two tasks or rows.
+        AssertionError: a law is broken; the message has law, intervention, layer, place and value found.
+        ValueError: there are fewer than two tasks or rows.
 
     Example:
         >>> import torch
@@ -69,7 +69,7 @@ def _double(tensors: Tensors) -> dict[str, Tensor]:
 
 
 class _Trial:
-    """An intervention at a layer, and tensors of tasks."""
+    """An intervention at a layer, with tensors of tasks."""
 
     def __init__(self, intervention: Intervention, kind: LayerKind, tasks: list[dict[str, Tensor]], x: Tensor) -> None:
         self.intervention, self.kind, self.tasks, self.x = intervention, kind, tasks, x
@@ -84,13 +84,13 @@ class _Trial:
             getattr(self.twin.get_submodule(owner), last).data.copy_(tensor)
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of all that nobody may write to."""
+        """A copy of everything that must not be written to."""
         tasks = {f"task {n}, {name}": t for n, task in enumerate(self.tasks) for name, t in task.items()}
         held = {**self.kind.module.state_dict(), **tasks, "input": self.x}
         return {name: tensor.detach().clone() for name, tensor in held.items() if isinstance(tensor, Tensor)}
 
     def run(self, *stack: Tensors, x: Tensor | None = None, call: Call | None = None) -> Tensor:
-        """The layer's first output, with the intervention once for each of these, inside out, around `call`."""
+        """The layer's first output, with the intervention for each set of tensors, innermost first, around `call`."""
         call = self.layer if call is None else call
         for tensors in stack:
             call = self.intervention.bound(tensors, call, self.layer)
@@ -100,7 +100,7 @@ class _Trial:
         return {name: tuple(tensor.shape) for name, tensor in self.tasks[0].items()}
 
     def louder(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer with something behind it."""
+        """The layer with an outer layer after it."""
         output = self.kind.plain(*args, **kwargs)
         if isinstance(output, Tensor):
             return 1.5 * output + 0.1

@@ -27,7 +27,7 @@ _LAWS: dict[str, Callable[[Subject], None]] = {
     )
 }
 LAWS = tuple(_LAWS)
-"""The names of all laws of a method."""
+"""The names of a method's laws."""
 
 
 def check_method(
@@ -39,27 +39,27 @@ def check_method(
     laws: Collection[str] = LAWS,
     seed: int = 0,
 ) -> None:
-    """Try a method on networks: whether it keeps everything that Taskfold promises of every method.
+    """Check that a method keeps Taskfold's promises for every method, on the given networks.
 
-    `isolation`: nothing of the backbone or of another task ever moves. `learning`: every leaf of a task learns.
-    `factors`: a factorisation makes one weight, in whichever form, and its gradients are slopes. `folding`: the
-    fold is the task, or it is refused by name. `file`: a task's file is the task. `counts`: what is counted are the
+    `isolation`: the backbone and other tasks never move. `learning`: every leaf of a task learns.
+    `factors`: a factorisation makes the same weight in every form, and its gradients are slopes. `folding`: the
+    fold is the task, or it is refused by name. `file`: a task's file restores the task. `counts`: counts agree with the
     leaves. `mixed`, `gradients`, `bank`, `threads`: tasks in one batch, on one batch (in value, gradient and
-    running statistics), in a bank and in threads say what they say alone.
+    running statistics), in a bank and in threads give the outputs that they give alone.
 
     Where the laws compare two tensors, two tasks differ there by 100 tolerances or more.
 
     Args:
         method: the method.
-        networks: by name, what builds each: small ones, with weights that are drawn.
-        inputs: a number of rows → a batch with as many, always the same; default: images `[rows, 3, 32, 32]`.
-        num_features: width of the networks' features, as for `MultiTask`.
-        laws: which of `LAWS`.
-        seed: of the networks' weights and of the tasks.
+        networks: functions by name that build small networks with random weights.
+        inputs: a number of rows → a batch of that size, always the same; default: images `[rows, 3, 32, 32]`.
+        num_features: the width of the networks' features, as for `MultiTask`.
+        laws: the laws to check, from `LAWS`.
+        seed: the seed of the networks' weights and of the tasks.
 
     Raises:
-        AssertionError: a law is broken; it names the law, the method, the network, the place and the value found.
-        ValueError: a law is not known, or there are no networks.
+        AssertionError: a law is broken; the message has law, method, network, place and value found.
+        ValueError: a law is unknown, or there are no networks.
 
     Example:
         >>> from torch import nn
@@ -84,7 +84,7 @@ def check_method(
 
 
 def judge(law: str, subject: Subject, seed: int = 0) -> None:
-    """Try one law.
+    """Check one law.
 
     Raises:
         AssertionError: it is broken.

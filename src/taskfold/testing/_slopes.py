@@ -1,4 +1,4 @@
-"""Gradients against the slopes of what is computed: one that is wrong in all forms alike is found by these alone."""
+"""Checks gradients against finite differences, which alone reveal a gradient that is wrong in all forms."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch import Tensor
 from ._compare import check_close
 
 STEP = 1e-5
-"""Of a difference, in double precision."""
+"""The step of finite differences, in double precision."""
 TOLERANCE = 1e-4
 
 
 def toward(output: Tensor) -> Tensor:
-    """A direction in which an output is looked at, the same every time."""
+    """A fixed direction in which an output is projected."""
     return torch.linspace(-1, 1, output.numel(), dtype=output.dtype).sin().reshape(output.shape)
 
 
 def check_slopes(
     place: str, run: Callable[[dict[str, Tensor]], Tensor], tensors: Mapping[str, Tensor], names: Collection[str]
 ) -> None:
-    """The gradients of tensors are the slopes of what is made of them, in one direction each.
+    """Checks that the gradients of tensors are the slopes of their output, in one direction each.
 
-    A tensor whose small changes change nothing is left out: the gradient through a step is a matter of choice.
+    A tensor whose small changes have no effect is left out: the gradient through a step is a convention.
 
     Args:
-        place: what makes it, in words.
+        place: the computation, in words.
         run: tensors by name → the output, `[*]` in double precision.
-        tensors: by name.
-        names: of those that are tried.
+        tensors: the tensors by name.
+        names: the names of the checked tensors.
 
     Raises:
-        AssertionError: a gradient is another.
+        AssertionError: a gradient differs.
     """
     leaves = {name: tensor.detach().clone().requires_grad_(name in names) for name, tensor in tensors.items()}
     output = run(leaves)

@@ -1,4 +1,4 @@
-"""What the laws are tried on: a method on a network, with tasks that differ."""
+"""The subject of laws: a method on a network, with tasks that differ."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..tasks import Leaves, Task
 from ._compare import FLOOR, TOLERANCE, common, distance
 
 HEADS = {"a": 3, "b": 4}
-"""Outputs of the two tasks."""
+"""The numbers of outputs of the two tasks."""
 STIRS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
-"""How far tasks are moved from their start, until they differ enough."""
+"""Distances by which tasks are moved from their start, until they differ enough."""
 
 
 def images(rows: int) -> Tensor:
-    """`[rows, 3, 32, 32]`, always the same numbers."""
+    """Images `[rows, 3, 32, 32]` with fixed numbers."""
     return torch.randn(rows, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
@@ -32,7 +32,7 @@ class Subject:
 
     Attributes:
         method: the method.
-        network: its name, for people.
+        network: the network's name.
         build: makes the network.
         inputs: rows → a batch.
         num_features: as for `MultiTask`.
@@ -46,23 +46,23 @@ class Subject:
     _asked: list[MultiTask] = field(default_factory=list, compare=False, repr=False)
 
     def asked(self) -> MultiTask:
-        """Tasks `a` and `b`, stirred: one model for all laws that only ask it."""
+        """A model with tasks `a` and `b`, stirred, shared by all laws that do not change it."""
         if not self._asked:
             self._asked.append(self.stirred("a", "b"))
         return self._asked[0]
 
     def model(self, *names: str) -> MultiTask:
-        """A model in evaluation, without dropout, with these tasks as they begin."""
+        """A model in evaluation mode, without dropout, with new tasks of these names."""
         model = MultiTask(without_dropout(self.build()), self.method, num_features=self.num_features).eval()
         for name in names:
             model.add_task(name, head=HEADS[name])
         return model
 
     def stirred(self, *names: str) -> MultiTask:
-        """The same with tasks away from their start; two differ by `FLOOR` tolerances on every row.
+        """A model with tasks away from their start, which differ by `FLOOR` tolerances on every row.
 
-        Where tasks have something of their own in the layers, their heads begin with the same rows: what tells them
-        apart then is the layers.
+        If tasks have private leaves in the layers, their heads begin with the same rows: then only
+        the layers make them differ.
 
         Raises:
             AssertionError: they never differ that much.
@@ -100,10 +100,10 @@ class Subject:
                     tensor.mul_(1 + strength * (2 if leaf.own else 1) * torch.rand(()).to(tensor))
                     tensor.add_(strength * ("var" in leaf.where))
                 elif isinstance(leaf.stored, Bits):
-                    # Scores begin near their threshold: few may cross it, or nothing passes through the network.
+                    # Scores begin near their threshold: few may cross it, or the network's output becomes 0.
                     tensor.add_(torch.randn_like(tensor) * 0.06 * strength)
                 elif leaf.own:
-                    # Logits say little until they are far apart.
+                    # Logits have little effect until they are far apart.
                     tensor.add_(torch.randn_like(tensor) * (2.0 if leaf.group.name == "routing" else strength))
                 else:
                     size = float(tensor.std(correction=0).clamp(max=1, min=0.2))
@@ -125,10 +125,10 @@ class Held:
     Attributes:
         where: the layer, the part and the leaf.
         tensor: the leaf.
-        group: what it counts as.
-        own: whether it is the task's alone.
-        stored: how a file keeps it; None: its values.
-        passes: whether it goes into the inventory when the task is trained.
+        group: its group.
+        own: whether only this task has it.
+        stored: its storage in a file; None: by value.
+        passes: whether it goes into the inventory after training.
     """
 
     where: str
@@ -140,7 +140,7 @@ class Held:
 
 
 def leaves_of(task: Task) -> Iterator[Held]:
-    """All leaves of all parts of a task, the inventory's too; tied ones once."""
+    """All leaves of all parts of a task, with the inventory's; tied ones once."""
     seen: set[int] = set()
     for (path, name), part in parts_of(task):
         several: list[tuple[Leaves, bool]] = [(part.own, True)]
@@ -158,7 +158,7 @@ def leaves_of(task: Task) -> Iterator[Held]:
 
 
 def without_dropout(network: nn.Module) -> nn.Module:
-    """The network, whose training passes draw nothing."""
+    """The network with dropout off, so that training passes draw no random numbers."""
     for module in network.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
@@ -169,12 +169,12 @@ def without_dropout(network: nn.Module) -> nn.Module:
 
 
 def floating(x: Tensor) -> Tensor:
-    """An input in double precision; indices stay."""
+    """An input in double precision; integers stay."""
     return x.double() if x.is_floating_point() else x
 
 
 def learning_steps(model: MultiTask, name: str, x: Tensor, steps: int = 3) -> None:
-    """Steps of Adam on everything that a task reaches and that wants a gradient; no decay moves what has none."""
+    """Train everything that a task uses and that requires gradients by steps of Adam, without weight decay."""
     model.train()
     task = model[name]
     parameters = {id(held.tensor): held.tensor for held in leaves_of(task) if held.tensor.requires_grad}

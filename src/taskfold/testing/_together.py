@@ -1,4 +1,4 @@
-"""Laws of several tasks: in one batch, on one batch, in a bank and in threads each says what it says alone."""
+"""Laws of several tasks: in one batch, on one batch, in a bank and in threads each gives its outputs as alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._subject import Subject, floating
 
 ROWS = ["b", "a", "a", "b", "a", "b", "a"]
 OTHER = {"a": "b", "b": "a"}
-GRADIENT = 2 * DOUBLE  # through 50 layers with BatchNorm of few rows, rounding alone gives 1.1e-7
+GRADIENT = 2 * DOUBLE  # rounding through 50 layers with BatchNorm of few rows gives 1.1e-7
 Ways = Callable[[MultiTask, Tensor], dict[str, Tensor]]
 
 
@@ -61,7 +61,7 @@ def gradients(subject: Subject) -> None:
             odd = sorted(mine.keys() ^ theirs.keys())
             assert not odd, f"{what}: {kind} {odd[:1]} is there in one way only"
             for key, tensor in mine.items():
-                # Two tasks may see the same batch at a layer: statistics are told from those of before the pass.
+                # Two tasks may get the same batch at a layer: statistics are compared with those before the pass.
                 before = begun.get(key) if training and tensor.is_floating_point() else None
                 other = before if kind == "buffer" else _other(kind, key, mine)
                 tolerance = GRADIENT if kind == "gradient" else DOUBLE
@@ -69,12 +69,12 @@ def gradients(subject: Subject) -> None:
 
 
 def _learned(model: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[dict[str, Tensor], ...]:
-    """Outputs, gradients and buffers of a pass; the model is then as it was."""
+    """Outputs, gradients and buffers of a pass; the model is restored."""
     before = {key: buffer.clone() for key, buffer in model.named_buffers()}
     model.train(training)
     with sharing_passes(True):
         found = run(model, x)
-    # Outputs of any size give gradients of one size, so that one tolerance fits all networks.
+    # Scaled outputs give gradients of one size, so that one tolerance fits all networks.
     size = max(1.0, *(output.detach().abs().max().item() for output in found.values()))
     torch.stack([(output / size).square().sum() for output in found.values()]).sum().backward()
     gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
@@ -88,7 +88,7 @@ def _learned(model: MultiTask, run: Ways, x: Tensor, training: bool) -> tuple[di
 
 
 def _other(kind: str, key: str, tensors: dict[str, Tensor]) -> Tensor | None:
-    """What the other task has there; None: nothing must differ."""
+    """The other task's tensor; None: no difference is needed."""
     if kind == "output":
         return tensors[OTHER[key]]
     room, _, rest = key.partition(".")
@@ -103,18 +103,18 @@ def _other(kind: str, key: str, tensors: dict[str, Tensor]) -> Tensor | None:
 
 
 def _counts(tensor: Tensor, largest: float) -> bool:
-    """Whether a tensor is no zero up to rounding, such as the gradient of a bias right before BatchNorm.
+    """Whether a tensor is more than rounding, unlike the gradient of a bias right before BatchNorm.
 
-    The rounding error of such a gradient grows with the `largest` one that goes through the same pass.
+    The rounding error of such a gradient grows with the `largest` gradient of the pass.
     """
     return bool(tensor.abs().max() > 1e-3 * DOUBLE * max(1.0, largest))
 
 
 @torch.no_grad()
 def bank(subject: Subject) -> None:
-    """A bank says what its tasks say, or is refused by name.
+    """A bank gives its tasks' outputs, or is refused by name.
 
-    In a mixed batch, and with `broadcast` in one pass that parts or side by side.
+    In a mixed batch, and with `broadcast` in one pass that splits or side by side.
     """
     model, x, rows = subject.asked(), subject.inputs(4), ROWS[:4]
     alone = {name: model(x, task=name) for name in "ab"}
@@ -134,7 +134,7 @@ def bank(subject: Subject) -> None:
 
 
 def threads(subject: Subject) -> None:
-    """Two threads that ask at once get their own answers, bit for bit."""
+    """Two threads that run at once get their own outputs, bit for bit."""
     model, x = subject.asked(), subject.inputs(2)
     before, wrong, start = torch.get_num_threads(), list[str](), threading.Barrier(2)
     torch.set_num_threads(1)

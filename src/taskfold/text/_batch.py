@@ -1,4 +1,4 @@
-"""A batch of text rows, ready for the network."""
+"""Batches of text rows for the network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class TextBatch:
     """Rows of token ids: one per answer choice of an example, the true target first; one row without choices.
 
     Attributes:
-        inputs: what the network is called with, each `[rows, length]`.
-        labels: `[rows, L]`, the token that the logits at this place should give, so nothing needs shifting; -100 where
-            nothing is scored (padding, and what a decoder-only network merely reads).
+        inputs: the network's arguments, each `[rows, length]`.
+        labels: `[rows, L]`, the token that the logits at this position should predict, without a shift; -100 for
+            unscored tokens (padding, and the input of a decoder-only network).
         example: `[rows]`, the example that each row belongs to, in order.
         correct: `[rows]`, whether the row holds its example's true target.
-        counts: rows of each example.
+        counts: the number of rows of each example.
     """
 
     inputs: dict[str, Tensor]
@@ -34,7 +34,7 @@ class TextBatch:
         return len(self.counts)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> TextBatch:
-        """The same batch on that device."""
+        """The batch on a device."""
         return replace(
             self,
             inputs={name: tensor.to(device, non_blocking=non_blocking) for name, tensor in self.inputs.items()},
@@ -47,7 +47,7 @@ class TextBatch:
         """The task of each row, from one name per example, or one for all.
 
         Raises:
-            ValueError: there are not as many names as examples.
+            ValueError: the numbers of names and examples differ.
         """
         names = per_example(tasks, len(self))
         return [name for name, count in zip(names, self.counts, strict=True) for _ in range(count)]
@@ -57,7 +57,7 @@ def per_example(tasks: str | Sequence[str], examples: int) -> list[str]:
     """One task name per example; a single name stands for all.
 
     Raises:
-        ValueError: there are not as many names as examples.
+        ValueError: the numbers of names and examples differ.
     """
     names = [tasks] * examples if isinstance(tasks, str) else list(tasks)
     if len(names) != examples:

@@ -1,4 +1,4 @@
-"""Examples to batches."""
+"""A collator of examples into batches."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ Cut = Literal["end", "start"]
 class Collator:
     """Examples to a batch of rows, one per answer choice; fit for a `DataLoader`'s `collate_fn`.
 
-    Every target ends with the tokenizer's end token, which is scored and which truncation keeps. What is too long is
-    cut: a target at its end, an input where `cut` says. Rows are padded to the longest of the batch,
+    Every target ends with the tokenizer's end token, which is scored and which truncation keeps. Long texts are
+    cut: a target at its end, an input at the end that `cut` names. Rows are padded to the longest of the batch,
     rounded up to a multiple of `pad_to_multiple_of`.
 
     Args:
-        tokenizer: of transformers, or anything called and decoding like one.
+        tokenizer: of transformers, or an object with the same interface.
         causal: the network is decoder-only: it reads input and target as one text. Otherwise encoder-decoder.
-        max_input: longest input in tokens, special ones included.
-        max_target: longest target in tokens, its end included.
+        max_input: the most tokens of an input, special ones included.
+        max_target: the most tokens of a target, its end token included.
         with_choices: one row per choice; otherwise only the true target.
-        start_token: id that an encoder-decoder's decoder starts with; None: the padding token's, as in T5.
-        cut: the end at which an input too long is cut; `start` keeps a question that comes last.
+        start_token: the first id of an encoder-decoder's decoder; None: the padding token's, as in T5.
+        cut: the end at which long inputs are cut; `start` keeps a question that comes last.
         separator: text between input and target of a decoder-only network, part of the target; not scored apart.
         pad_to_multiple_of: lengths of batches are multiples of it, ≥ 1. With 8 or more there are fewer forms;
             each form costs a compiler's trace and, in a mixed batch, a look at its rows.
 
     Raises:
-        ValueError: a length is too small, `cut` is not known, or the tokenizer lacks an end or padding token.
+        ValueError: a length is too small, `cut` is unknown, or the tokenizer lacks an end or padding token.
 
     Example:
         >>> class Bytes:
@@ -89,10 +89,10 @@ class Collator:
             object.__setattr__(self, "start_token", pad)
 
     def __call__(self, examples: Sequence[Example]) -> TextBatch:
-        """The batch to train on or to score.
+        """A batch for training or scoring.
 
         Raises:
-            ValueError: there are no examples, or a decoder-only network would have nothing to read before a target.
+            ValueError: there are no examples, or a decoder-only network would have no token before a target.
         """
         sources = self._inputs(examples)
         answers = [self.answers(example) for example in examples]
@@ -105,15 +105,15 @@ class Collator:
         return TextBatch(inputs, self._padded(labels, IGNORED), example, correct, counts)
 
     def answers(self, example: Example) -> tuple[str, ...]:
-        """What the rows of an example hold: the true target, then the wrong choices in order."""
+        """The answers in an example's rows: the true target, then the wrong choices in order."""
         wrong = example.choices if self.with_choices else ()
         return (example.target, *(choice for choice in wrong if choice != example.target))
 
     def for_generation(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Inputs alone, one row per example; padded on the left for a decoder-only network, which goes on from there.
+        """Inputs only, one row per example; padded on the left for a decoder-only network, which continues them.
 
         Raises:
-            ValueError: there are no examples, or a decoder-only network would have nothing to go on from.
+            ValueError: there are no examples, or a decoder-only network would have no token to continue.
         """
         rows = self._inputs(examples)
         return {
@@ -144,7 +144,7 @@ class Collator:
 
     def _apart(self, inputs: list[list[int]], targets: list[list[int]]) -> tuple[dict[str, Tensor], list[list[int]]]:
         assert self.start_token is not None
-        decoded = [[self.start_token, *target[:-1]] for target in targets]  # causal, so padding behind needs no mask
+        decoded = [[self.start_token, *target[:-1]] for target in targets]  # causal: padding behind needs no mask
         named = {
             "input_ids": self._padded(inputs, self.pad),
             "attention_mask": self._mask(inputs),

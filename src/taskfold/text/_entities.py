@@ -1,15 +1,15 @@
-"""Names of people, places and things in texts: several words with one class."""
+"""Entities in texts (names of people, places and things): several words with one class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 Entity = tuple[int, int, str]
-"""First word, the word behind the last one, class."""
+"""First word, the word after the last one, class."""
 
 
 def are_entities(tags: Sequence[str]) -> bool:
-    """Whether classes of words are in the IOB scheme: `O`, and `B-city` and `I-city` for a first and a later word.
+    """Whether classes of words have the IOB form: `O`, and `B-city` and `I-city` for a first and a later word.
 
     Example:
         >>> are_entities(["O", "B-city", "I-city"]), are_entities(["NOUN", "VERB"])
@@ -19,7 +19,7 @@ def are_entities(tags: Sequence[str]) -> bool:
 
 
 def entities(tags: Sequence[str]) -> set[Entity]:
-    """The entities in the words of one text; one may begin with `I-`, where nothing of its class is before it.
+    """The entities in the words of one text; `I-` begins one if the word before is not of its class.
 
     Example:
         >>> sorted(entities(["B-city", "I-city", "O", "B-name", "B-name"]))
@@ -36,11 +36,11 @@ def entities(tags: Sequence[str]) -> set[Entity]:
 
 
 def entity_f1(said: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> float | None:
-    """F1 over the entities of all texts: one counts if all its words and its class are right; None: there is none.
+    """F1 over the entities of all texts, which count if all words and the class are right; None: there are none.
 
     Args:
-        said: a class for each word of each text.
-        right: likewise.
+        said: the predicted class of each word of each text.
+        right: the right classes.
 
     Example:
         >>> entity_f1([["B-city", "O", "B-name"]], [["B-city", "I-city", "B-name"]])

@@ -1,5 +1,3 @@
-"""Whether texts are the same."""
-
 from __future__ import annotations
 
 import re
@@ -11,16 +9,15 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def exact_match(predictions: Sequence[str], targets: Sequence[str], *, normalised: bool = False) -> float:
-    """Share of predictions that are their target, in [0, 1]; spaces at the ends do not count.
+    """The share of predictions equal to their target, in [0, 1]; spaces at the ends do not count.
 
     Args:
-        predictions: what was written.
-        targets: what should have been, as many.
-        normalised: as SQuAD does: capitals, ASCII punctuation, English articles and runs of spaces do not count
-            either.
+        predictions: the generated texts.
+        targets: the right texts, as many.
+        normalised: as in SQuAD: capitals, ASCII punctuation, English articles and runs of spaces do not count either.
 
     Raises:
-        ValueError: there are none, or not as many of one as of the other.
+        ValueError: there are none, or their numbers differ.
 
     Example:
         >>> exact_match(["The cat.", " dog"], ["cat", "dog"])

@@ -1,5 +1,3 @@
-"""One example of a text task."""
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,13 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Example:
-    """A text and what should come out of it.
+    """An example of a text task: a text and its answer.
 
     Attributes:
         input: the text the network reads.
         target: the text it should write.
         choices: the answers to choose among, for rank classification; none: open-ended.
-        answer: index of `target` in `choices`; None: looked up.
+        answer: the index of `target` in `choices`; None: looked up.
 
     Raises:
         ValueError: the target is empty, choices are empty or not distinct, or answer, target and choices disagree.

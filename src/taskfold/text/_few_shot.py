@@ -1,4 +1,4 @@
-"""Few examples out of many, by seed."""
+"""Few-shot subsets by seed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Sample = TypeVar("Sample")
 
 
 def few_shot(examples: Sequence[Sample], shots: int, seed: int, *, balanced: bool = False) -> list[Sample]:
-    """A few of the examples, in their order: the same seed, the same ones; fewer shots are among those of more.
+    """Some of the examples, in their order, by seed; a smaller number's are among a larger number's.
 
     Args:
-        examples: to choose from; of any kind, unless balanced.
-        shots: how many, ≥ 1.
+        examples: the examples; of any type, unless balanced.
+        shots: how many to choose, ≥ 1.
         seed: ≥ 0.
-        balanced: as many of each answer (of each target, without choices), up to one.
+        balanced: equally many of each answer (or each target, without choices), up to one.
 
     Raises:
-        ValueError: there are too few, of some answer if balanced, or shots or seed are out of range.
+        ValueError: there are too few (of some answer, if balanced), or shots or seed are out of range.
 
     Example:
         >>> many = [Example(str(n), "even" if n % 2 == 0 else "odd") for n in range(100)]
@@ -37,14 +37,14 @@ def few_shot(examples: Sequence[Sample], shots: int, seed: int, *, balanced: boo
 def few_shot_split(
     examples: Sequence[Example], shots: int, validation: int, seed: int, *, balanced: bool = False
 ) -> tuple[list[Example], list[Example]]:
-    """The same few examples, and others to validate on that share no input with them.
+    """The examples of `few_shot`, and others for validation that share no input with them.
 
     Args:
-        examples: to choose from.
-        shots: how many to train on, ≥ 1.
-        validation: how many to validate on, ≥ 1, by chance from the remainder.
+        examples: the examples.
+        shots: how many for training, ≥ 1.
+        validation: how many for validation, ≥ 1, drawn at random from the rest.
         seed: ≥ 0.
-        balanced: what is trained on has as many of each answer.
+        balanced: the training examples have equally many of each answer.
 
     Raises:
         ValueError: there are too few, or a number is out of range.
@@ -61,7 +61,7 @@ def few_shot_split(
 
 
 def random(seed: int, purpose: str) -> np.random.Generator:
-    """Random numbers for one purpose, so that no choice shifts another.
+    """A generator of random numbers for one purpose, so that choices do not affect one another.
 
     Raises:
         ValueError: the seed is negative.
@@ -79,7 +79,7 @@ def _chosen(examples: Sequence[Any], shots: int, seed: int, balanced: bool) -> l
     for n in order:
         example = examples[n]
         by_answer.setdefault(example.target if example.answer is None else example.answer, []).append(n)
-    # Round by round one of each answer; which answers have one more is by chance, as `order` is.
+    # Each round takes one of each answer; the order decides at random which answers have one more.
     least, more = divmod(shots, len(by_answer))
     longer = sum(len(members) > least for members in by_answer.values())
     scarce = min(by_answer.values(), key=len)

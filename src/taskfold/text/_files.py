@@ -1,4 +1,4 @@
-"""Texts with labels, in files of one's own: one for each part, or one that is split by the seed."""
+"""Texts with labels in the user's files: one for each part, or one that is split by seed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True, eq=False)
 class Parts(Generic[T]):
-    """Texts of one task, none in two parts.
+    """The texts of a task; no text is in two parts.
 
     Attributes:
-        name: of the task.
-        train: learnt from.
-        val: chooses the epoch.
-        test: measured once.
-        notes: what was split, in words.
+        name: the task's name.
+        train: the training texts.
+        val: the validation texts, which select the epoch.
+        test: the test texts, measured once.
+        notes: remarks on splits.
     """
 
     name: str
@@ -38,17 +38,16 @@ class Parts(Generic[T]):
 
     @property
     def parts(self) -> Mapping[str, Sequence[T]]:
-        """The three by name."""
         return {part: getattr(self, part) for part in PARTS}
 
 
 class LabelledTexts(BaseModel, ABC):
-    """Settings that say where texts with labels come from, of the whole text or of each word.
+    """The settings of a source of texts with labels, one for each text or word.
 
     A subclass declares `kind: Literal[...]`, its own settings, `origin` and `load`.
 
     Attributes:
-        max_tokens: of a text, special ones included; a longer one is cut, which is noted.
+        max_tokens: the most tokens of a text, special ones included; longer texts are cut, with a note.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
@@ -58,28 +57,28 @@ class LabelledTexts(BaseModel, ABC):
     @property
     @abstractmethod
     def origin(self) -> str:
-        """Short, for tables: `words:names.conll`."""
+        """A short name for tables: `words:names.conll`."""
 
     @abstractmethod
     def load(self, name: str, problem: Problem, seed: int = 0, *, whole: bool = False) -> Parts[Any]:
-        """The three parts; the same seed gives the same ones. `whole`: a source without parts is all `test`.
+        """The three parts, by seed. `whole`: all texts of a source without parts are `test`.
 
         Raises:
-            FileNotFoundError: a file is not there.
-            ValueError: what is there cannot be used.
+            FileNotFoundError: a file is missing.
+            ValueError: its content cannot be used.
         """
 
 
 class InFiles(BaseModel):
-    """Settings that name the files.
+    """The settings that name files.
 
     Attributes:
-        file: all there is, which the seed splits.
-        train: what is trained on, instead of `file`.
-        val: what chooses the epoch; null: a share of `train`.
-        test: what is measured; null: a share of `train`.
-        val_fraction: share of what is trained on that becomes val, where there is no val.
-        test_fraction: share of all that becomes test, where there is no test.
+        file: all texts, which are split by seed.
+        train: the training texts, instead of `file`.
+        val: the validation texts, which select the epoch; null: a share of `train`.
+        test: the test texts; null: a share of `train`.
+        val_fraction: the share of the training texts that becomes val, without `val`.
+        test_fraction: the share of all texts that becomes test, without `test`.
     """
 
     file: Path | None = None
@@ -100,11 +99,11 @@ class InFiles(BaseModel):
 
     @property
     def first_name(self) -> str:
-        """Of the file that is all, or trained on; for tables."""
+        """The name of `file` or `train`, for tables."""
         return (self.file or self.train or Path()).name
 
     def read_parts(self, read: Callable[[Path], list[T]]) -> dict[str, list[T]]:
-        """What is in the files, by part; all of one file is `train`."""
+        """The content of the files, by part; a single file is `train`."""
         if self.file is not None:
             return {"train": read(self.file)}
         return {part: read(path) for part in PARTS if (path := getattr(self, part))}
@@ -112,7 +111,7 @@ class InFiles(BaseModel):
     def texts(
         self, name: str, read: Callable[[Path], list[T]], key: Callable[[T], Hashable], seed: int, *, whole: bool
     ) -> Parts[T]:
-        """The texts of a task, as `LabelledTexts.load` has them; `read` as for `read_parts`, `key` as for `split`."""
+        """The texts of a task, as in `LabelledTexts.load`; `read` as for `read_parts`, `key` as for `split`."""
         if self.file is not None and whole:
             return Parts(name, (), (), read(self.file))
         parts, notes = self.split(self.read_parts(read), key, seed, "texts", "texts")
@@ -121,16 +120,16 @@ class InFiles(BaseModel):
     def split(
         self, read: Mapping[str, list[T]], key: Callable[[T], Hashable], seed: int, unit: str, alike: str
     ) -> tuple[dict[str, list[T]], tuple[str, ...]]:
-        """The three parts; those without a file are taken out of `train`, and notes say how much that was.
+        """The three parts; those without a file are taken out of `train`, with a note on the number.
 
         Args:
-            read: as `read_parts` gives it.
-            key: equal for what must stay in one part.
-            seed: of the split.
-            unit, alike: what it is and what keys are, in the plural, for messages.
+            read: the result of `read_parts`.
+            key: equal for items that must stay in one part.
+            seed: the split's seed.
+            unit, alike: names of items and of keys, in the plural, for messages.
 
         Raises:
-            ValueError: there are too few different ones.
+            ValueError: there are too few different keys.
         """
         found, notes = dict(read), list[str]()
         for part, share in (("test", self.test_fraction), ("val", self.val_fraction)):
@@ -144,7 +143,7 @@ class InFiles(BaseModel):
 def _hold_out(
     given: Sequence[T], key: Callable[[T], Hashable], share: float, seed: int, part: str, alike: str
 ) -> tuple[list[T], list[T]]:
-    """What stays, and what is set aside: whole groups of equal keys."""
+    """Splits off whole groups of equal keys: the rest, and the held-out items."""
     keys = list(dict.fromkeys(map(key, given)))
     count = max(1, round(share * len(keys)))
     if count >= len(keys):

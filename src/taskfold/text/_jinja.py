@@ -1,4 +1,4 @@
-"""Jinja as promptsource's templates expect it, in a sandbox: a template file is data, not a program to trust."""
+"""Jinja for promptsource's templates, in a sandbox: template files are data, not trusted programs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _RANDOM = "_taskfold_random"
 
 
 class TemplateError(ValueError):
-    """A template that cannot be read or rendered: the message names it, and the field that it lacks."""
+    """A template cannot be read or rendered: the message names it, and a missing field."""
 
 
 def extra(module: str) -> ModuleType:
     """An optional module.
 
     Raises:
-        ImportError: it is not installed; says how to install it.
+        ImportError: it is not installed; the message says how to install it.
     """
     try:
         return import_module(module)
@@ -31,10 +31,10 @@ def extra(module: str) -> ModuleType:
 
 @cache
 def compiled(source: str) -> Any:
-    """A Jinja template of that text.
+    """A Jinja template from its text.
 
     Raises:
-        TemplateError: it is no Jinja; says where.
+        TemplateError: the text is not Jinja; the message has the place.
     """
     jinja2 = extra("jinja2")
     try:
@@ -44,7 +44,7 @@ def compiled(source: str) -> Any:
 
 
 def render(source: str, fields: Mapping[str, Any], random: Random) -> str:
-    """The text that a template makes of those fields.
+    """A template's text for these fields.
 
     Raises:
         TemplateError: a field is unknown, or the template does what the sandbox forbids, or fails in another way.
@@ -55,7 +55,7 @@ def render(source: str, fields: Mapping[str, Any], random: Random) -> str:
     except extra("jinja2").UndefinedError as error:
         known = ", ".join(sorted(fields)) or "none"
         raise TemplateError(f"{error.message}; fields: {known}") from error
-    except Exception as error:  # the template's own code: it may divide by zero, or index a number
+    except Exception as error:  # the template's own expressions may divide by zero, or index a number
         raise TemplateError(f"{type(error).__name__}: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Language modelling, choice and unlikelihood, one loss per example."""
+"""The objective of few-shot transfer: language modelling, choice and unlikelihood, one loss per example."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ._scores import TokenScores, row_scores, token_scores
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of few-shot transfer, one per example and never averaged over the batch, whose tasks you may weigh.
+    """The loss of few-shot transfer, one per example: it is not averaged over the batch, whose tasks may have weights.
 
     Liu et al., "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning", section 3.2.
 
     - language modelling: −log p per token of the true target
-    - multiple choice: cross-entropy over the choices, each worth Σ log p of its tokens, per token if length-normalised
+    - multiple choice: cross-entropy over the choices, scored by Σ log p of their tokens, per token if length-normalised
     - unlikelihood: −log(1 − p) per token of the wrong choices
 
-    The last two are 0 for examples without choices, and for batches that hold none. Everything is computed in float32
-    at least, whatever the network runs in.
+    The last two are 0 for examples without choices. Everything is computed in at least float32,
+    even if the network runs in lower precision.
 
     Args:
         lm, mc, ul: weights ≥ 0 of the three.
-        length_normalised: choices are compared per token.
+        length_normalised: compare choices per token.
 
     Raises:
         ValueError: a weight is negative or not finite, or all are 0.
@@ -52,17 +52,17 @@ class Objective:
 
         Args:
             model: a `MultiTask` without heads, whose output has `logits`.
-            batch: what the collator made, on the model's device.
+            batch: from the collator, on the model's device.
             tasks: a name per example, or one for all.
 
         Raises:
-            ValueError: there are not as many names as examples.
+            ValueError: the numbers of names and examples differ.
         """
         parts = self.parts(model, batch, tasks)
         return self.lm * parts.lm + self.mc * parts.mc + self.ul * parts.ul
 
     def parts(self, model: nn.Module, batch: TextBatch, tasks: str | Sequence[str]) -> Parts:
-        """The three losses of each example, unweighted; 0 where the weight is."""
+        """The three losses of each example, unweighted; 0 for losses of weight 0."""
         scores = token_scores(model, batch, tasks)
         found = scores.log_probabilities()
         zero = found.new_zeros(len(batch))
@@ -83,12 +83,12 @@ class Parts:
     ul: Tensor
 
     def detached(self) -> dict[str, Tensor]:
-        """By name, without gradients: for a log."""
+        """The losses by name, without gradients, for a log."""
         return {field.name: getattr(self, field.name).detach() for field in dataclasses.fields(self)}
 
 
 def _choice(worth: Tensor, batch: TextBatch) -> Tensor:
-    """Cross-entropy over the choices of each example, 0 for one alone."""
+    """Cross-entropy over the choices of each example; 0 for a single choice."""
     most = worth.new_zeros(len(batch)).scatter_reduce(0, batch.example, worth.detach(), "amax", include_self=False)
     mass = worth.new_zeros(len(batch)).index_add(0, batch.example, (worth - most[batch.example]).exp())
     return most + mass.log() - worth[batch.correct]
@@ -97,8 +97,8 @@ def _choice(worth: Tensor, batch: TextBatch) -> Tensor:
 def _unlikelihood(scores: TokenScores, batch: TextBatch) -> Tensor:
     wrong = ~batch.correct[scores.row]
     logits, token = scores.logits[wrong], scores.token[wrong]
-    # 1 − p as the mass of all other tokens: from log p itself it would be lost where p rounds to 1, and its gradient
-    # with it, just where a wrong answer is most believed.
+    # 1 − p as the mass of all other tokens: from log p it would be 0 where p rounds to 1, and so would its gradient,
+    # just where a wrong answer is most likely.
     others = logits.scatter(1, token[:, None], -torch.inf).logsumexp(1)
     losses = logits.logsumexp(1) - others
     example = batch.example[scores.row[wrong]]

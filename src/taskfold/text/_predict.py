@@ -1,4 +1,4 @@
-"""Predictions: the likeliest choice, or a text of the network's own."""
+"""Predictions: the likeliest choice, or a generated text."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ._scores import row_scores, token_scores
 
 @dataclass(frozen=True)
 class RankResult:
-    """What rank classification found.
+    """The results of rank classification.
 
     Attributes:
         accuracy: share of examples whose likeliest choice is the answer, in [0, 1].
         predictions: the likeliest choice of each example, an index into its choices.
-        scores: Σ log p of each choice, per token if length-normalised; as the example lists them.
+        scores: Σ log p of each choice, per token if length-normalised, in the example's order.
     """
 
     accuracy: float
@@ -40,14 +40,14 @@ def rank_classify(
     batch_size: int,
     length_normalised: bool = True,
 ) -> RankResult:
-    """Choose the likeliest answer of each example; the model's mode stays what it was.
+    """Choose the likeliest answer of each example; the model's mode does not change.
 
     Args:
         model: a `MultiTask` without heads, whose output has `logits`.
         task: a name, or one per example.
-        examples: all with choices.
-        collator: with choices.
-        batch_size: examples at a time; rows are as many as their choices.
+        examples: examples with choices.
+        collator: a collator with choices.
+        batch_size: examples at a time; each has a row for each choice.
         length_normalised: compare choices per token.
 
     Raises:
@@ -82,16 +82,16 @@ def generate(
     num_beams: int = 1,
     max_new_tokens: int = 64,
 ) -> list[str]:
-    """What the network writes for each input, decoded and stripped, without sampling; its mode stays what it was.
+    """The text that the network generates for each input, decoded and stripped, without sampling; its mode stays.
 
     Args:
         model: a `MultiTask` without heads on a network of transformers.
         task: a name, or one per example.
-        examples: their targets are not looked at.
-        collator: of the same network.
+        examples: their targets are ignored.
+        collator: for the same network.
         batch_size: examples at a time.
-        num_beams: ≥ 1; 1 takes the likeliest token each time.
-        max_new_tokens: longest text, in tokens.
+        num_beams: ≥ 1; 1 is greedy decoding.
+        max_new_tokens: the most tokens of a text.
 
     Raises:
         ValueError: there are no examples, or names and examples differ in number.

@@ -1,4 +1,4 @@
-"""Rows of JSON lines, CSV and TSV files."""
+"""Reads rows of JSON lines, CSV and TSV files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Row = dict[str, Any]
 
 
 def read_rows(path: Path) -> list[tuple[str, Row]]:
-    """Each row, and where it stands, for messages; empty lines are left out.
+    """Each row, and its place for messages; empty lines are left out.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: its name ends with none of .jsonl, .csv, .tsv, it holds no rows, or a line cannot be read.
+        ValueError: the suffix is not .jsonl, .csv or .tsv, there are no rows, or a line cannot be read.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path.absolute()}")
@@ -48,7 +48,7 @@ def columns_of(rows: Sequence[tuple[str, Row]], *, among: Sequence[Sequence[str]
     """The first of these sets of columns that the first row has.
 
     Raises:
-        ValueError: it has none of them.
+        ValueError: it has none of these sets.
     """
     place, first = rows[0]
     for columns in among:

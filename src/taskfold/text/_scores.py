@@ -1,4 +1,4 @@
-"""What a network thinks of the rows of a batch."""
+"""Log-probabilities of the tokens in a batch's rows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ._batch import IGNORED, TextBatch
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Scored tokens of a batch, n of them, row after row; float32 at least.
+    """The n scored tokens of a batch, row after row; at least float32.
 
     Attributes:
         logits: `[n, vocabulary]`.
-        token: `[n]`, the token that should come.
-        row: `[n]`, the row that it stands in.
-        lengths: `[rows]`, scored tokens of each row.
+        token: `[n]`, the right token.
+        row: `[n]`, the token's row.
+        lengths: `[rows]`, the number of scored tokens in each row.
     """
 
     logits: Tensor
@@ -38,7 +38,7 @@ class TokenScores:
 
 
 def token_scores(model: nn.Module, batch: TextBatch, tasks: str | Sequence[str]) -> TokenScores:
-    """Run the batch, each row for its example's task, and keep the places that are scored.
+    """Run the batch, each row for its example's task, and keep the scored positions.
 
     Args:
         model: a `MultiTask` without heads (or what wraps one), whose output has `logits [rows, L, vocabulary]`.
@@ -50,13 +50,13 @@ def token_scores(model: nn.Module, batch: TextBatch, tasks: str | Sequence[str])
     logits: Tensor = model(**batch.inputs, task=task).logits
     scored = batch.labels != IGNORED
     row = scored.nonzero()[:, 0]
-    # Only what is scored becomes float32: with a large vocabulary the rest would be most of the memory.
+    # Only scored tokens become float32: with a large vocabulary the others would take most of the memory.
     picked = logits[scored]
     picked = picked if picked.dtype == torch.float64 else picked.float()
     return TokenScores(picked, batch.labels[scored], row, scored.sum(1))
 
 
 def row_scores(scores: TokenScores, log_probabilities: Tensor, length_normalised: bool) -> Tensor:
-    """Σ log p of each row, `[rows]`; divided by its tokens, its end included, if length-normalised."""
+    """Σ log p of each row, `[rows]`; divided by its number of tokens, the end token included, if length-normalised."""
     sums = scores.row_sums(log_probabilities)
     return sums / scores.lengths if length_normalised else sums

@@ -1,4 +1,4 @@
-"""One prompt template: a row of a data set becomes an example."""
+"""A prompt template, from a row of a data set to an example."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._example import Example
 from ._jinja import TemplateError, compiled, render
 
 _SEPARATOR = "|||"
-_GUARD = "\ue000|\ue001"  # stands for a separator that the data itself contains, while the rendered text is split
+_GUARD = "\ue000|\ue001"  # a stand-in, in the data, for the separator, while the rendered text is split
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,16 @@ class Template:
     """One way to put a row of a data set into words.
 
     Attributes:
-        name: as promptsource names it, unique in its data set.
-        jinja: Jinja; `|||` parts the input from the target. It may use the row's fields, `answer_choices` (a list),
+        name: promptsource's name, unique in its data set.
+        jinja: Jinja; `|||` separates input and target. It may use the row's fields, `answer_choices` (a list),
             the filters `choice` (at random, by row and seed) and `most_frequent`, and `zip`.
-        answer_choices: Jinja whose rendering is the choices, with `|||` between; None: open-ended.
+        answer_choices: Jinja whose rendering is the choices, separated by `|||`; None: open-ended.
         dataset: `super_glue/copa`.
-        original_task: whether it asks what the data set is for, rather than something else about the same rows.
-        metrics: names, as promptsource has them.
+        original_task: whether it asks the data set's own question, not another about the same rows.
+        metrics: promptsource's names of metrics.
 
     Raises:
-        TemplateError: it has no `|||`, or is no Jinja.
+        TemplateError: it has no `|||`, or is not Jinja.
 
     Example:
         >>> template = Template("question", "Is {{ it }} wet? ||| {{ answer_choices[label] }}", "yes ||| no")
@@ -55,16 +55,16 @@ class Template:
                 raise self._error(f"is no Jinja: {error}") from error
 
     def example(self, row: Mapping[str, Any], *, choices: bool = True, seed: int = 0) -> Example | None:
-        """What the template makes of a row; None where it renders nothing, as a template for some rows only does.
+        """The example of a row; None: the template renders nothing, as templates for some rows only do.
 
         Args:
             row: the data set's own fields.
-            choices: with the answer choices, if the template has them; False for one whose target is none of them.
-            seed: for the `choice` filter; the same row and seed give the same text.
+            choices: include the answer choices, if the template has them; False for targets outside of them.
+            seed: the seed of the `choice` filter; the same row and seed give the same text.
 
         Raises:
             TemplateError: a field is unknown, the rendered text does not have exactly one `|||`, or the target is empty
-                (a row without its label) or none of the choices.
+                (a row without its label) or not among the choices.
         """
         if "answer_choices" in row:
             raise self._error("cannot use a row with a field 'answer_choices', a name of its own; rename the field")

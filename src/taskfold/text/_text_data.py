@@ -1,4 +1,4 @@
-"""What a configured source of texts gives."""
+"""The data of a configured source of texts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Metric = Literal["exact-match", "rank"]
 
 @dataclass(frozen=True, eq=False)
 class TextData:
-    """Examples of one text task, no input in two parts.
+    """The examples of a text task; no input is in two parts.
 
     Attributes:
-        name: of the task.
-        train: learnt from.
-        val: chooses the epoch.
-        test: measured once.
-        notes: what was split or left out, in words.
-        open: the answers can be written, not only chosen among.
-        prompt: what an input of a user's is put into; `{text}` stands for it.
+        name: the task's name.
+        train: the training examples.
+        val: the validation examples, which select the epoch.
+        test: the test examples, measured once.
+        notes: remarks on splits and left-out examples.
+        open: the answers can be generated, not only chosen.
+        prompt: the prompt of a user's input, with `{text}` for the input.
     """
 
     name: str
@@ -44,14 +44,14 @@ class TextData:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What can be measured on test data, and tells something."""
+        """The metrics that are meaningful on the test data."""
         ranked = all(example.choices for example in self.test)
         written: tuple[Metric, ...] = ("exact-match",) if self.open or not ranked else ()
         return (*written, *(("rank",) if ranked else ()))
 
 
 class TextSource(BaseModel, ABC):
-    """Settings that say where a text task's examples come from.
+    """The settings of a source of a text task's examples.
 
     A subclass declares `kind: Literal[...]`, its own settings, `origin` and `load`.
     """
@@ -61,17 +61,17 @@ class TextSource(BaseModel, ABC):
     @property
     @abstractmethod
     def origin(self) -> str:
-        """Short, for tables: `examples:mail.csv`."""
+        """A short name for tables: `examples:mail.csv`."""
 
     @abstractmethod
     def load(self, name: str, seed: int = 0) -> TextData:
-        """The three parts; the same seed gives the same ones.
+        """The three parts, by seed.
 
         Raises:
-            FileNotFoundError, ImportError: a file, folder or package is not there.
-            ValueError: what is there cannot be used, or is less than was asked for.
+            FileNotFoundError, ImportError: a file, folder or package is missing.
+            ValueError: the data cannot be used, or are fewer than the settings need.
         """
 
     def measured(self, name: str) -> TextData:
-        """What a finished task is measured on, as `test`."""
+        """The data that a finished task is measured on, as `test`."""
         return self.load(name)

@@ -1,4 +1,4 @@
-"""How texts are read, scored and measured, as a configuration says it."""
+"""Settings for reading, scoring and measuring texts, in a configuration."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Losses(BaseModel):
     """Weights of the three losses; see `Objective`.
 
     Attributes:
-        lm: of language modelling, −log p per token of the true target.
-        mc: of multiple choice, cross-entropy over the choices.
-        ul: of unlikelihood, −log(1 − p) per token of the wrong choices.
+        lm: the weight of language modelling, −log p per token of the true target.
+        mc: the weight of multiple choice, cross-entropy over the choices.
+        ul: the weight of unlikelihood, −log(1 − p) per token of the wrong choices.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,17 +41,17 @@ class Losses(BaseModel):
 
 
 class TextSettings(BaseModel):
-    """How examples become batches, losses and answers.
+    """The settings of batches, losses and answers.
 
     Attributes:
-        max_input, max_target: in tokens, special ones included; what is longer is cut.
-        cut: the end at which an input too long is cut.
-        pad_to_multiple_of: lengths of batches are rounded up to multiples of it; with 8 or more fewer forms of
-            batches are traced, and looked at for mixed rows.
-        length_normalised: answers are compared per token.
-        num_beams: of what is written.
-        losses: weights of the three.
-        metrics: on test data; null: those that fit the examples.
+        max_input, max_target: the most tokens, special ones included; longer texts are cut.
+        cut: the end at which long inputs are cut.
+        pad_to_multiple_of: the lengths of batches are rounded up to multiples of it; with 8 or more, fewer forms of
+            batches need a compiler's trace, or a look at mixed rows.
+        length_normalised: compare answers per token.
+        num_beams: the number of beams in generation.
+        losses: the weights of the three losses.
+        metrics: the metrics on test data; null: those that fit the examples.
 
     Example:
         >>> TextSettings.model_validate({"max_input": 64, "losses": {"mc": 0, "ul": 0}}).choosing
@@ -71,11 +71,11 @@ class TextSettings(BaseModel):
 
     @property
     def choosing(self) -> bool:
-        """Whether the training loss looks at wrong choices."""
+        """Whether the training loss depends on wrong choices."""
         return bool(self.losses.mc or self.losses.ul)
 
     def collator(self, tokenizer: Any, *, causal: bool, choices: bool, start_token: int | None = None) -> Collator:
-        """Examples → batches."""
+        """A collator with these settings."""
         return Collator(
             tokenizer,
             causal=causal,
@@ -88,21 +88,20 @@ class TextSettings(BaseModel):
         )
 
     def objective(self) -> Objective:
-        """The training loss."""
         return Objective(**self.losses.model_dump(), length_normalised=self.length_normalised)
 
     def measure(self) -> Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]:
-        """What validation looks at, `[B]` each: the training loss, and the share of right answers.
+        """The measures in validation, `[B]` each: the training loss, and whether the answer is right.
 
-        An answer is right if it is ranked above all other choices; without any, if each of its tokens was the
-        likeliest, which is when greedy decoding would write it.
+        An answer is right if it ranks above all other choices; without choices, if each of its tokens was the
+        likeliest, so that greedy decoding would generate it.
         """
         objective, normalised = self.objective(), self.length_normalised
 
         def measure(model: MultiTask, batch: Any, tasks: Sequence[str]) -> Mapping[str, Tensor]:
             names = batch.row_tasks(tasks)
             made = model(**batch.inputs, task=names[0] if len(set(names)) == 1 else names)
-            once = _Said(made)  # both ask the network; it is run once
+            once = _Said(made)  # both use the network's output; it runs once
             scores = token_scores(once, batch, tasks)
             worth = row_scores(scores, scores.log_probabilities(), normalised)
             right = worth[batch.correct]
@@ -120,7 +119,7 @@ class TextSettings(BaseModel):
 
 
 class _Said(torch.nn.Module):
-    """A network that gives an output it has given before."""
+    """A network that returns an earlier output."""
 
     def __init__(self, output: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where the examples of a text task come from, as a configuration says it."""
+"""Sources of a text task's examples, in a configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .templates import templates
 
 
 class Examples(InFiles, TextSource):
-    """Files of your own, .jsonl, .csv or .tsv: one for each part, or one that is split by the seed.
+    """The user's files, .jsonl, .csv or .tsv: one for each part, or one that is split by seed.
 
     Columns are `input`, `target` and perhaps `choices`; or `text` and `label`. Equal inputs stay in one part.
     """
@@ -25,18 +25,17 @@ class Examples(InFiles, TextSource):
 
     @property
     def origin(self) -> str:
-        """`examples:mail.csv`."""
         return f"examples:{self.first_name}"
 
     def load(self, name: str, seed: int = 0) -> TextData:
-        """The files as they are; parts without a file are taken out of the others by seed."""
+        """The parts of the files; parts without a file are taken out of the others by seed."""
         read = self.read_parts(read_examples)
         _check_labels({key: {example.choices for example in part} for key, part in read.items()})
         parts, notes = self.split(read, lambda example: example.input, seed, "examples", "inputs")
         return TextData(name, parts["train"], parts["val"], parts["test"], notes)
 
     def measured(self, name: str) -> TextData:
-        """The test file; of one file all."""
+        """The test file; of a single file all examples."""
         if self.file is None:
             return self.load(name)
         return TextData(name, (), (), read_examples(self.file))
@@ -47,15 +46,15 @@ def _packaged_or_path(value: object) -> object:
 
 
 class Topics(TextSource):
-    """Which class a text is of: `packaged:bbc`, a folder with a folder per class, or a file. See `topic_task`.
+    """Texts to classify: `packaged:bbc`, a folder with a folder per class, or a file. See `topic_task`.
 
     Attributes:
         texts: `packaged:bbc`, a folder with a folder of texts for each class, or a file of `text` and `label`.
-        prompt: what the network reads, with `{text}` where the text goes.
-        max_words: of a text; what is longer is cut; null: nothing is.
-        words: what the network answers, by class; null: the class's own name.
-        val_fraction: share of the training texts that becomes val.
-        test_fraction: share of all texts that becomes test.
+        prompt: the network's input, with `{text}` for the text.
+        max_words: the most words of a text; longer texts are cut; null: no limit.
+        words: the network's answer, by class; null: the class's name.
+        val_fraction: the share of the training texts that becomes val.
+        test_fraction: the share of all texts that becomes test.
     """
 
     kind: Literal["topics"] = "topics"
@@ -68,11 +67,9 @@ class Topics(TextSource):
 
     @property
     def origin(self) -> str:
-        """`topics:bbc`."""
         return f"topics:{self.texts.name if isinstance(self.texts, Path) else self.texts.removeprefix('packaged:')}"
 
     def load(self, name: str, seed: int = 0) -> TextData:
-        """Split by class and seed."""
         found = topic_task(
             self.texts,
             seed=seed,
@@ -88,15 +85,15 @@ class Topics(TextSource):
 class T0(TextSource):
     """A held-out task of T0: few-shot files by seed, and promptsource's templates. See `text.t0.T0Task`.
 
-    Trained on is the file of `seed`, validated on those of the other seeds, tested on `validation.jsonl`.
+    The file of `seed` is for training, those of the other seeds for validation, `validation.jsonl` for tests.
 
     Attributes:
         root: the folder of few-shot files.
-        name: of the task there.
+        name: the task's name there.
         templates: promptsource's folder of templates, or one file of them.
-        shots: examples to learn from; null: all that the file has.
-        seed: which few-shot file is trained on.
-        seeds: of all few-shot files; those of the other seeds are the validation set.
+        shots: the number of training examples; null: all in the file.
+        seed: the seed of the few-shot file for training.
+        seeds: the seeds of all few-shot files; those of the other seeds are the validation set.
         template: the name of one template; null: all.
     """
 
@@ -111,11 +108,10 @@ class T0(TextSource):
 
     @property
     def origin(self) -> str:
-        """`t0:rte`."""
         return f"t0:{self.name}"
 
     def load(self, name: str, seed: int = 0) -> TextData:
-        """The parts are files, so that the general seed has no say."""
+        """The parts are files, so that the run's seed has no effect."""
         known = HELD_OUT.get(self.name)
         inside = self.templates / known.templates if known else self.templates
         task = T0Task(
@@ -134,7 +130,7 @@ class T0(TextSource):
 
 
 def _check_labels(choices: Mapping[str, set[tuple[str, ...]]]) -> None:
-    """Files of `text` and `label` that know other labels would be ranked among other choices."""
+    """Checks that all files of `text` and `label` have the same labels, since these are the choices."""
     alike = {part: next(iter(found)) for part, found in choices.items() if len(found) == 1}
     if len(alike) == len(choices) and len({frozenset(labels) for labels in alike.values()}) > 1:
         each = "; ".join(f"{part}: {', '.join(labels) or 'none'}" for part, labels in alike.items())

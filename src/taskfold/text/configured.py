@@ -1,4 +1,4 @@
-"""Text tasks as a configuration file says them: where examples come from, how they are read, scored and measured."""
+"""Text tasks in a configuration: sources of examples, and settings for reading, scoring and measuring."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parse_text_source(settings: Mapping[str, Any]) -> TextSource:
     """A source from its settings.
 
     Raises:
-        pydantic.ValidationError: names the key, the value found and what is allowed.
+        pydantic.ValidationError: a setting is wrong; the message has key, value found and allowed values.
 
     Example:
         >>> parse_text_source({"kind": "examples", "file": "mail.csv"}).origin

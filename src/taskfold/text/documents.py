@@ -1,4 +1,4 @@
-"""Whole texts with labels, numbers or levels, as a configuration says where they are."""
+"""Whole texts with labels, numbers or levels, and their sources in a configuration."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["Document", "DocumentSource", "Documents", "LabelledTexts", "Parts"]
 
 @dataclass(frozen=True)
 class Document:
-    """A text, and its label as the problem reads it."""
+    """A text, and its label as read by the problem."""
 
     text: str
     label: Any
 
 
 class DocumentSource(LabelledTexts, ABC):
-    """Settings that say where texts with a label for the whole come from."""
+    """The settings of a source of texts with one label each."""
 
 
 class Documents(InFiles, DocumentSource):
-    """Files of your own, one for each part, or one that is split by the seed.
+    """The user's files, one for each part, or one that is split by seed.
 
     `.jsonl`, `.csv`, `.tsv`: a column `text`, and those that the problem names (`label`). Equal texts stay in one part.
     """
@@ -37,20 +37,18 @@ class Documents(InFiles, DocumentSource):
 
     @property
     def origin(self) -> str:
-        """`documents:reviews.csv`."""
         return f"documents:{self.first_name}"
 
     def load(self, name: str, problem: Problem, seed: int = 0, *, whole: bool = False) -> Parts[Document]:
-        """The files as they are; parts without a file are taken out of train by the seed."""
         return self.texts(name, partial(read_documents, problem=problem), lambda one: one.text, seed, whole=whole)
 
 
 def read_documents(path: Path, problem: Problem) -> list[Document]:
-    """Texts and labels from a file of your own.
+    """Texts and labels from a user's file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not of that layout; names the line.
+        ValueError: it has another layout; the message has the line.
     """
     found: list[Document] = []
     for place, row in read_rows(path.expanduser()):

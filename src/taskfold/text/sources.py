@@ -1,4 +1,4 @@
-"""Where text tasks come from: a packaged set, folders and files of your own."""
+"""Sources of text tasks: a packaged set, or the user's folders and files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Labelled", "TextTask", "read_examples", "read_texts", "topic_task"]
 
 @dataclass(frozen=True)
 class TextTask:
-    """A text task's examples, no input in two parts.
+    """The examples of a text task; no input is in two parts.
 
     Attributes:
         train, val, test: examples.
-        choices: the answers, the same for all.
+        choices: the answers, the same for all examples.
     """
 
     train: list[Example]
@@ -30,15 +30,15 @@ class TextTask:
 
 
 def read_examples(path: str | Path) -> list[Example]:
-    """Examples from a file of your own.
+    """Examples from a user's file.
 
     Args:
         path: a .jsonl, .csv or .tsv file with columns `input`, `target` and perhaps `choices` (a list in JSON; with
-            `|||` between in a table); or `text` and `label`, whose choices are then all labels of the file, sorted.
+            `|||` between in a table); or `text` and `label`, with all labels of the file as choices, sorted.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not of that layout; names the line.
+        ValueError: it has another layout; the message has the line.
     """
     rows = read_rows(Path(path).expanduser())
     source, target = columns_of(rows, among=[("input", "target"), ("text", "label")])
@@ -67,21 +67,21 @@ def topic_task(
     max_words: int | None = 128,
     words: Mapping[str, str] | None = None,
 ) -> TextTask:
-    """Which class a text is of, as a text task: the choices are the class names.
+    """A text task that classifies texts: the choices are the class names.
 
     Args:
         source: as for `read_texts`.
-        seed: decides who is in which part, classes in proportion.
-        val, test: share of each class held out, in (0, 1), together below 1.
-        prompt: what the network reads; `{text}` stands for the text.
-        max_words: the text's first words only, so that what the prompt says after it is not cut off; None: all.
-        words: what to call a class in the choices, if not by its label.
+        seed: the seed of the parts, classes in proportion.
+        val, test: the held-out shares of each class, in (0, 1), together below 1.
+        prompt: the network's input, with `{text}` for the text.
+        max_words: the most words of a text, so that the prompt's end is not cut off; None: no limit.
+        words: the choice for each class; None: its label.
 
     Returns:
-        Every text once, even if the source has it twice.
+        The task; each text appears once, even if the source repeats it.
 
     Raises:
-        FileNotFoundError: the source is not there.
+        FileNotFoundError: the source is missing.
         ValueError: a setting is out of range, there are fewer than two classes or too few texts of one, a text has two
             classes, or `words` and the classes disagree.
     """
@@ -110,7 +110,7 @@ def topic_task(
 
 
 def _distinct(items: Iterable[Labelled], max_words: int | None, source: str | Path) -> dict[str, str]:
-    """Text → class. Runs of spaces become one, so that the same text with other line ends is the same."""
+    """Text → class. Runs of spaces become one, so that other line ends do not matter."""
     found: dict[str, str] = {}
     for item in items:
         text = " ".join(item.text.split()[:max_words])

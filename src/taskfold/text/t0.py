@@ -19,7 +19,7 @@ SEEDS = (0, 1024, 42)
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out data set: where promptsource has its templates, and how many shots are published."""
+    """A held-out data set: promptsource's folder of templates, and the number of published shots."""
 
     templates: str
     shots: int = 32
@@ -50,20 +50,20 @@ class T0Task:
         <root>/<name>/<shots>_shot/<seed>_seed.jsonl
         <root>/<name>/validation.jsonl
 
-    Lines are JSON objects with the data set's own fields. A field `template` names the template of its row; other rows
-    take every template in turn, so that each row gives as many examples as there are templates for it. Templates for
+    Lines are JSON objects with the data set's fields. A field `template` names the template of its row; other rows
+    take every template in turn, so that each row gives an example for each of its templates. Templates for
     other questions than the data set's own (`original_task: false`) are left out.
 
     Args:
         root: the folder.
         name: the data set's folder, one of `HELD_OUT` or another.
-        templates: as `templates(…)` reads them.
-        shots: of the few-shot files; None: as published.
-        seeds: of the few-shot files.
+        templates: the templates from `templates(…)`.
+        shots: the few-shot files' number of shots; None: as published.
+        seeds: the seeds of the few-shot files.
 
     Raises:
-        FileNotFoundError: files are missing; lists them, and the few-shot folders that are there.
-        ValueError: shots are not known for a data set of that name, or no template is left.
+        FileNotFoundError: files are missing; the message lists them, and the few-shot folders that exist.
+        ValueError: the shots of a data set of that name are unknown, or no template is left.
     """
 
     root: Path
@@ -90,15 +90,15 @@ class T0Task:
             )
 
     def few_shot(self, seed: int, *, template: str | None = None) -> list[Example]:
-        """What a seed's file gives to train on.
+        """The training examples of a seed's file.
 
         Args:
             seed: one of `seeds`.
             template: the name of one template; None: all of them.
 
         Raises:
-            ValueError: seed or template are not known, the file holds another number of rows than `shots`, or a line
-                cannot be used; names it.
+            ValueError: seed or template are unknown, the file holds another number of rows than `shots`, or a line
+                cannot be used; the message has it.
         """
         if seed not in self.seeds:
             raise ValueError(f"seed must be one of {', '.join(map(str, self.seeds))}, found {seed}")
@@ -108,10 +108,10 @@ class T0Task:
         return self._examples(rows, template, seed)
 
     def validation(self, *, template: str | None = None) -> list[Example]:
-        """What the validation file gives; for one template, as scores are reported per template, or for all.
+        """The examples of the validation file, for one template, as scores are reported per template, or for all.
 
         Raises:
-            ValueError: the template is not known, or a line cannot be used; names it.
+            ValueError: the template is unknown, or a line cannot be used; the message has it.
         """
         return self._examples(read_rows(self._validation_file), template, 0)
 

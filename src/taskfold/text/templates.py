@@ -20,7 +20,7 @@ def templates(path: str | Path) -> list[Template]:
 
     Raises:
         FileNotFoundError: there is no such file, or none in the folder.
-        TemplateError: a file is not of that layout, or a template cannot work.
+        TemplateError: a file has another layout, or a template cannot work.
     """
     root = Path(path)
     files = [root] if root.is_file() else sorted(root.rglob("templates.yaml"))
@@ -63,7 +63,7 @@ def _template(file: Path, dataset: str, entry: Any) -> Template:
 
 @cache
 def _loader() -> Any:
-    """YAML's safe loader, to which promptsource's two tags are plain mappings; any other tag is an error."""
+    """YAML's safe loader, which reads promptsource's two tags as plain mappings; any other tag is an error."""
     yaml = extra("yaml")
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):

@@ -1,4 +1,4 @@
-"""Texts whose words have a class each, as a configuration says where they are."""
+"""Texts with a class for each word, and their sources in a configuration."""
 
 from __future__ import annotations
 
@@ -27,34 +27,32 @@ class Sentence:
 
 
 class WordSource(LabelledTexts, ABC):
-    """Settings that say where texts with a class for each word come from."""
+    """The settings of a source of texts with a class for each word."""
 
 
 class Words(InFiles, WordSource):
-    """Files of your own, one for each part, or one that is split by the seed.
+    """The user's files, one for each part, or one that is split by seed.
 
     `.conll`: a word and its class in a line, an empty line between texts. `.jsonl`, `.csv`, `.tsv`: columns `words` and
-    `tags`, lists in JSON, with spaces between in a table. Equal texts stay in one part.
+    `tags`, lists in JSON, separated by spaces in a table. Equal texts stay in one part.
     """
 
     kind: Literal["words"] = "words"
 
     @property
     def origin(self) -> str:
-        """`words:names.conll`."""
         return f"words:{self.first_name}"
 
     def load(self, name: str, problem: Problem, seed: int = 0, *, whole: bool = False) -> Parts[Sentence]:
-        """The files as they are; parts without a file are taken out of train by the seed."""
         return self.texts(name, partial(read_words, problem=problem), lambda one: one.words, seed, whole=whole)
 
 
 def read_words(path: Path, problem: Problem) -> list[Sentence]:
-    """Sentences from a file of your own.
+    """Sentences from a user's file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not of that layout; names the line.
+        ValueError: it has another layout; the message has the line.
     """
     path = path.expanduser()
     rows = _conll(path) if path.suffix.lower() in CONLL else read_rows(path)

@@ -1,4 +1,4 @@
-"""What was measured between tasks."""
+"""Measured affinities between tasks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Matrix = tuple[tuple[float, ...], ...]
 
 
 class Gains(BaseModel):
-    """A number for each ordered pair of tasks.
+    """Means and confidence intervals of a measure for each ordered pair of tasks.
 
     Attributes:
-        mean: `[T][T]`, over the measurements: row i is a step for task i, column j what it does to task j.
-        half: `[T][T]`, half of an interval around it: two standard errors over the measurements.
+        mean: `[T][T]`, over the measurements; row i is a step for task i, column j its effect on task j.
+        half: `[T][T]`, half the width of an interval around the mean: two standard errors over the measurements.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,32 +31,32 @@ class Gains(BaseModel):
 
     @classmethod
     def over(cls, measured: Tensor) -> Self:
-        """Of measurements `[K, T, T]`; what is not a number was not measured."""
+        """The gains over measurements `[K, T, T]`; NaN marks a missing measurement."""
         count = measured.isfinite().sum(0)
         mean = measured.nanmean(0)
         spread = (measured - mean).square().nansum(0) / (count - 1).clamp_min(1)
         return cls(mean=_rows(mean), half=_rows(2 * (spread / count).sqrt()))
 
     def pair(self, i: int, j: int) -> tuple[float, float]:
-        """Of both directions together: the mean of their sum, and half of its interval."""
+        """The mean of the sum of both directions, and half the width of its interval."""
         return self.mean[i][j] + self.mean[j][i], math.hypot(self.half[i][j], self.half[j][i])
 
 
 class Affinity(BaseModel):
-    """Which tasks help and which hurt one another, as `affinity` measures it.
+    """The gains between tasks that `affinity` has measured: which tasks help, which hurt one another.
 
     A gain is the share of task j's loss that task i's part of a joint step takes away: 0.01 lowers it by a percent,
-    −0.01 raises it. Diagonals are a task's own step, on other samples than the loss.
+    −0.01 raises it. The diagonal is a task's own step; its loss is measured on other samples.
 
     Attributes:
-        tasks: names; rows and columns are in this order.
-        losses: of each task, mean over the measurements.
+        tasks: the names; rows and columns are in this order.
+        losses: each task's loss, the mean over the measurements.
         linear: gains to first order: the step's inner product with task j's gradient (Fifty et al. 2021).
-        lookahead: gains of a step that was taken and looked at; None: none was.
-        cosine: between the two gradients, from −1 to 1; below 0 they conflict (Yu et al. 2020).
-        by, count: what groups gain by, and how many are proposed, unless something else is asked for.
-        steps, measurements: of the short joint training, and how many fell into it.
-        seconds: it took.
+        lookahead: gains measured by taking the step and evaluating the losses; None: not measured.
+        cosine: cosine between the two gradients, from −1 to 1; below 0 they conflict (Yu et al. 2020).
+        by, count: the default measure and number of groups of `groups`.
+        steps, measurements: how many steps the short joint training had, and how many measurements.
+        seconds: the duration.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,10 +73,10 @@ class Affinity(BaseModel):
     seconds: float
 
     def gains(self, by: Measure | None = None) -> Gains:
-        """One of the three measures, or that which groups gain by.
+        """The gains by one of the three measures; None: by the default one.
 
         Raises:
-            ValueError: it was not measured.
+            ValueError: the measure was not taken.
         """
         found = getattr(self, by or self.by)
         if found is None:
@@ -84,33 +84,33 @@ class Affinity(BaseModel):
         return found
 
     def groups(self, count: int | None = None, by: Measure | None = None) -> list[list[str]]:
-        """The proposed grouping: that of largest predicted gain.
+        """The grouping of largest predicted gain.
 
         Args:
-            count: how many groups; None: as was set, or as many as gain most.
-            by: the measure; None: as was set.
+            count: how many groups; None: the default, else the number with the largest gain.
+            by: the measure; None: the default.
 
         Raises:
-            ValueError: there cannot be so many groups, or the measure was not taken.
+            ValueError: `count` is impossible for these tasks, or the measure was not taken.
         """
         found = best_groups(self.gains(by).mean, self.count if count is None else count)
         return [[self.tasks[n] for n in group] for group in found]
 
     def predicted(self, groups: Sequence[Sequence[str]], by: Measure | None = None) -> float:
-        """What tasks of one group gain from one another in a step of each, added up; 0: each by itself."""
+        """The predicted gain of a grouping: the sum over ordered pairs in one group; 0 if each task is alone."""
         numbers = {name: n for n, name in enumerate(self.tasks)}
         return predicted_gain(self.gains(by).mean, [[numbers[name] for name in group] for group in groups])
 
     def conflicts(self, by: Measure | None = None) -> list[tuple[str, str]]:
-        """Pairs that hurt one another, the interval of both directions together below 0; the worst first."""
+        """The pairs that hurt one another: their interval for both directions is below 0; the worst first."""
         return self._pairs(by, -1)
 
     def helpers(self, by: Measure | None = None) -> list[tuple[str, str]]:
-        """Pairs that help one another, the interval of both directions together above 0; the best first."""
+        """The pairs that help one another: their interval for both directions is above 0; the best first."""
         return self._pairs(by, 1)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON, and the proposed groups."""
+        """All attributes as JSON, and the proposed groups."""
         return {**self.model_dump(mode="json"), "groups": self.groups()}
 
     def _pairs(self, by: Measure | None, sign: int) -> list[tuple[str, str]]:
@@ -126,13 +126,13 @@ class Affinity(BaseModel):
 def affinity_over(
     tasks: Sequence[str], losses: Sequence[Tensor], seen: dict[str, list[Tensor]], **more: Any
 ) -> Affinity:
-    """The means over all measurements.
+    """The affinity as means over all measurements.
 
     Args:
-        tasks: names.
-        losses: of each measurement `[T]`.
-        seen: by measure, of each measurement `[T, T]`: gains as differences of the loss, and cosines.
-        more: of `Affinity`.
+        tasks: the names.
+        losses: `[T]` for each measurement.
+        seen: by measure, `[T, T]` for each measurement: differences of the loss, or cosines.
+        more: further attributes of `Affinity`.
 
     Raises:
         ValueError: no sample of a task had a target.

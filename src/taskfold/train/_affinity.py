@@ -1,4 +1,4 @@
-"""Which tasks help one another: measured along a short joint training that leaves nothing behind."""
+"""Measures which tasks help one another, in a short joint training that is undone."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def affinity(
     objective: LossPerSample | LossPerTask | None = None,
     collate: Collate | None = None,
 ) -> Affinity:
-    """Measure which tasks help and which hurt one another through what they share.
+    """Measure which tasks help and which hurt one another through their shared factors.
 
-    Trains the tasks together for a few steps, as `train_together` would. Every so many steps it finds each task's
-    gradient on the shared factors, and what a step on it does to the loss of every task on other samples: to first
-    order (Fifty et al. 2021, "Efficiently Identifying Task Groupings for Multi-Task Learning", whose lookahead is
-    beside it), and the cosine of the two gradients (Yu et al. 2020, "Gradient Surgery for Multi-Task Learning").
+    Trains the tasks together for a few steps, as `train_together` would. Every `every` steps it computes each task's
+    gradient on the shared factors, and the effect of a step on it on every task's loss on other samples: to first
+    order (Fifty et al. 2021, "Efficiently Identifying Task Groupings for Multi-Task Learning", whose lookahead
+    is measured too), and the cosine of the two gradients (Yu et al. 2020, "Gradient Surgery for Multi-Task Learning").
     Afterwards weights, running statistics and random numbers are as before, to the bit.
 
     Args:
         model: with the tasks added; their present weights are the start.
-        tasks, problems, objective, collate: as for `train_together`. Validation data are not looked at.
-        settings: of the joint training, whose length `measuring` says; None: the defaults.
-        measuring: how; None: the defaults of `AffinitySettings`.
+        tasks, problems, objective, collate: as for `train_together`. Validation data are not read.
+        settings: the joint training's, whose length is in `measuring`; None: the defaults.
+        measuring: how to measure; None: the defaults of `AffinitySettings`.
 
     Returns:
-        The gains, and groups by them.
+        The gains, which also propose groups.
 
     Raises:
-        ValueError: there is one task, or fewer than two share anything; as for `train_together`.
+        ValueError: there is one task, or fewer than two share factors; or as for `train_together`.
 
     Example:
         >>> import torch, taskfold as tfold
@@ -73,7 +73,7 @@ def affinity(
     start = time.monotonic()
     settings, measuring = settings or JointSettings(), measuring or AffinitySettings()
     _check(tasks)
-    # The schedule is that of a training so long, and nothing is validated in between.
+    # The schedule of a training of this length, without validations in between.
     short = settings.model_copy(update={"max_steps": measuring.steps})
     job, _, _ = joint_job(model, tasks, short, objective, None, collate, problems)
     _check_shared(job)

@@ -1,5 +1,3 @@
-"""How affinity between tasks is measured."""
-
 from __future__ import annotations
 
 from typing import Literal
@@ -19,16 +17,16 @@ class AffinitySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(default=100, ge=2, description="Of the short joint training that is measured along.")
+    steps: int = Field(default=100, ge=2, description="Steps of the short joint training.")
     every: int = Field(default=10, ge=1, description="Steps between two measurements.")
-    samples: int = Field(default=32, ge=1, description="Of each task, twice in each measurement: step, and loss.")
-    lookahead: bool = Field(default=True, description="Also take each step and look; a forward pass per pair of tasks.")
-    by: Measure = Field(default="linear", description="What the proposed groups gain by.")
-    groups: int | None = Field(default=None, ge=1, description="How many; null: as many as gain most.")
+    samples: int = Field(default=32, ge=1, description="Samples per task, for its step and again for its loss.")
+    lookahead: bool = Field(default=True, description="Also take each step; a forward pass per pair of tasks.")
+    by: Measure = Field(default="linear", description="The measure by which groups are proposed.")
+    groups: int | None = Field(default=None, ge=1, description="Number of groups; null: the best number.")
 
     @property
     def measurements(self) -> int:
-        """How many there are."""
+        """The number of measurements."""
         return self.steps // self.every
 
     @model_validator(mode="after")

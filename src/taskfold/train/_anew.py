@@ -1,4 +1,4 @@
-"""At the end of a training: running statistics estimated anew, and kept where validation agrees."""
+"""Re-estimates running statistics at the end of a training, and keeps them where validation agrees."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ._validation import Found, Validation, means
 
 
 class Anew:
-    """The training inputs without augmentation, and what they are for.
+    """Re-estimation of running statistics on the training inputs without augmentation.
 
     Args:
         job: the training.
-        loader, switch: of the training inputs, used again if no others were given.
+        loader, switch: the loader of training inputs, used again if no others were given.
         validation: decides.
     """
 
@@ -44,9 +44,9 @@ class Anew:
             self.loader = job.loader(Keyed(joined, job.settings.seed), self.switch)
 
     def settle(self, before: Mapping[str, Found], log: Log) -> dict[str, dict[str, Any]]:
-        """What validation finds of each task, with statistics estimated anew where that is no worse.
+        """Re-estimates each task's statistics where validation is no worse with them; returns each task's validation.
 
-        Tasks that have statistics in common are judged together, by their mean.
+        Tasks with common statistics are judged together, by their mean.
         """
         settled: dict[str, dict[str, Any]] = {}
         for group in self.groups:
@@ -57,7 +57,7 @@ class Anew:
         return {name: settled[name] for name in before}
 
     def _settle(self, group: tuple[int, ...], before: dict[str, Found], log: Log) -> dict[str, Found]:
-        """Either what was found before, or what is found with statistics anew."""
+        """Returns the validation before, or the one with new statistics."""
         job, running = self.job, self.running[group]
         old = [tensor.clone() for tensor in running]
         with job.accelerator.autocast():
@@ -76,7 +76,7 @@ class Anew:
         return before
 
     def _forward(self, group: Sequence[int], owned: tuple[list[int], Any]) -> object:
-        """One forward pass of these tasks: the objective knows how."""
+        """A forward pass of these tasks, by the objective."""
         owners, batch = owned
         batch = send_to_device(batch, self.job.device, non_blocking=True)
         return self.job.objective.losses(self.job.model, batch, owners, group)
@@ -98,12 +98,12 @@ class Anew:
 
 
 def _running(job: Job, number: int) -> dict[int, Tensor]:
-    """The running statistics of a task, each once, by identity."""
+    """A task's running statistics, each tensor once."""
     return {id(tensor): tensor for own in statistics(job.model, job.names[number]).values() for tensor in own.values()}
 
 
 def _grouped(running: Sequence[Mapping[int, Tensor]]) -> list[tuple[int, ...]]:
-    """Numbers of tasks, those together that have statistics in common."""
+    """Numbers of tasks, grouped by common statistics."""
     groups: list[tuple[int, ...]] = []
     for number, own in enumerate(running):
         near = [group for group in groups if any(own.keys() & running[other].keys() for other in group)]

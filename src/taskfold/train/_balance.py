@@ -1,4 +1,4 @@
-"""Aggregators of TorchJD by name: what to make of gradients that conflict."""
+"""TorchJD's aggregators by name: they combine conflicting gradients."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CLASSES: dict[str, str] = {
     "aligned-mtl": "AlignedMTL",
     "config": "ConFIG",
 }
-"""Those that keep nothing between steps, so that a run can go on exactly."""
+"""Aggregators without state between steps, so that a run can resume exactly."""
 
 
 def aggregator(name: Balance) -> Callable[[Tensor], Tensor]:
-    """Jacobian `[tasks, numbers]` → direction `[numbers]`.
+    """An aggregator: Jacobian `[tasks, numbers]` → direction `[numbers]`.
 
     Raises:
-        ImportError: TorchJD, or what this aggregator needs beside it, is not installed.
+        ImportError: TorchJD, or another package that this aggregator needs, is not installed.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What a training moves: what belongs to its tasks, and the inventory that they stand on."""
+"""The tensors that a training moves: those of its tasks, and the inventory that they use."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ._uncertainty import UNCERTAINTY, started
 
 @dataclass(frozen=True)
 class Belongings:
-    """What a training moves, and what it must not.
+    """The tensors that a training moves, and those that it must not move.
 
     Attributes:
-        tasks: by name.
-        groups: everything of them that trains, by group.
-        shared: of that, the leaves of the inventory, as `inventory_of` names them.
-        fixed: leaves of the inventory that the tasks stand on as they are.
-        running: leaves of the inventory that are running statistics, which move without being trained.
-        uncertainty: the logarithm of each task's variance, by task, if losses are weighted by them.
+        tasks: the tasks, by name.
+        groups: their trainable parameters, by group.
+        shared: the trainable leaves of the inventory, by the names in `inventory_of`.
+        fixed: leaves of the inventory that the tasks use and this training does not move.
+        running: leaves of the inventory that are running statistics, which move without gradients.
+        uncertainty: the logarithm of each task's variance, by task, with `weighting="uncertainty"`.
     """
 
     tasks: Mapping[str, Task]
@@ -38,42 +38,42 @@ class Belongings:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Everything of the tasks that trains."""
+        """All trainable parameters of the tasks."""
         return self.of(self.groups)
 
     @property
     def optimised(self) -> dict[str, list[nn.Parameter]]:
-        """Everything that has an optimiser: the groups, and the learned weights of losses where there are any."""
+        """All parameters with an optimiser: the groups, and learned loss weights."""
         logs = list(self.uncertainty.values())
         return {**self.groups, **({UNCERTAINTY: logs} if logs else {})}
 
     def of(self, groups: Collection[str]) -> list[nn.Parameter]:
-        """What trains of these groups."""
+        """The trainable parameters of these groups."""
         return [parameter for group, own in self.groups.items() if group in groups for parameter in own]
 
     def idle(self, parameters: Sequence[nn.Parameter]) -> frozenset[int]:
-        """Numbers of the tasks that stand on none of these."""
+        """The numbers of the tasks that use none of these parameters."""
         these = {id(parameter) for parameter in parameters}
         stood_on = [[*task.parameters(), *inventory_of(task).values()] for task in self.tasks.values()]
         return frozenset(n for n, all_of in enumerate(stood_on) if these.isdisjoint(map(id, all_of)))
 
     @property
     def own(self) -> list[nn.Parameter]:
-        """What trains and is not shared."""
+        """The trainable parameters that are not shared."""
         shared = {id(leaf) for leaf in self.shared.values()}
         return [parameter for parameter in self.parameters if id(parameter) not in shared]
 
     def buffers(self) -> list[Tensor]:
-        """Running statistics, and whatever else is kept but not trained."""
+        """Running statistics and other buffers."""
         return [*(buffer for task in self.tasks.values() for buffer in task.buffers()), *self.running.values()]
 
     def with_uncertainty(self, device: torch.device) -> Belongings:
-        """The same, and a variance for each task."""
+        """These belongings with a learned variance for each task."""
         logs = dict(zip(self.tasks, started(len(self.tasks), device), strict=True))
         return replace(self, uncertainty=logs)
 
     def live(self) -> dict[str, Tensor]:
-        """All that a training can change, by name: the tensors themselves."""
+        """The tensors that a training can change, by name."""
         owned: dict[str, Tensor] = {
             f"{name}/{key}": tensor
             for name, task in self.tasks.items()
@@ -83,31 +83,31 @@ class Belongings:
         return owned | inventory | {f"//{name}": log for name, log in self.uncertainty.items()}
 
     def snapshot(self) -> dict[str, Tensor]:
-        """A copy of it."""
+        """Copies of all live tensors."""
         return {name: tensor.detach().clone() for name, tensor in self.live().items()}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Bring a snapshot back, into the same tensors."""
+        """Copy a snapshot back into the same tensors."""
         for name, tensor in self.live().items():
-            if name in state:  # or somebody has registered it since, and the training ends with an error
+            if name in state:  # or the user has registered it since, and the training ends with an error
                 tensor.copy_(state[name])
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Run a block that begins without gradients, and in which what is fixed gathers none."""
+        """Run a block that begins without gradients, in which fixed tensors gather none."""
         held = [p for task in self.tasks.values() for p in task.parameters()]
         for parameter in (*held, *self.shared.values(), *self.fixed.values()):
-            parameter.grad = None  # what a loop of the user's own has left there
+            parameter.grad = None  # gradients that the user's own loop has left
         with still(self.fixed.values()):
             yield
 
 
 def belongings(model: MultiTask, names: Sequence[str]) -> Belongings:
-    """What training these tasks together moves. A transferred task leaves its inventory as it is.
+    """The belongings of a joint training of these tasks. A transferred task does not move its inventory.
 
     Raises:
-        ValueError: a task is not known, nothing of it can be trained, or other tasks would be moved.
+        ValueError: a task is unknown or has no trainable parameter, or the training would move other tasks.
     """
     tasks = {name: model[name] for name in names}
     moving = {name: task for name, task in tasks.items() if task.transfer is None}

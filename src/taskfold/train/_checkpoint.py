@@ -1,4 +1,4 @@
-"""One file that holds everything a run needs to go on exactly: safetensors and JSON, nothing pickled."""
+"""Checkpoints: one file of safetensors and JSON with everything that a run needs to resume exactly."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class CheckpointError(ValueError):
 
 
 def save(path: Path, identity: dict[str, Any], state: Any) -> None:
-    """Write a checkpoint; the one before stays until this one is complete.
+    """Write a checkpoint; the previous one stays until this one is complete.
 
     Args:
-        path: the file; its folder exists.
-        identity: what makes this run this run; JSON.
+        path: the file, in an existing folder.
+        identity: JSON that tells this run from others.
         state: nested dicts, lists, tensors and numbers.
     """
     tensors, plain = pack(state)
@@ -37,10 +37,10 @@ def save(path: Path, identity: dict[str, Any], state: Any) -> None:
 
 
 def load(path: Path, identity: dict[str, Any]) -> Any:
-    """The state in a checkpoint of this very run.
+    """The state in a checkpoint of this run.
 
     Raises:
-        CheckpointError: it is damaged, of another version, or of another run.
+        CheckpointError: the file is damaged, of another version, or of another run.
     """
     there, state = read(path)
     check_same(path, there, identity)
@@ -48,7 +48,7 @@ def load(path: Path, identity: dict[str, Any]) -> Any:
 
 
 def check_same(path: Path, there: dict[str, Any], identity: dict[str, Any]) -> None:
-    """A checkpoint is of this very run.
+    """Checks that a checkpoint is of this run.
 
     Raises:
         CheckpointError: it is of another run.
@@ -58,10 +58,10 @@ def check_same(path: Path, there: dict[str, Any], identity: dict[str, Any]) -> N
 
 
 def read(path: Path) -> tuple[dict[str, Any], Any]:
-    """Whose a checkpoint is, and the state in it.
+    """The identity of a checkpoint's run, and its state.
 
     Raises:
-        CheckpointError: it is damaged, or of another version.
+        CheckpointError: the file is damaged, or of another version.
     """
     try:
         metadata, tensors = contents_of(path)

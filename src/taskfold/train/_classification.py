@@ -1,4 +1,4 @@
-"""Inputs with a target each: how they are batched, their losses, and what validation measures."""
+"""Batches of inputs with one target each, their losses, and their measures in validation."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Labelled:
     """A batch of inputs and targets.
 
     Attributes:
-        inputs: `[B, …]`; or a mapping, for networks that are called with keywords.
-        targets: `[B]` or `[B, …]`; a list of one for each input, where their shapes or types differ.
-        known: the targets where they were collated: looking at them there costs no wait for a GPU.
-        mixed: where images are mixed, the others' targets and each image's own share, `[B]` each.
+        inputs: `[B, …]`; or a mapping, for networks called with keywords.
+        targets: `[B]` or `[B, …]`; a list of B tensors if their shapes or types differ.
+        known: the targets on the CPU, readable without waiting for a GPU.
+        mixed: for mixed images, the other image's target and the own image's share, `[B]` each.
     """
 
     inputs: Any
@@ -35,18 +35,18 @@ class Labelled:
     mixed: tuple[Tensor, Tensor] | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Labelled:
-        """The same on a device."""
+        """The batch on a device."""
         inputs, targets = tree_map(lambda one: one.to(device, non_blocking=non_blocking), (self.inputs, self.targets))
         return replace(self, inputs=inputs, targets=targets)
 
     def pin_memory(self) -> Labelled:
-        """The same in memory that a GPU can read while the CPU goes on."""
+        """The batch in pinned memory."""
         inputs, targets = tree_map(lambda one: one.pin_memory(), (self.inputs, self.targets))
         return replace(self, inputs=inputs, targets=targets)
 
 
 def label_collate(samples: list[Any]) -> Labelled:
-    """`(input tensor, target)` samples as a batch; tasks of one batch may have targets of different shapes."""
+    """A batch from `(input tensor, target)` samples; tasks of one batch may have targets of different shapes."""
     each = [torch.as_tensor(target) for _, target in samples]
     each = [target.float() if target.dtype == torch.float64 else target for target in each]
     alike = len({(target.shape, target.dtype) for target in each}) == 1
@@ -55,17 +55,17 @@ def label_collate(samples: list[Any]) -> Labelled:
 
 
 def seams_of(problems: Mapping[str, Problem], shaping: Shaping | None = None) -> Seams:
-    """The loss and the measures of each task's problem; cross-entropy of classes is shaped in training only."""
+    """Loss and measures of each task's problem; `shaping` changes the cross-entropy of classes in training only."""
     shaping = shaping or Shaping()
     vary = partial(_vary, shaping) if shaping.mixes else None
     return Seams(label_collate, partial(_losses, problems, shaping), partial(_measure, problems), vary)
 
 
 def _vary(shaping: Shaping, batch: Labelled, tasks: Sequence[str]) -> Labelled:
-    """Images mixed with others of their task.
+    """Mixes images with others of their task.
 
     Raises:
-        ValueError: inputs are no images, or targets no class indices.
+        ValueError: the inputs are not images, or the targets not class indices.
     """
     if not isinstance(batch.inputs, Tensor) or not isinstance(batch.targets, Tensor):
         raise ValueError("mixup and cutmix mix images of classes, found other inputs or targets; set both to 0")
@@ -78,10 +78,10 @@ def _vary(shaping: Shaping, batch: Labelled, tasks: Sequence[str]) -> Labelled:
 
 
 def check_whole(problem: Problem, name: str, data: Mapping[str, Dataset[Any]]) -> None:
-    """Targets that lie there as one tensor are looked at before training begins; others batch by batch.
+    """Checks targets that form one tensor before training begins; others are checked batch by batch.
 
     Raises:
-        TargetError: one is no finite number.
+        TargetError: a target is not finite.
     """
     for what, one in data.items():
         if not isinstance(one, TensorDataset) or len(one.tensors) != 2:
@@ -132,7 +132,7 @@ def _classes(problem: Problem, outputs: Tensor, targets: Tensor) -> dict[str, Te
 def _outputs(
     problems: Mapping[str, Problem], model: MultiTask, batch: Labelled, tasks: Sequence[str]
 ) -> Iterator[tuple[str, list[int], Tensor, Tensor]]:
-    """Per task its rows, their outputs `[b, …]` in float32 at least, and their targets; one forward pass for all."""
+    """By task: its rows, their outputs `[b, …]` in at least float32, and their targets; one forward pass for all."""
     distinct = dict.fromkeys(tasks)
     asked = list(tasks) if len(distinct) > 1 else tasks[0]
     named = isinstance(batch.inputs, Mapping)
@@ -149,7 +149,7 @@ def _outputs(
 
 
 def _assembled(parts: list[tuple[list[int], Tensor]]) -> Tensor:
-    """`[B]` from rows and their values."""
+    """A tensor `[B]` from pairs of rows and values."""
     order = [row for rows, _ in parts for row in rows]
     together = torch.cat([values for _, values in parts])
     if order == sorted(order):

@@ -1,4 +1,4 @@
-"""Trainings that have collapsed while their loss stays finite: noticed, and said with the rate to try."""
+"""Detects a training that has collapsed though its loss is finite, and suggests a learning rate."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 SAMPLES, STEPS = 32, 10
-"""Of the first steps that all later ones are compared with, at least; and how many follow before a collapse is said."""
+"""Samples, at least, whose mean loss is the baseline; and steps that must follow before a collapse is reported."""
 WEIGHT = 0.1
-"""Of a step in the running mean of its task's losses."""
+"""Weight of a step in the running mean of its task's losses."""
 RISEN, RISEN_UNKNOWN = 1.5, 3.0
-"""Times the loss at first, or of chance: collapsed. The second where nobody knows what chance is."""
+"""Times the baseline, or chance if that is more, at which a loss is a collapse; the second if chance is unknown."""
 SAME, RIGHT = 0.99, 0.9
-"""Share of samples in one class: constant predictions; unless so many of them are right."""
+"""Predictions count as constant if this share is of one class, unless the second share of them is right."""
 NEAR, PEAK, LOST = 0.9, 1.3, 0.7
-"""Times the loss of chance: nothing is known; times that at first: it had risen; times the loss now: it had fallen."""
+"""Times the lower of baseline and chance: below, it has learned; times the higher: a peak; times the loss: a low."""
 DEAD = 1e-4
-"""Nats by which the outputs of a network differ that no longer sees its inputs."""
+"""Spread of outputs, in nats, below which the network no longer depends on its inputs."""
 
 
 class CollapseWarning(UserWarning):
-    """A training no longer learns, though its loss is finite: the learning rates are too high."""
+    """A training no longer learns though its loss is finite: its learning rates are too high."""
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a task says to its validation samples.
+    """Statistics of a task's predictions in validation.
 
     Attributes:
-        share: of the class that is said most often.
+        share: the share of the most frequent class.
         chance: the loss of equal probabilities, the logarithm of the number of classes.
-        spread: standard deviation over samples of how far the largest output is above the mean output.
+        spread: the standard deviation over samples of the largest output's distance from the mean output.
     """
 
     share: float
@@ -40,12 +40,12 @@ class Predicted:
 
 @dataclass
 class Watched:
-    """The training losses of a task; JSON all through.
+    """Statistics of a task's training losses, as JSON values.
 
     Attributes:
-        first: their mean over the first steps, of so many `samples`; there have been so many `steps` since.
+        first: the mean loss over the first steps, with `samples` samples; `steps` steps followed.
         recent: a running mean over steps; `peak`, `least`: its extremes.
-        said: a collapse has been, which is said once.
+        said: the collapse was reported; it is reported once.
     """
 
     first: float = 0.0
@@ -57,7 +57,7 @@ class Watched:
     said: bool = False
 
     def step(self, loss: float, samples: float) -> None:
-        """A step, with so many samples of the task, whose losses add up to `loss`."""
+        """Record a step with `samples` samples of the task, whose losses sum to `loss`."""
         if not samples:
             return
         if self.samples < SAMPLES:
@@ -70,15 +70,15 @@ class Watched:
         self.peak, self.least = max(self.peak, self.recent), min(self.least, self.recent)
 
     def collapsed(self, val_loss: float, accuracy: float, predicted: Predicted | None) -> str | None:
-        """What shows, at the end of an epoch, that the training has collapsed; None: it has not.
+        """The sign, at the end of an epoch, that the training has collapsed; None: it has not.
 
         Either the loss, in training and in validation, is well above that of the first steps and of chance. Or nearly
         all validation samples get one class, the loss is that of chance, and it has been higher or lower before, or
-        the outputs are the same for all: a training that has not begun to learn is none that has collapsed.
+        the outputs are the same for all: a training that has not begun to learn has not collapsed.
 
         Args:
-            val_loss, accuracy: of the validation.
-            predicted: what was said in it; None: the task is no classification.
+            val_loss, accuracy: the validation's.
+            predicted: its predictions; None: the task is not a classification.
 
         Example:
             >>> watched = Watched(first=2.3, samples=32, steps=40, recent=2.3, peak=9.1, least=2.2)
@@ -108,12 +108,11 @@ class Watched:
 
 
 def rates(optimisers: Mapping[str, float]) -> str:
-    """Learning rates by group, in words."""
     return ", ".join(f"{group} {rate:.3g}" for group, rate in optimisers.items())
 
 
 def slower(tops: Mapping[str, float]) -> str:
-    """What to try where learning rates, by group of parameters, were too high.
+    """Advice for learning rates, by group of parameters, that were too high.
 
     Example:
         >>> slower({"head": 0.03})

@@ -1,4 +1,4 @@
-"""Several data sets as one, whose samples know where they come from."""
+"""Several data sets as one, whose samples carry the number of their data set."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ from ._sampler import Key
 from ._seeds import reseed
 
 Owned = tuple[int, Any]
-"""Number of the data set, and the sample."""
+"""The number of the data set, and its sample."""
 
 
 class Joined(Dataset[Owned]):
-    """Data sets laid end to end; behind the last one they start again."""
+    """Data sets laid end to end; after the last the first follows again."""
 
     def __init__(self, data: Sequence[Dataset[Any]]) -> None:
         self.data = tuple(data)
         self.offsets = np.cumsum([0, *(len(one) for one in self.data)])  # type: ignore[arg-type]
 
     def locate(self, index: int) -> tuple[int, int]:
-        """Number of the data set, and the index in it."""
+        """The number of the data set, and the index in it."""
         index %= int(self.offsets[-1])
         number = int(np.searchsorted(self.offsets, index, side="right")) - 1
         return number, index - int(self.offsets[number])
 
     def __getitem__(self, index: int) -> Owned:
-        """One sample."""
         number, inside = self.locate(index)
         return number, self.data[number][inside]
 
 
 class Keyed(Dataset[Owned]):
-    """Data sets asked by (epoch, index): the epoch reaches loader processes with the request.
+    """Data sets with keys (epoch, index): the epoch reaches loader processes with the request.
 
     Before each batch the global generators start from seed, epoch and first index, so that any augmentation is the
-    same whatever ran before and however many processes load. With a number of views they start before each sample,
-    from its index and view: after so many epochs the same samples come again.
+    same whatever ran before and however many processes load. With `views` they start before each sample,
+    from its index and view: after `views` epochs the same samples come again.
     """
 
     def __init__(self, joined: Joined, seed: int, views: int | None = None) -> None:
@@ -59,7 +58,6 @@ class Keyed(Dataset[Owned]):
         return [self.joined[index] for _, index in keys]
 
     def __getitem__(self, key: Key) -> Owned:
-        """One sample."""
         return self.__getitems__([key])[0]
 
     def _view(self, view: int, index: int) -> Owned:
@@ -68,11 +66,11 @@ class Keyed(Dataset[Owned]):
 
 
 class Apart:
-    """Collates samples, and says which data set each row is of."""
+    """Collates samples, and keeps the number of each row's data set."""
 
     def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self.collate = collate
 
     def __call__(self, owned: list[Owned]) -> tuple[list[int], Any]:
-        """Numbers of the data sets, and the batch."""
+        """The numbers of the data sets, and the batch."""
         return [number for number, _ in owned], self.collate([sample for _, sample in owned])

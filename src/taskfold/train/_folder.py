@@ -18,11 +18,11 @@ CHECKPOINT, LOG, FEATURES = "checkpoint.safetensors", "log.jsonl", "features"
 
 
 class Folder:
-    """Where a run is kept. Every process reads it, the first one writes.
+    """The folder of a run. Every process reads it, the first process writes.
 
     Args:
         path: the folder; None: nothing is kept.
-        identity: what makes this run this run.
+        identity: JSON that tells this run from others.
         writes: this process is the first.
     """
 
@@ -33,11 +33,11 @@ class Folder:
 
     @classmethod
     def open(cls, path: str | Path | None, identity: dict[str, Any], fresh: bool, accelerator: Accelerator) -> Folder:
-        """The folder, there and ready.
+        """Makes the folder, and clears it if `fresh`.
 
         Raises:
-            NotADirectoryError: it is a file.
-            CheckpointError: it holds a log whose checkpoint is gone.
+            NotADirectoryError: `path` is a file.
+            CheckpointError: the folder holds a log without its checkpoint.
         """
         if path is None:
             return cls(None, identity, False)
@@ -46,7 +46,7 @@ class Folder:
             raise NotADirectoryError(f"folder {str(path)!r} is a file; choose another")
         if accelerator.is_main_process:
             path.mkdir(parents=True, exist_ok=True)
-            for unfinished in path.glob(f".{CHECKPOINT}.*"):  # a process killed while it wrote
+            for unfinished in path.glob(f".{CHECKPOINT}.*"):  # of a process killed while writing
                 unfinished.unlink()
             if fresh:
                 (path / CHECKPOINT).unlink(missing_ok=True)
@@ -62,26 +62,25 @@ class Folder:
         return cls(path, identity, accelerator.is_main_process)
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last, if anything was.
+        """The last saved state, if there is one.
 
         Raises:
-            CheckpointError: by another run, or it is damaged.
+            CheckpointError: the checkpoint is damaged or another run's.
         """
         if self.path is None or not (self.path / CHECKPOINT).exists():
             return None
         return _checkpoint.load(self.path / CHECKPOINT, self.identity)
 
     def save(self, kept: dict[str, Any]) -> None:
-        """Write a checkpoint."""
         if self.target is not None:
             _checkpoint.save(self.target / CHECKPOINT, self.identity, kept)
 
     def open_log(self, offset: int, accelerator: Accelerator, settings: Settings) -> None:
-        """Go on with the log behind these bytes; trackers are told what each line says."""
+        """Continue the log after these bytes; trackers receive each line."""
         track(accelerator, settings, self.path)
         self.log = Log(self.target and self.target / LOG, offset, partial(tell, accelerator))
 
     def close_log(self, accelerator: Accelerator) -> None:
-        """The log, and what the trackers know, are whole."""
+        """Flush and close the log and the trackers."""
         self.log.close()
         finish(accelerator)

@@ -1,4 +1,4 @@
-"""Cross-validation of a small task: every sample is held out once, and the final training has all of them."""
+"""Cross-validation: each sample is held out in one training, and a final training has all samples."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ._targets import targets_of
 from .settings import Settings
 
 Train = Callable[[TaskSet, Settings, Path | None, str], Result]
-"""(data, settings without folds, folder, what is added to the label) → a training of the task from where it is."""
+"""(data, settings without folds, folder, addition to the label) → a training of the task from its present weights."""
 
 
 class Chosen(Dataset[Any]):
-    """Some samples of several data sets laid end to end, which are told the epoch.
+    """Selected samples of several data sets, as one data set.
 
     Args:
         parts: the data sets.
-        indices: of the samples; None: all.
+        indices: positions in the data sets laid end to end; None: all.
     """
 
     def __init__(self, parts: Sequence[Dataset[Any]], indices: Sequence[int] | None = None) -> None:
@@ -39,14 +39,14 @@ class Chosen(Dataset[Any]):
         self.indices = range(int(self.offsets[-1])) if indices is None else indices
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentation of this epoch."""
+        """Pass the epoch on to the data sets, for augmentation."""
         for part in self.parts:
             if hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)  # type: ignore[attr-defined]
 
     @property
     def targets(self) -> np.ndarray:
-        """The class of each."""
+        """The samples' classes."""
         return np.concatenate([targets_of(part, "folds") for part in self.parts])[np.asarray(self.indices)]
 
     def __len__(self) -> int:
@@ -63,10 +63,10 @@ class Whole:
     """The samples of training and validation together.
 
     Attributes:
-        train: augmented, as far as the training samples were.
-        plain: as they are.
-        keys: what is equal for samples that are to be held out together.
-        val: the validation samples, which the curve of the final training is of.
+        train: the data sets with augmentation.
+        plain: the data sets without augmentation.
+        keys: a key of each sample; samples with equal keys are held out together.
+        val: the validation samples, which the final training's curve is measured on.
     """
 
     train: Sequence[Dataset[Any]]
@@ -76,7 +76,7 @@ class Whole:
 
     @classmethod
     def of(cls, data: TaskSet) -> Whole:
-        """Those of a task; those of validation are augmented like those of training if their data set can (`over`)."""
+        """A task's samples; validation samples are augmented like training samples if their data set can (`over`)."""
         over = getattr(data.train, "over", None)
         more = over(data.val) if over is not None and type(data.train) is type(data.val) else data.val
         plain = (data.unaugmented, data.val)
@@ -86,7 +86,7 @@ class Whole:
         return cls((data.train, more), plain, keys, data.val)
 
     def folds(self, count: int, seed: int) -> Iterator[TaskSet]:
-        """For each fold the samples to train on, and those that are held out: of each class as many, up to one."""
+        """For each fold the training samples and the held-out ones, with equal numbers of each class, up to one."""
         targets = Chosen(self.plain).targets
         groups: dict[Hashable, list[int]] = {}
         for index, key in enumerate(self.keys):
@@ -106,21 +106,21 @@ class Whole:
 def cross_validated(
     model: MultiTask, name: str, data: TaskSet, settings: Settings, moves: Belongings, folder: Path | None, train: Train
 ) -> Result:
-    """Train on all samples but those of one fold, for each fold, and then on all of them.
+    """Train once for each fold, on all other folds, and then on all samples.
 
     Args:
         model, name: the task; its present weights are the start of each training.
-        data: taken together.
-        settings: with `folds`.
-        moves: what its training moves.
-        folder: `fold-1`, … are made in it, so that an interrupted run goes on; None: nothing is kept.
-        train: one training.
+        data: training and validation, used together.
+        settings: with `folds` set.
+        moves: the tensors that its training moves.
+        folder: the place of folders `fold-1`, …, so that an interrupted run resumes; None: nothing is kept.
+        train: runs one training.
 
     Raises:
         ValueError: the method changes its ranks while it trains, or there are fewer samples than folds.
 
     Returns:
-        The final training; what it says of validation is measured on every sample by the task that had not seen it.
+        The final training's result; its validation measures each sample by the training that held it out.
     """
     assert settings.folds is not None
     if method_of(model[name]).rank_allocator(model[name], model.backbone) is not None:

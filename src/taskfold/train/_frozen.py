@@ -1,4 +1,4 @@
-"""What the frozen part of the network puts out, kept while tasks train: of which passes, and what is said of it."""
+"""The cache of the frozen layers' outputs during a training: when it is used, and its lines in the log."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ._folder import FEATURES, Folder
 from ._job import Job
 
 PROBES = 8
-"""Samples of each data set that are asked for in two epochs, to see whether they are augmented."""
+"""Samples of each data set that are loaded in two epochs, to find out whether they are augmented."""
 
 
 class Frozen:
-    """The frozen part in one training.
+    """The frozen part of the network in one training.
 
     Args:
         job: the training.
@@ -40,11 +40,11 @@ class Frozen:
 
     @contextmanager
     def open(self) -> Iterator[Features | None]:
-        """Run a training; files stay behind if it is interrupted. None: nothing is kept.
+        """Run a training with the cache; None: no cache. Its files stay if the training is interrupted.
 
         Raises:
-            ValueError: `cache_features="always"`, and hardly a layer is frozen, or training inputs are other ones in
-                every epoch.
+            ValueError: `cache_features="always"`, and hardly a layer is frozen, or training inputs differ
+                from epoch to epoch.
         """
         settings, backbone = self.job.settings, self.job.model.backbone
         if settings.cache_features == "never":
@@ -78,16 +78,16 @@ class Frozen:
             raise ValueError(f"cache_features='always', and {why}; {remedy}, or choose 'auto' or 'never'")
 
     def clear(self) -> None:
-        """The training has ended: nobody needs them any more."""
+        """Delete the features at the end of the training."""
         if self.features is not None:
             self.features.store.clear()
             if self.path is not None:
                 shutil.rmtree(self.path, ignore_errors=True)
-                with suppress(OSError):  # of another process, which has not ended
+                with suppress(OSError):  # another process, still training, has files there
                     self.path.parent.rmdir()
 
     def news(self) -> dict[str, Any]:
-        """What the log should say; empty: nothing."""
+        """Entries for the log; empty: nothing to report."""
         if self.features is None:
             return {"off": self.off} if self.off else {}
         kept, size = self.features.kept
@@ -100,7 +100,7 @@ class Frozen:
 
 
 def varies(data: Keyed) -> bool:
-    """Whether samples of some data set are others in another epoch, as far as a few of them tell."""
+    """Whether a data set's samples differ between epochs, by `PROBES` of them."""
     offsets = data.joined.offsets
     for first, end in pairwise(offsets):
         for index in range(int(first), int(end), max(1, int(end - first) // PROBES)):

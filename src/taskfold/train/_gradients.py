@@ -1,4 +1,4 @@
-"""From the losses of a batch to the gradients of everything that it moves."""
+"""From the losses of a batch to gradients."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Losses:
 
     Attributes:
         values: `[N]`, with gradients.
-        index: `[N]`, the number of the task that each is of.
-        samples: in the whole batch, over all processes.
-        live: they rest on something that trains in this pass; there are none that do not, or none at all, otherwise.
-        penalties: `[]` by number of the task: this process's part of what the task's method adds to its loss, in every
-            process for each task that has losses in some process.
+        index: `[N]`, the number of each loss's task.
+        samples: the number of samples in the whole batch, over all processes.
+        live: the losses depend on a parameter that trains in this pass; False also if there are none.
+        penalties: `[]` by number of the task: this process's part of the method's penalty, in every process for each
+            task that has losses in any process.
     """
 
     values: Tensor
@@ -34,25 +34,24 @@ class Losses:
     penalties: Mapping[int, Tensor] = field(default_factory=dict)
 
     def weighted(self, values: Tensor, weights: Tensor) -> Tensor | None:
-        """The weighted losses `[N]` over the samples, and the weighted penalties, added up; None: nothing trains."""
+        """The weighted losses per sample plus the weighted penalties; None: nothing trains."""
         terms = [values.sum() / self.samples] if self.live else []
         return added([*terms, *(weights[n] * one for n, one in self.penalties.items() if one.requires_grad)])
 
 
 def added(terms: Sequence[Tensor]) -> Tensor | None:
-    """The sum of these; None: there are none."""
     return sum(terms[1:], terms[0]) if terms else None
 
 
 class Gradients(Protocol):
-    """Sets `.grad` of all that trains, alike in every process; what the batch does not touch has none."""
+    """Sets `.grad` of all trainable parameters, equal in every process; None for those outside the batch."""
 
     def __call__(self, losses: Losses) -> None:
-        """Set them; they were None before."""
+        """Set the gradients, which were None before."""
         ...
 
     def learned(self) -> list[float]:
-        """The factors that the tasks' losses have, where they are learned; empty: they are not."""
+        """The learned factors on the tasks' losses; empty: the factors are fixed."""
         ...
 
 
@@ -60,11 +59,11 @@ class Gradients(Protocol):
 class Plain:
     """Gradients of the sum of all losses, each weighted by its task, over the number of samples in the batch.
 
-    The penalty of each task's method is added, weighted likewise.
+    The penalty of each task's method is added, with the same weight.
 
     Attributes:
-        parameters: all that trains.
-        weights: `[T]`, of each task's samples.
+        parameters: all trainable parameters.
+        weights: `[T]`, the tasks' factors on losses.
     """
 
     parameters: Sequence[Tensor]
@@ -73,19 +72,16 @@ class Plain:
 
     @classmethod
     def of(cls, parameters: Sequence[Tensor], weights: Sequence[float], accelerator: Accelerator) -> Plain:
-        """With weights as numbers."""
         return cls(parameters, torch.tensor(weights, device=accelerator.device), accelerator)
 
     def learned(self) -> list[float]:
-        """None are."""
         return []
 
     def loss(self, losses: Losses) -> Tensor | None:
-        """`[]`, what the gradients are of; None: nothing trains."""
+        """The loss `[]` to differentiate; None: nothing trains."""
         return losses.weighted(losses.values * self.weights[losses.index], self.weights)
 
     def __call__(self, losses: Losses) -> None:
-        """Set `.grad`."""
         loss = self.loss(losses)
         if loss is not None:
             self.accelerator.backward(loss)
@@ -94,15 +90,15 @@ class Plain:
 
 @dataclass(frozen=True)
 class Balanced:
-    """A direction for what tasks share that an aggregator makes of one gradient per task.
+    """Gradients by an aggregator of TorchJD, which combines the tasks' gradients on shared parameters.
 
     The rows of the Jacobian are the gradients of each task's mean loss and of its method's penalty, times its weight.
-    What belongs to a task alone has its plain gradient. Costs one backward pass per task in the batch, and one more.
+    A task's own parameters get their plain gradient. Costs one backward pass per task in the batch, and one more.
 
     Attributes:
         aggregate: Jacobian `[tasks in the batch, shared numbers]` → direction `[shared numbers]`.
-        shared, own: the parameters that tasks share, and those of one task.
-        weights: `[T]`, of each task.
+        shared, own: the parameters of several tasks, and those of one task.
+        weights: `[T]`, the tasks' factors.
     """
 
     aggregate: Callable[[Tensor], Tensor]
@@ -120,15 +116,12 @@ class Balanced:
         weights: Sequence[float],
         accelerator: Accelerator,
     ) -> Balanced:
-        """With weights as numbers."""
         return cls(aggregate, shared, own, torch.tensor(weights, device=accelerator.device), accelerator)
 
     def learned(self) -> list[float]:
-        """None are."""
         return []
 
     def __call__(self, losses: Losses) -> None:
-        """Set `.grad`."""
         weighted = losses.values * self.weights[losses.index]
         here = torch.zeros_like(self.weights).index_add_(
             0, losses.index, torch.ones_like(weighted.detach(), dtype=self.weights.dtype)
@@ -152,7 +145,7 @@ class Balanced:
             self.shared[n].grad = part.reshape(self.shared[n].shape).clone()
 
     def _row(self, losses: Losses, weighted: Tensor, number: int, mine: float, count: float) -> list[Tensor | None]:
-        """Of one task, which has `mine` losses in this process and `count` in all of them."""
+        """A row of the Jacobian, for a task with `mine` losses in this process and `count` in all processes."""
         terms = [(weighted * (losses.index == number)).sum() / count] if mine and losses.live else []
         if (penalty := losses.penalties.get(number)) is not None and penalty.requires_grad:
             terms.append(self.weights[number] * penalty)
@@ -160,9 +153,9 @@ class Balanced:
 
     def _direction(self, jacobian: Tensor) -> Tensor:
         if not bool(torch.isfinite(jacobian).all()):
-            return jacobian.mean(0)  # the loop will say that the loss is no number
+            return jacobian.mean(0)  # the loop reports losses that are not finite
         made = self.aggregate(jacobian)
-        # Some aggregators draw lots.
+        # Some aggregators draw random numbers.
         return made if self.accelerator.num_processes == 1 else broadcast(made)  # type: ignore[return-value]
 
 
@@ -173,7 +166,7 @@ def _gradients(loss: Tensor | None, parameters: Sequence[Tensor], *, retain: boo
 
 
 def set_gradients(accelerator: Accelerator, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
-    """Set `.grad` to the sum over the processes; what no process has a gradient of keeps none."""
+    """Set `.grad` to the sum over the processes; a parameter without a gradient in every process keeps None."""
     for parameter, gradient in zip(parameters, total_gradients(accelerator, parameters, gradients), strict=True):
         parameter.grad = gradient
 

@@ -1,18 +1,18 @@
-"""Which tasks to train together: the grouping whose tasks gain most from one another."""
+"""Which tasks to train together: the grouping of largest predicted gain."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 EXHAUSTIVE = 9
-"""With as many tasks every grouping is looked at (21,147); with more, groups are merged and improved."""
+"""With at most as many tasks every grouping is tried (21,147); with more, groups are merged and improved."""
 
 Matrix = Sequence[Sequence[float]]
 Groups = list[list[int]]
 
 
 def predicted_gain(gains: Matrix, groups: Sequence[Sequence[int]]) -> float:
-    """What the tasks of each group gain from one another, added up; a task by itself gains 0.
+    """The sum of gains over ordered pairs of tasks in one group; a task by itself gains 0.
 
     Example:
         >>> predicted_gain([[9, 1], [-3, 9]], [[0, 1]]), predicted_gain([[9, 1], [-3, 9]], [[0], [1]])
@@ -24,20 +24,20 @@ def predicted_gain(gains: Matrix, groups: Sequence[Sequence[int]]) -> float:
 def best_groups(gains: Matrix, count: int | None = None) -> Groups:
     """The grouping of largest predicted gain: exact for few tasks, merged greedily and then improved for more.
 
-    A joint step adds up the steps of its tasks. So a task gains from its group, to first order, what a step on each of
-    the others' gradients gains it; a grouping is worth the sum over all ordered pairs within groups. That is
+    A joint step is the sum of its tasks' steps. To first order, a task's gain from its group is the sum of its gains
+    from the other tasks' steps; a grouping's gain is the sum over all ordered pairs within groups. That is
     correlation clustering, which finds its own number of groups (Bansal, Blum and Chawla 2004). Of equally good
     groupings the one with more groups is chosen.
 
     Args:
-        gains: `[T][T]`, what a step for task i gains task j; the diagonal does not count.
-        count: how many groups, from 1 to T; None: as many as gain most.
+        gains: `[T][T]`, the gain of task j by a step for task i; the diagonal is ignored.
+        count: how many groups, from 1 to T; None: the best number.
 
     Returns:
         Indices of tasks by group, in order.
 
     Raises:
-        ValueError: there cannot be so many groups.
+        ValueError: `count` is not from 1 to T.
 
     Example:
         >>> best_groups([[0, 2, -1], [1, 0, -4], [-1, 1, 0]])
@@ -60,7 +60,7 @@ def _rank(one: tuple[float, Groups], count: int | None) -> tuple[float, int]:
 
 
 def _all(pairs: Matrix, most: int) -> Iterator[tuple[float, Groups]]:
-    """Every grouping into so many groups at the most, with what it gains."""
+    """Every grouping into at most `most` groups, with its gain."""
     groups: Groups = []
 
     def add(item: int, gain: float) -> Iterator[tuple[float, Groups]]:
@@ -85,7 +85,7 @@ def _between(pairs: Matrix, one: Sequence[int], other: Sequence[int]) -> float:
 
 
 def _merged(pairs: Matrix, count: int | None) -> Groups:
-    """From single tasks on, the two groups that gain most from one another, until none do."""
+    """Greedy merging, from single tasks on, of the two groups that gain most from one another."""
     groups = [[n] for n in range(len(pairs))]
     while len(groups) > (count or 1):
         rated = [
@@ -99,7 +99,7 @@ def _merged(pairs: Matrix, count: int | None) -> Groups:
 
 
 def _improved(pairs: Matrix, groups: Groups, count: int | None) -> Groups:
-    """Move single tasks to where they gain most, until none would."""
+    """Moves single tasks while that increases the gain."""
     groups = [list(group) for group in groups] + ([[]] if count is None else [])
     moved = True
     while moved:

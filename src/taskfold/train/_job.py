@@ -1,4 +1,4 @@
-"""What is to be trained, on what, and how."""
+"""The job: what a training trains, on which data, and how."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from .settings import OptimizerSettings, Settings
 
 @dataclass(frozen=True)
 class Job:
-    """One training.
+    """The parts of one training.
 
     Attributes:
         model: with the tasks, on the accelerator's device.
-        sets: the data, by the names of the tasks that they are of.
-        moves: what it may change.
+        sets: the data, by the names of their tasks.
+        moves: the tensors that the training may change.
         objective: how samples become batches, losses and measures.
-        methods: of each task, in order: their hooks are asked.
-        optimisers: of each group of parameters, and of the learned weights of losses.
-        phases, regimes: which groups train when; and of each phase, what its turns train, and how.
-        mixture: how much of each data set an epoch has.
+        methods: each task's method, in order, whose hooks the trainer calls.
+        optimisers: one for each group of parameters, and for learned loss weights.
+        phases, regimes: which groups train when; for each phase, the regimes of its turns.
+        mixture: the share of each data set in an epoch.
     """
 
     model: MultiTask
@@ -65,10 +65,10 @@ class Job:
         settings: Settings,
         accelerator: Accelerator,
     ) -> Job:
-        """With what settings and the tasks' methods say of optimisers and phases.
+        """A job with the optimisers and phases that the settings and the tasks' methods name.
 
         Raises:
-            ValueError: they name tasks or groups that there are not, leave nothing to do, or do not fit each other.
+            ValueError: they name unknown tasks or groups, train nothing, or contradict each other.
             ImportError: `balance` needs TorchJD, which is not installed.
         """
         methods = {name: method_of(task) for name, task in moves.tasks.items()}
@@ -81,23 +81,22 @@ class Job:
 
     @property
     def names(self) -> list[str]:
-        """The tasks' names; their order is the tasks' numbers."""
+        """The tasks' names; a task's number is its position."""
         return [name for names in self.sets for name in names]
 
     @property
     def members(self) -> list[list[int]]:
-        """Numbers of the tasks that each data set is of."""
+        """The tasks' numbers for each data set."""
         numbers = iter(range(len(self.names)))
         return [[next(numbers) for _ in names] for names in self.sets]
 
     @property
     def sought(self) -> frozenset[str]:
-        """Groups of parameters whose learning rates a range test finds; what they have is where it begins."""
+        """Groups whose learning rates a range test finds, from their present ones on."""
         return frozenset(self.moves.groups.keys() - self.settings.optimizers.keys() if self.settings.lr else ())
 
     @property
     def device(self) -> torch.device:
-        """Where it trains."""
         return self.accelerator.device
 
     @property
@@ -106,21 +105,21 @@ class Job:
         return Mixture.of(tuple(len(one.unaugmented) for one in self.sets.values()))  # type: ignore[arg-type]
 
     def plan(self, batches: int) -> Plan:
-        """All passes over the data, of so many batches each.
+        """The plan of all passes over the data, each of `batches` batches.
 
         Raises:
-            ValueError: phases and settings do not fit each other.
+            ValueError: phases and settings contradict each other.
         """
         return Plan(self.phases, self.regimes, batches, self.settings.epochs, self.settings.max_steps)
 
     def batches(self, mixture: Mixture) -> Batches:
-        """This process's batches of such a mixture."""
+        """This process's batches of a mixture."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         least = 2 if trains_on_batches(self.model, self.names) else 1
         return Batches(mixture, self.settings.batch_size, self.settings.seed, rank, processes, least)
 
     def loader(self, data: Dataset[Any], batches: Any) -> DataLoader[Any]:
-        """Samples in these batches, as (numbers of their data sets, batch)."""
+        """A loader of these batches as (numbers of their data sets, batch)."""
         workers, cuda = self.settings.workers, self.device.type == "cuda"
         loader = DataLoader(
             data,
@@ -131,6 +130,6 @@ class Job:
             pin_memory=cuda,
         )
         if workers:
-            # Start them now, while no other thread is busy: a process forked amid distributed work can deadlock.
+            # Start the workers now, while no other thread is busy: a process forked amid distributed work can deadlock.
             iter(loader)
         return loader

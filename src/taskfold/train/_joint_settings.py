@@ -1,4 +1,4 @@
-"""How several tasks are trained together."""
+"""Settings of a joint training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .settings import OptimizerSettings, Settings
 
 
 class JointSettings(Settings):
-    """How several tasks are trained together: all of `Settings`, and how tasks meet.
+    """Settings of a joint training: all of `Settings`, and how batches and losses combine the tasks.
 
     Example:
         >>> settings = JointSettings(sampling="temperature", temperature=2, max_steps=1000, steps_per_epoch=100)
@@ -20,26 +20,26 @@ class JointSettings(Settings):
 
     sampling: Literal["proportional", "temperature", "uniform"] = Field(
         default="proportional",
-        description="A task's share of each epoch: its size, its size^(1/temperature), or the same for all.",
+        description="A task's share of each epoch: by its size, by size^(1/temperature), or equal.",
     )
     temperature: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Of sampling='temperature'; 1 is proportional."
+        default=None, gt=0, allow_inf_nan=False, description="For sampling='temperature'; 1 is proportional."
     )
     cap: int | None = Field(
-        default=None, ge=1, description="No task counts as larger than this in the shares; null: no limit."
+        default=None, ge=1, description="Upper limit on a task's size for its share; null: no limit."
     )
     task_weights: dict[str, float] = Field(
-        default={}, description="Factors on the loss of a task's samples, ≥ 0; 1 for tasks that are not listed."
+        default={}, description="Factors ≥ 0 on the losses of tasks; 1 for tasks that are not listed."
     )
     balance: Balance | None = Field(
-        default=None, description="How conflicting gradients of what tasks share are combined (TorchJD); null: added."
+        default=None, description="How gradients on shared factors are combined (TorchJD); null: added."
     )
     weighting: Literal["fixed", "uncertainty"] = Field(
         default="fixed",
-        description="uncertainty: beside task_weights, ½·exp(−s) for each task, s learned (Kendall et al., 2018).",
+        description="uncertainty: task_weights times ½·exp(−s), s learned for each task (Kendall et al., 2018).",
     )
     uncertainty: OptimizerSettings = Field(
-        default=OptimizerSettings(lr=1e-2), description="For s, of weighting='uncertainty'."
+        default=OptimizerSettings(lr=1e-2), description="The optimiser of s, for weighting='uncertainty'."
     )
 
     @model_validator(mode="after")
@@ -71,5 +71,5 @@ class JointSettings(Settings):
 
     @property
     def exponent_temperature(self) -> float:
-        """The temperature that the sampling comes to: 1 for proportional, infinite for uniform."""
+        """The temperature that `sampling` amounts to: 1 for proportional, infinite for uniform."""
         return {"proportional": 1.0, "temperature": self.temperature or 1.0, "uniform": math.inf}[self.sampling]

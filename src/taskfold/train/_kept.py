@@ -1,4 +1,4 @@
-"""What a hook of a method may not change: it is compared from before the hook to after it."""
+"""Checks that a method's hook changes nothing but what it may."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ODD = 0x2545F4914F6CDD1D
 
 
 class Kept:
-    """A model before a hook runs.
+    """A record of a model before a hook runs.
 
     Args:
         model: the model.
@@ -31,7 +31,7 @@ class Kept:
         self.sums = checksums(self.elsewhere)
 
     def changed(self) -> str | None:
-        """What has changed that must not, in words; None: nothing."""
+        """The first forbidden change, in words; None: none."""
         for path, module, before in self.modules:
             for what, was, now in zip(("tensor", "tensor", "module"), before, _tables(module), strict=True):
                 for name in [*was, *(name for name in now if name not in was)]:
@@ -48,7 +48,7 @@ class Kept:
         return next((f"has written to {key!r}" for key, before in self.sums.items() if sums[key] != before), None)
 
     def put_back(self) -> None:
-        """The modules and tensors that there were, as they trained; numbers stay as they are now."""
+        """Restores modules, tensors and `requires_grad`; values stay as they are now."""
         for _, module, before in self.modules:
             for was, now in zip(before, _tables(module, copied=False), strict=True):
                 now.clear()
@@ -67,7 +67,7 @@ def _tables(module: nn.Module, copied: bool = True) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def checksums(tensors: dict[str, Tensor]) -> dict[str, int]:
-    """A number for the bits of each tensor, which no change of one number leaves as it is.
+    """A checksum of each tensor's bits; any change of a single number changes it.
 
     Example:
         >>> tensors = {"a": [1.0, 2.0], "b": [2.0, 1.0], "c": [1.0, 2.0]}
@@ -90,7 +90,7 @@ def _sum(bits: Tensor) -> Tensor:
 
 
 def _plain(tensor: Tensor) -> Iterator[Tensor]:
-    """The bits of a tensor as whole numbers, and of those that it is made of."""
+    """The tensor's bits as integers; of a tensor subclass those of its inner tensors."""
     if tensor.is_meta:
         return
     if hasattr(tensor, "__tensor_flatten__"):

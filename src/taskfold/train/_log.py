@@ -1,4 +1,4 @@
-"""A log of one JSON object per line that can be cut back to where a checkpoint knew it."""
+"""A log with one JSON object per line, which a resumed run cuts back to its checkpoint."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Log:
 
     Args:
         path: the file; None: nothing is written.
-        offset: bytes of it to keep; what lies behind was written after the checkpoint.
-        also: who is told what each line says.
+        offset: bytes to keep; later ones were written after the checkpoint.
+        also: called with each line's content.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Log:
             self._file.seek(0, os.SEEK_END)
 
     def write(self, event: str, **fields: Any) -> None:
-        """One line; numbers that JSON does not know become null."""
+        """Write one line; infinities and NaN become null."""
         if self._also is not None:
             self._also(event, fields)
         if self._file is not None:
@@ -39,14 +39,13 @@ class Log:
             self._file.flush()
 
     def sync(self) -> int:
-        """Everything on the disk; bytes of it."""
+        """Flush the file to the disk; returns its bytes."""
         if self._file is None:
             return 0
         os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
 

@@ -1,4 +1,4 @@
-"""A task's only row in a batch, which BatchNorm may not be able to train on: found out before the first step."""
+"""Checks before the first step that no task has a single row in a batch that BatchNorm cannot train on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..kinds import OneValueError
 from ._job import Job
 
 _TORCH = "Expected more than 1 value per channel"
-"""Torch's own words, in the head of a task."""
+"""The beginning of Torch's own message, from BatchNorm in a task's head."""
 
 
 def check_lone_rows(job: Job) -> None:
-    """No batch holds a single row of a task that can't train on one.
+    """Checks that no batch holds a single row of a task that can't train on one.
 
-    A row of each task is run by itself, if tasks have running statistics; these are put back.
+    Runs a single row of each task, if tasks have running statistics, and restores these.
 
     Raises:
-        ValueError: some batch does; names the task.
+        ValueError: a batch does; the message names the task.
     """
     if len(job.sets) == 1 or not job.moves.buffers():
         return
@@ -41,7 +41,7 @@ def check_lone_rows(job: Job) -> None:
 
 
 def _tried(job: Job, number: int) -> ValueError | None:
-    """What BatchNorm, of a task or of its head, says of a row of a data set by itself."""
+    """BatchNorm's error on a single row of a data set; None: there is none."""
     one = [*job.sets.values()][number]
     batch = send_to_device(job.objective.collate([one.unaugmented[0]]), job.device)
     try:
@@ -54,7 +54,7 @@ def _tried(job: Job, number: int) -> ValueError | None:
 
 @contextmanager
 def passing(job: Job) -> Iterator[None]:
-    """Run a block in training mode, and without gradients; running statistics are put back."""
+    """Run a block in training mode without gradients; running statistics are restored."""
     kept = [(buffer, buffer.detach().clone()) for buffer in job.moves.buffers()]
     job.model.train(True)
     try:
@@ -67,7 +67,7 @@ def passing(job: Job) -> Iterator[None]:
 
 
 def _lone_rows(job: Job) -> Iterator[tuple[int, int, int]]:
-    """Number of a data set that has a single row in this process's share of a batch; the pass, and the batch in it."""
+    """Data sets with a single row in this process's share of a batch: the data set's number, the pass, the batch."""
     batches, offsets = job.batches(job.mixture), job.mixture.offsets
     plan = job.plan(len(batches))
     for epoch in range(-(-plan.steps // plan.batches)):

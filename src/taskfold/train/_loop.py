@@ -34,7 +34,7 @@ from ._validation import Validation, means, shown
 
 
 class Loop:
-    """A training under way: every process runs one, in step with the others."""
+    """The training loop; every process runs one, in step with the others."""
 
     def __init__(self, job: Job, folder: Folder, threads: Threads) -> None:
         self.job, self.folder, self.settings, self.threads = job, folder, job.settings, threads
@@ -56,7 +56,7 @@ class Loop:
         self.saved = self.mark = 0.0
 
     def load(self, kept: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.state, self.offset = State.of_json(kept["state"]), kept["log"]
         self.ranks.load_state_dict(kept["ranks"], self.state.done)
         self.job.moves.restore(kept["weights"])
@@ -67,11 +67,11 @@ class Loop:
             self.optimisers.tops |= self.state.rates.get("lr", {})
 
     def steps(self, bar: Bar) -> Generator[Step | None]:
-        """From where the state stands to the end.
+        """The steps from the present state to the end.
 
         Yields:
-            Each step, which is to be done before the next is asked for; and None when no more follows, before the
-            weights are settled.
+            Each step, which the caller does before it asks for the next; then None, before the final
+            weights are chosen.
         """
         self.saved = self.mark = time.monotonic()
         try:
@@ -93,14 +93,14 @@ class Loop:
             yield None
             self._finish()
         except BaseException:
-            self.job.moves.restore(self.best)  # whatever ends a training, the model is left whole
+            self.job.moves.restore(self.best)  # however the training ends, the model holds its best weights
             raise
         finally:
             self.optimisers.clear()
             self.folder.close_log(self.job.accelerator)
 
     def _prepare(self) -> None:
-        """Let the methods look at data that want to; a run that is killed meanwhile begins with the same task again."""
+        """Lets methods look at data before the first step; a killed run resumes at the task that it was at."""
         for number in list(self.preparation.batches)[self.state.prepared :]:
             with self.threads.over(self.job.model):
                 said = self.preparation.run(number)
@@ -113,7 +113,7 @@ class Loop:
         self.preparation.clear()
 
     def _find_rates(self) -> None:
-        """Find the learning rates that are to be found; a run that is killed meanwhile begins the test again."""
+        """Runs the range test of learning rates; a run killed meanwhile repeats it."""
         if not self.job.sought or self.state.rates:
             return
         self.state.rates = found = RangeTest(self.job, self.made, self.plan).run()
@@ -139,18 +139,18 @@ class Loop:
                     self._take_stock(one, bar)
 
     def _turn(self, one: Pass) -> None:
-        """From a pass to the next of its epoch."""
+        """Ends a pass and begins the next of its epoch."""
         self.state.passes.append({"pass": one.regime.name, **self._trained(one)})
         self._begin()
         self.state.place += 1
 
     def _begin(self) -> None:
-        """Before a pass: nothing seen yet."""
+        """Resets the sums of a pass."""
         self.state.batch, self.state.losses, self.state.penalties = 0, 0.0, 0.0
         self.state.seen = [[0.0] * 4 for _ in self.job.names]
 
     def _trained(self, one: Pass) -> dict[str, Any]:
-        """The losses and penalties of a pass that has ended."""
+        """The losses and penalties of a finished pass."""
         state = self.state
         tasks: dict[str, dict[str, Any]] = {}
         for name, (loss, count, penalty, penalties) in zip(self.job.names, state.seen, strict=True):
@@ -163,9 +163,9 @@ class Loop:
         return {**whole, "tasks": tasks}
 
     def _take_stock(self, one: Pass, bar: Bar) -> None:
-        """Bring the losses since the last time to the CPU; log, bar, and perhaps a checkpoint."""
+        """Brings the losses since the last call to the CPU; writes log, progress bar and, if due, a checkpoint."""
         state, tasks = self.state, len(self.job.names)
-        # The first process's running statistics are the ones that count, and its clock decides for all.
+        # The first process's running statistics are the ones kept, and its clock decides for all.
         send(self.job.accelerator, self.job.moves.buffers())
         due = self.job.accelerator.is_main_process and time.monotonic() - self.saved >= self.settings.checkpoint_every
         report = torch.cat([*[p.flatten() for p in self.pending], torch.tensor([float(due)], device=self.job.device)])
@@ -209,7 +209,7 @@ class Loop:
                 )
 
     def _check_statistics(self) -> None:
-        """What tasks hold at layers is finite: a loss can be while a running variance is not."""
+        """Checks that the tasks' statistics at layers are finite, which a finite loss does not show."""
         for name, tensor in self.job.moves.live().items():
             if name.partition("/")[2].startswith("head.") or not tensor.is_floating_point():
                 continue
@@ -249,7 +249,7 @@ class Loop:
         state.by = by = self.validation.by
         bar.note(shown(found, by))
         self.folder.log.write("epoch", **point)
-        if self.ranks.settled and not state.settled:  # what was before had more numbers than its budget
+        if self.ranks.settled and not state.settled:  # earlier weights were above the budget
             state.best, state.waited, state.settled = {}, 0, True
         self._look_for_collapse(tasks)
         self._check_statistics()
@@ -259,7 +259,7 @@ class Loop:
         if better(found, state.best, by):
             state.best, state.best_epoch, state.waited = found, state.epoch + 1, 0
             state.confusion, self.best = dict(self.validation.confusion), self.job.moves.snapshot()
-        elif self.plan.in_last_phase(state.epoch) and state.settled:  # before, patience does not end a training
+        elif self.plan.in_last_phase(state.epoch) and state.settled:  # patience counts from here on
             state.waited += 1
         state.epoch, state.place, state.training, state.passes = state.epoch + 1, 0, 0.0, []
         self._begin()
@@ -269,7 +269,7 @@ class Loop:
             state.stopped = "early"
 
     def _look_for_collapse(self, tasks: Mapping[str, Mapping[str, float]]) -> None:
-        """Say once of a task that it no longer learns, though its loss is finite."""
+        """Warns once of each task that no longer learns though its loss is finite."""
         state = self.state
         for (name, found), watched in zip(tasks.items(), state.watched, strict=True):
             accuracy = found.get("val_accuracy", 0.0)
@@ -288,7 +288,7 @@ class Loop:
                 )
 
     def _finish(self) -> None:
-        """The best weights, with the running statistics that validation prefers."""
+        """Restores the best weights, with the running statistics that validation prefers."""
         state, log = self.state, self.folder.log
         if not state.best:
             never = [n for n, found in state.curve[-1]["tasks"].items() if not math.isfinite(found["val_loss"])]
@@ -319,7 +319,7 @@ class Loop:
         self._save()
 
     def _penalised(self, tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """What was found of each task, with the penalties of the weights as they are; and their weighted sum."""
+        """Adds the penalties of the final weights to each task's results, and their weighted sum."""
         penalties = self.made.penalties.every()
         weights = dict(zip(self.job.names, self.plan.regimes[-1][-1].weights, strict=True))
         whole = {"penalty": sum(weights[name] * one for name, one in penalties.items())} if penalties else {}
@@ -327,7 +327,7 @@ class Loop:
         return {**whole, "tasks": {name: found | own.get(name, {}) for name, found in tasks.items()}}
 
     def _say_threads(self, bar: Bar, found: dict[str, Any]) -> None:
-        """A measurement of threads has ended."""
+        """Reports a finished measurement of threads."""
         self.folder.log.write("threads", step=self.state.step, **found)
         bar.say(in_words(found))
 
@@ -338,7 +338,7 @@ class Loop:
         self.mark = now
 
     def kept(self) -> dict[str, Any]:
-        """All that is needed to go on from here."""
+        """The state to resume from."""
         kept: dict[str, Any] = {"state": asdict(self.state), "weights": self.job.moves.live()}
         kept |= {"ranks": self.ranks.state_dict(), "pending": list(self.pending), "log": self.folder.log.sync()}
         if not self.state.done:

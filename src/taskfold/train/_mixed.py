@@ -20,10 +20,10 @@ from ._steps import Step
 
 
 def do_all(steps: Sequence[Step]) -> dict[Step, ValueError]:
-    """Do a step of each training: those whose batches are of one form in one pass, each other one by itself.
+    """Do a step of each training; batches of one form share a pass, each other batch has its own.
 
     Returns:
-        What was wrong with single steps, which were not done.
+        The errors of steps that were not done.
     """
     groups: dict[Hashable, list[Step]] = {}
     for number, step in enumerate(steps):
@@ -66,7 +66,7 @@ def _together(steps: Sequence[Step]) -> dict[Step, ValueError]:
 
 
 def _asked(model: MultiTask, inputs: Sequence[Any], names: Sequence[str]) -> Outputs:
-    """What tasks put out for several batches, in one pass."""
+    """The tasks' outputs for several batches, from one pass."""
     if isinstance(inputs[0], Mapping):
         made = model(**{key: torch.cat([one[key] for one in inputs]) for key in inputs[0]}, task=names)
     else:
@@ -80,7 +80,7 @@ def _loss(step: Step, rows: Rows) -> Tensor | None:
 
 
 class _Said:
-    """Stands for the model towards a loss: what the task put out is there already."""
+    """A stand-in for the model that returns a task's finished outputs to its loss."""
 
     def __init__(self, outputs: Tensor) -> None:
         self.outputs = outputs
@@ -90,9 +90,9 @@ class _Said:
 
 
 def _form(step: Step) -> Hashable | None:
-    """What batches have in common that can share a pass; None: this one is by itself.
+    """The form of a batch; batches of one form share a pass. None: this batch needs its own.
 
-    That is one whose features of the frozen part are kept: it does not pass through all of the network.
+    A batch with cached features needs its own, since it skips the network's frozen part.
     """
     features, batch = step.of.features, step.inputs
     if (features is not None and True not in features.off) or not isinstance(batch, Labelled):
@@ -104,7 +104,7 @@ def _form(step: Step) -> Hashable | None:
 
 
 def unmixable(job: Job) -> str:
-    """Why the steps of a task can't share passes with those of others; empty: they can."""
+    """The reason why a task's steps can't share passes with other tasks'; empty: they can."""
     [name] = job.names
     if job.moves.shared or job.moves.running:
         return "it trains factors or statistics that tasks share"
@@ -122,6 +122,6 @@ def unmixable(job: Job) -> str:
 
 
 def _drawn(device: torch.device) -> Tensor:
-    """The state of torch's random numbers there."""
+    """The state of torch's random number generator on the device."""
     own = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return torch.cat([torch.get_rng_state(), *own])

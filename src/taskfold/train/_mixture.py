@@ -1,4 +1,4 @@
-"""How many samples of each data set make an epoch, and which: a function of seed and epoch alone."""
+"""The samples of an epoch, by data set: a function of seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of several data sets in an epoch.
+    """The shares of several data sets in an epoch.
 
-    A share is never drawn by lot: an epoch holds exactly the share of each data set, up to one sample, and over the
+    Shares are not random: an epoch holds exactly the share of each data set, up to one sample, and over the
     epochs every sample of a data set is used equally often, up to one time.
 
     Attributes:
         sizes: samples of each data set.
-        shares: of each data set in an epoch; they add up to 1.
+        shares: each data set's share of an epoch; they sum to 1.
         total: samples in an epoch.
-        classes: of each data set, the samples of each class, which then are drawn alike; empty: all samples are.
+        classes: for each data set, the samples of each class, drawn equally often; empty: classes are ignored.
     """
 
     sizes: tuple[int, ...]
@@ -40,13 +40,13 @@ class Mixture:
     def of(
         cls, sizes: tuple[int, ...], temperature: float = 1.0, cap: int | None = None, total: int | None = None
     ) -> Mixture:
-        """Shares proportional to min(size, cap)^(1/temperature).
+        """A mixture with shares proportional to min(size, cap)^(1/temperature).
 
         Args:
             sizes: samples of each data set, ≥ 1.
             temperature: 1: proportional to size; infinite: uniform.
-            cap: no data set counts as larger than this; None: no limit.
-            total: samples in an epoch; None: each once, as far as they count.
+            cap: an upper limit on sizes; None: no limit.
+            total: samples in an epoch; None: the sum of the sizes, up to `cap` each.
 
         Example:
             >>> Mixture.of((80, 20)).shares
@@ -61,10 +61,10 @@ class Mixture:
         return cls(sizes, tuple(w / math.fsum(weights) for w in weights), sum(counted) if total is None else total)
 
     def by_class(self, settings: Settings, data: Sequence[Dataset[Any]]) -> Mixture:
-        """With as many samples of each class, if settings ask for `balanced_sampling`.
+        """The mixture with equally many samples of each class, if the settings have `balanced_sampling`.
 
         Raises:
-            ValueError: data do not tell their classes.
+            ValueError: the classes of the data are unknown.
         """
         if not settings.balanced_sampling:
             return self
@@ -72,39 +72,39 @@ class Mixture:
         return replace(self, classes=tuple([np.flatnonzero(t == c) for c in np.unique(t)] for t in each))
 
     def only(self, *numbers: int) -> Mixture:
-        """Some data sets alone, each of their samples once."""
+        """A mixture of these data sets alone, each sample once."""
         total = sum(self.sizes[number] for number in numbers)
         shares = tuple(size / total if n in numbers else 0.0 for n, size in enumerate(self.sizes))
         return replace(self, shares=shares, total=total)
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """`[T + 1]`: where each data set starts if they are laid end to end."""
+        """`[T + 1]`: where each data set starts when they are laid end to end."""
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
     def counts(self, epoch: int, seed: int) -> np.ndarray:
         """`[T]` samples of each data set in an epoch.
 
-        Where a share is no whole number of samples, an offset that the seed draws for each epoch decides which data
-        sets have one more; on average each has its share.
+        Where a share is not a whole number of samples, an offset drawn for each epoch decides which data
+        sets get one more; the average is the share.
         """
         ends = self.total * np.concatenate([[0], np.cumsum(self.shares)])
-        whole = np.abs(ends - ends.round()) < 1e-6  # sums of floats stand for whole numbers
+        whole = np.abs(ends - ends.round()) < 1e-6  # rounding errors of sums that are whole numbers
         ends = np.where(whole, ends.round(), ends - mixed(seed, "mixture", epoch) / 2**32)
         return np.diff(np.ceil(ends).astype(np.int64))
 
     def picks(self, epoch: int, seed: int) -> np.ndarray:
         """`[total]` samples of an epoch, by data set, as `index + offset`.
 
-        The n-th time that an epoch goes round a data set, n × the number of all samples is added: the same sample,
-        distinguished so that it is augmented anew.
+        In the n-th round over a data set, n × the number of all samples is added: the same sample
+        with another key, so that its augmentation differs.
         """
         used = sum((self.counts(before, seed) for before in range(epoch)), np.zeros(len(self.sizes), np.int64))
         counts = self.counts(epoch, seed)
         return np.concatenate([self._some(n, int(used[n]), int(counts[n]), seed) for n in range(len(self.sizes))])
 
     def _some(self, number: int, start: int, count: int, seed: int) -> np.ndarray:
-        """The next samples of a data set's endless rounds, each round a permutation of it; sorted."""
+        """The next samples of a data set's rounds, each a permutation of it; sorted."""
         if self.classes:
             return self._balanced(number, start, count, seed)
         size, found = self.sizes[number], [np.zeros(0, np.int64)]
@@ -118,7 +118,7 @@ class Mixture:
         return np.concatenate(found)
 
     def _balanced(self, number: int, start: int, count: int, seed: int) -> np.ndarray:
-        """The next samples of rounds that take one class after another, each class in endless rounds of its own."""
+        """The next samples of rounds over the classes, with endless rounds over each class's samples."""
         classes = self.classes[number]
         places = np.arange(start, start + count)
         found = [np.zeros(0, np.int64)]
@@ -129,5 +129,5 @@ class Mixture:
                 order = members[torch.randperm(len(members), generator=generator).numpy()]
                 found.append(order[nth[nth // len(members) == turn] % len(members)])
         indices = np.sort(np.concatenate(found))
-        again = np.arange(count) - np.searchsorted(indices, indices)  # how often each has been before in this epoch
+        again = np.arange(count) - np.searchsorted(indices, indices)  # how often each class came before in this epoch
         return indices + self.offsets[number] + again * self.offsets[-1]

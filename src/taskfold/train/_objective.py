@@ -1,4 +1,4 @@
-"""What both kinds of objective come to: numbers, and the task that each of them is of."""
+"""Objectives: losses and measures of a batch, each with the number of its task."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..model import MultiTask
 from ._seams import OUTPUTS, Collate, Seams, SeamsPerTask
 
 Measured = Mapping[int, Mapping[str, Tensor]]
-"""Number of the task → what is measured → `[n]`, one number for each of its samples."""
+"""The task's number → the measure's name → `[n]`, a number for each of its samples."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Losses of a batch.
+    """The losses of a batch.
 
     Attributes:
         values: `[N]`, with gradients; float32 at least.
-        index: `[N]`, the number of the task that each is of.
+        index: `[N]`, the number of each loss's task.
         tasks: the numbers in `index`, known without waiting for a GPU.
     """
 
@@ -32,15 +32,13 @@ class Rows:
 
 
 class Objective(Protocol):
-    """From batches to losses and to what validation looks at."""
+    """The losses of a batch, and its measures in validation."""
 
     @property
-    def collate(self) -> Collate:
-        """Samples → batch."""
-        ...
+    def collate(self) -> Collate: ...
 
     def varied(self, batch: Any, owners: Sequence[int]) -> Any:
-        """A batch as a step of the training has it."""
+        """A batch as a training step uses it."""
         ...
 
     def losses(self, model: MultiTask, batch: Any, owners: Sequence[int], wanted: Sequence[int]) -> Rows:
@@ -48,23 +46,23 @@ class Objective(Protocol):
 
         Args:
             model, batch: on one device.
-            owners: the number of the data set that each sample is of.
-            wanted: numbers of tasks, of those that the data sets are of.
+            owners: the number of each sample's data set.
+            wanted: numbers of the tasks to compute losses for, among the data sets' tasks.
         """
         ...
 
     def measured(self, model: MultiTask, batch: Any, owners: Sequence[int], wanted: Sequence[int]) -> Measured:
-        """What is measured, of samples of one data set; a task that has none is left out."""
+        """The measures of samples of one data set; a task without a measured sample is left out."""
         ...
 
 
 @dataclass(frozen=True)
 class PerSample:
-    """Each data set is of one task, of the same number.
+    """An objective for data sets of one task each, with the task's number.
 
     Attributes:
-        seams: with one task name per sample.
-        names: of the tasks.
+        seams: called with one task name per sample.
+        names: the tasks' names.
     """
 
     seams: Seams
@@ -72,27 +70,26 @@ class PerSample:
 
     @property
     def collate(self) -> Collate:
-        """Samples → batch."""
         return self.seams.collate
 
     def varied(self, batch: Any, owners: Sequence[int]) -> Any:
-        """What the seams make of it."""
+        """The batch after `seams.vary`."""
         vary = self.seams.vary
         return batch if vary is None else vary(batch, [self.names[number] for number in owners])
 
     def losses(self, model: MultiTask, batch: Any, owners: Sequence[int], wanted: Sequence[int]) -> Rows:
-        """One for each sample."""
+        """One loss for each sample."""
         values = self.seams.loss(model, batch, [self.names[number] for number in owners])
         if not isinstance(values, Tensor) or values.shape != (len(owners),):
             raise ValueError(f"the objective must return one loss per sample, [{len(owners)}], found {_shape(values)}")
         return _rows(values, owners)
 
     def measured(self, model: MultiTask, batch: Any, owners: Sequence[int], wanted: Sequence[int]) -> Measured:
-        """Of the one task that the samples are of."""
+        """The measures of the samples' task."""
         found = self.seams.measure(model, batch, [self.names[number] for number in owners])
         for key, values in found.items():
             if key == OUTPUTS and isinstance(values, Tensor) and values.dim() == 2 and len(values) == len(owners):
-                continue  # the right ones, `targets`, are one number for each
+                continue  # `targets` are one number for each sample
             if not isinstance(values, Tensor) or values.shape != (len(owners),):
                 raise ValueError(
                     f"measure must return one number per sample, [{len(owners)}], found {_shape(values)} for {key!r}"
@@ -102,11 +99,11 @@ class PerSample:
 
 @dataclass(frozen=True)
 class PerTask:
-    """One data set serves all tasks.
+    """An objective for one data set that serves all tasks.
 
     Attributes:
-        seams: with the names of the tasks that are asked for.
-        names: of all tasks.
+        seams: called with the names of the wanted tasks.
+        names: the names of all tasks.
     """
 
     seams: SeamsPerTask
@@ -114,16 +111,14 @@ class PerTask:
 
     @property
     def collate(self) -> Collate:
-        """Samples → batch."""
         return self.seams.collate
 
     def varied(self, batch: Any, owners: Sequence[int]) -> Any:
-        """As it is."""
         del owners
         return batch
 
     def losses(self, model: MultiTask, batch: Any, owners: Sequence[int], wanted: Sequence[int]) -> Rows:
-        """One for each sample and task that it has a target for."""
+        """A loss for each pair of a sample and a task that it has a target for."""
         found = self._losses(model, batch, len(owners), wanted)
         here = [number for number in wanted if len(found.get(self.names[number], ()))]
         if not here:
@@ -133,7 +128,7 @@ class PerTask:
         return _rows(torch.cat(parts), [n for n, part in zip(here, parts, strict=True) for _ in range(len(part))])
 
     def measured(self, model: MultiTask, batch: Any, owners: Sequence[int], wanted: Sequence[int]) -> Measured:
-        """Of every task that one of the samples has a target for."""
+        """The measures of each task that a sample has a target for."""
         if self.seams.measure is None:
             losses = self._losses(model, batch, len(owners), wanted)
             found: Mapping[str, Mapping[str, Tensor]] = {name: {"loss": values} for name, values in losses.items()}

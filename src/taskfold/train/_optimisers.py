@@ -1,4 +1,4 @@
-"""One optimiser per group of parameters, under one schedule."""
+"""One optimiser for each group of parameters, under one schedule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .settings import OptimizerSettings, Settings
 
 
 def factor(settings: Settings, step: int, steps: int) -> float:
-    """What every learning rate is multiplied by at a step (from 0), between 0 and 1.
+    """The factor, 0 to 1, on every learning rate at a step (from 0).
 
     Example:
         >>> settings = Settings(warmup=0.2, schedule="linear")
@@ -29,14 +29,14 @@ def factor(settings: Settings, step: int, steps: int) -> float:
 
 
 class Optimisers:
-    """The optimisers of all groups of parameters that train.
+    """The optimisers of all trained groups of parameters.
 
     Args:
         groups: parameters by group, none empty.
         chosen: the optimiser of each group.
-        settings: of the schedule, and of clipping.
+        settings: have the schedule and the clipping.
         accelerator: prepared for the settings' precision.
-        steps: of the whole training.
+        steps: the steps of the whole training.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Optimisers:
         return {group: top * scale for group, top in self.tops.items()}
 
     def step(self, step: int) -> None:
-        """One step along the gradients. What has none keeps its bits: no momentum, no decay moves it."""
+        """Step along the gradients. A parameter without a gradient keeps its bits: no momentum or decay moves it."""
         for group, rate in self.rates(step).items():
             for part in self._by_group[group].param_groups:
                 part["lr"] = rate
@@ -72,8 +72,8 @@ class Optimisers:
 
     def _step_scaled(self, scaler: torch.amp.GradScaler) -> None:
         if all(parameter.grad is None for parameter in self.parameters):
-            return  # a batch without a target; the scaler has nothing to judge by
-        # Accelerate's wrapper updates the scale after each optimiser: once too often for the second.
+            return  # a batch without a target gives the scaler no gradients
+        # Accelerate's wrapper updates the scale after each optimiser, which is too often for two optimisers.
         for optimiser in self._by_group.values():
             scaler.unscale_(optimiser)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm or math.inf)
@@ -83,18 +83,16 @@ class Optimisers:
         scaler.update()
 
     def clear(self) -> None:
-        """Forget the gradients."""
         for optimiser in self._by_group.values():
             optimiser.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """The state that the next step depends on."""
         scaler = self.accelerator.scaler
         states = {group: optimiser.state_dict() for group, optimiser in self._by_group.items()}
         return {"optimisers": states, "scaler": scaler.state_dict() if scaler is not None else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
         for group, optimiser in self._by_group.items():
             optimiser.load_state_dict(state["optimisers"][group])
         if self.accelerator.scaler is not None:

@@ -1,4 +1,4 @@
-"""Nested state as tensors and JSON, so that nothing is ever pickled."""
+"""Nested state as tensors and JSON; nothing is pickled."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def pack(state: Any) -> tuple[dict[str, Tensor], Any]:
-    """Dicts, lists, tuples, tensors, numbers, text and None, taken apart; `unpack` is the inverse.
+    """Splits nested dicts, lists, tuples, tensors, numbers, text and None; `unpack` is the inverse.
 
     Returns:
         The tensors by number, copied to the CPU, and JSON that refers to them.
 
     Raises:
-        TypeError: it holds something else.
+        TypeError: the state holds another type.
 
     Example:
         >>> import torch
@@ -27,7 +27,7 @@ def pack(state: Any) -> tuple[dict[str, Tensor], Any]:
 
 
 def unpack(tensors: dict[str, Tensor], plain: Any) -> Any:
-    """What was packed."""
+    """The state that `pack` split."""
     if isinstance(plain, list):
         return [unpack(tensors, item) for item in plain]
     if not isinstance(plain, dict):

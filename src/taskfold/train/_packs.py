@@ -1,4 +1,4 @@
-"""Packs: several trainings side by side in one process, whose steps share passes, and one file of where they stand."""
+"""Packs: trainings side by side in one process, whose steps share passes, with one checkpoint file for all."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ._steps import Step
 
 FILES = "pack*.safetensors"
 Kept = tuple[dict[str, Any], dict[str, Any]]
-"""Whose a checkpoint is, and the state in it."""
+"""The identity in a checkpoint, and its state."""
 
 
 @dataclass(eq=False)
 class Flight:
-    """A training under way.
+    """A running training.
 
     Attributes:
-        name: of the task.
-        loop: the training.
-        steps: its steps, and None before the end.
-        resumed: it goes on from where it was.
-        step: the next one; None: none is to come.
+        name: the task's name.
+        loop: its training loop.
+        steps: its steps, then None before the end.
+        resumed: it resumed from a checkpoint.
+        step: the next step; None: none is left.
     """
 
     name: str
@@ -48,20 +48,20 @@ class Pack:
     """Trainings side by side.
 
     Args:
-        jobs: what is to be trained, by task, in order; and what must be the same for it to go on.
-        rows: samples of one pass, at the most; a training whose batch alone is larger passes by itself.
-        folder: each task has a folder in it, of its name; None: nothing is kept.
-        file: of those under way, in the folder.
-        fresh: what was trained before is lost.
-        threads: of torch.
-        network: what says which backbone it is.
-        finished: is told of each task when its weights are final.
-        every: seconds between checkpoints, at the least.
+        jobs: the trainings by task, in order, each with a function for the identity that a resumed run must match.
+        rows: the most samples in a pass; a training whose batch alone is larger passes by itself.
+        folder: holds a folder for each task, of its name; None: nothing is kept.
+        file: the name of the file of running trainings, in the folder.
+        fresh: delete earlier runs.
+        threads: controls Torch's threads.
+        network: returns the backbone's identity.
+        finished: called for each task when its weights are final.
+        every: the least number of seconds between checkpoints.
 
     Attributes:
-        errors: of tasks whose training has failed; the others went on.
-        flights: the trainings under way.
-        kept: where those stand that are to go on.
+        errors: the errors of failed trainings; the others continued.
+        flights: the running trainings.
+        kept: the states of trainings to resume.
     """
 
     jobs: Mapping[str, tuple[Job, Callable[[], dict[str, Any]]]]
@@ -78,7 +78,7 @@ class Pack:
     kept: dict[str, Kept] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Train all of them to their ends, as many at once as have room in a pass."""
+        """Train all tasks to their ends, as many at once as fit in a pass."""
         if self.folder is not None:
             self.kept = self._read(self.folder)
         before = [name for name in self.kept if name in self.jobs]
@@ -91,7 +91,7 @@ class Pack:
                 self._tick()
                 ended = [one for one in self.flights if one.step is None]
                 if ended or time.monotonic() - saved >= self.every:
-                    self._write()  # before anybody lands: those who are left go on from one moment
+                    self._write()  # before a training ends, so that the others resume from one moment
                     saved = time.monotonic()
                 for one in ended:
                     self._land(one)
@@ -128,7 +128,7 @@ class Pack:
             self._land(one)
 
     def _tick(self) -> None:
-        """A step of every training."""
+        """Does a step of every training."""
         failed = do_all([one.step for one in self.flights if one.step is not None])
         for one in [*self.flights]:
             try:
@@ -139,7 +139,7 @@ class Pack:
                 self._drop(one, error)
 
     def _land(self, one: Flight) -> None:
-        """Settle the weights of a training that has no step left."""
+        """Finishes a training without steps left."""
         try:
             next(one.steps, None)
         except ValueError as error:
@@ -159,7 +159,7 @@ class Pack:
         self.finished(one.name, one.loop.state.result(one.resumed))
 
     def _write(self) -> None:
-        """Where those stand that are under way, and those that were once and are to come; of none no file."""
+        """Writes the state of running and of waiting resumed trainings to the file; without any, deletes it."""
         if self.folder is None:
             return
         there = self.kept | {one.name: (one.loop.folder.identity, one.loop.kept()) for one in self.flights}
@@ -170,18 +170,18 @@ class Pack:
             (self.folder / self.file).unlink(missing_ok=True)
 
     def _read(self, folder: Path) -> dict[str, Kept]:
-        """Of each task that was under way where it stands: of several files the furthest; without those to be lost."""
+        """The furthest state of each task in the files of packs, except of tasks to train afresh."""
         found: dict[str, Kept] = {}
         for path in sorted(folder.glob(FILES), key=lambda path: path.name != self.file):
             who, states = _checkpoint.read(path)
             for name, kept in states.items():
                 if path.name != self.file and name not in self.jobs:
-                    continue  # another process's
+                    continue  # of another process
                 if name not in found or _ahead(kept, found[name][1]):
                     found[name] = who[name], kept
         return {name: one for name, one in found.items() if not (self.fresh and name in self.jobs)}
 
 
 def _ahead(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether a training stands further there; nothing is ahead of one that is done."""
+    """Whether `one` is further than `other`; nothing is further than a finished training."""
     return not other["state"]["done"] and one["state"]["step"] > other["state"]["step"]

@@ -1,4 +1,4 @@
-"""The passes over the data that a training consists of: what each trains, and where each begins and ends."""
+"""The passes over the data of a training: what each trains, where each begins and ends."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ._gradients import Gradients
 
 @dataclass(frozen=True)
 class Regime:
-    """What a pass trains, and how: a turn of a phase, bound to the parameters of this training.
+    """What a pass trains, and how: a turn of a phase, bound to this training's parameters.
 
     Attributes:
-        gradients: how losses become gradients of what this pass trains.
+        gradients: makes gradients from losses.
         weights: factors on the tasks' losses, as reported.
-        still: everything that trains in other passes; keeps its bits in this one.
-        idle: numbers of the tasks that nothing of trains in this pass.
-        name: for logs and the progress bar; empty where every pass trains everything.
+        still: parameters that train in other passes and keep their bits in this one.
+        idle: numbers of the tasks without a trained parameter in this pass.
+        name: for logs and the progress bar; empty if every pass trains everything.
     """
 
     gradients: Gradients
@@ -35,13 +35,13 @@ class Regime:
 
 @dataclass(frozen=True)
 class Pass:
-    """One of the passes.
+    """A pass over the data.
 
     Attributes:
-        regime: what it trains.
-        number: counted through the training, from 0.
-        place: in its epoch, from 0.
-        steps: how many.
+        regime: what the pass trains.
+        number: its number in the training, from 0.
+        place: its number in its epoch, from 0.
+        steps: its number of steps.
     """
 
     regime: Regime
@@ -51,17 +51,17 @@ class Pass:
 
 
 class Plan:
-    """All passes: the phases in order, in every epoch of a phase each of its turns.
+    """All passes: the phases in order; each epoch of a phase has a pass for each of its turns.
 
     Args:
-        phases: in order.
-        regimes: of each phase, those of its turns.
-        batches: steps of a whole pass.
-        epochs: in all.
-        max_steps: steps in all, instead of `epochs`; the last pass ends with them.
+        phases: the phases, in order.
+        regimes: for each phase, the regimes of its turns.
+        batches: the steps of a whole pass.
+        epochs: the number of epochs.
+        max_steps: the number of steps, instead of `epochs`; the last pass ends with it.
 
     Raises:
-        ValueError: the phases do not make so many epochs or steps, or some turns never come.
+        ValueError: the phases have another number of epochs or steps, or the training ends before some turn.
 
     Example:
         >>> from unittest.mock import Mock
@@ -97,7 +97,7 @@ class Plan:
         self.epochs = self._epochs[-2] - (-last // each[-1])
 
     def passes(self, epoch: int) -> list[Pass]:
-        """Those of an epoch, from 0."""
+        """The passes of an epoch, counted from 0."""
         phase = self._phase(epoch)
         own, inside = self.regimes[phase], epoch - self._epochs[phase]
         first = self._steps[phase] // self.batches + inside * len(own)
@@ -108,11 +108,11 @@ class Plan:
         ]
 
     def in_last_phase(self, epoch: int) -> bool:
-        """Whether an epoch, from 0, is of the last phase."""
+        """Whether an epoch, counted from 0, is in the last phase."""
         return self._phase(epoch) == len(self.regimes) - 1
 
     def learned(self) -> list[float]:
-        """The factors of the tasks' losses where they are learned; empty: they are not."""
+        """The learned factors on the tasks' losses; empty: the factors are fixed."""
         return next((found for own in self.regimes for one in own if (found := one.gradients.learned())), [])
 
     def _phase(self, epoch: int) -> int:
@@ -120,7 +120,7 @@ class Plan:
 
 
 def _epochs(phases: Sequence[Phase], each: Sequence[int], max_steps: int) -> int:
-    """Epochs, the last perhaps cut short, that so many steps make; `each`: steps of an epoch of each phase."""
+    """The number of epochs, the last perhaps cut short, for `max_steps`; `each`: steps of an epoch of each phase."""
     said = sum(phase.epochs or 0 for phase in phases)
     steps = sum((phase.epochs or 0) * own for phase, own in zip(phases, each, strict=True))
     for phase, own in zip(phases, each, strict=True):
@@ -136,7 +136,7 @@ def _epochs(phases: Sequence[Phase], each: Sequence[int], max_steps: int) -> int
 
 @contextmanager
 def still(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """Run a block in which these gather no gradients."""
+    """Run a block in which these tensors gather no gradients."""
     before = [(tensor, tensor.requires_grad) for tensor in tensors]
     try:
         for tensor, _ in before:

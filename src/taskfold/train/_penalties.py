@@ -1,4 +1,4 @@
-"""What methods add to the losses of their tasks."""
+"""The terms that methods add to the losses of their tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BudgetWarning(UserWarning):
 
 
 class Penalties:
-    """The penalties of those tasks whose methods have one.
+    """The penalties of the tasks whose methods have one.
 
     Args:
         job: the training.
@@ -31,15 +31,15 @@ class Penalties:
         self.numbers = [n for n, name in enumerate(job.names) if _has_penalty(type(job.methods[name]))]
 
     def of(self, tasks: Collection[int], progress: float) -> dict[int, Tensor]:
-        """`[]` in float32 at least, by number of the task, of those tasks in a batch that have one.
+        """The penalties `[]`, at least float32, of the tasks in a batch that have one, by number.
 
         Args:
             tasks: numbers of the tasks that have losses in this process's share of the batch; every process adds the
                 penalty of each task that has losses in any of them.
-            progress: of the training.
+            progress: the training's, 0 to 1.
 
         Raises:
-            ValueError: a penalty is no scalar, has no gradient, or has changed something.
+            ValueError: a penalty is not a scalar, has no gradient, or its method has changed the model.
         """
         if not self.numbers:
             return {}
@@ -48,25 +48,25 @@ class Penalties:
         return {n: penalty for n, penalty in found.items() if penalty is not None}
 
     def every(self) -> dict[str, float]:
-        """The penalties of all tasks as they are when the training is over."""
+        """The penalties of all tasks at the end of the training."""
         with torch.no_grad():
             found = self.of(range(len(self.job.names)), 1.0)
         return {self.job.names[n]: float(penalty) for n, penalty in found.items()}
 
     def over_budget(self) -> dict[str, float]:
-        """The most by which a task is above its budget, as `over_budget`; `{}` where no method has one."""
+        """The largest excess over a task's budget, as `over_budget`; `{}` if no method has a budget."""
         limited = {name: one for name, one in self.job.methods.items() if _has_budget(type(one))}
         if not limited:
             return {}
         return {"over_budget": max(one.over_budget(self.job.moves.tasks[name]) for name, one in limited.items())}
 
     def share(self, penalties: dict[int, Tensor]) -> dict[int, Tensor]:
-        """This process's part of them: gradients are added over the processes."""
+        """This process's part of the penalties, whose gradients are summed over the processes."""
         processes = self.job.accelerator.num_processes
         return penalties if processes == 1 else {n: penalty / processes for n, penalty in penalties.items()}
 
     def report(self, penalties: dict[int, Tensor]) -> Tensor:
-        """`[T, 2]`: the penalty of each task and 1, or zeros where it has none; of the first process alone."""
+        """`[T, 2]`: each task's penalty and 1, or zeros without one; only the first process reports."""
         if not penalties or not self.job.accelerator.is_main_process:
             return self.nothing
         rows = self.nothing.clone()
@@ -107,7 +107,7 @@ class Penalties:
         return penalty.to(self.job.device, torch.promote_types(penalty.dtype, torch.float32))
 
     def _asked(self, name: str, progress: float) -> Tensor | None:
-        """Of the task by itself, and with the others of its kind."""
+        """The task's penalty by itself plus that between it and the tasks of the same method."""
         method, tasks = self.job.methods[name], self.job.moves.tasks
         alone = method.penalty(tasks[name], progress)
         others = [
@@ -117,7 +117,7 @@ class Penalties:
         return between if alone is None else alone if between is None else alone + between
 
     def _has_gradient(self, number: int, progress: float) -> bool:
-        """Whether it has one when all trains that ever does: other groups may be still in this pass."""
+        """Whether the penalty has a gradient when every parameter trains, even those of groups still in this pass."""
         name, leaves = self.job.names[number], self.job.moves.parameters
         trained = [leaf.requires_grad for leaf in leaves]
         devices = [self.job.device] if self.job.device.type == "cuda" else []

@@ -1,4 +1,4 @@
-"""What methods look at before the first step: training data, in a fixed order, and the losses of their samples."""
+"""Runs methods' `prepare` before the first step, on training data in a fixed order and their losses."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ._seeds import mixed, reseed
 from ._statistics import BATCHES, adapt, kept
 
 ADAPTING = 32
-"""Samples that statistics are estimated on together, at the least: of few a variance says little."""
+"""Samples, at least, in a batch that statistics are estimated on: variances of few samples are unreliable."""
 
 
 class Batches:
-    """The training data of one task: every sample once, in an order that the seed draws, from the start each time.
+    """The training data of one task: every sample once, in an order drawn from the seed; each iteration starts anew.
 
     Args:
         job: the training.
-        number: of the task.
-        least: samples in a batch, where the training has fewer; batches then are as equally large as may be.
-        size: samples in a batch, whatever the training has; None: as many.
+        number: the task's number.
+        least: the least samples in a batch; batches then have nearly equal sizes.
+        size: samples in a batch; None: the training's.
     """
 
     def __init__(self, job: Job, number: int, least: int = 0, size: int | None = None) -> None:
@@ -47,14 +47,14 @@ class Batches:
         self.loader: DataLoader[Any] = job.loader(Keyed(joined, job.settings.seed), Switch(keys))
 
     def __iter__(self) -> Iterator[Any]:
-        """Batches, on the training's device: what `score` takes."""
+        """Batches for `score`, on the training's device."""
         for batch, (owners, inputs) in enumerate(self.loader):
             reseed(self.job.settings.seed, "prepare", self.number, batch)
             self.drawn += 1
             yield owners, send_to_device(inputs, self.job.device, non_blocking=True)
 
     def score(self, batch: Any) -> Tensor:
-        """`[n]`, with gradients, of those samples that have a target for the task; of none, `[0]` with zeros."""
+        """Losses `[n]`, with gradients, of the samples with a target for the task; `[0]` without any."""
         owners, inputs = batch
         with torch.enable_grad(), self.job.accelerator.autocast():
             values = self.job.objective.losses(self.job.model, inputs, owners, [self.number]).values
@@ -75,19 +75,18 @@ class Preparation:
         self.batches = {number: Batches(job, number, size=sizes[number]) for number in sorted({*asked, *adapts})}
 
     def clear(self) -> None:
-        """Nobody looks any more."""
         self.batches.clear()
         self.adapting.clear()
 
     def run(self, number: int) -> dict[str, Any]:
-        """Let the method of one task look, once; what it has written is the first process's in all of them.
+        """Call `prepare` of one task's method; every process then takes the first process's tensors.
 
         Returns:
-            What the log should say.
+            Entries for the log.
 
         Raises:
-            ValueError: it has registered, replaced or frozen something, or written to something that this training does
-                not move.
+            ValueError: the method has registered, replaced or frozen something, or written to a tensor that this
+                training does not move.
         """
         job, name = self.job, self.job.names[number]
         method, moves = job.methods[name], job.moves
@@ -112,7 +111,7 @@ class Preparation:
         return {**found, "adapted": adapted} if adapted else found
 
     def _adapt(self, number: int) -> int:
-        """Estimate statistics that the task keeps in training; how many layers have them."""
+        """Estimates the statistics that the task keeps in training; returns the number of layers with new ones."""
         job = self.job
         batches = self.adapting.pop(number, None)
         if batches is None:

@@ -1,4 +1,4 @@
-"""One measurement: what a step on each task's gradient does to the losses of all tasks."""
+"""A measurement of affinity: the effect of a step on each task's gradient on the losses of all tasks."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ._job import Job
 from ._seeds import mixed, reseed
 
 DECAY = 0.9
-"""Of the mean square of gradients, from one measurement to the next."""
+"""Decay of the mean square of gradients, from one measurement to the next."""
 TINY = 1e-8
 
 
 class Probe:
-    """Measures between the steps of a training, and moves nothing.
+    """Measures affinity between the steps of a training, and moves nothing.
 
-    A step for a task is its part of a joint step, one of T: what the optimiser of the leaf's group makes of the task's
-    gradient without momentum. That is the learning rate over T times the gradient, divided for all but SGD by the root
+    A step for a task is its part, one of T, of a joint step by the optimiser of the leaf's group on the task's
+    gradient, without momentum: the learning rate over T times the gradient, divided for all but SGD by the root
     of the gradients' mean square over the tasks, as Adam does.
 
     Args:
         job: the training.
-        samples: of each task for its step, and as many others for its loss; half of what there are, if that is less.
-        lookahead: also take each step, and look.
+        samples: samples of each task for its step, and as many others for its loss; at most half of its data.
+        lookahead: also take each step and evaluate the losses.
 
     Attributes:
-        losses: of each measurement `[T]`; not a number where no sample had a target.
-        seen: by measure, of each measurement `[T, T]`: row i is a step for task i.
+        losses: `[T]` for each measurement; NaN if no sample had a target.
+        seen: by measure, `[T, T]` for each measurement; row i is a step for task i.
     """
 
     def __init__(self, job: Job, samples: int, lookahead: bool) -> None:
@@ -52,7 +52,7 @@ class Probe:
         self.seen: dict[str, list[Tensor]] = {"linear": [], "lookahead": [], "cosine": []}
 
     def measure(self) -> None:
-        """Once, with the weights as they are; nothing, where nothing that is shared trains in this pass."""
+        """Measure once with the present weights; does nothing if no shared parameter trains in this pass."""
         leaves = {key: leaf for key, leaf in self.job.moves.shared.items() if leaf.requires_grad}
         if not leaves:
             return
@@ -84,7 +84,7 @@ class Probe:
 
     @contextmanager
     def _unmoved(self) -> Iterator[None]:
-        """Buffers are as before; the random numbers of a step are its own anyway."""
+        """Restores buffers; each training step seeds its own random numbers."""
         held = [(buffer, buffer.clone()) for buffer in self.job.moves.buffers()]
         try:
             yield
@@ -94,7 +94,7 @@ class Probe:
                     buffer.copy_(before)
 
     def _draw(self, number: int) -> tuple[Any, Any]:
-        """Two batches of a task's data without a sample in common, as (owners, inputs); of one sample, the same."""
+        """Two batches of a task's data without a common sample, as (owners, inputs); a single sample is in both."""
         place = self.places[number]
         first, last = self.offsets[place : place + 2]
         turn, total = len(self.losses), last - first
@@ -108,7 +108,7 @@ class Probe:
         return owners, send_to_device(inputs, self.job.device)
 
     def _loss(self, number: int, batch: Any) -> Tensor:
-        """`[]`, the mean over those samples that have a target; not a number if none has."""
+        """The mean loss `[]` over samples with a target; NaN if there are none."""
         owners, inputs = batch
         reseed(self.job.settings.seed, "affinity", number, len(self.losses))
         with self.job.accelerator.autocast():
@@ -116,7 +116,7 @@ class Probe:
         return values.mean() if len(values) else torch.full((), torch.nan, device=self.job.device)
 
     def _gradient(self, number: int, batch: Any, leaves: dict[str, nn.Parameter]) -> tuple[Tensor, dict[str, Tensor]]:
-        """A task's loss, and its gradient on what is shared."""
+        """A task's loss, and its gradient for the shared parameters."""
         loss = self._loss(number, batch)
         if not loss.requires_grad or not loss.isfinite():
             return loss.detach(), {key: torch.zeros_like(leaf) for key, leaf in leaves.items()}
@@ -132,7 +132,7 @@ class Probe:
             self.weights[key] = DECAY * weight + 1 - DECAY
 
     def _step(self, gradient: dict[str, Tensor], leaves: dict[str, nn.Parameter]) -> Tensor:
-        """What a step takes off the leaves, end to end."""
+        """The decrease of the flattened leaves by a step."""
         scaled = {
             key: self.rates[key]
             * (g if key in self.plain else g / ((self.squares[key] / self.weights[key]).sqrt() + TINY))
@@ -142,7 +142,7 @@ class Probe:
 
     @torch.no_grad()
     def _look(self, step: Tensor, batches: Sequence[Any], leaves: dict[str, nn.Parameter]) -> Tensor:
-        """`[T]`, the losses after a step, which is taken back."""
+        """The losses `[T]` after a step, which is then undone."""
         held = [leaf.clone() for leaf in leaves.values()]
         parts = step.split([leaf.numel() for leaf in leaves.values()])
         try:

@@ -1,4 +1,4 @@
-"""What several processes must agree on. The rest of distributed training is Accelerate's."""
+"""Agreement of several processes; Accelerate does the rest of distributed training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAIN = {DistributedType.NO} | {kind for kind in DistributedType if kind.value.s
 
 
 def start(precision: str) -> Accelerator:
-    """An Accelerator of that precision, whatever the one before in this process had.
+    """An Accelerator of this precision, whatever the precision of this process's earlier ones.
 
     Raises:
         ValueError: Accelerate is set to shard the model or accumulate gradients, or sees one of several processes.
@@ -39,7 +39,7 @@ def start(precision: str) -> Accelerator:
 
 
 def check_equal(accelerator: Accelerator, what: str, text: str) -> None:
-    """Every process must hold the same.
+    """Checks that every process holds the same.
 
     Raises:
         ValueError: they differ.
@@ -54,7 +54,7 @@ def check_equal(accelerator: Accelerator, what: str, text: str) -> None:
 
 @torch.no_grad()
 def send(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
-    """The first process's tensors to all others, as many at once as are of one kind."""
+    """Send the first process's tensors to all others, all of one type at once."""
     if accelerator.num_processes == 1:
         return
     kinds: dict[torch.dtype, list[Tensor]] = {}
@@ -68,9 +68,9 @@ def send(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
 def total_gradients(
     accelerator: Accelerator, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """The sum of every process's gradients; a parameter that no process has a gradient of keeps none.
+    """Gradients summed over all processes; None if no process has one.
 
-    DistributedDataParallel would fill in zeros, and a step along a zero moves a parameter by momentum and decay.
+    DistributedDataParallel would fill in zeros, and momentum and decay move a parameter whose gradient is zero.
     """
     if accelerator.num_processes == 1 or not parameters:
         return list(gradients)
@@ -90,5 +90,5 @@ def _fill(tensors: Sequence[Tensor], flat: Tensor) -> None:
 
 
 def total(accelerator: Accelerator, tensor: Tensor) -> Tensor:
-    """The sum of every process's tensor, in all of them."""
+    """The sum of the tensor over all processes."""
     return tensor if accelerator.num_processes == 1 else cast(Tensor, accelerator.reduce(tensor, "sum"))

@@ -1,5 +1,3 @@
-"""A progress bar: task, epoch, loss, samples per second, time left."""
-
 from __future__ import annotations
 
 import sys
@@ -11,9 +9,9 @@ class Bar:
     """The bar of one training; silent if `quiet`, by default when the output is no terminal.
 
     Args:
-        label: what is being trained.
+        label: the name of the training.
         epochs: number of epochs.
-        steps: steps in all.
+        steps: number of steps.
         quiet: show nothing; None: decide by the output.
     """
 
@@ -34,16 +32,16 @@ class Bar:
         self._bar = self._progress.add_task(label, total=steps, **shown)
 
     def show(self, step: int, epoch: int, loss: float, rate: float, turn: str = "") -> None:
-        """Steps done, the epoch that runs (from 0), mean loss, samples per second, and what trains in this pass."""
+        """Show the steps done, the running epoch (from 0), mean loss, samples per second, and the pass's name."""
         shown = {"epoch": min(epoch + 1, self.epochs), "turn": turn and f" {turn}"}
         self._progress.update(self._bar, completed=step, loss=f"{loss:.3f}", rate=f"{rate:.0f}", **shown)
 
     def note(self, text: str) -> None:
-        """A word beside the bar, such as the last validation."""
+        """Show a note beside the bar, such as the last validation."""
         self._progress.update(self._bar, note=text)
 
     def say(self, text: str) -> None:
-        """A line that stays, above the bar."""
+        """Print a line above the bar."""
         if not self._progress.disable:
             self._progress.console.print(text, highlight=False, markup=False)
 
@@ -52,5 +50,5 @@ class Bar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self._progress.disable:  # or it writes an empty line (rich before 15)
+        if not self._progress.disable:  # else rich before 15 writes an empty line
             self._progress.stop()

@@ -1,4 +1,4 @@
-"""Learning rates that a training finds for itself before its first step (`lr="auto"`)."""
+"""The range test: finds learning rates before the first step (`lr="auto"`)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from ._trial import Trials
 SHARE, LEAST, MOST = 10, 20, 50
 """A trial has a tenth of the training's steps, within these limits."""
 FURTHEST = 12
-"""Octaves that a rate may go from its default."""
+"""Octaves, at most, between a rate and its default."""
 BELOW = 0.5
-"""Octaves that the choice lies below the lowest loss: a rate too high costs more than one too low."""
+"""Octaves from the lowest loss down to the chosen rate: a rate too high costs more than one too low."""
 
 
 class RangeTest:
     """Trials at rates a factor of two apart, from the groups' defaults on, until the loss is higher on both sides.
 
-    First all groups of parameters go up or down together, in the proportions of their defaults; then each by itself,
-    the others staying where they are. Compared is the mean loss of the last quarter of a trial's steps, each batch
-    before the step on it. The choice is half an octave below the minimum of the parabola through the lowest loss of
-    all groups together and its two neighbours. Groups that train in later passes than others are tried after these, in
-    their own first pass.
+    First all groups of parameters move together, in the proportions of their defaults; then each group by itself, while
+    the others stay. A trial's score is the mean loss in the last quarter of its steps, each batch evaluated before the
+    step on it. The choice is half an octave below the minimum of the parabola through the lowest loss of all groups
+    together and its two neighbours. Groups that first train in a later pass are tried afterwards, in that pass.
 
     Args:
         job: the training.
-        made: its steps.
-        plan: its passes.
+        made: the training's steps.
+        plan: the training's passes.
     """
 
     def __init__(self, job: Job, made: Steps, plan: Plan) -> None:
@@ -43,10 +42,10 @@ class RangeTest:
         self.known: dict[tuple[int, ...], float] = {}
 
     def run(self) -> dict[str, Any]:
-        """Find them.
+        """Find the rates.
 
         Returns:
-            `lr`, by group; `why`, a line for people; `steps` and `trials` that it took, with their `loss`, None where
+            `lr`, by group; `why`, an explanation; the number of `steps`; the `trials` with their `loss`, None where
             a trial diverged.
         """
         trials: list[dict[str, Any]] = []
@@ -60,7 +59,7 @@ class RangeTest:
         return {"lr": chosen, "why": self._why(chosen, trials), "steps": self.trials.taken, "trials": trials}
 
     def _firsts(self) -> Iterator[tuple[Regime, list[str]]]:
-        """The passes that bring groups into the training, each with these groups."""
+        """Each pass that trains new groups, with these groups."""
         left = list(self.defaults)
         for regime in (one for own in self.plan.regimes for one in own):
             still = {id(tensor) for tensor in regime.still}
@@ -70,7 +69,7 @@ class RangeTest:
                 yield regime, new
 
     def _climb(self, regime: Regime, moving: Collection[str], trials: list[dict[str, Any]]) -> None:
-        """Move these groups by octaves while that makes the loss lower; from where it diverges, down."""
+        """Moves these groups by octaves while the loss falls; from a diverging start, only down."""
         start, here = dict(self.octaves), self._loss(regime, trials)
         for way in (1, -1) if math.isfinite(here) else (-1,):
             while max(abs(self.octaves[group] + way) for group in moving) <= FURTHEST:
@@ -81,13 +80,13 @@ class RangeTest:
                     self.octaves = before
                     break
                 here = there
-            if not math.isfinite(here):  # the training will say so
+            if not math.isfinite(here):  # the training itself reports the divergence
                 self.octaves = start
             if self.octaves != start:
                 return
 
     def _loss(self, regime: Regime, trials: list[dict[str, Any]]) -> float:
-        """What the last quarter of a trial at the present rates comes to; infinite: it diverged."""
+        """The score of a trial at the present rates; infinite: it diverged."""
         key = tuple(self.octaves.values())
         if key not in self.known:
             losses = self.trials.losses(regime, self._rates())
@@ -97,7 +96,7 @@ class RangeTest:
         return self.known[key]
 
     def _shift(self, groups: Collection[str]) -> float:
-        """Octaves from where these groups are to where they shall be, by the losses here and on both sides."""
+        """Octaves from these groups' present rates to the chosen ones, by the losses here and on both sides."""
         sides = [{**self.octaves, **{group: self.octaves[group] + way for group in groups}} for way in (-1, 0, 1)]
         low, here, high = (self.known.get(tuple(side.values())) for side in sides)
         if here is None or not math.isfinite(here):
@@ -112,7 +111,7 @@ class RangeTest:
         return {group: lr * 2.0 ** self.octaves[group] for group, lr in self.defaults.items()}
 
     def _why(self, chosen: dict[str, float], trials: list[dict[str, Any]]) -> str:
-        """What was chosen, and why, in a line."""
+        """The chosen rates and the reason, in a line."""
         rates = self._rates()
         said = ", ".join(f"{group} {rate:.2g}" for group, rate in chosen.items())
         done = f"{len(trials)} trials of {self.trials.length} steps"

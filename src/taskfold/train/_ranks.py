@@ -1,4 +1,4 @@
-"""Ranks that come down to a budget while tasks train."""
+"""Rank allocation while tasks train: ranks decrease to a budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._log import Log
 
 
 class Ranks:
-    """The tasks whose ranks are left to the training."""
+    """The rank allocators of the tasks whose methods have one."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -24,19 +24,19 @@ class Ranks:
 
     @property
     def settled(self) -> bool:
-        """Whether it is known of all of them what remains."""
+        """Whether all final ranks are known."""
         return all(one.settled for one in self.allocators.values())
 
     def step(self, step: int, steps: int) -> None:
-        """After a step of the optimisers."""
+        """Update the ranks after a step of the optimisers."""
         for one in self.allocators.values():
             one.step(step, steps)
 
     def finish(self, log: Log | None = None) -> bool:
-        """Make the tasks ordinary ones with the ranks that remain; whether there were any to make."""
+        """Give the tasks their final ranks; returns whether any task had an allocator."""
         for name, one in self.allocators.items():
             ranks = one.finish()
-            self.job.moves.tasks[name].serial = uuid4().hex  # what a compiler has traced for it had other sizes
+            self.job.moves.tasks[name].serial = uuid4().hex  # the compiled code is for other sizes
             if log is not None:
                 log.write("ranks", task=name, numbers=one.numbers, budget=one.budget, ranks=ranks)
         if self.allocators:
@@ -44,11 +44,11 @@ class Ranks:
         return bool(self.allocators)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on beside the tasks, by task."""
+        """The allocators' state, by task."""
         return {name: one.state_dict() for name, one in self.allocators.items()}
 
     def load_state_dict(self, state: dict[str, Any], done: bool) -> None:
-        """Go on from there; what is done has its final ranks."""
+        """Resume; a finished training gets its final ranks."""
         for name, one in self.allocators.items():
             one.load_state_dict(state[name])
         if done:

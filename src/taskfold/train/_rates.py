@@ -1,4 +1,4 @@
-"""Which optimiser each group of parameters has: the settings' or, at the rate that tasks name, Adam."""
+"""The optimiser of each group of parameters: from the settings, or Adam at the rate that the tasks name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from .settings import OptimizerSettings, Settings
 
 
 def group_rates(model: MultiTask, names: Sequence[str]) -> dict[str, float]:
-    """The groups of parameters that training these tasks moves, each with its default learning rate.
+    """The default learning rates of the groups of parameters that training these tasks moves.
 
-    Groups of the tasks' own parameters, and of the inventory that trains along with them. `Settings.only` leaves the
-    optimisers of all other groups out.
+    They include the inventory's groups if it trains along. `Settings.only` leaves out optimisers of other groups.
 
     Raises:
-        TypeError: the names are no collection of names.
-        ValueError: as for the training itself; or tasks name different rates for a group.
+        TypeError: `names` is not a collection of strings.
+        ValueError: as for the training; or tasks name different rates for a group.
 
     Example:
         >>> import torch, taskfold as tfold
@@ -36,11 +35,10 @@ def group_rates(model: MultiTask, names: Sequence[str]) -> dict[str, float]:
 
 
 def optimisers_of(settings: Settings, moves: Belongings) -> dict[str, OptimizerSettings]:
-    """The optimiser of each group that trains.
+    """The optimiser of each trained group.
 
     Raises:
-        ValueError: one is listed for a group that there is not; or tasks name different rates for a group that is not
-            listed.
+        ValueError: the settings list an unknown group; or tasks name different rates for an unlisted group.
     """
     for group in settings.optimizers:
         if group not in moves.groups:
@@ -74,6 +72,6 @@ def _rate(moves: Belongings, group: str) -> float:
 
 
 def _rates(task: Task) -> dict[str, float]:
-    """Of the task's own groups, and of those that it shares."""
+    """The rates of the task's own groups, and of its shared groups."""
     own, shared = task.rates(), [group for group in groups_of_inventory(task).values() if group.trained]
     return lowest_rates([*shared, *(Group(name, rate) for name, rate in own.items())])

@@ -1,4 +1,4 @@
-"""From phases and settings to what each pass over the data trains, and how."""
+"""From phases and settings to regimes: what each pass over the data trains, and how."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ._uncertainty import Uncertainty
 from .settings import Settings
 
 REST, ALL = "rest", "all"
-"""What a pass is called that trains what the other turns of its phase leave; and one that trains all, among others."""
+"""Names of passes: one trains the groups that the other turns of its phase leave, the other trains all groups."""
 
 
 def phases_of(settings: Settings, methods: Mapping[str, Method]) -> tuple[Phase, ...]:
-    """The settings' phases or, if they say none, those of the tasks' methods.
+    """The settings' phases or, without any, those of the tasks' methods.
 
     Args:
-        settings: of the training.
-        methods: by name of the task.
+        settings: the training's.
+        methods: the methods, by task.
 
     Raises:
         ValueError: methods name different phases.
@@ -48,10 +48,10 @@ def phases_of(settings: Settings, methods: Mapping[str, Method]) -> tuple[Phase,
 def regimes(
     settings: Settings, phases: Sequence[Phase], moves: Belongings, accelerator: Accelerator
 ) -> list[list[Regime]]:
-    """For each phase what its turns train, and how.
+    """The regimes of each phase's turns.
 
     Raises:
-        ValueError: settings or phases name tasks or groups that there are not, or leave nothing to do.
+        ValueError: settings or phases name unknown tasks or groups, or train nothing.
         ImportError: `balance` needs TorchJD, which is not installed.
     """
     joint = settings if isinstance(settings, JointSettings) else JointSettings()
@@ -83,7 +83,7 @@ def regimes(
 
 
 class _Binding:
-    """Turns bound to the parameters of a training; a turn that comes in several phases is bound once."""
+    """Binds turns to the parameters of a training; equal turns of several phases are bound once."""
 
     def __init__(self, settings: JointSettings, moves: Belongings, accelerator: Accelerator, single: bool) -> None:
         self.settings, self.moves, self.accelerator, self.single = settings, moves, accelerator, single
@@ -92,7 +92,7 @@ class _Binding:
         self.known: dict[tuple[frozenset[str], bool, str], Regime] = {}
 
     def regime(self, turn: Turn, turns: Sequence[Turn]) -> Regime:
-        """One of the turns of a phase."""
+        """The regime of a turn; `turns` are all turns of its phase."""
         moves = self.moves
         self._check(turn)
         named = {group for other in turns for group in other.groups}

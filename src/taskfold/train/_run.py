@@ -1,4 +1,4 @@
-"""From a job to its end: checks before anything moves, the folder, the loop."""
+"""Runs a job: checks, the folder, the loop."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ Sizes = dict[str, int]
 
 
 def sizes_of(one: TaskSet, whose: str = "") -> Sizes:
-    """How many samples a task has.
+    """The number of samples of a task.
 
     Raises:
-        TypeError: data are not map-style.
-        ValueError: they are empty.
+        TypeError: the data are not map-style.
+        ValueError: the data are empty.
     """
     data: dict[str, Dataset[Any]] = {"train": one.train, "val": one.val, "plain": one.unaugmented}
     return {what: check_data(found, f"{what}{whose}") for what, found in data.items()}
@@ -58,7 +58,7 @@ def sizes_of(one: TaskSet, whose: str = "") -> Sizes:
 def own_seams(
     standard: Seams, objective: LossPerSample | None, measure: Measure | None, collate: Collate | None
 ) -> Seams:
-    """The standard ones, but for those that the caller gives; with an objective alone, validation knows its loss."""
+    """The standard seams, replaced by those that the caller gives; an objective alone is also the measure."""
     if objective is not None and measure is None:
         measure = loss_alone(objective)
     return Seams(
@@ -72,7 +72,7 @@ def own_seams(
 def seams_per_task(
     objective: LossPerTask | None, measure: MeasurePerTask | None, collate: Collate | None
 ) -> SeamsPerTask:
-    """Those of samples that serve several tasks: nothing is standard but how a batch is made.
+    """The seams for samples that serve several tasks; only `collate` has a default.
 
     Raises:
         ValueError: there is no objective.
@@ -85,10 +85,10 @@ def seams_per_task(
 
 
 def check_shaping(settings: Settings, *own: object) -> None:
-    """Smoothing, weights of classes and mixed images are of the loss that training brings along.
+    """Checks that label smoothing, class weights and mixed images go with the standard loss.
 
     Raises:
-        ValueError: there is a loss of one's own.
+        ValueError: the caller gives another loss.
     """
     if all(loss is None for loss in own):
         return
@@ -108,18 +108,18 @@ def run(
     quiet: bool | None,
     fresh: bool,
 ) -> tuple[State, bool]:
-    """Train, or go on, or return what had finished.
+    """Train, resume, or return a finished run.
 
     Args:
-        job: what to train.
-        identity: what makes this run this run.
-        folder: where it is kept.
-        label: what the progress bar says.
+        job: the training.
+        identity: returns what tells this run from others.
+        folder: holds the checkpoint and the log; None: nothing is kept.
+        label: the progress bar's text.
         quiet: no progress bar; None: none unless the output is a terminal.
         fresh: delete the run in the folder and start over.
 
     Returns:
-        Where it stands at the end, and whether it was continued.
+        The final state, and whether the run was resumed.
     """
     quiet = quiet if job.accelerator.is_main_process else True
     threads = Threads.of(job.settings.threads, job.device, job.accelerator.num_processes)
@@ -128,7 +128,7 @@ def run(
 
 
 def network_of(model: MultiTask) -> Callable[[], dict[str, Any]]:
-    """What says of a run which backbone it has; looked at when it is asked for, and once."""
+    """A function that computes the backbone's identity once."""
     return cache(lambda: {"backbone": fingerprint(model.backbone), "types of the backbone": types_of(model.backbone)})
 
 
@@ -139,7 +139,7 @@ def opened(
     fresh: bool,
     network: Callable[[], dict[str, Any]],
 ) -> Folder:
-    """The folder of a run, once it is known that the run can begin; arguments as for `run`."""
+    """The folder of a run, opened once the run is known to be able to begin; arguments as for `run`."""
     who: dict[str, Any] = {}
     if job.accelerator.num_processes > 1 or folder is not None:
         who = {**identity(), **network(), **_surroundings(job)}
@@ -154,7 +154,7 @@ def _run(job: Job, folder: Folder, threads: Threads, label: str, quiet: bool | N
     kept = folder.load()
     if kept is not None:
         loop.load(kept)
-    # Also a barrier: nobody reads the checkpoint once the first process writes the next.
+    # Also a barrier: all processes have read the checkpoint before the first one writes the next.
     check_equal(job.accelerator, f"the checkpoint in {folder.path}", str(loop.state.step))
     try:
         if not loop.state.done:
@@ -174,7 +174,7 @@ def _run(job: Job, folder: Folder, threads: Threads, label: str, quiet: bool | N
 
 
 def tell_tasks(loop: Loop) -> None:
-    """What a training has found, to the tasks: their files say it."""
+    """Writes the results into the tasks' `info`, which their files keep."""
     for name, found in loop.state.best["tasks"].items():
         info = loop.job.moves.tasks[name].info
         info.metrics = {**info.metrics, **found, "epoch": loop.state.best_epoch}
@@ -183,11 +183,11 @@ def tell_tasks(loop: Loop) -> None:
 
 
 def task_identity(job: Job, name: str, sizes: Sizes) -> dict[str, Any]:
-    """What of a task must be the same for a run to go on exactly."""
+    """The part of a run's identity that belongs to a task."""
     task = job.moves.tasks[name]
     shapes = {key: list(tensor.shape) for key, tensor in task.state_dict().items()}
     found = {"method": task.method, "transfer": task.transfer, "shapes": shapes, "samples": sizes}
-    # Others begin by chance; a transferred task with what was learned before, which may have been learned anew since.
+    # Other tasks begin at random; a transferred one begins with learned values, which may have been learned anew.
     where = dict(begun(task) or {})
     at_first = {"begin": where.pop("begin")} if where else {}
     return found | at_first | {f"{what} at its beginning": value for what, value in where.items()}
@@ -199,7 +199,7 @@ def _surroundings(job: Job) -> dict[str, Any]:
         "optimizers",
         "phases",
         "uncertainty",
-    }  # said by the settings or, where they do not, by tasks and methods
+    }  # from the settings or else from tasks and methods
     return {
         "settings": settings.model_dump(mode="json", exclude={*settings.unseen(), *resolved}),
         "optimizers": {group: chosen.model_dump(mode="json") for group, chosen in job.optimisers.items()},
@@ -213,7 +213,7 @@ def _surroundings(job: Job) -> dict[str, Any]:
 
 @contextmanager
 def own_randomness(device: torch.device) -> Iterator[None]:
-    """The global generators are the run's own, and the caller's are given back."""
+    """Gives the run its own global random state; the caller's is restored."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:

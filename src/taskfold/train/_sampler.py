@@ -1,4 +1,4 @@
-"""Which samples make which batch: a function of seed and epoch alone, so that a run can go on anywhere."""
+"""The samples of each batch: a function of seed and epoch alone, so that a run can resume anywhere."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ._mixture import Mixture
 from ._seeds import mixed
 
 Key = tuple[int, int]
-"""Epoch and index of a sample, counted through all data sets laid end to end; see `Mixture.picks`."""
+"""Epoch and index of a sample, over all data sets laid end to end; see `Mixture.picks`."""
 
 
 class Batches(Sampler[list[Key]]):
-    """The batches of one epoch, this process's share of each. Rows of one data set stand together.
+    """The batches of one epoch, this process's share of each. Rows of one data set are contiguous.
 
     A last batch that would leave a process fewer than `least` samples is dropped.
 
     Args:
-        mixture: of the data sets.
-        batch_size: over all processes together.
-        seed: whole number.
-        rank, processes: which process this is, of how many.
-        least: samples for each process: two where BatchNorm trains on the batch, else one.
+        mixture: the data sets' shares.
+        batch_size: the samples of a batch, over all processes.
+        seed: an integer.
+        rank, processes: this process's number, and how many there are.
+        least: samples for each process: two if BatchNorm trains on the batch, else one.
 
     Raises:
-        ValueError: batch or data are too small.
+        ValueError: the batch or the data are too small.
 
     Example:
         >>> batches = Batches(Mixture.of((3, 2)), batch_size=2, seed=0)
@@ -53,23 +53,22 @@ class Batches(Sampler[list[Key]]):
         self._dropped = 0 < mixture.total % batch_size < least
 
     def go_to(self, epoch: int, start: int = 0, stop: int | None = None) -> None:
-        """Choose the epoch, the first of its batches to give, and the one before which to stop (None: none)."""
+        """Choose the epoch, its first batch, and the batch to stop before (None: none)."""
         self.epoch, self.start, self.stop = epoch, start, stop
 
     def __len__(self) -> int:
-        """Batches in a whole epoch."""
+        """The number of batches in a whole epoch."""
         return -(-self.mixture.total // self.batch_size) - self._dropped
 
     def total(self, batch: int) -> int:
-        """Samples in that batch of an epoch, over all processes."""
+        """The number of samples in a batch of an epoch, over all processes."""
         return min(self.batch_size, self.mixture.total - batch * self.batch_size)
 
     def samples(self, batches: int) -> int:
-        """Samples in the first batches of an epoch, over all processes."""
+        """The number of samples in an epoch's first batches, over all processes."""
         return min(self.mixture.total, batches * self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """The batches from the chosen one on."""
         generator = torch.Generator().manual_seed(mixed(self.seed, "order", self.epoch))
         order = torch.randperm(self.mixture.total, generator=generator).numpy()
         picks = self.mixture.picks(self.epoch, self.seed)[order]
@@ -82,11 +81,10 @@ class Batches(Sampler[list[Key]]):
 
 
 class Switch(Sampler[list[Key]]):
-    """A loader's batches, from one source now and another later: a loader's processes are started once."""
+    """A batch sampler whose source can change while the loader's processes live on."""
 
     def __init__(self, source: Iterable[list[Key]]) -> None:
         self.source = source
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """The present source's batches."""
         return iter(self.source)

@@ -1,4 +1,4 @@
-"""What training asks of data it knows nothing about: a batch, its losses, and what validation measures."""
+"""Types of the functions that adapt training to data of any kind: batches, losses, measures."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.utils.data import Dataset
 from ..model import MultiTask
 
 Collate = Callable[[list[Any]], Any]
-"""Samples → batch: tensors, nested as one likes, or anything with `.to(device)`."""
+"""Samples → batch: tensors, nested in any way, or anything with `.to(device)`."""
 
 LossPerSample = Callable[[MultiTask, Any, Sequence[str]], Tensor]
 """(model, batch, one task name per sample) → `[B]`, a loss for each sample, with gradients."""
 
 Measure = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
-"""(model, batch, one task name per sample) → `[B]` each: `loss`, perhaps `accuracy`, and whatever else is of interest.
+"""(model, batch, one task name per sample) → `[B]` each: `loss`, perhaps `accuracy`, and other measures.
 
-Asked in evaluation mode, without gradients, with samples of one task at a time. `outputs`, `[B, C]`, may be what the
-task says of C classes, and `targets`, `[B]`, which are right; these are no numbers of interest themselves: training
-looks whether one class is said of all, and counts them for balanced accuracy, macro-F1 and the majority's share.
+Called in evaluation mode, without gradients, with samples of one task at a time. `outputs`, `[B, C]`, may be the
+scores of C classes, and `targets`, `[B]`, the right classes. Training does not report these two: it uses them to
+detect constant predictions, and for balanced accuracy, macro-F1 and the majority's share.
 """
 
 Vary = Callable[[Any, Sequence[str]], Any]
@@ -33,26 +33,26 @@ OUTPUTS, TARGETS = "outputs", "targets"
 LossPerTask = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
 """(model, batch, task names) → by task `[n]`, n ≤ B: the losses of those samples that have a target for it.
 
-For samples that serve several tasks at once. Asked for some or all of these tasks. A task that no sample of the batch
-has a target for is left out, and best not run at all: then nothing of it moves, its running statistics neither.
+For samples that serve several tasks at once. Called for some or all of these tasks. A task without a target in the
+batch is left out, and should not run: then its running statistics do not move either.
 """
 
 MeasurePerTask = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Mapping[str, Tensor]]]
-"""(model, batch, task names) → by task what `Measure` returns, `[n]` each, of those samples that have a target for it.
+"""(model, batch, task names) → by task what `Measure` returns, `[n]` each, for the samples with a target for it.
 
-Asked in evaluation mode, without gradients.
+Called in evaluation mode, without gradients.
 """
 
 
 @dataclass(frozen=True)
 class TaskSet:
-    """The data of one task, or of several; map-style, samples of any type.
+    """The data of one task, or of several: map-style data sets with samples of any type.
 
-    `set_epoch(number)` is called on `train` if there, with the number of the pass over the data, from 0.
+    If `train` has `set_epoch`, the trainer calls it with the number of the pass over the data, from 0.
 
     Attributes:
-        train: trained on.
-        val: selects the best epoch, and nothing else.
+        train: the training samples.
+        val: the validation samples, used only to select the best epoch.
         plain: the training samples without augmentation, to re-estimate BatchNorm statistics on; None: `train`.
     """
 
@@ -62,19 +62,19 @@ class TaskSet:
 
     @property
     def unaugmented(self) -> Dataset[Any]:
-        """The training samples as they are."""
+        """`plain`, else `train`."""
         return self.train if self.plain is None else self.plain
 
 
 @dataclass(frozen=True)
 class Seams:
-    """The three of them, for samples of one task each.
+    """The functions for samples of one task each.
 
     Attributes:
         collate: samples → batch.
-        loss: of training.
-        measure: of validation.
-        vary: what becomes of a batch before a step of the training, and nowhere else; None: nothing.
+        loss: the training loss.
+        measure: the measures in validation.
+        vary: changes a batch before a training step only; None: no change.
     """
 
     collate: Collate
@@ -85,12 +85,12 @@ class Seams:
 
 @dataclass(frozen=True)
 class SeamsPerTask:
-    """The three of them, for samples that serve several tasks.
+    """The functions for samples that serve several tasks.
 
     Attributes:
         collate: samples → batch.
-        loss: of training.
-        measure: of validation; None: the training loss.
+        loss: the training loss.
+        measure: the measures in validation; None: the training loss.
     """
 
     collate: Collate
@@ -99,7 +99,7 @@ class SeamsPerTask:
 
 
 def loss_alone(loss: LossPerSample) -> Measure:
-    """A measure that knows the training loss only."""
+    """A measure with the training loss alone."""
 
     def measure(model: MultiTask, batch: Any, tasks: Sequence[str]) -> Mapping[str, Tensor]:
         return {"loss": loss(model, batch, tasks)}

@@ -10,17 +10,17 @@ import torch
 
 
 def mixed(*parts: int | str) -> int:
-    """A seed of 32 bits from any numbers and names."""
+    """A seed of 32 bits from numbers and names."""
     return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest())
 
 
 def reseed(*parts: int | str) -> None:
-    """Start every global generator (Python, NumPy, torch) anew from these numbers."""
+    """Seed every global generator (Python, NumPy, torch) from these numbers."""
     seed = mixed(*parts)
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)
-    # As torch.manual_seed does, which also keeps a stack trace per call for each accelerator that is not in use.
+    # Like torch.manual_seed, which also keeps a stack trace per call for each accelerator that is not in use.
     for accelerator in (torch.cuda, torch.xpu):
         if accelerator.is_initialized():
             accelerator.manual_seed_all(seed)

@@ -1,4 +1,4 @@
-"""What settings make of classes in training, and never in validation: weights, smoothing, mixed images."""
+"""Changes to the training loss of classes that validation ignores: class weights, smoothing, mixed images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class Shaping:
-    """The training loss of classes, and what becomes of a batch before it.
+    """The training loss of classes, and mixing of images.
 
     Attributes:
-        smoothing: of labels.
-        mixup, cutmix: α of the Beta distribution that shares are drawn from; 0: images are not mixed so.
-        weights: of each class, by task; tasks that are not listed have none.
+        smoothing: label smoothing.
+        mixup, cutmix: α of the Beta distribution of shares; 0: no such mixing.
+        weights: the weight of each class, by task; other tasks weigh classes equally.
     """
 
     smoothing: float = 0.0
@@ -34,16 +34,16 @@ class Shaping:
 
     @classmethod
     def of(cls, settings: Settings, data: Mapping[str, Dataset[Any]], heads: Mapping[str, int | None]) -> Shaping:
-        """What settings say for tasks.
+        """The shaping that settings ask for.
 
         Args:
-            settings: of the training.
-            data: training data, by task.
-            heads: outputs of each task, where they are known.
+            settings: the training's.
+            data: the training data, by task.
+            heads: the number of each task's outputs, if known.
 
         Raises:
-            ValueError: there are not as many weights as classes, or data do not tell their classes.
-            ImportError: images are mixed by torchvision, which is not installed.
+            ValueError: the number of weights differs from that of classes, or the classes of the data are unknown.
+            ImportError: images are to be mixed, and torchvision is not installed.
         """
         if settings.mixup or settings.cutmix:
             _mixers()
@@ -64,12 +64,11 @@ class Shaping:
 
     @property
     def acts(self) -> bool:
-        """Whether the loss is another than the plain one."""
+        """Whether the loss differs from plain cross-entropy."""
         return bool(self.smoothing or self.weights)
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed."""
         return bool(self.mixup or self.cutmix)
 
     def losses(self, name: str, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -78,10 +77,10 @@ class Shaping:
         return F.cross_entropy(outputs, targets, weights, reduction="none", label_smoothing=self.smoothing)
 
     def mixed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Images of one task, each mixed with the one before it: `[B, C, H, W]`, and each one's own share, `[B]`.
+        """Mixes each image of a task with the one before it: `[B, C, H, W]`, and each image's own share, `[B]`.
 
         Raises:
-            ValueError: the inputs are no images.
+            ValueError: the inputs are not images.
         """
         if inputs.dim() not in (4, 5):
             raise ValueError(
@@ -96,12 +95,12 @@ class Shaping:
 
 
 def shapes(problem: Problem) -> bool:
-    """Whether a problem's loss is the cross-entropy that settings shape: of classes, without a loss of its own."""
+    """Whether settings shape the problem's loss: cross-entropy of classes without a loss of the user's own."""
     return type(problem) is Classification and problem.loss in (None, "cross-entropy")
 
 
 def outputs_of(model: MultiTask, name: str) -> int | None:
-    """The outputs of a task's linear head; None: it is not known."""
+    """The number of outputs of a task's linear head; None: unknown."""
     head = model[name].head
     return head.out_features if isinstance(head, nn.Linear) else None
 

@@ -1,4 +1,4 @@
-"""Where a training stands, and what it ends with."""
+"""The state of a training, and its result."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any, Literal
 from ._collapse import Watched
 
 LESS_IS_BETTER = frozenset({"loss", "mae", "levels_off"})
-"""Of these less is better."""
+"""The measures of which less is better."""
 
 
 class DivergedError(ValueError):
-    """The loss is no longer a finite number."""
+    """The loss is not finite."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a training ends with; the model then holds the best epoch's weights.
+    """The result of a training; the model holds the best epoch's weights.
 
     Attributes:
         curve: per epoch `epoch` (from 1), `step` (steps so far), `train_loss`, `val_loss`, `val_accuracy` (0 to 1),
             `lr` (by group of parameters), `seconds` (so far), `samples_per_second` (of training). `penalty`, if the
-            method has one: what it added to the loss, mean over the steps; `train_loss` is without it. Where an epoch
-            has several passes over the data, these are of its last one, and `passes` has the others', in order.
-        best_epoch: the selected one, from 1.
+            method has one: its addition to the loss, mean over the steps; `train_loss` is without it. If an epoch
+            has several passes over the data, these values are the last one's, and `passes` has the others', in order.
+        best_epoch: the selected epoch, from 1.
         best: `val_accuracy` and `val_loss` of the weights and statistics that the model holds, whether `reestimated`
-            statistics were kept, and the `penalty` of these weights, if the method has one. With `folds`: what all
-            samples got from the task that was trained without them.
-        seconds: of training and validation, all interrupted parts together.
+            statistics were kept, and the `penalty` of these weights, if the method has one. With `folds`: the measures
+            of all samples, each by the training without it.
+        seconds: the duration of training and validation, interrupted parts included.
         stopped: `finished` all epochs, or `early` for want of improvement.
         resumed: an earlier run in the folder was continued, or had finished already.
-        threads: of torch, at the end; outside of the training torch has as many as before it.
+        threads: Torch's number of threads at the end; after the training it is the caller's again.
         rates: what a range test (`lr="auto"`) found: `lr`, by group of parameters, and `why`; empty: there was none.
-        selected_by: what made the best epoch the best: `loss`, or a score; of `select_by="auto"` what that came to.
-        confusion: `[true][predicted]` validation samples of the weights that the model holds, by task; tasks without
+        selected_by: the measure that selected the best epoch: `loss`, or a score; `select_by="auto"` is resolved.
+        confusion: `[true][predicted]` counts of validation samples for the model's weights, by task; tasks without
             classes are left out.
     """
 
@@ -52,51 +52,50 @@ class Result:
     confusion: dict[str, list[list[int]]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The result as JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class JointResult(Result):
-    """What a joint training ends with; the model then holds the best epoch's weights, inventory included.
+    """The result of a joint training; the model holds the best epoch's weights, inventory included.
 
     Attributes:
-        curve: as in `Result`, where `val_loss` and whatever else was measured are means over tasks, each counted
-            alike; and `tasks`, by name: `train_loss` (mean over its samples;
-            None if the epoch had none), `val_loss` and the rest, and `penalty` (mean over the steps that had the task
-            in their batch). The `penalty` beside them is the sum over tasks, each times its weight. With learned
-            weights also `weights`, by task, as they are at the epoch's end.
-        best: likewise; `tasks` says what was measured of each, and whether its `reestimated` statistics were kept.
+        curve: as in `Result`; `val_loss` and the other measures are means over tasks, each weighted alike. `tasks` has,
+            by name: `train_loss` (mean over its samples; None if the epoch had none), `val_loss` and the rest, and
+            `penalty` (mean over the steps that had the task in their batch). The overall `penalty` is the sum over
+            tasks, each times its weight. With learned loss weights also `weights`, by task, at the epoch's end.
+        best: likewise; `tasks` has each task's measures, and whether its `reestimated` statistics were kept.
     """
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """What was measured on validation, by task."""
+        """The validation measures, by task."""
         return self.best["tasks"]
 
 
 @dataclass
 class State:
-    """Where a training stands; JSON all through.
+    """The state of a training, as JSON values.
 
     Attributes:
-        prepared: of the tasks whose methods look at data before the first step, how many have been through.
-        rates: what the range test found; empty: it is to come, or there is none.
-        epoch, place, batch: the batch to be trained on next, in which pass of the epoch; all from 0.
+        prepared: how many of the tasks whose methods look at data before the first step have done so.
+        rates: the range test's result; empty: it has not run.
+        epoch, place, batch: the next batch, and its pass in the epoch; all from 0.
         step: steps done.
-        losses, penalties: sums of this pass's losses and penalties so far.
-        seen: of each task, the sum of this pass's losses and their number, and that of its penalties.
-        passes: losses of the epoch's earlier passes.
-        seconds: so far; `training` of this epoch.
+        losses, penalties: this pass's sums.
+        seen: for each task, this pass's sum and number of losses, and of penalties.
+        passes: the losses of the epoch's earlier passes.
+        seconds: so far; `training`: the part in this epoch's training steps.
         waited: epochs without improvement.
         curve, best, best_epoch: as in `JointResult`.
-        features: what the log has last said of features of the network's frozen part.
-        stopped: None while epochs are to come.
+        features: the log's last entry on cached features.
+        stopped: why the training stopped; None while epochs are left.
         done: the model's tasks are final.
-        settled: the tasks' ranks have come down to their budgets.
-        threads: of torch, when they became so.
-        watched: the losses of each task, by which a collapse is noticed.
-        by: what makes an epoch the best.
+        settled: the tasks' ranks are final.
+        threads: Torch's number of threads at that time.
+        watched: the losses of each task, to detect a collapse.
+        by: the measure that selects the best epoch.
         confusion: of the best epoch, or of the final weights, by task.
     """
 
@@ -127,11 +126,11 @@ class State:
 
     @classmethod
     def of_json(cls, found: Mapping[str, Any]) -> State:
-        """The inverse of `asdict`."""
+        """The state from JSON, as `asdict` writes it."""
         return cls(**{**found, "watched": [Watched(**one) for one in found["watched"]]})
 
     def result(self, resumed: bool) -> Result:
-        """What the finished training of one task ends with."""
+        """The result of a finished training of one task."""
         assert self.stopped is not None
         curve = [_without_tasks(point) for point in self.curve]
         best = _without_tasks(self.best)
@@ -139,7 +138,7 @@ class State:
         return Result(curve, self.best_epoch, best, *common)
 
     def joint_result(self, resumed: bool) -> JointResult:
-        """What a finished joint training ends with."""
+        """The result of a finished joint training."""
         assert self.stopped is not None
         common = self.seconds, self.stopped, resumed, self.threads, self.rates, self.by, self.confusion
         return JointResult(self.curve, self.best_epoch, self.best, *common)
@@ -151,11 +150,11 @@ def _without_tasks(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def better(found: dict[str, Any], best: dict[str, Any], by: str) -> bool:
-    """Whether a score is better, or as good at a lower `val_loss`; by "loss" the loss alone; by "last" always.
+    """Whether `found` has a better score, or an equal one and a lower `val_loss`; by "last" always.
 
-    What is less above the budget of its method is better than either.
+    A smaller excess over the method's budget counts before either. A non-finite loss is never better, and
 
-    What has a loss that is not finite is never better, and nothing (`{}`) is worse than anything else.
+    everything else is better than `{}`.
 
     Example:
         >>> better({"val_accuracy": 0.9, "val_loss": 0.2}, {"val_accuracy": 0.9, "val_loss": 0.3}, "accuracy")

@@ -1,4 +1,4 @@
-"""Running statistics of BatchNorm, a task's own or common: their momentum in training, and their estimation anew."""
+"""Running statistics of BatchNorm, a task's own or shared ones: momentum in training, and estimation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..model import MultiTask
 
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 BATCHES = 200
-"""Batches that running statistics are estimated on, at the most: thousands of images have said what they will."""
+"""The most batches that running statistics are estimated on: thousands of images suffice."""
 
 
 def statistics(model: MultiTask, name: str) -> dict[str, dict[str, Tensor]]:
-    """The running statistics that are the task's, alone or with others, by layer; no layers: all are the backbone's."""
+    """The running statistics, by layer, that a task has for itself or shares; no layer: it uses the backbone's."""
     found: dict[str, dict[str, Tensor]] = {}
     for (path, _), part in parts_of(model[name]):
         own = part.held() if isinstance(part, Copied) else {}
@@ -30,15 +30,15 @@ def statistics(model: MultiTask, name: str) -> dict[str, dict[str, Tensor]]:
 
 
 def momentum(model: MultiTask, names: Iterable[str], value: float | None) -> AbstractContextManager[None]:
-    """Run a block with this momentum of the tasks' running statistics; None: the average of all batches, all alike.
+    """Run a block with this momentum of the tasks' running statistics; None: the plain average of all batches.
 
-    The backbone's own modules are left alone.
+    The backbone's own modules are unaffected.
     """
     return model._runner.holding({path for name in names for path in statistics(model, name)}, momentum=value)
 
 
 def training_momentum(model: MultiTask, names: Iterable[str], value: float | None) -> AbstractContextManager[None]:
-    """The same, as settings have it; None: the backbone's."""
+    """Like `momentum`, for a setting whose None is the backbone's momentum."""
     return nullcontext() if value is None else momentum(model, names, value)
 
 
@@ -46,15 +46,15 @@ def training_momentum(model: MultiTask, names: Iterable[str], value: float | Non
 def reestimate(
     model: MultiTask, names: str | Sequence[str], batches: Iterable[Any], forward: Callable[[Any], object]
 ) -> None:
-    """Running statistics as the average over these batches, with the weights as they are and dropout off.
+    """Set running statistics to the average over these batches, with the present weights and without dropout.
 
-    What a short training leaves in them is stale: timm's momentum of 0.01 remembers hundreds of steps.
+    After a short training the statistics are stale: timm's momentum of 0.01 averages over hundreds of steps.
 
     Args:
         model: holds the tasks.
-        names: of a task, or of several that have statistics in common.
-        batches: of their data.
-        forward: runs them on one of the batches.
+        names: a task, or several that share statistics.
+        batches: batches of their data.
+        forward: runs the tasks on a batch.
     """
     names = [names] if isinstance(names, str) else names
     for tensors in [own for name in names for own in statistics(model, name).values()]:
@@ -74,7 +74,7 @@ def reestimate(
 
 
 def trains_on_batches(model: MultiTask, names: Sequence[str]) -> bool:
-    """Whether BatchNorm trains on the statistics of batches: a task's, a head's, or one that has no running ones."""
+    """Whether BatchNorm trains on batch statistics: a task's, a head's, or one without running statistics."""
     heads = [head for name in names if (head := model[name].head) is not None]
     if any(isinstance(module, _BatchNorm) for head in heads for module in head.modules()):
         return True
@@ -86,7 +86,7 @@ def trains_on_batches(model: MultiTask, names: Sequence[str]) -> bool:
 
 
 def kept(model: MultiTask, name: str) -> dict[str, Copied]:
-    """The parts of a task that hold statistics of its own which training keeps as they are, by layer."""
+    """The parts, by layer, with statistics of the task's own that training does not move."""
     found: dict[str, Copied] = {}
     for (path, _), part in parts_of(model[name]):
         if isinstance(part, Copied) and RUNNING[0] in part.own and RUNNING[2] not in part.held():
@@ -100,17 +100,17 @@ def adapt(
 ) -> int:
     """Estimate the statistics that a task keeps (`statistics="adapted"`), in one pass over its data.
 
-    A layer that no batch reaches keeps what it has, and so do all if the pass fails.
+    A layer that no batch reaches keeps its statistics; if the pass fails, all layers do.
 
     Args:
         model: holds the task.
-        name: of the task.
-        batches: of its data; one in which a channel has a single value is passed over.
-        forward: runs it on one of the batches.
-        share: how much of the new statistics is the estimate, from 0 to 1; the rest is what they were.
+        name: the task's name.
+        batches: batches of its data; one in which a channel has a single value is skipped.
+        forward: runs the task on a batch.
+        share: the weight, 0 to 1, of the estimate in the new statistics; the rest is the old value.
 
     Returns:
-        How many layers have new ones.
+        The number of layers with new statistics.
 
     Raises:
         ValueError: in every batch a channel has a single value.
@@ -129,7 +129,7 @@ def adapt(
     counts = {part: torch.zeros((), dtype=torch.long, device=held[part][0].device) for part in parts}
     reached: set[Copied] = set()
     try:
-        for part in parts:  # who counts batches takes their statistics
+        for part in parts:  # `reestimate` sets statistics of parts with a batch counter
             part.own.register_buffer(RUNNING[2], counts[part])
         reestimate(model, name, batches, run)
         reached = {part for part in parts if part.own.held()[RUNNING[2]]}

@@ -1,4 +1,4 @@
-"""The steps of a pass: data, losses, gradients, and one step of the optimisers."""
+"""The steps of a pass: data, losses, gradients, optimisers."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from ._seeds import reseed
 
 @dataclass(eq=False)
 class Step:
-    """A step that is to be done: its batch has been loaded.
+    """A step to do, with its batch loaded.
 
     Attributes:
-        of: whose data these are.
-        regime: what trains in it.
-        owners: the number of the data set that each sample is of.
-        inputs: the batch, as it was loaded.
-        number: of the step in the whole training, from 0, which has so many `steps`.
-        samples: in the whole batch, over all processes.
-        optimisers: of all that trains.
-        seen: once it is done, `[T, 4]`, by task: the sum of this process's losses and their number; the penalty of its
-            method, and 1 where there is one, of the first process.
+        of: the training's steps.
+        regime: what the step trains.
+        owners: the number of each sample's data set.
+        inputs: the loaded batch.
+        number: the step's number, from 0, among the `steps` of the training.
+        samples: the samples of the whole batch, over all processes.
+        optimisers: the optimisers of all trained parameters.
+        seen: once done, `[T, 4]`, by task: the sum and the number of this process's losses; the method's penalty and
+            1, if there is one, from the first process.
     """
 
     of: Steps
@@ -52,11 +52,11 @@ class Step:
 
     @property
     def progress(self) -> float:
-        """Of the training."""
+        """The training's progress, 0 to 1."""
         return self.number / self.steps
 
     def do(self) -> None:
-        """Losses, gradients, and one step of the optimisers."""
+        """Compute losses and gradients, and step the optimisers."""
         job, threads, rows = self.of.job, self.of.threads, len(self.owners)
         with threads.piece(rows):
             batch = self.begin()
@@ -68,7 +68,7 @@ class Step:
             self.optimisers.step(self.number)
 
     def begin(self) -> Any:
-        """The batch as the network gets it; random numbers start anew."""
+        """The batch as the network gets it; seeds the random numbers of the step."""
         job = self.of.job
         reseed(job.settings.seed, "step", self.number, job.accelerator.process_index)
         self.optimisers.clear()
@@ -76,13 +76,13 @@ class Step:
         return job.objective.varied(send_to_device(self.inputs, job.device, non_blocking=True), self.owners)
 
     def rows(self, model: Any, batch: Any) -> Rows:
-        """The losses of the batch, as `begin` gives it; the objective asks the model."""
+        """The objective's losses of the batch from `begin`; `model` may be a stand-in."""
         job = self.of.job
         wanted = [number for place in dict.fromkeys(self.owners) for number in job.members[place]]
         return job.objective.losses(model, batch, self.owners, wanted)
 
     def losses(self, rows: Rows) -> Losses:
-        """With the penalties of methods; what was seen is noted."""
+        """The losses with the methods' penalties; sets `seen`."""
         penalties = self.of.penalties.of(rows.tasks, self.progress)
         seen = torch.stack([rows.values.detach(), torch.ones_like(rows.values)], 1).float()
         sums = torch.zeros(len(self.of.job.names), 2, device=seen.device).index_add_(0, rows.index, seen)
@@ -92,7 +92,7 @@ class Step:
 
 
 class Steps:
-    """The training data, and what becomes of them; `threads` times each step, but not the loading of its batch."""
+    """The training data and their steps; `threads` times each step without the loading of its batch."""
 
     def __init__(self, job: Job, threads: Threads) -> None:
         self.job, self.penalties, self.threads = job, Penalties(job), threads
@@ -104,16 +104,16 @@ class Steps:
 
     @contextmanager
     def of(self, one: Pass, batch: int, step: int, steps: int, optimisers: Optimisers) -> Iterator[Iterator[Step]]:
-        """The steps of a pass from this batch on; what does not train in it is still.
+        """The steps of a pass from this batch on; only the regime's parameters train.
 
         Args:
             one: the pass.
-            batch: of the pass, from 0.
-            step: of the whole training, which has so many `steps`.
-            optimisers: of all that trains.
+            batch: the first batch of the pass, from 0.
+            step: the first step's number in the training, which has `steps` steps.
+            optimisers: the optimisers of all trained parameters.
 
         Yields:
-            Each step once the one before has been done.
+            Each step, after the previous one is done.
         """
         self.batches.go_to(one.number, batch, one.steps)
         self.switch.source = self.batches

@@ -1,4 +1,4 @@
-"""The classes of a data set's samples, known before any is read."""
+"""The classes of a data set's samples, read without loading samples."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def targets_of(data: Dataset[Any], why: str) -> np.ndarray:
 
     Args:
         data: the data set, or a `Subset` or `ConcatDataset` of such sets.
-        why: the setting that asks for them.
+        why: the setting that needs them, for the error.
 
     Raises:
-        ValueError: it does not tell its classes, or they are no class indices.
+        ValueError: the data set has no such classes, or they are not class indices.
     """
     found = np.asarray(_found(data, why))
     if found.shape != (check_data(data, "train"),) or not np.issubdtype(found.dtype, np.integer) or found.min() < 0:
@@ -46,7 +46,7 @@ def _found(data: Dataset[Any], why: str) -> Any:
 
 
 def class_weights(targets: np.ndarray, classes: int) -> list[float]:
-    """A weight for each class, N / (classes present · images of the class): 1 on average over samples.
+    """A weight for each class, N / (classes present · images of the class): the mean over samples is 1.
 
     Example:
         >>> class_weights(np.array([0, 0, 0, 2]), 3)
@@ -58,14 +58,14 @@ def class_weights(targets: np.ndarray, classes: int) -> list[float]:
 
 
 def check_targets(trained: Mapping[str, Mapping[str, Any]], members: Sequence[Sequence[int]]) -> None:
-    """A data set of several tasks, once gone through, had something for each of them.
+    """Checks that a whole epoch had a target for each task of each data set.
 
     Args:
-        trained: `train_loss` by task; None: there was nothing.
-        members: numbers of the tasks that each data set is of.
+        trained: `train_loss` by task; None: no target.
+        members: the tasks' numbers for each data set.
 
     Raises:
-        ValueError: it had nothing for one.
+        ValueError: a task had no target.
     """
     never = [name for name, found in trained.items() if found["train_loss"] is None]
     if never and any(len(several) > 1 for several in members):

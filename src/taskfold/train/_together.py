@@ -1,5 +1,3 @@
-"""Training several tasks together."""
-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -37,45 +35,45 @@ def train_together(
 ) -> JointResult:
     """Train several tasks at once, and the inventory they share: mixed batches, one forward and one backward pass.
 
-    Moved is what belongs to these tasks and what they share. A step moves nothing of a task that has no sample in its
+    The training moves these tasks and what they share. A step moves nothing of a task without a sample in its
     batch: not by weight decay, not by momentum, nor its running statistics. The backbone and all other tasks keep
-    their bits. Everything else is as in `train_task`: device, processes, folder, resuming, best weights, errors.
+    their bits. All else is as in `train_task`: device, processes, folder, resuming, best weights, errors.
 
     Where a sample serves several tasks, one pass over the data serves them all: give the tasks as one key,
     `{("seg", "depth"): TaskSet(…)}`. The loss is Σ_t weight_t · (sum of the task's losses over the batch) / (samples in
-    the batch), so that each target weighs alike, however many samples of a batch have one.
+    the batch), so that each target has the same weight, however many samples of a batch have one.
 
     Args:
         model: with the tasks added; their present weights are the start.
-        tasks: the data of each, by name. Rows of a batch are grouped by task, in this order. Or a single tuple of
-            names, and the data that serve all of these.
-        settings: see `JointSettings`; None: its defaults.
-        problems: what the outputs of tasks mean, of `taskfold.problems`; of tasks that are not listed, classes. Tasks
-            of different problems are selected by the loss.
+        tasks: the data of each, by name. Rows of a batch are grouped by task, in this order. Or one tuple of
+            names, with the data that serve all of them.
+        settings: see `JointSettings`; None: the defaults.
+        problems: problems of `taskfold.problems`, by task; other tasks classify. Tasks
+            with different problems are selected by the loss.
         objective: (model, batch, task names) → `[B]`, a loss for each sample; calls `model(…, task=names)`. None:
             cross-entropy, for samples of (input tensor, class index from 0). For a tuple key instead → by task `[n]`,
             the losses of those samples that have a target for it; see `LossPerTask`.
-        measure: (model, batch, task names) → `{"loss": [B], "accuracy": [B], …}`, what validation looks at, asked for
+        measure: (model, batch, task names) → `{"loss": [B], "accuracy": [B], …}`, the validation measures, called for
             one task at a time in evaluation mode. None: the objective's loss alone, which needs `select_by="loss"`;
             without an objective loss and accuracy. For a tuple key → that by task; see `MeasurePerTask`.
-        collate: samples → batch: tensors, nested as one likes, or an object with `.to(device)`. None: inputs and
+        collate: samples → batch: tensors, nested in any way, or an object with `.to(device)`. None: inputs and
             class indices are stacked; for a tuple key torch's `default_collate`.
-        folder: for `checkpoint.safetensors` and `log.jsonl`.
+        folder: holds `checkpoint.safetensors` and `log.jsonl`.
         quiet: no progress bar; None: none unless the output is a terminal.
-        label: what the progress bar says; default: the number of tasks.
+        label: the progress bar's text; default: the number of tasks.
         fresh: delete the run in the folder and start over.
 
     Raises:
-        ValueError: no such task, nothing can be trained, a task that is not listed would be moved, data are empty or
-            have no target for a task, or settings do not fit each other or the tasks.
+        ValueError: a task is unknown, no parameter trains, a task that is not listed would move, data are empty or
+            have no target for a task, or settings contradict each other or the tasks.
         TypeError: data are not map-style.
         ImportError: `balance` needs TorchJD, which is not installed.
         CheckpointError: the folder holds another run, or a damaged checkpoint.
         DivergedError: the loss of a task became infinite or NaN.
 
     Warns:
-        BudgetWarning: the method has a budget, and no epoch was within it; the least above it is kept.
-        CollapseWarning: the loss of a task is finite, and its training no longer learns; once for each.
+        BudgetWarning: no epoch was within the method's budget; the one least above it is kept.
+        CollapseWarning: a task's loss is finite, and its training no longer learns; once per task.
 
     Example:
         >>> import torch, taskfold as tfold
@@ -112,7 +110,7 @@ def joint_job(
     collate: Collate | None,
     problems: Mapping[str, Problem] | None = None,
 ) -> tuple[Job, dict[str, Sizes], dict[str, Any]]:
-    """What `train_together` is told, checked; the samples of each task; what says that samples serve all tasks."""
+    """The job of `train_together`, checked; each task's number of samples; entries for the identity."""
     if not tasks:
         raise ValueError("tasks is empty; give the data of at least one task")
     data = {key if isinstance(key, tuple) else (key,): one for key, one in tasks.items()}
@@ -151,10 +149,10 @@ def joint_job(
 def _check_keys(
     tasks: Mapping[str, TaskSet] | Mapping[tuple[str, ...], TaskSet], names: Sequence[str], settings: JointSettings
 ) -> dict[str, Any]:
-    """What says of a run that its samples serve all tasks; empty: they do not.
+    """The identity's entry for samples that serve all tasks; empty: each data set has one task.
 
     Raises:
-        ValueError: some do and some do not.
+        ValueError: only some data sets serve several tasks.
     """
     tuples = [key for key in tasks if isinstance(key, tuple)]
     if not tuples:

@@ -1,4 +1,4 @@
-"""The numbers of a training, for whoever tracks them: Accelerate's trackers."""
+"""Sends the numbers of a training's log to Accelerate's trackers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PACKAGES = {"tensorboard": "tensorboardX"}
 
 
 def check_trackers(settings: Settings, folder: str | Path | None) -> None:
-    """The trackers that settings name can run.
+    """Checks that the trackers of the settings can run.
 
     Raises:
         ImportError: a tracker's package is not installed.
@@ -32,7 +32,7 @@ def check_trackers(settings: Settings, folder: str | Path | None) -> None:
 
 
 def track(accelerator: Accelerator, settings: Settings, folder: Path | None) -> None:
-    """Give an Accelerator the trackers that the settings name; their run begins."""
+    """Start the trackers that the settings name."""
     if names := _names(settings):
         accelerator.log_with.extend(names)
         accelerator.project_configuration.set_directories(None if folder is None else str(folder))
@@ -40,13 +40,13 @@ def track(accelerator: Accelerator, settings: Settings, folder: Path | None) -> 
 
 
 def tell(accelerator: Accelerator, event: str, fields: Mapping[str, Any]) -> None:
-    """What a line of the log says in numbers, if it is of a step or an epoch."""
+    """Send the numbers of a log line, if it is a step's or an epoch's."""
     if accelerator.trackers and event in _TRACKED:
         accelerator.log({f"{event}/{key}": one for key, one in _flat(fields, (int, float))}, step=fields["step"])
 
 
 def finish(accelerator: Accelerator) -> None:
-    """The trackers' run ends; the processes stay joined."""
+    """End the trackers' run; the processes stay connected."""
     for tracker in accelerator.trackers:
         tracker.finish()
     accelerator.trackers = []

@@ -1,5 +1,3 @@
-"""Training one task."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -44,48 +42,48 @@ def train_task(
     label: str = "",
     fresh: bool = False,
 ) -> Result:
-    """Train what belongs to one task, and nothing else: other tasks and the backbone keep their bits.
+    """Train one task; other tasks and the backbone keep their bits.
 
     The model moves to Accelerate's device (a GPU if there is one) and ends in evaluation mode, holding the weights of
     the epoch that validation prefers; after an error or an interruption, the best so far. Launched in several
     processes (`torchrun`, `accelerate launch`; on CPUs with `ACCELERATE_USE_CPU=true`), each calls this alike.
 
-    The same seed gives the same bits, interrupted and continued or not, on a CPU of one kind, with as many threads
+    The same seed gives the same bits, even after an interruption, on a CPU of one kind, with the same number of threads
     and processes.
 
-    A transferred task (`MultiTask.transfer_task`) trains on the inventory as it is. Any other task that shares moves
-    its inventory too, and is refused if another task of the model stands on that.
+    A transferred task (`MultiTask.transfer_task`) does not move its inventory. Any other task with an inventory moves
+    it too, and is refused if another task of the model uses that inventory.
 
     Args:
         model: with the task added; its present weights are the start.
         name: the task.
-        train, val: map-style, `data[i]` → (input tensor, target), or whatever `objective` and `collate` understand;
-            `set_epoch(epoch)` is called if there. A target is a class index from 0, or what `problem` says. Selection
-            and early stopping look at `val` only.
-        settings: see `Settings`; None: its defaults.
-        folder: for `checkpoint.safetensors` and `log.jsonl`; made if need be. If it holds a run of the same settings,
-            task and data, that run goes on where it was, or is returned if it had finished.
+        train, val: map-style, `data[i]` → (input tensor, target), or samples for `objective` and `collate`;
+            `set_epoch(epoch)` is called if it exists. A target is a class index from 0, or the `problem`'s. Selection
+            and early stopping use `val` only.
+        settings: see `Settings`; None: the defaults.
+        folder: holds `checkpoint.safetensors` and `log.jsonl`; created if missing. If it holds a run of the same
+            settings, task and data, that run resumes, or its result is returned if it had finished.
         loss: (outputs, targets) → mean over a batch, or `[B]`; None: that of the problem. Torch's losses of numbers
-            (`mse_loss`, …) and of labels (`binary_cross_entropy_with_logits`) say the problem too.
-        problem: what the outputs mean, of `taskfold.problems`, which says the loss and what validation measures; None:
+            (`mse_loss`, …) and of labels (`binary_cross_entropy_with_logits`) imply the problem.
+        problem: the meaning of outputs, of `taskfold.problems`, with its loss and measures; None:
             classification, unless the loss is one of numbers or of labels.
         plain: the training inputs without augmentation, to re-estimate BatchNorm statistics on; None: `train`.
         objective, measure, collate: for data of any kind, as in `train_together`. Not with `settings.folds`, which
             takes `train` and `val` together.
         quiet: no progress bar; None: none unless the output is a terminal.
-        label: what the progress bar says; default: the task's name.
+        label: the progress bar's text; default: the task's name.
         fresh: delete the run in the folder and start over.
 
     Raises:
-        ValueError: no such task, nothing of it can be trained, it rests on what others rest on, data are empty, or
-            settings do not fit each other.
+        ValueError: the task is unknown, has no trainable parameter or shares its inventory with other tasks, data are
+            empty, or settings contradict each other.
         TypeError: data are not map-style.
         CheckpointError: the folder holds another run, or a damaged checkpoint.
         DivergedError: the loss became infinite or NaN.
 
     Warns:
-        BudgetWarning: the method has a budget, and no epoch was within it; the least above it is kept.
-        CollapseWarning: the loss is finite, and the training no longer learns; once.
+        BudgetWarning: no epoch was within the method's budget; the one least above it is kept.
+        CollapseWarning: the loss is finite, and the training no longer learns; once per training.
     """
     settings = settings or Settings()
     one = TaskSet(train, val, plain)
@@ -128,7 +126,7 @@ def task_job(
     measure: Measure | None = None,
     collate: Collate | None = None,
 ) -> tuple[Job, Callable[[], dict[str, Any]]]:
-    """What `train_task` is told, checked; and what must be the same for the run to go on."""
+    """The job of `train_task`, checked; and the identity that a resumed run must match."""
     if isinstance(settings, JointSettings) and settings.weighting != "fixed":
         raise ValueError(
             f"weighting={settings.weighting!r} is of train_together, which takes one task too; leave it out here"
@@ -153,16 +151,16 @@ def task_job(
 
 
 def _said(problem: Problem) -> dict[str, Any]:
-    """What of the problem must be the same for a run to go on; of plain classes nothing."""
+    """The problem's entry in the identity; none for plain classes."""
     own = type(problem) is Classification and callable(problem.loss)
     return {} if own or shapes(problem) else {"problem": problem.identity()}
 
 
 def _alone(model: MultiTask, name: str) -> Belongings:
-    """What a task may move by itself.
+    """The tensors that training this task alone moves.
 
     Raises:
-        ValueError: it stands on what others stand on.
+        ValueError: other tasks use its inventory.
     """
     still = statistics_of(model[name])
     shared = {key: leaf for key, leaf in inventory_of(model[name]).items() if leaf.requires_grad or key in still}

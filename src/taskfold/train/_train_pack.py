@@ -1,5 +1,3 @@
-"""Training private tasks side by side in one process."""
-
 from __future__ import annotations
 
 import math
@@ -30,15 +28,15 @@ Common = tuple[str, float | None, Choice]
 
 
 class PackWarning(UserWarning):
-    """Tasks of a pack cannot share passes with others, and train one after another."""
+    """Some tasks of a pack cannot share passes with others, and train one after another."""
 
 
 class PackError(ValueError):
-    """Some tasks of a pack have failed; the others are trained.
+    """The trainings of some tasks in a pack have failed; the other tasks are trained.
 
     Attributes:
-        errors: what was wrong, by task.
-        results: of the other tasks.
+        errors: the errors, by task.
+        results: the results of the other tasks.
     """
 
     def __init__(self, errors: Mapping[str, ValueError], results: Mapping[str, Result]) -> None:
@@ -48,12 +46,12 @@ class PackError(ValueError):
 
 @dataclass(frozen=True)
 class PackTask:
-    """What `train_pack` is told of a task; each as in `train_task`.
+    """A task's arguments for `train_pack`, each as in `train_task`.
 
     Attributes:
-        data: of training and validation.
-        settings: of its training, all its own.
-        loss, problem, objective, measure, collate: what to minimise, and of what.
+        data: training and validation data.
+        settings: the task's own settings.
+        loss, problem, objective, measure, collate: the loss, the measures and the batches.
     """
 
     data: TaskSet
@@ -66,13 +64,13 @@ class PackTask:
 
     @property
     def seams(self) -> dict[str, Any]:
-        """All but data and settings."""
+        """The fields without data and settings."""
         names = ("loss", "problem", "objective", "measure", "collate")
         return {name: getattr(self, name) for name in names}
 
     @property
     def by_itself(self) -> str:
-        """Why it cannot share passes, as far as this says it; empty: it can."""
+        """Why the task cannot share passes, by these arguments alone; empty: they allow it."""
         settings = self.settings
         if self.objective is not None or self.measure is not None:
             return "objective and measure ask the model themselves"
@@ -97,33 +95,33 @@ def train_pack(
     Each task is trained as `train_task` trains it: on its own data, with its own loss, optimisers, rates, epochs,
     choice of epoch, log and checkpoint. Results are those of `train_task` up to rounding, since a layer adds up the
     rows of a larger batch in another order; with `rows=1` every step passes by itself, and they are equal bit for bit.
-    A pack that is killed goes on where it was, and ends in the bits that it would have ended in.
+    A killed pack resumes, and ends with the same bits.
 
-    A task that cannot share passes trains by itself, behind the others, and a warning says why: `objective`, `folds`,
-    `workers`, `log_with`, `precision="fp16"`, what draws random numbers in a pass (dropout) or changes with the
-    training's progress, and factors that tasks share. Tasks share passes whose settings agree in `precision`,
+    A task that cannot share passes trains by itself, after the others, with a warning. Causes: `objective`, `folds`,
+    `workers`, `log_with`, `precision="fp16"`, parts that draw random numbers in a pass (dropout) or change with the
+    training's progress, and shared factors. Tasks share passes whose settings agree in `precision`,
     `norm_momentum` and `threads`, and whose inputs have one shape. Steps of a task whose frozen part is kept
     (`cache_features`, for samples that are not augmented) pass by themselves; `cache_features="never"` lets them share.
 
     Args:
         model: with the tasks added; their present weights are the start.
-        tasks: what to train, in order.
-        rows: samples of a pass, at the most: so many tasks are under way at once as their batches have room in it.
-        folder: each task has its folder there, under its name, as `train_task` makes it; None: nothing is kept.
-        file: what stands for those under way, in the folder: `pack.safetensors`. Processes that share a folder each
-            have their own, `pack-1`, `pack-2`, ….
-        finished: is called with name and result of each task as soon as its weights are final.
-        fresh: delete what the folder has of these tasks.
+        tasks: the tasks to train, in order.
+        rows: the most samples in a pass: as many tasks train at once as their batches fit in.
+        folder: holds a folder for each task, under its name, as `train_task` makes it; None: nothing is kept.
+        file: the name of the file of running trainings in the folder. Processes that share a folder each
+            need their own, `pack-1`, `pack-2`, ….
+        finished: called with each task's name and result as soon as its weights are final.
+        fresh: delete these tasks' earlier runs in the folder.
 
     Returns:
-        What each training ends with, in the order of `tasks`.
+        The result of each training, in the order of `tasks`.
 
     Raises:
         PackError: trainings of some tasks have failed (`DivergedError`, say); all others are trained.
-        ValueError: there are no tasks, `rows` is none, or there are several processes; as for `train_task`.
+        ValueError: there are no tasks, `rows` is < 1, or there are several processes; or as for `train_task`.
 
     Warns:
-        PackWarning: tasks train by themselves; once for each reason.
+        PackWarning: tasks cannot share passes; once for each reason.
 
     Example:
         >>> import torch, taskfold as tfold
@@ -183,7 +181,7 @@ def train_pack(
 
 
 def _sorted(model: MultiTask, tasks: Mapping[str, PackTask], rows: int) -> tuple[dict[Common, Jobs], dict[str, str]]:
-    """The tasks that share passes, by what they have in common; and why others cannot."""
+    """The jobs that can share passes, grouped by their common settings; and why other tasks cannot."""
     packs: dict[Common, Jobs] = {}
     alone = {name: why for name, task in tasks.items() if (why := task.by_itself)}
     known: dict[str, str] = {}
@@ -193,11 +191,11 @@ def _sorted(model: MultiTask, tasks: Mapping[str, PackTask], rows: int) -> tuple
         own = task.settings
         share = max(1, rows // own.batch_size)
         kept = {"cache_memory": own.cache_memory // share, "cache_disk": own.cache_disk // share}
-        settings = own.model_copy(update={"checkpoint_every": math.inf, **kept})  # the pack keeps them all
+        settings = own.model_copy(update={"checkpoint_every": math.inf, **kept})  # the pack writes the checkpoints
         job, identity = task_job(model, name, task.data, settings, **task.seams)
         kind = repr((model[name].method, model[name].head))
         if kind not in known:
-            with suppress(ValueError):  # the training will say what is wrong with its data
+            with suppress(ValueError):  # the training reports what is wrong with its data
                 known[kind] = unmixable(job)
         if known.get(kind):
             alone[name] = known[kind]

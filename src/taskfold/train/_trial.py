@@ -1,4 +1,4 @@
-"""Trainings in small, which are taken back: what the loss comes to at given learning rates."""
+"""Trial trainings at given learning rates, whose changes are undone."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ._processes import total
 from ._steps import Steps
 
 RISING = 0.25
-"""A trial's rates rise for this share of its steps, where those of the training rise at all."""
+"""The share of a trial's steps in which its rates rise, if those of the training rise at all."""
 HOPELESS = 4.0
-"""A loss of so many times the first ends a trial, as one does that is not finite."""
+"""A trial ends at this many times its first loss, or at a loss that is not finite."""
 
 
 class Trials:
-    """Trials of a training, each from the weights that there are and on the batches that the training begins with.
+    """Trials of a training, each from the present weights and on the training's first batches.
 
     A trial is the training in small: its few steps go through the whole schedule of learning rates, and `progress`
     from 0 to 1.
 
     Args:
         job: the training.
-        made: its steps.
-        length: steps of a trial.
+        made: the training's steps.
+        length: the steps of a trial.
     """
 
     def __init__(self, job: Job, made: Steps, length: int) -> None:
@@ -41,12 +41,12 @@ class Trials:
     def losses(self, regime: Regime, tops: Mapping[str, float]) -> list[float]:
         """The loss of each batch before the step on it; fewer than `length` if the trial diverged.
 
-        What the trial moves is put back, and random numbers are drawn anew at each step of a training: the training
-        goes on as if there had been no trial.
+        The trial's changes are undone, and each training step seeds its own random numbers: the training
+        continues as if there had been no trial.
 
         Args:
             regime: what trains, and how.
-            tops: the learning rates of groups that do not have their optimisers', at the schedule's top.
+            tops: peak learning rates of groups that replace their optimisers'.
         """
         found: list[float] = []
         batches, whole = self.made.batches, len(self.made.batches)
@@ -64,7 +64,7 @@ class Trials:
         return found
 
     def _weighed(self, regime: Regime, seen: Tensor, samples: int) -> float:
-        """The loss over all processes as the training reports it, and the penalties of methods."""
+        """The loss over all processes as the training reports it, plus the methods' penalties."""
         rows = zip(regime.weights, total(self.job.accelerator, seen).tolist(), strict=True)
         return sum(weight * (losses / samples + penalty) for weight, (losses, _, penalty, _) in rows)
 
@@ -78,7 +78,7 @@ class Trials:
         optimisers = Optimisers(job.moves.optimised, chosen, self.settings, job.accelerator, self.length)
         try:
             yield optimisers
-        except torch.linalg.LinAlgError:  # of weights that are not finite
+        except torch.linalg.LinAlgError:  # from weights that are not finite
             pass
         finally:
             optimisers.clear()

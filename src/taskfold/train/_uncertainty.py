@@ -1,4 +1,4 @@
-"""Losses weighted by what the tasks' uncertainty is learned to be."""
+"""Losses weighted by the tasks' learned uncertainty."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._gradients import Losses, set_gradients
 from ._processes import total
 
 UNCERTAINTY = "uncertainty"
-"""What the learned weights are called, where groups of parameters are named."""
+"""The name of the group of parameters with the learned weights."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,11 @@ class Uncertainty:
     """Gradients of Σ_t ½·exp(−s_t)·L_t + ½·s_t, over the tasks t in the batch (Kendall et al., 2018).
 
     L_t is the sum of the task's losses over the number of samples in the batch, and the penalty of its method, times
-    its fixed weight; s_t, the logarithm of a variance, is learned along. A task that is not in the batch has no part
-    in it.
+    its fixed weight; s_t, the logarithm of a variance, is learned. A task that is not in the batch has no term.
 
     Attributes:
-        parameters: all else that trains.
-        logs: s_t by number of the task, `[]` each.
+        parameters: the other trained parameters.
+        logs: s_t of each task, `[]` each.
         weights: `[T]`, the fixed factors.
     """
 
@@ -36,11 +35,10 @@ class Uncertainty:
     accelerator: Accelerator
 
     def learned(self) -> list[float]:
-        """What each task's losses are multiplied by: its fixed weight times ½·exp(−s)."""
+        """The factor on each task's losses: its fixed weight times ½·exp(−s)."""
         return self._factors().tolist()
 
     def __call__(self, losses: Losses) -> None:
-        """Set `.grad`."""
         ones = torch.ones_like(losses.values.detach(), dtype=self.weights.dtype)
         here = torch.zeros_like(self.weights).index_add_(0, losses.index, ones)
         there = [count > 0 for count in total(self.accelerator, here).tolist()]
@@ -49,7 +47,7 @@ class Uncertainty:
         for number, penalty in losses.penalties.items():
             loss = loss + factors[number] * penalty
         for log, present in zip(self.logs, there, strict=True):
-            if present:  # in every process, whose gradients are added: each has its part
+            if present:  # every process adds its part, since their gradients are summed
                 loss = loss + 0.5 * log / self.accelerator.num_processes
         self.accelerator.backward(loss)
         own = [log.grad if present else None for log, present in zip(self.logs, there, strict=True)]
@@ -61,5 +59,5 @@ class Uncertainty:
 
 
 def started(tasks: int, device: torch.device) -> list[nn.Parameter]:
-    """s_t = 0: every loss counts half."""
+    """Initial values s_t = 0: every loss has the factor ½."""
     return [nn.Parameter(torch.zeros((), device=device)) for _ in range(tasks)]

@@ -1,4 +1,4 @@
-"""Tasks on their validation data, shared out over the processes."""
+"""Measures tasks on their validation data, shared out over the processes."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ Found = dict[str, float]
 
 CLASS_SCORES = ("balanced_accuracy", "macro_f1")
 FEW = 20
-"""Validation samples of a task: with fewer, `select_by="auto"` looks at the loss."""
+"""With fewer validation samples of a task, `select_by="auto"` uses the loss."""
 BUCKETS = 64
-"""Classes are counted by their number modulo this, so that processes add up as many numbers whatever they have seen."""
+"""Predicted classes are counted modulo this, so that every process sums arrays of the same size."""
 
 
 class Validation:
-    """The validation data of all tasks, and what is measured on them.
+    """The validation data of all tasks, and their measures.
 
     Attributes:
-        predicted: which classes were said, by task, as far as tasks have classes.
-        confusion: `[true][predicted]` samples, by task, likewise.
+        predicted: statistics of predicted classes, by task, for tasks with classes.
+        confusion: `[true][predicted]` counts of samples, by task, likewise.
 
     Raises:
-        ValueError: what is measured does not fit the settings, or a task has nothing to be measured on.
+        ValueError: the measures lack the one in the settings, or a task has no sample with a target.
     """
 
     def __init__(self, job: Job) -> None:
@@ -53,7 +53,7 @@ class Validation:
 
     @property
     def by(self) -> str:
-        """What makes an epoch the best, once tasks have been validated; see `Settings.select_by`."""
+        """The measure that selects the best epoch, once tasks have been validated; see `Settings.select_by`."""
         said = self.job.settings.select_by
         if said != "auto":
             return said
@@ -64,15 +64,15 @@ class Validation:
 
     @property
     def _classes_alone(self) -> bool:
-        """Whether every task has classes, so that scores of classes have a mean."""
+        """Whether every task has classes, so that class scores have a mean."""
         return self.classes.keys() == self.keys.keys()
 
     def every(self) -> dict[str, Found]:
-        """`val_loss` and whatever else is measured, by task: means over every sample once, alike in all processes."""
+        """`val_loss` and the other measures, by task: means over all samples, equal in all processes."""
         return self.of(range(len(self.job.names)))
 
     def of(self, numbers: Iterable[int]) -> dict[str, Found]:
-        """The same for some tasks, by number; each over the samples that have a target for it."""
+        """Like `every`, for some tasks by number; each over the samples with a target for it."""
         job, chosen = self.job, list(numbers)
         wanted = [[number for number in numbers if number in chosen] for numbers in job.members]
         sums: dict[tuple[int, str], list[Tensor]] = {(n, key): [] for n in chosen for key in self.keys[n]}
@@ -91,7 +91,7 @@ class Validation:
                         said[chosen.index(number)] += _said(measured[OUTPUTS])
                     if number in cells:
                         cells[number] += _cells(measured[OUTPUTS], measured[TARGETS])
-        # Not every accelerator has float64, so the sums are added on the CPU.
+        # The CPU sums, since not every accelerator has float64.
         flat = torch.stack([_added(values) for values in sums.values()])
         counted_here = torch.tensor(list(counts.values()), dtype=torch.float64)
         flat = torch.cat([flat, counted_here, said.flatten(), *cells.values()])
@@ -126,7 +126,7 @@ class Validation:
         return [list(mine[start : start + size]) for start in range(0, len(mine), size)]
 
     def _probe(self) -> dict[int, list[str]]:
-        """What is measured of each task, asked of single samples of its data until it has been seen."""
+        """The measures of each task, found by measuring single samples until each task had one."""
         job, keys = self.job, dict[int, list[str]]()
         collated = Apart(job.objective.collate)
         for place, members in enumerate(job.members):
@@ -150,7 +150,7 @@ class Validation:
         return keys
 
     def _keys(self, measured: Mapping[str, Tensor]) -> list[str]:
-        """What is measured of a task."""
+        """The names of a task's measures."""
         by, found = self.job.settings.select_by, [key for key in measured if key not in (OUTPUTS, TARGETS)]
         known = {*found, *(CLASS_SCORES if {OUTPUTS, TARGETS} <= measured.keys() else ())}
         wanted = {"loss", "loss" if by in ("auto", "last") else by}
@@ -163,30 +163,30 @@ class Validation:
 
 
 def means(tasks: Mapping[str, Found]) -> Found:
-    """What is measured of all tasks, as the mean over them, each counted alike."""
+    """The means over tasks of the measures that all tasks have."""
     keys = [key for key in next(iter(tasks.values())) if all(key in found for found in tasks.values())]
     return {key: sum(found[key] for found in tasks.values()) / len(tasks) for key in keys if key.startswith("val_")}
 
 
 def shown(found: Mapping[str, float], by: str) -> str:
-    """The score that epochs are chosen by, for a progress bar."""
+    """The selecting measure, for a progress bar."""
     by = "loss" if by == "last" else by
     return f"val {by.replace('_', ' ')} {found[f'val_{by}']:.3f}"
 
 
 def _few(confusion: Sequence[Sequence[int]]) -> bool:
-    """Whether shares of so few samples are too coarse to choose by."""
+    """Whether there are too few samples to select by shares of them."""
     return sum(map(sum, confusion)) < max(FEW, 2 * sum(any(row) for row in confusion))
 
 
 def _cells(outputs: Tensor, targets: Tensor) -> Tensor:
-    """`[C · C]` samples, by right class and by the one that is said."""
+    """`[C · C]` counts of samples by right and predicted class."""
     size = outputs.shape[1]
     return torch.bincount((targets * size + outputs.argmax(1)).cpu(), minlength=size * size).double()
 
 
 def _said(outputs: Tensor) -> Tensor:
-    """What `Predicted` is made of, as sums over rows, from `[B, C]`: chance, margins, their squares, and each class."""
+    """Sums over rows of `[B, C]` for `Predicted`: chance, margins, squared margins, and counts of classes."""
     outputs = outputs.detach().double().cpu()
     margins, classes = outputs.amax(1) - outputs.mean(1), outputs.argmax(1).remainder(BUCKETS)
     chance = outputs.new_tensor(len(outputs) * math.log(outputs.shape[1]))

@@ -1,21 +1,19 @@
-"""What makes two runs two, in a few words."""
-
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 _MOST = 4
-"""Differences that are named; the rest are counted."""
+"""The most differences that are named; further ones are counted."""
 _LONG = 120
 _SIZES = ("shapes", "shared")
-"""Where an identity lists shapes of tensors: they follow from settings."""
+"""Keys of an identity with shapes of tensors, which follow from settings."""
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """How a run that is described so differs from one that is described so; empty: in nothing.
+    """How two descriptions of runs differ, in words; empty: they are equal.
 
-    Tasks come first, then settings; shapes are counted, unless they are all there is.
+    Tasks come first, then settings; shapes are counted, unless nothing else differs.
 
     Example:
         >>> differences({"settings": {"epochs": 3}}, {"settings": {"epochs": 4}})
@@ -43,7 +41,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 
 def renamed(there: Collection[str], here: Collection[str], where: str = "among the tasks") -> list[str]:
-    """Which tasks have gone, and which have come; one of each is perhaps one with another name."""
+    """Missing and new tasks; one of each may be a renamed one."""
     gone, come = [name for name in there if name not in here], [name for name in here if name not in there]
     said: list[str] = []
     if gone:
@@ -54,7 +52,7 @@ def renamed(there: Collection[str], here: Collection[str], where: str = "among t
 
 
 def brief(value: Any) -> str:
-    """A value, cut where it is long: a fingerprint, a list."""
+    """A value, shortened if long: a fingerprint, a list."""
     text = repr(value)
     if isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef"):
         return repr(f"{value[:12]}…")
@@ -75,7 +73,7 @@ def _is_size(key: Key) -> bool:
 
 
 def _told(key: Key) -> tuple[bool, bool, Key]:
-    """Settings of the run before what is of each task."""
+    """Settings of the run come before those of tasks."""
     return _is_size(key), key[0] == "tasks", key
 
 

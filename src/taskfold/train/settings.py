@@ -1,5 +1,3 @@
-"""How a task is trained."""
-
 from __future__ import annotations
 
 from collections.abc import Collection
@@ -23,12 +21,12 @@ class OptimizerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lr: float = Field(gt=0, allow_inf_nan=False, description="Learning rate at the schedule's top.")
+    lr: float = Field(gt=0, allow_inf_nan=False, description="Peak learning rate.")
     optimizer: Literal["adam", "adamw", "sgd", "adafactor"] = Field(default="adam", description="The algorithm.")
     weight_decay: float = Field(
         default=0.0, ge=0, lt=1, description="L2 penalty; decoupled from the gradient for adamw and adafactor."
     )
-    momentum: float | None = Field(default=None, ge=0, lt=1, description="Of sgd only; null: 0.9.")
+    momentum: float | None = Field(default=None, ge=0, lt=1, description="Momentum, of sgd only; null: 0.9.")
 
     @model_validator(mode="after")
     def _momentum_of_sgd(self) -> OptimizerSettings:
@@ -37,18 +35,18 @@ class OptimizerSettings(BaseModel):
         return self
 
     def build(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser over these parameters, all of one device."""
-        # One call for hundreds of small tensors; the loop over them costs six times as much on a CPU.
+        """The optimiser over these parameters, all on one device."""
+        # The fused step is one call for hundreds of small tensors; a loop takes six times as long on a CPU.
         fused = parameters[0].device.type in ("cpu", "cuda")
         if self.optimizer == "sgd":
             momentum = DEFAULT_MOMENTUM if self.momentum is None else self.momentum
             made = torch.optim.SGD(parameters, self.lr, momentum, weight_decay=self.weight_decay, fused=fused)
             for parameter in parameters if momentum else ():
-                # As if made at the first step; torch's fused step fails if some parameters have theirs and some not.
+                # Made before the first step, since torch's fused step fails if only some parameters have one.
                 made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
             return made
         if self.optimizer == "adafactor":
-            # An ε₂ of 1 is what the literature calls no parameter scaling, as long as their mean square is below 1.
+            # ε₂ = 1 switches parameter scaling off, as long as the parameters' mean square is below 1.
             return torch.optim.Adafactor(parameters, self.lr, eps=(None, 1.0), weight_decay=self.weight_decay)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
         return kind(parameters, self.lr, weight_decay=self.weight_decay, fused=fused)
@@ -58,10 +56,10 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class Settings(BaseModel):
-    """How a task is trained. Unknown keys are refused.
+    """The settings of a training. Unknown keys are refused.
 
-    A group of parameters (`factors`, `routing`, `norm`, `head`, …) that `optimizers` does not list trains with Adam at
-    the rate that its tasks name (`Task.rates()`). These rates suit factorised updates; a full copy of the network
+    Groups of parameters (`factors`, `routing`, `norm`, `head`, …) that `optimizers` does not list train with Adam at
+    the rates that their tasks name (`Task.rates()`). These rates suit factorised updates; a full copy of the network
     (`FineTuning`) wants factors at 1e-3 or 2e-3. `lr="auto"` finds them by a range test before the first step.
 
     Example:
@@ -75,109 +73,108 @@ class Settings(BaseModel):
 
     epochs: int = Field(default=10, ge=1, description="Passes over the training data, each ended by a validation.")
     steps_per_epoch: int | None = Field(
-        default=None, ge=1, description="Steps between validations; null: as many as the data make."
+        default=None, ge=1, description="Steps between validations; null: one pass over the data."
     )
-    max_steps: int | None = Field(default=None, ge=1, description="Steps in all, instead of `epochs`.")
+    max_steps: int | None = Field(default=None, ge=1, description="Number of steps, instead of `epochs`.")
     batch_size: int = Field(
         default=32,
         ge=1,
-        description="Inputs per step, over all processes together; two for each where BatchNorm trains on the batch.",
+        description="Inputs per step, over all processes together; at least two for each if BatchNorm trains.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="Of the data's order, of augmentation and of dropout.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the data's order, augmentation and dropout.")
     optimizers: dict[str, OptimizerSettings] = Field(
-        default={}, description="By group of parameters; a group that is not listed has Adam at the task's rate."
+        default={}, description="Optimisers by group of parameters; other groups: Adam at the task's rate."
     )
     lr: Literal["auto"] | None = Field(
         default=None,
-        description="auto: a range test finds the rates of groups that `optimizers` does not list; null: the tasks'.",
+        description="auto: a range test finds rates of groups outside `optimizers`; null: the tasks' rates.",
     )
     phases: tuple[Phase, ...] | None = Field(
-        default=None, min_length=1, description="Which groups train when; null: what the tasks' method says."
+        default=None, min_length=1, description="Which groups train when; null: the tasks' method decides."
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="Of the learning rates, per step."
+        default="cosine", description="Schedule of the learning rates, per step."
     )
     warmup: float = Field(
         default=0.05, ge=0, lt=1, description="Fraction of all steps in which the learning rates rise."
     )
     clip_norm: float | None = Field(
-        default=None, gt=0, description="Largest norm of all gradients together; null: any."
+        default=None, gt=0, description="Largest norm of all gradients together; null: no limit."
     )
     precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="Mixed precision; fp16 needs a GPU.")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="In the training loss; never in validation.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the training loss only.")
     class_weights: Literal["balanced"] | tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(
         default=None,
-        description="Of classes in the training loss: one number each, or balanced, which is N / (classes · images of "
-        "the class); null: all weigh 1.",
+        description="Weights of classes in the training loss: one number each, or balanced: N / (classes · images of "
+        "the class); null: 1.",
     )
     balanced_sampling: bool = Field(
-        default=False, description="An epoch has as many samples of each class; its length stays as it is."
+        default=False, description="Equally many samples of each class in an epoch, of unchanged length."
     )
     mixup: float = Field(
         default=0.0,
         ge=0,
         allow_inf_nan=False,
-        description="Mix training images and their losses in pairs, by a share from Beta(mixup, mixup); 0: do not.",
+        description="Mix pairs of training images and their losses, with a share from Beta(mixup, mixup); 0: off.",
     )
     cutmix: float = Field(
         default=0.0,
         ge=0,
         allow_inf_nan=False,
-        description="Paste a box of one training image into another, likewise; with both set a batch has one of them.",
+        description="Paste a box of one training image into another, likewise; with both, each batch gets one of them.",
     )
     patience: int | None = Field(
-        default=None, ge=1, description="Stop after so many epochs without improvement; null: never."
+        default=None, ge=1, description="Epochs without improvement before the training stops; null: never."
     )
     folds: int | None = Field(
         default=None,
         ge=2,
-        description="Cross-validation, of one task by itself: as many trainings as folds, each measured on the samples "
-        "that it has not seen; then one on all, those of validation too. All epochs are gone through.",
+        description="Number of folds for cross-validation of one task by itself: a training for each fold, measured on "
+        "the held-out samples, then one on all samples, validation included. All of them run all epochs.",
     )
     select_by: str = Field(
         default="auto",
-        description="What makes an epoch the best on validation: loss, or a score (accuracy, balanced_accuracy, "
-        "macro_f1, or another that is measured), and the loss where scores are equal; last: the last epoch is. auto: "
-        "accuracy, balanced_accuracy where classes are uneven, the loss where validation data are very few or there is "
-        "no accuracy.",
+        description="The validation measure that selects the best epoch: loss, or a score (accuracy, "
+        "balanced_accuracy, macro_f1, or another measure), with the loss for equal scores; last: the last epoch. auto: "
+        "accuracy, balanced_accuracy for uneven classes, the loss for few validation samples or without accuracy.",
     )
     reestimate_norm: bool = Field(
         default=True,
-        description="At the end average BatchNorm statistics anew over training data; kept if validation agrees.",
+        description="Re-estimate BatchNorm statistics on training data at the end; kept if validation agrees.",
     )
     norm_momentum: float | None = Field(
         default=0.1,
         gt=0,
         le=1,
-        description="Of the tasks' BatchNorm statistics while training; null: the backbone's.",
+        description="Momentum of the tasks' BatchNorm statistics in training; null: the backbone's.",
     )
     adapt_norm: float = Field(
         default=1.0,
         ge=0,
         le=1,
-        description="Of `adapted` BatchNorm statistics, the share of the task's data; the rest is what they were.",
+        description="Weight of the task's data in `adapted` BatchNorm statistics; the rest is the old value.",
     )
     cache_features: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="Whether what frozen layers put out is kept; always: that it can't be is an error.",
+        description="Cache the outputs of frozen layers; always: refuse a training that cannot.",
     )
     cache_views: int | None = Field(
         default=None,
         ge=1,
-        description="Augmented views of each training sample, then the same again; null: new ones in every epoch.",
+        description="Number of augmented views of each training sample; null: new ones in every epoch.",
     )
-    cache_memory: int = Field(default=2**29, ge=0, description="Bytes of memory for features, in each process.")
+    cache_memory: int = Field(default=2**29, ge=0, description="Bytes of memory for cached features, in each process.")
     cache_disk: int = Field(
-        default=2**31, ge=0, description="Bytes for features in the run's folder, in each process; 0: memory alone."
+        default=2**31, ge=0, description="Bytes of cached features in the run's folder, in each process; 0: none."
     )
     workers: int = Field(default=0, ge=0, description="Loader processes; 0: the training process loads.")
     threads: PositiveInt | Literal["auto"] | None = Field(
-        default=None, description="Torch's threads on a CPU; auto: the fastest, by measurement; null: as torch is set."
+        default=None, description="Torch's threads on a CPU; auto: the fastest measured; null: Torch's setting."
     )
-    checkpoint_every: float = Field(default=30.0, ge=0, description="Seconds between checkpoints, at the least.")
+    checkpoint_every: float = Field(default=30.0, ge=0, description="Least number of seconds between checkpoints.")
     log_every: int = Field(default=10, ge=1, description="Steps between log lines; checkpoints fall on these steps.")
     log_with: Tracker | tuple[Tracker, ...] = Field(
-        default=(), description="Who else gets the numbers of the log: trackers of Accelerate's, one or several."
+        default=(), description="Accelerate's trackers that also get the log's numbers, one or several."
     )
 
     @field_validator("lr", mode="before")
@@ -225,12 +222,12 @@ class Settings(BaseModel):
 
     @classmethod
     def unseen(cls) -> frozenset[str]:
-        """The settings that no result depends on, but for how sums are rounded."""
+        """The settings that do not affect results except by rounding of sums."""
         kept = {"cache_features", "cache_memory", "cache_disk"}
         return frozenset({"workers", "threads", "checkpoint_every", "log_every", "log_with", *kept})
 
     def only(self, groups: Collection[str]) -> Self:
-        """The same without the optimisers of any other groups: for tasks that do not have all that are listed.
+        """These settings with the optimisers of these groups only, for tasks without the other groups.
 
         Example:
             >>> slow = OptimizerSettings(lr=1e-4)

@@ -1,4 +1,4 @@
-"""Raw images of unsigned bytes in files."""
+"""Reads raw images of unsigned bytes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Bytes = NDArray[np.uint8]
 
 
 def array_set(pixels: Bytes, targets: Sequence[int] | np.ndarray, name: str) -> ImageSet:
-    """Images in memory, called `name/0`, `name/1`, …
+    """Images in memory, with names `name/0`, `name/1`, …
 
     Raises:
-        DataError: as many images as targets are needed.
+        DataError: the numbers of images and targets differ.
     """
     if len(pixels) != len(targets):
         raise DataError(f"{name}: has {len(pixels)} images and {len(targets)} labels; the files do not belong together")
@@ -46,7 +46,7 @@ def read_idx(path: Path) -> Bytes:
     """An array of bytes in the IDX format of MNIST, gzipped or not.
 
     Raises:
-        DataError: another format, or truncated.
+        DataError: the file has another format, or is truncated.
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

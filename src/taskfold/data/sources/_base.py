@@ -1,4 +1,4 @@
-"""What every source answers, and what is done alike for all: splits and sizes."""
+"""The interface of sources of images, with splits and sizes alike for all."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ CROPPED = {"resize": "shorter-side+crop", "crop": "random-resized", "flip": True
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a source found: the splits that it has of its own, before any is made.
+    """The official splits of a source, before further ones are made.
 
     Attributes:
         labels: class names; their index is the target.
-        train: or all images, where there are no splits.
-        val: None: taken out of train.
-        test: None: taken out of train.
-        notes: what was found odd, in words.
+        train: the training images, or all images without splits.
+        val: the validation images; None: taken out of train.
+        test: the test images; None: taken out of train.
+        notes: remarks, in words.
         fixed_labels: the labels are a benchmark's own list, so a class may have no image here.
-        problem: what the targets are, its labels known.
+        problem: the meaning of the targets, with labels.
     """
 
     labels: tuple[str, ...]
@@ -46,7 +46,7 @@ class Parts:
     problem: Problem = Classification()  # noqa: RUF009  frozen
 
     def renamed(self, labels: Sequence[str]) -> Parts:
-        """The same classes in another order, which may have more of them."""
+        """The same classes in another order, perhaps with further ones."""
         sets = {split: getattr(self, split) for split in ("train", "val", "test")}
         moved = {
             split: images
@@ -57,14 +57,14 @@ class Parts:
 
 
 class Source(BaseModel, ABC):
-    """Settings that say where a task's images come from.
+    """The settings of a source of a task's images.
 
     A subclass declares `kind: Literal[...]`, its own settings, and `parts`.
 
     Attributes:
-        val_fraction: share of train that becomes val, where the source has no val of its own.
-        test_fraction: share of all images that becomes test, where the source has no test of its own.
-        train_size: use only so many images, classes in proportion.
+        val_fraction: the share of train that becomes val if the source has no val.
+        test_fraction: the share of all images that becomes test if the source has no test.
+        train_size: the number of training images to use, classes in proportion.
         val_size: the same for val.
         test_size: the same for test.
     """
@@ -84,10 +84,10 @@ class Source(BaseModel, ABC):
         """Find the images; read as little as possible."""
 
     def parts_for(self, problem: Problem) -> Parts:
-        """The same, with targets as a problem has them; a source that knows columns of its own overrides it.
+        """The parts with targets for a problem; a source with label columns overrides this.
 
         Raises:
-            DataError: the problem is none of one class for each image.
+            DataError: the problem is not one class for each image.
         """
         if not problem.of_classes:
             raise DataError(
@@ -105,27 +105,27 @@ class Source(BaseModel, ABC):
 
     @property
     def origin(self) -> str:
-        """Short, for tables: `stl10`, `packaged:mnist`, `folder:flowers`."""
+        """A short name for tables: `stl10`, `packaged:mnist`, `folder:flowers`."""
         return str(self.__dict__["kind"])
 
     def preprocessing(self, base: Preprocessing) -> Preprocessing:
-        """`base` with the augmentation that is usual for these images. What a user sets goes on top."""
+        """`base` with the usual augmentation for these images; the user's settings are applied later."""
         return base.changed(**self.usual)
 
     def load(self, name: str | None = None, seed: int = 0, problem: Problem = CLASSES) -> TaskData:
-        """The three splits: the source's own where they exist, else stratified and seeded.
+        """The three splits: official ones if they exist, else stratified and seeded.
 
-        Equal images are never divided between splits that are made here, as far as files and arrays tell.
+        Equal images are never divided between splits that are made here, as far as files and arrays show.
         Val comes out of train, never out of test.
 
         Args:
-            name: of the task; None: after the source.
-            seed: whole number >= 0; same seed, same images.
-            problem: what the targets are.
+            name: the task's name; None: the source's.
+            seed: an integer ≥ 0; the same seed gives the same images.
+            problem: the meaning of the targets.
 
         Raises:
             MissingDataError: a folder, file or package is not there.
-            DataError: what is there does not have the expected layout, or is less than the sizes asked for.
+            DataError: the data have another layout, or fewer images than the wanted sizes.
         """
         parts = self.parts_for(problem)
         strata = parts.problem.strata

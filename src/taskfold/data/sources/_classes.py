@@ -36,14 +36,14 @@ def scan(root: Path) -> tuple[Classes, list[str]]:
 
 
 def _below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, bool]]:
-    """All below a folder that is no folder, and whether it is a file (a pipe is none); links are followed.
+    """Everything below a folder except folders, and whether it is a file (a pipe is not); links are followed.
 
     Args:
         folder: the folder.
-        above: the real places of those that it was reached through.
+        above: the real paths of the folders above it.
 
     Raises:
-        DataError: a link leads to a folder that it stands in.
+        DataError: a link leads to a folder that contains it.
     """
     here = above | {os.path.realpath(folder)}
     with os.scandir(folder) as entries:

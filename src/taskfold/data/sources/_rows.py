@@ -1,4 +1,4 @@
-"""Rows of images with labels of any problem, as parts of a task's data."""
+"""Tables of images with labels of any problem, as parts of a task's data."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def read_labels(problem: Problem, rows: Sequence[tuple[str, Cells]]) -> list[obj
     """The label of each row.
 
     Args:
-        problem: what labels are.
-        rows: where each stands, for messages, and its cells.
+        problem: the meaning of labels.
+        rows: the place of each, for messages, and its cells.
 
     Raises:
-        DataError: names the place of the first that is none.
+        DataError: a label cannot be read; the message has the first such place.
     """
     found: list[object] = []
     for place, cells in rows:
@@ -35,18 +35,18 @@ def read_labels(problem: Problem, rows: Sequence[tuple[str, Cells]]) -> list[obj
 def parts_of(
     origin: str, problem: Problem, labels: Sequence[object], splits: Sequence[str], read: Read, names: Sequence[str]
 ) -> Parts:
-    """Rows as the splits that they name.
+    """Rows, divided into the splits that they name.
 
     Args:
-        origin: for messages.
-        problem: what the labels are.
-        labels: of each row.
-        splits: of each row; empty: it names none.
+        origin: the source, for messages.
+        problem: the meaning of labels.
+        labels: the rows' labels.
+        splits: the rows' splits; empty: not named.
         read: the number of a row → its image.
-        names: of the images.
+        names: the images' names.
 
     Raises:
-        DataError: the labels make no task.
+        DataError: the labels do not make a task.
     """
     try:
         problem, outputs = problem.fitted(labels)

@@ -19,7 +19,7 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class _Layout:
-    """Names of files and keys. In the binary version an image follows its labels; the last of them counts."""
+    """The names of files and keys. In the binary version labels precede each image; the last label counts."""
 
     binary: str
     python: str
@@ -62,7 +62,7 @@ class Cifar(Source):
     The Python version is pickled; only arrays are read from it, and nothing in it is executed.
 
     Attributes:
-        root: the folder that holds `cifar-10-batches-py` (`-bin`, `cifar-100-python`, `-binary`), or is it.
+        root: the folder `cifar-10-batches-py` (`-bin`, `cifar-100-python`, `-binary`), or its parent.
     """
 
     kind: Literal["cifar10", "cifar100"]

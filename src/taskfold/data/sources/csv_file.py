@@ -18,7 +18,7 @@ from ._rows import SPLITS, parts_of, read_labels
 
 
 class Row(NamedTuple):
-    """One line: its number, the image's path as written, what the label columns have, its split (empty: none given)."""
+    """A line: its number, the image's path as written, its label columns, its split (empty: not named)."""
 
     line: int
     path: str
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 class CsvFile(Source):
-    """Columns `path`, `label` and perhaps `split` (train, val or test); paths count from the file's folder.
+    """Columns `path`, `label` and perhaps `split` (train, val or test); paths are relative to the file's folder.
 
     A problem names other label columns, one or several: `problem: {kind: regression, columns: [height, weight]}`.
 
@@ -42,15 +42,14 @@ class CsvFile(Source):
 
     @property
     def origin(self) -> str:
-        """`csv:` and the file's name."""
         return f"csv:{self.file.stem}"
 
     def parts(self) -> Parts:
-        """Official splits where the file has them."""
+        """Official splits if the file has them."""
         return self.parts_for(CLASSES)
 
     def parts_for(self, problem: Problem) -> Parts:
-        """The same, with labels from the columns that the problem names."""
+        """The parts, with labels from the columns that the problem names."""
         path = self.file.expanduser()
         rows = _read(path, problem)
         labels = read_labels(problem, [(f"{path}, line {row.line}", row.cells) for row in rows])
@@ -67,7 +66,7 @@ class CsvFile(Source):
 
 
 def _ordered(path: Path, found: Parts, labels: Sequence[str]) -> Parts:
-    """Classes in the order that the source says."""
+    """The classes in the source's order."""
     if not found.problem.of_classes:
         raise DataError(f"{path}: labels are of classes, and problem {found.problem.kind!r} has none; leave them out")
     if odd := sorted({*found.labels} - {*labels}):
@@ -107,7 +106,7 @@ def _read(path: Path, problem: Problem) -> list[Row]:
 
 
 def _consistent(path: Path, rows: list[Row]) -> None:
-    """The same image must not have two labels, nor be in two splits, however its path is written."""
+    """Checks that no image has two labels or two splits, however its path is written."""
     first: dict[str, Row] = {}
     for row in rows:
         before = first.setdefault(os.path.realpath(path.parent / row.path), row)

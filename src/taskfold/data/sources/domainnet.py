@@ -19,12 +19,12 @@ Entry = tuple[str, int]
 class DomainNet(Source):
     """`root/<domain>_{train,test}.txt` with lines `path label`, or `root/<domain>/{train,test}/<class>/`.
 
-    The class list is one for all domains, from all the lists (or folders) in `root`: `painting_train.txt` has
-    no image of class 327, which is a class all the same.
+    All domains have the same classes, from all the lists (or folders) in `root`: `painting_train.txt` has
+    no image of class 327, which still is a class.
 
     Attributes:
         root: the folder that holds the lists and the domains.
-        domain: which of the six.
+        domain: one of the six domains.
     """
 
     kind: Literal["domainnet"] = "domainnet"
@@ -34,7 +34,6 @@ class DomainNet(Source):
 
     @property
     def origin(self) -> str:
-        """`domainnet:clipart`."""
         return f"domainnet:{self.domain}"
 
     def parts(self) -> Parts:
@@ -61,7 +60,7 @@ class DomainNet(Source):
 
 
 def _entries(path: Path) -> list[Entry]:
-    """Lines `path label` of a list; paths may hold spaces."""
+    """The lines `path label` of a list; paths may contain spaces."""
     entries: list[Entry] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -77,7 +76,7 @@ def _entries(path: Path) -> list[Entry]:
 
 
 def _labels_of_lists(root: Path) -> tuple[str, ...]:
-    """Class names by number, from the lists of all domains; an image's folder is its class."""
+    """Class names by number, from the lists of all domains; the folder of an image names its class."""
     names: dict[int, str] = {}
     for domain in DOMAINS:
         for path in sorted(root.glob(f"{domain}_*.txt")):

@@ -18,7 +18,7 @@ class Dtd(Source):
 
     Attributes:
         root: the folder.
-        partition: 1 to 10: which of the official divisions into train, val and test.
+        partition: 1 to 10, the official division into train, val and test.
     """
 
     kind: Literal["dtd"] = "dtd"

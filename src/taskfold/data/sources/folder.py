@@ -26,7 +26,6 @@ class Folder(Source):
 
     @property
     def origin(self) -> str:
-        """`folder:` and the folder's name."""
         return f"folder:{self.root.expanduser().absolute().name}"
 
     def parts(self) -> Parts:
@@ -51,7 +50,7 @@ def split_folders(root: Path) -> dict[str, Path]:
     """The split folders in `root` by name of split; empty if it has none.
 
     Raises:
-        DataError: splits without a train folder, beside class folders, or twice under different names.
+        DataError: there are splits without a train folder, beside class folders, or twice under different names.
     """
     here = {path.name: path for path in class_folders(root)}
     found = {split: [here[name] for name in names if name in here] for split, names in SPLITS.items()}

@@ -22,13 +22,13 @@ SPLITS = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "te
 
 
 class HuggingFace(Source):
-    """Read with the `datasets` package; without a test split of its own, one is set aside.
+    """A data set read by the `datasets` package; without an official test split one is set aside.
 
     Attributes:
         dataset: a name on the hub, or a folder: written by `save_to_disk`, or one that `load_dataset` reads.
-        config: which configuration of the data set.
+        config: the configuration of the data set.
         image: the column of images.
-        label: the column of labels: class labels, strings or whole numbers.
+        label: the column of labels: class labels, strings or integers.
     """
 
     kind: Literal["huggingface"] = "huggingface"
@@ -39,11 +39,10 @@ class HuggingFace(Source):
 
     @property
     def origin(self) -> str:
-        """`huggingface:` and the last part of the name."""
         return f"huggingface:{Path(self.dataset).name}"
 
     def parts(self) -> Parts:
-        """Official splits by their usual names; one without published labels is left out."""
+        """Official splits by their usual names; a split without published labels is left out."""
         splits = self._splits()
         values = {split: list(rows[self.label]) for split, rows in splits.items()}
         hidden = [split for split, found in values.items() if split != "train" and set(found) <= {-1, None}]
@@ -55,7 +54,7 @@ class HuggingFace(Source):
         return Parts(labels, sets["train"], sets.get("val"), sets.get("test"), notes)
 
     def _splits(self) -> dict[str, Any]:
-        """The tables by our names of the splits."""
+        """The tables by taskfold's names of the splits."""
         datasets = require("datasets", '"taskfold[datasets]"')
         path = Path(self.dataset).expanduser()
         if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
@@ -102,14 +101,14 @@ class HubImages(Reader):
     def __call__(self, index: int) -> Image.Image:
         try:
             return to_rgb(self.rows[index][self.column])
-        except Exception as error:  # decoders raise anything
+        except Exception as error:  # decoders raise errors of any type
             raise UnreadableImageError(f"row {index} of column {self.column!r} cannot be read: {error}") from error
 
     def verify(self, index: int) -> None:
         self(index)
 
     def contents(self) -> Sequence[Hashable]:
-        return range(len(self.rows))  # telling equal images apart would read them all
+        return range(len(self.rows))  # comparing images would read them all
 
     def digest(self, index: int) -> str:
         stored = self.encoded[index][self.column]

@@ -46,7 +46,7 @@ class Packaged(Source):
     - `elpv`: 2,624 solar cells, 300 × 300, by probability of a defect (elpv-dataset; not for commercial use)
 
     Attributes:
-        name: which of them.
+        name: one of these.
     """
 
     kind: Literal["packaged"] = "packaged"
@@ -54,11 +54,10 @@ class Packaged(Source):
 
     @property
     def origin(self) -> str:
-        """`packaged:mnist`."""
         return f"packaged:{self.name}"
 
     def preprocessing(self, base: Preprocessing) -> Preprocessing:
-        """Flips, but for digits, which mean something else in the mirror."""
+        """Flips, except for digits, whose mirror images are not digits."""
         return base.changed(resize="squash", crop="none", flip=self.name not in {"mnist", "digits"})
 
     def parts(self) -> Parts:
@@ -79,7 +78,7 @@ def _digits() -> Parts:
 
 
 def _animals() -> Parts:
-    # Importing the package would import tensorflow, which is why its dependencies are not wanted.
+    # Importing the package would import tensorflow, so that its dependencies are not needed.
     place = _package("animal_mnist", "--no-deps animal-mnist==0.4") / "data" / "Animal_MNIST"
     files = [place / f"animal_{what}_version_3.gz" for what in ("data", "label")]
     pixels, targets = (load_arrays(gzip.decompress(path.read_bytes()), path) for path in files)
@@ -130,7 +129,7 @@ _READERS = {
 
 
 def _package(name: str, install: str) -> Path:
-    """The folder of an installed package, which is not imported."""
+    """The folder of an installed package, without importing it."""
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise MissingDataError(f"package {name} is not installed: pip install {install}")

@@ -1,4 +1,4 @@
-"""Images and labels from a function of the user's own."""
+"""Images and labels from a user's function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Python(Source):
 
     It returns a mapping of `train`, and perhaps `val` and `test`, to map-style data sets, `data[i]` → (image, label): a
     PIL image or the path of a file; and a class name or a number, several of them for several columns, or a list of
-    labels, as the task's problem has them.
+    labels, as the task's problem needs them.
 
     Attributes:
         function: the function's name.
@@ -32,7 +32,6 @@ class Python(Source):
 
     @property
     def origin(self) -> str:
-        """`python:` and the function's name."""
         return f"python:{self.function.rpartition(':')[2]}"
 
     def parts(self) -> Parts:
@@ -40,7 +39,7 @@ class Python(Source):
         return self.parts_for(CLASSES)
 
     def parts_for(self, problem: Problem) -> Parts:
-        """The same, with labels as the problem reads them."""
+        """The parts, with labels read by the problem."""
         sets = self._called()
         rows = [(split, index) for split in SPLITS if split in sets for index in range(len(sets[split]))]
         samples = [(f"{self.origin}, {split}[{index}]", sets[split][index]) for split, index in rows]
@@ -76,7 +75,6 @@ class Sampled:
         self.sets, self.rows = sets, rows
 
     def __call__(self, index: int) -> Image.Image:
-        """The image as RGB."""
         split, number = self.rows[index]
         image = self.sets[split][number][0]
         return to_rgb(image) if isinstance(image, Image.Image) else open_image(Path(image))

@@ -17,7 +17,7 @@ class ImageNetToSketch(Source):
 
     Attributes:
         root: the folder that holds the five data sets.
-        dataset: which of them.
+        dataset: one of the five.
     """
 
     kind: Literal["imagenet-to-sketch"] = "imagenet-to-sketch"
@@ -26,11 +26,10 @@ class ImageNetToSketch(Source):
 
     @property
     def origin(self) -> str:
-        """`imagenet-to-sketch:flowers`."""
         return f"{self.kind}:{self.dataset}"
 
     def preprocessing(self, base: Preprocessing) -> Preprocessing:
-        """Cropped sets: squashed, flipped. Others: RandomResizedCrop and flip; tested on the centre."""
+        """Cropped sets are squashed and flipped; others get RandomResizedCrop and flip, with centre crops in tests."""
         if self.dataset.endswith("_cropped"):
             return base.changed(resize="squash", crop="none", flip=True)
         return base.changed(resize="shorter-side+crop", crop="random-resized", flip=True)

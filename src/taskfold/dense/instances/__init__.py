@@ -1,4 +1,4 @@
-"""Instance segmentation through torchvision's detectors: networks, data, losses, scores and pictures."""
+"""Instance segmentation with torchvision's detectors: networks, data, losses, scores and pictures."""
 
 from ._batch import InstanceBatch
 from ._detector import detector

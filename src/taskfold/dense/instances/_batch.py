@@ -1,4 +1,4 @@
-"""Images with their objects, of any number and size, as one batch."""
+"""Batches of images of any sizes, with any numbers of objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..sources import InstanceSample
 
 Target = dict[str, Tensor]
-"""`boxes` float `[N, 4]`, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`: what torchvision's detectors learn from."""
+"""A target of torchvision's detectors: `boxes` float `[N, 4]`, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +20,8 @@ class InstanceBatch:
 
     Attributes:
         images: float `[3, H, W]` each, 0 to 1; sizes may differ.
-        targets: of each image.
-        names: of the images.
+        targets: the images' targets.
+        names: the images' names.
     """
 
     images: tuple[Tensor, ...]
@@ -30,7 +30,7 @@ class InstanceBatch:
 
     @classmethod
     def of(cls, samples: Sequence[InstanceSample]) -> InstanceBatch:
-        """Samples → batch: training's `collate`."""
+        """A batch from samples: training's `collate`."""
         return cls(
             tuple(sample.image for sample in samples),
             tuple(sample.target() for sample in samples),
@@ -41,13 +41,13 @@ class InstanceBatch:
         return len(self.images)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> InstanceBatch:
-        """The same batch on that device."""
+        """The batch on a device."""
         images = tuple(image.to(device, non_blocking=non_blocking) for image in self.images)
         targets = tuple({k: v.to(device, non_blocking=non_blocking) for k, v in one.items()} for one in self.targets)
         return replace(self, images=images, targets=targets)
 
     def rows(self, indices: Sequence[int]) -> InstanceBatch:
-        """Some of its samples, in that order."""
+        """Some of the batch's samples, in that order."""
         return InstanceBatch(
             tuple(self.images[row] for row in indices),
             tuple(self.targets[row] for row in indices),
@@ -55,7 +55,7 @@ class InstanceBatch:
         )
 
     def pin_memory(self) -> InstanceBatch:
-        """The same batch in page-locked memory, as a `DataLoader` with `pin_memory=True` asks for."""
+        """The batch in pinned memory, as for a `DataLoader` with `pin_memory=True`."""
         images = tuple(image.pin_memory() for image in self.images)
         targets = tuple({key: tensor.pin_memory() for key, tensor in one.items()} for one in self.targets)
         return replace(self, images=images, targets=targets)

@@ -1,4 +1,4 @@
-"""A Mask R-CNN that is small enough for a CPU, made here, downloaded nowhere."""
+"""A Mask R-CNN small enough for a CPU, built here without a download."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def detector(
     """Mask R-CNN on a ResNet-18 with a feature pyramid (strides 4, 8, 16, 32, 64), torchvision's own parts.
 
     Args:
-        classes: of objects, ≥ 1; the background, class 0 of targets and detections, is not counted.
-        weights: a file, `.safetensors` or of `torch.save(state_dict)`: a whole detector of this form, or a ResNet-18
-            of torchvision's (for `width=64`; its classifier is left out). None: drawn at random.
-        width: channels of the ResNet's first stage, ≥ 8; the pyramid has 2 × width. 64: the usual ResNet-18.
+        classes: the number of objects' classes, ≥ 1, without the background, class 0 of targets and detections.
+        weights: a file, `.safetensors` or from `torch.save(state_dict)`: a whole such detector, or torchvision's
+            ResNet-18 (for `width=64`; its classifier is left out). None: random.
+        width: the channels of the ResNet's first stage, ≥ 8; the pyramid has 2 × width. 64: the usual ResNet-18.
         size: images are scaled to this shorter side, in pixels (the longer at most 5/3 of it), ≥ 32; anchors have
             sides of size/16, size/8, …, size.
         frozen_norm: torchvision's FrozenBatchNorm2d, for pretrained weights, instead of BatchNorm2d, which a task can
-            have of its own.
+            have for itself.
 
     Raises:
         ValueError: a number is out of its range.
-        BackboneError: the file is no such weights.
+        BackboneError: the file does not hold such weights.
 
     Example:
         >>> import torch
@@ -80,7 +80,7 @@ def detector(
 
 
 def _resnet18(width: int, norm: NormLayer) -> nn.Sequential:
-    """The stages of torchvision's ResNet-18, under its names; `width` in place of 64."""
+    """The stages of torchvision's ResNet-18, under its names, with `width` for 64 channels."""
 
     def stage(inp: int, out: int, stride: int) -> nn.Sequential:
         down = None
@@ -108,7 +108,7 @@ def _load(made: nn.Module, body: nn.Module, path: Path, frozen_norm: bool) -> No
     if not path.is_file():
         raise FileNotFoundError(f"weights: no file {path}")
     state: dict[str, Tensor] = read_state(path)
-    if frozen_norm:  # which counts no batches
+    if frozen_norm:  # FrozenBatchNorm2d has no counter of batches
         state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     whole = any(name.startswith("backbone.") for name in state)
     if not whole:

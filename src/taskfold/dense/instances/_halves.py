@@ -1,4 +1,4 @@
-"""A torchvision detector in two: the body that tasks share, and the head that each task has of its own."""
+"""A torchvision detector in two halves: the body that tasks share, and a head for each task."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ._batch import Target
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What a body hands to heads.
+    """A body's output for heads.
 
     Attributes:
         features: by pyramid level, `[B, C, h, w]`.
         images: scaled, normalised and padded to one size.
-        sizes: height and width of the images as they came.
-        targets: scaled with them; None: not known.
-        losses: whether losses are asked for, not detections.
+        sizes: the original height and width of the images.
+        targets: the targets, scaled with the images; None: unknown.
+        losses: whether heads return losses, not detections.
     """
 
     features: OrderedDict[str, Tensor]
@@ -47,18 +47,18 @@ class Seen:
 
 
 def seen(output: Any) -> Any:
-    """MultiTask's `features` for a `DetectorBody`: all that it puts out."""
+    """MultiTask's `features` for a `DetectorBody`: its whole output."""
     return output
 
 
 class DetectorBody(nn.Module):
-    """The half that looks: scaling, convolutions, feature pyramid. It is the backbone of a `MultiTask`.
+    """The half with scaling, convolutions and feature pyramid. It is the backbone of a `MultiTask`.
 
     Args:
         detector: a Faster R-CNN or Mask R-CNN of torchvision's; its parts are used, not copied.
 
     Raises:
-        TypeError: another kind of network.
+        TypeError: the network is of another kind.
     """
 
     def __init__(self, detector: nn.Module) -> None:
@@ -67,9 +67,9 @@ class DetectorBody(nn.Module):
         self.transform, self.backbone = whole.transform, whole.backbone
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None, losses: bool = False) -> Seen:
-        """Images `[3, H, W]`, 0 to 1, with their targets, if known.
+        """The features of images `[3, H, W]`, 0 to 1, with their targets, if known.
 
-        `losses`: heads are to give losses in evaluation mode, too.
+        `losses`: heads return losses in evaluation mode, too.
         """
         _check_boxes(targets)
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
@@ -80,32 +80,32 @@ class DetectorBody(nn.Module):
 
 
 class DetectorHead(nn.Module):
-    """The half that decides: region proposals, and what each region holds. It is the head of a task.
+    """The half with region proposals and the predictions of regions. It is the head of a task.
 
     Args:
-        detector: whose half it is; copied, so that each task has its own.
+        detector: the detector; its half is copied, so that each task has its own.
 
     Raises:
-        TypeError: another kind of network.
+        TypeError: the network is of another kind.
     """
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
         whole = _checked(detector)
-        self.transform: Any = copy.deepcopy(whole.transform)  # it undoes the scaling
+        self.transform: Any = copy.deepcopy(whole.transform)  # `transform` undoes the scaling
         self.rpn, self.roi_heads = copy.deepcopy(whole.rpn), copy.deepcopy(whole.roi_heads)
         self.channels = int(whole.backbone.out_channels)  # type: ignore[arg-type]
         self.rpn.requires_grad_(True)
         self.roi_heads.requires_grad_(True)
 
     def forward(self, seen: Seen) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """In training: loss by name, `[B]` each. In evaluation: the detections of each image.
+        """Losses by name, `[B]` each, in training; the detections of each image in evaluation.
 
-        Each image's losses are those that torchvision gives for this image alone. Detections are torchvision's:
+        An image's losses are torchvision's for this image alone. Detections are torchvision's:
         `boxes` `[N, 4]`, `labels` `[N]`, `scores` `[N]` and, with a mask head, `masks` `[N, 1, H, W]`, 0 to 1.
 
         Raises:
-            ValueError: losses without targets, or features of another body.
+            ValueError: losses are wanted without targets, or features are of another body.
         """
         if (found := next(iter(seen.features.values())).shape[1]) != self.channels:
             raise ValueError(
@@ -121,7 +121,7 @@ class DetectorHead(nn.Module):
         return self.transform.postprocess(detections, seen.images.image_sizes, seen.sizes)
 
     def _losses(self, one: Seen) -> dict[str, Tensor]:
-        # Twins in training mode, over the same layers in the mode that they are in: these two alone ask for it.
+        # Copies in training mode, over the same layers in their own mode: only these two modules check the mode.
         rpn, roi_heads = copy.copy(self.rpn), copy.copy(self.roi_heads)
         rpn.training = roi_heads.training = True
         proposals, first = rpn(one.images, one.features, one.targets)
@@ -129,7 +129,7 @@ class DetectorHead(nn.Module):
         return {**second, **first}
 
     def on(self, body: DetectorBody) -> GeneralizedRCNN:
-        """Both halves as torchvision's detector again; nothing is copied.
+        """Both halves as torchvision's detector, without copies.
 
         Example:
             >>> from taskfold.dense.instances import detector

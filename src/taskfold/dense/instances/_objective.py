@@ -1,4 +1,4 @@
-"""From detectors to what training asks for."""
+"""Training's objective for detectors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class InstanceObjective:
     """A loss for each image: the sum of the detector's losses for this image by itself. Training's `LossPerSample`.
 
     By itself: torchvision takes each loss over the sampled regions of a whole batch, so that an image with many
-    objects weighs more; here every image weighs alike. Tasks whose head is a `DetectorHead` see all their images in
-    one pass of the backbone; a whole detector (tasks without a head) sees one image at a time.
+    objects weighs more; here all images have the same weight. Tasks with a `DetectorHead` process their images in
+    one pass of the backbone; a whole detector (a task without a head) processes one image at a time.
 
     Args:
-        score: detections below it are not counted by `measure`, 0 to 1.
-        overlap: from which on a detection matches an object, 0 to 1; see `f_score`.
-        seed: of the regions that `measure` samples for its loss.
+        score: the least score of detections in `measure`, 0 to 1.
+        overlap: the least IoU at which a detection matches an object, 0 to 1; see `f_score`.
+        seed: the seed of the regions that `measure` samples for its loss.
 
     Raises:
         ValueError: a number is out of its range.
@@ -41,7 +41,7 @@ class InstanceObjective:
                 raise ValueError(f"{name} must be 0 to 1, found {value!r}")
 
     def __call__(self, model: MultiTask, batch: InstanceBatch, tasks: Sequence[str]) -> Tensor:
-        """`[B]`, with gradients.
+        """The losses `[B]`, with gradients.
 
         Args:
             model: in training mode.
@@ -49,19 +49,19 @@ class InstanceObjective:
             tasks: one name per image.
 
         Raises:
-            ValueError: gradients are wanted, and the model is in evaluation mode.
+            ValueError: gradients are enabled, and the model is in evaluation mode.
         """
         return _by_task(tasks, lambda name, rows: _losses(model, batch.rows(rows), name))
 
     def measure(self, model: MultiTask, batch: InstanceBatch, tasks: Sequence[str]) -> Mapping[str, Tensor]:
         """`loss`, and `accuracy`: the F-score of the image's detections. `[B]` each. Training's `Measure`.
 
-        The loss samples the same regions at every call. Nothing of the model is changed.
+        The loss samples the same regions at every call. The model does not change.
         """
 
         def loss(name: str, rows: list[int]) -> Tensor:
-            # A whole detector gives losses in training mode alone, where its normalisation takes the batch's
-            # statistics and moves its own: those are put back.
+            # A whole detector has losses in training mode only, in which its normalisation uses the batch's
+            # statistics and moves its own: these are restored.
             kept = [(buffer, buffer.clone()) for buffer in model[name].buffers()]
             whole, before = not isinstance(model[name].head, DetectorHead), model.training
             device = batch.images[0].device
@@ -90,7 +90,7 @@ class InstanceObjective:
 
 
 def _by_task(tasks: Sequence[str], value: Callable[[str, list[int]], Tensor]) -> Tensor:
-    """What is asked of each task's rows, in the order of the rows."""
+    """The values of each task's rows, in the order of the rows."""
     rows = {name: [row for row, other in enumerate(tasks) if other == name] for name in dict.fromkeys(tasks)}
     found = torch.cat([value(name, chosen) for name, chosen in rows.items()])
     order = torch.tensor([row for chosen in rows.values() for row in chosen], device=found.device)
@@ -98,7 +98,7 @@ def _by_task(tasks: Sequence[str], value: Callable[[str, list[int]], Tensor]) ->
 
 
 def _losses(model: MultiTask, batch: InstanceBatch, name: str) -> Tensor:
-    """`[B]`, of one task."""
+    """The losses `[B]` of one task."""
     images, targets = list(batch.images), list(batch.targets)
     if isinstance(model[name].head, DetectorHead):
         return _sum(model(images, targets, task=name, losses=True))
@@ -107,7 +107,7 @@ def _losses(model: MultiTask, batch: InstanceBatch, name: str) -> Tensor:
         return torch.stack([_sum(one) for one in every])
     if torch.is_grad_enabled():
         raise ValueError(f"task {name!r}: a detector gives losses in training mode only: call model.train() first")
-    # Running statistics are being estimated anew: the images have been seen, and nobody asks for the loss.
+    # Running statistics are being re-estimated, for which the forward pass suffices.
     return images[0].new_full((len(images),), torch.nan)
 
 

@@ -1,5 +1,3 @@
-"""Objects drawn on their image."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,7 +11,7 @@ from ...factors import check_whole
 from ..colours import class_colours
 from ._matching import SOLID
 
-VEIL = 0.5  # how much of the colour lies on the image
+VEIL = 0.5  # weight of the colour over the image
 
 
 def instance_picture(
@@ -27,23 +25,23 @@ def instance_picture(
     score: float = 0.0,
     scale: int = 1,
 ) -> NDArray[np.uint8]:
-    """An image with its N objects: masks as veils, boxes as frames, in the colours of their classes.
+    """Draw an image with its N objects: translucent masks and framed boxes, in the colours of their classes.
 
     Args:
         image: `[3, H, W]`, 0 to 1.
         boxes: `[N, 4]`: left, top, right, bottom, pixels.
         classes: `[N]`, from 1.
-        masks: `[N, H, W]` or `[N, 1, H, W]`, boolean, bytes, or 0 to 1 (solid from 0.5); None: frames alone.
-        labels: names to write, class c's is `labels[c − 1]`; readable from a scale of 3 on.
-        scores: `[N]`, 0 to 1, written too; the surest object is drawn last. None: large objects are drawn first.
-        score: objects below it are not drawn.
-        scale: each pixel becomes so many by so many.
+        masks: `[N, H, W]` or `[N, 1, H, W]`, boolean, bytes, or 0 to 1 (drawn from 0.5 on); None: no masks.
+        labels: names to write, `labels[c − 1]` for class c; readable from a scale of 3 on.
+        scores: `[N]`, 0 to 1, written too; the highest is drawn last. None: large objects are drawn first.
+        score: the least score of drawn objects.
+        scale: each pixel becomes scale × scale pixels.
 
     Returns:
         `[H · scale, W · scale, 3]`.
 
     Raises:
-        ValueError: sizes do not fit each other, or the scale is below 1.
+        ValueError: sizes disagree, or the scale is < 1.
 
     Example:
         >>> import torch

@@ -16,11 +16,11 @@ NAMES = {"bbox": "box", "segm": "mask"}
 
 
 class InstanceScores:
-    """COCO's mean average precision, counted batch by batch; torchmetrics and pycocotools compute it.
+    """COCO's mean average precision, accumulated batch by batch; torchmetrics and pycocotools compute it.
 
-    AP of a class is the area under its curve of precision over recall (101 points), over the whole data set, the 100
-    surest detections of an image counted; `map` is its mean over classes that occur and over the IoU from 0.50 to 0.95
-    in steps of 0.05, `map50` and `map75` that at one IoU. `box_…` takes the IoU of boxes, `mask_…` that of masks (a
+    The AP of a class is the area under its curve of precision over recall (101 points), over the data set, with the
+    100 highest detections of an image; `map` is its mean over occurring classes and over the IoU from 0.50 to 0.95
+    in steps of 0.05, `map50` and `map75` at one IoU. `box_…` takes the IoU of boxes, `mask_…` that of masks (a
     detection's from 0.5 on). All are 0 to 1, and higher is better.
 
     Args:
@@ -37,10 +37,10 @@ class InstanceScores:
         self._metric.warn_on_many_detections = False
 
     def update(self, found: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> None:
-        """Count detections, as a torchvision detector gives them, and what is true; one of each per image.
+        """Add a torchvision detector's detections and the targets, one of each per image.
 
         Raises:
-            ValueError: there are not as many of both, masks are wanted and not there, or scores are not finite.
+            ValueError: their numbers differ, masks are wanted and missing, or scores are not finite.
         """
         if len(found) != len(targets):
             raise ValueError(f"found and targets must be one per image, found {len(found)} and {len(targets)}")
@@ -52,10 +52,10 @@ class InstanceScores:
             self._metric.update([self._plain(one) for one in found], [self._plain(one) for one in targets])
 
     def result(self) -> dict[str, float]:
-        """`box_map`, `box_map50`, `box_map75`, and `mask_…` alike; over all processes, where there are several.
+        """`box_map`, `box_map50`, `box_map75`, and `mask_…` alike; over all processes.
 
         Raises:
-            ValueError: no image was counted, or none with an object.
+            ValueError: there was no image, or none with an object.
         """
         if not self._metric.update_called:
             raise ValueError("nothing was counted; a data set must hold at least one image")
@@ -67,7 +67,7 @@ class InstanceScores:
             for kind in self._kinds
             for ours, theirs in (("map", "map"), ("map50", "map_50"), ("map75", "map_75"))
         }
-        if found["box_map"] < 0:  # which stands for undefined
+        if found["box_map"] < 0:  # −1 stands for undefined
             raise ValueError("no image has an object, so that precision is undefined; a data set must hold some")
         return found
 
@@ -76,14 +76,14 @@ class InstanceScores:
         if "segm" not in self._kinds:
             return kept
         masks = one["masks"].detach().cpu()
-        if masks.dim() == 4:  # a detector's
+        if masks.dim() == 4:  # a detector's masks
             masks = masks.squeeze(1)
         return {**kept, "masks": masks >= SOLID if masks.is_floating_point() else masks > 0}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Pycocotools 2.0.11 has not followed NumPy 2 in all."""
+    """Silences warnings of pycocotools 2.0.11, which is behind NumPy 2."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield

@@ -1,4 +1,4 @@
-"""What every kind of dense task knows of itself."""
+"""The interface of kinds of dense tasks."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from torch import Tensor
 from torchmetrics import Metric
 
 Picture = NDArray[np.uint8]
-"""`[H, W, 3]`, red, green, blue."""
+"""A picture `[H, W, 3]`: red, green, blue."""
 
 
 class Kind(ABC):
-    """One kind of task that says something of every pixel.
+    """A kind of task with an output for every pixel.
 
-    A target is a tensor `[target_channels, H, W]` in which a value of its own marks pixels without a target. A
-    prediction that has gone through `predict` has the same form.
+    A target is a tensor `[target_channels, H, W]` in which a special value marks pixels without a target. A
+    prediction from `predict` has the same form.
 
     Attributes:
         name: `segmentation`, `depth`, …
-        target_channels: of a target.
-        invalid: fills a target's channels where nothing is known.
-        dtype: of a target.
+        target_channels: a target's channels.
+        invalid: the value of a target's channels at pixels without a target.
+        dtype: a target's type.
         higher_is_better: the names of its scores → whether more is better.
-        titles: the names of its scores → what a table calls them, unit included; what is missing is called by its name.
-        main: the score that one number for the task means.
+        titles: the names of its scores → their titles in tables, with units; other scores keep their names.
+        main: the score that stands for the task.
     """
 
     name: ClassVar[str]
@@ -44,67 +44,67 @@ class Kind(ABC):
     @property
     @abstractmethod
     def channels(self) -> int:
-        """Channels that a network must put out."""
+        """The network's number of channels."""
 
     @abstractmethod
     def clean(self, values: NDArray[Any]) -> Tensor:
         """A target from an array as files hold it, `[H, W]` or `[H, W, channels]`: checked, invalid values marked.
 
         Raises:
-            ValueError: the array cannot be a target of this kind; says what was found.
+            ValueError: the array cannot be a target of this kind.
         """
 
     @abstractmethod
     def valid(self, target: Tensor) -> Tensor:
-        """Where a target `[…, target_channels, H, W]` says something: `[…, 1, H, W]`, boolean."""
+        """The pixels where a target `[…, target_channels, H, W]` is valid: `[…, 1, H, W]`, boolean."""
 
     @abstractmethod
     def predict(self, output: Tensor) -> Tensor:
-        """What a network put out, `[B, channels, H, W]`, in the form of a target, `[B, target_channels, H, W]`."""
+        """A network's output `[B, channels, H, W]` in the form of a target, `[B, target_channels, H, W]`."""
 
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """`[B]`: of each sample, over its valid pixels; 0 without gradient for a sample that has none.
+        """The loss `[B]` of each sample, over its valid pixels; 0 without gradient for samples without any.
 
         Args:
-            output: `[B, channels, H, W]`, of the network.
+            output: `[B, channels, H, W]`, from the network.
             target: `[B, target_channels, H, W]`.
         """
 
     @abstractmethod
     def metric(self) -> Metric:
-        """A fresh torchmetrics metric: `update(predictions, targets)`, `compute()` → scores by name."""
+        """A new torchmetrics metric: `update(predictions, targets)`, `compute()` → scores by name."""
 
     @abstractmethod
     def picture(self, values: Tensor, scale: tuple[float, float] | None = None) -> Picture:
-        """A target or prediction `[target_channels, H, W]` to look at; what is invalid is black.
+        """A picture of a target or prediction `[target_channels, H, W]`; invalid pixels are black.
 
         Args:
-            values: of a target or prediction.
-            scale: what the ends of the colours stand for, where colours stand for numbers.
+            values: the target or prediction.
+            scale: the values at the ends of the colour scale, for kinds with one.
         """
 
     def scale(self, target: Tensor) -> tuple[float, float] | None:
-        """The scale that pictures of this target and predictions of it share; None where colours need none."""
+        """The common colour scale of a target's and its predictions' pictures; None: this kind has none."""
         del target
         return None
 
     def pictures(self, prediction: Tensor, target: Tensor) -> tuple[Picture, Picture]:
-        """Prediction and target on one scale, the target's."""
+        """Pictures of prediction and target on the target's scale."""
         scale = self.scale(target)
         return self.picture(prediction, scale), self.picture(target, scale)
 
     def scaled(self, target: Tensor, factor: float) -> Tensor:
-        """The values of a target `[target_channels, H, W]` whose image has been enlarged by `factor`."""
+        """A target `[target_channels, H, W]` for its image enlarged by `factor`."""
         del factor
         return target
 
     def flipped(self, target: Tensor) -> Tensor:
-        """A target `[target_channels, H, W]` whose image is mirrored left to right."""
+        """A target `[target_channels, H, W]` for its image mirrored left to right."""
         return target.flip(-1)
 
     def missing(self, height: int, width: int) -> Tensor:
-        """A target that says nothing anywhere."""
+        """A target without a valid pixel."""
         return torch.full((self.target_channels, height, width), self.invalid, dtype=self.dtype)
 
 
@@ -112,7 +112,7 @@ def plane(values: NDArray[Any], what: str) -> NDArray[Any]:
     """`[H, W]` from `[H, W]` or `[H, W, 1]`.
 
     Raises:
-        ValueError: another shape, or no numbers.
+        ValueError: the array has another shape, or does not hold numbers.
     """
     flat = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     if flat.ndim != 2 or not flat.size:
@@ -121,7 +121,7 @@ def plane(values: NDArray[Any], what: str) -> NDArray[Any]:
 
 
 def numbers(values: NDArray[Any], what: str) -> NDArray[Any]:
-    """The array itself, if it holds real numbers.
+    """The array, checked to hold real numbers.
 
     Raises:
         ValueError: it does not.

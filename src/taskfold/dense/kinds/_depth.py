@@ -1,4 +1,4 @@
-"""Metres for every pixel."""
+"""Depth estimation: metres for every pixel."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ._base import Kind, Picture, plane
 class Depth(Kind):
     """Distance along the camera's axis in metres, > 0; 0 is invalid.
 
-    What a file has negative, NaN or infinite is invalid too. The loss is L1. Predictions are taken as they come,
-    negative ones too.
+    Negative, NaN or infinite values in files are invalid too. The loss is L1. Predictions are not clipped,
+    not even negative ones.
 
     Example:
         >>> Depth().clean(np.array([[1.5, 0, np.inf]]))
@@ -61,7 +61,7 @@ class Depth(Kind):
         return DepthScores()
 
     def scale(self, target: Tensor) -> tuple[float, float] | None:
-        """The nearest and farthest 2 % left out: the range of the rest, in metres."""
+        """The range in metres without the nearest and farthest 2 %."""
         known = target[target > 0].float().cpu().numpy()
         if not known.size:
             return None
@@ -69,11 +69,11 @@ class Depth(Kind):
         return (low, high) if high > low else (low, low + 1e-3)
 
     def picture(self, values: Tensor, scale: tuple[float, float] | None = None) -> Picture:
-        """Near is bright, far is dark; a prediction below 0 is as near as can be, and only 0 is black.
+        """Near is bright, far is dark; a prediction below 0 is brightest, and only 0 is black.
 
         Args:
             values: metres.
-            scale: nearest and farthest; None: of these values.
+            scale: nearest and farthest; None: those of the values.
         """
         low, high = scale or self.scale(values) or (0.0, 1.0)
         metres = values[0].float().cpu().numpy()
@@ -82,5 +82,5 @@ class Depth(Kind):
         return picture
 
     def scaled(self, target: Tensor, factor: float) -> Tensor:
-        """Twice as large is half as far."""
+        """In an image enlarged by `factor` the depth is divided by it."""
         return target / factor

@@ -1,4 +1,4 @@
-"""Whether a pixel lies on an edge."""
+"""Edge detection: whether each pixel is on an edge."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ._base import Kind, Picture, plane
 
 @dataclass(frozen=True)
 class Edges(Kind):
-    """Edges, 0 to 1: binary, or soft (the share of annotators, say). −1 is invalid, and so is what a file has NaN.
+    """Edges, 0 to 1: binary, or soft (the share of annotators, say). −1 is invalid, as is NaN in files.
 
     Args:
-        positive_weight: of edges in the loss, in (0, 1); all else weighs 1 − that.
-        tolerance: how far a predicted edge may lie from a true one in the metric, as a share of the image's diagonal.
+        positive_weight: the weight of edges in the loss, in (0, 1); other pixels have 1 minus that.
+        tolerance: the metric's largest distance between predicted and true edges, as a share of the image's diagonal.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
 
     Example:
         >>> Edges().clean(np.array([[0, 1, np.nan]]))
@@ -71,7 +71,6 @@ class Edges(Kind):
         return EdgeScores(self.tolerance)
 
     def picture(self, values: Tensor, scale: tuple[float, float] | None = None) -> Picture:
-        """White on black."""
         del scale
         grey = (values[0].float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
         return grey[..., None].expand(-1, -1, 3).contiguous().numpy()

@@ -1,4 +1,4 @@
-"""The direction of the surface at every pixel."""
+"""Surface normals: the direction of the surface at every pixel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..metrics import NormalScores
 from ._base import Kind, Picture, numbers
 
 NormalError = Literal["l1", "cosine"]
-UNKNOWN = 0.1  # of a length below this; 8-bit files cannot hold an exact 0
-LENGTHS = 0.8, 1.25  # half of the vectors must be within
+UNKNOWN = 0.1  # shorter vectors are invalid; 8-bit files cannot hold an exact 0
+LENGTHS = 0.8, 1.25  # the lengths of half of the vectors must be within
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Normals(Kind):
     Files may hold lengths that are a little off 1; vectors shorter than 0.1, or with a NaN, are invalid.
 
     Args:
-        error: what the loss is of: `l1` between unit vectors, mean over pixels and components; or `cosine`: 1 − cos.
+        error: the loss: `l1` between unit vectors, mean over pixels and components; or `cosine`: 1 − cos.
         stretch: whether enlarging an image by s turns its normals as it turns the surface that divided depth describes:
-            z times s, then to length 1. Without it they are left as they are, as many published pipelines do.
+            z times s, then to length 1. Without it they are unchanged, as in many published pipelines.
 
     Raises:
         ValueError: `error` is neither.
@@ -80,7 +80,7 @@ class Normals(Kind):
                 f"normals must be unit vectors, found a median length of {middle:.3g}: "
                 "bytes are decoded by 2x/255 − 1, vectors divided by their length"
             )
-        # np.where looks at both sides, so the divisor must not be 0 where the answer is not used.
+        # np.where evaluates both sides, so the divisor must not be 0 where the result is not used.
         vectors = np.where(known, vectors / np.where(known, length, 1), np.float32(0))
         return torch.from_numpy(np.ascontiguousarray(vectors.transpose(2, 0, 1)))
 
@@ -98,18 +98,17 @@ class Normals(Kind):
         return NormalScores()
 
     def picture(self, values: Tensor, scale: tuple[float, float] | None = None) -> Picture:
-        """(n + 1) / 2 as red, green, blue."""
         del scale
         vectors = values.float().cpu().clamp(-1, 1)
         picture = ((vectors + 1) * 127.5).round().to(torch.uint8)
         return torch.where(self.valid(vectors), picture, torch.zeros_like(picture)).permute(1, 2, 0).numpy()
 
     def scaled(self, target: Tensor, factor: float) -> Tensor:
-        """With `stretch`, (x, y, factor · z) to length 1: the normal of the surface whose depth is divided."""
+        """With `stretch`, (x, y, factor · z) at length 1: the normal of the surface whose depth is divided."""
         if not self.stretch:
             return target
         return F.normalize(target * target.new_tensor([1.0, 1.0, factor])[:, None, None], dim=0)
 
     def flipped(self, target: Tensor) -> Tensor:
-        """Mirrored, x negated."""
+        """The mirrored normals, with x negated."""
         return target.flip(-1) * target.new_tensor([-1.0, 1.0, 1.0])[:, None, None]

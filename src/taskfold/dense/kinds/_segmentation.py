@@ -1,4 +1,4 @@
-"""A class for every pixel."""
+"""Semantic segmentation: a class for every pixel."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ._base import Kind, Picture, plane
 
 @dataclass(frozen=True)
 class Segmentation(Kind):
-    """Semantic segmentation. Targets are uint8 classes from 0; 255 is ignored, and so is whatever a file has below 0.
+    """Semantic segmentation. Targets are uint8 classes from 0; 255 is ignored, as are values below 0 in files.
 
     Args:
-        classes: how many, 2 to 255.
-        labels: names of the classes, in order; empty: not known.
+        classes: the number of classes, 2 to 255.
+        labels: the classes' names, in order; empty: unknown.
 
     Raises:
-        ValueError: `classes` is outside its range, or there is another number of names.
+        ValueError: `classes` is outside its range, or the number of names differs.
 
     Example:
         >>> Segmentation(3).clean(np.array([[0, 2, -1, 255]]))
@@ -83,6 +83,6 @@ class Segmentation(Kind):
         return SegmentationScores(self.classes)
 
     def picture(self, values: Tensor, scale: tuple[float, float] | None = None) -> Picture:
-        """Every class in a colour of its own, the same whatever their number."""
+        """Each class in its colour, the same for any number of classes."""
         del scale
         return class_colours()[values[0].cpu().numpy()]

@@ -1,4 +1,4 @@
-"""One number for many tasks."""
+"""The gain over single-task networks, one number for many tasks."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 
 def delta_m(multi: Mapping[str, float], single: Mapping[str, float], higher_is_better: Mapping[str, bool]) -> float:
-    """What a multi-task network gains over single-task networks: mean over tasks of ±(M − M_single) / M_single, in %.
+    """The gain of a multi-task network over single-task networks: mean over tasks of ±(M − M_single) / M_single, in %.
 
-    The sign is + where more is better and − where less is, so a positive result is a gain.
+    The sign is + if more is better and − if less is, so a positive result is a gain.
 
     Args:
-        multi: score of each task in the multi-task network.
-        single: the same of its single-task network, > 0.
-        higher_is_better: of each task's score.
+        multi: the score of each task in the multi-task network.
+        single: the score of its single-task network, > 0.
+        higher_is_better: for each task's score.
 
     Raises:
-        ValueError: the three do not name the same tasks, or a score of `single` is not > 0.
+        ValueError: the three have different tasks, or a score of `single` is not > 0.
 
     Example:
         >>> delta_m({"seg": 0.44, "depth": 0.6}, {"seg": 0.4, "depth": 0.5}, {"seg": True, "depth": False})

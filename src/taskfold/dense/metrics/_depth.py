@@ -1,4 +1,4 @@
-"""How far depth is off."""
+"""Errors of depth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torchmetrics import Metric
 
 
 class DepthScores(Metric):
-    """Errors over all valid pixels (target > 0) of the whole data set; every pixel weighs the same, whatever its image.
+    """Errors over all valid pixels (target > 0) of the whole data set; all pixels have the same weight.
 
     - `rmse`: √ mean (d − t)², metres. Some published code counts invalid pixels too; this one does not.
     - `absolute`: mean |d − t|, metres.
@@ -31,7 +31,7 @@ class DepthScores(Metric):
         self.add_state("pixels", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Count a batch: both `[B, 1, H, W]`, metres."""
+        """Add a batch: both `[B, 1, H, W]`, metres."""
         valid = targets > 0
         target = targets[valid]
         error = (predictions[valid].float() - target).abs()

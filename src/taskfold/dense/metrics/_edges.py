@@ -1,4 +1,4 @@
-"""How well edges are found."""
+"""Scores of edges."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class EdgeScores(Metric):
 
     Within reach means at a distance of at most `tolerance` × the image's diagonal. **This is not the matching of the
     BSDS benchmark**, which thins predictions first and pairs pixels one to one: here several predicted pixels may share
-    a true one, so thick edges are not punished as there and values are higher. Compare values of this metric only with
-    each other. Invalid pixels (target −1) are neither predicted nor true.
+    a true one, so thick edges are not penalised as there, and values are higher. Compare values of this metric only
+    with each other. Invalid pixels (target −1) are neither predicted nor true.
 
     Args:
-        tolerance: share of the diagonal.
+        tolerance: the share of the diagonal.
 
     Example:
         >>> scores = EdgeScores(tolerance=0)
@@ -44,13 +44,13 @@ class EdgeScores(Metric):
     def __init__(self, tolerance: float) -> None:
         super().__init__()
         self.tolerance = tolerance
-        # By level: pixels whose p passes that many thresholds and no more.
+        # counts by level: pixels whose p passes exactly so many thresholds
         for name in ("predicted", "right", "found"):
             self.add_state(name, torch.zeros(LEVELS, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("true", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Count a batch: both `[B, 1, H, W]`, predictions 0 to 1."""
+        """Add a batch: both `[B, 1, H, W]`, predictions 0 to 1."""
         valid, truth = targets >= 0, targets >= EDGE
         height, width = targets.shape[-2:]
         reach = self.tolerance * (height**2 + width**2) ** 0.5
@@ -68,7 +68,7 @@ class EdgeScores(Metric):
         """
         if not self.true:
             raise ValueError("edges: no pixel counted so far is a true edge, so there is nothing to score")
-        # Pixels that pass at least k thresholds, k = 1 …
+        # pixels that pass at least k thresholds, k = 1, …
         predicted, right, found = (
             counts.cpu().double().flip(0).cumsum(0).flip(0)[1:] for counts in (self.predicted, self.right, self.found)
         )
@@ -103,6 +103,6 @@ def spread(values: Tensor, reach: float) -> Tensor:
 
 
 def _levels(p: Tensor) -> Tensor:
-    """How many of the values pass 0, 1, …, 99 thresholds."""
+    """How many values pass exactly 0, 1, …, 99 thresholds."""
     thresholds = torch.arange(1, LEVELS, device=p.device) / LEVELS
     return torch.bincount(torch.bucketize(p, thresholds, right=True), minlength=LEVELS)

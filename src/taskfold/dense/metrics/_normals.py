@@ -1,4 +1,4 @@
-"""By what angle normals are off."""
+"""Errors of surface normals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NormalScores(Metric):
     - `median`: degrees, to within 0.01 (from a histogram, so that memory does not grow with the data).
     - `within_11.25`, `within_22.5`, `within_30`: share of the pixels with a smaller angle, 0 to 1.
 
-    A prediction may have any length; a zero vector has no direction and is taken to be 90° off.
+    A prediction may have any length; a zero vector has no direction and counts as 90° off.
 
     Example:
         >>> scores = NormalScores()
@@ -39,7 +39,7 @@ class NormalScores(Metric):
         self.add_state("histogram", torch.zeros(round(180 / STEP) + 1, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Count a batch: both `[B, 3, H, W]`."""
+        """Add a batch: both `[B, 3, H, W]`."""
         valid = (targets != 0).any(1)
         angle = angles(predictions.float().movedim(1, -1)[valid], targets.float().movedim(1, -1)[valid])
         self.total += angle.sum()
@@ -62,7 +62,7 @@ class NormalScores(Metric):
 
 
 def angles(one: Tensor, other: Tensor) -> Tensor:
-    """Degrees between vectors `[N, 3]` of any length, `[N]`; 90 where one has none.
+    """Degrees between vectors `[N, 3]` of any length, `[N]`; 90 for a zero vector.
 
     From sine and cosine both: the arc cosine alone loses angles below 0.03° to rounding.
     """

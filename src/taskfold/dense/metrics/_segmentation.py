@@ -1,4 +1,4 @@
-"""How much of each class is found."""
+"""Scores of semantic segmentation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class SegmentationScores(Metric):
 
     - `miou`: mean over classes of TP / (TP + FP + FN). A class in neither targets nor predictions is left out; one that
       is predicted but never true counts, with 0.
-    - `pixel_accuracy`: share of pixels that are right.
+    - `pixel_accuracy`: the share of right pixels.
 
-    Pixels of class 255 count nowhere, whatever is predicted there.
+    Pixels of class 255 are ignored.
 
     Args:
-        classes: how many.
+        classes: the number of classes.
 
     Example:
         >>> scores = SegmentationScores(3)
@@ -38,7 +38,7 @@ class SegmentationScores(Metric):
         self.add_state("confusion", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Count a batch: both `[B, 1, H, W]`, classes."""
+        """Add a batch: both `[B, 1, H, W]`, classes."""
         self.confusion += multiclass_confusion_matrix(
             predictions.long(), targets.long(), self.classes, ignore_index=IGNORE, validate_args=False
         )

@@ -18,15 +18,15 @@ NETWORKS: Mapping[str, type[Architecture]] = MappingProxyType({kind.name: kind f
 
 
 def build_network(name: str, settings: Mapping[str, Any] | None = None) -> DenseNetwork:
-    """A new network, drawn from torch's global generator.
+    """A new network, initialised from torch's global generator.
 
     Args:
         name: one of `NETWORKS`.
-        settings: of the architecture, as JSON has them; the rest as it is by default.
+        settings: the architecture's settings, as JSON values; others have their defaults.
 
     Raises:
-        ValueError: no such network or setting, or a setting out of range.
-        FileNotFoundError: a file that a setting names is not there.
+        ValueError: there is no such network or setting, or a setting is out of range.
+        FileNotFoundError: a file that a setting names is missing.
         ImportError: a package is not installed.
 
     Example:

@@ -1,4 +1,4 @@
-"""What a network for dense prediction is: a backbone that tasks share, and a head for each."""
+"""Networks for dense prediction: a backbone that tasks share, and a head for each."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Channels3 = tuple[float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class DenseNetwork:
-    """One backbone, and heads to stand on it.
+    """A backbone, and the heads that fit its output.
 
     Attributes:
-        backbone: images `[B, 3, H, W]` → what heads stand on: a tensor, or a list of tensors, finest first.
-        build_head: channels → a new head, from what the backbone puts out to `[B, channels, H, W]`.
-        name: of the architecture, one of `NETWORKS`.
-        settings: of the architecture, JSON.
-        mean, std: per channel, what images in [0, 1] are normalised with, as `DenseTensors` takes them.
+        backbone: images `[B, 3, H, W]` → the heads' input: a tensor, or a list of tensors, finest first.
+        build_head: makes a new head from a number of channels: the backbone's output → `[B, channels, H, W]`.
+        name: the architecture's name, one of `NETWORKS`.
+        settings: the architecture's settings, JSON.
+        mean, std: per channel, for images in [0, 1], as `DenseTensors` takes them.
     """
 
     backbone: nn.Module
@@ -37,27 +37,26 @@ class DenseNetwork:
     std: Channels3 = IMAGENET_STD
 
     def head(self, channels: int) -> nn.Module:
-        """A new head, drawn from torch's global generator.
+        """A new head, initialised from torch's global generator.
 
         Args:
-            channels: ≥ 1, of the output, which has the image's height and width.
+            channels: ≥ 1, the channels of the output, which has the image's height and width.
 
         Raises:
-            ValueError: fewer than one channel.
+            ValueError: `channels` is < 1.
         """
         return self.build_head(check_whole("channels", channels, 1))
 
 
 @dataclass(frozen=True)
 class Architecture(ABC):
-    """A kind of network; its fields are its settings, JSON all of them. Checked at construction."""
+    """A kind of network; its fields are its settings, all JSON. Checked at construction."""
 
     name: ClassVar[str]
 
     @abstractmethod
     def build(self) -> DenseNetwork:
-        """A new network, drawn from torch's global generator: the same seed, the same network."""
+        """A new network, initialised from torch's global generator."""
 
     def as_json(self) -> dict[str, Any]:
-        """The settings."""
         return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}

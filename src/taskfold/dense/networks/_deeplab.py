@@ -21,22 +21,22 @@ class DeepLab(Architecture):
     """An encoder as the backbone; a task's head is its DeepLabv3+ decoder. Both are segmentation-models-pytorch's.
 
     Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation". Images of any
-    size: where the output stride does not divide them, they are padded with zeros and the output is cut. In training, a
-    batch of one image takes the running statistics for the one normalisation that has a single value per channel
-    there (that of the pooled image).
+    size: if the output stride does not divide it, they are padded with zeros and the output is cut. In training, a
+    batch of one image uses the running statistics for the one normalisation with a single value per channel
+    (that of the pooled image).
 
     Args:
-        encoder: as segmentation-models-pytorch calls it (`resnet18`, `mobilenet_v2`), or `tu-` and timm's name.
-        output_stride: 8 or 16, how many times smaller than the image the encoder's last maps are.
-        width: ≥ 1, channels of the decoder.
+        encoder: segmentation-models-pytorch's name (`resnet18`, `mobilenet_v2`), or `tu-` and timm's name.
+        output_stride: 8 or 16, the image's size over that of the encoder's last maps.
+        width: ≥ 1, the channels of the decoder.
         rates: three dilations ≥ 1 of the spatial pyramid.
         dropout: 0 ≤ p < 1, behind the pyramid.
-        weights: of the encoder. None: random. A path: a state dict of timm's or torchvision's network of that name,
-            `.safetensors` or one of `torch.save`; a classifier in it is passed over. `packaged`: EfficientNet-lite0's
+        weights: the encoder's weights. None: random. A path: a state dict of timm's or torchvision's such network,
+            `.safetensors` or one of `torch.save`; a classifier in it is ignored. `packaged`: EfficientNet-lite0's
             from a package, for `encoder="tu-tf_efficientnet_lite0"`. Not read on the meta device.
 
     Raises:
-        ValueError: a setting is out of range, the encoder is not known, or weights do not fit it.
+        ValueError: a setting is out of range, the encoder is unknown, or weights do not fit it.
         FileNotFoundError: there is no such file of weights.
         ImportError: segmentation-models-pytorch, or the package of the weights, is not installed.
 
@@ -78,7 +78,7 @@ class DeepLab(Architecture):
 
 
 class DeepLabHead(nn.Module):
-    """What an `Encoder` puts out → `[B, channels, H, W]`, the images' size."""
+    """From an `Encoder`'s output to `[B, channels, H, W]`, at the images' size."""
 
     def __init__(self, settings: DeepLab, encoder_channels: Sequence[int], channels: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class DeepLabHead(nn.Module):
 
 
 class NormOfFew(nn.BatchNorm2d):
-    """BatchNorm that takes its running statistics where a batch has a single value per channel, hence no variance."""
+    """BatchNorm that uses its running statistics if a batch has a single value per channel, hence no variance."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or input.numel() > input.shape[1]:

@@ -14,7 +14,7 @@ UNIVERSAL = "tu-"
 
 
 def library() -> Any:
-    """segmentation-models-pytorch; imported when a network needs it, for it takes seconds.
+    """segmentation-models-pytorch, imported when a network needs it, since that takes seconds.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -23,9 +23,9 @@ def library() -> Any:
 
 
 class Encoder(nn.Module):
-    """Images `[B, 3, H, W]` → the images, and feature maps of 1/2, 1/4, … of their size, rounded up.
+    """From images `[B, 3, H, W]` to the images, and feature maps of 1/2, 1/4, … of their size, rounded up.
 
-    Where the stride does not divide the images, zeros are added below and to the right for the maps.
+    If the stride does not divide the images' size, zeros are added below and to the right for the maps.
     """
 
     def __init__(self, encoder: nn.Module, stride: int) -> None:
@@ -41,14 +41,14 @@ class Encoder(nn.Module):
 
 
 def check_name(name: str) -> None:
-    """Whether segmentation-models-pytorch has an encoder of that name.
+    """Checks that segmentation-models-pytorch has an encoder of that name.
 
     Raises:
-        ValueError: it has not.
+        ValueError: it does not.
     """
     if name.startswith(UNIVERSAL):
         known = [UNIVERSAL + one for one in require("timm", '"taskfold[dense]"').list_models()]
-        name = name.partition(".")[0]  # the name of published weights behind it says nothing of the architecture
+        name = name.partition(".")[0]  # without the name of published weights
         kinds = "tu-NAME for a network of timm"
     else:
         known = library().encoders.get_encoder_names()
@@ -62,11 +62,11 @@ def check_name(name: str) -> None:
 
 
 def build_encoder(name: str, stride: int) -> tuple[nn.Module, list[int]]:
-    """An encoder with random weights, and the channels of what it puts out.
+    """An encoder with random weights, and the channels of its outputs.
 
     Args:
-        name: as segmentation-models-pytorch calls it.
-        stride: how many times smaller its last maps are.
+        name: segmentation-models-pytorch's name.
+        stride: the image's size over that of its last maps.
 
     Raises:
         ValueError: there is none of that name, or it cannot have that stride.

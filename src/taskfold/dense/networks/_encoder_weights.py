@@ -1,4 +1,4 @@
-"""Published weights into an encoder; nothing is downloaded."""
+"""Loads published weights into an encoder; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PACKAGED = "packaged"
 _PACKAGED_AS = "packaged:efficientnet-lite0"
 _PACKAGED_ENCODER = "tu-tf_efficientnet_lite0"
 _CLASSIFIERS = ("fc", "classifier", "head", "last_linear", "conv_head", "bn2")
-"""Parts of timm's and torchvision's networks behind the feature maps; `layer1.0.bn2` is not `bn2`."""
+"""Parts of timm's and torchvision's networks after the feature maps; `layer1.0.bn2` is not `bn2`."""
 
 
 def check_weights(encoder: str, weights: str | None) -> None:
-    """Whether the weights are there, and for that encoder, as far as can be told before they are read.
+    """Checks that the weights exist and are for that encoder, as far as known before they are read.
 
     Raises:
         ValueError: packaged weights are of another network.
@@ -37,19 +37,19 @@ def check_weights(encoder: str, weights: str | None) -> None:
 
 
 def load_encoder(encoder: nn.Module, name: str, weights: str) -> tuple[Channels3, Channels3] | None:
-    """Fill an encoder from a file, or from a package.
+    """Load an encoder's weights from a file, or from a package.
 
     Args:
-        encoder: of segmentation-models-pytorch; changed only if everything fits.
-        name: its name there.
+        encoder: segmentation-models-pytorch's encoder; changed only if everything fits.
+        name: segmentation-models-pytorch's name of it.
         weights: the path of a state dict in timm's or torchvision's naming, with its classifier or without; or
             `packaged`.
 
     Returns:
-        Mean and std that images must be normalised with, where known.
+        Mean and std for the normalisation of images, if known.
 
     Raises:
-        BackboneError: the file cannot be read, or names or shapes do not fit; names them.
+        BackboneError: the file cannot be read, or names or shapes do not fit; the message has them.
         ImportError: the package is not installed.
     """
     normalisation = None

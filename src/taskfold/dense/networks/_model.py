@@ -1,4 +1,4 @@
-"""A network and a protocol → one model with a task for each kind."""
+"""A model for a network and a protocol, with a task for each kind."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ._base import DenseNetwork
 
 
 def dense_model(network: DenseNetwork, protocol: Protocol, method: Method) -> MultiTask:
-    """One task for each of the protocol's, with a head of its own, on the network's backbone.
+    """A model on the network's backbone, with a task and a head for each task of the protocol.
 
     Args:
-        network: its backbone becomes the model's, and is frozen; build another for another model.
-        protocol: names the tasks, and the channels of their heads.
+        network: its backbone becomes the model's, and is frozen; another model needs another network.
+        protocol: has the tasks, and the channels of their heads.
         method: how every task adapts the backbone.
 
     Raises:
@@ -36,5 +36,5 @@ def dense_model(network: DenseNetwork, protocol: Protocol, method: Method) -> Mu
 
 
 def unchanged(output: Any) -> Any:
-    """What a dense head stands on: all that the backbone puts out. A name, so that models can be copied and pickled."""
+    """The features of a dense head: the backbone's whole output. A named function can be copied and pickled."""
     return output

@@ -1,4 +1,4 @@
-"""SegNet: maxima are pooled with their places, and put back there."""
+"""SegNet: pooling keeps the places of maxima, and unpooling uses them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ...factors import check_whole
 from ._base import Architecture, DenseNetwork
 
 DEPTHS = (2, 2, 3, 3, 3)  # VGG-16's convolutions per stage
-WIDTHS = (1, 2, 4, 8, 8)  # and their channels, in units of the width
+WIDTHS = (1, 2, 4, 8, 8)  # and their channels, in multiples of the width
 
 
 @dataclass(frozen=True)
 class SegNet(Architecture):
-    """SegNet as multi-task work on NYUv2 uses it: VGG-16 and its mirror image are the backbone, heads are small.
+    """SegNet as for multi-task learning on NYUv2: VGG-16 and its mirror image are the backbone, heads are small.
 
     Badrinarayanan et al., "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation"; in the
     form of Liu et al., "End-to-End Multi-Task Learning with Attention": the first convolution after unpooling narrows
     (the original's last), and a head is a 3×3 and a 1×1 convolution, without a nonlinearity between them.
 
-    Images of any size of at least 2^stages × 2^stages pixels; a row or column that pooling leaves over is unpooled
-    as zeros. Convolutions start as He et al. propose, biases at 0.
+    Images may have any size from 2^stages × 2^stages pixels on; a row or column that pooling drops is unpooled
+    as zeros. Convolutions are initialised as He et al. propose, biases at 0.
 
     Args:
-        width: ≥ 1, channels of the first stage, and of what heads stand on; VGG-16 has 64.
-        stages: 1 to 5, how often the image is halved; VGG-16's 5, fewer for small images.
+        width: ≥ 1, the channels of the first stage and of the heads' input; VGG-16 has 64.
+        stages: 1 to 5, the number of times that the image is halved; VGG-16 has 5, small images need fewer.
 
     Raises:
         ValueError: a setting is out of range.
@@ -61,12 +61,12 @@ class SegNet(Architecture):
 
 
 class SegNetBackbone(nn.Module):
-    """Images `[B, 3, H, W]` → features `[B, width, H, W]`."""
+    """From images `[B, 3, H, W]` to features `[B, width, H, W]`."""
 
     def __init__(self, width: int, stages: int) -> None:
         super().__init__()
         widths = [width * times for times in WIDTHS[:stages]]
-        into = [3, *widths[:-1]]  # a stage of the encoder; its mirror goes back to as many, but for the image's 3
+        into = [3, *widths[:-1]]  # a stage of the encoder; its mirror has as many channels, except for the image's 3
         self.encoder = nn.ModuleList(_stage(*one) for one in zip(into, widths, DEPTHS, strict=False))
         self.decoder = nn.ModuleList(_stage(*one) for one in zip(widths, [width, *into[1:]], DEPTHS, strict=False))
 

@@ -1,4 +1,4 @@
-"""Where dense data comes from: one file per kind of source, one line here; packages add others (`taskfold.plugins`)."""
+"""Sources of dense data: one file per kind, one line here; packages add others (`taskfold.plugins`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parse_dense_source(settings: Mapping[str, Any]) -> DenseSource:
     """A source from its settings, as a configuration file gives them.
 
     Raises:
-        pydantic.ValidationError: names the key, the value found and what is allowed.
+        pydantic.ValidationError: a setting is wrong; the message has key, value found and allowed values.
 
     Example:
         >>> parse_dense_source({"kind": "nyuv2", "root": "nyu"}).kind

@@ -1,4 +1,4 @@
-"""What every source of dense data answers, and what is checked alike for all."""
+"""The interface of sources of dense data, with common checks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IMAGES = (".jpg", ".jpeg", ".png", ".npy")
 
 
 class DenseSource(BaseModel, ABC):
-    """Settings that say where images and their targets come from.
+    """The settings of a source of images with dense targets.
 
     A subclass declares `kind: Literal[...]`, its own settings, and the three methods.
 
     Attributes:
         root: the folder.
-        check_files: read every file once when loading, so that whatever is wrong shows before training; without it,
-            it shows when the sample is read.
+        check_files: read every file once when loading, so that errors show before training; otherwise
+            they show when a sample is read.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,32 +34,32 @@ class DenseSource(BaseModel, ABC):
 
     @property
     def origin(self) -> str:
-        """Short, for tables: `nyuv2:rooms`."""
+        """A short name for tables: `nyuv2:rooms`."""
         return f"{type(self).model_fields['kind'].default}:{self.root.name}"
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """What targets weigh in a loss, where that is not 1."""
+        """The weights of targets in a loss, if they are not 1."""
         return {}
 
     @abstractmethod
     def kinds(self) -> Mapping[str, Kind]:
-        """The tasks."""
+        """The kinds of the tasks."""
 
     @abstractmethod
     def readers(self) -> Mapping[tuple[str, str], Read]:
-        """(task, suffix) → how such files are read."""
+        """(task, suffix) → a function that reads such files."""
 
     @abstractmethod
     def entries(self, split: str) -> list[Entry] | None:
-        """The files of `train`, `val` or `test`; None where there is no such split."""
+        """The files of `train`, `val` or `test`; None: there is no such split."""
 
     def load(self) -> DenseData:
-        """All splits, checked. An image without some of its targets is kept, and counted in the notes.
+        """All splits, checked. Images without some of their targets are kept, and counted in the notes.
 
         Raises:
-            MissingDataError: a folder or a split is not there.
-            DataError: files that are not what they should be, targets without an image, a split or task without any.
+            MissingDataError: a folder or a split is missing.
+            DataError: files are wrong, targets have no image, or a split or task is empty.
         """
         root, kinds, readers, notes = existing_folder(self.root, "root"), self.kinds(), self.readers(), []
         sets: dict[str, DenseSet] = {}
@@ -84,7 +84,7 @@ class DenseSource(BaseModel, ABC):
 
 
 def files(place: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Files of a folder by their name without suffix; numbers in order of their value.
+    """The files of a folder by name without suffix; numbers are sorted by value.
 
     Raises:
         DataError: a name occurs with two suffixes.
@@ -104,9 +104,9 @@ def matched(images: Mapping[str, Path], targets: Mapping[str, Mapping[str, Path]
     """Images with the targets of the same name.
 
     Args:
-        images: by name.
+        images: the images' files by name.
         targets: task → name → file.
-        place: for messages.
+        place: the folder, for messages.
 
     Raises:
         DataError: a target has no image.

@@ -35,7 +35,7 @@ FORMS: Mapping[tuple[str, str], reading.Read] = MappingProxyType(
 class Aligned(DenseSource):
     """`root/{train,val,test}/{image,segmentation,depth,normals,edges}/<name>.<suffix>`; test is optional.
 
-    What the files hold::
+    The contents of files::
 
         | folder | .png | .npy |
         |---|---|---|
@@ -46,9 +46,9 @@ class Aligned(DenseSource):
         | edges | (also .jpg) x/255 | 0 to 1, NaN or −1 invalid |
 
     Attributes:
-        classes: of the segmentation, if there is one.
-        labels: their names, in order, if known.
-        tasks: which folders to use; None: all that train has.
+        classes: the number of the segmentation's classes, if there is one.
+        labels: the classes' names, in order, if known.
+        tasks: the folders to use; None: all in train.
     """
 
     kind: Literal["aligned"] = "aligned"

@@ -28,7 +28,7 @@ class InstanceSample:
         boxes: float `[N, 4]`: left, top, right, bottom, pixels.
         classes: int64 `[N]`, 1 to the number of classes: 0 is the background, as in torchvision's detectors.
         masks: boolean `[N, H, W]`.
-        name: the image file's.
+        name: the image file's name.
     """
 
     image: Tensor
@@ -38,13 +38,13 @@ class InstanceSample:
     name: str
 
     def target(self) -> dict[str, Tensor]:
-        """What torchvision's detectors are trained with."""
+        """The target of torchvision's detectors."""
         return {"boxes": self.boxes, "labels": self.classes, "masks": self.masks.to(torch.uint8)}
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """An image as the file lists it."""
+    """An image's entry in the file."""
 
     number: int
     path: Path
@@ -59,16 +59,16 @@ class CocoInstances(Dataset[InstanceSample]):
     Args:
         annotations: the JSON file.
         images: the folder with its images.
-        empty: whether images without an object stay in.
+        empty: keep images without an object.
 
     Attributes:
-        labels: class names, in order of their number in the file; class c of a sample is `labels[c − 1]`.
-        notes: what was left out, in words.
+        labels: class names, in order of their number in the file: `labels[c − 1]` for class c of a sample.
+        notes: remarks on left-out objects.
 
     Raises:
         MissingExtraError: pycocotools is not installed.
-        MissingDataError: the file, the folder or images are not there.
-        DataError: the file is not of this form, or an image has not the size that it says.
+        MissingDataError: the file, the folder or images are missing.
+        DataError: the file has another form, or an image another size than its entry.
     """
 
     def __init__(self, annotations: Path | str, images: Path | str, empty: bool = True) -> None:
@@ -132,10 +132,10 @@ class CocoInstances(Dataset[InstanceSample]):
             else:
                 run_lengths = found
             with warnings.catch_warnings():
-                # pycocotools 2.0.11 has not followed NumPy 2 in all.
+                # pycocotools 2.0.11 is behind NumPy 2
                 warnings.simplefilter("ignore", DeprecationWarning)
                 mask = coding.decode(run_lengths).astype(bool)
-        except Exception as error:  # pycocotools raises anything
+        except Exception as error:  # pycocotools raises errors of any type
             raise DataError(f"annotation {mark.get('id')}: its mask cannot be decoded: {error}") from error
         if mask.shape != (height, width):
             raise DataError(f"annotation {mark.get('id')}: its mask is {mask.shape}, the image {(height, width)}")
@@ -160,7 +160,7 @@ class CocoInstances(Dataset[InstanceSample]):
 def _sorted(
     marks: Sequence[Mapping[str, Any]], names: Iterable[int], listed: Iterable[int]
 ) -> tuple[dict[int, list[Mapping[str, Any]]], int, int]:
-    """Objects by image; how many crowds and how many without an area were left out."""
+    """Objects by image, and the numbers of crowds and of boxes without an area that were left out."""
     classes, crowds, flat = set(names), 0, 0
     objects: dict[int, list[Mapping[str, Any]]] = {number: [] for number in listed}
     for mark in marks:

@@ -22,13 +22,13 @@ FOLDERS = {task: "edge" if task == "edges" else task for task in FILES}
 class NyudMt(DenseSource):
     """`images/*.jpg`, `segmentation/*.mat`, `depth/*.mat`, `normals/*.jpg`, `edge/*.png`, `gt_sets/{train,val}.txt`.
 
-    795 and 654 names. Arrays in .mat are called as their folder; of MATLAB 7.3 they need h5py. Classes are counted from
+    795 and 654 names. An array in .mat has its folder's name; MATLAB 7.3 needs h5py. Classes are counted from
     1 there, 0 is unlabelled and ignored: they become 0 to `classes` − 1. Depth is in metres, normals are 2x/255 − 1,
     edges x/255.
 
     Attributes:
-        classes: without the unlabelled.
-        background: the unlabelled are a class of their own, 0, before the others: 41-way, as ASTMT was trained.
+        classes: the number of classes, without the unlabelled one.
+        background: unlabelled pixels are class 0, before the others: 41 classes, as in ASTMT's training.
     """
 
     kind: Literal["nyud-mt"] = "nyud-mt"

@@ -1,4 +1,4 @@
-"""NYUv2 as multi-task papers use it."""
+"""NYUv2 in the form of multi-task papers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FOLDERS = {"segmentation": "label", "depth": "depth", "normals": "normal"}
 
 
 class NYUv2(DenseSource):
-    """`root/{train,val}/{image,label,depth,normal}/{i}.npy`, and `test` if it is there.
+    """`root/{train,val}/{image,label,depth,normal}/{i}.npy`, and `test` if it exists.
 
     image `[H, W, 3]`, floats 0 to 1; label `[H, W]`, −1 ignored; depth `[H, W, 1]`, metres, 0 invalid; normal
     `[H, W, 3]`, unit vectors, zero invalid. The original has 795 and 654 images of 288 × 384.
 
     Attributes:
-        classes: of the segmentation.
-        labels: their names, in order, if known.
+        classes: the number of the segmentation's classes.
+        labels: the classes' names, in order, if known.
     """
 
     kind: Literal["nyuv2"] = "nyuv2"

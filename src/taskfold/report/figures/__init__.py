@@ -1,4 +1,4 @@
-"""The figures of the report, in its order: each draws what the results allow, or None."""
+"""The figures of the report, in order: each draws what the results allow, or returns None."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIGURES = (
 
 
 def cost_sections(comparison: Comparison, index: int) -> list[Section]:
-    """Scores over costs, where a comparison has both."""
+    """Scores over costs, if a comparison has both."""
     draw = partial(costs.figure, comparison=comparison)
     return [Section(f"sides-{index}", f"{comparison.title}: what it costs", costs.caption(comparison), draw)]
 
@@ -48,7 +48,7 @@ def affinity_sections(results: Results) -> list[Section]:
 
 
 def routing_sections(found: Routing, key: str) -> list[Section]:
-    """The figures of one method's routing; ``key`` begins their anchors."""
+    """The figures of one method's routing; ``key`` is the prefix of their anchors."""
     drawn: tuple[tuple[str, str, str, Callable[[Routing], Figure | None]], ...] = (
         ("weights", "Who uses which expert", routing.caption(found), routing.figure),
         ("overview", "The tasks side by side", routing.overview_caption(found), routing.overview),

@@ -22,7 +22,7 @@ GLYPH = 0.6 / 72  # inches: width of a character of one point
 
 
 def heatmap(axes: Axes, values: Any, **colours: Any) -> AxesImage:
-    """Draw a matrix, first row on top; what is not a number stays blank."""
+    """Draw a matrix, first row on top; NaN stays blank."""
     masked = np.ma.masked_invalid(np.asarray(values, dtype=float))
     image = axes.imshow(masked, aspect="auto", interpolation="none", **colours)
     axes.grid(False)
@@ -32,13 +32,13 @@ def heatmap(axes: Axes, values: Any, **colours: Any) -> AxesImage:
 
 
 def rows(axes: Axes, names: Sequence[str], size: float, room: float) -> None:
-    """Name the rows: every one where ``room`` inches suffice, else every k-th."""
+    """Name the rows: all if ``room`` inches suffice, else every k-th."""
     every = max(1, math.ceil(len(names) * 1.1 * size / 72 / room))
     axes.set_yticks(range(0, len(names), every), list(names)[::every], fontsize=size)
 
 
 def columns(axes: Axes, kinds: Sequence[Kind], experts: int, room: float, *, parts: bool = True) -> None:
-    """Name the kinds of layers below their ``experts`` columns and, with ``parts``, the part of the block they are in.
+    """Name the kinds of layers below their ``experts`` columns and, with ``parts``, their part of the block.
 
     ``room`` is the width in inches.
     """
@@ -83,11 +83,11 @@ def _brief(name: str) -> str:
     return name.removesuffix("_proj") or name
 
 
-LABELLED = 90  # with more layers than this, not every one can carry its name
+LABELLED = 90  # with more layers, some have no name
 
 
 def by_layer(layers: Sequence[str], tasks: Sequence[str], values: Any, label: str, **colours: Any) -> Figure:
-    """Layers × tasks, input on top, with a colour bar that carries the label."""
+    """Layers × tasks, input on top, with a labelled colour bar."""
     height = 1.6 + max(0.15 * min(len(layers), 1.5 * LABELLED), 0.8)
     width = min(WIDTH, 3.6 + 0.4 * len(tasks))
     drawing = Figure(figsize=(width, height), layout="constrained")

@@ -26,11 +26,13 @@ class Inventory:
 
 
 def inventory(routing: Routing) -> Inventory:
-    """Put every layer where it belongs."""
+    """The routing in arrays."""
     spots = places([layer.layer for layer in routing.layers])
     blocks = tuple(dict.fromkeys(spot.row for spot in spots))
     kinds = tuple(dict.fromkeys(spot.kind for spot in spots))
-    kinds = tuple(sorted(kinds, key=lambda kind: [part for part, _ in kinds].index(kind[0])))  # parts stay together
+    kinds = tuple(
+        sorted(kinds, key=lambda kind: [part for part, _ in kinds].index(kind[0]))
+    )  # parts of a block stay together
     experts = max(layer.size for layer in routing.layers)
     alpha = np.full((len(routing.tasks), len(blocks), len(kinds), experts), np.nan)
     for spot, layer in zip(spots, routing.layers, strict=True):

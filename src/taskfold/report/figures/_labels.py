@@ -1,4 +1,4 @@
-"""Labels beside the things they name, without running into each other."""
+"""Labels beside data points, without overlaps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     if not wanted:
         return []
     gap = min(gap, 1 / max(len(wanted) - 1, 1))
-    # Blocks of touching labels, each centred on the mean of what its members want.
+    # Blocks of touching labels, each centred on the mean of its members' wishes.
     blocks: list[list[float]] = []  # [first position, number, sum of offsets-corrected wishes]
     for want in wanted:
         blocks.append([want, 1, want])
@@ -53,7 +53,7 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
 
 
 def beside(axes: Axes, labels: Sequence[Label], height: float, size: float = 9) -> None:
-    """Put labels in the right margin at the height of their points; call after the y limits are set.
+    """Put labels in the right margin at the height of their points; call this after setting the y limits.
 
     ``height`` is the axes' height in inches, roughly.
     """
@@ -84,7 +84,7 @@ def beside(axes: Axes, labels: Sequence[Label], height: float, size: float = 9) 
 
 
 def near(figure: Figure, axes: Axes, labels: Sequence[Label], size: float = 9) -> None:
-    """Put each label next to its point, at the first of eight places that is free."""
+    """Put each label next to its point, at the first free one of eight places."""
     figure.draw_without_rendering()  # fixes the layout, hence the pixel positions
     inside = figure.bbox
     taken = [_extent(axes, label) for label in labels]

@@ -1,4 +1,4 @@
-"""Where a layer stands in its network, read from its name: which block, and which kind of layer there."""
+"""The place of a layer in its network, from its name: the block, and the kind of layer there."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Place(NamedTuple):
 
     @property
     def row(self) -> str:
-        """The block as written on an axis."""
+        """The block in an axis label."""
         return self.stack or "outside" if self.block is None else f"{self.stack or 'block'} {self.block}"
 
     @property
     def kind(self) -> tuple[str, str]:
-        """Layers of one kind are comparable from block to block."""
+        """The kind of layer, comparable between blocks."""
         return self.part, self.name
 
 

@@ -1,4 +1,4 @@
-"""Which tasks help and which hurt one another."""
+"""Affinities between tasks: which help and which hurt one another."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..schema import AffinityMap, AffinityMatrix
 from ._heat import heatmap, scale
 
 NUMBERED = 8
-"""Tasks whose numbers can be printed in the cells."""
+"""The most tasks whose numbers are printed in the cells."""
 MARKED = 24
-"""Tasks whose uncertain cells can be marked."""
+"""The most tasks whose uncertain cells are marked."""
 TITLES = {
     "linear": "Who helps whom, to first order",
     "lookahead": "Who helps whom, as seen",
@@ -39,7 +39,7 @@ WHAT = {
 
 
 def caption(found: AffinityMap, matrix: AffinityMatrix) -> str:
-    """How to read `figure`."""
+    """The caption of `figure`."""
     total = len(found.tasks)
     marks = "in brackets:" if total <= NUMBERED else "dots:" if total <= MARKED else "uncertain cells are not marked:"
     return CAPTION.format(what=WHAT[matrix.measure], measurements=found.measurements, steps=found.steps, marks=marks)
@@ -47,13 +47,13 @@ def caption(found: AffinityMap, matrix: AffinityMatrix) -> str:
 
 @styled
 def figure(found: AffinityMap, matrix: AffinityMatrix) -> Figure | None:
-    """A matrix of tasks, those of a group beside each other, the diagonal left out."""
+    """A matrix of tasks with groups side by side, without the diagonal."""
     total, unit = len(found.tasks), 1 if matrix.measure == "cosine" else 100
     mean, half = unit * np.array(matrix.mean), unit * np.array(matrix.half)
     np.fill_diagonal(mean, np.nan)
     names = [shorten(name, 24) for name in found.tasks]
     size = 9 if total <= NUMBERED else 8 if total <= 30 else 6
-    side = 0.062 * size / 8 * max(map(len, names))  # inches that the names take
+    side = 0.062 * size / 8 * max(map(len, names))  # inches for the names
     cell = min((WIDTH - side - 0.3) / total, 0.62)
     drawing = Figure(figsize=(min(WIDTH, cell * total + side + 1.6), cell * total + side + 1.1), layout="constrained")
     axes = drawing.add_subplot()
@@ -89,7 +89,7 @@ def figure(found: AffinityMap, matrix: AffinityMatrix) -> Figure | None:
 
 
 def number(value: float, *, cosine: bool) -> str:
-    """With its sign, and two digits at the least.
+    """A value with its sign and at least two digits.
 
     >>> number(0.0123, cosine=False), number(-3.21, cosine=False), number(0.5, cosine=True)
     ('+0.012', '−3.2', '+0.50')

@@ -1,4 +1,4 @@
-"""Tasks grouped by how they mix the experts."""
+"""Tasks grouped by their mixing weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CAPTION = (
     "across; dark blocks along the diagonal are groups of tasks that share experts."
 )
 
-FLOOR = 0.02  # smaller distances are shown as none, so that noise does not look like structure
+FLOOR = 0.02  # smaller distances are drawn as 0, so that noise does not look like structure
 
 
 @styled

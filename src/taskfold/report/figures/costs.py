@@ -1,4 +1,4 @@
-"""What a comparison's rows score against what each of them costs."""
+"""Scores against costs of a comparison's rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .._svg import WIDTH, styled
 from ..schema import Comparison, ComparisonColumn, Results
 from ._labels import log_ticks
 
-COLUMNS, PANEL = 2, 2.3  # in a row; inches high
-ASIDE = 4.0  # what costs nothing stands so many times below the least that something costs
+COLUMNS, PANEL = 2, 2.3  # panels in a row; their height in inches
+ASIDE = 4.0  # a cost of 0 is drawn at the least positive cost divided by this
 LEGEND = 3  # names in a row
-CLOSE = 4.0  # the highest cost over the lowest
+CLOSE = 4.0  # highest cost over lowest for a linear axis
 
 
 def caption(comparison: Comparison) -> str:
-    """How to read it."""
+    """The caption of the figure."""
     score = next((column for column in comparison.columns if column.axis == "score"), None)
     side = "lower" if score is not None and score.best == "lowest" else "higher"
     return (
@@ -36,7 +36,7 @@ def caption(comparison: Comparison) -> str:
 
 @styled
 def figure(results: Results, comparison: Comparison) -> Figure | None:
-    """One panel for each cost; None where rows are no methods, or fewer than two have a score and a cost."""
+    """One panel for each cost; None: rows are not methods, or fewer than two have a score and a cost."""
     if comparison.first != METHODS:
         return None
     scores = [n for n, column in enumerate(comparison.columns) if column.axis == "score"]
@@ -75,7 +75,7 @@ def figure(results: Results, comparison: Comparison) -> Figure | None:
 
 
 def _points(comparison: Comparison, score: int, cost: int) -> list[tuple[str, float, float, float]]:
-    """Of each row that has both: its label, what it costs, what it scores, and its deviation."""
+    """For each row with both: its label, its cost, its score, and the score's deviation."""
     scale = 100.0 if comparison.columns[score].kind == "percent" else 1.0
     found = []
     for row in comparison.rows:
@@ -86,7 +86,7 @@ def _points(comparison: Comparison, score: int, cost: int) -> list[tuple[str, fl
 
 
 def _costs(axes: Axes, column: ComparisonColumn, xs: Sequence[float], zero: float) -> None:
-    """A logarithmic axis whose lowest place may be 0; a linear one where costs are close to each other."""
+    """A logarithmic axis whose lowest tick may be 0; a linear one for costs close to one another."""
     show, free = SHOW[column.kind], zero in xs
     axes.tick_params("x", labelsize=8)
     axes.set_xlabel(column.name, fontsize=9)

@@ -24,7 +24,7 @@ CAPTION = (
     "range, up to the last epoch that all reached; within one method a stronger line has more parameters. "
     "A failed run ends in ×. Where methods add a penalty to the loss, it stands rightmost."
 )
-MEASURED = 6  # aligning labels by measuring them takes quadratic time: with more tasks they stand at a fixed place
+MEASURED = 6  # measured labels take quadratic time: with more tasks they have a fixed place
 PANELS: tuple[tuple[str, Callable[[CurvePoint], float | None]], ...] = (
     ("val. accuracy (%)", lambda point: None if point.val_accuracy is None else 100 * point.val_accuracy),
     ("training loss", lambda point: point.train_loss),
@@ -68,7 +68,7 @@ def figure(results: Results) -> Figure | None:
     legend = drawing.legend(
         handles, ["name"] * len(handles), loc="outside upper left", ncols=3, frameon=False, fontsize=9
     )
-    for text, row in zip(legend.get_texts(), shown, strict=True):  # as a label, "_name" would be hidden
+    for text, row in zip(legend.get_texts(), shown, strict=True):  # matplotlib hides labels that begin with "_"
         text.set_text(shorten(row.label, 24))
     return drawing
 
@@ -80,7 +80,7 @@ def _draw(axes: Axes, runs: tuple[Run, ...], value: Callable[[CurvePoint], float
             axes.plot(list(line), list(line.values()), **style, alpha=0.5)
             axes.plot(*list(line.items())[-1], "x", color=mark.color, ms=7, mew=2)
     lines = [line for run in runs if run.failed is None and (line := _line(run, value))]
-    # A mean over different seeds at different epochs would jump: only epochs that all seeds reached.
+    # only epochs that all seeds reached: a mean over varying seeds would jump
     epochs = sorted(set.intersection(*map(set, lines))) if lines else []
     if epochs:
         columns = [[line[epoch] for line in lines] for epoch in epochs]

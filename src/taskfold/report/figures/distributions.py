@@ -1,4 +1,4 @@
-"""How the experts' weights and the mixing weights are distributed."""
+"""Distributions of the experts' weights and the mixing weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAPTION = (
 
 
 def caption(routing: Routing) -> str:
-    """How to read the figure."""
+    """The caption of the figure."""
     number = len(_shown(routing))
     shown = "all layers" if number == len(routing.layers) else f"{number} layers, evenly spaced from input to output"
     return CAPTION.format(shown=shown, even=f"1/{inventory(routing).experts}")

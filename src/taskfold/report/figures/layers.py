@@ -1,4 +1,4 @@
-"""How far each layer's weights moved, per task."""
+"""The size of each layer's change, per task."""
 
 from __future__ import annotations
 

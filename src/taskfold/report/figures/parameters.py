@@ -34,7 +34,7 @@ def figure(results: Results) -> Figure | None:
     labels = []
     for row in table:
         mean, size = row.mean(), row.parameters
-        assert mean is not None  # guaranteed by the choice of rows
+        assert mean is not None  # the choice of rows guarantees this
         assert size is not None
         x, y, mark = size, 100 * mean.mean, tone[row.label]
         spread = 0 if mean.std is None else 100 * mean.std

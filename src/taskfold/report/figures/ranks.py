@@ -1,4 +1,4 @@
-"""The rank of each layer's update, per task, where the training has chosen it."""
+"""The rank of each layer's update, per task, if the training has chosen it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAPTION = (
 
 @styled
 def figure(results: Results) -> Figure | None:
-    """Layers × tasks for the most accurate method whose layers have ranks of their own."""
+    """Layers × tasks for the most accurate method with ranks by layer."""
     candidates = [row for row in rows(results) if any(_ranks(run.settings) for run in row.runs)]
     row = max(candidates, key=_accuracy, default=None)
     if row is None:
@@ -41,7 +41,7 @@ def figure(results: Results) -> Figure | None:
 
 
 def _ranks(settings: Mapping[str, object]) -> dict[str, int]:
-    """By layer; none where settings say patterns, or one rank for all."""
+    """The ranks by layer; empty: settings have patterns, or one rank for all."""
     ranks = settings.get("rank")
     patterns = not isinstance(ranks, Mapping) or any({*"*?"} & {*name} for name in ranks)
     return {} if patterns else dict(ranks)  # type: ignore[arg-type]

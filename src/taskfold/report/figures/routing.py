@@ -1,4 +1,4 @@
-"""Which experts the tasks use."""
+"""The experts that the tasks use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._heat import columns, heatmap, rows, scale
 from ._inventory import inventory
 
 SHOWN = 6
-FLOOR = 0.01  # smaller differences are shown as none, so that noise does not look like structure
+FLOOR = 0.01  # smaller differences are drawn as 0, so that noise does not look like structure
 CAPTION = (
     "One panel per task ({shown}). Down: the blocks from input to output; across: for each kind of layer its "
     "{experts} experts side by side. The brighter, the larger the expert's share α of the mix{groups}; "
@@ -30,7 +30,7 @@ OVERVIEW = (
 
 
 def caption(routing: Routing) -> str:
-    """How to read `figure`."""
+    """The caption of `figure`."""
     total, experts = len(routing.tasks), inventory(routing).experts
     shown = "all tasks" if total <= SHOWN else f"{SHOWN} of {total}, spread over the tree of tasks below"
     groups = ", mean over its groups" if any(layer.groups > 1 for layer in routing.layers) else ""
@@ -38,7 +38,7 @@ def caption(routing: Routing) -> str:
 
 
 def overview_caption(routing: Routing) -> str:
-    """How to read `overview`."""
+    """The caption of `overview`."""
     groups = " and groups" if any(layer.groups > 1 for layer in routing.layers) else ""
     return OVERVIEW.format(experts=inventory(routing).experts, groups=groups)
 
@@ -56,7 +56,7 @@ def figure(routing: Routing) -> Figure | None:
     drawing = Figure(figsize=(WIDTH, (tall + 0.28) * down + 1.2), layout="constrained")
     panels = drawing.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     shares = found.alpha[tasks]
-    top = max(float(np.nanmax(shares)), 2 / found.experts)  # an even mix stands in the middle of the scale, or below
+    top = max(float(np.nanmax(shares)), 2 / found.experts)  # an even mixture is at or below the middle of the scale
     images = []
     for index, axes in enumerate(panels.flat):
         if index >= len(tasks):
@@ -79,7 +79,7 @@ def overview(routing: Routing) -> Figure | None:
         return None
     ranked, found = order(routing), inventory(routing)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)  # fewer experts in some kinds
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)  # some kinds have fewer experts
         means = np.nanmean(found.alpha, axis=1).reshape(len(ranked), -1)[ranked]
     apart = means - means.mean(0)
     tall = max(0.145 * len(ranked), 1.0)

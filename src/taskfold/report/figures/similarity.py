@@ -1,4 +1,4 @@
-"""How alike the experts of each layer are."""
+"""The similarity of the experts in each layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CAPTION = (
     "pair in the layers whose experts are least, middling and most alike."
 )
 TINTS = ("ftn", "fine-tuning", "head-norm", "other-2", "other-1", "lora")
-NUMBERED = 10  # experts whose cosines can be printed in a panel
+NUMBERED = 10  # most experts whose cosines are printed in a panel
 Known = list[tuple[Place, RoutedLayer, float]]
 
 
@@ -61,7 +61,7 @@ def _depth(axes: Axes, blocks: list[str], known: Known) -> None:
     labels = []
     for index, part in enumerate(parts):
         style: dict[str, Any] = {"color": TONES[TINTS[index % len(TINTS)]][0]}
-        found: dict[str, dict[int, list[float]]] = {}  # by stack: a line does not run from encoder into decoder
+        found: dict[str, dict[int, list[float]]] = {}  # by stack: no line runs from encoder to decoder
         for spot, _, mean in known:
             if spot.part == part:
                 found.setdefault(spot.stack, {}).setdefault(blocks.index(spot.row), []).append(mean)
@@ -98,7 +98,7 @@ def _matrix(axes: Axes, spot: Place, layer: RoutedLayer) -> AxesImage:
 
 
 def _likeness(layer: RoutedLayer) -> float | None:
-    """Mean of the absolute cosines between different experts."""
+    """The mean absolute cosine between different experts."""
     values = [
         abs(value)
         for i, row in enumerate(layer.similarity)

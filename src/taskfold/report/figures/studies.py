@@ -1,4 +1,4 @@
-"""Lines over something varied."""
+"""Lines over a varied quantity."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..schema import Results, Series, Study
 from ._labels import Label, beside, log_ticks
 
 CAPTION = "Means over seeds, the band is one standard deviation; a line's name stands beside its end."
-POINTS = 16  # with more, single points are not marked
+POINTS = 16  # with more points, single ones are not marked
 
 
 def caption(study: Study) -> str:
-    """The study's own note, and how to read the lines."""
+    """The study's note, and the explanation of the lines."""
     spread = any(series.std and any(series.std) for series in study.series)
     how = CAPTION if spread else "A line's name stands beside its end; no spread over seeds is known."
     scale = f" {study.x[:1].upper()}{study.x[1:]} is drawn logarithmically." if study.log_x else ""
@@ -30,7 +30,7 @@ def caption(study: Study) -> str:
 
 @styled
 def figure(results: Results, study: Study) -> Figure | None:
-    """One line per series with its band, or None where nothing is finite."""
+    """One line per series with its band; None: no number is finite."""
     marks = study_marks(results, study)
     height = max(3.4, 0.19 * len(study.series) + 1)
     drawing = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -65,7 +65,7 @@ def _line(axes: Axes, series: Series, mark: Mark) -> Label | None:
 
 
 def _powers(axes: Axes, found: list[float]) -> None:
-    """Powers of two, thinned out where there are many."""
+    """Powers of two as ticks, thinned out if there are many."""
     low, high = math.floor(math.log2(min(found))), math.ceil(math.log2(max(found)))
     step = max(1, math.ceil((high - low) / 10))
     values = sorted(set(found))

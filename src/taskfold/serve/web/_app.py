@@ -1,4 +1,4 @@
-"""All routes, and how errors are said."""
+"""The HTTP application's routes, and the form of errors."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ PAGE = {
 }
 LOG = logging.getLogger("taskfold.serve")
 EVERY = 2.0
-"""Seconds between two looks at the store."""
+"""Seconds between two reads of the store."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may do what.
+    """Access rules.
 
     Attributes:
-        token: whoever has it may change tasks; None: nobody may.
+        token: clients with it may change tasks; None: no client may.
         hosts: names by which clients call the server; `*`: any. Others are refused, so that a web page elsewhere whose
-            name resolves to this machine cannot ask.
+            name resolves to this machine cannot call it.
     """
 
     token: str | None = None
@@ -56,7 +56,7 @@ def application(server: TaskServer, access: Access | None = None) -> FastAPI:
 
     Args:
         server: not started yet.
-        access: default: nobody may change tasks, and clients are on this machine.
+        access: default: no client may change tasks, and clients are on this machine.
     """
     access, registry = access or Access(), CollectorRegistry()
     registry.register(Numbers(server))
@@ -107,12 +107,12 @@ def _health(app: FastAPI, server: TaskServer, registry: CollectorRegistry) -> No
 
     @app.get("/metrics", tags=["health"])
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Metrics for Prometheus."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/stats", tags=["health"])
     async def stats() -> dict[str, Any]:
-        """What the page shows: rows per second lately, rows that wait, the mean batch."""
+        """The page's numbers: recent rows per second, waiting rows, the mean batch."""
         batcher, counts, now = server.batcher, server.batcher.counts, time.monotonic()
         while seen and now - seen[0][0] > 5:
             seen.popleft()
@@ -132,7 +132,7 @@ async def _follow(server: TaskServer) -> None:
     while True:
         try:
             await server.follow()
-        except (OSError, ServeError) as error:  # the folder is away for a moment
+        except (OSError, ServeError) as error:  # the folder is unreachable for a moment
             LOG.warning("%s", error)
         await asyncio.sleep(EVERY)
 
@@ -154,7 +154,7 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _left(request: Request, error: Exception) -> Response:
-    """Nobody reads it: the client went away before its body had come."""
+    """An empty response for a client that went away before its body had come."""
     del request, error
     return Response(status_code=GoneError.status)
 

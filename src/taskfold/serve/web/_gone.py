@@ -1,4 +1,4 @@
-"""A client who goes away takes the request along."""
+"""Cancels a request whose client goes away."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 class GoneError(ServeError):
-    """Nobody waits for the answer any more."""
+    """The client went away."""
 
     status = 499
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns; it is cancelled when the client closes the connection. The body must have been read."""
+    """The work's result; it is cancelled when the client closes the connection. The body must have been read."""
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Bodies are bounded in bytes and in time before anything reads them; every answer carries the same headers."""
+"""Limits the bytes and the time of bodies before they are read, and sets the headers of every answer."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class SlowError(ServeError):
 
 
 class Guard:
-    """Refuses a body that says it is too large, or turns out to be, or does not arrive, and other hosts' names.
+    """Refuses bodies that are declared or found too large or do not arrive, and other hosts' names.
 
     Args:
         app: the application.
-        limits: `body` in bytes, `seconds` in all for the body.
+        limits: `body` in bytes, `seconds` for the whole body.
         hosts: names by which clients may call the server; `*`: any.
     """
 
@@ -47,7 +47,6 @@ class Guard:
         self.app, self.limits, self.hosts = app, limits, frozenset(map(str.lower, hosts))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -65,7 +64,7 @@ class Guard:
             status = error.status if isinstance(error, ServeError) else 400
             await JSONResponse({"error": str(error)}, status)(scope, receive, sending)
             return
-        if scope["method"] == "HEAD":  # what GET says, and the server below leaves the body out
+        if scope["method"] == "HEAD":  # as for GET; the server below drops the body
             scope = {**scope, "method": "GET"}
         await self.app(scope, self._bounded(receive), sending)
 
@@ -81,7 +80,7 @@ class Guard:
 
         async def bounded() -> Message:
             nonlocal found, whole
-            if whole:  # what comes now is that the client is gone
+            if whole:  # only a disconnection can follow
                 return await receive()
             try:
                 async with asyncio.timeout_at(until):

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, as KServe and Triton speak it. The task is a parameter of the request."""
+"""The Open Inference Protocol, version 2, as KServe and Triton speak it, with the task as a request parameter."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def router(server: TaskServer) -> APIRouter:
 
     @found.post("/models/{model}/infer")
     async def infer(model: str, request: Request) -> Response:
-        """Rows of one task (parameter `task`, or the model's name), or of one task each (input `task`).
+        """Runs rows of one task (parameter `task`, or the model's name), or of a task for each row (input `task`).
 
-        Inputs: `image` as floats `[B, …]` made ready by the client, or as BYTES `[B]`, image files (base64 in JSON); or
-        `text`, BYTES `[B]`. Outputs: what the network says, and of each row label, task, digest and generation.
+        Inputs: `image` as floats `[B, …]` prepared by the client, or as BYTES `[B]`, image files (base64 in JSON); or
+        `text`, BYTES `[B]`. Outputs: the network's outputs, and each row's label, task, digest and generation.
         """
         said, inputs = _tensors.read(await request.body(), request.headers.get(_tensors.LENGTH))
         names = _names(model, said, inputs)
@@ -101,7 +101,6 @@ def router(server: TaskServer) -> APIRouter:
 
 
 def _names(model: str, said: dict[str, Any], inputs: dict[str, NDArray[Any]]) -> list[str]:
-    """The task of each row."""
     asked = (said.get("parameters") or {}).get("task") if isinstance(said.get("parameters"), dict) else None
     if (each := inputs.pop("task", None)) is not None:
         names = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in each.reshape(-1)]

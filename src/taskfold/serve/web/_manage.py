@@ -1,4 +1,4 @@
-"""`/tasks`: what is served, and, with a token, changes."""
+"""`/tasks`: the served tasks and, with a token, changes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ class DeniedError(ServeError):
 
 
 class ForbiddenError(ServeError):
-    """Nobody may change tasks here."""
+    """No client may change tasks on this server."""
 
     status = 403
 
 
 class Manager:
-    """Lets those through who have the token."""
+    """Admits requests with the token."""
 
     def __init__(self, token: str | None) -> None:
         self.token = token
 
     async def __call__(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
-        """One request."""
         if self.token is None:
             raise ForbiddenError("this server was started without management: its tasks cannot be changed by requests")
         if given is None or not secrets.compare_digest(given.credentials.encode(), self.token.encode()):
@@ -51,7 +50,7 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
     async def tasks(
         search: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100, offset: Annotated[int, Query(ge=0)] = 0
     ) -> dict[str, Any]:
-        """Tasks by name, those that contain `search`, a part of them at a time."""
+        """Tasks by name, those whose name contains `search`, `limit` at a time."""
         wanted = search.casefold()
         every = await server.every()
         names = sorted(name for name in every if wanted in name.casefold())
@@ -60,7 +59,7 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
 
     @found.get("/{name}")
     async def task(name: str) -> dict[str, Any]:
-        """All that is known of a task."""
+        """The details of a task."""
         version = await server.find(name)
         return {
             **_short(version),
@@ -74,12 +73,12 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
 
     @found.get("/{name}/versions")
     async def versions(name: str) -> dict[str, Any]:
-        """What the store keeps of a task, oldest first; also of one that was removed."""
+        """The store's versions of a task, oldest first; also of a removed task."""
         return {"versions": await server.history(name)}
 
     @found.put("/{name}", dependencies=[Depends(manager)], openapi_extra=FILE_BODY, status_code=200)
     async def put(name: str, request: Request, response: Response) -> dict[str, Any]:
-        """Serve a task file, the body, under this name; with `If-None-Match: *` only where the name is free."""
+        """Serve a task file, the body, under this name; with `If-None-Match: *` only if the name is free."""
         known, condition = name in server.versions, request.headers.get("if-none-match")
         if condition not in (None, "*") or "if-match" in request.headers:
             raise InputError("the one condition that is known here is If-None-Match: *")
@@ -89,7 +88,7 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
 
     @found.delete("/{name}", dependencies=[Depends(manager)])
     async def remove(name: str, purge: bool = False) -> dict[str, Any]:
-        """Serve a task no more; with `purge` the store forgets its versions too."""
+        """Stop serving a task; with `purge` the store deletes its versions too."""
         await server.remove(name, purge=purge)
         return {"removed": name}
 
@@ -103,7 +102,7 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
 
     @found.post("/{name}/rollback", dependencies=[Depends(manager)])
     async def rollback(name: str, to: str | None = None) -> dict[str, Any]:
-        """Serve an earlier version: the one before, or that whose digest begins with `to`."""
+        """Serve an earlier version: the one before, or the one whose digest begins with `to`."""
         return _short(await server.rollback(name, to))
 
     return found

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus. There is none by task: `GET /tasks/{name}` has these, however many tasks there are."""
+"""Metrics for Prometheus. None is by task: `GET /tasks/{name}` has those, for any number of tasks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 
 class Numbers(Collector):
-    """What the server has done, looked up when somebody asks."""
+    """Metrics of the server, collected on request."""
 
     def __init__(self, server: TaskServer) -> None:
         self.server = server
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """All of it."""
         batcher, counts = self.server.batcher, self.server.batcher.counts
         for name, text, value in (
             ("taskfold_batches", "Batches that ran.", counts.batches),
@@ -54,7 +53,6 @@ class Measured:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

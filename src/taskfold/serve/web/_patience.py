@@ -1,4 +1,4 @@
-"""Connections on which no whole request begins are closed: each is one of those that may be open."""
+"""Closes connections on which no whole request head arrives, since they take up the limited number of connections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 SECONDS = 10.0
-"""In which the head of a request must have arrived."""
+"""Seconds in which the head of a request must arrive."""
 
 
 class Patient(H11Protocol):
@@ -16,17 +16,17 @@ class Patient(H11Protocol):
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """From now on a head is waited for."""
+        """Starts the time limit of a head."""
         super().connection_made(transport)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """No more."""
+        """Ends the time limit."""
         self._wait_no_more()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """A head that has begun must end in time, whatever arrives meanwhile."""
+        """Keeps the time limit of a head that has begun, whatever arrives meanwhile."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._wait_no_more()

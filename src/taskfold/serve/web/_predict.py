@@ -1,4 +1,4 @@
-"""`POST /predict`, in whatever form a client has its input."""
+"""`POST /predict`, for inputs in several forms."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ._gone import unless_gone
 FIELDS = ("task", "image", "text", "top", "choices")
 IN_URL = ("task", "top", "choices")
 TOP = 5
-"""Classes that are listed, unless a request says otherwise."""
+"""Default number of listed classes."""
 FILES = 256
-"""Parts of a multipart body, at most."""
+"""The most parts of a multipart body."""
 
 
 @dataclass
 class Prediction:
-    """A request as it was sent, not yet decoded."""
+    """A request before decoding."""
 
     tasks: list[str] = field(default_factory=list)
     images: list[bytes] = field(default_factory=list)
@@ -40,13 +40,11 @@ class Prediction:
 
     @property
     def form(self) -> Form:
-        """Of the inputs."""
         if self.images and self.texts:
             raise InputError("send images or texts, found both; ask in two requests")
         return "text" if self.texts else "image"
 
     def asked(self) -> Asked:
-        """How answers are wanted."""
         if not all(isinstance(choice, str) and choice for choice in self.choices):
             raise InputError(f"choices must be texts, found {self.choices!r:.60}")
         try:
@@ -55,20 +53,19 @@ class Prediction:
             raise InputError(f"top must be a whole number, at least 1, found {self.top!r:.60}") from None
 
     def say_top(self, top: object) -> None:
-        """How many classes to list."""
+        """Set the number of classes to list."""
         if self.top is not None:
             raise InputError(f"top is given twice, {self.top!r:.40} and {top!r:.40}; give it once")
         self.top = top
 
     def decode(self, limits: Limits) -> list[Given]:
-        """Its inputs."""
+        """The decoded inputs."""
         if self.form == "image":
             return [picture(data, limits, f"image {n}") for n, data in enumerate(self.images)]
         return [text(one, limits, f"text {n}") for n, one in enumerate(self.texts)]
 
 
 def router(server: TaskServer) -> APIRouter:
-    """The route."""
     found = APIRouter()
 
     @found.post("/predict", openapi_extra=BODY, tags=["predict"])
@@ -76,7 +73,7 @@ def router(server: TaskServer) -> APIRouter:
         """Answers of one task, of several, or of all (`task=*`), for one input or a batch.
 
         The body is an image file's bytes; or multipart with `image` (once or several times) or `text`, and `task`; or
-        JSON with `task`, and `text` or `image` (base64), one or a list. Tasks may stand in the URL too: `?task=cars`.
+        JSON with `task`, and `text` or `image` (base64), one or a list. The URL may name tasks too: `?task=cars`.
         """
         sent = await _sent(request)
 
@@ -144,7 +141,6 @@ def _json(body: bytes, found: Prediction) -> None:
 
 
 def parsed(body: bytes) -> dict[str, Any]:
-    """A JSON object."""
     try:
         said = json.loads(body, parse_constant=_refused, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
@@ -155,7 +151,7 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 
 def base64_of(one: object, where: str) -> bytes:
-    """Bytes that JSON holds."""
+    """The bytes of a base64 text."""
     try:
         return base64.b64decode(one if isinstance(one, str) else "?", validate=True)
     except (binascii.Error, ValueError):
@@ -180,12 +176,12 @@ def _listed(one: object) -> list[Any]:
 
 
 def body(schemas: Mapping[str, object]) -> dict[str, Any]:
-    """What OpenAPI says of a body, by media type."""
+    """OpenAPI's description of a body, by media type."""
     return {"requestBody": {"required": True, "content": {kind: {"schema": one} for kind, one in schemas.items()}}}
 
 
 def fields(**schemas: object) -> dict[str, Any]:
-    """What OpenAPI says of an object."""
+    """OpenAPI's description of an object."""
     return {"type": "object", "properties": schemas}
 
 

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol, as JSON or as bytes behind it."""
+"""Tensors of the Open Inference Protocol, in JSON or as bytes after it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LENGTH = "inference-header-content-length"
 
 
 def read(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """A request and its inputs by name; those of `BYTES` hold bytes."""
+    """A request and its inputs by name; `BYTES` inputs hold bytes."""
     try:
         size = len(body) if header is None else int(header)
     except ValueError:
@@ -56,7 +56,7 @@ def read(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, NDA
 def written(
     document: dict[str, Any], outputs: Mapping[str, NDArray[Any]], binary: set[str]
 ) -> tuple[bytes, int | None]:
-    """A response, and how many of its bytes are JSON; None: all."""
+    """A response, and the length of its JSON in bytes; None: all of it."""
     listed, parts = [], []
     for name, array in outputs.items():
         text = array.dtype == object
@@ -73,7 +73,7 @@ def written(
 
 
 def wanted(said: Mapping[str, Any], made: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The outputs that a client asks for, in its order; all, if it names none."""
+    """The outputs that a client wants, in its order; all if it names none."""
     listed = said.get("outputs")
     if not listed:
         return dict(made)
@@ -87,7 +87,7 @@ def wanted(said: Mapping[str, Any], made: Mapping[str, NDArray[Any]]) -> dict[st
 
 
 def wanted_binary(said: Mapping[str, Any], names: Sequence[str]) -> set[str]:
-    """The outputs that a client wants as bytes."""
+    """The names of the outputs that a client wants as bytes."""
     whole = _parameters(said).get("binary_data_output") is True
     listed = said.get("outputs")
     asked = {one.get("name"): _parameters(one) for one in listed or () if isinstance(one, dict)}
