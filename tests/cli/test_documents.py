@@ -133,6 +133,7 @@ def test_new_problems_are_transferred_from_a_joint_training(tmp_path: Path, run:
         ({"tasks": [{"name": "a", "problem": {"kind": "regression", "columns": ["place"]}}]}, "line 2: place must be"),
         ({"tasks": [{"name": "a", "problem": {"columns": ["colour"]}}]}, "line 2: has no colour; the problem's"),
         ({"tasks": [{"name": "a", "problem": "token-classification"}]}, "is for words of texts; give kind: words"),
+        ({"tasks": [{"name": "a", "problem": {"columns": ["text"]}}]}, "without a training sample: "),
         ({"backbone": "net.py:no_text"}, "has no fast tokenizer"),
     ],
 )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ..files import read_text
+from ..files import read_json, read_table, read_text
 
 Row = dict[str, Any]
 
@@ -65,8 +63,8 @@ def _json_lines(path: Path) -> list[tuple[str, Row]]:
             continue
         place = f"{path}, line {number}"
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = read_json(line)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{place}: is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{place}: must be a JSON object, found {type(row).__name__}")
@@ -75,8 +73,4 @@ def _json_lines(path: Path) -> list[tuple[str, Row]]:
 
 
 def _table(path: Path) -> list[tuple[str, Row]]:
-    lines = csv.DictReader(StringIO(read_text(path)), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    try:
-        return [(f"{path}, line {lines.line_num}", row) for row in lines]
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {lines.line_num}: cannot be read: {error}") from error
+    return list(read_table(path, "\t" if path.suffix.lower() == ".tsv" else ",")[1])

@@ -33,8 +33,9 @@ class WordSource(LabelledTexts, ABC):
 class Words(InFiles, WordSource):
     """Files of your own, one for each part, or one that is split by the seed.
 
-    `.conll`: a word and its class in a line, an empty line between texts. `.jsonl`, `.csv`, `.tsv`: columns `words` and
-    `tags`, lists in JSON, with spaces between in a table. Equal texts stay in one part.
+    `.conll`: a word and its class in a line, the first and the last of its columns; an empty line between texts;
+    `-DOCSTART-`, where a document begins, is no word. `.jsonl`, `.csv`, `.tsv`: columns `words` and `tags`, lists in
+    JSON, with spaces between in a table. Equal texts stay in one part.
     """
 
     kind: Literal["words"] = "words"
@@ -78,14 +79,20 @@ def _conll(path: Path) -> list[tuple[str, dict[str, list[str]]]]:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path.absolute()}")
     rows: list[tuple[str, dict[str, list[str]]]] = []
-    open_row = False
+    open_row, columns = False, 0
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             open_row = False
             continue
         place, parts = f"{path}, line {number}", line.split()
-        if len(parts) < 2:
-            raise ValueError(f"{place}: must be a word and its class, found {line.strip()!r}")
+        columns = columns or max(len(parts), 2)
+        if len(parts) != columns:
+            raise ValueError(
+                f"{place}: must be a word and its class, in {columns} columns like all lines, found "
+                f"{line.strip()!r:.60}; take comments out"
+            )
+        if parts[0] == "-DOCSTART-":
+            continue
         if not open_row:
             rows.append((place, {"words": [], "tags": []}))
             open_row = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 
+from ...files import read_json
 from .._answers import answer
 from .._decoding import picture, text
 from .._errors import InputError
@@ -146,7 +146,7 @@ def _json(body: bytes, found: Prediction) -> None:
 def parsed(body: bytes) -> dict[str, Any]:
     """A JSON object."""
     try:
-        said = json.loads(body, parse_constant=_refused, object_pairs_hook=_once)
+        said = read_json(body)
     except (ValueError, RecursionError) as error:
         raise InputError(f"the body is no JSON that can be read: {error}") from None
     if not isinstance(said, dict):
@@ -160,19 +160,6 @@ def base64_of(one: object, where: str) -> bytes:
         return base64.b64decode(one if isinstance(one, str) else "?", validate=True)
     except (binascii.Error, ValueError):
         raise InputError(f"{where} must be an image file in base64, found {one!r:.60}") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key!r:.60} stands there twice")
-        found[key] = value
-    return found
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _listed(one: object) -> list[Any]:
