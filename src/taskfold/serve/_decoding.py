@@ -47,7 +47,11 @@ def picture(data: bytes, limits: Limits, where: str) -> Given:
 
 
 def text(content: object, limits: Limits, where: str) -> Given:
-    """A text."""
+    """A text, or its bytes in UTF-8."""
+    try:
+        content = content.decode() if isinstance(content, bytes) else content
+    except UnicodeDecodeError:
+        raise InputError(f"{where} must be UTF-8, found {content!r:.60}") from None
     if not isinstance(content, str) or not content.strip():
         raise InputError(f"{where} must be a text with at least one letter, found {content!r:.60}")
     limits.check(f"characters of {where}", len(content), "characters")

@@ -21,7 +21,6 @@ from .._server import TaskServer
 from ._gone import unless_gone
 
 FIELDS = ("task", "image", "text", "top", "choices")
-IN_URL = ("task", "top", "choices")
 TOP = 5
 """Classes that are listed, unless a request says otherwise."""
 FILES = 256
@@ -92,8 +91,6 @@ def router(server: TaskServer) -> APIRouter:
 
 async def _sent(request: Request) -> Prediction:
     query = request.query_params
-    if odd := [key for key in query if key not in IN_URL]:
-        raise InputError(f"{odd[0]!r:.60} in the URL is not known here; known: {', '.join(IN_URL)}")
     found = Prediction(query.getlist("task"), choices=query.getlist("choices"))
     for top in query.getlist("top"):
         found.say_top(top)
@@ -184,6 +181,7 @@ BODY = {
     "parameters": [
         {"name": "task", "in": "query", "schema": TEXTS},
         {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": TOP}},
+        {"name": "choices", "in": "query", "schema": TEXTS},
     ],
     **body(
         {"image/*": FILE, "multipart/form-data": PARTS, "application/json": fields(task=SOME, text=SOME, image=SOME)}
