@@ -63,9 +63,11 @@ class Adapter:
         for name in (CONFIG, MODEL):
             if not (folder / name).is_file():
                 pickled = name == MODEL and (folder / "adapter_model.bin").is_file()
+                inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
                 raise FileNotFoundError(
                     f"there is no {name} in {str(folder)!r}"
                     + "; adapter_model.bin is a pickle, which is not read: save it as safetensors" * pickled
+                    + f"; its folders have adapters of their own, give one: {', '.join(inside[:5])}" * bool(inside)
                 )
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
