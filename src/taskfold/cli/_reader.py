@@ -58,11 +58,7 @@ class Reader:
     @property
     def information(self) -> dict[str, Any]:
         """What a task file keeps."""
-        return {
-            "kind": "texts",
-            **self.settings.model_dump(mode="json", include=set(READING)),
-            "prompt": self.prompt,
-        }
+        return {"kind": "texts", **self.settings.model_dump(mode="json", include=set(READING)), "prompt": self.prompt}
 
     def collator(self, choices: bool) -> Collator:
         """Examples → batches."""

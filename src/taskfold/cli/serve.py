@@ -53,8 +53,7 @@ def serve(
         ),
     ] = None,
     resident: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tasks in memory, at most; others wait on the disk. Default: all."),
+        int | None, typer.Option(min=1, help="Tasks in memory, at most; others wait on the disk. Default: all.")
     ] = None,
     pins: Annotated[list[str] | None, typer.Option("--pin", help="Task that stays in memory; may be repeated.")] = None,
     manage: Annotated[bool, typer.Option("--manage/--no-manage", help="Whether requests may change tasks.")] = True,

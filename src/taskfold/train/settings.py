@@ -146,10 +146,7 @@ class Settings(BaseModel):
         description="At the end average BatchNorm statistics anew over training data; kept if validation agrees.",
     )
     norm_momentum: float | None = Field(
-        default=0.1,
-        gt=0,
-        le=1,
-        description="Of the tasks' BatchNorm statistics while training; null: the backbone's.",
+        default=0.1, gt=0, le=1, description="Of the tasks' BatchNorm statistics while training; null: the backbone's."
     )
     adapt_norm: float = Field(
         default=1.0,
@@ -158,8 +155,7 @@ class Settings(BaseModel):
         description="Of `adapted` BatchNorm statistics, the share of the task's data; the rest is what they were.",
     )
     cache_features: Literal["auto", "always", "never"] = Field(
-        default="auto",
-        description="Whether what frozen layers put out is kept; always: that it can't be is an error.",
+        default="auto", description="Whether what frozen layers put out is kept; always: that it can't be is an error."
     )
     cache_views: int | None = Field(
         default=None,
