@@ -22,12 +22,7 @@ P = TypeVar("P", bound=Plan)
 
 
 def document_of(path: Path, wanted: str) -> dict[str, Any]:
-    """The mapping in a file, with tasks that it names by a pattern listed.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ConfigError: it is no YAML, or no mapping.
-    """
+    """The mapping in a file, with tasks that it names by a pattern listed."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration file {str(path)!r}")
     try:
@@ -50,9 +45,6 @@ def checked(
         whole: the same with what holds for all tasks written out.
         kind: what it should be.
         more: problems that were found already.
-
-    Raises:
-        ConfigError: lists everything that is wrong.
     """
     found, config = [*repeated(document), *mixed(document), *more], None
     try:

@@ -24,9 +24,6 @@ def listed(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     Args:
         document: as it stands in the file.
         path: the file; patterns count from its folder.
-
-    Raises:
-        ConfigError: the pattern is no text, nothing matches, or the output would.
     """
     said = document.get("tasks")
     if not isinstance(said, Mapping) or "glob" not in said:

@@ -54,12 +54,7 @@ class Adapter:
 
     @classmethod
     def read(cls, folder: Path, network: nn.Module, task_id: int | None = None) -> Adapter:
-        """The adapter of a folder, nothing of it unpickled.
-
-        Raises:
-            FileNotFoundError: there is no such folder, or no adapter in it.
-            AdapterError: it is damaged.
-        """
+        """The adapter of a folder, nothing of it unpickled."""
         for name in (CONFIG, MODEL):
             if not (folder / name).is_file():
                 pickled = name == MODEL and (folder / "adapter_model.bin").is_file()
@@ -93,9 +88,6 @@ class Adapter:
         Args:
             read: fields that the type reads.
             idle: fields that change nothing in a finished adapter.
-
-        Raises:
-            AdapterError: a field that is not known says something.
         """
         for name, value in self.config.items():
             if name not in read | idle | _SAYS_NOTHING and value not in (None, False, "", [], {}):
@@ -105,11 +97,7 @@ class Adapter:
                 )
 
     def number(self, name: str, default: float, *, whole: bool = True, field: Mapping[str, Any] | None = None) -> Any:
-        """A setting that is a number above 0.
-
-        Raises:
-            AdapterError: it is not.
-        """
+        """A setting that is a number above 0."""
         value = (self.config if field is None else field).get(name, default)
         good = isinstance(value, int) if whole else isinstance(value, (int, float))
         if not good or isinstance(value, bool) or not 0 < value < float("inf"):
@@ -118,11 +106,7 @@ class Adapter:
         return value
 
     def at(self, patterns: str, path: str, name: str, default: float, *, whole: bool = True) -> Any:
-        """A number of one layer: of the first pattern that its name ends in, as PEFT looks them up, else of all.
-
-        Raises:
-            AdapterError: it is no number, or a pattern no regular expression.
-        """
+        """A number of one layer: of the first pattern that its name ends in, as PEFT looks them up, else of all."""
         each = self.config.get(patterns) or {}
         for pattern in each:
             try:
@@ -145,11 +129,7 @@ class Adapter:
         return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
 
     def layer(self, path: str) -> WeightKind:
-        """A layer of the backbone that an adapter stands at.
-
-        Raises:
-            AdapterError: there is none, or it runs otherwise in PEFT than here.
-        """
+        """A layer of the backbone that an adapter stands at."""
         if path not in self.modules:
             raise self.error(f"the backbone has no layer {path!r}; load the network that the adapter was made for")
         module = self.modules[path]
@@ -164,21 +144,13 @@ class Adapter:
         return kind
 
     def shaped(self, tensor: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-        """A tensor of a shape; axes of length one aside.
-
-        Raises:
-            AdapterError: it has another.
-        """
+        """A tensor of a shape; axes of length one aside."""
         if [n for n in tensor.shape if n != 1] != [n for n in shape if n != 1]:
             raise self.error(f"{name} has shape {list(tensor.shape)}, and this backbone needs {list(shape)}")
         return tensor.reshape(shape).to(torch.promote_types(tensor.dtype, torch.float32))
 
     def saved(self) -> dict[str, Tensor]:
-        """Take all that is left: tensors that the adapter has in place of the backbone's; equal ones are left out.
-
-        Raises:
-            AdapterError: one is no tensor of the backbone, of another shape, or the base weight of an adapted layer.
-        """
+        """Take all that is left: tensors that the adapter has in place of the backbone's; equal ones are left out."""
         found: dict[str, Tensor] = {}
         for name, tensor in self.tensors.items():
             key = name.replace(".base_layer.", ".").removeprefix("base_layer.")

@@ -64,11 +64,7 @@ class Lora(AdapterType):
 def low_rank(
     adapter: Adapter, ranks: Mapping[str, int], alphas: Mapping[str, float] | None, dora: bool = False
 ) -> Method:
-    """LoRA at these layers.
-
-    Raises:
-        AdapterError: there are none.
-    """
+    """LoRA at these layers."""
     if not ranks:
         raise adapter.error(f"its file holds no layer of {adapter.config['peft_type']}")
     rank, alpha = _of_all(ranks), None if alphas is None else _of_all(alphas)

@@ -113,11 +113,7 @@ def low_rank_of(
 
 
 def _check_kind(kind: Any) -> None:
-    """PEFT has a LoRA for it.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """PEFT has a LoRA for it."""
     if not isinstance(kind, (Linear, Embedding)) and type(kind) is not Convolution:
         raise ValueError(f"it is a {kind.words} ({type(kind.module).__name__})")
     if odd := oddities(kind):
@@ -125,11 +121,7 @@ def _check_kind(kind: Any) -> None:
 
 
 def _update(kind: Any, parts: LayerParts) -> LowRankUpdate:
-    """What a task does at a layer, as one LoRA.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """What a task does at a layer, as one LoRA."""
     found: list[LowRankUpdate] = []
     for _, part in parts:
         if isinstance(part, Copied):

@@ -54,11 +54,7 @@ class TextBatch:
 
 
 def per_example(tasks: str | Sequence[str], examples: int) -> list[str]:
-    """One task name per example; a single name stands for all.
-
-    Raises:
-        ValueError: there are not as many names as examples.
-    """
+    """One task name per example; a single name stands for all."""
     names = [tasks] * examples if isinstance(tasks, str) else list(tasks)
     if len(names) != examples:
         raise ValueError(f"tasks must be one name per example: {examples} examples, found {len(names)} names")

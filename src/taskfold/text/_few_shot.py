@@ -61,11 +61,7 @@ def few_shot_split(
 
 
 def random(seed: int, purpose: str) -> np.random.Generator:
-    """Random numbers for one purpose, so that no choice shifts another.
-
-    Raises:
-        ValueError: the seed is negative.
-    """
+    """Random numbers for one purpose, so that no choice shifts another."""
     return np.random.default_rng([check_whole("seed", seed, 0), crc32(purpose.encode())])
 
 

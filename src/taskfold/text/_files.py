@@ -135,9 +135,6 @@ class InFiles(BaseModel):
             key: equal for what must stay in one part.
             seed: of the split.
             unit, alike: what it is and what keys are, in the plural, for messages.
-
-        Raises:
-            ValueError: there are too few different ones.
         """
         found, notes = dict(read), list[str]()
         for part, share in (("test", self.test_fraction), ("val", self.val_fraction)):

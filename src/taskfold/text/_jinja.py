@@ -18,11 +18,7 @@ class TemplateError(ValueError):
 
 
 def extra(module: str) -> ModuleType:
-    """An optional module.
-
-    Raises:
-        ImportError: it is not installed; says how to install it.
-    """
+    """An optional module."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -31,11 +27,7 @@ def extra(module: str) -> ModuleType:
 
 @cache
 def compiled(source: str) -> Any:
-    """A Jinja template of that text.
-
-    Raises:
-        TemplateError: it is no Jinja; says where.
-    """
+    """A Jinja template of that text."""
     jinja2 = extra("jinja2")
     try:
         return _environment().from_string(source)
@@ -44,11 +36,7 @@ def compiled(source: str) -> Any:
 
 
 def render(source: str, fields: Mapping[str, Any], random: Random) -> str:
-    """The text that a template makes of those fields.
-
-    Raises:
-        TemplateError: a field is unknown, or the template does what the sandbox forbids, or fails in another way.
-    """
+    """The text that a template makes of those fields."""
     template = compiled(source)
     try:
         return template.render({**fields, _RANDOM: random})

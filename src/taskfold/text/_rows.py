@@ -13,12 +13,7 @@ Row = dict[str, Any]
 
 
 def read_rows(path: Path) -> list[tuple[str, Row]]:
-    """Each row, and where it stands, for messages; empty lines are left out.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: its name ends with none of .jsonl, .csv, .tsv, it holds no rows, or a line cannot be read.
-    """
+    """Each row, and where it stands, for messages; empty lines are left out."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path.absolute()}")
     readers = {".jsonl": _json_lines, ".csv": _table, ".tsv": _table}
@@ -30,11 +25,7 @@ def read_rows(path: Path) -> list[tuple[str, Row]]:
 
 
 def text_of(row: Row, column: str, place: str) -> str:
-    """A row's text in a column.
-
-    Raises:
-        ValueError: there is none, or it is empty.
-    """
+    """A row's text in a column."""
     value = row.get(column)
     text = str(value).strip() if isinstance(value, str | int) else ""
     if not text:
@@ -43,11 +34,7 @@ def text_of(row: Row, column: str, place: str) -> str:
 
 
 def columns_of(rows: Sequence[tuple[str, Row]], *, among: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The first of these sets of columns that the first row has.
-
-    Raises:
-        ValueError: it has none of them.
-    """
+    """The first of these sets of columns that the first row has."""
     place, first = rows[0]
     for columns in among:
         if first.keys() >= set(columns):

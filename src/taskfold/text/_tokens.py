@@ -23,11 +23,7 @@ def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The special tokens that the tokenizer puts before and after a text.
-
-    Raises:
-        ValueError: it changes the text's own tokens when it adds special ones.
-    """
+    """The special tokens that the tokenizer puts before and after a text."""
     bare, framed = token_ids(tokenizer, ["a"])[0], list(tokenizer(["a"])["input_ids"][0])
     for at in range(len(framed) - len(bare) + 1):
         if framed[at : at + len(bare)] == bare:

@@ -19,11 +19,7 @@ Bytes = NDArray[np.uint8]
 
 
 def array_set(pixels: Bytes, targets: Sequence[int] | np.ndarray, name: str) -> ImageSet:
-    """Images in memory, called `name/0`, `name/1`, …
-
-    Raises:
-        DataError: as many images as targets are needed.
-    """
+    """Images in memory, called `name/0`, `name/1`, …"""
     if len(pixels) != len(targets):
         raise DataError(f"{name}: has {len(pixels)} images and {len(targets)} labels; the files do not belong together")
     numbers = np.asarray(targets).tolist()
@@ -31,11 +27,7 @@ def array_set(pixels: Bytes, targets: Sequence[int] | np.ndarray, name: str) -> 
 
 
 def records(path: Path, size: int) -> Bytes:
-    """A file of records of `size` bytes each, as `[N, size]`.
-
-    Raises:
-        DataError: the file is not a whole number of records.
-    """
+    """A file of records of `size` bytes each, as `[N, size]`."""
     data = np.fromfile(path, dtype=np.uint8)
     if len(data) == 0 or len(data) % size:
         raise DataError(f"{path}: must be records of {size} bytes, found {len(data)} bytes; the file is truncated")
@@ -43,11 +35,7 @@ def records(path: Path, size: int) -> Bytes:
 
 
 def read_idx(path: Path) -> Bytes:
-    """An array of bytes in the IDX format of MNIST, gzipped or not.
-
-    Raises:
-        DataError: another format, or truncated.
-    """
+    """An array of bytes in the IDX format of MNIST, gzipped or not."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         zeros, kind, axes = struct.unpack_from(">HBB", raw)

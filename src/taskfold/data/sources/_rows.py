@@ -19,9 +19,6 @@ def read_labels(problem: Problem, rows: Sequence[tuple[str, Cells]]) -> list[obj
     Args:
         problem: what labels are.
         rows: where each stands, for messages, and its cells.
-
-    Raises:
-        DataError: names the place of the first that is none.
     """
     found: list[object] = []
     for place, cells in rows:
@@ -44,9 +41,6 @@ def parts_of(
         splits: of each row; empty: it names none.
         read: the number of a row → its image.
         names: of the images.
-
-    Raises:
-        DataError: the labels make no task.
     """
     try:
         problem, outputs = problem.fitted(labels)
