@@ -6,6 +6,7 @@ try:
     from ._errors import DataError, MissingDataError, MissingExtraError, UnreadableImageError, first_few, require
     from ._images import ArrayImages, FileImages, Reader, image_suffixes, open_image, to_rgb
     from ._preprocessing import Preprocessing, Transform
+    from ._repeated import repeated
     from ._sets import ImageSet, TaskData
     from ._split import thin_out
     from ._tensors import ImageTensors
@@ -39,6 +40,7 @@ __all__ = [
     "open_image",
     "parse_source",
     "remembering",
+    "repeated",
     "require",
     "sound",
     "thin_out",
