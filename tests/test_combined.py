@@ -127,6 +127,7 @@ def test_heads_are_said_whose() -> None:
         (["a"], {"rule": "mean"}, "rule='mean' is not known; choose one of linear, ties"),
         (["a"], {"rule": "ties"}, "density must be above 0"),
         (["a"], {"density": 0.5}, "left out for 'linear'"),
+        (["a", "a"], {}, "must name each task once, found 'a' twice"),
         ({"a": -9.0}, {}, "'1.running_var' would have negative variances"),
     ],
 )

@@ -55,6 +55,23 @@ def test_a_task_runs_in_a_pipeline_and_is_saved(kind: str, head: int | None, tmp
         torch.testing.assert_close(again(ids).logits, made(ids).logits, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("layer", "tied"), [("lm_head", False), ("transformer.wte", False), ("*.c_fc", True)])
+def test_a_folder_says_which_weights_are_one(layer: str, tied: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 12, "n_positions": 8, "n_embd": 8, "n_layer": 1, "n_head": 2}
+    config = transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)
+    model = tfold.MultiTask(
+        transformers.GPT2LMHeadModel(config).eval(), tfold.LoRA(2, layers="any", targets=layer, init="normal")
+    ).eval()
+    model.add_task("mood")
+    as_pretrained(model, "mood").save_pretrained(tmp_path)
+    again = transformers.GPT2LMHeadModel.from_pretrained(tmp_path).eval()
+    assert (again.config.tie_word_embeddings, config.tie_word_embeddings) == (tied, True)
+    ids = torch.tensor([[2, 4, 5]])
+    with torch.no_grad():
+        torch.testing.assert_close(again(ids).logits, model(ids, task="mood").logits, rtol=1e-5, atol=1e-5)
+
+
 def test_other_features_than_the_heads_are_refused() -> None:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
     config = transformers.ViTConfig(image_size=16, patch_size=8, **sizes)

@@ -49,6 +49,9 @@ def as_pretrained(model: MultiTask, name: str) -> Any:
     plain.config = copy.deepcopy(plain.config)  # type: ignore[assignment]
     if task.head is None:
         _label(plain.config, task)
+        output = cast(Any, plain).get_output_embeddings()
+        if output is not None and output.weight is not cast(Any, plain).get_input_embeddings().weight:
+            plain.config.tie_word_embeddings = False  # type: ignore[union-attr]  else readers of the folder make them one
         return plain
     made = _headed(transformers, plain, task)
     batch = _example(model.backbone)

@@ -133,7 +133,12 @@ def test_new_problems_are_transferred_from_a_joint_training(tmp_path: Path, run:
         ({"tasks": [{"name": "a", "problem": {"kind": "regression", "columns": ["place"]}}]}, "line 2: place must be"),
         ({"tasks": [{"name": "a", "problem": {"columns": ["colour"]}}]}, "line 2: has no colour; the problem's"),
         ({"tasks": [{"name": "a", "problem": "token-classification"}]}, "is for words of texts; give kind: words"),
+        ({"tasks": [{"name": "a", "problem": {"columns": ["text"]}}]}, "without a training sample: "),
         ({"backbone": "net.py:no_text"}, "has no fast tokenizer"),
+        (
+            {"source": SOURCE | {"max_tokens": 17}},
+            "max_tokens=17 is more than net.py:build runs, whose max_position_emb",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, run: Run, changes: dict[str, Any], message: str) -> None:

@@ -227,6 +227,7 @@ def test_tasks_of_several_problems_train_together(tmp_path: Path, run: Run, undr
         ("cheap", "price", TASKS[0]["problem"], "line 2: price must be a finite number, found 'cheap'"),
         ("nan", "price", TASKS[0]["problem"], "line 2: price must be a finite number, found 'nan'"),
         ("", "price", TASKS[0]["problem"], "line 2: price must be a finite number, found ''"),
+        ("1e39", "price", TASKS[0]["problem"], "line 2: price must be a finite number, up to 3.4e+38, found '1e39'"),
         ("1,2", "price", TASKS[0]["problem"], "line 2: must have 5 values"),
         ("superb", "grade", TASKS[3]["problem"], "'superb' is none of the levels of problem.order: poor, fair, good"),
         ("x", "grade", {"kind": "ordinal", "columns": ["grade"]}, "list them from the lowest to the highest"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import zlib
+from contextlib import suppress
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pytest
@@ -64,6 +67,13 @@ def test_a_pack_that_was_damaged_on_its_way_is_refused(made: Path, run: Run) -> 
         data = bytearray(whole)
         data[place] ^= 0xFF
         (made / "b.zip").write_bytes(data)
+        with (
+            ZipFile(made / "a.zip") as one,
+            ZipFile(made / "b.zip") as other,
+            suppress(BadZipFile, OSError, zlib.error),
+        ):
+            if [*map(other.read, other.namelist())] == [*map(one.read, one.namelist())]:
+                continue  # a byte that nobody reads, such as one of a time
         said = refused(run, "unpack", made / "b.zip", made / "mine")
         assert "is no file of taskfold pack, or damaged" in said
         assert not (made / "mine").exists() and not [*made.glob(".mine*")]

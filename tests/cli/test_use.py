@@ -101,6 +101,15 @@ class TestPredict:
         assert result.stdout.count("0.png") == 4  # 0.png and 10.png of two classes
         assert " warm " not in result.stdout
 
+    def test_a_folder_has_the_images_that_training_sees(
+        self, files: list[Path], backbone: list[object], tmp_path: Path, run: Run
+    ) -> None:
+        Image.new("L", (30, 20), 200).save(tmp_path / "good.jfif", "JPEG")
+        for name in ("._good.jfif", "paper.pdf"):
+            (tmp_path / name).write_bytes(b"no image")
+        result = run("predict", files[0], tmp_path, *backbone, "--json")
+        assert (result.exit_code, result.stdout.count('"image"')) == (0, 1), result.output
+
     def test_a_corrupt_image_is_named_and_the_others_go_on(
         self, trained: Path, files: list[Path], backbone: list[object], tmp_path: Path, run: Run
     ) -> None:

@@ -167,7 +167,8 @@ def test_tasks_of_words_train_together(tmp_path: Path, run: Run, undrawn: None) 
 @pytest.mark.parametrize(
     ("text", "changes", "message"),
     [
-        ("ann\n", {}, "line 1: must be a word and its class, found 'ann'"),
+        ("ann\n", {}, "line 1: must be a word and its class, in 2 columns like all lines, found 'ann'"),
+        ("ann PER\n\n# id = 2\nbob PER\n", {}, "line 3: must be a word and its class, in 2 columns like all lines"),
         ("", {}, "has no texts"),
         ("ann PER\n\nbob PER\n\nrome PER\n\noslo PER\n", {}, "needs at least 2 classes, found PER"),
         ("ann PER\n\nbob LOC\n", {}, "too few to set some aside"),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import numpy as np
@@ -102,16 +103,27 @@ def test_the_files_of_nyud_may_be_of_matlab_7_3(tmp_path: Path) -> None:
 
 
 def test_images_without_some_targets_are_kept_and_counted(tmp_path: Path) -> None:
-    source = make_png(tmp_path)
+    source = Aligned(root=folders.aligned(tmp_path, {"train": ["7", "3", "9"], "val": ["5"]}, ".png"), classes=3)
     (tmp_path / "train" / "depth" / "3.png").unlink()
     Image.fromarray(np.zeros(folders.SHAPE, np.uint16)).save(tmp_path / "train" / "depth" / "7.png")
     data = source.load()
     assert data.notes == (
-        "train: 1 of 2 images have no depth: 3",
+        "train: 1 of 3 images have no depth: 3",
         "train: 1 images have no valid pixel of depth: 7",
     )
-    assert data.train.counts == {"segmentation": 2, "depth": 1, "normals": 2, "edges": 2}
+    assert data.train.counts == {"segmentation": 3, "depth": 2, "normals": 3, "edges": 3}
     assert "depth" not in data.train[0].targets
+    Image.fromarray(np.zeros(folders.SHAPE, np.uint16)).save(tmp_path / "val" / "depth" / "5.png")
+    with pytest.raises(DataError, match="val: no image has a valid pixel of depth: add some, or leave the task out"):
+        source.load()
+
+
+def test_images_in_two_parts_are_said(tmp_path: Path) -> None:
+    source = make_npy(tmp_path)
+    for kind in ("image", "segmentation", "depth", "normals", "edges"):
+        copyfile(tmp_path / "train" / kind / "7.npy", tmp_path / "test" / kind / "other.npy")
+    [note] = source.load().notes
+    assert note.startswith("1 images are in train and in test: 7 = other: what is measured there was learnt here")
 
 
 def broken(path: str, action: Callable[[Path], Any], whole: Make | None = None) -> Make:

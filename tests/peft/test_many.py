@@ -104,6 +104,13 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         tfold.MultiTask(net()).load_peft(folder)
 
 
+def test_adapters_in_folders_of_a_folder_are_named(tmp_path: Path) -> None:
+    for name in ("fr", "de"):
+        write(tmp_path / name, {"r": 2}, lora())
+    with pytest.raises(FileNotFoundError, match="its folders have adapters of their own, give one: de, fr"):
+        tfold.MultiTask(net()).load_peft(tmp_path)
+
+
 def test_a_hundred_adapters_answer_in_one_batch(tmp_path: Path) -> None:
     model = tfold.MultiTask(net()).eval()
     torch.manual_seed(1)

@@ -68,7 +68,7 @@ class TestPredict:
             ("?task=carz", 404, "did you mean 'cars'"),
             ("?task=cars&top=0", 400, "top must be a whole number, at least 1"),
             ("?task=cars&top=1&top=2", 400, "top is given twice, '1' and '2'"),
-            ("?task=cars&tpo=2", 400, "'tpo' in the URL is not known here; known: task, top, choices"),
+            ("?task=cars&tpo=2", 400, "'tpo' in the URL is not known here; known: choices, task, top"),
             ("?task=cars&task=cars", 400, "task 'cars' is named 2 times"),
             ("?task=cars&task=*", 400, "name no other beside it"),
             ("?task=cars&choices=yes", 400, "task 'cars': choices are for tasks that answer texts"),

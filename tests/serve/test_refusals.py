@@ -44,12 +44,27 @@ def test_a_part_that_is_no_file_is_told_how_to_be_one(client: TestClient) -> Non
         ("DELETE", "/predict", 405, "Method Not Allowed"),
         ("GET", "/tasks?limit=0", 400, "limit: Input should be greater than or equal to 1, found '0'"),
         ("GET", "/tasks?limit=abc", 400, "found 'abc'"),
+        ("GET", "/tasks?serch=a", 400, "'serch' in the URL is not known here; known: limit, offset, search"),
+        ("GET", "/tasks?search=a&search=b", 400, "search in the URL is given twice"),
+        ("POST", "/tasks/cars/rollback?too=ab", 400, "'too' in the URL is not known here; known: to"),
+        ("DELETE", "/tasks/cars?purged=true", 400, "'purged' in the URL is not known here; known: purge"),
+        ("PUT", "/tasks/cars?new=1", 400, "'new' in the URL is not known here; known: none"),
+        ("POST", "/v2/models/cars/infer?task=cars", 400, "'task' in the URL is not known here; known: none"),
     ],
 )
 def test_what_the_framework_refuses_is_said_alike(
     client: TestClient, method: str, path: str, status: int, words: str
 ) -> None:
-    refused(client.request(method, path), status, words)
+    refused(client.request(method, path, headers=MANAGER), status, words)
+    assert client.get("/tasks/cars").status_code == 200
+
+
+@pytest.mark.parametrize("value", [1e39, -1e39])
+def test_numbers_that_single_precision_lacks_are_the_callers_error(client: TestClient, value: float) -> None:
+    for kind in ("FP32", "FP64"):
+        one = {"name": "image", "shape": [1, 3, 4, 4], "datatype": kind, "data": [value] * 48}
+        response = client.post("/v2/models/cars/infer", json={"inputs": [one]})
+        refused(response, 400, "image 0: must be numbers that single precision has, found NaN or infinity")
 
 
 def test_another_host_is_told_how_to_be_let_in(client: TestClient) -> None:

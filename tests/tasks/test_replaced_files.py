@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -131,3 +132,16 @@ def test_a_folder_is_no_file(tmp_path: Path, save: Callable[[tfold.MultiTask, Pa
 def test_a_folder_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="it is a folder"):
         built().load_task(tmp_path, name="b")
+
+
+def test_a_full_disk_is_said_with_the_name_of_what_was_written(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as found:
+            write_atomically(tmp_path / "a", b"x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert found.value.filename == str(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_bytes() == b"before"

@@ -52,6 +52,13 @@ class TestExamples:
         assert inputs(found.train) | inputs(found.val) == set(WORDS[:30])
         assert (found.choices, found.metrics) == (("a", "b"), ("exact-match", "rank"))
 
+    def test_inputs_in_two_files_are_said(self, tmp_path: Path) -> None:
+        rows = [{"input": word, "target": "x"} for word in WORDS]
+        train, test = table(tmp_path / "a.jsonl", rows), table(tmp_path / "b.jsonl", rows[:4])
+        _, note, *_ = load(kind="examples", train=train, val=train, test=test).notes
+        said = "what is measured there was learnt here: take them out of one"
+        assert note == f"4 inputs are in train and in test: 'word0', 'word1', 'word2', …; {said}"
+
     def test_files_with_other_labels_are_refused(self, tmp_path: Path) -> None:
         train = table(tmp_path / "a.jsonl", [{"text": word, "label": "ab"[n % 2]} for n, word in enumerate(WORDS)])
         test = table(tmp_path / "b.jsonl", [{"text": "x", "label": "c"}, {"text": "y", "label": "a"}])

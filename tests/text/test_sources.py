@@ -112,6 +112,12 @@ def test_texts_of_a_file(tmp_path: Path) -> None:
         ("a.csv", "text,label\na,\n", "line 2: label must be a text that is not empty, found ''"),
         ("a.csv", "input,target,choices\na,b,c ||| d\n", "line 2: target must be one of choices"),
         ("a.jsonl", '{"input": "a", "target": "b", "choices": 3}', "line 1: choices must be a list of texts, found 3"),
+        ("a.csv", "text,label\nI like it, really,good\n", r"line 2: must have 2 values \(text, label\), found 3"),
+        ("a.csv", "text,label,by\nI like it,good\n", r"line 2: must have 3 values \(text, label, by\), found 2"),
+        ("a.csv", "text,label,label\na,b,c\n", "must have each column once, found 'label' twice"),
+        ("a.tsv", 'text\tlabel\n"It is\tgood\n"He said\tbad\n', "line 2: cannot be read"),
+        ("a.jsonl", '{"text": "a", "label": NaN}', "line 1: is not JSON: NaN is no number of JSON"),
+        ("a.jsonl", '{"text": "a", "label": "b", "label": "c"}', "line 1: is not JSON: key 'label' stands there twice"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, name: str, text: str, message: str) -> None:

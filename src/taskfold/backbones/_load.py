@@ -22,12 +22,7 @@ from ._python_path import python_path
 from ._timm import timm
 from ._torchvision import torchvision
 
-SCHEMES: Mapping[str, Scheme] = {
-    "timm": timm,
-    "torchvision": torchvision,
-    "hf": hugging_face,
-    "packaged": packaged,
-}
+SCHEMES: Mapping[str, Scheme] = {"timm": timm, "torchvision": torchvision, "hf": hugging_face, "packaged": packaged}
 
 
 def load(

@@ -63,8 +63,4 @@ def _file() -> Path:
     return files[0]
 
 
-PACKAGED: Mapping[str, Scheme] = {
-    _NAME: efficientnet_lite0,
-    "minilm": minilm,
-    "smollm2": smollm2,
-}
+PACKAGED: Mapping[str, Scheme] = {_NAME: efficientnet_lite0, "minilm": minilm, "smollm2": smollm2}

@@ -56,6 +56,7 @@ class LabelledTextTask(Ready):
         longest = (known or {}).get("max_tokens", task.source.max_tokens)
         problem, names = cls.fitted(task, data)
         made = cls(data, names, problem, Tokenizer.of(loaded, longest), task.source.origin)
+        made.tokens.check(loaded)
         notes = [
             f"{part}: {cut:,} texts are cut, longer than {longest} tokens"
             for part, texts in data.parts.items()

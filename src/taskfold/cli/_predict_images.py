@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import MultiTask
 from ..backbones import LoadedBackbone
-from ..data import MissingDataError, UnreadableImageError, open_image
+from ..data import MissingDataError, UnreadableImageError, image_suffixes, open_image
 from ..problems import problem_of
 from ._output import UserError
 from ._preprocessed import preprocessing_of
@@ -60,10 +60,9 @@ def image_table(found: Sequence[dict[str, Any]]) -> Table:
 
 
 def _images(paths: Iterable[Path]) -> Iterator[Path]:
-    known = set(Image.registered_extensions())
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in known)
+            inside = sorted(file for file in path.rglob("[!.]*") if file.suffix.lower() in image_suffixes())
             if not inside:
                 raise UserError(f"folder {str(path)!r} holds no images")
             yield from inside

@@ -128,11 +128,7 @@ def _losses(every: Mapping[str, Told], more: Mapping[str, Curve]) -> dict[str, A
     if len(chosen) > SERIES:
         chosen = [(name, curve) for name, curve in chosen if name.startswith("mean of ")][:SERIES] or chosen[:SERIES]
     series = [
-        {
-            "label": name,
-            "x": [point["step"] for point in curve],
-            "mean": [finite(point["val_loss"]) for point in curve],
-        }
+        {"label": name, "x": [point["step"] for point in curve], "mean": [finite(point["val_loss"]) for point in curve]}
         for name, curve in chosen
     ]
     return {"title": "Validation loss", "x": "step", "y": "validation loss", "series": series}

@@ -54,6 +54,21 @@ class Tokenizer:
             raise UserError(f"task {task.name!r} does not say how long its texts may be; it was saved by hand")
         return cls.of(loaded, longest)
 
+    @torch.no_grad()
+    def check(self, loaded: LoadedBackbone) -> None:
+        """The network runs a text of full length, which is tried where it may have fewer positions."""
+        positions = getattr(getattr(loaded.network, "config", None), "max_position_embeddings", self.max_tokens)
+        if self.max_tokens <= min(positions, self.tokenizer.model_max_length):
+            return
+        ids = torch.zeros(1, self.max_tokens, dtype=torch.long, device=next(loaded.network.parameters()).device)
+        try:
+            loaded.network(**dict(zip(KEYS, (ids, torch.ones_like(ids)), strict=True)))
+        except (RuntimeError, IndexError) as error:
+            raise UserError(
+                f"max_tokens={self.max_tokens} is more than {loaded.name} runs, whose max_position_embeddings is "
+                f"{positions}: lower it in source ({error})"
+            ) from None
+
     def __call__(self, words: Sequence[str], targets: Sequence[int] | None = None) -> Tokens:
         """One text; without targets the first token of each word has the word's number instead."""
         made = self.tokenizer(list(words), is_split_into_words=True, truncation=True, max_length=self.max_tokens)

@@ -129,13 +129,7 @@ def begun(plan: Plan, task: Ready, settings: TaskPart, said: Mapping[str, Any], 
 
 
 def train_alone(
-    plan: Plan,
-    model: MultiTask,
-    task: Ready,
-    settings: TaskPart,
-    said: Mapping[str, Any],
-    label: str,
-    fresh: bool,
+    plan: Plan, model: MultiTask, task: Ready, settings: TaskPart, said: Mapping[str, Any], label: str, fresh: bool
 ) -> Result:
     """Train one task by itself, or resume; torch keeps the number of threads that its training ended with."""
     folder, data = begun(plan, task, settings, said, fresh), task.sets(settings.train.seed)

@@ -35,8 +35,7 @@ def evaluate(
     ] = None,
     weights: WeightsOption = None,
     data: Annotated[
-        list[str] | None,
-        typer.Option(help="For task files: a folder, a file or {kind: …} for each, or one for all."),
+        list[str] | None, typer.Option(help="For task files: a folder, a file or {kind: …} for each, or one for all.")
     ] = None,
     inventory: Annotated[
         Path | None, typer.Option(help="For task files that share an inventory: its file; default: beside them.")

@@ -4,8 +4,9 @@ try:
     from ._check import Problem, check, check_names, sound, unreadable, without_unreadable
     from ._contents import digest_of, remembering
     from ._errors import DataError, MissingDataError, MissingExtraError, UnreadableImageError, first_few, require
-    from ._images import ArrayImages, FileImages, Reader, open_image, to_rgb
+    from ._images import ArrayImages, FileImages, Reader, image_suffixes, open_image, to_rgb
     from ._preprocessing import Preprocessing, Transform
+    from ._repeated import repeated
     from ._sets import ImageSet, TaskData
     from ._split import thin_out
     from ._tensors import ImageTensors
@@ -35,9 +36,11 @@ __all__ = [
     "digest_of",
     "existing_folder",
     "first_few",
+    "image_suffixes",
     "open_image",
     "parse_source",
     "remembering",
+    "repeated",
     "require",
     "sound",
     "thin_out",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -17,11 +18,20 @@ from PIL import Image, ImageOps
 from ._contents import digest_of, known_whole, note_whole
 from ._errors import MissingDataError, UnreadableImageError
 
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that are decoded in this process; others start programs (EPS), or hold no picture."""
 Read = Callable[[int], Image.Image]
 """Index → RGB image."""
 
 # Decoding a JPEG at an eighth of its size still reads the whole file, and is several times faster.
 DRAFT = (32, 32)
+
+
+@lru_cache
+def image_suffixes() -> Mapping[str, str]:
+    """How names of images end that the installed PIL reads, `.jpg`, and the format of each."""
+    found = Image.registered_extensions()
+    return {end: kind for end, kind in found.items() if kind in FORMATS and kind in Image.OPEN}
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -90,9 +90,6 @@ def load_arrays(data: bytes, source: Path | str) -> Any:
         data: the pickle. Strings of Python 2 are read as latin-1.
         source: its origin, for messages.
 
-    Raises:
-        DataError: the pickle is damaged, or holds anything else.
-
     Example:
         >>> load_arrays(pickle.dumps({"data": np.arange(3)}), "example")
         {'data': array([0, 1, 2])}

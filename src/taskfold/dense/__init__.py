@@ -13,15 +13,7 @@ try:
     from .kinds import KINDS, Depth, Edges, Kind, Normals, Segmentation
     from .metrics import delta_m
     from .networks import NETWORKS, Architecture, DeepLab, DenseNetwork, SegNet, build_network, dense_model
-    from .sources import (
-        Aligned,
-        CocoInstances,
-        DenseSource,
-        InstanceSample,
-        NyudMt,
-        NYUv2,
-        parse_dense_source,
-    )
+    from .sources import Aligned, CocoInstances, DenseSource, InstanceSample, NyudMt, NYUv2, parse_dense_source
 except ModuleNotFoundError as error:
     if error.name not in {"PIL", "pydantic", "torchmetrics", "torchvision"}:
         raise

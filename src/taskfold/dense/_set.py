@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from torch.utils.data import Dataset
 
-from ..data import DataError, MissingDataError, UnreadableImageError, first_few
+from ..data import DataError, FileImages, ImageSet, MissingDataError, UnreadableImageError, first_few
 from . import reading
 from ._sample import DenseSample
 from .kinds import Kind
@@ -77,6 +77,12 @@ class DenseSet(Dataset[DenseSample]):
         return replace(self, entries=[self.entries[index] for index in indices])
 
     @property
+    def images(self) -> ImageSet:
+        """The images alone, of one class."""
+        names = [entry.name for entry in self.entries]
+        return ImageSet([0] * len(self), FileImages([entry.image for entry in self.entries]), names)
+
+    @property
     def counts(self) -> dict[str, int]:
         """The number of images with a target, by task."""
         return {task: sum(task in entry.targets for entry in self.entries) for task in self.kinds}
@@ -110,6 +116,8 @@ class DenseSet(Dataset[DenseSample]):
         notes = []
         for task in self.kinds:
             if names := [entry.name for entry, (_, empty) in zip(self.entries, found, strict=True) if task in empty]:
+                if len(names) == self.counts[task]:
+                    raise DataError(f"{split}: no image has a valid pixel of {task}: add some, or leave the task out")
                 notes.append(f"{split}: {len(names)} images have no valid pixel of {task}: {first_few(names)}")
         return notes
 

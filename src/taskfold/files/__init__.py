@@ -28,7 +28,7 @@ from ._file import (
     read_raw,
 )
 from ._names import as_file, check_free, check_name
-from ._text import read_text
+from ._text import read_json, read_table, read_text
 
 __all__ = [
     "BESIDE",
@@ -53,7 +53,9 @@ __all__ = [
     "needs_inventory",
     "only_one",
     "read_header",
+    "read_json",
     "read_raw",
+    "read_table",
     "read_text",
     "remove_abandoned",
     "remove_drafts",

@@ -83,6 +83,10 @@ def draft_of(path: Path, *, folder: bool = False) -> Iterator[Path]:
     draft, lock = _made(path, _short(path), folder)
     try:
         yield draft
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # a full disk says no name
+            error.filename = str(path)
+        raise
     finally:
         _remove(draft)
         if lock is not None:

@@ -7,16 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 from torch import nn
 
 from ..kinds import Patterns
-from ..layers import (
-    Attention,
-    Composition,
-    Every,
-    FeedForwards,
-    InputGains,
-    OutputGains,
-    ProjectionGains,
-    Weights,
-)
+from ..layers import Attention, Composition, Every, FeedForwards, InputGains, OutputGains, ProjectionGains, Weights
 from ..routing import sharing
 from ._base import Method
 

@@ -33,6 +33,10 @@ def check_combination(
     if isinstance(tasks, str) or not isinstance(tasks, (Mapping, Sequence)) or not tasks:
         raise TypeError(f"tasks must be names of tasks, or weights by name, and at least one, found {tasks!r}")
     if not isinstance(tasks, Mapping):
+        if twice := [name for n, name in enumerate(tasks) if name in tasks[:n]]:
+            raise ValueError(
+                f"tasks must name each task once, found {twice[0]!r} twice; give weights: {{name: weight}}"
+            )
         tasks = dict.fromkeys(tasks, 1.0 if "ties" in rule else 1 / len(tasks))
     for name, weight in tasks.items():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not abs(weight) < float("inf"):

@@ -63,9 +63,11 @@ class Adapter:
         for name in (CONFIG, MODEL):
             if not (folder / name).is_file():
                 pickled = name == MODEL and (folder / "adapter_model.bin").is_file()
+                inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
                 raise FileNotFoundError(
                     f"there is no {name} in {str(folder)!r}"
                     + "; adapter_model.bin is a pickle, which is not read: save it as safetensors" * pickled
+                    + f"; its folders have adapters of their own, give one: {', '.join(inside[:5])}" * bool(inside)
                 )
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -103,11 +105,7 @@ class Adapter:
                 )
 
     def number(self, name: str, default: float, *, whole: bool = True, field: Mapping[str, Any] | None = None) -> Any:
-        """A setting that is a number above 0.
-
-        Raises:
-            AdapterError: it is not.
-        """
+        """A setting that is a number above 0."""
         value = (self.config if field is None else field).get(name, default)
         good = isinstance(value, int) if whole else isinstance(value, (int, float))
         if not good or isinstance(value, bool) or not 0 < value < float("inf"):

@@ -3,12 +3,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
+from unicodedata import normalize
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._base import Cells, Loss, Problem, TargetError
+from ._base import Cells, Loss, Problem, TargetError, named_all
 
 __all__ = ["Classification"]
 
@@ -51,6 +52,12 @@ class Classification(Problem):
     def strata(self, targets: Sequence[int]) -> list[int]:
         return list(targets)
 
+    def check(self, targets: Mapping[str, Sequence[int]], names: Sequence[str]) -> list[str]:
+        """A class that no training sample has can't be learnt."""
+        unseen = sorted({target for part in targets.values() for target in part} - {*targets["train"]})
+        said = named_all("classes in val or test without a training sample", [names[target] for target in unseen])
+        return [f"{said}: add samples, or take these classes out"] if unseen else []
+
     def check_rows(self, outputs: Tensor, targets: Tensor, name: str) -> None:
         check_indices(outputs, targets, name)
 
@@ -89,9 +96,24 @@ def one_cell(problem: Problem, cells: Cells) -> list[str]:
 
 
 def in_order(labels: Sequence[str]) -> tuple[str, ...]:
-    """The distinct labels, sorted; as numbers if all are."""
-    found = set(labels)
-    return tuple(sorted(found, key=int if all(map(str.isdecimal, found)) else None))
+    """Each label once, sorted; as numbers if all are whole ones.
+
+    Raises:
+        TargetError: two differ in the composition of letters alone.
+    """
+    found, composed = sorted(set(labels)), dict[str, str]()
+    for label in found:
+        if composed.setdefault(normalize("NFC", label), label) != label:
+            raise TargetError(
+                f"label {label!r} is composed of other characters in some places than in others (Unicode's NFC, NFD) "
+                "and looks the same: write it in one way"
+            )
+    return tuple(sorted(found, key=int) if all(map(is_whole, found)) else found)
+
+
+def is_whole(label: str) -> bool:
+    """Whether a label is a whole number."""
+    return label.removeprefix("-").isdecimal()
 
 
 def check_indices(outputs: Tensor, targets: Tensor, name: str, ignored: int | None = None) -> None:

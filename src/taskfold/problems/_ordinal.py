@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ._base import Loss, TargetError
-from ._classification import Classification, in_order
+from ._classification import Classification, in_order, is_whole
 from ._library import metrics
 
 __all__ = ["Ordinal"]
@@ -64,12 +64,16 @@ class Ordinal(Classification):
         found = set(labels)
         if self.order and (odd := sorted(found - {*self.order})):
             raise TargetError(f"{odd[0]!r} is none of the levels of problem.order: {', '.join(self.order)}")
-        if not self.order and not all(map(str.isdecimal, found)):
+        if not self.order and not all(map(is_whole, found)):
             raise TargetError(
                 f"levels that are no whole numbers have no order of their own, found {', '.join(sorted(found)[:4])}; "
                 "list them from the lowest to the highest: problem: {kind: ordinal, order: […]}"
             )
         order = self.order or in_order(labels)
+        if not self.order and len({*map(int, order)}) < len(order):
+            raise TargetError(
+                f"levels must be different numbers, found {', '.join(order)}; write each number in one way"
+            )
         return replace(self, order=order), order
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:

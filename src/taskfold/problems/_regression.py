@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import pstdev
 from typing import Any, ClassVar, Self
 
 import torch
@@ -14,6 +15,8 @@ from ._library import metrics
 
 __all__ = ["Regression"]
 
+SINGLE, APART = torch.finfo(torch.float32), 100
+"""Numbers are told apart if their deviation is so many steps of single precision."""
 GROUPS, LEAST = 10, 10
 """Random splits have equal shares of each tenth of the numbers; the least number of samples in such a group."""
 
@@ -73,13 +76,22 @@ class Regression(Problem):
         return found
 
     def check(self, targets: Mapping[str, Sequence[tuple[float, ...]]], names: Sequence[str]) -> list[str]:
-        """Refuses numbers that are all the same."""
-        same = [
-            f"{name} is always {targets['train'][0][at]:g}"
-            for at, name in enumerate(names)
-            if len({label[at] for label in targets["train"]}) == 1
+        """Numbers that are all the same teach nothing, nor do those that single precision does not tell apart."""
+        same, close = list[str](), list[str]()
+        for at, name in enumerate(names):
+            values = [label[at] for label in targets["train"]]
+            if len({*values}) == 1:
+                same.append(f"{name} is always {values[0]:g}")
+            elif pstdev(values) < APART * SINGLE.eps * max(map(abs, values)):
+                close.append(f"{name} is {min(values):.10g} to {max(values):.10g}; take a constant from all of them")
+        return [
+            named_all(said, which)
+            for said, which in (
+                ("every training target is the same, so that there is nothing to learn", same),
+                ("training targets differ by too little for single precision, which has seven digits", close),
+            )
+            if which
         ]
-        return [named_all("every training target is the same, so that there is nothing to learn", same)] if same else []
 
     def for_training(self, targets: Sequence[tuple[float, ...]]) -> Self:
         """The problem with mean and deviation of the targets."""
@@ -171,6 +183,7 @@ def _number(cell: object, column: str) -> float:
         value = float(str(cell).strip()) if not isinstance(cell, bool) else math.nan
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise TargetError(f"{column} must be a finite number, found {cell!r}")
+    if not abs(value) <= SINGLE.max:
+        bound = f", up to {SINGLE.max:.2g}" if math.isfinite(value) else ""
+        raise TargetError(f"{column} must be a finite number{bound}, found {cell!r}")
     return value

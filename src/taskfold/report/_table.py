@@ -135,10 +135,7 @@ def _task_column(task: str) -> Column:
         failed = sum(run.failed is not None for run in row.on(task))
         return ", ".join(
             part
-            for part in (
-                _spread(row.accuracy(task)),
-                f"{failed} of {len(row.on(task))} failed" if failed else "",
-            )
+            for part in (_spread(row.accuracy(task)), f"{failed} of {len(row.on(task))} failed" if failed else "")
             if part
         )
 

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import io
 import warnings
-from functools import lru_cache
 
 from PIL import Image
 
-from ..data import to_rgb
+from ..data import image_suffixes, to_rgb
 from ._errors import InputError, ServeError, TooLargeError
 from ._limits import Limits
 from ._reading import Given
-
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that PIL decodes in this process; others start programs (EPS), or are not pictures."""
-
-
-@lru_cache
-def formats() -> tuple[str, ...]:
-    """The formats among `FORMATS` that the installed PIL reads."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def picture(data: bytes, limits: Limits, where: str) -> Given:
     """The picture of an image file; its size is checked before its pixels are decoded."""
     if not data:
         raise InputError(f"{where} is empty; send the bytes of an image file")
+    formats = sorted({*image_suffixes().values()})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=formats())
+            image = Image.open(io.BytesIO(data), formats=formats)
         limits.check(f"pixels of {where}", image.width * image.height, "pixels")
         image.load()
         return Given("image", to_rgb(image))
@@ -40,13 +30,18 @@ def picture(data: bytes, limits: Limits, where: str) -> Given:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLargeError(f"{where}: {error}") from None
     except Image.UnidentifiedImageError:
-        known = ", ".join(formats())
+        known = ", ".join(formats)
         raise InputError(f"{where} is no image that this server reads ({known}); found {len(data):,} bytes") from None
     except Exception as error:  # decoders raise errors of any type
         raise InputError(f"{where} cannot be read as an image: {error}") from None
 
 
 def text(content: object, limits: Limits, where: str) -> Given:
+    """A text, or its bytes in UTF-8."""
+    try:
+        content = content.decode() if isinstance(content, bytes) else content
+    except UnicodeDecodeError:
+        raise InputError(f"{where} must be UTF-8, found {content!r:.60}") from None
     if not isinstance(content, str) or not content.strip():
         raise InputError(f"{where} must be a text with at least one letter, found {content!r:.60}")
     limits.check(f"characters of {where}", len(content), "characters")

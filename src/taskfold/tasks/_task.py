@@ -53,12 +53,7 @@ class Task(nn.Module):
     origin: Origin = Origin()
 
     def __init__(
-        self,
-        name: str,
-        method: dict[str, Any],
-        sites: dict[str, nn.Module],
-        head: nn.Module | None,
-        info: Info,
+        self, name: str, method: dict[str, Any], sites: dict[str, nn.Module], head: nn.Module | None, info: Info
     ) -> None:
         super().__init__()
         self.name = check_name(name)

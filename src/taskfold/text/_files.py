@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Generic, Self, TypeVar
 
@@ -16,6 +17,8 @@ from ._few_shot import random
 T = TypeVar("T")
 Share = Annotated[float, Field(gt=0, lt=1)]
 PARTS = ("train", "val", "test")
+SHORT = 40
+"""Characters of a text in a note."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +118,10 @@ class InFiles(BaseModel):
         if self.file is not None and whole:
             return Parts(name, (), (), read(self.file))
         parts, notes = self.split(self.read_parts(read), key, seed, "texts", "texts")
+        first = dict[Hashable, T]()
+        every = [one for part in parts.values() for one in part]
+        if odd := dict.fromkeys(key(one) for one in every if first.setdefault(key(one), one) != one):
+            notes = (*notes, f"{len(odd)} texts are there with different labels: {_few(odd)}; keep the right one")
         return Parts(name, parts["train"], parts["val"], parts["test"], notes)
 
     def split(
@@ -137,7 +144,20 @@ class InFiles(BaseModel):
                 whole = len(found["train"])
                 found["train"], found[part] = _hold_out(found["train"], key, share, seed, part, alike)
                 notes.append(f"{part}: {len(found[part]):,} of {whole:,} {unit} set aside, seed {seed}")
+        keys = {part: dict.fromkeys(map(key, texts)) for part, texts in found.items()}
+        for one, other in combinations(keys, 2):
+            if common := [text for text in keys[one] if text in keys[other]]:
+                notes.append(
+                    f"{len(common)} {alike} are in {one} and in {other}: {_few(common)}; what is measured there was "
+                    "learnt here: take them out of one"
+                )
         return found, tuple(notes)
+
+
+def _few(keys: Iterable[Hashable]) -> str:
+    """A few of many texts, or lists of words, shortened."""
+    found = [repr(" ".join(key) if isinstance(key, tuple) else key) for key in keys]
+    return ", ".join(one if len(one) <= SHORT else f"{one[:SHORT]}…" for one in found[:3]) + ", …" * (len(found) > 3)
 
 
 def _hold_out(

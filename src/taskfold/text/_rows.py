@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ..files import read_text
+from ..files import read_json, read_table, read_text
 
 Row = dict[str, Any]
 
@@ -32,11 +30,7 @@ def read_rows(path: Path) -> list[tuple[str, Row]]:
 
 
 def text_of(row: Row, column: str, place: str) -> str:
-    """A row's text in a column.
-
-    Raises:
-        ValueError: there is none, or it is empty.
-    """
+    """A row's text in a column."""
     value = row.get(column)
     text = str(value).strip() if isinstance(value, str | int) else ""
     if not text:
@@ -65,8 +59,8 @@ def _json_lines(path: Path) -> list[tuple[str, Row]]:
             continue
         place = f"{path}, line {number}"
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = read_json(line)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{place}: is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{place}: must be a JSON object, found {type(row).__name__}")
@@ -75,8 +69,4 @@ def _json_lines(path: Path) -> list[tuple[str, Row]]:
 
 
 def _table(path: Path) -> list[tuple[str, Row]]:
-    lines = csv.DictReader(StringIO(read_text(path)), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    try:
-        return [(f"{path}, line {lines.line_num}", row) for row in lines]
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {lines.line_num}: cannot be read: {error}") from error
+    return list(read_table(path, "\t" if path.suffix.lower() == ".tsv" else ",")[1])

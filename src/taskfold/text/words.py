@@ -76,14 +76,20 @@ def _conll(path: Path) -> list[tuple[str, dict[str, list[str]]]]:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path.absolute()}")
     rows: list[tuple[str, dict[str, list[str]]]] = []
-    open_row = False
+    open_row, columns = False, 0
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             open_row = False
             continue
         place, parts = f"{path}, line {number}", line.split()
-        if len(parts) < 2:
-            raise ValueError(f"{place}: must be a word and its class, found {line.strip()!r}")
+        columns = columns or max(len(parts), 2)
+        if len(parts) != columns:
+            raise ValueError(
+                f"{place}: must be a word and its class, in {columns} columns like all lines, found "
+                f"{line.strip()!r:.60}; take comments out"
+            )
+        if parts[0] == "-DOCSTART-":
+            continue
         if not open_row:
             rows.append((place, {"words": [], "tags": []}))
             open_row = True

@@ -56,6 +56,13 @@ def test_numbers_sort_as_numbers_and_spreadsheets_may_mark_utf8(write: Any) -> N
     )
 
 
+def test_the_order_of_equal_numbers_does_not_hang_on_the_process(write: Any) -> None:
+    names = ("01", "1", "001", "-3", "2", "02")
+    rows = [f"{name}_{copy}.png,{name}" for name in names for copy in range(3)]
+    found = CsvFile(file=write(lines("path,label", *rows))).load().labels
+    assert found == ("-3", "001", "01", "1", "02", "2")
+
+
 def test_labels_fix_the_order(write: Any) -> None:
     rows = [f"{label}{n}.png,{label}" for label in ("cat", "dog") for n in range(3)]
     data = CsvFile(file=write(lines("path,label", *rows)), labels=("dog", "cat")).load()
@@ -95,6 +102,9 @@ def test_labels_fix_the_order(write: Any) -> None:
             "has cow, not among the labels: cat, dog",
         ),
         (lines("path,label"), {}, "lists no images"),
+        (lines("path,label,label", "a.png,cat,dog"), {}, "must have each column once, found 'label' twice"),
+        (lines("path,label", "a.png,cat", 'b.png,"dog', "c.png,cat"), {}, "line 3: cannot be read: unexpected end"),
+        (lines("path,label", "a.png,caf\u00e9", "b.png,cafe\u0301"), {}, "composed of other characters in some places"),
     ],
 )
 def test_a_strange_list_is_refused(write: Any, text: str, settings: dict[str, Any], message: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from taskfold.data import DataError, MissingDataError, UnreadableImageError, check, open_image
 from taskfold.data.sources import Folder
@@ -44,7 +45,17 @@ def test_images_may_lie_deeper_and_other_files_are_noted(tmp_path: Path, tree: A
     data = Folder(root=root).load()
     assert data.labels == ("cat", "dog")
     assert sum(map(len, data.splits.values())) == 9
-    assert data.notes[0].endswith("not images: dog/notes.txt, list.csv")
+    assert data.notes[0].endswith("not images that Taskfold reads: dog/notes.txt, list.csv")
+
+
+def test_images_are_known_by_all_endings_that_are_read(tmp_path: Path, tree: Any) -> None:
+    root = tree(tmp_path, ["cat:3", "dog:3"])
+    for kind, end in (("JPEG", "jfif"), ("PNG", "apng"), ("WEBP", "WebP")):
+        Image.new("RGB", (4, 4)).save(root / "cat" / f"a.{end}", kind)
+    (root / "cat" / "a.eps").write_text("%!PS")
+    data = Folder(root=root).load()
+    assert sum(map(len, data.splits.values())) == 9
+    assert data.notes[0].endswith("not images that Taskfold reads: cat/a.eps")
 
 
 def test_links_are_followed_and_those_that_lead_up_are_refused(tmp_path: Path, tree: Any) -> None:
@@ -63,7 +74,7 @@ def test_links_are_followed_and_those_that_lead_up_are_refused(tmp_path: Path, t
 def test_a_pipe_is_no_image(tmp_path: Path, tree: Any) -> None:
     root = tree(tmp_path, ["cat:3", "dog:3"])
     os.mkfifo(root / "cat" / "pipe.png")
-    assert Folder(root=root).load().notes[0].endswith("not images: cat/pipe.png")
+    assert Folder(root=root).load().notes[0].endswith("not images that Taskfold reads: cat/pipe.png")
     with pytest.raises(UnreadableImageError, match="it is no file; remove it"):
         open_image(root / "cat" / "pipe.png")
 

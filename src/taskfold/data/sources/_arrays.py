@@ -31,11 +31,7 @@ def array_set(pixels: Bytes, targets: Sequence[int] | np.ndarray, name: str) -> 
 
 
 def records(path: Path, size: int) -> Bytes:
-    """A file of records of `size` bytes each, as `[N, size]`.
-
-    Raises:
-        DataError: the file is not a whole number of records.
-    """
+    """A file of records of `size` bytes each, as `[N, size]`."""
     data = np.fromfile(path, dtype=np.uint8)
     if len(data) == 0 or len(data) % size:
         raise DataError(f"{path}: must be records of {size} bytes, found {len(data)} bytes; the file is truncated")

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .._errors import DataError, first_few
-from .._images import FileImages
+from .._images import FileImages, image_suffixes
 from .._sets import ImageSet
-
-SUFFIXES = frozenset(f".{kind}" for kind in ("jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"))
 
 Classes = Mapping[str, Sequence[Path]]
 """Class name → its images, sorted."""
@@ -29,10 +27,12 @@ def scan(root: Path) -> tuple[Classes, list[str]]:
         found: list[Path] = []
         for path, regular in _below(folder):
             if not path.name.startswith("."):
-                (found if regular and path.suffix.lower() in SUFFIXES else ignored).append(path)
+                (found if regular and path.suffix.lower() in image_suffixes() else ignored).append(path)
         classes[folder.name] = sorted(found)
     odd = sorted(path.relative_to(root).as_posix() for path in ignored if not path.name.startswith("."))
-    return classes, [f"{len(odd)} files in {root.name} ignored, not images: {first_few(odd)}"] if odd else []
+    return classes, [
+        f"{len(odd)} files in {root.name} ignored, not images that Taskfold reads: {first_few(odd)}"
+    ] if odd else []
 
 
 def _below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, bool]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ...files import read_text
+from ...files import read_table
 from ...problems import Cells, Problem
 from .._errors import DataError, MissingDataError, first_few
 from .._images import FileImages
@@ -20,7 +18,7 @@ from ._rows import SPLITS, parts_of, read_labels
 class Row(NamedTuple):
     """A line: its number, the image's path as written, its label columns, its split (empty: not named)."""
 
-    line: int
+    place: str
     path: str
     cells: Cells
     split: str
@@ -52,7 +50,7 @@ class CsvFile(Source):
         """The parts, with labels from the columns that the problem names."""
         path = self.file.expanduser()
         rows = _read(path, problem)
-        labels = read_labels(problem, [(f"{path}, line {row.line}", row.cells) for row in rows])
+        labels = read_labels(problem, [(row.place, row.cells) for row in rows])
         _consistent(path, rows)
         if absent := [row.path for row in rows if not (path.parent / row.path).is_file()]:
             raise MissingDataError(
@@ -77,24 +75,19 @@ def _ordered(path: Path, found: Parts, labels: Sequence[str]) -> Parts:
 def _read(path: Path, problem: Problem) -> list[Row]:
     if not path.is_file():
         raise MissingDataError(f"file: no file {path.absolute()}")
-    lines = csv.DictReader(StringIO(read_text(path)), skipinitialspace=True, restkey="")
     try:
-        columns, found = lines.fieldnames or (), [(lines.line_num, line) for line in lines]
-    except csv.Error as error:
-        raise DataError(f"{path}, line {lines.line_num}: cannot be read: {error}") from None
+        columns, lines = read_table(path)
+    except ValueError as error:
+        raise DataError(str(error)) from None
     if absent := [column for column in ("path", *problem.columns) if column not in columns]:
         raise DataError(
             f"{path}: must have a column {absent[0]!r}, found {first_few(columns) or 'none'}; commas part columns"
         )
     rows: list[Row] = []
-    for number, line in found:
-        place = f"{path}, line {number}"
-        if "" in line or None in line.values():
-            count = len(columns) + len(line.get("") or ()) - sum(value is None for value in line.values())
-            raise DataError(f"{place}: must have {len(columns)} values ({first_few(columns)}), found {count}")
+    for place, line in lines:
         values = {column: value.strip() for column, value in line.items()}
         cells = tuple(values[column] for column in problem.columns)
-        row = Row(number, values["path"], cells, values.get("split", ""))
+        row = Row(place, values["path"], cells, values.get("split", ""))
         if not row.path:
             raise DataError(f"{place}: path must not be empty, found {list(values.values())}")
         if "split" in columns and row.split not in SPLITS:

@@ -99,7 +99,5 @@ def _labels_of_folders(root: Path) -> tuple[str, ...]:
 def _listed(root: Path, path: Path) -> ImageSet:
     entries = _entries(path)
     return ImageSet(
-        [label for _, label in entries],
-        FileImages([root / file for file, _ in entries]),
-        [file for file, _ in entries],
+        [label for _, label in entries], FileImages([root / file for file, _ in entries]), [file for file, _ in entries]
     )

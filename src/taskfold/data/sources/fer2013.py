@@ -58,9 +58,7 @@ def _read(path: Path) -> dict[str, ImageSet]:
             targets[split].append(target)
     return {
         split: array_set(
-            np.frombuffer(b"".join(pixels[split]), np.uint8).reshape(-1, SIDE, SIDE),
-            targets[split],
-            f"fer2013/{split}",
+            np.frombuffer(b"".join(pixels[split]), np.uint8).reshape(-1, SIDE, SIDE), targets[split], f"fer2013/{split}"
         )
         for split in pixels
     }

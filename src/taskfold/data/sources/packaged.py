@@ -21,18 +21,7 @@ from ._base import Parts, Source, first_existing
 
 DIGITS = tuple("0123456789")
 ANIMALS = ("bear", "bird", "cat", "cow", "dog", "elephant", "giraffe", "horse", "sheep", "zebra")
-CLOTHES = (
-    "T-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
+CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 DEFECT = ("0 %", "33 %", "67 %", "100 %")
 
 
@@ -119,13 +108,7 @@ def _elpv() -> Parts:
     return Parts(DEFECT, images, notes=("elpv: CC-BY-NC-SA 4.0, not for commercial use",))
 
 
-_READERS = {
-    "mnist": _mnist,
-    "digits": _digits,
-    "animals": _animals,
-    "fashion-mnist": _fashion_mnist,
-    "elpv": _elpv,
-}
+_READERS = {"mnist": _mnist, "digits": _digits, "animals": _animals, "fashion-mnist": _fashion_mnist, "elpv": _elpv}
 
 
 def _package(name: str, install: str) -> Path:

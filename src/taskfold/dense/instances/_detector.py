@@ -22,12 +22,7 @@ NormLayer = Callable[[int], nn.Module]
 
 
 def detector(
-    classes: int,
-    *,
-    weights: Path | str | None = None,
-    width: int = 64,
-    size: int = 128,
-    frozen_norm: bool = False,
+    classes: int, *, weights: Path | str | None = None, width: int = 64, size: int = 128, frozen_norm: bool = False
 ) -> MaskRCNN:
     """Mask R-CNN on a ResNet-18 with a feature pyramid (strides 4, 8, 16, 32, 64), torchvision's own parts.
 

@@ -54,7 +54,4 @@ class SegmentationScores(Metric):
             raise ValueError("segmentation: every pixel counted so far is ignored, so there is nothing to score")
         right = counts.diagonal()
         union = counts.sum(0) + counts.sum(1) - right
-        return {
-            "miou": float((right / union)[union > 0].mean()),
-            "pixel_accuracy": float(right.sum() / counts.sum()),
-        }
+        return {"miou": float((right / union)[union > 0].mean()), "pixel_accuracy": float(right.sum() / counts.sum())}

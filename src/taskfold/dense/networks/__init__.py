@@ -47,12 +47,4 @@ def _listed(found: str, known: Iterable[str]) -> str:
     return ", ".join(known) + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-__all__ = [
-    "NETWORKS",
-    "Architecture",
-    "DeepLab",
-    "DenseNetwork",
-    "SegNet",
-    "build_network",
-    "dense_model",
-]
+__all__ = ["NETWORKS", "Architecture", "DeepLab", "DenseNetwork", "SegNet", "build_network", "dense_model"]

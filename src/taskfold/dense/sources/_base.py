@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ...data import DataError, MissingDataError, existing_folder, first_few
+from ...data import DataError, MissingDataError, existing_folder, first_few, repeated
 from .._set import DenseData, DenseSet, Entry
 from ..kinds import Kind
 from ..reading import Read
@@ -77,6 +77,8 @@ class DenseSource(BaseModel, ABC):
             notes += sets[split].partial(split)
             if self.check_files:
                 notes += sets[split].check(split)
+        if self.check_files:
+            notes += repeated({split: one.images for split, one in sets.items()}, ("",))
         for split in ("train", "val"):
             if split not in sets:
                 raise MissingDataError(f"root: {root} has no {split} split: training needs train and val")

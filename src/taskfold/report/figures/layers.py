@@ -36,9 +36,7 @@ def figure(results: Results) -> Figure | None:
 def _chosen(table: tuple[Row, ...]) -> Row | None:
     candidates = [row for row in table if any(run.layers for run in row.runs)]
     return max(
-        candidates,
-        key=lambda row: (family(row.method) == "ftn", row.rank or 0, row.parameters or 0),
-        default=None,
+        candidates, key=lambda row: (family(row.method) == "ftn", row.rank or 0, row.parameters or 0), default=None
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ... import __version__
-from .._errors import BusyError, FailedError, ServeError
+from .._errors import BusyError, FailedError, InputError, ServeError
 from .._server import TaskServer
 from . import _inference, _manage, _predict
 from ._gone import GoneError
@@ -74,9 +74,8 @@ def application(server: TaskServer, access: Access | None = None) -> FastAPI:
                     await following
 
     app = FastAPI(title="Taskfold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(_predict.router(server))
-    app.include_router(_manage.router(server, access.token))
-    app.include_router(_inference.router(server))
+    for routes in (_predict.router(server), _manage.router(server, access.token), _inference.router(server)):
+        app.include_router(routes, dependencies=[Depends(_known)])
     _health(app, server, registry)
     app.state.server = server
     for path, (name, kind) in PAGE.items():
@@ -126,6 +125,18 @@ def _health(app: FastAPI, server: TaskServer, registry: CollectorRegistry) -> No
             "waiting": batcher.waiting,
             "rows_per_batch": round(mean, 2),
         }
+
+
+async def _known(request: Request) -> None:
+    """A key in the URL that nobody reads, or that is there twice where one is read, is no request."""
+    route = request.scope["route"]
+    once = {param.alias for param in route.dependant.query_params}
+    known = [*once, *(param["name"] for param in (route.openapi_extra or {}).get("parameters", ()))]
+    for key in (keys := request.query_params):
+        if key not in known:
+            raise InputError(f"{key!r:.60} in the URL is not known here; known: {', '.join(sorted(known)) or 'none'}")
+        if key in once and len(keys.getlist(key)) > 1:
+            raise InputError(f"{key} in the URL is given twice; give it once")
 
 
 async def _follow(server: TaskServer) -> None:

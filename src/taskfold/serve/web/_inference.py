@@ -143,7 +143,7 @@ def _ready(server: TaskServer, version: Version, value: Any, where: str) -> Read
     reading = version.reading
     if isinstance(value, bytes):
         if reading.takes == "text":
-            given = text(value.decode(errors="replace"), server.limits, where)
+            given = text(value, server.limits, where)
         else:
             data = value if not value.isascii() else base64_of(value.decode(), where)
             given = picture(data, server.limits, where)
@@ -153,7 +153,9 @@ def _ready(server: TaskServer, version: Version, value: Any, where: str) -> Read
     if reading.shape is not None and not _fits(value.shape, reading.shape):
         sizes = ", ".join("any" if size is None else str(size) for size in reading.shape)
         raise InputError(f"{where}: task {version.name!r} takes [{sizes}], found {list(value.shape)}")
-    tensor = torch.from_numpy(np.array(value, np.float32))
+    tensor = torch.from_numpy(np.array(value)).float()
+    if not bool(tensor.isfinite().all()):
+        raise InputError(f"{where}: must be numbers that single precision has, found NaN or infinity")
     return Ready(Stacked(tuple(tensor.shape), tensor.dtype), tensor)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 
+from ...files import read_json
 from .._answers import answer
 from .._decoding import picture, text
 from .._errors import InputError
@@ -21,7 +21,6 @@ from .._server import TaskServer
 from ._gone import unless_gone
 
 FIELDS = ("task", "image", "text", "top", "choices")
-IN_URL = ("task", "top", "choices")
 TOP = 5
 """Default number of listed classes."""
 FILES = 256
@@ -89,8 +88,6 @@ def router(server: TaskServer) -> APIRouter:
 
 async def _sent(request: Request) -> Prediction:
     query = request.query_params
-    if odd := [key for key in query if key not in IN_URL]:
-        raise InputError(f"{odd[0]!r:.60} in the URL is not known here; known: {', '.join(IN_URL)}")
     found = Prediction(query.getlist("task"), choices=query.getlist("choices"))
     for top in query.getlist("top"):
         found.say_top(top)
@@ -142,7 +139,7 @@ def _json(body: bytes, found: Prediction) -> None:
 
 def parsed(body: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(body, parse_constant=_refused, object_pairs_hook=_once)
+        said = read_json(body)
     except (ValueError, RecursionError) as error:
         raise InputError(f"the body is no JSON that can be read: {error}") from None
     if not isinstance(said, dict):
@@ -156,19 +153,6 @@ def base64_of(one: object, where: str) -> bytes:
         return base64.b64decode(one if isinstance(one, str) else "?", validate=True)
     except (binascii.Error, ValueError):
         raise InputError(f"{where} must be an image file in base64, found {one!r:.60}") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key!r:.60} stands there twice")
-        found[key] = value
-    return found
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _listed(one: object) -> list[Any]:
@@ -193,6 +177,7 @@ BODY = {
     "parameters": [
         {"name": "task", "in": "query", "schema": TEXTS},
         {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": TOP}},
+        {"name": "choices", "in": "query", "schema": TEXTS},
     ],
     **body(
         {"image/*": FILE, "multipart/form-data": PARTS, "application/json": fields(task=SOME, text=SOME, image=SOME)}

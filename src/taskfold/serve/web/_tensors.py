@@ -125,7 +125,8 @@ def _listed(one: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArra
             found = np.empty(len(data), object)
             found[:] = [text.encode() for text in data]
         else:
-            found = np.asarray(data, DTYPES[kind])
+            with np.errstate(over="ignore"):  # infinities are refused where they come from bytes, too
+                found = np.asarray(data, DTYPES[kind])
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"input {name!r}: data are no {kind}: {error}") from None
     return _shaped(found, name, shape)

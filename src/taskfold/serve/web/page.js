@@ -48,17 +48,17 @@ function row(task) {
 
 async function ask() {
   const text = $("text").value.trim();
+  asking?.abort();
+  $("status").className = "quiet";
   if (!chosen.size || !(image || text)) {
     $("status").textContent = chosen.size ? "Give an image or a text." : "Choose tasks, then give an input.";
     $("answers").replaceChildren();
     return;
   }
-  asking?.abort();
   const mine = (asking = new AbortController()), body = new FormData(), begin = performance.now();
   for (const name of chosen) body.append("task", name);
   if (image) body.append("image", image);
   else body.append("text", text);
-  $("status").className = "quiet";
   $("status").textContent = "Asking …";
   try {
     const said = await json("predict", { method: "POST", body, signal: mine.signal });
