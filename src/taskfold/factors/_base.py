@@ -143,7 +143,6 @@ class Factorisation(ABC):
         Raises:
             ValueError: the settings say nothing of that layer.
         """
-        del layer
         return self
 
     @abstractmethod
@@ -168,7 +167,6 @@ class Factorisation(ABC):
 
     def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
         """Where leaves start that depend on the layer's own weight `[O, I, *kernel]`, by name; default: none does."""
-        del weight, modes
         return {}
 
     basis_words: ClassVar[str] = "tensors made of the weight"
@@ -184,12 +182,10 @@ class Factorisation(ABC):
             weight: `[O, I, *kernel]`, in double precision on the CPU.
             modes: of the weight.
         """
-        del weight, modes
         return {}
 
     def silent(self, leaves: Mapping[str, Tensor]) -> frozenset[str]:
         """The names of leaves that have no part in the weight as things are: files leave them out, and read zeros."""
-        del leaves
         return frozenset()
 
     @property

@@ -104,7 +104,6 @@ class Ranked(Factorisation):
 
     def aligned(self, leaves: Mapping[str, Tensor], modes: Modes) -> dict[str, Tensor]:
         """Leaves of the same sum whose terms are orthogonal to each other; empty: there is no such form of it."""
-        del leaves, modes
         return {}
 
     def kept(self, leaves: Mapping[str, Tensor], modes: Modes, terms: Tensor) -> dict[str, Tensor]:
