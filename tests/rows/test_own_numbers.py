@@ -87,3 +87,46 @@ def test_branches_that_mix_nothing_are_served_in_one_pass(branch: str) -> None:
             for x in (torch.randn(5, 6), torch.randn(5, 6) / 9):
                 torch.testing.assert_close(torch.stack(list(run(x, task=NAMES))), rows_of(model, x, NAMES))
     assert len(model._runner.forms) == 1
+
+
+DECIDED: dict[str, Callable[[Tensor], object]] = {
+    "a maximum": lambda x: x.amax() > 1,
+    "an item": lambda x: x.abs().max().item() > 1,
+    "a mean": lambda x: x.abs().mean() > 1,
+    "any": lambda x: (x > 1).any(),
+    "all": lambda x: not (x < 1).all(),
+    "a list": lambda x: max(x.amax().tolist(), 0) > 1,
+    "a number in a bin": lambda x: int(x.amax().clamp(max=2)) > 1,
+}
+
+
+class Scaled(Rows):
+    """Takes pictures of whole numbers, which it divides, and of fractions: the whole batch is one or the other."""
+
+    def __init__(self, decided: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.decided = decided
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x / 255 if self.decided(x) else x).tanh())
+
+
+@pytest.mark.parametrize("rows", [2, 3, 5, 6])
+@pytest.mark.parametrize("decided", DECIDED)
+def test_a_later_batch_decides_alike_though_some_of_its_rows_would_not(decided: str, rows: int) -> None:
+    """In one batch each row by itself decides as all do; in the other all decide so because of a few."""
+    torch.manual_seed(0)
+    x, names = torch.rand(rows, 6) * 100 + 3, list("abcabc"[:rows])
+    for run in (model := built(Scaled(DECIDED[decided]), METHODS["lora"]), model.bank()):
+        few = torch.cat([x[:-1], x[-1:] / 200])
+        for last in (x, few, x) if run is model else (few, x, few):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    found = torch.stack(list(run(last, task=names)))
+                except ValueError as error:
+                    assert last is few and "can't answer" in str(error)  # noqa: PT017
+                    continue
+            for name in set(names):
+                mine = [n for n, one in enumerate(names) if one == name]
+                torch.testing.assert_close(found[mine], model(last[mine], task=name))

@@ -143,7 +143,6 @@ class Factorisation(ABC):
         Raises:
             ValueError: the settings have no value for that layer.
         """
-        del layer
         return self
 
     @abstractmethod
@@ -167,8 +166,7 @@ class Factorisation(ABC):
         return weight + self.materialise(leaves, modes).reshape(weight.shape)
 
     def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
-        """Initial values of leaves that depend on the layer's own weight `[O, I, *kernel]`, by name; default: none."""
-        del weight, modes
+        """Where leaves start that depend on the layer's own weight `[O, I, *kernel]`, by name; default: none does."""
         return {}
 
     basis_words: ClassVar[str] = "tensors made of the weight"
@@ -184,12 +182,10 @@ class Factorisation(ABC):
             weight: `[O, I, *kernel]`, in double precision on the CPU.
             modes: the weight's modes.
         """
-        del weight, modes
         return {}
 
     def silent(self, leaves: Mapping[str, Tensor]) -> frozenset[str]:
-        """The names of leaves that do not affect the weight at present: files leave them out, and readers use zeros."""
-        del leaves
+        """The names of leaves that have no part in the weight as things are: files leave them out, and read zeros."""
         return frozenset()
 
     @property

@@ -106,5 +106,4 @@ class _Given(nn.Module):
         self.value = value
 
     def forward(self, x: Tensor) -> Tensor:
-        del x
         return self.value

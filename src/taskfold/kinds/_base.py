@@ -138,7 +138,6 @@ class LayerKind(ABC):
 
     def exchanges(self, x: Tensor) -> bool:
         """Whether the layer commutes with an exchange of the first two axes."""
-        del x
         return False
 
     def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:
@@ -147,11 +146,9 @@ class LayerKind(ABC):
         Raises:
             ValueError: it can't.
         """
-        del args, kwargs, tensors, layer
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         """Whether `run_rows` takes tensors of these names; otherwise each entry's rows run in a call of their own."""
-        del names, training
         return False
 
     def run_rows(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:
@@ -160,7 +157,6 @@ class LayerKind(ABC):
 
     def trained_rows(self, each: Sequence[Tensors], rows: Rows, x: Tensor, layer: str) -> Tensor | None:
         """Runs a training pass that writes each entry's tensors; None: this kind needs no such pass."""
-        del each, rows, x, layer
         return None
 
     def by_entry(self, args: tuple, kwargs: dict, tensors: Tensors, rows: Rows, training: bool, layer: str) -> Any:

@@ -42,7 +42,6 @@ class Copies(Recipe):
 
     def wanted_at(self, path: str, kind: LayerKind) -> dict[str, Group]:
         """`wanted`, for recipes that depend on the layer's path."""
-        del path
         return self.wanted(kind)
 
     def check(self, network: nn.Module) -> None:

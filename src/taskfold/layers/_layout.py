@@ -76,12 +76,10 @@ class Entries(Layout):
 
     def take(self, tensor: Any, rows: Tensor, batch: int) -> Any:
         """The entries of these rows."""
-        del batch
         return type(tensor)(tensor[n] for n in rows.tolist())
 
     def join(self, parts: Sequence[Any], rows: Sequence[Tensor], batch: int) -> Any:
         """Undoes `take`."""
-        del batch
         entries = [one for part in parts for one in part]
         return type(parts[0])(entries[n] for n in torch.cat([*rows]).argsort().tolist())
 

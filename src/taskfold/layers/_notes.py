@@ -130,10 +130,9 @@ class Passes:
         return {layer: self._at(layer) for layer in self.given.calls}
 
     def once(self) -> frozenset[str]:
-        """The paths of layers that the first pass called more often than every later one."""
-        later = [{path: len(calls) for path, calls in one.calls.items()} for one in (self.turned, *self.less)]
+        """The paths of layers that the first pass called more often than the one of the same rows in another order."""
         calls = self.given.calls.items()
-        return frozenset(path for path, each in calls if all(one.get(path, 0) < len(each) for one in later))
+        return frozenset(path for path, each in calls if len(self.turned.calls.get(path, ())) < len(each))
 
     def blind(self, seen: Mapping[str, Seen]) -> set[str]:
         """The paths of layers whose first input has equal rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from ._layout import Mark
 from ._listening import Go
-from ._path import is_answer
+from ._path import each_agrees, is_answer
 from ._told import Told, not_followed
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
@@ -67,15 +67,22 @@ class Origins(Told):
         read: integers that the pass has read from values of the input: later sizes or indices, perhaps.
         dead: rows are equal behind a ReLU or a layer of zeros, so that later tensors can't tell them apart.
         asked: Python has read a number that layers have computed, and a task's layers may compute another.
+        unsure: the index of each decision that some of the rows alone may make otherwise, and whether each of these
+            rows by itself makes it like all; -1 for a list.
     """
 
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows = rows
         self.read: list[Any] = []
+        self.unsure: dict[int, bool] = {}
         self.dead = self.asked = False
         self._behind: set[int | None] = set()
         """Where numbers lie that layers have made, which tasks change."""
+        self._rows: set[int | None] = set()
+        """Memory of what depends on tensors that have something for each row."""
+        self._sure: dict[int | None, tuple[bool | None, bool]] = {}
+        """By memory, which answer any part of the rows gives too (True of `all`), and whether each row gives this one."""
         self._rare: set[int | None] = set()
         """Memory of masks of NaN or infinite numbers, which matter in broken passes alone."""
         self._paired: set[int | None] = set()
@@ -85,9 +92,12 @@ class Origins(Told):
         self._kept: dict[int, StorageWeakRef] = {}
         """References that keep the ids of freed storages from being reused by new ones."""
 
-    def follow(self, inputs: Iterable[Tensor]) -> None:
+    def follow(self, inputs: Iterable[Tensor], shared: Collection[int]) -> None:
+        """Begins with these tensors; `shared`: the ids of those that hold nothing for each row."""
         for tensor in inputs:
             self._mark(tensor, DATA)
+            if id(tensor) not in shared:
+                self._rows.add(storage_of(tensor))
 
     def made(self, output: Iterable[object]) -> None:
         """A layer that tasks change has put this out."""
@@ -102,6 +112,8 @@ class Origins(Told):
         if self.level(tensor):
             with not_followed():
                 self.read.append(tensor.tolist())
+            if storage_of(tensor) in self._rows and (not tensor.dim() or len(tensor) % self.rows):
+                self.unsure[-1] = False
 
     def chosen(self, value: object) -> bool:
         """Whether the order of rows in a tensor depends on the input."""
@@ -137,6 +149,11 @@ class Origins(Told):
         rare = name in _RARE or (name in ("eq", "ne") and _asks_for_none(args)) or (bool(known) and known <= self._rare)
         behind = not known.isdisjoint(self._behind)
         self.asked = self.asked or (behind and not rare and is_answer(output))
+        rowed = not known.isdisjoint(self._rows)
+        if rowed and not behind and not rare and is_answer(output):
+            sure, alone = (True, False) if name == "equal" else self._sure.get(storage_of(args[0]), (None, False))
+            if sure is not output:
+                self.unsure[len(self.decisions) - 1] = alone
         if before and not self.dead and (name in _FLATTENS or (behind and not rare and name in _COMPARES)):
             self.dead = self._equal(output)
         paired = before and self._pairs(inputs, output)
@@ -144,9 +161,12 @@ class Origins(Told):
         self._paired.difference_update(outputs.keys() - known)
         if paired:
             self._paired.update(outputs)
-        for held, so in ((self._rare, rare), (self._behind, behind)):
+        for held, so in ((self._rare, rare), (self._behind, behind), (self._rows, rowed)):
             (held.update if so else held.difference_update)(outputs)
         for key, tensor in outputs.items():
+            self._sure.pop(key, None)
+            if rowed and len(args) == 1:
+                self._sure[key] = {"all": True, "any": False}.get(name), each_agrees(func, args, self.rows)
             self._mark(tensor, max(level, self.level(tensor)) if key in known else level)
         return output
 

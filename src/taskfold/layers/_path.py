@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -14,6 +14,7 @@ from ._listening import Go, Listener
 
 _ONES = frozenset(("bernoulli", "bernoulli_"))
 _HALVES = frozenset(("rand", "rand_like", "uniform", "uniform_", "random", "random_", "rrelu_with_noise"))
+_AGREED = frozenset(("all", "any", "max", "min", "amax", "amin"))
 _ZEROS = frozenset(("randn", "randn_like", "normal", "normal_", "normal_functional"))
 
 
@@ -33,6 +34,14 @@ def as_traced() -> Iterator[None]:
         torch.compiler.is_compiling = asked
 
 
+def each_agrees(func: Any, args: tuple[Any, ...], rows: int) -> bool:
+    """Whether an operation gives each row of its argument by itself what it gives all of them (of `all`, a maximum)."""
+    if func.overloadpacket.__name__ not in _AGREED or len(args) != 1 or not args[0].dim() or len(args[0]) != rows:
+        return False
+    each = torch.stack([func(one) for one in args[0].unbind()])
+    return bool((each == each[:1]).all())
+
+
 class OtherPathError(Exception):
     """A pass read another number than the pass that located the rows; `taken`: the numbers so far."""
 
@@ -42,18 +51,24 @@ class OtherPathError(Exception):
 
 
 class OnPath(Listener):
-    """Checks that a pass reads the numbers `decisions`.
+    """Checks that a pass reads the numbers `decisions`; `each`: indices of those that each row must give by itself.
 
     Raises:
-        OtherPathError: it reads another number, or fewer.
+        OtherPathError: it reads another number, or fewer, or a row would by itself.
     """
 
-    def __init__(self, decisions: Sequence[Any]) -> None:
-        self.decisions, self.taken = tuple(decisions), []
+    def __init__(self, decisions: Sequence[Any], each: Collection[int] = (), rows: int = 0) -> None:
+        self.decisions, self.each, self.rows, self.taken = tuple(decisions), each, rows, []
+        self._agreed: list[Any] = []
+        """The last number that each row has given by itself."""
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         output = go(func, args, kwargs)
+        if self.each and each_agrees(func, args, self.rows):
+            self._agreed = [output]
         if is_answer(output):
+            if len(self.taken) in self.each and not any(one is args[0] for one in self._agreed):
+                raise OtherPathError((*self.taken, None))
             self.taken.append(output)
             if self.decisions[: len(self.taken)] != tuple(self.taken):
                 raise OtherPathError(self.taken)

@@ -96,7 +96,6 @@ class Direct(Ruled):
 
     def made(self, kind: LayerKind, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors made from the leaves of one task, or of several, `[T, …]`."""
-        del kind
         return leaves
 
     def alike(self, other: Part) -> bool:

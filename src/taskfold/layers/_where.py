@@ -157,7 +157,6 @@ class Where(ABC):
 
     def excluded(self, network: nn.Module) -> str:
         """Why a weight of this kind is left out, with the remedy, for errors; empty: none is."""
-        del network
         return ""
 
     def find(self, network: nn.Module) -> list[Target]:

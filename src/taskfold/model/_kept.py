@@ -29,7 +29,6 @@ class Reads:
         self.passes: list[tuple[Selection, set[tuple[str, str]]]] = []
 
     def knows(self, path: str, name: str) -> bool:
-        del path, name
         return False
 
     def reads(self, path: str, name: str, now: Selection) -> None:
@@ -40,8 +39,9 @@ class Reads:
         self.passes.append((now, {(path, name)}))
 
     def kept(self) -> dict[tuple[str, str], bool]:
-        """For each tensor that was read, whether only one of several passes read it: the others used a cache."""
-        every = [one for _, read in self.passes for one in read]
+        """For each tensor that was read, whether only one of the passes of all rows read it: the others used a cache."""
+        sizes = [0 if now.noting is None else now.noting.rows for now, _ in self.passes]
+        every = [one for (_, read), rows in zip(self.passes, sizes, strict=True) if rows == max(sizes) for one in read]
         return {one: every.count(one) == 1 for one in every}
 
 
@@ -177,7 +177,6 @@ class Beside:
         return (path, name) in self.kept.known[self.training]
 
     def reads(self, path: str, name: str, now: Selection) -> None:
-        del now
         if self.knows(path, name):
             return
         if self._try((self.training, path, name)):

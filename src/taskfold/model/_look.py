@@ -37,6 +37,7 @@ from ._rows import UNKNOWN, Batch, Known
 
 CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
 POOLED = "its rows depend on a number that they have in common (a maximum, a mean)"
+DECIDES = "it reads a number of all rows ({!r}), which may be another for some of them"
 BLIND = "layers or outputs see equal rows in this batch, and what other numbers do there says nothing of their places"
 
 DOUBT = (
@@ -88,7 +89,7 @@ def _read(network: nn.Module, batch: Batch) -> Known:
     """The findings for one reading of the inputs."""
     batch, distinct = (batch if batch.rows > 1 else batch.twice()).with_own_entries().distinct()
     look = Look.of(network, batch)
-    kept = not look.known.chosen
+    kept = not look.known.chosen and not (look.known.trouble and look.known.decisions)  # which another batch makes not
     known = replace(look.known, lasting=distinct and kept, equal=kept and not distinct, reading=batch.reading)
     if known.trouble or known.chosen or not (look.blind or look.nothing or look.dead):
         return known
@@ -185,12 +186,16 @@ class Look:
             what = f"entries of a list of {batch.rows} that it puts out"
             trouble = f"{what} don't follow the rows of its inputs: each depends on several"
         decisions = tuple(origins.decisions)
+        open_ = [n for n in origins.unsure if n < 0 or not _both_ways(n, decisions, less)]
+        apart = [origins.read[-1] if n < 0 else decisions[n] for n in open_ if not origins.unsure[n]]
         known = Known(
             seen,
             found,
             trouble,
             CHOSEN if chosen else POOLED if pooled else "",
+            DECIDES.format(apart[0]) if apart else "",
             decisions=decisions,
+            each=tuple(open_),
             once=passes.once(),
         )
         if lists:
@@ -211,6 +216,12 @@ def _with_lists(output: Any, lists: Sequence[Path], found: Sequence[Layout | Non
         for leaf in leaves
         if isinstance(leaf, (Tensor, list, tuple))
     )
+
+
+def _both_ways(n: int, decisions: Sequence[Any], parts: Sequence[Told]) -> bool:
+    """Whether a part has made a decision otherwise, on the same path, so that its answers show what that does."""
+    others = [part.decisions[n] for part in parts if len(part.decisions) == len(decisions)]
+    return not isinstance(decisions[n], float) and any(one != decisions[n] for one in others)
 
 
 def _extremes(whole: Sequence[Any], parts: Sequence[Sequence[Any]], moves: Moves) -> bool:
@@ -317,7 +328,8 @@ def noted(
     devices = {leaf.device for leaf in batch.tensors if leaf.is_cuda}
     args, kwargs = batch.copied().arguments()
     if isinstance(origins, Origins):
-        origins.follow([leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)])
+        tensors = [leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        origins.follow(tensors, {id(leaf) for leaf in tensors if not batch.reading and not batch.cut(leaf)})
     with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
         with following:
             output = network(*args, **kwargs)

@@ -42,9 +42,11 @@ class Known:
         outputs: the layouts of the network's outputs.
         trouble: why inputs of this form can't be cut into rows; empty: they can.
         chosen: why the findings hold for this input alone, so that its tasks run one by one; empty: they do not.
+        apart: why tasks run one by one, although the rows of layers and outputs are known; empty: they need not.
         lasting: the findings hold for later batches of this form.
         equal: they hold for later batches in which the same rows are equal.
         decisions: the numbers that the network read: the findings hold for passes that read the same.
+        each: indices of those that each row must give by itself too, since nobody has seen what another does.
         once: layers that the first of several passes called more often, so that it cached their outputs.
         failed: by layer, the deviation of a later batch.
         reading: how the inputs are read (see `Batch`).
@@ -60,9 +62,11 @@ class Known:
     outputs: tuple[Layout | None, ...] = ()
     trouble: str = ""
     chosen: str = ""
+    apart: str = ""
     lasting: bool = True
     equal: bool = False
     decisions: tuple[Any, ...] = ()
+    each: tuple[int, ...] = ()
     once: frozenset[str] = frozenset()
     reading: int = 0
     lists: tuple[Path, ...] = ()
@@ -86,8 +90,8 @@ class Known:
 
     def unknown(self, layers: Collection[str]) -> str:
         """Why tasks that change these layers can't share a pass; empty: they can."""
-        if self.chosen:
-            return self.chosen
+        if self.chosen or self.apart:
+            return self.chosen or self.apart
         for layer in layers:
             seen = self.layers.get(layer)  # None: it never ran; its site checks when it does
             why = self.failed.get(layer, "" if seen is None else seen.unknown)

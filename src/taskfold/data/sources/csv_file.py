@@ -16,7 +16,7 @@ from ._rows import SPLITS, parts_of, read_labels
 
 
 class Row(NamedTuple):
-    """A line: its number, the image's path as written, its label columns, its split (empty: not named)."""
+    """A line: its place, the image's path as written, its label columns, its split (empty: not named)."""
 
     place: str
     path: str
