@@ -49,7 +49,7 @@ def serve(
         typer.Option("--bank/--no-bank", help="Hold tasks in a bank; default: unless it can't hold their heads."),
     ] = None,
     resident: Annotated[
-        int | None, typer.Option(min=1, help="Tasks in memory, at most; others wait on the disk. Default: all.")
+        int | None, typer.Option(min=1, help="Most tasks in memory; others stay on the disk. Default: all.")
     ] = None,
     pins: Annotated[list[str] | None, typer.Option("--pin", help="Task that stays in memory; may be repeated.")] = None,
     manage: Annotated[bool, typer.Option("--manage/--no-manage", help="Whether requests may change tasks.")] = True,

@@ -166,7 +166,7 @@ class Factorisation(ABC):
         return weight + self.materialise(leaves, modes).reshape(weight.shape)
 
     def begin(self, weight: Tensor, modes: Modes) -> dict[str, Tensor]:
-        """Where leaves start that depend on the layer's own weight `[O, I, *kernel]`, by name; default: none does."""
+        """Initial values of leaves that depend on the layer's own weight `[O, I, *kernel]`, by name; default: none."""
         return {}
 
     basis_words: ClassVar[str] = "tensors made of the weight"
@@ -185,7 +185,7 @@ class Factorisation(ABC):
         return {}
 
     def silent(self, leaves: Mapping[str, Tensor]) -> frozenset[str]:
-        """The names of leaves that have no part in the weight as things are: files leave them out, and read zeros."""
+        """The names of leaves that do not affect the weight at present: files leave them out, and readers use zeros."""
         return frozenset()
 
     @property

@@ -103,7 +103,7 @@ class Ranked(Factorisation):
         raise NotImplementedError(f"{type(self).__name__} does not say which factor is on the output side")
 
     def aligned(self, leaves: Mapping[str, Tensor], modes: Modes) -> dict[str, Tensor]:
-        """Leaves of the same sum whose terms are orthogonal to each other; empty: there is no such form of it."""
+        """Leaves of the same sum with orthogonal terms; empty: there is no such form."""
         return {}
 
     def kept(self, leaves: Mapping[str, Tensor], modes: Modes, terms: Tensor) -> dict[str, Tensor]:

@@ -84,7 +84,7 @@ def draft_of(path: Path, *, folder: bool = False) -> Iterator[Path]:
     try:
         yield draft
     except OSError as error:
-        if error.errno is not None and error.filename is None:  # a full disk says no name
+        if error.errno is not None and error.filename is None:  # the error of a full disk has no name
             error.filename = str(path)
         raise
     finally:

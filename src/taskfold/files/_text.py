@@ -64,11 +64,11 @@ def read_table(path: Path, delimiter: str = ",") -> tuple[Columns, list[tuple[st
 
 
 def read_json(text: str | bytes) -> Any:
-    """What JSON says.
+    """The value of a JSON text.
 
     Raises:
-        ValueError: it is no JSON, has NaN or an infinity, or a key twice.
-        RecursionError: it is too deep.
+        ValueError: the text is not JSON, has NaN or an infinity, or a key twice.
+        RecursionError: it nests too deep.
     """
     return json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
 

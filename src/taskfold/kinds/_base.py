@@ -140,7 +140,7 @@ class LayerKind(ABC):
         """Whether the layer commutes with an exchange of the first two axes."""
         return False
 
-    def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:
+    def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:  # noqa: B027  optional
         """Checks that the layer can train on the input.
 
         Raises:

@@ -143,7 +143,7 @@ class Settings(BaseModel):
         description="Re-estimate BatchNorm statistics on training data at the end; kept if validation agrees.",
     )
     norm_momentum: float | None = Field(
-        default=0.1, gt=0, le=1, description="Of the tasks' BatchNorm statistics while training; null: the backbone's."
+        default=0.1, gt=0, le=1, description="Momentum of tasks' BatchNorm statistics; null: the backbone's."
     )
     adapt_norm: float = Field(
         default=1.0,
@@ -152,7 +152,7 @@ class Settings(BaseModel):
         description="Weight of the task's data in `adapted` BatchNorm statistics; the rest is the old value.",
     )
     cache_features: Literal["auto", "always", "never"] = Field(
-        default="auto", description="Whether what frozen layers put out is kept; always: that it can't be is an error."
+        default="auto", description="Cache the outputs of frozen layers; always: refuse a training that cannot."
     )
     cache_views: int | None = Field(
         default=None,

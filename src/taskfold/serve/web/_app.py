@@ -128,7 +128,7 @@ def _health(app: FastAPI, server: TaskServer, registry: CollectorRegistry) -> No
 
 
 async def _known(request: Request) -> None:
-    """A key in the URL that nobody reads, or that is there twice where one is read, is no request."""
+    """Refuses keys in the URL that the route does not read, or reads once and gets twice."""
     route = request.scope["route"]
     once = {param.alias for param in route.dependant.query_params}
     known = [*once, *(param["name"] for param in (route.openapi_extra or {}).get("parameters", ()))]
