@@ -4,8 +4,8 @@
     python experiments/default_rates.py words lora adapter             two of those that fit lemma-t5
 
 One factor multiplies all rates that a method names for its groups, in half decades, until both neighbours of the best
-have been tried: 256 images of 32 pixels of animals and of clothes for three epochs; 32 words of Galician and of Estonian
-for 100 steps; seed 0. Test data are not looked at. What has been tried is in results/default_rates.json, and is not
+have been tried: 256 images of 32 pixels of animals and of clothes for three epochs; 32 words of Galician and Estonian
+for 100 steps; seed 0. No test data. What has been tried is in results/default_rates.json, and is not
 tried again: delete its rows after a default has changed.
 """
 

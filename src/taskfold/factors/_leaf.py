@@ -32,7 +32,7 @@ class Group:
 
 
 FACTORS = Group("factors", 1e-2)
-WEIGHTS = Group("factors", 3e-4)
+WEIGHTS = Group("factors", 2e-4)
 """Whole weights that start as pretrained ones: beside them the rate of small factors ends a training."""
 NORM = Group("norm", 5e-3)
 HEAD = Group("head", 5e-3)
