@@ -146,6 +146,7 @@ class LayerKind(ABC):
         Raises:
             ValueError: it can't.
         """
+        del args, kwargs, tensors, layer
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         """Whether `run_rows` takes tensors of these names; otherwise each entry's rows run in a call of their own."""

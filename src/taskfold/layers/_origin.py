@@ -82,7 +82,7 @@ class Origins(Told):
         self._rows: set[int | None] = set()
         """Memory of what depends on tensors that have something for each row."""
         self._sure: dict[int | None, tuple[bool | None, bool]] = {}
-        """By memory, which answer any part of the rows gives too (True of `all`), and whether each row gives this one."""
+        """By memory, which answer any part of the rows gives too (True of `all`), and whether each row gives this."""
         self._rare: set[int | None] = set()
         """Memory of masks of NaN or infinite numbers, which matter in broken passes alone."""
         self._paired: set[int | None] = set()

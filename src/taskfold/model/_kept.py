@@ -39,7 +39,7 @@ class Reads:
         self.passes.append((now, {(path, name)}))
 
     def kept(self) -> dict[tuple[str, str], bool]:
-        """For each tensor that was read, whether only one of the passes of all rows read it: the others used a cache."""
+        """For each tensor that was read, whether only one of the passes of all rows read it: others used a cache."""
         sizes = [0 if now.noting is None else now.noting.rows for now, _ in self.passes]
         every = [one for (_, read), rows in zip(self.passes, sizes, strict=True) if rows == max(sizes) for one in read]
         return {one: every.count(one) == 1 for one in every}
