@@ -25,7 +25,7 @@ help:
 	@echo "make demo    the main job on real data, in minutes (options: make demo ARGS='--compare all')"
 	@echo "make test    the tests, examples in the documentation included"
 	@echo "make campaign    threads that ask a bank while others change it: counts, and whether an answer was wrong"
-	@echo "make campaigns   a thousand damaged files, five hundred mutated configurations: none ends in a traceback"
+	@echo "make campaigns   a thousand damaged files, five hundred mutated configurations, as many random networks"
 	@echo "make campaign-kills    commands killed before each operation on files go on to the same end (ARGS='--only train')"
 	@echo "make campaign-serve    a million answers of a server whose tasks change, twice, and 200 kills (ARGS='--answers 10000')"
 	@echo "make zoo     the laws on networks of timm, torchvision and transformers, and docs/networks.md (ARGS='swin bert')"
@@ -79,6 +79,7 @@ campaign: $(READY)
 campaigns: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.damaged_files $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.mutated_configurations $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns.random_networks
 
 # Every command that writes, killed before each of its operations on files, and started again: about half an hour.
 campaign-kills: $(READY)

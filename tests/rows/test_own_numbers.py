@@ -89,6 +89,23 @@ def test_branches_that_mix_nothing_are_served_in_one_pass(branch: str) -> None:
     assert len(model._runner.forms) == 1
 
 
+def test_a_mask_of_the_input_that_holds_for_no_row_yet() -> None:
+    """What it would choose is somebody else's row, which the first batch does not show."""
+
+    class Masked(Rows):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(torch.where(x.mean(1, keepdim=True) > 2, (y := self.first(x)).roll(1, 0), y))
+
+    model, x = built(Masked(), METHODS["lora"]), torch.randn(5, 6)
+    for run in (model, model.bank()):
+        with pytest.warns(UserWarning, match="task by task"):
+            run(x, task=NAMES)
+        found = torch.stack(list(run(x + 3, task=NAMES)))
+        for name in "abc":
+            mine = [n for n, one in enumerate(NAMES) if one == name]
+            torch.testing.assert_close(found[mine], model(x[mine] + 3, task=name))
+
+
 DECIDED: dict[str, Callable[[Tensor], object]] = {
     "a maximum": lambda x: x.amax() > 1,
     "an item": lambda x: x.abs().max().item() > 1,

@@ -140,12 +140,13 @@ class LayerKind(ABC):
         """Whether the layer commutes with an exchange of the first two axes."""
         return False
 
-    def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:  # noqa: B027  optional
+    def check_training(self, args: tuple, kwargs: dict, tensors: Tensors, layer: str) -> None:
         """Checks that the layer can train on the input.
 
         Raises:
             ValueError: it can't.
         """
+        del args, kwargs, tensors, layer
 
     def goes_by_rows(self, names: Set[str], training: bool) -> bool:
         """Whether `run_rows` takes tensors of these names; otherwise each entry's rows run in a call of their own."""

@@ -67,15 +67,15 @@ class Origins(Told):
         read: integers that the pass has read from values of the input: later sizes or indices, perhaps.
         dead: rows are equal behind a ReLU or a layer of zeros, so that later tensors can't tell them apart.
         asked: Python has read a number that layers have computed, and a task's layers may compute another.
-        unsure: the index of each decision that some of the rows alone may make otherwise, and whether each of these
-            rows by itself makes it like all; -1 for a list.
+        unsure: each decision that some of the rows alone may make otherwise, by its index, and whether each of these
+            rows by itself makes it like all; negative indices for lists, and for masks that are the same for all rows.
     """
 
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows = rows
         self.read: list[Any] = []
-        self.unsure: dict[int, bool] = {}
+        self.unsure: dict[int, tuple[object, bool]] = {}
         self.dead = self.asked = False
         self._behind: set[int | None] = set()
         """Where numbers lie that layers have made, which tasks change."""
@@ -113,7 +113,7 @@ class Origins(Told):
             with not_followed():
                 self.read.append(tensor.tolist())
             if storage_of(tensor) in self._rows and (not tensor.dim() or len(tensor) % self.rows):
-                self.unsure[-1] = False
+                self.unsure[-1] = self.read[-1], False
 
     def chosen(self, value: object) -> bool:
         """Whether the order of rows in a tensor depends on the input."""
@@ -153,7 +153,11 @@ class Origins(Told):
         if rowed and not behind and not rare and is_answer(output):
             sure, alone = (True, False) if name == "equal" else self._sure.get(storage_of(args[0]), (None, False))
             if sure is not output:
-                self.unsure[len(self.decisions) - 1] = alone
+                self.unsure[len(self.decisions) - 1] = output, alone
+        if name == "where" and storage_of(args[0]) in self._rows - self._behind and all(map(self.level, args)):
+            with not_followed():
+                if bool(args[0].any()) == bool(args[0].all()):  # nobody sees what the other numbers hold
+                    self.unsure[-2] = f"a mask of {bool(args[0].any())}", False
         if before and not self.dead and (name in _FLATTENS or (behind and not rare and name in _COMPARES)):
             self.dead = self._equal(output)
         paired = before and self._pairs(inputs, output)

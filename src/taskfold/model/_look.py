@@ -37,7 +37,7 @@ from ._rows import UNKNOWN, Batch, Known
 
 CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
 POOLED = "its rows depend on a number that they have in common (a maximum, a mean)"
-DECIDES = "it reads a number of all rows ({!r}), which may be another for some of them"
+DECIDES = "it decides by the numbers of several rows ({!r}), and may decide otherwise for some of them"
 BLIND = "layers or outputs see equal rows in this batch, and what other numbers do there says nothing of their places"
 
 DOUBT = (
@@ -187,7 +187,7 @@ class Look:
             trouble = f"{what} don't follow the rows of its inputs: each depends on several"
         decisions = tuple(origins.decisions)
         open_ = [n for n in origins.unsure if n < 0 or not _both_ways(n, decisions, less)]
-        apart = [origins.read[-1] if n < 0 else decisions[n] for n in open_ if not origins.unsure[n]]
+        apart = [value for n in open_ for value, agreed in (origins.unsure[n],) if not agreed]
         known = Known(
             seen,
             found,

@@ -208,11 +208,12 @@ class Runner(Looking):
         Raises:
             RowsUnknownError, OtherPathError: `known` does not hold for this batch, or a hook changes its arguments.
         """
+        assert selection.rows is not None
         follows = bool(known.decisions) and method == "__call__"
         undo = Undo(selection) if follows or hooks or not known.has_answered(selection) else None
         now = replace(selection, seen=known.layers, multiplied=method != "__call__")
         try:
-            on_path = OnPath(known.decisions, known.each, now.rows.size) if follows else nullcontext()
+            on_path = OnPath(known.decisions, known.each, selection.rows.size) if follows else nullcontext()
             with hearing() if hooks else nullcontext(), on_path, keeping(None) if follows else nullcontext():
                 output = self._pass(now, args, kwargs, method, hooks)
         except (RowsUnknownError, OtherPathError):
