@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from taskfold.problems import Classification, Ordinal, Regression, TargetError
+from taskfold.problems import Classification, MultiLabel, Ordinal, Regression, TargetError
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,24 @@ from taskfold.problems import Classification, Ordinal, Regression, TargetError
 def test_numbers_that_single_precision_does_not_tell_apart(values: Sequence[float], said: list[str]) -> None:
     found = Regression().check({"train": [(value,) for value in values]}, ["label"])
     assert [one.rpartition(": ")[2] for one in found] == said
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (
+            ["1", "0", "1"],
+            "tags must have names of labels, found 0 and 1; give a column for each label, or problem: class",
+        ),
+        (["a", "a,b", ""], "tags has 'a,b', which is one label where ';' stands between labels; say separator: ','"),
+        (["a", "a | b", ""], "tags has 'a | b', which is one label .* say separator: '|'"),
+    ],
+)
+def test_labels_of_one_column_are_names_that_are_parted(cells: list[str], message: str) -> None:
+    problem = MultiLabel(columns=("tags",))
+    with pytest.raises(TargetError, match=message.replace("|'", r"\|'")):
+        problem.fitted([problem.read((cell,)) for cell in cells])
+    assert problem.fitted([problem.read((cell,)) for cell in ("a, b; c", "a", "c")])[1] == ("a", "a, b", "c")
 
 
 def test_levels_are_whole_numbers_each_written_in_one_way() -> None:

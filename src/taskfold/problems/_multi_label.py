@@ -82,7 +82,25 @@ class MultiLabel(Problem):
             raise TargetError(
                 f"{', '.join(self.columns)}: no row has a label; labels stand with {self.separator!r} between"
             )
+        if len(self.columns) == 1:
+            self._check_names(names, one_each=all(len(one) < 2 for one in labels))
         return self, names
+
+    def _check_names(self, names: Sequence[str], *, one_each: bool) -> None:
+        """What stands in one column are names of labels, parted as the problem says."""
+        column = self.columns[0]
+        if {*map(str.lower, names)} <= YES | NO:
+            raise TargetError(
+                f"{column} must have names of labels, found {' and '.join(names)}; give a column for each label, or "
+                "problem: classification"
+            )
+        for mark in set(",;|") - {self.separator}:
+            joined = [name for name in names if mark in name and name.partition(mark)[0].strip() in names]
+            if one_each and joined:
+                raise TargetError(
+                    f"{column} has {joined[0]!r}, which is one label where {self.separator!r} stands between labels; "
+                    f"say separator: {mark!r}, or write it without"
+                )
 
     def target(self, label: tuple[str, ...], names: Sequence[str]) -> tuple[float, ...]:
         """A 1 for each label that the input has."""
