@@ -147,3 +147,25 @@ def test_a_later_batch_decides_alike_though_some_of_its_rows_would_not(decided: 
             for name in set(names):
                 mine = [n for n, one in enumerate(names) if one == name]
                 torch.testing.assert_close(found[mine], model(last[mine], task=name))
+
+
+class Padded(Rows):
+    """Leaves the mask out where nothing is padded, as transformers do."""
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        return self.second(self.first(x if seen.all() else x.masked_fill(~seen, 0.0)).tanh())
+
+
+@pytest.mark.parametrize("whole", [(0,), (4,), (1, 5), (2, 3, 8), ()])
+def test_rows_that_alone_need_no_mask_share_a_pass_with_those_that_do(whole: tuple[int, ...]) -> None:
+    """No part that separates rows has such rows alone: one more pass of them shows that the mask changes nothing."""
+    model = built(Padded(), METHODS["lora"])
+    x, names = torch.randn(9, 6), list("abcabcabc")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for now in (whole, (), (0, 6), range(9), whole):
+            seen = torch.arange(6) < torch.tensor([[6] if n in now else [3] for n in range(9)])
+            found = torch.stack(list(model(x, seen, task=names)))
+            for name in "abc":
+                mine = [n for n, one in enumerate(names) if one == name]
+                torch.testing.assert_close(found[mine], model(x[mine], seen[mine], task=name))

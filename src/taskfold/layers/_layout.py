@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import zip_longest
 from math import isqrt
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -146,6 +146,11 @@ class Moves:
         # A lone row gets one of another block beside it: the blocks tell these two apart already.
         columns = [one if len(one) > 1 else torch.cat([one, numbers[-1:]]) for one in columns]
         return cls(rows, numbers.flip(0), (*blocks, *(columns if rows > 3 else ())), len(blocks))
+
+    def with_parts(self, more: Iterable[Tensor]) -> Self:
+        """These moves with further parts."""
+        new = [rows for rows in more if not any(torch.equal(rows, one) for one in self.kept)]
+        return replace(self, kept=(*self.kept, *new))
 
     @property
     def parts(self) -> int:

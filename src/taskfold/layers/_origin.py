@@ -14,7 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from ._layout import Mark
 from ._listening import Go
-from ._path import each_agrees, is_answer
+from ._path import agrees, by_row, is_answer
 from ._told import Told, not_followed
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
@@ -81,8 +81,10 @@ class Origins(Told):
         """Where numbers lie that layers have made, which tasks change."""
         self._rows: set[int | None] = set()
         """Memory of what depends on tensors that have something for each row."""
-        self._sure: dict[int | None, tuple[bool | None, bool]] = {}
-        """By memory, the answer that any part of the rows gives too (True of `all`), and whether each row gives it."""
+        self.otherwise: list[Tensor] = []
+        """Rows that by themselves make a decision otherwise than all of them, for each such decision."""
+        self._sure: dict[int | None, tuple[bool | None, Tensor | None]] = {}
+        """By memory, the answer that any part of the rows gives too (True of `all`), and the answers of each row."""
         self._rare: set[int | None] = set()
         """Memory of masks of NaN or infinite numbers, which matter in broken passes alone."""
         self._paired: set[int | None] = set()
@@ -151,9 +153,12 @@ class Origins(Told):
         self.asked = self.asked or (behind and not rare and is_answer(output))
         rowed = not known.isdisjoint(self._rows)
         if rowed and not behind and not rare and is_answer(output):
-            sure, alone = (True, False) if name == "equal" else self._sure.get(storage_of(args[0]), (None, False))
+            sure, each = (True, None) if name == "equal" else self._sure.get(storage_of(args[0]), (None, None))
             if sure is not output:
-                self.unsure[len(self.decisions) - 1] = output, alone
+                with not_followed():
+                    self.unsure[len(self.decisions) - 1] = output, agrees(each)
+                    if each is not None and not isinstance(output, float) and len(rows := (each != output).nonzero()):
+                        self.otherwise.append(rows[:, 0].cpu())
         if name == "where" and storage_of(args[0]) in self._rows - self._behind and all(map(self.level, args)):
             with not_followed():
                 if bool(args[0].any()) == bool(args[0].all()):  # nobody sees what the other numbers hold
@@ -170,7 +175,7 @@ class Origins(Told):
         for key, tensor in outputs.items():
             self._sure.pop(key, None)
             if rowed and len(args) == 1:
-                self._sure[key] = {"all": True, "any": False}.get(name), each_agrees(func, args, self.rows)
+                self._sure[key] = {"all": True, "any": False}.get(name), by_row(func, args, self.rows)
             self._mark(tensor, max(level, self.level(tensor)) if key in known else level)
         return output
 

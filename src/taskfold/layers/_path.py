@@ -34,12 +34,16 @@ def as_traced() -> Iterator[None]:
         torch.compiler.is_compiling = asked
 
 
-def each_agrees(func: Any, args: tuple[Any, ...], rows: int) -> bool:
-    """Whether an operation gives each row of its argument by itself what it gives all of them (of `all`, a maximum)."""
+def by_row(func: Any, args: tuple[Any, ...], rows: int) -> torch.Tensor | None:
+    """What an operation (`all`, a maximum) gives each row by itself, `[B]`; None: it has no such answers."""
     if func.overloadpacket.__name__ not in _AGREED or len(args) != 1 or not args[0].dim() or len(args[0]) != rows:
-        return False
-    each = torch.stack([func(one) for one in args[0].unbind()])
-    return bool((each == each[:1]).all())
+        return None
+    return torch.stack([func(one) for one in args[0].unbind()])
+
+
+def agrees(each: torch.Tensor | None) -> bool:
+    """Whether an operation gives each row by itself what it gives all of them."""
+    return each is not None and bool((each == each[:1]).all())
 
 
 class OtherPathError(Exception):
@@ -64,7 +68,7 @@ class OnPath(Listener):
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         output = go(func, args, kwargs)
-        if self.each and each_agrees(func, args, self.rows):
+        if self.each and agrees(by_row(func, args, self.rows)):
             self._agreed = [output]
         if is_answer(output):
             if len(self.taken) in self.each and not any(one is args[0] for one in self._agreed):

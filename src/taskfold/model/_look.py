@@ -142,6 +142,12 @@ class Look:
         for few in (True, False) if batch.rows > 3 else (True,):
             try:
                 moves = Moves.of(batch.rows, few=few)
+                if origins.otherwise:  # such rows as a part may show that the decision changes nothing for them
+                    with suppress(Exception):
+                        more = moves.with_parts(origins.otherwise)
+                        look = cls._of(network, batch, origins, given, pooled, tracers, more)
+                        if not (look.known.trouble or look.known.chosen or look.known.apart):
+                            return look
                 return cls._of(network, batch, origins, given, pooled, tracers, moves)
             except Exception as error:
                 why = f"it does not run with its rows in another order or without some ({error})"
