@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..factors import FACTORS, STATISTICS
+from ..factors import STATISTICS, WEIGHTS, Group
 from ..interventions import EPSILON, Mix
 from ..kinds import LayerKind, Tensors, WeightKind
 from ..tasks import Leaves, kept_in
@@ -18,6 +18,8 @@ from ._part import Part, When
 from ._recipe import Fitting, Recipe
 from ._where import Where
 
+MIXED = Group("factors", 1e-4)
+"""Mixing of all channels, which starts at the identity; steps of many layers behind one another multiply."""
 SeriesInit = Literal["zero", "authors"]
 
 
@@ -80,7 +82,7 @@ class SeriesAdapters(Recipe):
                 "mean": one.clone(),
                 "var": one + 1,
             }
-            groups = {name: FACTORS if isinstance(t, nn.Parameter) else STATISTICS for name, t in tensors.items()}
+            groups = {name: WEIGHTS if isinstance(t, nn.Parameter) else STATISTICS for name, t in tensors.items()}
             yield path, "series", Serial(Leaves(tensors, groups))
 
 
@@ -101,7 +103,7 @@ class Reparameterisations(Recipe):
             tensors = {"mix": nn.Parameter(torch.eye(size, device=new.device, dtype=new.dtype))}
             if self.normalised:
                 tensors["gain"] = nn.Parameter(new.expand(size) + 1)
-            yield path, "mix", Reparameterised(Leaves(tensors, dict.fromkeys(tensors, FACTORS)))
+            yield path, "mix", Reparameterised(Leaves(tensors, dict.fromkeys(tensors, MIXED)))
 
 
 def _layers(where: Where, at: Fitting) -> Iterator[tuple[str, int, Tensor]]:

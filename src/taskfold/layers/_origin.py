@@ -14,7 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from ._layout import Mark
 from ._listening import Go
-from ._path import agrees, by_row, is_answer
+from ._path import ByRow, is_answer
 from ._told import Told, not_followed
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
@@ -81,10 +81,9 @@ class Origins(Told):
         """Where numbers lie that layers have made, which tasks change."""
         self._rows: set[int | None] = set()
         """Memory of what depends on tensors that have something for each row."""
-        self.otherwise: list[Tensor] = []
-        """Rows that by themselves make a decision otherwise than all of them, for each such decision."""
-        self._sure: dict[int | None, tuple[bool | None, Tensor | None]] = {}
-        """By memory, the answer that any part of the rows gives too (True of `all`), and the answers of each row."""
+        self.otherwise: dict[int, Tensor] = {}
+        """For decisions that some rows by themselves make otherwise, by index: these rows."""
+        self._by_row = ByRow(rows)
         self._rare: set[int | None] = set()
         """Memory of masks of NaN or infinite numbers, which matter in broken passes alone."""
         self._paired: set[int | None] = set()
@@ -152,18 +151,24 @@ class Origins(Told):
         behind = not known.isdisjoint(self._behind)
         self.asked = self.asked or (behind and not rare and is_answer(output))
         rowed = not known.isdisjoint(self._rows)
-        if rowed and not behind and not rare and is_answer(output):
-            sure, each = (True, None) if name == "equal" else self._sure.get(storage_of(args[0]), (None, None))
-            if sure is not output:
-                with not_followed():
-                    self.unsure[len(self.decisions) - 1] = output, agrees(each)
-                    if each is not None and not isinstance(output, float) and len(rows := (each != output).nonzero()):
-                        self.otherwise.append(rows[:, 0].cpu())
+        sure = True if name == "equal" else self._by_row.sure(args[0]) if args else None
+        if rowed and not behind and not rare and is_answer(output) and sure is not output:
+            with not_followed():
+                others = self._by_row.otherwise(args[0])
+                differ = others is not None and bool(others.any())
+                self.unsure[len(self.decisions) - 1] = output, others is not None and not differ
+                if others is not None and differ and not isinstance(output, float):
+                    self.otherwise[len(self.decisions) - 1] = others.nonzero()[:, 0].cpu()
         if name == "where" and storage_of(args[0]) in self._rows - self._behind and all(map(self.level, args)):
             with not_followed():
                 if bool(args[0].any()) == bool(args[0].all()):  # nobody sees what the other numbers hold
                     self.unsure[-2] = f"a mask of {bool(args[0].any())}", False
-        if before and not self.dead and (name in _FLATTENS or (behind and not rare and name in _COMPARES)):
+        if (
+            before
+            and not self.dead
+            and isinstance(output, Tensor)
+            and (name in _FLATTENS or (behind and not rare and name in _COMPARES))
+        ):
             self.dead = self._equal(output)
         paired = before and self._pairs(inputs, output)
         outputs = {storage_of(tensor): tensor for tensor in tensors_in((output,))}
@@ -172,10 +177,9 @@ class Origins(Told):
             self._paired.update(outputs)
         for held, so in ((self._rare, rare), (self._behind, behind), (self._rows, rowed)):
             (held.update if so else held.difference_update)(outputs)
+        if rowed:
+            self._by_row.note(func, args, output)
         for key, tensor in outputs.items():
-            self._sure.pop(key, None)
-            if rowed and len(args) == 1:
-                self._sure[key] = {"all": True, "any": False}.get(name), by_row(func, args, self.rows)
             self._mark(tensor, max(level, self.level(tensor)) if key in known else level)
         return output
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ._listening import Go, Listener
 
@@ -34,16 +35,41 @@ def as_traced() -> Iterator[None]:
         torch.compiler.is_compiling = asked
 
 
-def by_row(func: Any, args: tuple[Any, ...], rows: int) -> torch.Tensor | None:
-    """What an operation (`all`, a maximum) gives each row by itself, `[B]`; None: it has no such answers."""
-    if func.overloadpacket.__name__ not in _AGREED or len(args) != 1 or not args[0].dim() or len(args[0]) != rows:
-        return None
-    return torch.stack([func(one) for one in args[0].unbind()])
+class ByRow:
+    """The answers that each row by itself gives to questions over all rows: `all`, `any`, extremes, `sum() == numel()`.
 
+    Args:
+        rows: number of rows of the batch.
+    """
 
-def agrees(each: torch.Tensor | None) -> bool:
-    """Whether an operation gives each row by itself what it gives all of them."""
-    return each is not None and bool((each == each[:1]).all())
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self._answers: dict[int, tuple[object, bool | None, Tensor]] = {}
+        """By the answer's id: the answer, which is kept so that the id stays its own; its sure value; each row's."""
+        self._counts: dict[int, tuple[object, int, Tensor]] = {}
+        """By the id of a count of true entries: the count, the number of entries, which rows have true ones alone."""
+
+    def note(self, func: Any, args: tuple[Any, ...], output: object) -> None:
+        """Notes an operation of the pass."""
+        self._answers.pop(id(output), None)  # changed in place
+        name, of = func.overloadpacket.__name__, args[0] if args else None
+        if name == "eq" and id(of) in self._counts and self._counts[id(of)][1] == args[1]:
+            self._answers[id(output)] = output, True, self._counts[id(of)][2]
+        if len(args) != 1 or not isinstance(of, Tensor) or not of.dim() or len(of) != self.rows:
+            return
+        if name == "sum" and of.dtype == torch.bool:
+            self._counts[id(output)] = output, of.numel(), of.flatten(1).all(1) if of.dim() > 1 else of.clone()
+        if name in _AGREED:
+            each = torch.stack([func(one) for one in of.unbind()])
+            self._answers[id(output)] = output, {"all": True, "any": False}.get(name), each
+
+    def sure(self, tensor: object) -> bool | None:
+        """The answer that any part of the rows gives too (True of `all`, False of `any`); None: there is none such."""
+        return self._answers[id(tensor)][1] if id(tensor) in self._answers else None
+
+    def otherwise(self, tensor: Tensor) -> Tensor | None:
+        """For each row whether it gives another answer than this one, `[B]`; None: that is not known."""
+        return self._answers[id(tensor)][2] != tensor if id(tensor) in self._answers else None
 
 
 class OtherPathError(Exception):
@@ -62,16 +88,17 @@ class OnPath(Listener):
     """
 
     def __init__(self, decisions: Sequence[Any], each: Collection[int] = (), rows: int = 0) -> None:
-        self.decisions, self.each, self.rows, self.taken = tuple(decisions), each, rows, []
-        self._agreed: list[Any] = []
-        """The last number that each row has given by itself."""
+        self.decisions, self.each, self.taken = tuple(decisions), each, []
+        self._rows = ByRow(rows)
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         output = go(func, args, kwargs)
-        if self.each and agrees(by_row(func, args, self.rows)):
-            self._agreed = [output]
+        if self.each:
+            self._rows.note(func, args, output)
         if is_answer(output):
-            if len(self.taken) in self.each and not any(one is args[0] for one in self._agreed):
+            if len(self.taken) in self.each and (
+                (otherwise := self._rows.otherwise(args[0])) is None or otherwise.any()
+            ):
                 raise OtherPathError((*self.taken, None))
             self.taken.append(output)
             if self.decisions[: len(self.taken)] != tuple(self.taken):

@@ -144,8 +144,8 @@ class Look:
                 moves = Moves.of(batch.rows, few=few)
                 if origins.otherwise:  # such rows as a part may show that the decision changes nothing for them
                     with suppress(Exception):
-                        more = moves.with_parts(origins.otherwise)
-                        look = cls._of(network, batch, origins, given, pooled, tracers, more)
+                        more = moves.with_parts(origins.otherwise.values())
+                        look = cls._of(network, batch, origins, given, pooled, tracers, more, origins.otherwise)
                         if not (look.known.trouble or look.known.chosen or look.known.apart):
                             return look
                 return cls._of(network, batch, origins, given, pooled, tracers, moves)
@@ -163,6 +163,7 @@ class Look:
         pooled: bool,
         tracers: Tracers | None,
         moves: Moves,
+        shown: Collection[int] = (),
     ) -> Look:
         followed, others, outputs, said = [], [], [given[1]], [given[2]]
         for rows in (moves.order, *moves.kept):
@@ -192,7 +193,7 @@ class Look:
             what = f"entries of a list of {batch.rows} that it puts out"
             trouble = f"{what} don't follow the rows of its inputs: each depends on several"
         decisions = tuple(origins.decisions)
-        open_ = [n for n in origins.unsure if n < 0 or not _both_ways(n, decisions, less)]
+        open_ = [n for n in origins.unsure if n not in shown and (n < 0 or not _both_ways(n, decisions, less))]
         apart = [value for n in open_ for value, agreed in (origins.unsure[n],) if not agreed]
         known = Known(
             seen,
