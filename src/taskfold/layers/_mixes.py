@@ -18,7 +18,7 @@ from ._part import Part, When
 from ._recipe import Fitting, Recipe
 from ._where import Where
 
-MIXED = Group("factors", 1e-4)
+MIXED = Group("factors", 3e-5)
 """Mixing of all channels, which starts at the identity; steps of many layers behind one another multiply."""
 SeriesInit = Literal["zero", "authors"]
 

@@ -9,10 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..factors import LAST_SEED, Fastfood, Leaf, OnBasis, check_whole, marks_of
+from ..factors import LAST_SEED, Fastfood, Group, Leaf, OnBasis, check_whole, marks_of
 from ..tasks import Leaves
 from ._everywhere import Everywhere, NetworkWide, Span
 from ._part import Part
+
+PROJECTED = Group("factors", 3e-4)
+"""Each number moves every weight of the network."""
 
 
 class Projected(Everywhere):
@@ -64,8 +67,8 @@ class Projections(NetworkWide):
         stored = OnBasis(f"projections of seed {self.seed} to {len(spans)} tensors", marks_of(drawn))
         vector = (self.dimension - len(spans),)
         return {
-            "vector": Leaf(vector, ("direction",), nn.init.zeros_, scope="model", stored=stored),
-            "scales": Leaf((len(spans),), ("tensor",), partial(nn.init.constant_, val=1.0), scope="model"),
+            "vector": Leaf(vector, ("direction",), nn.init.zeros_, PROJECTED, "model", stored),
+            "scales": Leaf((len(spans),), ("tensor",), partial(nn.init.constant_, val=1.0), PROJECTED, "model"),
         }
 
     def part(self, own: Leaves, spans: Mapping[str, Span], every: Sequence[Span]) -> Part:
