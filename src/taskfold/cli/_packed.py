@@ -69,9 +69,9 @@ def unpack_run(file: Path, folder: Path) -> list[str]:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             if odd := [name for name in names if not _inside(name)]:
-                raise UserError(f"{file} holds {odd[0]!r}, which leads out of the folder; it was made by hand")
+                raise zipfile.BadZipFile(f"it holds {odd[0]!r}, which leads out of the folder")
             if NAME not in names:
-                raise UserError(f"{file} has no {NAME}: it is no file of taskfold pack")
+                raise zipfile.BadZipFile(f"it has no {NAME}")
             folder.parent.mkdir(parents=True, exist_ok=True)
             with draft_of(folder, folder=True) as draft:
                 archive.extractall(draft)
@@ -79,8 +79,8 @@ def unpack_run(file: Path, folder: Path) -> list[str]:
                 for name in store.names():
                     read(store.path(name))
                 draft.replace(folder)
-    # zipfile raises these errors for contents that do not fit the archive's own list.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    # zipfile raises these errors for contents that do not fit the archive's own list, and for names that are no text.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise UserError(f"{file} is no file of taskfold pack, or damaged ({error}); pack the run again") from None
     return Store(folder / "tasks").names()
 

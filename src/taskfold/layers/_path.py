@@ -53,7 +53,7 @@ class ByRow:
         """Notes an operation of the pass."""
         self._answers.pop(id(output), None)  # changed in place
         name, of = func.overloadpacket.__name__, args[0] if args else None
-        if name == "eq" and id(of) in self._counts and self._counts[id(of)][1] == args[1]:
+        if name == "eq" and id(of) in self._counts and isinstance(args[1], int) and self._counts[id(of)][1] == args[1]:
             self._answers[id(output)] = output, True, self._counts[id(of)][2]
         if len(args) != 1 or not isinstance(of, Tensor) or not of.dim() or len(of) != self.rows:
             return

@@ -15,6 +15,7 @@ from ..kinds import Patterns
 from ..layers import Composition, OwnTensors, check_statistics
 from ..tasks import Task
 from ._allocator import Allocator
+from ._names import check_patterns
 from ._phases import Phase, check_phases
 
 
@@ -68,7 +69,12 @@ class Method(ABC):
         """The parts of this method on a network."""
 
     def composition(self, network: nn.Module) -> Composition:
-        """The parts of this method on a network, with copies of the tensors that `own` names."""
+        """The parts of this method on a network, with copies of the tensors that `own` names.
+
+        Raises:
+            ValueError: a pattern in the settings matches nothing in the network.
+        """
+        check_patterns(self, network)
         composed = self.compose(network)
         return composed if self.own is None else Composition((*composed.recipes, OwnTensors(names=self.own)))
 
