@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from taskfold import FTN, HardSharing, MultiTask, OverParameterised
 from taskfold.dense import DenseSample, DenseTogether, Depth, Protocol, Segmentation
 from taskfold.methods import Phase, Turn
-from taskfold.train import JointSettings, TaskSet, train_together
+from taskfold.train import JointSettings, OptimizerSettings, TaskSet, train_together
 
 PROTOCOL = Protocol({"seg": Segmentation(2), "depth": Depth()}, {"depth": 2.0})
 NAMES = ("seg", "depth")
@@ -75,7 +75,8 @@ METHODS = {
 def test_it_learns(case: str) -> None:
     method, changes = METHODS[case]
     model, objective = dense(method), DenseTogether(PROTOCOL)
-    settings = JointSettings(epochs=4, batch_size=8, select_by="loss", **changes)
+    rates = {"factors": OptimizerSettings(lr=1e-2)}  # from random weights, in 24 steps
+    settings = JointSettings(epochs=4, batch_size=8, select_by="loss", optimizers=rates, **changes)
     data = {NAMES: TaskSet(Scenes(48), Scenes(12, 1))}
     result = train_together(
         model, data, settings, objective=objective, measure=objective.measure, collate=PROTOCOL.collate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import zipfile
 import zlib
@@ -80,7 +81,9 @@ def unpack_run(file: Path, folder: Path) -> list[str]:
                     read(store.path(name))
                 draft.replace(folder)
     # zipfile raises these errors for contents that do not fit the archive's own list, and for names that are no text.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which a place before the file's start has
+            raise
         raise UserError(f"{file} is no file of taskfold pack, or damaged ({error}); pack the run again") from None
     return Store(folder / "tasks").names()
 

@@ -19,6 +19,9 @@ from ._part import Part
 from ._recipe import Fitting, Recipe
 from ._where import check_numbers, check_plain, kinds_in, units
 
+TRUNK = Group("factors", 1e-3)
+"""Weights that all tasks train in common, often from random ones; BatchNorm's own statistics bear such steps."""
+
 
 @dataclass(frozen=True)
 class Copies(Recipe):
@@ -208,9 +211,9 @@ def _tracks(module: nn.Module) -> bool:
     return getattr(module, SEEN, None) is not None
 
 
-def groups_of(kind: LayerKind) -> dict[str, Group]:
-    """The group of each tensor of a layer."""
-    group = NORM if kind.normalises else WEIGHTS
+def groups_of(kind: LayerKind, weights: Group = WEIGHTS) -> dict[str, Group]:
+    """The group of each tensor of a layer; `weights`: that of layers that do not normalise."""
+    group = NORM if kind.normalises else weights
     return {name: group_of(tensor, group) for name, tensor in kind.tensors().items()}
 
 
@@ -242,7 +245,7 @@ class Rest(Recipe):
             tensors = {name: tensor for name, tensor in kind.tensors().items() if name not in made}
             if kind.normalises and not self.norms:
                 continue
-            groups = groups_of(kind)
+            groups = groups_of(kind, TRUNK)
             mine = self.statistics == "own"
             own = {name: copy_of(t) for name, t in tensors.items() if mine and not isinstance(t, nn.Parameter)}
             check_copied(kind, path, tensors)
