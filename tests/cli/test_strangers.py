@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import zlib
 from contextlib import suppress
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -63,15 +62,11 @@ def test_a_place_that_is_not_there_is_named_and_no_draft(made: Path, run: Run) -
 def test_a_pack_that_was_damaged_on_its_way_is_refused(made: Path, run: Run) -> None:
     run("pack", made / "runs", "-f", made / "a.zip")
     whole = (made / "a.zip").read_bytes()
-    for place in range(60, len(whole) - 200, len(whole) // 7):
+    for place in range(60, len(whole), len(whole) // 29):
         data = bytearray(whole)
         data[place] ^= 0xFF
         (made / "b.zip").write_bytes(data)
-        with (
-            ZipFile(made / "a.zip") as one,
-            ZipFile(made / "b.zip") as other,
-            suppress(BadZipFile, OSError, zlib.error),
-        ):
+        with suppress(Exception), ZipFile(made / "a.zip") as one, ZipFile(made / "b.zip") as other:
             if [*map(other.read, other.namelist())] == [*map(one.read, one.namelist())]:
                 continue  # a byte that nobody reads, such as one of a time
         said = refused(run, "unpack", made / "b.zip", made / "mine")

@@ -12,7 +12,9 @@ from torch import nn
 
 
 def check_patterns(method: Any, network: nn.Module) -> None:
-    """Checks that each pattern of a method's settings matches the name of a module or tensor; defaults may match none.
+    """Checks that each pattern of a method's settings matches the name of a module or tensor.
+
+    Defaults may match none; a single pattern that matches none is refused where it selects layers.
 
     Raises:
         ValueError: a pattern matches none, or in a number by layer only names that earlier patterns match.
@@ -22,9 +24,11 @@ def check_patterns(method: Any, network: nn.Module) -> None:
         value, kind = getattr(method, field.name), str(field.type)
         if value is None or value == field.default or not any(one in kind for one in ("Patterns", "Rank", "Alpha")):
             continue
+        if isinstance(value, str | int | float) or len(value) < 2:
+            continue
         names = names or [*_names(network)]
         if kind.startswith("Patterns"):
-            for pattern in [value] if isinstance(value, str) else value:
+            for pattern in value:
                 if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in names):
                     raise ValueError(_unknown(field.name, pattern, names, network))
         elif isinstance(value, Mapping):
