@@ -72,7 +72,7 @@ class Method(ABC):
         """The parts of this method on a network, with copies of the tensors that `own` names.
 
         Raises:
-            ValueError: a pattern in the settings matches nothing in the network.
+            ValueError: a number by layer is for no layer of the network.
         """
         check_patterns(self, network)
         composed = self.compose(network)
