@@ -15,7 +15,7 @@ from ..kinds import Patterns
 from ..layers import Composition, OwnTensors, check_statistics
 from ..tasks import Task
 from ._allocator import Allocator
-from ._names import check_patterns
+from ._names import check_by_layer
 from ._phases import Phase, check_phases
 
 
@@ -74,7 +74,7 @@ class Method(ABC):
         Raises:
             ValueError: a number by layer is for no layer of the network.
         """
-        check_patterns(self, network)
+        check_by_layer(self, network)
         composed = self.compose(network)
         return composed if self.own is None else Composition((*composed.recipes, OwnTensors(names=self.own)))
 

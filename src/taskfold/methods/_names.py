@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 
-def check_patterns(method: Any, network: nn.Module) -> None:
+def check_by_layer(method: Any, network: nn.Module) -> None:
     """Checks that each pattern of a number by layer (`rank`, `alpha`) is the first to match some module's name.
 
     `*` may be for no layer. A single pattern is refused where a layer has no entry.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from functools import lru_cache
 
 from PIL import Image
 
@@ -13,15 +14,20 @@ from ._limits import Limits
 from ._reading import Given
 
 
+@lru_cache
+def formats() -> tuple[str, ...]:
+    """The formats of image files, sorted once and not for every request."""
+    return tuple(sorted({*image_suffixes().values()}))
+
+
 def picture(data: bytes, limits: Limits, where: str) -> Given:
     """The picture of an image file; its size is checked before its pixels are decoded."""
     if not data:
         raise InputError(f"{where} is empty; send the bytes of an image file")
-    formats = sorted({*image_suffixes().values()})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=formats)
+            image = Image.open(io.BytesIO(data), formats=formats())
         limits.check(f"pixels of {where}", image.width * image.height, "pixels")
         image.load()
         return Given("image", to_rgb(image))
@@ -30,7 +36,7 @@ def picture(data: bytes, limits: Limits, where: str) -> Given:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLargeError(f"{where}: {error}") from None
     except Image.UnidentifiedImageError:
-        known = ", ".join(formats)
+        known = ", ".join(formats())
         raise InputError(f"{where} is no image that this server reads ({known}); found {len(data):,} bytes") from None
     except Exception as error:  # decoders raise errors of any type
         raise InputError(f"{where} cannot be read as an image: {error}") from None
