@@ -145,3 +145,18 @@ def test_which_task_of_an_adapter(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="type LORA is one task, found task_id=0"):
         model.load_peft(tmp_path / "lora", task_id=0)
     assert not model.tasks
+
+
+def test_an_adapter_of_another_backbone_is_said_to_be_one(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    theirs = peft.get_peft_model(built("bert"), lora("bert")())
+    theirs.peft_config["default"].base_model_name_or_path = "someone/bert-small"
+    theirs.save_pretrained(str(tmp_path / "one"))
+    recwarn.clear()
+    for held in ("else/BERT-small", "cache/models--someone--bert-small/snapshots/1f", str(tmp_path), ""):
+        network = built("bert")
+        network.name_or_path = held
+        tfold.MultiTask(network).load_peft(tmp_path / "one")
+    assert not recwarn.list
+    network.name_or_path = "someone/bert-large"
+    with pytest.warns(UserWarning, match="trained on 'someone/bert-small', and the backbone is 'someone/bert-large'"):
+        tfold.MultiTask(network).load_peft(tmp_path / "one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,13 @@ class Adapter:
             raise AdapterError(f"{folder / MODEL} is truncated or no safetensors file ({error})") from None
         around = "base_model." if "num_virtual_tokens" in config else "base_model.model."
         bare = {_bare(name, around): tensor for name, tensor in tensors.items()}
+        made_for, here = config.get("base_model_name_or_path"), getattr(network, "name_or_path", None)
+        if isinstance(made_for, str) and isinstance(here, str) and len({_model(made_for), _model(here)} - {""}) > 1:
+            warnings.warn(
+                f"{folder}: the adapter was trained on {made_for!r}, and the backbone is {here!r}; its answers are right "
+                "on weights equal to those alone",
+                stacklevel=4,
+            )
         return cls(folder, config, bare, network, task_id)
 
     def error(self, text: str) -> AdapterError:
@@ -214,3 +222,11 @@ def oddities(kind: WeightKind) -> str:
 def _bare(name: str, around: str) -> str:
     """A tensor's name in the backbone, without PEFT's wrapper."""
     return name.removeprefix(around) if name.startswith(around) else name.removeprefix("base_model.")
+
+
+def _model(name: str) -> str:
+    """What a hub's name says of a model: its last part; a folder says nothing, but in the hub's cache its repository."""
+    cached = re.search(r"models--([^/\\]+)", name)
+    if not cached and Path(name).is_dir():
+        return ""
+    return re.split(r"--|/", cached[1] if cached else name)[-1].lower()
