@@ -85,8 +85,8 @@ class Adapter:
         made_for, here = config.get("base_model_name_or_path"), getattr(network, "name_or_path", None)
         if isinstance(made_for, str) and isinstance(here, str) and len({_model(made_for), _model(here)} - {""}) > 1:
             warnings.warn(
-                f"{folder}: the adapter was trained on {made_for!r}, and the backbone is {here!r}; its answers are right "
-                "on weights equal to those alone",
+                f"{folder}: the adapter was trained on {made_for!r}, and the backbone is {here!r}; its answers "
+                "are right on weights equal to those alone",
                 stacklevel=4,
             )
         return cls(folder, config, bare, network, task_id)
@@ -225,7 +225,7 @@ def _bare(name: str, around: str) -> str:
 
 
 def _model(name: str) -> str:
-    """What a hub's name says of a model: its last part; a folder says nothing, but in the hub's cache its repository."""
+    """What a hub's name says of a model: its last part; a folder only says something in the hub's cache."""
     cached = re.search(r"models--([^/\\]+)", name)
     if not cached and Path(name).is_dir():
         return ""
