@@ -75,3 +75,13 @@ def test_texts_with_the_same_choices_have_scores_of_classes() -> None:
     assert found.confusion == [[5, 0], [2, 0]]
     assert doubt_of(found, ("no", "yes"), "examples").endswith("no better than always answering 'no', which has 71.4%")
     assert _of_choices((), examples, [0] * 7) is None
+
+
+def test_classes_that_were_not_measured_are_named() -> None:
+    labels = ("no", "yes", *"abcdef")
+    examples = [Example(f"{n}", answer, choices=labels) for n, answer in enumerate(["no", "yes"] * 20)]
+    found = _of_choices(labels, examples, [0, 1] * 20)
+    assert found is not None
+    assert doubt_of(found, labels, "images") == (
+        "the scores say nothing about classes without images: 'a', 'b', 'c', 'd', 'e' and 1 more"
+    )

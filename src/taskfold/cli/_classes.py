@@ -25,15 +25,20 @@ def columns_of(found: Metrics) -> dict[str, str]:
 
 
 def doubt_of(found: Metrics, labels: Sequence[str], unit: str) -> str:
-    """Why a task's score proves nothing: the largest class alone reaches it, or may reach it."""
+    """What a task's score does not prove: the largest class alone reaches it, or may, or a class was not measured."""
     always = f"always answering {labels[found.largest]!r}, which has {found.majority:.1%}"
+    doubts = []
     if found.verdict == "no better":
         scores = f"accuracy {found.accuracy:.1%} and balanced accuracy {found.balanced_accuracy:.1%}"
-        return f"{scores} are no better than {always}"
-    if found.verdict == "undecided":
+        doubts = [f"{scores} are no better than {always}"]
+    elif found.verdict == "undecided":
         low, high = found.interval
-        return (
+        doubts = [
             f"{found.count:,} {unit} are too few to tell accuracy {found.accuracy:.1%} (95 % interval {low:.1%} to "
             f"{high:.1%}) from {always}"
-        )
-    return ""
+        ]
+    if missing := [label for label, recall in zip(labels, found.recall, strict=True) if recall is None]:
+        more = f" and {len(missing) - 5:,} more" * (len(missing) > 5)
+        named = ", ".join(map(repr, missing[:5])) + more
+        doubts.append(f"the scores say nothing about classes without {unit}: {named}")
+    return "; ".join(doubts)
