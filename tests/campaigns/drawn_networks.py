@@ -17,6 +17,7 @@ import taskfold as tfold
 from taskfold.testing._subject import leaves_of
 
 from .network_pieces import MODULES, OF_PICTURES, PIECES, TO_ROWS, TO_TOKENS, UNFOLDED, Output
+from .ways import HOOKS, WAYS, hook
 
 METHODS: dict[str, Callable[[], tfold.Method]] = {
     "LoRA": lambda: tfold.LoRA(rank=2, layers="all", init="normal"),
@@ -55,6 +56,7 @@ INPUTS = {
     "rows in a dict": ("self, batch", "x = h = batch['x'] + batch['more'][0]", "rows"),
     "rows and others": ("self, x, other", "h = x + (x @ other.T).softmax(-1) @ other", "rows"),
     "rows and two each": ("self, x, other", "h = x + other.unflatten(0, (-1, 2)).mean(1)", "rows"),
+    "rows and two blocks": ("self, x, other", "h = x + other[: len(x)] - 0.5 * other[len(x) :]", "rows"),
     "tokens": ("self, x", "h = x", "tokens"),
     "tokens and a mask": ("self, x, mask=None", "h = x if mask is None else x * mask[..., None].to(x)", "tokens"),
     "tokens and lengths": (
@@ -101,6 +103,9 @@ class Drawn:
         strength: how far tasks are moved from their start.
         batches: of each, the task of each row, the sequence's length or picture's size, and what its numbers are.
         pieces: their names, and that of the output.
+        hook: the user's hook on one of the layers, see `HOOKS`; empty: none.
+        place: which layer that is.
+        way: a further way in which mixed batches are asked, see `WAYS`.
     """
 
     source: str
@@ -116,6 +121,9 @@ class Drawn:
     strength: float
     batches: list[tuple[str, int, str]]
     pieces: list[str]
+    hook: str
+    place: int
+    way: str
 
     def __str__(self) -> str:
         settings = {name: value for name, value in vars(self).items() if name != "source"}
@@ -194,14 +202,17 @@ def drawn(seed: int, number: int) -> Drawn:
         )
     method = chance.choice([*METHODS, *(["FTN"] * 6 if given.startswith("pictures") else [])])
     flags = heads, training, chance.random() < 0.15, chance.random() < 0.05, chance.choice((0.1, 0.3, 0.6, 1.5))
-    return Drawn(source, f"{seed} {number}", given, features, method, tasks, *flags, batches, [*names, put_out])
+    hooked = chance.choice([*HOOKS, *([""] * 2 * len(HOOKS))])
+    place, way = chance.randrange(100), chance.choices([*WAYS], [often for _, often in WAYS.values()])[0]
+    last = [*names, put_out], hooked, place, way
+    return Drawn(source, f"{seed} {number}", given, features, method, tasks, *flags, batches, *last)
 
 
 def network_of(drawn: Drawn) -> nn.Module:
     """The network, with weights as after some training: norms and biases differ."""
     name = f"<network {drawn.seed}>"
     linecache.cache[name] = len(drawn.source), None, drawn.source.splitlines(keepends=True), name
-    made: dict[str, Any] = {"__name__": f"networks.n{drawn.seed.replace(' ', '_')}"}
+    made: dict[str, Any] = {"__name__": f"network_{drawn.seed.replace(' ', '_')}"}
     exec(compile(drawn.source, name, "exec"), made)
     seeded(drawn, 0)
     network = made["Network"]()
@@ -209,6 +220,8 @@ def network_of(drawn: Drawn) -> nn.Module:
         for parameter in network.parameters():
             if parameter.any() and parameter.is_floating_point():
                 parameter.add_(0.1 * torch.randn_like(parameter))
+    if drawn.hook:
+        hook(network, drawn.hook, drawn.place)
     return network.double() if drawn.double else network
 
 
@@ -259,6 +272,7 @@ def given(drawn: Drawn, number: int) -> tuple[Any, ...]:
         "rows in a dict": lambda: ({"x": x, "more": [torch.randn_like(x), 3]},),
         "rows and others": lambda: (x, numbers(rows + 1 if rows > 1 else 3, features)),
         "rows and two each": lambda: (x, numbers(2 * rows, features)),
+        "rows and two blocks": lambda: (x, numbers(2 * rows, features)),
     }[what]()
 
 
@@ -267,6 +281,8 @@ def taken(value: Any, rows: list[int], given: str, place: int = 0) -> Any:
     if isinstance(value, Tensor):
         if place and given == "rows and others":
             return value
+        if place and given == "rows and two blocks":
+            return value[[*rows, *(n + len(value) // 2 for n in rows)]]
         each = 2 if place and given == "rows and two each" else 1
         return value[[each * n + m for n in rows for m in range(each)]]
     if isinstance(value, tuple):

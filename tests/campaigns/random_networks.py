@@ -27,6 +27,7 @@ import taskfold as tfold
 from taskfold.testing._compare import distance
 
 from .drawn_networks import Drawn, drawn, given, model_of, network_of, rows_of, taken
+from .ways import LAX, OF_BANKS, UNHOOKED, WAYS
 
 SECONDS = 120
 SLOWER = re.compile(r"answers mixed batches task by task, which is slower: (.*)", re.DOTALL)
@@ -65,6 +66,11 @@ def judged(drawn: Drawn) -> Judgement:
         except ValueError as error:
             if not is_ours(error, network) and "bank" not in str(error):
                 found.finds.append(f"no bank: {error}")
+    if not (drawn.way in OF_BANKS and "bank" not in runs) and not (drawn.hook and drawn.way in UNHOOKED):
+        try:
+            runs[drawn.way] = WAYS[drawn.way][0](copy.deepcopy(start))
+        except Exception as error:
+            found.finds.append(f"{drawn.way}: {told(error)}")
     for number in range(len(drawn.batches)):
         _judge(drawn, number, start, runs, found)
     return found
@@ -171,20 +177,22 @@ def _judge(drawn: Drawn, number: int, start: tfold.MultiTask, runs: dict[str, An
             if off > 1:
                 found.finds.append(f"batch {number}, fold of {name}: off by {off:.3g} tolerances")
     for way, run in runs.items():
-        run._runner.said = False
+        if way in ("model", "bank"):
+            run._runner.said = False
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
                 rows = batch.of(run, every, task=batch.names)
             except Exception as error:
-                if not is_ours(error, start.backbone) and not refused:
+                if not is_ours(error, start.backbone) and not refused and way not in LAX:
                     try:
                         batch.of(network_of(drawn).train(drawn.training), every)
                     except Exception:
                         continue
                     found.finds.append(f"batch {number}, {way}: {told(error)}")
                 if way == "model":
-                    needless = not refused and not batch.mixes(start)
+                    stateful = any(words in drawn.source for words in STATEFUL)  # and fresh copies hide that
+                    needless = not refused and not stateful and not batch.mixes(start)
                     found.how.append(f"{'refused needlessly' if needless else 'refused'}: {error}")
                 continue
         slower = next((m[1] for one in said if (m := SLOWER.search(str(one.message)))), "")
@@ -221,7 +229,7 @@ def _judge_broadcast(batch: Batch, start: tfold.MultiTask, runs: dict[str, Any],
     every, names = [*range(len(batch.names))], [*batch.rows]
     if len(names) < 2:
         return
-    for way, run in runs.items():
+    for way, run in ((way, run) for way, run in runs.items() if way in ("model", "bank")):
         try:
             output = run(*copy.deepcopy(batch.inputs), task=names, broadcast=True)
         except Exception as error:

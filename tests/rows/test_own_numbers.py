@@ -89,12 +89,21 @@ def test_branches_that_mix_nothing_are_served_in_one_pass(branch: str) -> None:
     assert len(model._runner.forms) == 1
 
 
-def test_a_mask_of_the_input_that_holds_for_no_row_yet() -> None:
-    """What it would choose is somebody else's row, which the first batch does not show."""
+MASKED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "chooses": lambda mask, y: torch.where(mask, y.roll(1, 0), y),
+    "multiplies": lambda mask, y: y + y.roll(1, 0) * mask,
+    "multiplies in place": lambda mask, y: y + y.roll(1, 0).mul_(mask.float()),
+    "fills": lambda mask, y: y + y.roll(1, 0).masked_fill(~mask, 0),
+}
+
+
+@pytest.mark.parametrize("does", MASKED.values(), ids=MASKED)
+def test_a_mask_of_the_input_that_holds_for_no_row_yet(does: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """What it would let through is somebody else's row, which the first batch does not show."""
 
     class Masked(Rows):
         def forward(self, x: Tensor) -> Tensor:
-            return self.second(torch.where(x.mean(1, keepdim=True) > 2, (y := self.first(x)).roll(1, 0), y))
+            return self.second(does(x.mean(1, keepdim=True) > 2, self.first(x)))
 
     model, x = built(Masked(), METHODS["lora"]), torch.randn(5, 6)
     for run in (model, model.bank()):

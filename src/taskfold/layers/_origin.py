@@ -52,7 +52,18 @@ _FLATTENS = frozenset(
 _COMPARES = frozenset(("gt", "lt", "ge", "le", "eq", "ne"))
 _RARE = frozenset(("isinf", "isnan", "isfinite", "isposinf", "isneginf"))
 _INDEXES = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"))
-_NEW = frozenset(("lift_fresh", "lift_fresh_copy"))
+_NEW = frozenset(
+    (
+        *("lift_fresh", "lift_fresh_copy", "zeros_like", "ones_like", "full_like", "empty_like"),
+        *("new_zeros", "new_ones", "new_full", "new_empty"),
+    )
+)
+_MASKED: Mapping[str, tuple[Sequence[int], Sequence[set[bool]]]] = {
+    "where": ((0,), ({True}, {False})),
+    **dict.fromkeys(("masked_fill", "masked_fill_"), ((1,), ({True},))),
+    **dict.fromkeys(("mul", "mul_"), ((0, 1), ({False},))),
+}
+"""Operations with masks, the positions of these, and the masks (all true, all false) that hide other numbers."""
 _PRODUCTS = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "baddbmm": (1, 2)}
 """Products of matrices, and the positions of the factors among the arguments."""
 
@@ -159,10 +170,13 @@ class Origins(Told):
                 self.unsure[len(self.decisions) - 1] = output, others is not None and not differ
                 if others is not None and differ and not isinstance(output, float):
                     self.otherwise[len(self.decisions) - 1] = others.nonzero()[:, 0].cpu()
-        if name == "where" and storage_of(args[0]) in self._rows - self._behind and all(map(self.level, args)):
-            with not_followed():
-                if bool(args[0].any()) == bool(args[0].all()):  # nobody sees what the other numbers hold
-                    self.unsure[-2] = f"a mask of {bool(args[0].any())}", False
+        if name in _MASKED and all(map(self.level, args[: 3 if name == "where" else 2])):
+            for mask in (args[n] for n in _MASKED[name][0]):
+                if (key := storage_of(mask)) in self._rows and key not in self._behind:
+                    with not_followed():
+                        alike = {bool(mask.any()), bool(mask.all())}
+                    if alike in _MASKED[name][1]:  # nobody sees what the other numbers hold
+                        self.unsure[-2] = f"a mask of {alike == {True}}", False
         if (
             before
             and not self.dead

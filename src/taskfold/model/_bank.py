@@ -242,8 +242,8 @@ class Bank(MixedRows, nn.Module):
     ) -> list[Any] | None:
         """Runs a broadcast as a mixed batch that repeats all rows for each task; None: an output has no rows."""
         rows, tasks = rows_of(inputs, kwargs), len(index)
-        if not rows:
-            return None
+        if not rows or Batch.of(inputs, kwargs, rows).holds_several():
+            return None  # repeated rows would share their slices
         args, named = repeated((inputs, kwargs), rows, tasks)
         places = None
         if not table.heads.used and not torch.compiler.is_compiling():

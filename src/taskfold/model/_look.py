@@ -32,14 +32,19 @@ from ..layers import (
     selecting,
 )
 from ._entries import Path, entries_equal, entries_follow, flat, lists_of, without
+from ._known import UNKNOWN, Known
 from ._nested import Nested, seen_in
-from ._rows import UNKNOWN, Batch, Known
+from ._rows import Batch
 
 CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
 POOLED = "its rows depend on a number that they have in common (a maximum, a mean)"
 DECIDES = "it decides by the numbers of several rows ({!r}), and may decide otherwise for some of them"
 BLIND = "layers or outputs see equal rows in this batch, and what other numbers do there says nothing of their places"
 
+SLICES = (
+    "its tensors may hold the slices of a row side by side, or one in each of several copies of the batch, and the "
+    "network runs both ways; give such a tensor with the slices of a row on an axis of their own"
+)
 DOUBT = (
     "each list of {0} may have an entry for each row, or each of its tensors a slice for each, and the network runs "
     "both ways; stack entries that are rows to one tensor, or give those that are none in a dict"
@@ -78,9 +83,11 @@ def _looked_for(network: nn.Module, batch: Batch, training: bool) -> Known:
             tried.append(found := _read(network, way))
             if found.trouble:
                 continue
-            doubt = not way.reading and batch.rows > 1 and way.cuts_inside() == "all"
-            if doubt and not all(_read(network, other).trouble for other in ways[n + 1 :]):
-                return replace(found, trouble=DOUBT.format(batch.rows))
+            several = way.copies is not None
+            doubt = batch.rows > 1 and (several or (not way.reading and way.cuts_inside() == "all"))
+            others = [one for one in ways[n + 1 :] if (one.copies is not None) == several]
+            if doubt and not all(_read(network, other).trouble for other in others):
+                return replace(found, trouble=SLICES if several else DOUBT.format(batch.rows))
             return found
         return next((one for one in tried if one.reading), tried[0])
 
@@ -90,7 +97,8 @@ def _read(network: nn.Module, batch: Batch) -> Known:
     batch, distinct = (batch if batch.rows > 1 else batch.twice()).with_own_entries().distinct()
     look = Look.of(network, batch)
     kept = not look.known.chosen and not (look.known.trouble and look.known.decisions)  # which another batch makes not
-    known = replace(look.known, lasting=distinct and kept, equal=kept and not distinct, reading=batch.reading)
+    equal = kept and not distinct and batch.copies is None
+    known = replace(look.known, lasting=distinct and kept, equal=equal, reading=batch.reading, copies=batch.copies)
     if known.trouble or known.chosen or not (look.blind or look.nothing or look.dead):
         return known
     return _told(network, batch, look, known)
@@ -333,10 +341,10 @@ def noted(
     notes = Notes(batch.rows, origins, tracers, index)
     following: AbstractContextManager[Any] = nullcontext() if origins is None else origins
     devices = {leaf.device for leaf in batch.tensors if leaf.is_cuda}
-    args, kwargs = batch.copied().arguments()
+    args, kwargs = (mine := batch.copied()).arguments()
     if isinstance(origins, Origins):
-        tensors = [leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)]
-        origins.follow(tensors, {id(leaf) for leaf in tensors if not batch.reading and not batch.cut(leaf)})
+        shared = {id(leaf) for leaf, place in zip(mine.leaves, mine.places, strict=True) if place is None}
+        origins.follow([leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)], shared)
     with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
         with following:
             output = network(*args, **kwargs)

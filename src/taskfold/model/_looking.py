@@ -15,9 +15,10 @@ from ..kinds import Rows
 from ..layers import Calls, Guard, Hooks, Seen, are, as_traced, follow, in_vmap, sites_of, skeleton, unseen
 from ._each import own_lists
 from ._kept import Kept, generators
+from ._known import Known, agreed
 from ._look import looked_for
 from ._prompts import prompts
-from ._rows import Batch, Known, agreed
+from ._rows import Batch
 from ._separate import check_cut
 from ._standing import Standing
 

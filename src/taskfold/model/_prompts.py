@@ -49,7 +49,7 @@ def asked_of(network: Any, batch: Batch, name: str) -> tuple[Batch, dict[str, An
         )
     known = getattr(network, "generation_config", None)
     settings = {one: given.pop(one) for one in [*given] if one == "generation_config" or hasattr(known, one)}
-    return Batch.of(rest, given, batch.rows, batch.reading), settings
+    return Batch.of(rest, given, batch.rows, batch.reading, batch.copies), settings
 
 
 def padding_of(network: nn.Module, given: Mapping[str, Any]) -> int:

@@ -1,103 +1,29 @@
-"""Findings about batches: the layouts of their rows, from passes of the plain network on moved rows."""
+"""The inputs of a network as a batch: how they are cut into rows, and how rows are told apart."""
 
 from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any, Literal
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from ..layers import (
+    ENTRIES,
+    FIRST,
     PLAIN,
     TOLERANCE,
     Layout,
-    OfTasks,
-    Plan,
-    Seen,
-    Selection,
     directions,
     in_vmap,
     not_followed,
     unwrapped,
 )
-from ._entries import Path
 from ._nested import Nested
-
-UNKNOWN = Seen((None,), (None,))
-"""The value for a layer whose rows can't be told apart."""
-
-
-@dataclass
-class Known:
-    """The findings about batches of one form.
-
-    Attributes:
-        layers: the layouts of each layer's tensors.
-        outputs: the layouts of the network's outputs.
-        trouble: why inputs of this form can't be cut into rows; empty: they can.
-        chosen: why the findings hold for this input alone, so that its tasks run one by one; empty: they do not.
-        apart: why tasks run one by one, although the rows of layers and outputs are known; empty: they need not.
-        lasting: the findings hold for later batches of this form.
-        equal: they hold for later batches in which the same rows are equal.
-        decisions: the numbers that the network read: the findings hold for passes that read the same.
-        each: indices of those that each row must give by itself too, since nobody has seen what another does.
-        once: layers that the first of several passes called more often, so that it cached their outputs.
-        failed: by layer, the deviation of a later batch.
-        reading: how the inputs are read (see `Batch`).
-        lists: paths of lists in the output that have an entry for each row.
-        hooks: the user's hooks, if one of them changes its arguments.
-        hooked: the message of that hook's error.
-        under: the findings for batches under these hooks.
-        served: a mixed batch of this form was evaluated in one pass.
-        trained: the plans of the sets of tasks that were trained on such a batch.
-    """
-
-    layers: Mapping[str, Seen] = field(default_factory=dict)
-    outputs: tuple[Layout | None, ...] = ()
-    trouble: str = ""
-    chosen: str = ""
-    apart: str = ""
-    lasting: bool = True
-    equal: bool = False
-    decisions: tuple[Any, ...] = ()
-    each: tuple[int, ...] = ()
-    once: frozenset[str] = frozenset()
-    reading: int = 0
-    lists: tuple[Path, ...] = ()
-    failed: dict[str, str] = field(default_factory=dict)
-    hooks: tuple[Any, ...] = ()
-    hooked: str = ""
-    under: Known | None = None
-    served: bool = False
-    trained: WeakSet[Plan] = field(default_factory=WeakSet)
-
-    def has_answered(self, selection: Selection) -> bool:
-        """Whether a pass like this one has succeeded: in evaluation any, in training one for the same tasks."""
-        answers = selection.answers
-        return isinstance(answers, OfTasks) and answers.plan in self.trained if selection.training else self.served
-
-    def answered_for(self, selection: Selection) -> None:
-        if not selection.training:
-            self.served = True
-        elif isinstance(selection.answers, OfTasks):
-            self.trained.add(selection.answers.plan)
-
-    def unknown(self, layers: Collection[str]) -> str:
-        """Why tasks that change these layers can't share a pass; empty: they can."""
-        if self.chosen or self.apart:
-            return self.chosen or self.apart
-        for layer in layers:
-            seen = self.layers.get(layer)  # None: it never ran; its site checks when it does
-            why = self.failed.get(layer, "" if seen is None else seen.unknown)
-            if why:
-                return f"layer {layer!r} {why}"
-        return ""
 
 
 @dataclass(frozen=True)
@@ -110,15 +36,27 @@ class Batch:
         rows: number of rows; a tensor with as many slices along its first axis holds one for each row.
         reading: which lists with as many entries hold one for each row, and so are not cut inside (a list of pictures):
             0: none, 1: all except lists of numbers alone (a size), 2: all.
+        copies: where tensors with several slices for each row hold a row's: False: side by side; True: one in each
+            of several copies of the batch; None: such tensors serve all rows.
+        places: the rows' layout in each leaf; None: it serves all rows.
     """
 
     leaves: Sequence[Any]
     form: Nested
     rows: int
     reading: int = 0
+    copies: bool | None = None
+    places: Sequence[Layout | None] = ()
 
     @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int, reading: int = 0) -> Batch:
+    def of(
+        cls,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        rows: int,
+        reading: int = 0,
+        copies: bool | None = None,
+    ) -> Batch:
         inputs = args, dict(kwargs)
 
         def of_rows(value: Any) -> bool:
@@ -127,23 +65,30 @@ class Batch:
             return reading > 1 or not all(isinstance(one, (bool, int, float, NoneType)) for one in value)
 
         leaves, form = Nested.of(inputs, whole=of_rows if reading else None)
-        return cls(leaves, form, rows, reading)
+        return cls(leaves, form, rows, reading, copies, [_place(leaf, rows, copies) for leaf in leaves])
 
-    def read(self, reading: int) -> Batch:
+    def read(self, reading: int, copies: bool | None = None) -> Batch:
         """The same inputs in another reading."""
-        return self if reading == self.reading else Batch.of(*self.arguments(), self.rows, reading)
+        same = (reading, copies) == (self.reading, self.copies)
+        return self if same else Batch.of(*self.arguments(), self.rows, reading, copies)
 
     def readings(self) -> list[Batch]:
-        """The possible readings of the inputs, the likeliest first: tensors of rows alone, or lists of rows too."""
-        found = [self] if any(map(self.cut, self.leaves)) else []
+        """The possible readings of the inputs, the likeliest first: a slice for each row, lists, several slices."""
+        found = [self] if any(self.places) else []
         lists = [sum(isinstance(leaf, (list, tuple)) for leaf in self.read(n).leaves) for n in (1, 2)]
         others = [self.read(n) for n in (1, 2) if lists[n - 1] > (lists[0] if n > 1 else 0)]
-        return (others + found if self.cuts_inside() == "some" else found + others) or [self]
+        ways = others + found if self.cuts_inside() == "some" else found + others
+        several = [self.read(0, copies) for copies in (False, True)] if self.holds_several() else []
+        return ways + several or [self]
+
+    def holds_several(self) -> bool:
+        """Whether a tensor may hold several slices for each row."""
+        return [*self.read(0, False).places] != [*self.read(0).places]
 
     def cuts_inside(self) -> Literal["no", "some", "all"]:
         """Whether tensors inside lists of rows have a slice for each row too."""
         lists = [leaf for leaf in self.read(1).leaves if isinstance(leaf, (list, tuple))]
-        found = {self.cut(leaf) for leaf in Nested.of(lists)[0] if isinstance(leaf, Tensor) and leaf.dim()}
+        found = {len(leaf) == self.rows for leaf in Nested.of(lists)[0] if isinstance(leaf, Tensor) and leaf.dim()}
         return ("all" if found == {True} else "some") if True in found else "no"
 
     @property
@@ -159,31 +104,28 @@ class Batch:
             else leaf
             for leaf in other.leaves
         ]
-        return replace(other, leaves=leaves).read(self.reading)
+        return replace(other, leaves=leaves).read(self.reading, self.copies)
 
     @property
     def key(self) -> tuple[object, ...]:
         """The properties of the inputs that layouts depend on."""
-        return str(self.form), *(self._key(leaf) for leaf in self.leaves)
+        return str(self.form), self.rows, *map(self._key, self.leaves)
 
-    def _key(self, leaf: Any) -> object:
-        if not isinstance(leaf, Tensor):
-            return leaf if isinstance(leaf, PLAIN) else (type(leaf), str(getattr(leaf, "shape", "")))
-        return leaf.shape, leaf.dtype, self.cut(leaf)
-
-    def cut(self, leaf: object) -> bool:
-        """Whether a value has a slice or entry for each row."""
+    @staticmethod
+    def _key(leaf: Any) -> object:
         if isinstance(leaf, Tensor):
-            return leaf.dim() > 0 and len(leaf) == self.rows
-        return isinstance(leaf, (list, tuple))
+            return leaf.shape, leaf.dtype
+        return leaf if isinstance(leaf, PLAIN) else (type(leaf), str(getattr(leaf, "shape", "")))
 
     def take(self, rows: Tensor) -> Batch:
         """The batch of these rows alone."""
         leaves = [
             type(leaf)(_copied(leaf[n], -1) for n in rows.tolist())
             if isinstance(leaf, (list, tuple))
+            else place.take(leaf, rows, self.rows)
+            if isinstance(leaf, Tensor) and place
             else _copied(leaf, self.rows, rows)
-            for leaf in self.leaves
+            for leaf, place in zip(self.leaves, self.places, strict=True)
         ]
         return replace(self, leaves=leaves, rows=len(rows))
 
@@ -213,15 +155,18 @@ class Batch:
         if self._differ():
             return self, True
         numbers = torch.Generator().manual_seed(0)
-        leaves = [self._other(leaf, numbers) if self.cut(leaf) else leaf for leaf in self.leaves]
+        leaves = self._leaves_of_rows(lambda leaf: self._other(leaf, numbers))
         other = replace(self, leaves=leaves)
         return (other, True) if other._differ() else (self, False)
 
     def shaken(self) -> Batch:
         """The batch with noise of its numbers' magnitude."""
         numbers = torch.Generator().manual_seed(1)
-        leaves = [self._other(leaf, numbers, 1.0, whole=False) if self.cut(leaf) else leaf for leaf in self.leaves]
-        return replace(self, leaves=leaves)
+        return replace(self, leaves=self._leaves_of_rows(lambda leaf: self._other(leaf, numbers, 1.0, whole=False)))
+
+    def _leaves_of_rows(self, change: Callable[[Any], Any]) -> list[Any]:
+        """The leaves, those with something for each row changed."""
+        return [change(leaf) if place else leaf for leaf, place in zip(self.leaves, self.places, strict=True)]
 
     def _differ(self) -> bool:
         """Whether all rows differ, some by more than rounding."""
@@ -235,7 +180,8 @@ class Batch:
         return alike(self._numbers(), self.rows)
 
     def _numbers(self) -> list[Tensor]:
-        return [_numbers(leaf, self.rows) for leaf in self.leaves if self.cut(leaf)]
+        every = zip(self.leaves, self.places, strict=True)
+        return [_numbers(leaf, self.rows, place.copies) for leaf, place in every if place]
 
     @classmethod
     def _other(cls, leaf: Any, numbers: torch.Generator, size: float = 0.1, whole: bool = True) -> Any:
@@ -260,10 +206,23 @@ class Batch:
         return form.filled(leaves)
 
 
-def _numbers(leaf: Any, rows: int) -> Tensor:
+def _place(leaf: object, rows: int, copies: bool | None) -> Layout | None:
+    """Where a value has something for each row; None: it serves all rows."""
+    if isinstance(leaf, (list, tuple)):
+        return ENTRIES
+    if not isinstance(leaf, Tensor) or leaf.is_nested or not leaf.dim():
+        return None
+    if len(leaf) == rows:
+        return FIRST
+    several = copies is not None and len(leaf) > rows and len(leaf) % rows == 0
+    return Layout(0, len(leaf) // rows, bool(copies)) if several else None
+
+
+def _numbers(leaf: Any, rows: int, copies: bool = False) -> Tensor:
     """A fingerprint of each row, `[rows, 2]`."""
     if isinstance(leaf, Tensor):
-        flat = leaf.detach().reshape(rows, -1).double().nan_to_num()
+        flat = (leaf.detach().unflatten(0, (-1, rows)).transpose(0, 1) if copies else leaf.detach()).reshape(rows, -1)
+        flat = flat.double().nan_to_num()
         return (flat @ directions(flat.shape[1], flat)).cpu()
     made = torch.zeros(rows, 2, dtype=torch.float64, device="cpu")
     for n, entry in enumerate(leaf):
@@ -304,22 +263,3 @@ def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:
 def copied(value: Any) -> Any:
     """A copy of a value and of the tensors inside it."""
     return _copied(value, -1)
-
-
-def agreed(known: Iterable[Known]) -> dict[str, Seen]:
-    """The layouts by layer on which the findings for all forms of inputs agree."""
-    found: dict[str, Seen] = {}
-    for one in known:
-        for layer, seen in one.layers.items():
-            if one.unknown([layer]) or one.trouble or not _alike(found.setdefault(layer, seen), seen):
-                found[layer] = UNKNOWN
-    return found
-
-
-def _alike(one: Seen, other: Seen) -> bool:
-    """Whether layouts agree except in the number of entries per row."""
-
-    def order(places: Iterable[Layout | None]) -> list[object]:
-        return [None if place is None else (place.axis, place.copies, place.copies and place.each) for place in places]
-
-    return order(one.inputs) == order(other.inputs) and order(one.outputs) == order(other.outputs)

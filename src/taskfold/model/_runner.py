@@ -41,10 +41,11 @@ from ._each import own_inputs, own_state
 from ._features import keeping, kept_features
 from ._handling import Handling
 from ._kept import Beside, kept_by
+from ._known import Known
 from ._looking import Looking, check_untraced
 from ._moved import moved
 from ._outputs import rows_of
-from ._rows import Batch, Known
+from ._rows import Batch
 from ._separate import separately, texts
 from ._traced import LOOKING, hooked, look_traced, report_unused, untraced
 
@@ -184,7 +185,8 @@ class Runner(Looking):
         if self.rows == "checked" and not self.said:
             self.said = True
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=8)
-        batch, hooked = batch.read(known.reading), bool(hooks) and are(hooks, known.hooks) and method == "__call__"
+        batch = batch.read(known.reading, known.copies)
+        hooked = bool(hooks) and are(hooks, known.hooks) and method == "__call__"
         known = self.cut_by(selection.rows, batch, known, training, hooked)
 
         def one(entry: int, mine: tuple[Any, ...], named: dict[str, Any]) -> Any:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from ..kinds import Rows
 from ..layers import ENTRIES, FIRST, TOLERANCE, TOLERANCES, Cut, Layout, NotCutError
 from ._entries import entries_same, flat
+from ._known import Known
 from ._look import noted
 from ._prompts import asked_of, padding_of
-from ._rows import Batch, Known
+from ._rows import Batch
 
 Run = Callable[[int, tuple[Any, ...], dict[str, Any]], Any]
 
