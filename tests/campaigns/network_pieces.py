@@ -79,6 +79,8 @@ ANY = {
     "masked rows": "m = h.flatten(1).sum(1) > 0\nv = h.clone()\nv[m] = @linear@(h[m])\nh = v",
     "masked rows of the input": "m = x.flatten(1).float().mean(1) > 0.1\nv = h.clone()\nv[m] = @linear@(h[m])\nh = v",
     "where": "h = torch.where(h.mean(-1, keepdim=True) > 0, @linear@(h), @linear@(h))",
+    "times a mask": "m = x.flatten(1).float().mean(1) > 1\nh = h + @linear@(h.flip(0)) * m.reshape(-1, *[1] * (h.dim() - 1))",
+    "filled by a mask": "m = x.flatten(1).float().mean(1) < 1\nh = h + @linear@(h.flip(0)).masked_fill(m.reshape(-1, *[1] * (h.dim() - 1)), 0)",
     "where others": "h = torch.where(h.mean(-1, keepdim=True) > 2, h.flip(0), @linear@(h))",
     "experts": "v = torch.zeros_like(h)\nto = @to_three@(h).flatten(1)[:, :3].argmax(1)\n"
     "for n, expert in enumerate((@linear@, @linear@, @linear@)):\n"

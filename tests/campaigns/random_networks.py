@@ -2,7 +2,8 @@
 
 `python -m tests.campaigns.random_networks --networks 500 --seed 0` draws so many networks, with tasks of a method and
 three batches, and compares mixed batches (of model and bank), broadcasts, folds and gradients with each task's rows by
-themselves. `--only 17` draws one of the networks, and prints it.
+themselves; a third of them with a hook of the user's, and each in one further way (see `ways`). `--only 17` draws one
+of the networks, and prints it.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ ABSENT = ("has no ", "leave none", "selects none", "nothing to adapt", "no layer
 
 @dataclass
 class Judgement:
-    """What became of a network: how each mixed batch was answered, and what should not have happened."""
+    """What became of a network: how each mixed batch was answered, which other ways answered, and what is wrong."""
 
     how: list[str] = field(default_factory=list)
+    ways: list[str] = field(default_factory=list)
     finds: list[str] = field(default_factory=list)
 
 
@@ -195,6 +197,8 @@ def _judge(drawn: Drawn, number: int, start: tfold.MultiTask, runs: dict[str, An
                     needless = not refused and not stateful and not batch.mixes(start)
                     found.how.append(f"{'refused needlessly' if needless else 'refused'}: {error}")
                 continue
+        if way not in ("model", "bank"):
+            found.ways.append(way)
         slower = next((m[1] for one in said if (m := SLOWER.search(str(one.message)))), "")
         how = f"task by task: {slower}" if slower else "in one pass"
         if way == "model":
@@ -276,14 +280,17 @@ def main() -> None:
     parser.add_argument("--only", type=int, help="the number of a network, which is printed")
     asked = parser.parse_args()
     counts: Counter[str] = Counter()
+    ways: Counter[str] = Counter()
     wrong = 0
     for one, found in campaign(range(asked.networks) if asked.only is None else [asked.only], asked.seed):
         for how in found.how:
             counts[how.partition(":")[0]] += 1
+        ways.update(found.ways)
         wrong += bool(found.finds)
         if found.finds or asked.only is not None:
             print(f"network {one.seed}: {found.finds}\n{found.how}\n{one}\n", flush=True)
     print(f"{asked.networks} networks, their batches: {dict(counts)}; networks with finds: {wrong}")
+    print(f"batches that were answered in other ways, too: {dict(ways)}")
     sys.exit(bool(wrong))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,21 +19,19 @@ from ..layers import (
     Marked,
     Moves,
     Notes,
-    OfTasks,
     Origins,
     Passes,
     Seen,
-    Selection,
     Told,
     Tracers,
     Unmoved,
     is_blind,
     is_same,
-    selecting,
 )
 from ._entries import Path, entries_equal, entries_follow, flat, lists_of, without
 from ._known import UNKNOWN, Known
-from ._nested import Nested, seen_in
+from ._nested import seen_in
+from ._noted import Passed, noted, passed_by
 from ._rows import Batch
 
 CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
@@ -147,16 +145,17 @@ class Look:
         given = notes, notes.marked(leaves := seen_in(output)), output
         pooled = any(map(origins.pooled, leaves))
         why = ""
+        passed: dict[tuple[int, ...], Passed] = {}
         for few in (True, False) if batch.rows > 3 else (True,):
             try:
                 moves = Moves.of(batch.rows, few=few)
                 if origins.otherwise:  # such rows as a part may show that the decision changes nothing for them
                     with suppress(Exception):
                         more = moves.with_parts(origins.otherwise.values())
-                        look = cls._of(network, batch, origins, given, pooled, tracers, more, origins.otherwise)
+                        look = cls._of(network, batch, origins, given, pooled, tracers, more, passed, origins.otherwise)
                         if not (look.known.trouble or look.known.chosen or look.known.apart):
                             return look
-                return cls._of(network, batch, origins, given, pooled, tracers, moves)
+                return cls._of(network, batch, origins, given, pooled, tracers, moves, passed)
             except Exception as error:
                 why = f"it does not run with its rows in another order or without some ({error})"
         return cls(Known(trouble=why))
@@ -171,16 +170,15 @@ class Look:
         pooled: bool,
         tracers: Tracers | None,
         moves: Moves,
+        passed: dict[tuple[int, ...], Passed],
         shown: Collection[int] = (),
     ) -> Look:
         followed, others, outputs, said = [], [], [given[1]], [given[2]]
         for rows in (moves.order, *moves.kept):
-            told = Told() if origins.decisions or origins.left else None
-            notes, output = noted(network, part := batch.take(rows), told, tracers, rows)
-            if told is not None and not told.like(origins):  # run again and follow, to know by which numbers
-                told = Origins(len(rows))
-                notes, output = noted(network, part, told, tracers, rows)
-            followed.append(told if isinstance(told, Origins) else origins)
+            if (key := (*rows.tolist(),)) not in passed:
+                passed[key] = passed_by(network, batch, origins, tracers, rows)
+            told, notes, output = passed[key]
+            followed.append(told)
             others.append(notes)
             outputs.append(notes.marked(seen_in(output)))
             said.append(output)
@@ -319,33 +317,3 @@ def _reaches(network: nn.Module, batch: Batch, tracers: Tracers, layer: str, loo
     )
     pairs = zip(notes.marked(seen_in(output)), look.marks, strict=True)
     return not all(is_same(one, other) for (one, _), (other, _) in pairs)
-
-
-@torch.no_grad()
-def noted(
-    network: nn.Module,
-    batch: Batch,
-    origins: Told | None = None,
-    tracers: Tracers | None = None,
-    index: Tensor | None = None,
-) -> tuple[Notes, Any]:
-    """Runs a pass without tasks and takes notes; all such passes use the same random numbers.
-
-    Args:
-        network: the skeleton.
-        batch: its inputs.
-        origins: records the numbers that Python reads, or follows the dependence on the input.
-        tracers: numbers that layers add to their outputs.
-        index: the rows of the tracers' batch in this pass.
-    """
-    notes = Notes(batch.rows, origins, tracers, index)
-    following: AbstractContextManager[Any] = nullcontext() if origins is None else origins
-    devices = {leaf.device for leaf in batch.tensors if leaf.is_cuda}
-    args, kwargs = (mine := batch.copied()).arguments()
-    if isinstance(origins, Origins):
-        shared = {id(leaf) for leaf, place in zip(mine.leaves, mine.places, strict=True) if place is None}
-        origins.follow([leaf for leaf in Nested.of((args, kwargs))[0] if isinstance(leaf, Tensor)], shared)
-    with torch.random.fork_rng(list(devices)), selecting(Selection(OfTasks(()), None, False, noting=notes)):
-        with following:
-            output = network(*args, **kwargs)
-        return notes, output

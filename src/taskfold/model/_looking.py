@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import Rows
-from ..layers import Calls, Guard, Hooks, Seen, are, as_traced, follow, in_vmap, sites_of, skeleton, unseen
+from ..layers import (
+    Calls,
+    Guard,
+    Hooks,
+    OnPath,
+    Seen,
+    Unmoved,
+    are,
+    as_traced,
+    follow,
+    in_vmap,
+    sites_of,
+    skeleton,
+    unseen,
+)
 from ._each import own_lists
 from ._kept import Kept, generators
 from ._known import Known, agreed
 from ._look import looked_for
+from ._noted import noted
 from ._prompts import prompts
 from ._rows import Batch
 from ._separate import check_cut
@@ -137,6 +152,18 @@ class Looking(Standing):
         if training not in self.hearing:
             self.hearing[training] = self._made(training, heard=True)
         return self.hearing[training]
+
+    def check_prompts(self, batch: Batch, known: Known, training: bool) -> None:
+        """Checks that prompts decide as those did by which rows were located; later steps of a text are not looked at.
+
+        Raises:
+            OtherPathError: they decide otherwise, or one of them would by itself.
+        """
+        with self.looking, unseen(), Guard(self.backbone, training), own_lists(self.backbone), ExitStack() as also:
+            if training:
+                also.enter_context(Unmoved())
+            also.enter_context(OnPath(known.decisions, known.each, batch.rows))
+            noted(self._plain(training), prompts(self.backbone, batch).unwrapped())
 
     def cut_by(self, rows: Rows, batch: Batch, known: Known, training: bool, hooked: bool) -> Known:
         """The findings about a batch that runs task by task; `hooked`: hooks run that change their arguments.

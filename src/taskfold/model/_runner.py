@@ -171,6 +171,8 @@ class Runner(Looking):
             if why:
                 break
             try:
+                if known.decisions and method != "__call__":
+                    self.check_prompts(batch, known, training)
                 return self._at_once(selection, known, args, kwargs, method, hooks=bool(hooks))
             except HookChangesError as error:
                 known.hooks, known.hooked, known.under = hooks, str(error), None

@@ -12,7 +12,7 @@ from ..kinds import Rows
 from ..layers import ENTRIES, FIRST, TOLERANCE, TOLERANCES, Cut, Layout, NotCutError
 from ._entries import entries_same, flat
 from ._known import Known
-from ._look import noted
+from ._noted import noted
 from ._prompts import asked_of, padding_of
 from ._rows import Batch
 
