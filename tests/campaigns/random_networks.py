@@ -30,7 +30,7 @@ from taskfold.testing._compare import distance
 from .drawn_networks import Drawn, drawn, given, model_of, network_of, rows_of, taken
 from .ways import LAX, OF_BANKS, UNHOOKED, WAYS
 
-SECONDS = 120
+SECONDS = 900
 SLOWER = re.compile(r"answers mixed batches task by task, which is slower: (.*)", re.DOTALL)
 STATEFUL = ("steps +=", "self.last =", "self.state =", "self.mean =", "self.held =")
 ABSENT = ("has no ", "leave none", "selects none", "nothing to adapt", "no layer")
