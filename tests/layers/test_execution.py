@@ -199,21 +199,25 @@ def test_wide_depthwise_layers_on_maps_of_all_sizes(kernel: int) -> None:
         (wanted,) = torch.autograd.grad(y, layer.weight, gy := torch.randn_like(y))
         walk = Geometry.of(layer)
         assert walk
-        torch.testing.assert_close(_depthwise.weight_gradient(walk, gy, x, layer.weight), wanted)
+        for way in (_depthwise._by_pairs, _depthwise._by_columns):
+            torch.testing.assert_close(way(walk, gy, x, layer.weight), wanted)
         met += 1
     assert met > 50
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_wide_depthwise_layers_are_torch_s_own(monkeypatch: pytest.MonkeyPatch, bias: bool, training: bool) -> None:
+@pytest.mark.parametrize("size", [(12, 11), (8, 7)])
+def test_wide_depthwise_layers_are_torch_s_own(
+    monkeypatch: pytest.MonkeyPatch, bias: bool, training: bool, size: tuple[int, int]
+) -> None:
     """Gradients of gradients, of several losses at once, and under torch.func; what is asked for and nothing else."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 5, stride=2, padding=2, groups=4, bias=bias), nn.BatchNorm2d(4)]
     model = MultiTask(nn.Sequential(*layers), FTN(rank=2, init="normal")).double().train(training)
     model.add_task("a")
     model.double()
-    x = torch.randn(2, 3, 12, 11, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
     wanted = list(model["a"].parameters())
     steps: list[int] = []
     step = _depthwise.weight_gradient
