@@ -63,6 +63,32 @@ def test_with_enough_rank_nothing_changes(method: tfold.Method, tmp_path: Path) 
         torch.testing.assert_close(mixed[row], before[name][row], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [(8, 2), (2, 8)])
+def test_updates_may_have_more_rank_than_a_side_of_the_layer(sizes: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    model = tfold.MultiTask(nn.Sequential(nn.Linear(*sizes)), tfold.LoRA(rank=2, init="normal")).eval()
+    for name in "abc":
+        model.add_task(name)
+    small, errors = model.compress_tasks(rank=6)
+    y = torch.randn(3, sizes[0])
+    for name in "abc":
+        torch.testing.assert_close(small(y, task=name), model(y, task=name), atol=1e-5, rtol=1e-5)
+        assert errors[name] < 1e-6
+
+
+def test_what_is_compressed_compresses_again() -> None:
+    torch.manual_seed(1)
+    model = tfold.MultiTask(nn.Sequential(nn.Linear(8, 4)), tfold.LoRA(rank=2, init="normal")).eval()
+    model.add_task("thin")
+    for parameter in model.add_task("whole", method=tfold.FineTuning()).parameters():
+        parameter.data += 0.1
+    small, _ = model.compress_tasks(rank=4)
+    again, _ = small.compress_tasks(rank=4)
+    y = torch.randn(3, 8)
+    for name in model.tasks:
+        torch.testing.assert_close(again(y, task=name), model(y, task=name), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("rank", [1, 3])
 def test_the_error_is_that_of_the_dense_updates(rank: int) -> None:
     model = stirred(METHODS["lora"])

@@ -164,6 +164,10 @@ def test_a_folder_is_a_collection_too(tmp_path: Path) -> None:
         ("[]", "taskfold.json is damaged"),
         ('{"format": 9, "backbone": {}, "tasks": {}}', "has format 9, and this version reads 1; upgrade"),
         ('{"format": 1, "backbone": {}, "tasks": {}}', "does not say what its backbone and tasks are"),
+        (
+            '{"format": 1, "backbone": {"class": 0, "fingerprint": 0, "types": 0, "rounded": 0}, "tasks": {"a": 5}}',
+            "taskfold.json is damaged",
+        ),
         (None, "is no collection of tasks: it has no taskfold.json"),
     ],
 )
@@ -174,8 +178,18 @@ def test_a_damaged_collection_is_refused(text: str | None, words: str, tmp_path:
         pull_task(model(), tmp_path, "flowers")
 
 
+def test_another_tasks_file_in_a_tasks_place_is_refused(tmp_path: Path) -> None:
+    push_task(source := model("flowers", "cars"), "flowers", tmp_path)
+    push_task(source, "cars", tmp_path)
+    (tmp_path / "flowers.safetensors").write_bytes((tmp_path / "cars.safetensors").read_bytes())
+    with pytest.raises(tfold.TaskFileError, match="the file of task 'flowers' holds task 'cars'"):
+        pull_task(model(), tmp_path, "flowers", rename="mine")
+
+
 def test_where_it_lies_must_be_said() -> None:
     with pytest.raises(TypeError, match="repo must be 'owner/name' on the Hub, or a Path"):
-        pull_task(model(), "", "flowers")
+        pull_task(model(), 5, "flowers")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"'tasks' is not 'owner/name' on the Hub; a folder is given as Path"):
+        push_task(model("flowers"), "flowers", "tasks")
     with pytest.raises(ValueError, match="is a folder, which has no revision"):
         pull_task(model(), Path("here"), "flowers", revision="main")

@@ -7,6 +7,7 @@ and the tasks, and a card, `README.md`. It never holds the backbone.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 from torch import nn
 
 from .model import MultiTask, count_task
-from .tasks import Task, TaskFileError, check_name, identity, is_same, write_atomically
+from .tasks import Task, TaskFileError, check_name, identity, is_same, read_header, write_atomically
 
 INDEX, CARD, SUFFIX = "taskfold.json", "README.md", ".safetensors"
 FORMAT = 1
@@ -117,6 +118,8 @@ def pull_task(
     path = place.read(f"{chosen}{SUFFIX}")
     if path is None:
         raise TaskFileError(f"{place} lacks the file of task {chosen!r} that its index names; push the task again")
+    if (said := read_header(path)["task"]) != chosen:
+        raise TaskFileError(f"{place}: the file of task {chosen!r} holds task {said!r}; push {chosen!r} again")
     return model.load_task(path, name=rename, head=head)
 
 
@@ -143,7 +146,7 @@ class _Folder(_Place):
         return path if (path := self.path / file).is_file() else None
 
     def write(self, files: Mapping[str, bytes], task: str, private: bool | None) -> str:
-        self.path.mkdir(exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             write_atomically(self.path / name, data)
         return str(self.path)
@@ -189,8 +192,10 @@ def _place(repo: str | Path, revision: str | None, api: Any) -> _Place:
         if revision is not None or api is not None:
             raise ValueError(f"repo={str(repo)!r} is a folder, which has no revision and no api; leave them out")
         return _Folder(repo)
-    if not isinstance(repo, str) or not repo:
+    if not isinstance(repo, str):
         raise TypeError(f"repo must be 'owner/name' on the Hub, or a Path to a folder, found {repo!r}")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise ValueError(f"repo={repo!r} is not 'owner/name' on the Hub; a folder is given as Path({repo!r})")
     return _Hub(repo, revision, api)
 
 
@@ -201,7 +206,9 @@ def _index(place: _Place) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         version, backbone, tasks = found["format"], found["backbone"], found["tasks"]
-        good = isinstance(tasks, dict) and {"class", "fingerprint", "types", "rounded"} <= backbone.keys()
+        good = {"class", "fingerprint", "types", "rounded"} <= backbone.keys() and all(
+            {"method", "counts", "labels", "metrics"} <= one.keys() for one in tasks.values()
+        )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TaskFileError(f"{place}: {INDEX} is damaged ({error}); push a task again") from None
     if version != FORMAT:

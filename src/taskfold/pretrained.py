@@ -12,6 +12,13 @@ from .model import MultiTask
 from .tasks import Task
 
 _HEADED = ("MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING")
+_PROBLEMS = {
+    "classification": "single_label_classification",
+    "ordinal": "single_label_classification",
+    "multi-label": "multi_label_classification",
+    "regression": "regression",
+}
+"""transformers' names of problems."""
 _LAST = ("classifier", "score")
 
 
@@ -23,7 +30,7 @@ def as_pretrained(model: MultiTask, name: str) -> Any:
 
     A task without a head folds into the backbone's own class. One with a linear head on a base model becomes the
     classifier that transformers has for it (`BertForSequenceClassification`), which runs once beside the task: a class
-    whose head gets other features is refused.
+    whose head gets other features is refused, and so is a task with tensors that the class lacks (added biases).
 
     Args:
         model: its backbone is a network of transformers or timm.
@@ -45,44 +52,88 @@ def as_pretrained(model: MultiTask, name: str) -> Any:
             f"as_pretrained needs a backbone of transformers or timm, found {type(model.backbone).__name__}; fold() "
             "makes a plain network of any"
         )
-    task, plain = model[name], model.fold(name, head=False)
-    plain.config = copy.deepcopy(plain.config)  # type: ignore[assignment]
+    task, whole = model[name], cast(Any, model.fold(name))
+    plain = whole if task.head is None else whole.backbone
+    _check_names(plain, model.backbone, name)
+    plain.config = copy.deepcopy(plain.config)
     if task.head is None:
         _label(plain.config, task)
-        output = cast(Any, plain).get_output_embeddings()
-        if output is not None and output.weight is not cast(Any, plain).get_input_embeddings().weight:
-            plain.config.tie_word_embeddings = False  # type: ignore[union-attr]  else readers of the folder make them one
-        return plain
+        return _as_read(plain, name)
     made = _headed(transformers, plain, task)
-    batch = _example(model.backbone)
+    batch = _example(made)
     with torch.no_grad():
-        found, expected = made(**batch).logits, model(**batch, task=name, _training=False)
-    return _checked(made, found, expected, f"task {name!r}: {type(made).__name__}", type(plain).__name__)
+        found, expected = made(**batch).logits, whole.eval()(**batch)
+    words = f"task {name!r}: {type(made).__name__}"
+    return _as_read(_checked(made, found, expected, words, type(plain).__name__), name)
 
 
 @torch.no_grad()
 def _of_timm(model: MultiTask, name: str) -> nn.Module:
     """The network of timm with the task's head as its classifier."""
-    task, made = model[name], cast(Any, model.fold(name, head=False))
+    task, whole = model[name], cast(Any, model.fold(name))
+    made = whole if task.head is None else whole.backbone
+    _check_names(made, model.backbone, name)
     if task.head is None:
-        return made
+        return made  # type: ignore[no-any-return]
     if not isinstance(task.head, nn.Linear):
         raise ValueError(
             f"task {name!r}: timm's networks end in one linear layer, and the task's head is a "
             f"{type(task.head).__name__}; fold() makes a plain network of both"
         )
+    size, first = made.pretrained_cfg.get("input_size", (3, 224, 224)), next(iter(made.parameters()))
+    x = torch.randn(2, *size, generator=torch.Generator().manual_seed(0)).to(first)
+    expected = whole.eval()(x)
     with torch.random.fork_rng([]):
         made.reset_classifier(task.head.out_features)
     held, place = task.head.state_dict(), made.get_classifier()
     if {key: one.shape for key, one in place.state_dict().items()} == {key: one.shape for key, one in held.items()}:
         place.load_state_dict(held)
-    first = next(iter(made.parameters()))
     made.to(first.device, first.dtype).eval()
-    size = made.pretrained_cfg.get("input_size", (3, 224, 224))
-    x = torch.randn(2, *size, generator=torch.Generator().manual_seed(0)).to(first)
-    found, expected = made(x), model(x, task=name, _training=False)
     words = f"task {name!r}: timm's classifier"
-    return _checked(made, found, expected, words, type(made).__name__)  # type: ignore[no-any-return]
+    return _checked(made, made(x), expected, words, type(made).__name__)  # type: ignore[no-any-return]
+
+
+def _check_names(plain: nn.Module, backbone: nn.Module, name: str) -> None:
+    """Checks that the fold has the backbone's tensors: a network that is made anew would lack others."""
+    if other := plain.state_dict().keys() ^ backbone.state_dict().keys():
+        has = "has" if (first := min(other)) in plain.state_dict() else "lacks"
+        raise ValueError(
+            f"task {name!r}: its fold {has} {first!r}, and {type(backbone).__name__} does not, so that its weights do "
+            "not load into one; fold() makes a plain network"
+        )
+
+
+def _as_read(made: Any, name: str) -> Any:
+    """Makes those parameters one that readers of the network's folder make one, and no others."""
+    shared = _shared(made)
+    for ties in (True, False):
+        if not ties:
+            made.config.tie_word_embeddings = False
+        with torch.random.fork_rng([]), torch.device("meta"):
+            units = set(_shared(type(made)(copy.deepcopy(made.config))).values())
+        if all(len({shared[one] for one in unit}) == 1 for unit in units):
+            break
+    else:
+        raise ValueError(
+            f"task {name!r}: transformers makes weights one that differ here ({', '.join(max(units, key=len))}); fold() "
+            "makes a plain network"
+        )
+    used = set[str]()
+    for unit in units:
+        tensor = made.get_parameter(first := shared[unit[0]][0])
+        tensor = nn.Parameter(tensor.detach().clone(), tensor.requires_grad) if first in used else tensor
+        used.add(first)
+        for path, _, leaf in (one.rpartition(".") for one in unit):
+            made.get_submodule(path).register_parameter(leaf, tensor)
+    return made
+
+
+def _shared(network: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The names of the same parameter, by each of them."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return {name: tuple(each) for each in names.values() for name in each}
 
 
 def _checked(made: Any, found: Tensor, expected: Tensor, words: str, network: str) -> Any:
@@ -96,8 +147,8 @@ def _checked(made: Any, found: Tensor, expected: Tensor, words: str, network: st
 
 def _headed(transformers: Any, plain: Any, task: Task) -> Any:
     """The class of transformers with a classifier around a base model, with the task's head."""
-    kinds = [found for key in _HEADED if (found := getattr(transformers, key).get(type(plain.config), None))]
-    for kind in kinds:
+    kinds = [getattr(transformers, key).get(type(plain.config), ()) for key in _HEADED]
+    for kind in (one for found in kinds for one in (found if isinstance(found, tuple) else (found,))):
         config = copy.deepcopy(plain.config)
         config.num_labels = _outputs(task)
         _label(config, task)
@@ -128,13 +179,20 @@ def _label(config: Any, task: Task) -> None:
     if labels := task.info.labels:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: n for n, label in enumerate(labels)}
+    if said := _PROBLEMS.get(task.info.problem.get("kind", "")):
+        config.problem_type = said  # pipelines make scores of outputs by it
 
 
 def _example(network: Any) -> dict[str, Tensor]:
     """A batch for the network."""
+    config = network.config
     if network.main_input_name == "pixel_values":
-        size = network.config.image_size
+        size = config.image_size
         high, wide = (size, size) if isinstance(size, int) else size
-        return {"pixel_values": torch.randn(2, network.config.num_channels, high, wide, device=network.device)}
-    ids = torch.arange(14, device=network.device).reshape(2, 7) % network.config.vocab_size
-    return {"input_ids": ids}
+        images = torch.randn(2, config.num_channels, high, wide, generator=torch.Generator().manual_seed(0))
+        return {"pixel_values": images.to(network.device, network.dtype)}
+    pad = config.pad_token_id
+    ids = torch.arange(14, device=network.device).reshape(2, 7) % config.vocab_size
+    if pad is None:  # some classifiers find the last token by it, and without it take one row
+        return {"input_ids": ids[:1]}
+    return {"input_ids": ids.masked_fill(ids == pad, (pad + 1) % config.vocab_size)}

@@ -106,8 +106,10 @@ def _updates(network: nn.Module, task: Task) -> tuple[dict[str, Thin], dict[str,
             continue
         kind, prefix = kind_of(network.get_submodule(path)), f"{path}." if path else ""
         copied = {prefix + name for _, part in parts if isinstance(part, Copied) for name in part.held()}
-        moved = {prefix + name for name in kind.tensors()} & changed.keys() - copied
         weight = f"{prefix}weight"
+        if weight in copied:  # the task has it whole, its update included
+            continue
+        moved = {prefix + name for name in kind.tensors()} & changed.keys() - copied
         if not isinstance(kind, WeightKind) or moved != {weight}:
             raise ValueError(
                 f"task {task.name!r}, layer {path!r}: a basis holds changes of a layer's weight alone, and the task "
@@ -124,19 +126,19 @@ def basis(updates: Sequence[Thin], rank: int) -> Thin:
     """Orthonormal `[O, k]` and `[k, N]` that best approximate all updates, each normalised to size 1.
 
     Brüel-Gabrielsson et al., "Compress then Serve" (2024), section 4.1: alternating updates of the two sides, whose
-    error never grows. k is `rank`, or less if the updates need less.
+    error never grows. k is `rank`, or less if the updates need less; a side that is narrower has zeros in its last places.
     """
     scaled = [(left / size, right) for left, right in updates if (size := _size((left, right)))]
     scaled = scaled or [updates[0]]  # all of them are zero
-    lefts, rights = torch.cat([left for left, _ in scaled], 1), torch.cat([right for _, right in scaled])
-    count = min(rank, *lefts.shape, rights.shape[1])
+    count = min(rank, sum(left.shape[1] for left, _ in scaled))
     turned = [(left @ torch.linalg.qr(right.T).R.T) for left, right in scaled]
     up = _first(torch.cat(turned, 1), count)
-    down = up.new_zeros(count, rights.shape[1])
+    down = up.new_zeros(0, scaled[0][1].shape[1])
     for _ in range(TURNS):
         down = _first(torch.cat([right.T @ (left.T @ up) for left, right in scaled], 1), count).T
         up = _first(torch.cat([left @ (right @ down.T) for left, right in scaled], 1), count)
-    return up, down
+    wide = max(up.shape[1], len(down))
+    return nn.functional.pad(up, (0, wide - up.shape[1])), nn.functional.pad(down, (0, 0, 0, wide - len(down)))
 
 
 def _first(matrix: Tensor, count: int) -> Tensor:
