@@ -125,6 +125,15 @@ def test_misuse_is_said(
     assert message in result.stderr
 
 
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(tmp_path: Path, run: Run) -> None:
+    runs = write(tmp_path, "warm")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("serve", runs, "--backbone", "no:such", "--port", port)
+    assert result.exit_code == 1
+    assert f"cannot listen at 127.0.0.1, port {port}: Address already in use" in result.stderr
+
+
 def test_a_token_that_is_too_short_is_refused(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = write(tmp_path, "warm")
     monkeypatch.setenv("TASKFOLD_TOKEN", "short")

@@ -40,8 +40,8 @@ def test_a_part_that_is_no_file_is_told_how_to_be_one(client: TestClient) -> Non
 @pytest.mark.parametrize(
     ("method", "path", "status", "words"),
     [
-        ("GET", "/nothing", 404, "Not Found"),
-        ("DELETE", "/predict", 405, "Method Not Allowed"),
+        ("GET", "/nothing", 404, "there is nothing at '/nothing'"),
+        ("DELETE", "/predict", 405, "DELETE is not for '/predict'"),
         ("GET", "/tasks?limit=0", 400, "limit: Input should be greater than or equal to 1, found '0'"),
         ("GET", "/tasks?limit=abc", 400, "found 'abc'"),
         ("GET", "/tasks?serch=a", 400, "'serch' in the URL is not known here; known: limit, offset, search"),

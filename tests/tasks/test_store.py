@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from torch import nn
 
 import taskfold as tfold
+from taskfold.files import alone_in
 from taskfold.tasks import Store, TaskFileError, read_header
 
 
@@ -162,3 +165,15 @@ def kill_at(step: int) -> None:
 
     for name in ("replace", "link", "unlink", "fsync", "mkdir"):
         setattr(os, name, watched(getattr(os, name)))
+
+
+def test_one_change_of_a_store_waits_for_another(model: tfold.MultiTask, tmp_path: Path) -> None:
+    store = Store(tmp_path / "tasks")
+    first = publish(model, store, 0.1)
+    with ThreadPoolExecutor(1) as other:
+        with alone_in(store.folder):
+            second = other.submit(publish, model, store, 0.2)
+            with pytest.raises(FutureTimeout):
+                second.result(0.2)
+            assert store.digest("cars") == first
+        assert second.result(10) == store.digest("cars")

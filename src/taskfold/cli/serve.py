@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
 TOKEN = "TASKFOLD_TOKEN"
 LOCAL = ("127.0.0.1", "localhost", "::1")
-CONNECTIONS = 1024
 
 
 def serve(
@@ -124,8 +126,10 @@ def serve(
         pinned=pins or (),
         warm=warm,
     )
-    place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    told = f"{len(files)} task files; serving at {place}, with a page at /. /readyz lists what cannot be served."
+
+    def tell(port: int) -> None:
+        place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        say(f"{len(files)} task files; serving at {place}, with a page at /. /readyz lists what cannot be served.")
 
     def access() -> Access:
         token = _token(token_file) if manage else None
@@ -136,21 +140,40 @@ def serve(
 
         build, cpus = partial(_application, server, access()), count if isinstance(count, int) else 1
         settings = {"ongoing": 4 * batch_size, "waiting": waiting, "cpus": cpus, "gpus": gpus or 0}
-        run(deployed(build, replicas=replicas, **settings), host, port, lambda: say(told))
+        run(deployed(build, replicas=replicas, **settings), host, port, lambda: tell(port))
         return
-    made = application(server(), access())
-    say(told)
-    uvicorn.run(
-        made,
-        host=host,
-        port=port,
-        http=Patient,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=15,
-    )
+    allowed = access()
+    with _bound(host, port) as sockets:
+        made = application(server(), allowed)
+        tell(sockets[0].getsockname()[1])
+        config = uvicorn.Config(
+            made, http=Patient, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=15
+        )
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+            signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # answers what has come, too
+        uvicorn.Server(config).run(sockets)
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets at an address, before anything is loaded: a port that is taken is said at once. Port 0: any free one."""
+    with ExitStack() as closing:
+        found: list[socket.socket] = []
+        try:
+            for family, kind, protocol, _, place in socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            ):
+                found.append(closing.enter_context(socket.socket(family, kind, protocol)))
+                if os.name == "posix":
+                    found[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    found[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                found[-1].bind(place if len(found) == 1 else (place[0], found[0].getsockname()[1], *place[2:]))
+        except OSError as error:
+            raise UserError(
+                f"cannot listen at {host}, port {port}: {error.strerror}; give another --host or --port"
+            ) from None
+        yield found
 
 
 def _application(server: Callable[[], TaskServer], access: Access) -> FastAPI:

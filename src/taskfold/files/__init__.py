@@ -2,6 +2,7 @@
 
 from ._backbone import PUBLISHED, source_words
 from ._drafts import (
+    alone_in,
     check_inside,
     check_no_folder,
     draft_of,
@@ -40,6 +41,7 @@ __all__ = [
     "Raw",
     "RawContents",
     "TaskFileError",
+    "alone_in",
     "as_file",
     "bits_beside",
     "canonical",

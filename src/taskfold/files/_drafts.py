@@ -130,6 +130,24 @@ def only_one(lock: int) -> bool:
     return True
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold an existing folder for the block; others who want to hold it wait, threads of this process too.
+
+    On file systems without locks nobody waits.
+    """
+    if fcntl is None or not folder.is_dir():
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def _made(path: Path, short: str, folder: bool) -> tuple[Path, int | None]:
     """A draft, and the descriptor of its lock."""
     while True:

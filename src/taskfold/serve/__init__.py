@@ -5,6 +5,7 @@ from ._engine import Engine, Group, Stacked
 from ._errors import (
     BusyError,
     ClosedError,
+    DiskError,
     FailedError,
     InputError,
     LateError,
@@ -25,6 +26,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "Counts",
+    "DiskError",
     "Engine",
     "FailedError",
     "Form",

@@ -47,7 +47,7 @@ async def answer(
                 for (n, version, ready), output in zip(rows, outputs, strict=True)
             ]
 
-        return await server.decoding(said)
+        return await server.wording(said)
 
 
 async def _chosen(server: TaskServer, names: Sequence[str], form: Form) -> list[str]:

@@ -87,6 +87,12 @@ class FailedError(ServeError):
     status = 500
 
 
+class DiskError(ServeError):
+    """The disk has refused a change, or a part of it."""
+
+    status = 507
+
+
 class ClosedError(ServeError):
     """The server is stopping."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from stat import S_ISREG
 
 from ..files import metadata_of
 from ..tasks import Store
@@ -27,16 +28,26 @@ class Seen:
         self.stamps: dict[str, Stamp] = {}
 
     def stamp(self, name: str) -> Stamp | None:
-        """The stamp of a task's present file; None: there is none."""
+        """The stamp of a task's present file; None: there is none, or a folder or a pipe has its name."""
         if self.store is None:
             return None
         try:
             at = self.store.path(name).stat()
         except (FileNotFoundError, ValueError):  # no file, or not a task's name
+            self.check_there()
             return None
         except OSError as error:
             raise _unreadable(error) from error
-        return _stamp(at)
+        return _stamp(at) if S_ISREG(at.st_mode) else None
+
+    def check_there(self) -> None:
+        """Checks that the store's folder, where there is one, has not gone: nobody removed its tasks one by one.
+
+        Raises:
+            BusyError: it has.
+        """
+        if self.store is not None and not self.store.folder.is_dir():
+            raise BusyError("the store cannot be read: its folder is gone; ask again in 1 s", 1)
 
     def read(self, name: str) -> tuple[Stamp, bytes]:
         """The stamp and bytes of a task's file from one opening: another may replace it meanwhile."""

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import wraps
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ..tasks import Store, Task, check_free
+from ..tasks import Version as Stored
 from ..threads import cores
 from ._batcher import Batcher
+from ._changes import whole
 from ._engine import Engine
-from ._errors import BusyError, FailedError, LateError, TakenError, TooLargeError, UnfitError, UnknownTaskError
+from ._errors import (
+    BusyError,
+    FailedError,
+    LateError,
+    TakenError,
+    TooLargeError,
+    UnfitError,
+    UnknownTaskError,
+)
 from ._limits import Limits
 from ._making import Maker, check_allowed
 from ._reading import Reading, Ready
@@ -27,24 +37,8 @@ from ._version import Held, Version
 from ._warmth import Warmth
 
 T = TypeVar("T")
-P = ParamSpec("P")
-Change = Callable[Concatenate["TaskServer", P], Awaitable[T]]
 LOG = logging.getLogger("taskfold.serve")
 NO_STORE = "this server keeps no versions: it was given task files; give it the folder of a run"
-
-
-def _whole(change: Change[P, T]) -> Change[P, T]:
-    """Makes changes of a server run one at a time, and to the end even if the caller is cancelled."""
-
-    @wraps(change)
-    async def shielded(self: TaskServer, *args: P.args, **kwargs: P.kwargs) -> T:
-        async def locked() -> T:
-            async with self._changing:
-                return await change(self, *args, **kwargs)
-
-        return await asyncio.shield(asyncio.ensure_future(locked()))
-
-    return shielded
 
 
 class TaskServer:
@@ -91,7 +85,8 @@ class TaskServer:
         self._warmth = Warmth(engine, self.batcher, warm)
         self._versions: dict[str, Version] = {}
         self._decoding = ThreadPoolExecutor(cores(), "taskfold-decoding")
-        self._changing = asyncio.Lock()
+        self._wording = ThreadPoolExecutor(cores(), "taskfold-wording")
+        self.changing = asyncio.Lock()
         self.followed, self._seen = False, Seen(store)
         self._problems: dict[str, str] = {}
         self._leaving: set[asyncio.Task[None]] = set()
@@ -102,7 +97,8 @@ class TaskServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self.batcher.close()
-        self._decoding.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._decoding, self._wording):
+            threads.shutdown(wait=False, cancel_futures=True)
         self.residents.close()
 
     @property
@@ -179,10 +175,14 @@ class TaskServer:
         return await self.residents.ask(version, ready, self.limits.seconds)
 
     async def decoding(self, work: Callable[[], T]) -> T:
-        """Run a request's work outside of the batcher, in one of a few threads."""
+        """Decode a request's inputs outside of the batcher, in one of a few threads."""
         return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
 
-    @_whole
+    async def wording(self, work: Callable[[], T]) -> T:
+        """Word a request's answers, in threads of their own: they wait for nobody's decoding."""
+        return await asyncio.get_running_loop().run_in_executor(self._wording, work)
+
+    @whole
     async def put(self, name: str, data: bytes, *, new: bool = False) -> Version:
         """Serve a task file under a name, in place of the name's present version.
 
@@ -198,7 +198,7 @@ class TaskServer:
         await self._follow(name)
         return await self._put(name, data, new)
 
-    @_whole
+    @whole
     async def remove(self, name: str, *, purge: bool = False) -> None:
         """Stop serving a task; with `purge` the store deletes its versions too.
 
@@ -209,10 +209,10 @@ class TaskServer:
         if name not in self._problems:
             self._known(name)
         if self.store is not None:
-            await self._stored(lambda store=self.store: store.remove(name, purge=purge))
+            await self._stored(partial(self.store.remove, purge=purge), name)
         self._stand(name, None)
 
-    @_whole
+    @whole
     async def rename(self, old: str, new: str) -> Version:
         """Give a task another name.
 
@@ -234,7 +234,7 @@ class TaskServer:
         self._stand(new, renamed)
         return renamed
 
-    @_whole
+    @whole
     async def rollback(self, name: str, to: str | None = None) -> Version:
         """Serve an earlier version of a task from the store, also of a removed task.
 
@@ -244,9 +244,10 @@ class TaskServer:
 
         Raises:
             UnfitError: there is no store, or no such version.
+            UnknownTaskError: neither server nor store has the task.
         """
-        if self.store is None:
-            raise UnfitError(NO_STORE)
+        await self._kept(name)
+        assert self.store is not None
         found = await self._stored(self.store.rollback, name, to)
         return await self._put(name, await asyncio.to_thread(found.path.read_bytes), False, keep=False)
 
@@ -265,12 +266,16 @@ class TaskServer:
             UnfitError: there is no store.
             UnknownTaskError: neither server nor store has the task.
         """
+        found = await self._kept(name)
+        return [{"digest": one.digest, "published": one.published, "current": one.current} for one in found]
+
+    async def _kept(self, name: str) -> list[Stored]:
+        """The store's versions of a task; errors: see `history`."""
         if self.store is None:
             raise UnfitError(NO_STORE)
-        found = await self._stored(self.store.versions, name)
-        if not found:
+        if not (found := await self._stored(self.store.versions, name)):
             self._known(name)
-        return [{"digest": one.digest, "published": one.published, "current": one.current} for one in found]
+        return found
 
     async def _put(self, name: str, data: bytes, new: bool, keep: bool = True) -> Version:
         check_allowed(name, [other for other in self._versions if new or other != name])
@@ -311,14 +316,16 @@ class TaskServer:
                 return  # a later look may find other tasks out of its way
         self._seen.stamps[name] = stamp
 
-    _followed = _whole(_follow)
+    _followed = whole(_follow)
 
     async def _stored(self, change: Callable[..., T], *arguments: Any) -> T:
         """Changes the store, in a thread, since that waits for the disk."""
+        assert self.store is not None
+        self._seen.check_there()
         try:
             return await asyncio.to_thread(change, *arguments)
         except ValueError as error:
-            raise UnfitError(str(error)) from None
+            raise UnfitError(str(error).replace(str(self.store.folder), "the store")) from None
 
     def _stand(self, name: str, version: Version | None) -> None:
         """Sets the version of a name; None: the name has none."""

@@ -21,6 +21,7 @@ from ..files import (
     remove_abandoned,
     write_atomically,
 )
+from ._alone import alone
 from ._file import read, write
 from ._history import append, entry_of
 
@@ -58,7 +59,7 @@ class Store:
     replace it in one step, and a killed process leaves the old version or the new one. All versions are
     `<folder>/<name>/<digest>.safetensors`, each with a record beside it (`<digest>.json`), and `history.jsonl` there
     says when each became current. A task that shares an inventory keeps only its current version, as the inventory of
-    an earlier one is gone.
+    an earlier one is gone. Several processes may change a store: one change waits for the other.
 
     Args:
         folder: made with the first version.
@@ -157,6 +158,7 @@ class Store:
             return None
         return found if isinstance(found, dict) else None
 
+    @alone
     def publish(self, file: str | Path, record: Mapping[str, Any] | None = None) -> Version:
         """Make a task file the current version of its task; the version before it stays in the folder.
 
@@ -185,6 +187,7 @@ class Store:
             self._prune(name, digest)
         return self.current(name)
 
+    @alone
     def rollback(self, name: str, to: str | None = None) -> Version:
         """Make an earlier version of a task the current one; also of a removed task.
 
@@ -217,6 +220,7 @@ class Store:
             self._switch(name, chosen.path, "rolled back")
         return self.current(name)
 
+    @alone
     def remove(self, name: str, *, purge: bool = False) -> None:
         """Remove a task's current file; its versions stay, and `rollback` restores it.
 
@@ -238,6 +242,7 @@ class Store:
         if purge:
             shutil.rmtree(place, ignore_errors=True)
 
+    @alone
     def rename(self, old: str, new: str) -> Version:
         """Rename a task with its versions and records; the name is in the files, whose digests change.
 
@@ -264,8 +269,8 @@ class Store:
                 (draft / _RENAMED).write_text(f"{current.digest} {old}", encoding="utf-8")
                 draft.rename(place)
             self._switch(new, self._version(new, digests[current.digest]), "renamed")
-        if self.path(old).is_file() or self._place(old).is_dir():
-            self.remove(old, purge=True)
+        self.path(old).unlink(missing_ok=True)
+        shutil.rmtree(self._place(old), ignore_errors=True)
         (place / _RENAMED).unlink()
         return self.current(new)
 

@@ -74,6 +74,7 @@ def application(server: TaskServer, access: Access | None = None) -> FastAPI:
                     await following
 
     app = FastAPI(title="Taskfold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.router.redirect_slashes = False  # clients that do not follow would take the redirection of a change for success
     for routes in (_predict.router(server), _manage.router(server, access.token), _inference.router(server)):
         app.include_router(routes, dependencies=[Depends(_known)])
     _health(app, server, registry)
@@ -145,6 +146,7 @@ async def _follow(server: TaskServer) -> None:
             await server.follow()
         except (OSError, ServeError) as error:  # the folder is unreachable for a moment
             LOG.warning("%s", error)
+            server.followed = False
         await asyncio.sleep(EVERY)
 
 
@@ -171,9 +173,14 @@ async def _left(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
-    del request
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+    said, headers, path = str(error.detail), dict(error.headers or {}), f"{request.url.path!r:.120}"
+    if error.status_code == 404:
+        said = f"there is nothing at {path}; /openapi.json says what there is"
+    elif error.status_code == 405:
+        said = f"{request.method} is not for {path}; /openapi.json says what is"
+        headers = {}
+    return JSONResponse({"error": said}, error.status_code, headers)
 
 
 async def _unread(request: Request, error: Exception) -> JSONResponse:

@@ -34,8 +34,15 @@ class SlowError(ServeError):
     status = 408
 
 
+class CodingError(ServeError):
+    """The body is compressed."""
+
+    status = 415
+
+
 class Guard:
-    """Refuses bodies that are declared or found too large or do not arrive, and other hosts' names.
+    """Refuses bodies that are declared or found too large or do not arrive, what could be read in two ways, and other
+    hosts' names.
 
     Args:
         app: the application.
@@ -59,7 +66,7 @@ class Guard:
             await send(message)
 
         try:
-            self._check(Headers(scope=scope))
+            self._check(scope, Headers(scope=scope))
         except (ServeError, ValueError) as error:
             status = error.status if isinstance(error, ServeError) else 400
             await JSONResponse({"error": str(error)}, status)(scope, receive, sending)
@@ -68,10 +75,16 @@ class Guard:
             scope = {**scope, "method": "GET"}
         await self.app(scope, self._bounded(receive), sending)
 
-    def _check(self, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         host = PORT.sub("", headers.get("host", "")).lower()
         if "*" not in self.hosts and host not in self.hosts:
             raise InputError(f"host {host!r:.100} is not this server's name; start it with --hostname {host:.100}")
+        if b"%2f" in scope.get("raw_path", b"").lower():
+            raise InputError("the path has %2F, a slash in a name; no task's name has one")
+        if (coding := headers.get("content-encoding", "identity").strip().lower()) != "identity":
+            raise CodingError(f"bodies are read as they are; send this one without content-encoding {coding!r:.40}")
+        if {"content-length", "transfer-encoding"} <= {*headers}:
+            raise InputError("the request says both content-length and transfer-encoding; give one of them")
         self.limits.check("bytes of the body", int(headers.get("content-length", 0)), "body")
 
     def _bounded(self, receive: Receive) -> Receive:

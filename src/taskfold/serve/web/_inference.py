@@ -136,7 +136,7 @@ async def _infer(server: TaskServer, names: Sequence[str], inputs: dict[str, NDA
 
         rows = await server.decoding(made)
         outputs = await outputs_of(server, rows)
-        return await server.decoding(lambda: _said(rows, outputs))
+        return await server.wording(lambda: _said(rows, outputs))
 
 
 def _ready(server: TaskServer, version: Version, value: Any, where: str) -> Ready:
