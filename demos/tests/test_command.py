@@ -36,9 +36,17 @@ def test_the_demonstration_is_called_as_asked(name: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(command, "DEMOS", {name: stand_in})
     said = [] if name == "tasks" else [name]
-    result = asked("demo", *said, "--quick", "--compare", "all", "--seeds", 2, "--threads", 3, "--out", tmp_path)
+    result = asked(
+        "demo", *said, "--quick", "--compare", "all", "--seeds", 2, "--threads", 3, "--processes", 2, "--out", tmp_path
+    )
     assert result.exit_code == 0, result.stderr
-    said_again = " ".join(["taskfold demo", *said, f"--quick --compare all --seeds 2 --threads 3 --out {tmp_path}"])
-    assert calls == [("all", 2, True, 3, tmp_path, said_again)]
+    options = f"--quick --compare all --seeds 2 --threads 3 --processes 2 --out {tmp_path}"
+    assert calls == [("all", 2, True, 3, 2, tmp_path, " ".join(["taskfold demo", *said, options]))]
     assert asked("demo", *said, "--compare", "some").exit_code == 2
     assert "there is no demonstration 'nothing'" in asked("demo", "nothing").stderr
+
+
+def test_processes_are_of_the_demonstration_of_tasks() -> None:
+    for name in ("routing", "dense"):
+        said = " ".join(asked("demo", name, "--processes", 2).stderr.split())
+        assert f"--processes 2: the demonstration '{name}' runs in one process; leave --processes out" in said

@@ -34,6 +34,15 @@ def demo(
             show_default=False,
         ),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Processes that train methods side by side, for `tasks`. Default: one for each core; 1 with --quick.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -56,7 +65,8 @@ def demo(
         *([f"--compare {compare}"] if compare != "default" else []),
         *([f"--seeds {seeds}"] if seeds > 1 else []),
         *([f"--threads {threads}"] if threads else []),
+        *([f"--processes {processes}"] if processes else []),
         *([f"--out {out}"] if out else []),
     ]
     folder = out or (Path("demo") if name == "tasks" else Path("demo", name))
-    DEMOS[name](compare, seeds, quick, chosen(parsed(threads)))(folder, command=" ".join(words))
+    DEMOS[name](compare, seeds, quick, chosen(parsed(threads)), processes)(folder, command=" ".join(words))

@@ -55,6 +55,7 @@ class Plan:
         size: pixels.
         proof: test images whose outputs are compared bit for bit, and rows of the mixed batch.
         threads: of torch in training; see `taskfold.threads`.
+        processes: that train the methods side by side, and share the cores; see `taskfold.processes`.
     """
 
     sources: dict[str, Source]
@@ -65,6 +66,7 @@ class Plan:
     batch_size: int = 32
     proof: int = 64
     threads: Choice = None
+    processes: int = 1
 
 
 def plan(compare: Compare = "default", *, seeds: int | tuple[int, ...] = 1, quick: bool = False) -> Plan:
