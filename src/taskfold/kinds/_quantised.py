@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -97,7 +97,7 @@ class ActivationQuantised(Quantised):
         return (
             Quantised.fits(module)
             and type(module).forward is nn.Linear.forward
-            and _stops(module._parameters["weight"])
+            and _stops(cast(nn.Linear, module).weight)
         )
 
     def unpacked(self) -> Tensor:
@@ -112,7 +112,8 @@ class ActivationQuantised(Quantised):
     def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
         (x,) = (*args, *kwargs.values())
         if tensors and torch.is_grad_enabled():
-            return _Through.apply(x, self, lambda x: F.linear(x, self.module.weight)) + tensors["bias"]
+            weight = cast(nn.Linear, self.module).weight
+            return _Through.apply(x, self, lambda x: F.linear(x, weight)) + tensors["bias"]
         return super().run(args, kwargs, tensors, training)
 
 
