@@ -26,6 +26,14 @@ def bert(kind: str = "BertModel", **settings: int) -> nn.Module:
     return getattr(transformers, kind)(config).eval()
 
 
+def first_token(output: Any) -> torch.Tensor:
+    return output.last_hidden_state[:, 0]
+
+
+def last_token(output: Any) -> torch.Tensor:
+    return output.last_hidden_state[:, -1]
+
+
 def trained(network: nn.Module, head: int | None) -> tfold.MultiTask:
     model = tfold.MultiTask(network, tfold.LoRA(2, layers="linear", init="normal")).eval()
     model.add_task("mood", head=head, labels=("bad", "good"))
@@ -117,9 +125,7 @@ def test_images_in_any_type_and_random_numbers_stay(dtype: torch.dtype) -> None:
 def test_a_classifier_of_two_teachers_is_one_of_the_classes() -> None:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     network = transformers.DeiTModel(transformers.DeiTConfig(image_size=16, patch_size=8, **sizes), False).eval()
-    model = tfold.MultiTask(
-        network, tfold.LoRA(2, init="normal"), features=lambda output: output.last_hidden_state[:, 0], num_features=16
-    ).eval()
+    model = tfold.MultiTask(network, tfold.LoRA(2, init="normal"), features=first_token, num_features=16).eval()
     model.add_task("one", head=3)
     assert type(as_pretrained(model, "one")).__name__ == "DeiTForImageClassification"
 
@@ -127,9 +133,7 @@ def test_a_classifier_of_two_teachers_is_one_of_the_classes() -> None:
 def test_a_classifier_that_finds_the_last_token_by_padding_takes_one_row_without() -> None:
     sizes = {"vocab_size": 12, "n_positions": 8, "n_embd": 8, "n_layer": 1, "n_head": 2}
     network = transformers.GPT2Model(transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).eval()
-    model = tfold.MultiTask(
-        network, tfold.LoRA(2, init="normal"), features=lambda output: output.last_hidden_state[:, -1], num_features=8
-    ).eval()
+    model = tfold.MultiTask(network, tfold.LoRA(2, init="normal"), features=last_token, num_features=8).eval()
     model.add_task("mood", head=nn.Linear(8, 2, bias=False))
     made, ids = as_pretrained(model, "mood"), torch.tensor([[3, 4, 5]])
     with torch.no_grad():

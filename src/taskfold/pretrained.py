@@ -115,7 +115,7 @@ def _as_read(made: Any, name: str) -> Any:
             break
     else:
         raise ValueError(
-            f"task {name!r}: transformers makes weights one that differ here ({', '.join(max(units, key=len))}); fold() "
+            f"task {name!r}: transformers ties weights that differ here ({', '.join(max(units, key=len))}); fold() "
             "makes a plain network"
         )
     used = set[str]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of torchao, bitsandbytes an
 def torchao_int8(network: nn.Module) -> None:
     torchao = pytest.importorskip("torchao.quantization")
     torchao.quantize_(network, torchao.Int8WeightOnlyConfig())
+
+
+def torchao_activations(network: nn.Module) -> None:
+    torchao = pytest.importorskip("torchao.quantization")
+    torchao.quantize_(network, torchao.Int8DynamicActivationInt8WeightConfig())
 
 
 def exchanged(network: nn.Module, kind: type[nn.Linear], **settings: object) -> None:
@@ -47,6 +53,7 @@ RECIPES: dict[str, Callable[[nn.Module], nn.Module | None]] = {
     "bitsandbytes int8": bitsandbytes_int8,
     "bitsandbytes nf4": bitsandbytes_nf4,
     "torch dynamic int8": torch_dynamic,
+    "torchao int8 and activations": torchao_activations,
 }
 METHODS = {
     "LoRA": tfold.LoRA(rank=2, layers="linear"),
@@ -126,18 +133,48 @@ def test_a_task_on_quantised_layers(recipe: str, method: str, tmp_path: Path) ->
 
 
 def test_gradients_pass_layers_that_no_task_adapts() -> None:
-    """torch's own operation has none."""
+    """torch's own operation has none, nor have torchao's with quantised activations."""
     method = tfold.LoRA(rank=2, layers="linear", targets="0", init="normal")
     found = []
-    for by in (nn.Identity(), torch_dynamic):
+    for by in (nn.Identity(), torch_dynamic, lambda network: [torchao_activations(network), network][1]):
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64))
         model = tfold.MultiTask(by(network), method)
         model.add_task("a")
         model(torch.randn(4, 64), task="a").square().sum().backward()
         found.append([parameter.grad for parameter in model["a"].parameters()])
+    for wanted, *gradients in zip(*found, strict=True):
+        assert wanted.any() and all((one - wanted).norm() <= 0.1 * wanted.norm() for one in gradients)
+
+
+def test_a_bias_of_its_own_where_activations_are_quantised() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64))
+    models = [tfold.MultiTask(network, tfold.BitFit())]
+    torchao_activations(other := copy.deepcopy(network))
+    models.append(tfold.MultiTask(other, tfold.BitFit()))
+    found, x = [], torch.randn(4, 64)
+    for model in models:
+        for parameter in model.add_task("a").parameters():
+            parameter.data += 0.1
+        model.train()(x, task="a").square().sum().backward()
+        found.append([parameter.grad for parameter in model["a"].parameters()])
+        torch.testing.assert_close(model(x, task="a"), model.eval()(x, task="a").detach(), rtol=1e-5, atol=1e-5)
     for wanted, gradient in zip(*found, strict=True):
         assert wanted.any() and (gradient - wanted).norm() <= 0.1 * wanted.norm()
+
+
+def test_quantised_embeddings_stay() -> None:
+    torchao = pytest.importorskip("torchao.quantization")
+    network = nn.Sequential(nn.Embedding(64, 64), nn.Linear(64, 64))
+    torchao.quantize_(network, torchao.Int8WeightOnlyConfig(), filter_fn=lambda module, _: hasattr(module, "weight"))
+    for method in (tfold.LoRA(rank=2, layers="any"), tfold.FineTuning()):
+        model = tfold.MultiTask(network, method)
+        model.add_task("a")
+        assert all(name.startswith("sites.1.") for name, _ in model["a"].named_parameters())
+        model.train()(torch.arange(4), task="a").sum().backward()
+    with pytest.raises(ValueError, match="1 × quantised embedding"):
+        tfold.MultiTask(network[:1], tfold.LoRA(rank=2, layers="any")).add_task("a")
 
 
 def rounded(to: float) -> Callable[[nn.Module], None]:

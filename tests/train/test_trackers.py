@@ -67,6 +67,25 @@ def test_a_tracker_gets_what_the_log_says(tmp_path: Path, monkeypatch: pytest.Mo
     assert epoch["epoch/tasks/a/val_loss"] == wanted["tasks"]["a"]["val_loss"]
 
 
+class Failing(Told):
+    """Fails at its second line."""
+
+    def log(self, values: dict[str, Any], step: int | None, **kwargs: Any) -> None:
+        super().log(values, step)
+        if len(self.runs[-1]["lines"]) == 2:
+            raise OSError("no network")
+
+
+def test_a_tracker_that_fails_does_not_end_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", Failing)
+    monkeypatch.setattr("taskfold.train._trackers.get_available_trackers", lambda: ["wandb"])
+    monkeypatch.setattr(Told, "runs", [])
+    settings = QUICK.model_copy(update={"epochs": 2, "log_every": 1, "log_with": ("wandb",)})
+    with pytest.warns(UserWarning, match=r"log_with='wandb' has failed \(OSError: no network\).* training goes on"):
+        result = train_task(make("a"), "a", data(24), data(12, 1), settings, folder=tmp_path / "run")
+    assert len(result.curve) == 2 and len(Told.runs[0]["lines"]) == 2
+
+
 @pytest.mark.filterwarnings("ignore:.*tensorboard.*")
 def test_tensorboard_writes_into_the_run(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")

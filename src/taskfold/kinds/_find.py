@@ -13,7 +13,7 @@ from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
 from ._linear import Linear, TransformersConv1D
 from ._norm import Norm
-from ._quantised import DynamicQuantised, Quantised
+from ._quantised import ActivationQuantised, DynamicQuantised, Quantised, QuantisedEmbedding
 from ._recurrent import Recurrent
 from ._token_stack import TokenStack
 
@@ -21,7 +21,9 @@ KINDS: tuple[type[LayerKind], ...] = (
     Attention,
     Recurrent,
     DynamicQuantised,
+    ActivationQuantised,
     Quantised,
+    QuantisedEmbedding,
     Linear,
     TransformersConv1D,
     Convolution,

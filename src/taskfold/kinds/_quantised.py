@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ..factors import Bottleneck, Modes
+from ._any import AnyLayer
+from ._base import NONE, Tensors
 from ._linear import Linear
 from ._rows import Rows
 
@@ -79,10 +84,41 @@ class Quantised(Linear):
         return super().walk(x.to(weight.dtype), weight)
 
 
-class DynamicQuantised(Quantised):
-    """torch's dynamic int8, whose operation has no gradient; the backward pass uses the unpacked weight."""
+class ActivationQuantised(Quantised):
+    """A layer of torchao that quantises its inputs too, in an operation without gradient.
+
+    The backward pass uses the unpacked weight.
+    """
 
     replaces = True
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return (
+            Quantised.fits(module)
+            and type(module).forward is nn.Linear.forward
+            and _stops(cast(nn.Linear, module).weight)
+        )
+
+    def unpacked(self) -> Tensor:
+        return self.module.weight.dequantize()  # type: ignore[operator, union-attr]
+
+    def plain(self, *args: Any, **kwargs: Any) -> Any:
+        (x,) = (*args, *kwargs.values())
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _Through.apply(x, self, partial(type(self.module).forward, self.module))
+        return super().plain(x)
+
+    def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
+        (x,) = (*args, *kwargs.values())
+        if tensors and torch.is_grad_enabled():
+            weight = cast(nn.Linear, self.module).weight
+            return _Through.apply(x, self, lambda x: F.linear(x, weight)) + tensors["bias"]
+        return super().run(args, kwargs, tensors, training)
+
+
+class DynamicQuantised(ActivationQuantised):
+    """torch's dynamic int8."""
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
@@ -91,26 +127,51 @@ class DynamicQuantised(Quantised):
         # A method unpacks the weight; properties are not read, since they may have effects.
         return callable(getattr(type(module), "weight", None)) and all(isinstance(n, int) for n in _sizes(module))
 
-    def plain(self, *args: Any, **kwargs: Any) -> Any:
-        (x,) = (*args, *kwargs.values())
-        if torch.is_grad_enabled() and x.requires_grad:
-            return _Through.apply(x, self.module)
-        return super().plain(x)
+    def unpacked(self) -> Tensor:
+        return self.module.weight().dequantize()  # type: ignore[operator]
+
+
+class QuantisedEmbedding(AnyLayer):
+    """An embedding with packed numbers, which tasks leave alone."""
+
+    words = "quantised embedding"
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return isinstance(module, nn.Embedding) and "quant" in type(module.weight).__module__
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
 
 
 class _Through(torch.autograd.Function):
     """A quantised layer with the gradient of its dequantised linear layer."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, module: nn.Module) -> Tensor:
-        ctx.module, ctx.dtype = module, x.dtype
-        return type(module).forward(module, x)
+    def forward(ctx: Any, x: Tensor, kind: ActivationQuantised, run: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.kind, ctx.dtype = kind, x.dtype
+        return run(x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        weight = ctx.module.weight().dequantize()
-        return (grad.to(weight.dtype) @ weight).to(ctx.dtype), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        weight = ctx.kind.unpacked()
+        return (grad.to(weight.dtype) @ weight).to(ctx.dtype), None, None
+
+
+_STOPS = WeakIdKeyDictionary()
+"""By weight: whether its product passes no gradient on."""
+
+
+def _stops(weight: Tensor) -> bool:
+    """Whether a tensor subclass of a quantiser passes no gradient on to inputs, by a trial."""
+    if "quant" not in type(weight).__module__:
+        return False
+    if weight not in _STOPS:
+        with torch.enable_grad():
+            x = torch.zeros(1, weight.shape[1], dtype=weight.dtype, device=weight.device, requires_grad=True)
+            _STOPS[weight] = not F.linear(x, weight.detach()).requires_grad
+    return bool(_STOPS[weight])
 
 
 def _sizes(module: nn.Module) -> tuple[Any, Any]:

@@ -126,7 +126,7 @@ def basis(updates: Sequence[Thin], rank: int) -> Thin:
     """Orthonormal `[O, k]` and `[k, N]` that best approximate all updates, each normalised to size 1.
 
     Brüel-Gabrielsson et al., "Compress then Serve" (2024), section 4.1: alternating updates of the two sides, whose
-    error never grows. k is `rank`, or less if the updates need less; a side that is narrower has zeros in its last places.
+    error never grows. k is `rank`, or less if the updates need less; a narrower side has zeros in its last places.
     """
     scaled = [(left / size, right) for left, right in updates if (size := _size((left, right)))]
     scaled = scaled or [updates[0]]  # all of them are zero

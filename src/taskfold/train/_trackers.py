@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
 from .settings import Settings
 
@@ -42,14 +43,28 @@ def track(accelerator: Accelerator, settings: Settings, folder: Path | None) -> 
 def tell(accelerator: Accelerator, event: str, fields: Mapping[str, Any]) -> None:
     """Send the numbers of a log line, if it is a step's or an epoch's."""
     if accelerator.trackers and event in _TRACKED:
-        accelerator.log({f"{event}/{key}": one for key, one in _flat(fields, (int, float))}, step=fields["step"])
+        numbers = {f"{event}/{key}": one for key, one in _flat(fields, (int, float))}
+        _each(accelerator, lambda tracker: tracker.log(numbers, step=fields["step"]))
 
 
 def finish(accelerator: Accelerator) -> None:
     """End the trackers' run; the processes stay connected."""
-    for tracker in accelerator.trackers:
-        tracker.finish()
+    _each(accelerator, lambda tracker: tracker.finish())
     accelerator.trackers = []
+
+
+def _each(accelerator: Accelerator, do: Callable[[GeneralTracker], Any]) -> None:
+    """Asks each tracker; one that fails is asked no more, and the training goes on."""
+    for tracker in [*accelerator.trackers]:
+        try:
+            do(tracker)
+        except Exception as error:  # a tracker's own, of whatever kind
+            accelerator.trackers.remove(tracker)
+            warnings.warn(
+                f"log_with={tracker.name!r} has failed ({type(error).__name__}: {error}) and gets no more numbers; the "
+                "training goes on, and log.jsonl has them all",
+                stacklevel=2,
+            )
 
 
 def _names(settings: Settings) -> tuple[str, ...]:
