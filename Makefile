@@ -38,9 +38,11 @@ help:
 demo: $(READY)
 	$(BIN)/taskfold demo $(ARGS)
 
-# One thread for each of the two workers; an example page is one story, so a file stays in one worker.
+# One thread for each of the two workers; an example page is one story, so a file stays in one worker, and files are taken in
+# the order of testpaths. Tests start many processes: they read compiled modules, though the environment may forbid to write them.
 test: $(READY)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE= \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The lowest versions that pyproject.toml admits, each at once. Old packages beside new ones warn of one another.
 test-lowest: .venv-lowest/.ready

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import inspect
 import os
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 from importlib.metadata import distributions, requires
 from importlib.util import find_spec
@@ -48,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "whole: says of a further network what others say of one; runs with --whole")
+    config.addinivalue_line("markers", "drawn: looks at the report of a command, which others do not wait for")
     config.addinivalue_line("markers", "in_turn(name): others take one value of this parameter each; all with --whole")
     config.addinivalue_line("markers", "sampled(n): one case in n, drawn by its name, is enough; all with --whole")
     config.stash[_UNTIL] = time.monotonic() + config.getoption("--seconds")
@@ -90,6 +92,21 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
         item.session.shouldfail = (
             f"--seconds {item.config.getoption('--seconds'):g} are over: {left} tests have not run"
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Thousands of tests stay until the end: the garbage collector looks for nothing among them, now and later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

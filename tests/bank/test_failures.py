@@ -38,12 +38,13 @@ CHANGES: dict[str, tuple[list[str], Change, dict[str, str]]] = {
 
 SLOW = ("into an empty bank", "into a new place")
 PAIRS = [(change, fault) for change in CHANGES for fault in FAULTS if fault != "Ctrl-C" or change not in SLOW]
+STEP = {"Ctrl-C": 23, "out of memory": 5}
 EVERY = [
-    pytest.param(change, fault, every, marks=pytest.mark.whole if fault == "Ctrl-C" and every == 1 else ())
+    pytest.param(change, fault, every, marks=pytest.mark.whole if every == 1 else ())
     for change, fault in PAIRS
-    for every in ((1, 23) if fault == "Ctrl-C" else (1,))
+    for every in (1, STEP[fault])
 ]
-"""Ctrl-C comes at each line of Python; every 23rd, unless the whole is asked for."""
+"""Ctrl-C comes at each line of Python, and memory is out at each operator; at every 23rd and 5th in every run."""
 
 
 @pytest.mark.parametrize(("change", "fault", "every"), EVERY)

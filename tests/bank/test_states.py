@@ -209,7 +209,7 @@ def answers(bank: Bank, table: Table, held: Held) -> None:
 
 TestChanges = Changes.TestCase
 TestChanges.settings = settings(
-    max_examples=25,
+    max_examples=15,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

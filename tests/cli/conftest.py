@@ -23,9 +23,12 @@ def run() -> Run:
     return call
 
 
-def trained_in(folder: Path, write: Callable[[Path], Path], run: Run) -> Path:
-    """The folder, with a configuration that has been trained."""
-    result = run("train", write(folder))
+def trained_in(folder: Path, write: Callable[[Path], Path], run: Run, *, drawn: bool = False) -> Path:
+    """The folder, with a configuration that has been trained; with the report, if it is to be drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            undraw(patch)
+        result = run("train", write(folder))
     assert result.exit_code == 0, result.output
     return folder
 
@@ -33,19 +36,25 @@ def trained_in(folder: Path, write: Callable[[Path], Path], run: Run) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The folder of a project that has been trained; not to be changed."""
-    return trained_in(tmp_path_factory.mktemp("project"), project.write, run)
+    return trained_in(tmp_path_factory.mktemp("project"), project.write, run, drawn=True)
 
 
 @pytest.fixture(scope="session")
 def together(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The folder of text tasks that have been trained together; not to be changed."""
-    return trained_in(tmp_path_factory.mktemp("texts"), texts.write, run)
+    return trained_in(tmp_path_factory.mktemp("texts"), texts.write, run, drawn=True)
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def undraw(patch: pytest.MonkeyPatch) -> None:
     """Runs without the report, whose drawings take longer than the training."""
-    monkeypatch.setattr(_story, "write_report", lambda document, path: path)
+    patch.setattr(_story, "write_report", lambda document, path: path)
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for a report but those that look at one and are marked `drawn`."""
+    if request.node.get_closest_marker("drawn") is None:
+        undraw(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,6 @@ def test_the_report_has_a_map_of_each_measure(grouped: Path) -> None:
 
 def test_training_goes_by_what_was_measured(grouped: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskfold.cli._groups.affinity", None)  # it is not measured again
-    monkeypatch.setattr("taskfold.cli._story.write_report", lambda document, path: path)
     grouped = texts.write(grouped.parent, together={**GROUPED, "affinity": {**GROUPED["affinity"], "groups": 2}})
     result = run("train", grouped)
     assert result.exit_code == 0, result.output

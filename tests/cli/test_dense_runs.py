@@ -33,7 +33,6 @@ def test_images_without_a_target_are_not_for_that_task(tmp_path: Path, run: Run)
     assert task["count"] == 3
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("method", ["over-parameterised", "expandnet", "repvgg"])
 def test_methods_that_train_more_than_they_leave(method: str, tmp_path: Path, run: Run) -> None:
     settings = {**rooms.TOGETHER, "weighting": "uncertainty"}
@@ -50,7 +49,6 @@ def test_methods_that_train_more_than_they_leave(method: str, tmp_path: Path, ru
         assert task[task["main"]] == pytest.approx(kept, rel=1e-5, abs=1e-5)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_new_target_from_a_few_images_on_what_others_have_learned(tmp_path: Path, run: Run) -> None:
     poly = {"name": "poly", "rank": 2, "skills": 2}
     assert (
@@ -80,7 +78,6 @@ def test_a_new_target_from_a_few_images_on_what_others_have_learned(tmp_path: Pa
     )
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_tasks_of_two_sources_are_trained_together(tmp_path: Path, run: Run) -> None:
     rooms.rooms(tmp_path / "more", counts={"train": 5, "val": 2})
     tasks = [{"name": "depth"}, {"name": "far", "target": "depth", "source": {"root": "more"}}]
@@ -109,7 +106,6 @@ class Interrupted(DenseTensors):
         return super().__getitem__(index)
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("way", ["alone", "joint"])
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
     way: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -200,7 +196,6 @@ def test_what_is_wrong_is_said_once_and_before_training(
         ({"size": [8, 8]}, ""),
     ],
 )
-@pytest.mark.usefixtures("undrawn")
 def test_images_of_several_sizes_need_one(dense: dict[str, Any], message: str, tmp_path: Path, run: Run) -> None:
     rooms.rooms(tmp_path / "data", (8, 12))
     rooms.rooms(tmp_path / "tall", (12, 8))

@@ -11,7 +11,7 @@ import yaml
 
 from taskfold.tasks import read_header
 
-from .conftest import Run
+from .conftest import Run, trained_in
 from .served import answers, holds, served
 from .test_words import BACKBONE
 
@@ -59,10 +59,7 @@ def write(folder: Path, **changes: Any) -> Path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The folder of a trained project; not to be changed."""
-    folder = tmp_path_factory.mktemp("documents")
-    result = run("train", write(folder))
-    assert result.exit_code == 0, result.output
-    return folder
+    return trained_in(tmp_path_factory.mktemp("documents"), write, run)
 
 
 def test_whole_texts_are_learned_measured_and_answered(trained: Path, run: Run) -> None:
@@ -112,7 +109,6 @@ def test_a_text_that_is_too_long_is_an_error_and_no_shorter_answer(trained: Path
     assert len(json.loads(result.stdout)["predictions"]) == 1
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_new_problems_are_transferred_from_a_joint_training(tmp_path: Path, run: Run) -> None:
     method, brief = {"name": "poly", "rank": 1, "skills": 2}, {"epochs": 1, "batch_size": 8}
     config = write(tmp_path, method=method, train=..., together=brief, tasks=[TASKS[0], TASKS[4]])

@@ -20,7 +20,7 @@ from taskfold.report import read_results
 from taskfold.tasks import Store
 
 from . import project
-from .conftest import Run
+from .conftest import Run, trained_in
 
 TRAIN = {"epochs": 2, "batch_size": 8}
 Read = Callable[..., None]
@@ -33,16 +33,11 @@ def task(name: str, root: str = "", **more: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """A project of two tasks that are trained; not to be changed."""
-    folder = tmp_path_factory.mktemp("life")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("taskfold.cli._story.write_report", lambda document, path: path)
-        result = run("train", project.write(folder, train=TRAIN))
-    assert result.exit_code == 0, result.output
-    return folder
+    return trained_in(tmp_path_factory.mktemp("life"), lambda folder: project.write(folder, train=TRAIN), run)
 
 
 @pytest.fixture
-def life(lived: Path, tmp_path: Path, undrawn: None) -> Path:
+def life(lived: Path, tmp_path: Path) -> Path:
     """A copy of it."""
     shutil.copytree(lived, tmp_path / "life")
     return tmp_path / "life"
@@ -129,9 +124,7 @@ def test_a_folder_that_moved_is_the_same_data(life: Path, worked: Counter[str], 
     assert not worked
 
 
-def test_other_test_images_are_measured_and_nothing_is_trained(
-    tmp_path: Path, worked: Counter[str], undrawn: None, run: Run
-) -> None:
+def test_other_test_images_are_measured_and_nothing_is_trained(tmp_path: Path, worked: Counter[str], run: Run) -> None:
     for split in ("train", "val", "test"):
         project.images(tmp_path / "data" / "split" / split, ["blue", "red"], 4)
     config = project.write(tmp_path, train=TRAIN, tasks=[task("split")])

@@ -62,9 +62,7 @@ class Counts(Problem):
         return f"{target[0]:.0f}"
 
 
-def test_every_command_knows_a_new_kind(
-    tmp_path: Path, run: Run, undrawn: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_command_knows_a_new_kind(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROBLEMS, "counts", Counts)  # type: ignore[arg-type]
     problem = {"kind": "counts", "columns": ["count"]}
     train = {"epochs": 30, "batch_size": 8, "optimizers": {"factors": {"lr": 0.02}, "head": {"lr": 0.2}}}
@@ -94,7 +92,7 @@ def refused(folder: Path, run: Run, config: Path) -> str:
     return run("train", config, "--fresh").stderr
 
 
-def test_a_server_words_answers_as_predict_does(tmp_path: Path, run: Run, undrawn: None) -> None:
+def test_a_server_words_answers_as_predict_does(tmp_path: Path, run: Run) -> None:
     assert run("train", write(tmp_path, tasks=[TASKS[0], TASKS[3]])).exit_code == 0
     model, loaded = load_tasks(None, None, files(tmp_path, "price", "grade"))
     outputs = {"price": torch.tensor([12.5]), "grade": torch.tensor([0.0, 1.0, 3.0])}

@@ -15,7 +15,7 @@ from taskfold.report import read_results
 from taskfold.tasks import read_header
 
 from . import project
-from .conftest import Run
+from .conftest import Run, trained_in
 from .served import answers, holds, served
 
 CODE = """
@@ -91,10 +91,7 @@ def write(folder: Path, **changes: Any) -> Path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The folder of a trained project; not to be changed."""
-    folder = tmp_path_factory.mktemp("problems")
-    result = run("train", write(folder))
-    assert result.exit_code == 0, result.output
-    return folder
+    return trained_in(tmp_path_factory.mktemp("problems"), write, run, drawn=True)
 
 
 def files(folder: Path, *names: str) -> list[Path]:
@@ -116,7 +113,7 @@ def test_files_say_what_outputs_mean(trained: Path) -> None:
 
 
 def test_metrics_of_ones_own_look_at_the_test_data_once(
-    tmp_path: Path, run: Run, undrawn: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "code.py").write_text("def share(said, right):\n    return (said.argmax(1) == right).float().mean()\n")
     passes, whole = list[str](), _images.outputs_of
@@ -206,7 +203,7 @@ def test_a_finished_run_is_read_and_another_problem_is_trained_anew(trained: Pat
     assert tags == before[1]
 
 
-def test_tasks_of_several_problems_train_together(tmp_path: Path, run: Run, undrawn: None) -> None:
+def test_tasks_of_several_problems_train_together(tmp_path: Path, run: Run) -> None:
     tasks = [
         {**task, "method": {"name": "lora", "sharing": "shared"}}
         for task in TASKS
@@ -290,7 +287,6 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, run: Run, changes:
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_new_problems_are_transferred_from_a_joint_training(tmp_path: Path, run: Run) -> None:
     joint = [{**TASKS[4], "name": name} for name in ("first", "second")]
     method = {"name": "poly", "rank": 1, "skills": 2}

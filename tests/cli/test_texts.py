@@ -55,7 +55,6 @@ def test_a_server_answers_texts_as_predict_does(together: Path, run: Run) -> Non
             assert len(said) == len(wanted)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_same_command_again_trains_nothing_and_ends_in_the_same_bytes(
     together: Path, tmp_path: Path, run: Run
 ) -> None:
@@ -85,7 +84,6 @@ class Interrupted:
         return self.examples[index]
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes(
     together: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

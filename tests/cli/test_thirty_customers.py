@@ -14,7 +14,6 @@ from . import project
 SCRIPT = Path(__file__).parents[2] / "experiments" / "thirty_customers.py"
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_year_with_three_customers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "net.py").write_text(project.BACKBONE)
     runpy.run_path(str(SCRIPT))["main"](tmp_path, 3, "net.py:build", epochs=2)

@@ -40,7 +40,7 @@ def test_tasks_that_train_together_have_the_threads_of_that(tmp_path: Path) -> N
     assert settled.together is not None and settled.together.threads == 2
 
 
-def test_a_run_says_how_many_it_had(tmp_path: Path, run: Run, undrawn: None) -> None:
+def test_a_run_says_how_many_it_had(tmp_path: Path, run: Run) -> None:
     before = torch.get_num_threads()
     tasks = [{"name": "warm", "source": {"kind": "folder", "root": "data/warm"}}]
     train = {"epochs": 2, "batch_size": 8, "threads": "auto"}

@@ -25,6 +25,7 @@ def tensors(folder: Path, name: str) -> dict[str, Tensor]:
     return dict(read(folder / "runs" / "tasks" / f"{name}.safetensors").tensors)
 
 
+@pytest.mark.drawn
 def test_a_pack_leaves_what_a_run_leaves_and_a_rerun_skips_what_is_finished(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

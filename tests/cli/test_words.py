@@ -11,7 +11,7 @@ import yaml
 
 from taskfold.tasks import read_header
 
-from .conftest import Run
+from .conftest import Run, trained_in
 from .served import answers, holds, served
 
 pytest.importorskip("transformers")
@@ -81,10 +81,7 @@ def write(folder: Path, **changes: Any) -> Path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The folder of a trained project; not to be changed."""
-    folder = tmp_path_factory.mktemp("words")
-    result = run("train", write(folder))
-    assert result.exit_code == 0, result.output
-    return folder
+    return trained_in(tmp_path_factory.mktemp("words"), write, run)
 
 
 def test_words_are_learned_measured_and_answered(trained: Path, run: Run) -> None:
@@ -158,7 +155,7 @@ def test_a_task_of_words_is_exported(trained: Path, run: Run, tmp_path: Path) ->
     assert [*json.loads((tmp_path / "names.json").read_text())["inputs"]] == ["input_ids", "attention_mask"]
 
 
-def test_tasks_of_words_train_together(tmp_path: Path, run: Run, undrawn: None) -> None:
+def test_tasks_of_words_train_together(tmp_path: Path, run: Run) -> None:
     method = {"name": "lora", "rank": 2, "sharing": "shared"}
     result = run("train", write(tmp_path, method=method, together=True))
     assert result.exit_code == 0, result.stderr

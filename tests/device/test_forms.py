@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
+@cache
 def expected(method: str, network: str) -> dict[str, Tensor]:
     """The output of each task alone, for all images, `[B, outputs]`; no two tasks say the same."""
     model, x = built(method, network), images()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,9 +34,15 @@ def gradients(model: tfold.MultiTask, x: Tensor, dtype: torch.dtype | None = Non
     return {name: gradient.cpu().double() / scale for name, gradient in found.items()}
 
 
+@cache
+def exact(method: str, network: str) -> dict[str, Tensor]:
+    """The gradients on the CPU, in double precision."""
+    return gradients(built(method, network), images())
+
+
 @everywhere
 def test_gradients_of_a_mixed_batch(method: str, network: str, device: torch.device) -> None:
-    expected = gradients(built(method, network), images())
+    expected = exact(method, network)
     found = gradients(built(method, network).to(device), images().to(device))
     assert found.keys() == expected.keys()
     assert any(gradient.abs().max() > 1e-3 for gradient in expected.values())
@@ -47,13 +55,13 @@ def test_gradients_of_a_mixed_batch(method: str, network: str, device: torch.dev
 @everywhere
 def test_gradients_under_autocast(method: str, network: str, dtype: torch.dtype, device: torch.device) -> None:
     """All gradients taken together are at most 5 % (bf16) or 1 % (fp16) of their length away from exact ones."""
-    expected = gradients(built(method, network), images())
+    expected = exact(method, network)
     model, x = built(method, network, torch.float32).to(device), images(dtype=torch.float32).to(device)
     found = gradients(model, x, dtype)
     assert found.keys() == expected.keys()
-    exact, near = (torch.cat([one[name].flatten() for name in expected]) for one in (expected, found))
+    true, near = (torch.cat([one[name].flatten() for name in expected]) for one in (expected, found))
     assert near.isfinite().all()
-    assert (near - exact).norm() / exact.norm() < (0.05 if dtype is torch.bfloat16 else 0.01)
+    assert (near - true).norm() / true.norm() < (0.05 if dtype is torch.bfloat16 else 0.01)
 
 
 class Recomputed(Transformer):
@@ -70,7 +78,7 @@ class Recomputed(Transformer):
 
 @pytest.mark.parametrize("method", [name for name, (_, networks) in METHODS.items() if "transformer" in networks])
 def test_checkpointing_changes_no_gradient(method: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = gradients(built(method, "transformer"), images())
+    expected = exact(method, "transformer")
     monkeypatch.setitem(NETWORKS, "transformer", Recomputed)
     model = built(method, "transformer").to(device)
     assert isinstance(model.backbone, Recomputed)

@@ -60,6 +60,7 @@ def learned(model: MultiTask) -> list[Tensor]:
     return [*model["task0"].parameters(), *model.inventory.parameters()]
 
 
+@pytest.mark.sampled(2)
 @every_case
 @every_expansion
 def test_it_begins_exactly_and_runs_as_the_dense_weight_does(case: Case, expansion: Expansion, rule: Sharing) -> None:

@@ -159,7 +159,7 @@ def test_a_network_without_such_sublayers() -> None:
     assert not model.tasks
 
 
-@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+@pytest.mark.parametrize("suffix", ["onnx", pytest.param("pt2", marks=pytest.mark.whole)])  # ONNX is made of it
 def test_a_bank_is_exported(suffix: str, tmp_path: Path) -> None:
     """Batches of any size; channels last and second."""
     torch.manual_seed(0)

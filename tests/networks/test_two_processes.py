@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 import torch.distributed
 import torch.multiprocessing
@@ -26,8 +25,10 @@ STEPS = 3
 
 def built() -> tfold.MultiTask:
     torch.manual_seed(0)
-    network = timm.create_model("resnet18", num_classes=0, channels=(8, 8, 16, 16), layers=(1, 1, 1, 1))
-    model = tfold.MultiTask(network, tfold.FTN(rank=2)).train()
+    first = (nn.Conv2d(3, 8, 3, stride=2, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+    second = (nn.Conv2d(8, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+    network = nn.Sequential(*first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = tfold.MultiTask(network, tfold.FTN(rank=2), num_features=16).train()
     for name in "ab":
         model.add_task(name, head=5)
     for parameter in trained(model).values():

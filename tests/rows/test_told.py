@@ -201,6 +201,7 @@ class Shut(Blind):
 BLIND = {"zeros": torch.zeros(5, 6), "negative": -batch(0).abs(), "tiny": batch(0) * 1e-30}
 
 
+@pytest.mark.in_turn("targets")
 @pytest.mark.parametrize("targets", ["*", "second", "last"])
 @pytest.mark.parametrize("first", BLIND)
 @pytest.mark.parametrize("network", PLACES)

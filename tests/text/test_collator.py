@@ -10,7 +10,7 @@ from transformers import ByT5Tokenizer
 
 from taskfold.text import Collator, Example, Objective, TextBatch, generate, rank_classify
 
-from .networks import EXAMPLES, KINDS, TASKS, collator, model, tokenizer
+from .networks import EXAMPLES, KINDS, TASKS, collator, shared, tokenizer
 
 ANSWER = Example("ab", "yes", ("no", "yes"))
 
@@ -60,7 +60,7 @@ def test_truncation_keeps_the_special_tokens(cut: str, kept: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_never_changes_a_score(kind: str) -> None:
-    net, make = model(kind), collator(kind, max_input=24)
+    net, make = shared(kind), collator(kind, max_input=24)
     losses = Objective()(net, make(EXAMPLES), TASKS)
     alone = torch.cat([Objective()(net, make([one]), [task]) for task, one in zip(TASKS, EXAMPLES, strict=True)])
     torch.testing.assert_close(losses, alone, rtol=1e-4, atol=1e-5)

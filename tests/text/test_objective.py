@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from taskfold import MultiTask
 from taskfold.text import Collator, Example, Objective
 
-from .networks import EXAMPLES, KINDS, TASKS, collator, model, tokenizer
+from .networks import EXAMPLES, KINDS, TASKS, collator, shared, tokenizer
 
 ONLY = {"lm": Objective(1, 0, 0), "mc": Objective(0, 1, 0), "ul": Objective(0, 0, 1)}
 
@@ -60,7 +60,7 @@ def gradients(losses: Tensor, net: nn.Module) -> Tensor:
 @pytest.mark.parametrize(("part", "normalised"), [("lm", True), ("mc", True), ("mc", False), ("ul", True)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_loss_is_the_naive_one(kind: str, part: str, normalised: bool) -> None:
-    net = model(kind).double()
+    net = shared(kind, torch.float64)
     found = replace(ONLY[part], length_normalised=normalised)(net, collator(kind)(EXAMPLES), TASKS)
     pairs = zip(TASKS, EXAMPLES, strict=True)
     true = torch.stack([naive(net, kind, task, example, normalised)[part] for task, example in pairs])
@@ -72,7 +72,7 @@ def test_each_loss_is_the_naive_one(kind: str, part: str, normalised: bool) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_weigh_and_nothing_is_averaged_over_the_batch(kind: str) -> None:
-    net, batch = model(kind), collator(kind)(EXAMPLES)
+    net, batch = shared(kind), collator(kind)(EXAMPLES)
     parts = {name: only(net, batch, TASKS) for name, only in ONLY.items()}
     found = Objective(lm=0.5, mc=2, ul=3)(net, batch, TASKS)
     assert found.shape == (len(EXAMPLES),)
@@ -83,7 +83,7 @@ def test_weights_weigh_and_nothing_is_averaged_over_the_batch(kind: str) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mixed_batch_is_its_tasks_one_by_one(kind: str) -> None:
-    net, make = model(kind), collator(kind)
+    net, make = shared(kind), collator(kind)
     mixed = Objective()(net, make(EXAMPLES), TASKS)
     alone = torch.cat([Objective()(net, make([one]), task) for task, one in zip(TASKS, EXAMPLES, strict=True)])
     other = torch.cat([Objective()(net, make([one]), task) for task, one in zip("baab", EXAMPLES, strict=True)])
@@ -127,14 +127,14 @@ def test_unlikelihood_is_finite_and_pulls_however_sure_the_network_is(gap: float
 
 
 def test_half_precision_is_scored_in_float32() -> None:
-    net, batch = model("encoder-decoder"), collator("encoder-decoder")(EXAMPLES)
+    net, batch = shared("encoder-decoder"), collator("encoder-decoder")(EXAMPLES)
     half = Fixed(net(**batch.inputs, task="a").logits.detach().bfloat16())
     full = Fixed(half.logits.detach().float())
     assert torch.equal(Objective()(half, batch, "a"), Objective()(full, batch, "a"))
 
 
 def test_without_choices_only_language_modelling_is_left() -> None:
-    net, make = model("encoder-decoder"), collator("encoder-decoder", with_choices=False)
+    net, make = shared("encoder-decoder"), collator("encoder-decoder", with_choices=False)
     batch = make(EXAMPLES)
     assert torch.equal(Objective()(net, batch, TASKS), ONLY["lm"](net, batch, TASKS))
 
@@ -154,4 +154,4 @@ def test_impossible_weights_are_refused(settings: dict[str, float], message: str
 
 def test_as_many_names_as_examples() -> None:
     with pytest.raises(ValueError, match="4 examples, found 3 names"):
-        Objective()(model("decoder-only"), collator("decoder-only")(EXAMPLES), TASKS[:3])
+        Objective()(shared("decoder-only"), collator("decoder-only")(EXAMPLES), TASKS[:3])

@@ -10,7 +10,7 @@ from torch import nn
 
 from taskfold.text import Collator, Example, exact_match, generate, rank_classify
 
-from .networks import EXAMPLES, KINDS, TASKS, VOCABULARY, Numbers, collator, model
+from .networks import EXAMPLES, KINDS, TASKS, VOCABULARY, Numbers, collator, model, shared
 from .test_objective import token_probabilities
 
 RANKED = [example for example in EXAMPLES if example.choices]
@@ -20,7 +20,7 @@ NAMES = [name for name, example in zip(TASKS, EXAMPLES, strict=True) if example.
 @pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_those_of_each_choice_run_by_itself(kind: str, normalised: bool) -> None:
-    net = model(kind)
+    net = shared(kind)
     result = rank_classify(net, NAMES, RANKED, collator(kind), batch_size=2, length_normalised=normalised)
     for name, example, scores in zip(NAMES, RANKED, result.scores, strict=True):
         for choice, score in zip(example.choices, scores, strict=True):
@@ -66,7 +66,7 @@ def test_the_mode_comes_back_after_an_error() -> None:
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mixed_batch_writes_what_its_tasks_write_one_by_one(kind: str, beams: int) -> None:
-    net, make = model(kind), Collator(Numbers(extra_ids=0), causal=kind == "decoder-only")
+    net, make = shared(kind), Collator(Numbers(extra_ids=0), causal=kind == "decoder-only")
     mixed = generate(net, TASKS, EXAMPLES, make, batch_size=4, num_beams=beams, max_new_tokens=6)
     alone = [
         generate(net, task, [one], make, batch_size=1, num_beams=beams, max_new_tokens=6)[0]
@@ -79,7 +79,7 @@ def test_a_mixed_batch_writes_what_its_tasks_write_one_by_one(kind: str, beams: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_text_is_the_likeliest_next_token_each_time(kind: str) -> None:
-    net, make, example = model(kind), collator(kind), EXAMPLES[0]
+    net, make, example = shared(kind), collator(kind), EXAMPLES[0]
     inputs, written = make.for_generation([example]), list[int]()
     with torch.no_grad():
         for _ in range(5):
@@ -110,7 +110,7 @@ def test_what_cannot_be_ranked_is_refused(
 ) -> None:
     make = collator("encoder-decoder", **settings)
     with pytest.raises(ValueError, match=message):
-        rank_classify(model("encoder-decoder"), task, examples, make, batch_size=batch_size)
+        rank_classify(shared("encoder-decoder"), task, examples, make, batch_size=batch_size)
 
 
 @pytest.mark.parametrize(

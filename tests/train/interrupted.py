@@ -30,7 +30,7 @@ def train(folder: Path, attempt: int) -> None:
     """In a new process what a task starts with does not matter: it comes from the checkpoint."""
     begun = (folder / "checkpoint.safetensors").exists()
     model = make("a", "b", seed=attempt if begun else 0)
-    settings = QUICK.model_copy(update={"epochs": 6, "log_every": 1})
+    settings = QUICK.model_copy(update={"epochs": 3, "log_every": 1})
     train_task(model, "a", Noisy(data(90)), data(30, 1), settings, folder=folder)
     model.save_task("a", folder / "a.safetensors")
 

@@ -34,7 +34,10 @@ SAMPLE = {
 }
 
 
-WHOLE = ("torchvision/MaxVit", "transformers/Wav2Vec2Model", "transformers/FSMTModel", "transformers/BertModel")
+WHOLE = (
+    *("timm/mobilenetv3_small_050", "torchvision/MaxVit", "transformers/BertModel"),
+    *("transformers/FSMTModel", "transformers/LlavaModel", "transformers/Wav2Vec2Model"),
+)
 
 
 @pytest.mark.parametrize(

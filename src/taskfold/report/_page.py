@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -66,21 +67,7 @@ def write_page(results: Results | Mapping[str, Any] | Path, out: Path) -> Path:
 
 def render(results: Results) -> str:
     """The whole page as a string."""
-    environment = Environment(
-        loader=PackageLoader("taskfold.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        anchor=_anchor,
-        percent=_format.percent,
-        share=_format.share,
-        count=_format.count,
-        size=_format.size,
-        duration=_format.duration,
-    )
+    environment = _environment()
     table, alone = rows(results), with_mistakes(by_task(results))
     return environment.get_template("report.html").render(
         results=results,
@@ -126,6 +113,27 @@ def render(results: Results) -> str:
         failures=[run for run in results.runs if run.failed is not None],
         tones=TONES,
     )
+
+
+@cache
+def _environment() -> Environment:
+    """Where templates are compiled, once for all pages."""
+    environment = Environment(
+        loader=PackageLoader("taskfold.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        anchor=_anchor,
+        percent=_format.percent,
+        share=_format.share,
+        count=_format.count,
+        size=_format.size,
+        duration=_format.duration,
+    )
+    return environment
 
 
 def _notes(results: Results) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from ._style import GRID, INK, MUTED, TONES
@@ -35,7 +36,6 @@ RC: dict[Any, Any] = {
     "ytick.color": MUTED,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "savefig.facecolor": "none",
     "svg.fonttype": "none",
 }
 _VARIABLES = {light: f"var(--{name})" for name, (light, _) in TONES.items()}
@@ -66,7 +66,8 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
     with mpl.rc_context({**RC, "svg.hashsalt": name}), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's font lacks; only the measured width is inexact.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        # `savefig` writes the same bytes, and draws twice.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(buffer.getvalue())
     for element in root.iter():
         element.tag = element.tag.partition("}")[2]

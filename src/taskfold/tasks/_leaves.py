@@ -163,7 +163,7 @@ def make(leaves: Mapping[str, Leaf], like: Tensor, values: Mapping[str, Tensor])
         parameter = nn.Parameter(numbers, requires_grad=numbers.is_floating_point())
         if name in values:
             parameter.data.copy_(values[name])
-        else:
+        elif not parameter.is_meta:
             leaf.start(parameter.data)
         made[name] = parameter
     groups = {name: leaf.group for name, leaf in leaves.items()}
