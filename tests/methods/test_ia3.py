@@ -134,18 +134,18 @@ def test_it_finds_the_places_of_a_bert() -> None:
 @pytest.mark.parametrize(
     ("method", "says"),
     [
-        (tfold.IA3(), r"ResNet has no attention to adapt; it has 20 × convolution, 20 × BatchNorm: choose a method"),
-        (tfold.IA3(places="feed-forward"), r"ResNet has no feed-forward blocks to adapt; it has 20 × convolution"),
+        (tfold.IA3(), r"ResNet has no attention to adapt; it has 12 × convolution, 20 × BatchNorm: choose a method"),
+        (tfold.IA3(places="feed-forward"), r"ResNet has no feed-forward blocks to adapt; it has 12 × convolution"),
         (
             tfold.LayerNormTuning(),
-            r"no LayerNorm, RMSNorm or GroupNorm that a task could own; it has 20 × convolution, .*'head-norm'",
+            r"no LayerNorm, RMSNorm or GroupNorm that a task could own; it has 12 × convolution, .*'head-norm'",
         ),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_convolutional_networks_are_refused(method: tfold.Method, says: str) -> None:
     with torch.device("meta"):
-        model = tfold.MultiTask(timm.create_model("resnet18", num_classes=0))
+        model = tfold.MultiTask(timm.create_model("resnet18", num_classes=0, layers=(1, 1, 1, 1)))
     with pytest.raises(ValueError, match=says):
         model.add_task("a", method=method)
     assert not model.tasks
