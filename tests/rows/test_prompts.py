@@ -27,7 +27,7 @@ class Writer(nn.Module):
         return self.out(self.layer(self.among(input_ids, self.words(input_ids))).tanh())
 
     def generate(self, input_ids: Tensor, **_: Any) -> Tensor:
-        for _ in range(2):
+        for _step in range(2):
             input_ids = torch.cat([input_ids, 1 + self(input_ids)[:, -1:, 1:].argmax(-1)], 1)
         return input_ids
 
@@ -71,6 +71,7 @@ def test_prompts_that_decide_otherwise_are_looked_at_by_themselves() -> None:
         run.generate(prompts(), task=NAMES)
 
 
+@pytest.mark.filterwarnings("ignore:.*answers mixed batches task by task")
 @torch.no_grad()
 def test_a_prompt_that_by_itself_decides_otherwise_is_written_with_its_task_s_own() -> None:
     torch.manual_seed(0)

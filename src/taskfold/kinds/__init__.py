@@ -3,17 +3,17 @@
 from ._any import AnyLayer
 from ._attention import UNITS, Attention
 from ._base import SEEN, LayerKind, Tensors, may_write, traced
-from ._batch_norm import MEAN, VARIANCE, BatchNorm, OneValueError, check_values
+from ._batch_norm import BatchNorm, OneValueError, check_values
 from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
 from ._find import KINDS, kind_of, replaced
 from ._geometry import Geometry, differentiable
 from ._linear import Linear, TransformersConv1D
-from ._norm import Norm, is_norm
+from ._norm import is_norm
 from ._patterns import Patterns, matches
 from ._quantised import NUMBERS, Quantised
 from ._recurrent import Recurrent
-from ._rows import Groups, Rows, by_entry
+from ._rows import Groups, Rows
 from ._stand_in import lend, lent, stand_in
 from ._thin import outer, plus_, thin
 from ._token_stack import TokenStack
@@ -21,11 +21,9 @@ from ._weight import WeightKind
 
 __all__ = [
     "KINDS",
-    "MEAN",
     "NUMBERS",
     "SEEN",
     "UNITS",
-    "VARIANCE",
     "AnyLayer",
     "Attention",
     "BatchNorm",
@@ -35,7 +33,6 @@ __all__ = [
     "Groups",
     "LayerKind",
     "Linear",
-    "Norm",
     "OneValueError",
     "Patterns",
     "Quantised",
@@ -46,7 +43,6 @@ __all__ = [
     "TransformersConv1D",
     "TransposedConvolution",
     "WeightKind",
-    "by_entry",
     "check_values",
     "differentiable",
     "is_norm",

@@ -3,7 +3,7 @@
 from ..tasks import Inventory, Leaves
 from ._absent import AbsentError, absent_in
 from ._adapters import AdapterInit, Adapters
-from ._added_biases import AddedBias, AddedBiases
+from ._added_biases import AddedBiases
 from ._ahead import ahead
 from ._answers import OfTable, OfTasks, Table, stack_of
 from ._attention import Attention, Matrices
@@ -16,8 +16,8 @@ from ._components import Components, at_first, components_of, keep_components, n
 from ._copied import Copied
 from ._copies import Copies, Everything, LayerNorms, Norms, OwnTensors, Rest, Statistics, check_statistics, own_norms
 from ._cut import PLAIN, Cut, NotCutError
-from ._everywhere import Everywhere, NetworkWide, Span
-from ._factored import Factored, layer_name, updates_of
+from ._everywhere import Everywhere
+from ._factored import Factored, updates_of
 from ._feed_forward import FeedForwards
 from ._form import Form, module_at, odds_in
 from ._gains import InputGains, OutputGains, ProjectionGains
@@ -69,7 +69,7 @@ from ._policy import Policed, Policies
 from ._pre_norm import PreNormBlocks
 from ._prefix import Prefix, Recorded, drawn
 from ._prefixes import Prefixes
-from ._projected import Projected, Projections
+from ._projected import Projections
 from ._prompts import PromptInit, Prompts
 from ._put_out import Made, PrefixError
 from ._reading import telling
@@ -79,7 +79,7 @@ from ._residual_blocks import residual_blocks
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
 from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
-from ._sequences import TokenSequence, token_sequences
+from ._sequences import token_sequences
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
 from ._sparse import Sparse, SparseUpdates, choose_by_fisher
@@ -98,7 +98,6 @@ from ._where import (
     View,
     Weights,
     Where,
-    check_plain,
     output_layer,
     units,
     writes_text,
@@ -116,7 +115,6 @@ __all__ = [
     "AbsentError",
     "AdapterInit",
     "Adapters",
-    "AddedBias",
     "AddedBiases",
     "Attention",
     "Biases",
@@ -157,7 +155,6 @@ __all__ = [
     "Matrices",
     "Moves",
     "Multiplied",
-    "NetworkWide",
     "Norms",
     "NotCutError",
     "Notes",
@@ -181,7 +178,6 @@ __all__ = [
     "Prefix",
     "PrefixError",
     "Prefixes",
-    "Projected",
     "ProjectionGains",
     "Projections",
     "PromptInit",
@@ -204,7 +200,6 @@ __all__ = [
     "SeriesInit",
     "Shortcuts",
     "Site",
-    "Span",
     "Sparse",
     "SparseUpdates",
     "SqueezeExcites",
@@ -213,7 +208,6 @@ __all__ = [
     "Statistics",
     "Table",
     "Target",
-    "TokenSequence",
     "Told",
     "Tracers",
     "Unmoved",
@@ -235,7 +229,6 @@ __all__ = [
     "check_alike",
     "check_leaving",
     "check_once",
-    "check_plain",
     "check_shortcuts",
     "check_statistics",
     "check_unwritten",
@@ -260,7 +253,6 @@ __all__ = [
     "is_same",
     "keep_components",
     "kept_of",
-    "layer_name",
     "layers_of",
     "leaves_of",
     "memory_of",
