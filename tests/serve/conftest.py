@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def client(tmp_path: Path, files: dict[str, bytes]) -> Iterator[TestClient]:
+    with asking(tmp_path, files) as found:
+        yield found
+
+
+@contextmanager
+def asking(store: Path, files: dict[str, bytes]) -> Iterator[TestClient]:
+    """A client of a server of `cars` and `birds`."""
     for name in ("cars", "birds"):
-        (tmp_path / f"{name}.safetensors").write_bytes(files[name])
-    app = application(server(store=Store(tmp_path), limits=LIMITS), Access(TOKEN))
+        (store / f"{name}.safetensors").write_bytes(files[name])
+    app = application(server(store=Store(store), limits=LIMITS), Access(TOKEN))
     with TestClient(app, base_url="http://localhost") as found:
         while found.get("/readyz").status_code != 200:
             pass

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from .colours import MANAGER, image
+from .conftest import asking
 
 IMAGE = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(image("red")).decode()]}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> Iterator[TestClient]:
+    """One for all, since refusals change nothing."""
+    with asking(tmp_path_factory.mktemp("store"), files) as found:
+        yield found
 
 
 def refused(response: Any, status: int, words: str) -> None:
@@ -105,6 +115,53 @@ class TestInference:
         found = client.post("/v2/models/cars/infer", json=said).json()["outputs"]
         assert [one["name"] for one in found] == ["digest", "label"]
         assert found[1]["data"] == ["cars red"]
+
+    @pytest.mark.parametrize(
+        ("said", "words"),
+        [
+            ({"ouputs": [{"name": "label"}]}, "the request: key 'ouputs' is not known here; keys: id, parameters"),
+            ({"parameters": {"tsk": "birds"}}, "the request: parameter 'tsk' is not known here; known: task, binary"),
+            ({"parameters": ["birds"]}, "parameters must be an object, found ['birds']"),
+            ({"parameters": {"task": ["birds"]}}, "parameter task must be of type str, found ['birds']"),
+            ({"parameters": {"binary_data_output": "yes"}}, "binary_data_output must be of type bool"),
+            ({"id": 3}, "id must be a text, found 3"),
+            ({"inputs": [{**IMAGE, "content": "x"}]}, "input 'image': key 'content' is not known here"),
+            ({"inputs": [{**IMAGE, "parameters": {"task": "birds"}}]}, "input 'image': parameter 'task' is not known"),
+            ({"inputs": [{**IMAGE, "shape": [1, 1]}]}, "BYTES must have shape [rows], found entries of shape [1]"),
+            ({"outputs": [{"name": "label"}, {"name": "label"}]}, "output 'label' is listed twice"),
+            (
+                {"outputs": [{"name": "label", "parameters": {"classification": 2}}]},
+                "parameter 'classification'",
+            ),
+            ({"outputs": [{"name": "label", "datatype": "FP32"}]}, "output 'label': key 'datatype' is not known"),
+        ],
+    )
+    def test_what_a_request_says_is_heard_or_refused(
+        self, client: TestClient, said: dict[str, Any], words: str
+    ) -> None:
+        refused(client.post("/v2/models/cars/infer", json={"inputs": [IMAGE], **said}), 400, words)
+
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [
+            ([[[0.5] * 3] * 4] * 4, "nested as [4, 4, 3], and shape says [1, 3, 4, 4]"),
+            (["0.5"] * 48, "they are of other types"),
+            ([True] * 48, "they are of other types"),
+            ([None] * 48, "they are of other types"),
+            ([[0.5], 0.5] * 24, "data are no FP32"),
+        ],
+    )
+    def test_numbers_are_numbers_in_the_order_that_the_shape_says(
+        self, client: TestClient, data: list[Any], words: str
+    ) -> None:
+        one = {"name": "image", "shape": [1, 3, 4, 4], "datatype": "FP32", "data": data}
+        refused(client.post("/v2/models/cars/infer", json={"inputs": [one]}), 400, words)
+
+    def test_bytes_that_no_input_names_are_refused(self, client: TestClient) -> None:
+        head = json.dumps({"inputs": [IMAGE]}).encode()
+        for size, words in ((str(len(head)), "3 bytes behind the JSON belong to no input"), ("+5", "number of bytes")):
+            headers = {"inference-header-content-length": size}
+            refused(client.post("/v2/models/cars/infer", content=head + b"abc", headers=headers), 400, words)
 
     @pytest.mark.parametrize("outputs", [[{"name": "nope"}], ["nope"], "nope", [{}], {"name": "label"}])
     def test_an_output_that_is_none_is_refused(self, client: TestClient, outputs: object) -> None:

@@ -5,7 +5,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -151,7 +151,8 @@ def serve(
         )
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # answers what has come, too
-        uvicorn.Server(config).run(sockets)
+        with suppress(KeyboardInterrupt):  # after the server has ended
+            uvicorn.Server(config).run(sockets)
 
 
 @contextmanager

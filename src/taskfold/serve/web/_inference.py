@@ -88,7 +88,7 @@ def router(server: TaskServer) -> APIRouter:
         server.limits.check("rows", len(names), "rows")
         document: dict[str, Any] = {"model_name": model}
         if "id" in said:
-            document["id"] = str(said["id"])
+            document["id"] = said["id"]
         made = await unless_gone(request, _infer(server, names, inputs))
         made = _tensors.wanted(said, made)
         body, size = _tensors.written(document, made, _tensors.wanted_binary(said, list(made)))
@@ -101,9 +101,11 @@ def router(server: TaskServer) -> APIRouter:
 
 
 def _names(model: str, said: dict[str, Any], inputs: dict[str, NDArray[Any]]) -> list[str]:
-    asked = (said.get("parameters") or {}).get("task") if isinstance(said.get("parameters"), dict) else None
+    asked = _tensors.of_request(said).get("task")
     if (each := inputs.pop("task", None)) is not None:
-        names = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in each.reshape(-1)]
+        if each.dtype != object or each.ndim > 1:
+            raise InputError("input task must be BYTES of shape [rows], a name for each row")
+        names = [one.decode(errors="replace") for one in each]
         if asked is not None or model != MODEL:
             raise InputError(f"input task names the task of each row; leave the parameter out, and ask model {MODEL!r}")
     elif model != MODEL and asked not in (None, model):
@@ -111,7 +113,7 @@ def _names(model: str, said: dict[str, Any], inputs: dict[str, NDArray[Any]]) ->
     elif (one := asked if model == MODEL else model) is None:
         raise UnknownTaskError('no task is named: give parameters {"task": NAME}, or ask the model of that name')
     else:
-        names = [str(one)] * len(next(iter(inputs.values()), ()))
+        names = [one] * len(next(iter(inputs.values()), ()))
     if len(inputs) != 1 or next(iter(inputs)) not in ("image", "text"):
         raise InputError(f"inputs must be image or text, and perhaps task, found {', '.join(inputs) or 'none'}")
     if len(next(iter(inputs.values()))) != len(names):
@@ -148,6 +150,8 @@ def _ready(server: TaskServer, version: Version, value: Any, where: str) -> Read
             data = value if not value.isascii() else base64_of(value.decode(), where)
             given = picture(data, server.limits, where)
         return ready_of(version, given.content, Asked())
+    if value.dtype == object:
+        raise InputError(f"{where}: BYTES must have shape [rows], found entries of shape {list(value.shape)}")
     if reading.takes == "text" or not np.issubdtype(value.dtype, np.floating):
         raise InputError(f"{where}: task {version.name!r} takes {reading.takes}s as BYTES, or images as floats")
     if reading.shape is not None and not _fits(value.shape, reading.shape):

@@ -28,13 +28,14 @@ LENGTH = "inference-header-content-length"
 
 def read(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """A request and its inputs by name; `BYTES` inputs hold bytes."""
-    try:
-        size = len(body) if header is None else int(header)
-    except ValueError:
-        raise InputError(f"{LENGTH} must be a number of bytes, found {header!r:.40}") from None
-    if not 0 <= size <= len(body):
+    if header is not None and not (header.isascii() and header.isdecimal() and len(header) < 20):
+        raise InputError(f"{LENGTH} must be a number of bytes, found {header!r:.40}")
+    if (size := len(body) if header is None else int(header)) > len(body):
         raise InputError(f"{LENGTH} must be at most the {len(body)} bytes of the body, found {size}")
     said, rest = parsed(body[:size]), memoryview(body)[size:]
+    _check_keys(said, "the request", ("id", "parameters", "inputs", "outputs"))
+    if not isinstance(said.get("id", ""), str):
+        raise InputError(f"id must be a text, found {said['id']!r:.60}")
     inputs = said.get("inputs")
     if not isinstance(inputs, list) or not inputs or not all(isinstance(one, dict) for one in inputs):
         raise InputError("inputs must be a list of tensors, at least one")
@@ -43,13 +44,16 @@ def read(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, NDA
         name, shape = str(one.get("name")), _shape(one)
         if name in found:
             raise InputError(f"input {name!r:.60} is given twice; put its rows into one tensor")
-        behind = _parameters(one).get("binary_data_size")
+        _check_keys(one, f"input {name!r:.60}", ("name", "shape", "datatype", "data", "parameters"))
+        behind = parameters(one, f"input {name!r:.60}", binary_data_size=int).get("binary_data_size")
         if behind is None:
             found[name] = _listed(one, name, shape)
             continue
-        if not isinstance(behind, int) or not 0 <= behind <= len(rest):
-            raise InputError(f"input {name!r}: binary_data_size {behind!r:.40} is not what the body holds")
+        if "data" in one or not 0 <= behind <= len(rest):
+            raise InputError(f"input {name!r:.60}: binary_data_size {behind!r:.40} is not what the body holds")
         found[name], rest = _raw(one, name, shape, bytes(rest[:behind])), rest[behind:]
+    if rest:
+        raise InputError(f"{len(rest)} bytes behind the JSON belong to no input; say whose by binary_data_size")
     return said, found
 
 
@@ -75,28 +79,50 @@ def written(
 def wanted(said: Mapping[str, Any], made: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The outputs that a client wants, in its order; all if it names none."""
     listed = said.get("outputs")
-    if not listed:
+    if listed in (None, []):
         return dict(made)
     found: dict[str, NDArray[Any]] = {}
     for one in listed if isinstance(listed, list) else [[listed]]:
         name = one.get("name") if isinstance(one, dict) else None
         if not isinstance(name, str) or name not in made:
             raise InputError(f'outputs must be a list of {{"name": one of {", ".join(made)}}}, found {one!r:.60}')
+        if name in found:
+            raise InputError(f"output {name!r} is listed twice; list it once")
+        _check_keys(one, f"output {name!r}", ("name", "parameters"))
         found[name] = made[name]
     return found
 
 
 def wanted_binary(said: Mapping[str, Any], names: Sequence[str]) -> set[str]:
     """The names of the outputs that a client wants as bytes."""
-    whole = _parameters(said).get("binary_data_output") is True
-    listed = said.get("outputs")
-    asked = {one.get("name"): _parameters(one) for one in listed or () if isinstance(one, dict)}
-    return {name for name in names if asked.get(name, {}).get("binary_data", whole) is True}
+    whole = of_request(said).get("binary_data_output", False)
+    asked = {
+        one["name"]: parameters(one, f"output {one['name']!r}", binary_data=bool) for one in said.get("outputs") or ()
+    }
+    return {name for name in names if asked.get(name, {}).get("binary_data", whole)}
 
 
-def _parameters(one: Mapping[str, Any]) -> dict[str, Any]:
-    found = one.get("parameters")
-    return found if isinstance(found, dict) else {}
+def of_request(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a request."""
+    return parameters(said, "the request", task=str, binary_data_output=bool)
+
+
+def parameters(one: Mapping[str, Any], what: str, **known: type) -> dict[str, Any]:
+    """The parameters of a request or tensor, of these types; any others are refused."""
+    found = one.get("parameters", {})
+    if not isinstance(found, dict):
+        raise InputError(f"{what}: parameters must be an object, found {found!r:.60}")
+    for key, value in found.items():
+        if key not in known:
+            raise InputError(f"{what}: parameter {key!r:.60} is not known here; known: {', '.join(known)}")
+        if type(value) is not known[key]:
+            raise InputError(f"{what}: parameter {key} must be of type {known[key].__name__}, found {value!r:.60}")
+    return found
+
+
+def _check_keys(one: Mapping[str, Any], what: str, known: Sequence[str]) -> None:
+    if odd := [key for key in one if key not in known]:
+        raise InputError(f"{what}: key {odd[0]!r:.60} is not known here; keys: {', '.join(known)}")
 
 
 def _shape(one: Mapping[str, Any]) -> tuple[int, ...]:
@@ -125,8 +151,13 @@ def _listed(one: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArra
             found = np.empty(len(data), object)
             found[:] = [text.encode() for text in data]
         else:
+            plain = np.asarray(data)
+            if plain.dtype.kind not in ("b" if kind == "BOOL" else "iuf"):
+                raise ValueError("they are of other types")
+            if plain.ndim > 1 and plain.shape != shape:
+                raise ValueError(f"they are nested as {list(plain.shape)}, and shape says {list(shape)}")
             with np.errstate(over="ignore"):  # infinities are refused where they come from bytes, too
-                found = np.asarray(data, DTYPES[kind])
+                found = plain.astype(DTYPES[kind])
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"input {name!r}: data are no {kind}: {error}") from None
     return _shaped(found, name, shape)
