@@ -134,7 +134,7 @@ def test_it_finds_the_places_of_a_bert() -> None:
 @pytest.mark.parametrize(
     ("method", "says"),
     [
-        (tfold.IA3(), r"ResNet has no attention to adapt; it has 12 × convolution, 20 × BatchNorm: choose a method"),
+        (tfold.IA3(), r"ResNet has no attention to adapt; it has 12 × convolution, 12 × BatchNorm: choose a method"),
         (tfold.IA3(places="feed-forward"), r"ResNet has no feed-forward blocks to adapt; it has 12 × convolution"),
         (
             tfold.LayerNormTuning(),
