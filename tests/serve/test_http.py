@@ -252,6 +252,21 @@ class TestTwoServersOnOneFolder:
         assert both[0].put("/tasks/cars", content=files["cars"]).status_code in (200, 201)
         assert labels(both[1].post("/predict?task=cars", content=image("red"))) == [("cars", "cars red")]
 
+    def test_what_is_published_before_a_renaming_is_what_the_new_name_says(
+        self, client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (later := tmp_path / "later").mkdir()
+        file, rename = task_file(later, "cars", "later "), Store.rename
+
+        def raced(self: Store, old: str, new: str) -> Any:
+            self.publish(file)  # as another process may, after this server has looked
+            return rename(self, old, new)
+
+        monkeypatch.setattr(Store, "rename", raced)
+        made = client.post("/tasks/cars/rename", json={"name": "carts"}, headers=MANAGER).json()
+        assert made["digest"] == Store(tmp_path).digest("carts")
+        assert labels(client.post("/predict?task=carts", content=image("red"))) == [("carts", "later red")]
+
     def test_a_task_answers_before_the_others_have_come(self, files: dict[str, bytes], tmp_path: Path) -> None:
         folder = tmp_path / "many"
         folder.mkdir()

@@ -224,13 +224,14 @@ class TaskServer:
             await self._follow(name)
         version = self._known(old)
         check_allowed(new, [other for other in self._versions if other != old or new == old])
-        digest = version.digest
         if self.store is not None:
-            digest = (await self._stored(self.store.rename, old, new)).digest
+            await self._stored(self.store.rename, old, new)
+            self._stand(old, None)
+            return await self._followed_to(new)
         self._maker.generation += 1
         version.held.pinned = new in self._maker.pinned
         del self._versions[old]
-        renamed = replace(version, name=new, digest=digest, generation=self._maker.generation)
+        renamed = replace(version, name=new, generation=self._maker.generation)
         self._stand(new, renamed)
         return renamed
 
@@ -246,10 +247,10 @@ class TaskServer:
             UnfitError: there is no store, or no such version.
             UnknownTaskError: neither server nor store has the task.
         """
-        await self._kept(name)
+        await self.history(name)
         assert self.store is not None
-        found = await self._stored(self.store.rollback, name, to)
-        return await self._put(name, await asyncio.to_thread(found.path.read_bytes), False, keep=False)
+        await self._stored(self.store.rollback, name, to)
+        return await self._followed_to(name)
 
     async def follow(self) -> None:
         """Serve what the store holds now, after changes by other processes; `problems` has the errors."""
@@ -259,18 +260,13 @@ class TaskServer:
             await self._followed(name)
         self.followed = True
 
-    async def history(self, name: str) -> list[dict[str, Any]]:
+    async def history(self, name: str) -> list[Stored]:
         """The store's versions of a task, oldest first; also of a removed task.
 
         Raises:
             UnfitError: there is no store.
             UnknownTaskError: neither server nor store has the task.
         """
-        found = await self._kept(name)
-        return [{"digest": one.digest, "published": one.published, "current": one.current} for one in found]
-
-    async def _kept(self, name: str) -> list[Stored]:
-        """The store's versions of a task; errors: see `history`."""
         if self.store is None:
             raise UnfitError(NO_STORE)
         if not (found := await self._stored(self.store.versions, name)):
@@ -317,6 +313,11 @@ class TaskServer:
         self._seen.stamps[name] = stamp
 
     _followed = whole(_follow)
+
+    async def _followed_to(self, name: str) -> Version:
+        """The version that a changed store holds: another process may have changed it too, before or after."""
+        await self._follow(name)
+        return self._known(name)
 
     async def _stored(self, change: Callable[..., T], *arguments: Any) -> T:
         """Changes the store, in a thread, since that waits for the disk."""

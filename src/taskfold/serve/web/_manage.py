@@ -74,7 +74,10 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
     @found.get("/{name}/versions")
     async def versions(name: str) -> dict[str, Any]:
         """The store's versions of a task, oldest first; also of a removed task."""
-        return {"versions": await server.history(name)}
+        found = await server.history(name)
+        return {
+            "versions": [{"digest": one.digest, "published": one.published, "current": one.current} for one in found]
+        }
 
     @found.put("/{name}", dependencies=[Depends(manager)], openapi_extra=FILE_BODY, status_code=200)
     async def put(name: str, request: Request, response: Response) -> dict[str, Any]:

@@ -83,8 +83,7 @@ def wanted(said: Mapping[str, Any], made: Mapping[str, NDArray[Any]]) -> dict[st
         return dict(made)
     found: dict[str, NDArray[Any]] = {}
     for one in listed if isinstance(listed, list) else [[listed]]:
-        name = one.get("name") if isinstance(one, dict) else None
-        if not isinstance(name, str) or name not in made:
+        if not isinstance(one, dict) or (name := one.get("name")) not in [*made]:
             raise InputError(f'outputs must be a list of {{"name": one of {", ".join(made)}}}, found {one!r:.60}')
         if name in found:
             raise InputError(f"output {name!r} is listed twice; list it once")
