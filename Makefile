@@ -35,8 +35,9 @@ help:
 	@echo "make test-lowest  test-minimal  test-python  test-inductor  gpu    the matrix: CONTRIBUTING.md says what each shows"
 	@echo "make bench-routed    a training step of each routed method on T5, beside LoRA and PEFT's"
 
+# As a module: the processes that train then leave out the command line when they import.
 demo: $(READY)
-	$(BIN)/taskfold demo $(ARGS)
+	$(BIN)/python -m taskfold demo $(ARGS)
 
 # One thread for each of the two workers; an example page is one story, so a file stays in one worker, and files are taken in
 # the order of testpaths. Tests start many processes: they read compiled modules, though the environment may forbid to write them.

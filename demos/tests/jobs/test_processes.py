@@ -16,7 +16,7 @@ from taskfold.processes import side_by_side
 from taskfold.threads import Choice
 from taskfold_demos.jobs import DEMOS, Entry, Plan, plan, run_demo
 from taskfold_demos.jobs import _demos as demos
-from taskfold_demos.jobs._trainings import Bench, Training
+from taskfold_demos.trainings import Bench, Training
 
 SOURCE = parse_source({"kind": "packaged", "name": "digits", "train_size": 20, "val_size": 10, "test_size": 20})
 ENTRIES = (Entry("head only", HeadOnly()), Entry("FTN R=1", FTN(rank=1)))

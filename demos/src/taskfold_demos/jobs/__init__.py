@@ -1,11 +1,11 @@
 """The main jobs on real data, methods side by side, with proofs and a report."""
 
+from ..trainings import Compare, Entry, Plan, plan
 from ._demos import DEMOS
 from ._dense_plan import SINGLE, DenseContender, DensePlan, dense_contenders, dense_plan
 from ._dense_results import dense_document
 from ._dense_run import run_dense_demo
 from ._dense_stages import DenseBench
-from ._plan import Compare, Entry, Plan, plan
 from ._routing_data import words_of
 from ._routing_plan import Contender, RoutingPlan, Way, contenders, routing_plan
 from ._routing_results import routing_document

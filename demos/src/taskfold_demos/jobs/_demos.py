@@ -10,9 +10,9 @@ from typing import Any
 from taskfold.processes import worthwhile
 from taskfold.threads import Choice
 
+from ..trainings import Compare, plan
 from ._dense_plan import dense_plan
 from ._dense_run import run_dense_demo
-from ._plan import Compare, plan
 from ._routing_plan import routing_plan
 from ._routing_run import run_routing_demo
 from ._run import run_demo

@@ -22,7 +22,7 @@ from taskfold.methods import (
 from taskfold.threads import Choice
 from taskfold.train import JointSettings, OptimizerSettings
 
-from ._plan import Compare, check_choices
+from ..trainings import Compare, check_choices
 
 SINGLE = "single task"
 

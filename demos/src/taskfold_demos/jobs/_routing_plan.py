@@ -11,8 +11,8 @@ from taskfold.text import Objective
 from taskfold.threads import Choice
 from taskfold.train import JointSettings, OptimizerSettings
 
+from ..trainings import Compare, check_choices
 from ._languages import HELD_OUT, TRAINING
-from ._plan import Compare, check_choices
 
 LM = Objective(mc=0, ul=0)
 Way = Literal["all", "mu", "z", "random-mu", "continue", "scratch"]

@@ -16,9 +16,8 @@ from taskfold.report import record, summary_table, write_report
 from taskfold.tasks import write_atomically
 from taskfold.threads import Threads
 
-from ._plan import Plan
+from ..trainings import BACKBONE, Bench, Plan, Training
 from ._records import Document
-from ._trainings import BACKBONE, Bench, Training
 
 
 def run_demo(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import multiprocessing
 import os
-from collections.abc import Generator, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import closing
-from functools import cache
+from functools import partial
 from pathlib import Path
 
+from taskfold.processes import side_by_side
 from taskfold.tasks import write_atomically
 
 from ._folder import BEGUN, DONE, check_folder, default_folder, describe
@@ -89,7 +87,8 @@ def rooms(
     for kind in KINDS:
         for part in PARTS:
             (place / part / kind).mkdir(parents=True, exist_ok=True)
-    with closing(_work(jobs, min(processes, max(1, len(jobs))))) as done:
+    shares = [partial(_made, jobs[first::processes]) for first in range(min(processes, len(jobs)))]
+    with closing(side_by_side(None, shares, processes)) as done:
         for _ in counted(done, len(jobs), "rooms", quiet):
             pass
     write_atomically(place / DONE, text)
@@ -97,33 +96,8 @@ def rooms(
     return place
 
 
-def _work(jobs: list[_Job], processes: int) -> Generator[None, None, None]:
-    """Every job done, one step for each."""
-    if processes == 1:
-        with Renderer() as renderer:
-            for job in jobs:
-                yield _make(job, renderer)
-        return
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
-    try:
-        results: Iterable[None] = pool.map(_make_here, jobs, chunksize=max(1, min(8, len(jobs) // (4 * processes))))
-        yield from results
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _make(job: _Job, renderer: Renderer) -> None:
-    place, part, index, seed, size = job
-    save(room(index, part, seed=seed, size=size, renderer=renderer), place / part, index)
-
-
-def _make_here(job: _Job) -> None:
-    _make(job, _own_renderer())
-
-
-@cache
-def _own_renderer() -> Renderer:
-    """One for each process."""
-    renderer = Renderer()
-    atexit.register(renderer.close)
-    return renderer
+def _made(jobs: list[_Job], common: None) -> Iterator[None]:
+    """Does jobs, one step for each."""
+    with Renderer() as renderer:
+        for place, part, index, seed, size in jobs:
+            yield save(room(index, part, seed=seed, size=size, renderer=renderer), place / part, index)
