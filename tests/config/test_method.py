@@ -17,6 +17,8 @@ def test_every_method_can_be_named(name: str) -> None:
 def test_values_arrive_as_the_method_wants_them() -> None:
     made = build_method("ftn", {"rank": {"layer4.*": 8}, "alpha": 3, "targets": ["*", "!stem"]})
     assert made == FTN(rank={"layer4.*": 8}, alpha=3.0, targets=("*", "!stem"))
+    for budget in (20_000, 0.05):  # numbers, or a share
+        assert build_method("ftn", {"rank": "auto", "budget": budget}) == FTN(rank="auto", budget=budget)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,8 @@ def test_conflicts_helpers_and_groups_are_named() -> None:
     assert found.groups(1) == [[*PLANTED]]
     assert found.predicted(found.groups()) > 0 > found.predicted([[*PLANTED]])
     assert found.as_json()["groups"] == found.groups()
+    with pytest.raises(ValueError, match="by='losses' is no measure; choose one of linear, lookahead, cosine"):
+        found.groups(by="losses")  # type: ignore[arg-type]
 
 
 def test_a_step_is_scaled_as_adam_scales_it() -> None:
@@ -202,5 +204,7 @@ def test_many_tasks_in_three_camps_are_told_apart() -> None:
     gains = [[1.0 if one == other else -0.1 for other in camps] for one in camps]
     assert best_groups(gains) == [[n for n in range(30) if n % 3 == camp] for camp in range(3)]
     assert [len(group) for group in best_groups([[0.0] * 30] * 30)] == [1] * 30
-    with pytest.raises(ValueError, match="groups=31 must be from 1 to the number of tasks, 30"):
+    with pytest.raises(ValueError, match="groups=31 must be a whole number from 1 to the number of tasks, 30"):
         best_groups(gains, 31)
+    with pytest.raises(ValueError, match=r"groups=2.5 must be a whole number"):
+        best_groups(gains, 2.5)  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ class Budgeted(Method):
             GoRA's.
     """
 
-    budget: float | None = None
+    budget: int | float | None = None
     rank_policy: PolicyName | None = None
 
     def __post_init__(self) -> None:

@@ -20,13 +20,13 @@ Vectors = Sequence[Mapping[str, Tensor]]
 
 
 def check_combination(
-    tasks: Mapping[str, float] | Sequence[str], rule: Rule, density: float | None
+    tasks: Mapping[str, float] | Sequence[str], rule: Rule, density: float | None, seed: int
 ) -> dict[str, float]:
     """Checks the arguments, and returns the weight of each task.
 
     Raises:
         TypeError: `tasks` is empty or holds no names.
-        ValueError: a weight is no finite number, the rule is unknown, or the density does not fit it.
+        ValueError: a weight is no finite number, the rule is unknown, or density or seed do not fit it.
     """
     if rule not in get_args(Rule):
         raise ValueError(f"rule={rule!r} is not known; choose one of {', '.join(get_args(Rule))}")
@@ -41,10 +41,18 @@ def check_combination(
     for name, weight in tasks.items():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not abs(weight) < float("inf"):
             raise ValueError(f"the weight of task {name!r} must be a finite number, found {weight!r}")
-    if (density is None) != (rule == "linear") or not (density is None or 0 < density <= 1):
+    if (
+        (density is None) != (rule == "linear")
+        or isinstance(density, bool)
+        or not (density is None or 0 < density <= 1)
+    ):
         raise ValueError(
             f"density must be above 0 and at most 1 for 'ties' and 'dare', and left out for 'linear', found "
             f"{density!r} for {rule!r}"
+        )
+    if not isinstance(seed, int) or isinstance(seed, bool) or (seed and not rule.startswith("dare")):
+        raise ValueError(
+            f"seed must be a whole number, and left out for what draws nothing, found {seed!r} for {rule!r}"
         )
     return dict(tasks)
 

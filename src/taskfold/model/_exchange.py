@@ -52,7 +52,7 @@ class Exchange(TaskCollection):
                 has a head, and `head` is missing.
             TypeError: `tasks` is empty or holds no names.
         """
-        weights = check_combination(tasks, rule, density)
+        weights = check_combination(tasks, rule, density, seed)
         made = [self[one] for one in weights]
         heads = [one.name for one in made if one.head is not None]
         if head is None and heads:

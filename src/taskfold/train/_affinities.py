@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -76,8 +76,10 @@ class Affinity(BaseModel):
         """The gains by one of the three measures; None: by the default one.
 
         Raises:
-            ValueError: the measure was not taken.
+            ValueError: the measure was not taken, or there is none of that name.
         """
+        if by is not None and by not in get_args(Measure):
+            raise ValueError(f"by={by!r} is no measure; choose one of {', '.join(get_args(Measure))}")
         found = getattr(self, by or self.by)
         if found is None:
             raise ValueError(f"by={by!r} was not measured; measure with lookahead=True")

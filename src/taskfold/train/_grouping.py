@@ -44,8 +44,8 @@ def best_groups(gains: Matrix, count: int | None = None) -> Groups:
         [[0, 1], [2]]
     """
     total = len(gains)
-    if count is not None and not 1 <= count <= total:
-        raise ValueError(f"groups={count} must be from 1 to the number of tasks, {total}")
+    if count is not None and not (isinstance(count, int) and 1 <= count <= total):
+        raise ValueError(f"groups={count} must be a whole number from 1 to the number of tasks, {total}")
     pairs = [[float(gains[i][j] + gains[j][i]) * (i != j) for j in range(total)] for i in range(total)]
     if total <= EXHAUSTIVE:
         found = max(_all(pairs, total if count is None else count), key=lambda one: _rank(one, count))[1]
