@@ -56,7 +56,7 @@ INPUTS = {
     "rows in a dict": ("self, batch", "x = h = batch['x'] + batch['more'][0]", "rows"),
     "rows and others": ("self, x, other", "h = x + (x @ other.T).softmax(-1) @ other", "rows"),
     "rows and two each": ("self, x, other", "h = x + other.unflatten(0, (-1, 2)).mean(1)", "rows"),
-    "rows and two blocks": ("self, x, other", "h = x + other[: len(x)] - 0.5 * other[len(x) :]", "rows"),
+    "rows and two blocks": ("self, x, other", "B = x.shape[0]\nh = x + other[:B] - 0.5 * other[B:]", "rows"),
     "tokens": ("self, x", "h = x", "tokens"),
     "tokens and a mask": ("self, x, mask=None", "h = x if mask is None else x * mask[..., None].to(x)", "tokens"),
     "tokens and lengths": (
@@ -154,7 +154,7 @@ def drawn(seed: int, number: int) -> Drawn:
 
         return re.sub(r"@(\w+)(:\w+)?@", module, piece).splitlines()
 
-    body = [*begin.splitlines(), "B = len(x)"]
+    body = [*begin.splitlines(), "B = x.shape[0]"]
     count = chance.randint(2, 5)
     odd = chance.sample(range(count), chance.choice((1, 1, 2)))  # several are refused, which hides what each does
     for n in range(count):

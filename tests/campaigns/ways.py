@@ -164,7 +164,8 @@ def exported(model: tfold.MultiTask) -> Run:
             with tempfile.TemporaryDirectory() as folder:
                 export(bank, [*inputs, index], path := Path(folder) / "bank.pt2")
                 written.append(torch.export.load(path).module())
-        return written[0](*inputs, index)
+        said, heads = written[0](*inputs, index), [model[name].head for name in task]
+        return said if heads[0] is None else [row[: head.out_features] for row, head in zip(said, heads, strict=True)]
 
     return run
 
