@@ -193,7 +193,7 @@ class Store:
 
         Args:
             name: the task's name.
-            to: first digits of the version's digest; None: the one published before the current one, or the removed one.
+            to: first digits of its digest; None: the one published before the current one, or the removed one.
 
         Raises:
             ValueError: there is no such version, or several.
