@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from taskfold.serve import BusyError, Engine
+from taskfold.serve._decoding import formats
 from taskfold.serve.web import Access, application
 from taskfold.tasks import Store
 
@@ -295,11 +296,13 @@ def test_batches_of_all_sizes_have_run_before_a_task_is_served(
 
     monkeypatch.setattr(Engine, "run", noted)
     (tmp_path / "cars.safetensors").write_bytes(files["cars"])
+    formats.cache_clear()
     serving = server(store=Store(tmp_path), size=7, warm=True)
     with TestClient(application(serving, Access(TOKEN)), base_url="http://localhost", headers=MANAGER) as client:
         while client.get("/readyz").status_code != 200:
             assert not serving.versions or ran == [1, 2, 3, 4, 6, 7]
         assert ran == [1, 2, 3, 4, 6, 7]
+        assert formats.cache_info().currsize  # what decodes images has been imported
         client.put("/tasks/new", content=files["birds"])  # of the same size
         assert labels(client.post("/predict?task=new", content=image("red"))) == [("new", "birds red")]
         assert ran == [1, 2, 3, 4, 6, 7, 1]

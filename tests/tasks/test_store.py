@@ -167,6 +167,14 @@ def kill_at(step: int) -> None:
         setattr(os, name, watched(getattr(os, name)))
 
 
+def test_what_was_rolled_back_and_removed_comes_back_as_it_was(model: tfold.MultiTask, tmp_path: Path) -> None:
+    store = Store(tmp_path / "tasks")
+    first, _ = publish(model, store, 0.1), publish(model, store, 0.2)
+    store.rollback("cars")
+    store.remove("cars")
+    assert store.rollback("cars").digest == first == store.digest("cars")
+
+
 def test_one_change_of_a_store_waits_for_another(model: tfold.MultiTask, tmp_path: Path) -> None:
     store = Store(tmp_path / "tasks")
     first = publish(model, store, 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from itertools import cycle
@@ -9,6 +10,7 @@ from itertools import cycle
 import torch
 
 from ._batcher import Batcher
+from ._decoding import formats
 from ._engine import Engine, Stacked
 from ._version import Version
 
@@ -16,7 +18,8 @@ LOG = logging.getLogger("taskfold.serve")
 
 
 class Warmth:
-    """Runs noise through the network, in each number of rows that the batcher makes, once for each shape of rows.
+    """Runs noise through the network, in each number of rows that the batcher makes, once for each shape of rows. What
+    decodes images is imported before.
 
     The network looks at the first batch of each number of rows, which takes several times as long as a later
     one; see docs/checks.md. Readings without a shape (texts, images of any size) run nothing.
@@ -32,6 +35,8 @@ class Warmth:
 
     async def of(self, version: Version, others: Iterable[Version]) -> None:
         """Warm up for a version before its first answer, beside `others`, whose batches run in between."""
+        if self.wanted and version.reading.takes == "image":
+            await asyncio.to_thread(formats)
         shape = tuple(size for size in version.reading.shape or () if size is not None)
         if not self.wanted or not shape or shape != version.reading.shape or shape in self.seen:
             return

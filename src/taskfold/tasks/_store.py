@@ -193,7 +193,7 @@ class Store:
 
         Args:
             name: the task's name.
-            to: the first digits of the version's digest; None: the version that was published before the current one.
+            to: first digits of its digest; None: the one published before the current one, or the removed one.
 
         Raises:
             ValueError: there is no such version, or several.
@@ -203,8 +203,9 @@ class Store:
         if not versions:
             raise ValueError(f"there is no task {name!r} in {self.folder}; there {_are(self.names())}")
         if to is None:
-            at = next((n for n, version in enumerate(versions) if version.current), len(versions))
-            found = versions[:at][-1:]
+            now = next((n for n, version in enumerate(versions) if version.current), None)
+            last = [entry["digest"] for entry in self.history(name)][-1:]
+            found = [one for one in versions if [one.digest] == last] if now is None else versions[:now][-1:]
             rule = "has no version before its current one"
         else:
             found = [version for version in versions if to and version.digest.startswith(to)]
