@@ -19,9 +19,9 @@ def served(run: Run, *arguments: object) -> Iterator[TestClient]:
     """A client of the command's application, once all tasks are there."""
     apps: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("uvicorn.run", lambda app, **_: apps.append(app))
+        patch.setattr("uvicorn.Server.run", lambda server, sockets: apps.append(server.config.app))
         patch.setenv("TASKFOLD_TOKEN", TOKEN)
-        result = run("serve", *arguments)
+        result = run("serve", *arguments, "--port", 0)
     assert result.exit_code == 0, result.output
     with TestClient(apps[0], base_url="http://localhost", headers={"authorization": f"Bearer {TOKEN}"}) as client:
         while not (found := client.get("/readyz").json())["ready"]:

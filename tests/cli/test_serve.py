@@ -120,7 +120,7 @@ def test_misuse_is_said(
     arguments: list[str], message: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run("serve", *arguments)
+    result = run("serve", *arguments, "--port", 0)
     assert result.exit_code == 1
     assert message in result.stderr
 

@@ -98,7 +98,7 @@ def test_a_configuration_of_another_command_is_named(tmp_path: Path, run: Run) -
 
 def test_a_folder_without_tasks_is_not_served(tmp_path: Path, run: Run) -> None:
     pytest.importorskip("uvicorn")
-    said = refused(run, "serve", tmp_path)
+    said = refused(run, "serve", tmp_path, "--port", 0)
     assert "has no tasks and no run.json; give the output of taskfold train, or --backbone" in said
 
 

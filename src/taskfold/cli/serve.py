@@ -142,9 +142,8 @@ def serve(
         settings = {"ongoing": 4 * batch_size, "waiting": waiting, "cpus": cpus, "gpus": gpus or 0}
         run(deployed(build, replicas=replicas, **settings), host, port, lambda: tell(port))
         return
-    allowed = access()
     with _bound(host, port) as sockets:
-        made = application(server(), allowed)
+        made = application(server(), access())
         tell(sockets[0].getsockname()[1])
         config = uvicorn.Config(
             made, http=Patient, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=15
