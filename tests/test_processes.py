@@ -63,8 +63,10 @@ def test_at_least_one_process() -> None:
 def test_ctrl_c_and_a_killed_parent_leave_no_process(tmp_path: Path, how: signal.Signals) -> None:
     script = tmp_path / "script.py"
     script.write_text("""
-import os, time
+import os, signal, time
 from taskfold.processes import side_by_side
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs that ignore Ctrl-C
 
 def slow(common):
     yield os.getpid()
@@ -83,7 +85,8 @@ if __name__ == "__main__":
         os.killpg(asked.pid, how)  # as a terminal does
     else:
         asked.kill()
-    said = asked.communicate(timeout=30)[1]
+    with asked:
+        said = asked.communicate(timeout=30)[1]
     assert said.count("Traceback") == (how is signal.SIGINT), said
     gone = time.monotonic() + 10
     while any(running(pid) for pid in pids):

@@ -10,7 +10,6 @@ from itertools import cycle
 import torch
 
 from ._batcher import Batcher
-from ._decoding import formats
 from ._engine import Engine, Stacked
 from ._version import Version
 
@@ -36,6 +35,8 @@ class Warmth:
     async def of(self, version: Version, others: Iterable[Version]) -> None:
         """Warm up for a version before its first answer, beside `others`, whose batches run in between."""
         if self.wanted and version.reading.takes == "image":
+            from ._decoding import formats  # noqa: PLC0415  an extra
+
             await asyncio.to_thread(formats)
         shape = tuple(size for size in version.reading.shape or () if size is not None)
         if not self.wanted or not shape or shape != version.reading.shape or shape in self.seen:
