@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from taskfold import HeadNorm, HeadOnly, MultiTask
+from taskfold.layers import Statistics
+from taskfold.train import Settings, train_task
 from taskfold.train._statistics import momentum, reestimate, statistics
 
 from .cases import bits, data, make
@@ -58,3 +60,11 @@ def test_the_momentum_comes_back_and_the_backbone_keeps_its_own() -> None:
 
 def test_a_task_without_own_normalisation_has_none() -> None:
     assert statistics(make("a", method=HeadOnly()), "a") == {}
+
+
+@pytest.mark.parametrize(("key", "kind"), [("adapt_norm", "adapted"), ("norm_momentum", "own")])
+def test_a_setting_of_statistics_that_no_task_has_is_refused(key: str, kind: Statistics) -> None:
+    settings = Settings(epochs=1).model_copy(update={key: 0.5})
+    train_task(make("a", method=HeadNorm(statistics=kind)), "a", data(8), data(4), settings)
+    with pytest.raises(ValueError, match=rf"{key}=0.5 is of BatchNorm with statistics='{kind}'.*leave {key} at"):
+        train_task(make("a", method=HeadNorm()), "a", data(8), data(4), settings)

@@ -30,6 +30,7 @@ from ..train import (
     Result,
     Settings,
     group_rates,
+    idle_settings,
     train_task,
     train_together,
 )
@@ -188,12 +189,13 @@ def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
 
 
 def at_rates(found: Trained, settings: Any, names: list[str], factor: float) -> Any:
-    """The settings with the method's own rates times `factor`, for groups that the configuration does not list."""
+    """The settings that act on these tasks, with the method's rates times `factor` for groups that are not listed."""
     own = group_rates(found.model, names)
     listed = {group: one for group, one in settings.optimizers.items() if group in own}
     chosen = {group: OptimizerSettings(lr=rate * factor) for group, rate in own.items()} | listed
     found.rates |= {group: one.lr for group, one in chosen.items()}
-    return settings.model_copy(update={"optimizers": chosen})
+    usual = {key: type(settings).model_fields[key].default for key in idle_settings(found.model, names)}
+    return settings.model_copy(update={"optimizers": chosen, **usual})
 
 
 def finish(bench: Bench, found: Trained) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def each_by_itself(
     model, main = opened.model, is_main_process()
     story = Story(whole, "train", opened.loaded)
     labels = record.labels_of({task.name: task.method for task in whole.tasks})
-    parts = retold(lambda: fitted(plan, model))
+    parts = retold(lambda: fitted(plan, model, len(plan.tasks) == len(whole.tasks)))
     backbone = fingerprint(model.backbone)
     said = [trained_on(model, backbone, *each) for each in zip(tasks, parts, strict=True)]
     read = [None if fresh else finished(plan, opened, *each, main) for each in zip(tasks, said, strict=True)]

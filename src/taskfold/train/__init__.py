@@ -13,6 +13,7 @@ try:
     from ._rates import group_rates
     from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
     from ._state import LESS_IS_BETTER, DivergedError, JointResult, Result
+    from ._statistics import idle_settings
     from ._together import train_together
     from ._train import train_task
     from ._train_pack import PackError, PackTask, PackWarning, train_pack
@@ -49,6 +50,7 @@ __all__ = [
     "affinity",
     "best_groups",
     "group_rates",
+    "idle_settings",
     "label_collate",
     "predicted_gain",
     "train_pack",

@@ -22,7 +22,7 @@ from ._rates import optimisers_of
 from ._regimes import phases_of, regimes
 from ._sampler import Batches
 from ._seams import TaskSet
-from ._statistics import trains_on_batches
+from ._statistics import check_heeded, trains_on_batches
 from ._uncertainty import UNCERTAINTY
 from .settings import OptimizerSettings, Settings
 
@@ -73,6 +73,7 @@ class Job:
         """
         methods = {name: method_of(task) for name, task in moves.tasks.items()}
         optimisers = optimisers_of(settings, moves)
+        check_heeded(settings, model, moves.tasks)
         if isinstance(settings, JointSettings) and settings.weighting == "uncertainty":
             moves, optimisers[UNCERTAINTY] = moves.with_uncertainty(accelerator.device), settings.uncertainty
         phases = phases_of(settings, methods)

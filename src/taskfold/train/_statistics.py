@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..kinds import OneValueError
 from ..layers import Copied, parts_of, statistics_of
 from ..model import MultiTask
+from .settings import Settings
 
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 BATCHES = 200
@@ -40,6 +41,40 @@ def momentum(model: MultiTask, names: Iterable[str], value: float | None) -> Abs
 def training_momentum(model: MultiTask, names: Iterable[str], value: float | None) -> AbstractContextManager[None]:
     """Like `momentum`, for a setting whose None is the backbone's momentum."""
     return nullcontext() if value is None else momentum(model, names, value)
+
+
+def idle_settings(model: MultiTask, names: Iterable[str]) -> dict[str, str]:
+    """The settings of BatchNorm statistics that act on no layer of these tasks, with the `statistics` they are of.
+
+    Example:
+        >>> import torch, taskfold as tfold
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+        >>> model = tfold.MultiTask(net, tfold.HeadNorm(statistics="adapted"), num_features=4)
+        >>> _ = model.add_task("one", head=2)
+        >>> idle_settings(model, ["one"])
+        {'norm_momentum': 'own'}
+    """
+    names = list(names)
+    absent = {"adapt_norm": "adapted", "norm_momentum": "own"}
+    if any(kept(model, name) for name in names):
+        del absent["adapt_norm"]
+    if any(statistics(model, name) for name in names):
+        del absent["norm_momentum"]
+    return absent
+
+
+def check_heeded(settings: Settings, model: MultiTask, names: Iterable[str]) -> None:
+    """Checks that settings of statistics act on some layer.
+
+    Raises:
+        ValueError: one that is not the default acts on none.
+    """
+    for key, kind in idle_settings(model, names).items():
+        if (value := getattr(settings, key)) != (usual := type(settings).model_fields[key].default):
+            raise ValueError(
+                f"{key}={value!r} is of BatchNorm with statistics={kind!r}, and no task of this training has it; leave "
+                f"{key} at {usual}, or choose a method with statistics={kind!r}"
+            )
 
 
 @torch.no_grad()
