@@ -11,7 +11,7 @@ from ._geometry import Geometry, differentiable
 from ._linear import Linear, TransformersConv1D
 from ._norm import is_norm
 from ._patterns import Patterns, matches
-from ._quantised import NUMBERS, Quantised
+from ._quantised import NUMBERS, FourBit, Quantised
 from ._recurrent import Recurrent
 from ._rows import Groups, Rows
 from ._stand_in import lend, lent, stand_in
@@ -29,6 +29,7 @@ __all__ = [
     "BatchNorm",
     "Convolution",
     "Embedding",
+    "FourBit",
     "Geometry",
     "Groups",
     "LayerKind",

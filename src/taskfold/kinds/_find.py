@@ -13,7 +13,7 @@ from ._convolution import Convolution, TransposedConvolution
 from ._embedding import Embedding
 from ._linear import Linear, TransformersConv1D
 from ._norm import Norm
-from ._quantised import ActivationQuantised, DynamicQuantised, Quantised, QuantisedEmbedding
+from ._quantised import ActivationQuantised, DynamicQuantised, FourBit, Quantised, QuantisedEmbedding
 from ._recurrent import Recurrent
 from ._token_stack import TokenStack
 
@@ -22,6 +22,7 @@ KINDS: tuple[type[LayerKind], ...] = (
     Recurrent,
     DynamicQuantised,
     ActivationQuantised,
+    FourBit,
     Quantised,
     QuantisedEmbedding,
     Linear,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Set
 from functools import partial
-from typing import Any, cast
+from importlib import import_module
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,7 @@ from ._any import AnyLayer
 from ._base import NONE, Tensors
 from ._linear import Linear
 from ._rows import Rows
+from ._stand_in import stand_in
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types of layers' tensors that tasks can change."""
@@ -91,6 +94,8 @@ class ActivationQuantised(Quantised):
     """
 
     replaces = True
+    passes = False
+    """Whether the layer's own operation passes a gradient on to its inputs."""
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
@@ -105,16 +110,61 @@ class ActivationQuantised(Quantised):
 
     def plain(self, *args: Any, **kwargs: Any) -> Any:
         (x,) = (*args, *kwargs.values())
-        if torch.is_grad_enabled() and x.requires_grad:
+        if torch.is_grad_enabled() and x.requires_grad and not self.passes:
             return _Through.apply(x, self, partial(type(self.module).forward, self.module))
         return super().plain(x)
 
     def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
         (x,) = (*args, *kwargs.values())
-        if tensors and torch.is_grad_enabled():
-            weight = cast(nn.Linear, self.module).weight
-            return _Through.apply(x, self, lambda x: F.linear(x, weight)) + tensors["bias"]
+        if tensors and torch.is_grad_enabled() and not self.passes:
+            return _Through.apply(x, self, stand_in(self.module, {"bias": None}).forward) + tensors["bias"]
         return super().run(args, kwargs, tensors, training)
+
+
+class FourBit(ActivationQuantised):
+    """bitsandbytes' `Linear4bit`.
+
+    On CPUs with AVX512-BF16 its forward packs the weight anew, in place and with scales in bfloat16, when it first runs
+    in evaluation on an input without gradient. A weight that has been packed so passes no gradient on. Proxies switch
+    this off, and the backward pass of a layer that is packed already uses the unpacked weight.
+    """
+
+    PACKS: ClassVar[str] = "support_avx512bf16_for_cpu"
+    """The attribute that lets the forward pack the weight."""
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        return Quantised.fits(module) and cls.PACKS in module.__dict__
+
+    @property
+    def passes(self) -> bool:
+        return not getattr(self._state, "packing_format_for_cpu", False)
+
+    @property
+    def _state(self) -> Any:
+        return getattr(self.module.weight, "quant_state", None)
+
+    def unpacked(self) -> Tensor:
+        library, weight = import_module("bitsandbytes.functional"), cast(Tensor, self.module.weight)
+        numbers, state = library._convert_weight_packed_for_cpu_inverse(weight.data, copy.copy(self._state))
+        return cast(Tensor, library.dequantize_4bit(numbers, state))
+
+    def plain(self, *args: Any, **kwargs: Any) -> Any:
+        (x,) = (*args, *kwargs.values())
+        lent = self._lent(NONE, x)
+        return self.at(stand_in(self.module, lent)).plain(x) if lent else super().plain(x)
+
+    def run(self, args: tuple, kwargs: dict, tensors: Tensors = NONE, training: bool = False) -> Any:
+        (x,) = (*args, *kwargs.values())
+        return super().run((x,), {}, self._lent(tensors, x), training)
+
+    def _lent(self, tensors: Tensors, x: Tensor) -> Tensors:
+        """The tensors, with a bias in the type of computation: the forward would cast the one it has in place."""
+        layer: Any = self.module
+        fresh = not layer.compute_type_is_set and x.dtype in (torch.float32, torch.bfloat16)
+        wanted = x.dtype if fresh else layer.compute_dtype or x.dtype
+        bias = tensors.get("bias", layer._parameters.get("bias"))
+        return tensors if bias is None or bias.dtype == wanted else {"bias": bias.to(wanted)}
 
 
 class DynamicQuantised(ActivationQuantised):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..kinds import is_norm, kind_of, replaced
+from ..kinds import FourBit, is_norm, kind_of, replaced
 from ._hooks import libraries, listen, of_libraries
 from ._merging import Merging
 from ._padded import Padded, pads
@@ -162,16 +162,16 @@ def _own(module: nn.Module, rebinding: Rebinding) -> dict[str, Any]:
     }
     if copied(module):
         found = {name: value for name, value in kept_of(module) if isinstance(value, _COPIED)} | found
-    return found | _unfused(module)
+    return found | _fixed(module)
 
 
-def _unfused(module: nn.Module) -> dict[str, Any]:
-    """Settings that switch off torch's fused paths, which read the children's weights without calling the children."""
+def _fixed(module: nn.Module) -> dict[str, Any]:
+    """Settings that switch off fused paths, which read children's weights and call no child, and packing of weights."""
     if isinstance(module, nn.TransformerEncoderLayer):
         return {"activation_relu_or_gelu": 0}
     if isinstance(module, nn.TransformerEncoder):
         return {"enable_nested_tensor": False, "use_nested_tensor": False}
-    return {}
+    return {FourBit.PACKS: False} if FourBit.PACKS in module.__dict__ else {}
 
 
 def rebind(network: nn.Module, twin_of_all: nn.Module) -> None:
@@ -254,7 +254,7 @@ def copy_again(made: nn.Module, path: str, names: Collection[str]) -> None:
     """Gives a skeleton's proxy at `path` the settings `names` that the user has changed on its module."""
     for one in _twins(made.get_submodule(path)):
         table = one.__dict__
-        theirs, fixed = table[OF].__dict__, _unfused(table[OF])
+        theirs, fixed = table[OF].__dict__, _fixed(table[OF])
         for name in names:
             if name not in fixed:
                 table.pop(name, None)
