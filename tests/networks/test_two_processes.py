@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import warnings
 from pathlib import Path
 
@@ -56,11 +54,10 @@ def whole(tensor: Tensor) -> Tensor:
     return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().clone()  # type: ignore[operator]
 
 
-def _work(rank: int, port: int, folder: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+def _work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # said of any module that returns a slice
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     for way in WAYS:
         model, mixed = built(), way.endswith("mixed")
         before = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
@@ -81,10 +78,7 @@ def _work(rank: int, port: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_work, (port, str(folder)), nprocs=2)  # type: ignore[attr-defined]
+    torch.multiprocessing.spawn(_work, (str(folder),), nprocs=2)  # type: ignore[attr-defined]
     return folder
 
 

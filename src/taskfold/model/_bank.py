@@ -26,7 +26,7 @@ from ..layers import (
 )
 from ..tasks import Features, Task, pooled
 from ._asked import index_of, places_of, rows_at
-from ._caches import with_caches
+from ._caches import broadcast_with_caches, with_caches
 from ._each import own_inputs, own_state
 from ._handling import Handling, MixedRows
 from ._heads import Heads
@@ -197,7 +197,14 @@ class Bank(MixedRows, nn.Module):
             rows = torch.tensor(places, dtype=torch.long, device=table.numbers.device)
         if not (broadcast or torch.compiler.is_compiling()):
             batched(args, kwargs, len(rows), "index has {} numbers" if task is None else "task lists {} names")
-        made = with_caches(names, kwargs, lambda: self._of_index(table, rows, args, kwargs, broadcast, places))
+
+        def run() -> Any:
+            return self._of_index(table, rows, args, kwargs, broadcast, places)
+
+        if broadcast and names:
+            made = broadcast_with_caches([[name] for name in names], self.backbone, args, kwargs, run)
+        else:
+            made = with_caches(() if broadcast else names, self.backbone, args, kwargs, run)
         if task is None:
             return made
         if table.heads.used:
@@ -273,7 +280,9 @@ class Bank(MixedRows, nn.Module):
         columns = table.columns(index)
         rows = Rows(len(index), None, places=tuple(range(len(index))), gathers=True)
         selection = Selection(OfTable(columns, len(index)), rows, False)
-        return with_caches(names, kwargs, lambda: self._runner.run(selection, args, kwargs, "generate"))
+        return with_caches(
+            names, self.backbone, args, kwargs, lambda: self._runner.run(selection, args, kwargs, "generate")
+        )
 
     def train(self, mode: bool = True) -> Bank:
         """Refuses training mode.

@@ -1,50 +1,152 @@
-"""Records which tasks wrote a cache of keys and values, so that no task continues from another's."""
+"""Records which tasks wrote a state (keys and values, a recurrent state), so that no task continues another's."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 WRITERS = "_taskfold_tasks"
 """The attribute of a cache with the tasks that wrote it, one per row or one for all."""
+STATES = re.compile(r"past|cache|^(h|hx|hidden|hidden_state|mems|states?)$")
+"""Names of arguments and outputs that hold what a pass leaves for the next one."""
+_written = WeakIdKeyDictionary()
+"""The tasks that wrote a tensor of a state, likewise."""
 
 
-def with_caches(names: str | Sequence[str], kwargs: Mapping[str, Any], run: Callable[[], Any]) -> Any:
-    """Runs a pass or the generation of a text, checks its caches, and marks them as written by its tasks.
+def with_caches(
+    names: str | Sequence[str],
+    network: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    run: Callable[[], Any],
+) -> Any:
+    """Runs a pass or the generation of a text, checks its states, and marks them as written by its tasks.
 
     Args:
         names: one task for all rows, or one per row; empty: unknown, and nothing is checked.
-        kwargs: of the pass.
+        network: the backbone.
+        args, kwargs: of the pass.
         run: the pass.
 
     Raises:
-        ValueError: other tasks wrote a cache that is not empty.
+        ValueError: other tasks wrote a state that is not empty.
     """
     if torch.compiler.is_compiling() or not names:
         return run()
     asked = (names,) if isinstance(names, str) else tuple(names)
-    given = [*_caches(kwargs)] if kwargs else []
-    for name, cache in given:
-        wrote: tuple[str, ...] | None = getattr(cache, WRITERS, None)
-        if wrote is not None and not _same(wrote, asked) and int(cache.get_seq_length()):
-            raise ValueError(
-                f"{name} holds what {_words(wrote)} made of the text so far, and {_words(asked)} is to go on; give a "
-                "cache of the same tasks in the same rows, or the whole text and no cache"
-            )
+    given = _given(network, args, kwargs)
+    _check(given, asked)
     output = run()
-    for _, cache in given if isinstance(output, torch.Tensor) else (*given, *_caches(output)):
-        setattr(cache, WRITERS, asked)
+    for _, state in given:
+        if not isinstance(state, Tensor):
+            setattr(state, WRITERS, asked)
+    _mark(output, asked, given)
     return output
 
 
-def _caches(held: object) -> Iterator[tuple[str, Any]]:
-    """The caches among arguments or outputs, by name: Hugging Face's have `get_seq_length`."""
-    if isinstance(held, Mapping):
-        yield from ((str(name), one) for name, one in held.items() if hasattr(one, "get_seq_length"))
-    elif isinstance(held, tuple):
-        yield from (("a cache", one) for one in held if hasattr(one, "get_seq_length"))
+def broadcast_with_caches(
+    groups: Sequence[Sequence[str]],
+    network: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    run: Callable[[], Sequence[Any]],
+) -> Sequence[Any]:
+    """Likewise for a broadcast, in which each task of a list answers: a state that is given must be each one's.
+
+    Args:
+        groups: the tasks of each output; several have equal networks.
+        run: returns the outputs.
+    """
+    if torch.compiler.is_compiling():
+        return run()
+    given = _given(network, args, kwargs)
+    for name in (one for names in groups for one in names):
+        _check(given, (name,))
+    outputs = run()
+    for names, output in zip(groups, outputs, strict=True):
+        if len(names) == 1:
+            _mark(output, tuple(names), given)
+    return outputs
+
+
+def _check(given: Sequence[tuple[str, Any]], asked: tuple[str, ...]) -> None:
+    for name, state in given:
+        held = _written.get(state) if isinstance(state, Tensor) else getattr(state, WRITERS, None)
+        wrote: tuple[str, ...] | None = held
+        if wrote is not None and not _same(wrote, asked) and not _empty(state):
+            raise ValueError(
+                f"{name} holds what {_words(wrote)} made so far, and {_words(asked)} is to go on; give what the same "
+                "tasks made in the same rows, or the whole input from its start"
+            )
+
+
+def _given(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The states among the arguments, by name."""
+    if len(args) < 2 and not kwargs:
+        return []
+    named = dict(zip(_parameters(type(network)), args[1:], strict=False)) if len(args) > 1 else {}
+    return [(name, one) for name, value in {**named, **kwargs}.items() for one in _states(name, value)]
+
+
+@lru_cache(maxsize=256)
+def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
+    """The names of a forward's arguments after the first."""
+    return tuple(signature(kind.forward).parameters)[2:]
+
+
+def _mark(output: Any, asked: tuple[str, ...], given: Sequence[tuple[str, Any]]) -> None:
+    """Marks the states of an output as written by these tasks; not tensors that were given and are handed through."""
+    if isinstance(output, Tensor):
+        return
+    through = {id(state) for _, state in given}
+    held: Mapping[Any, Any] = {}
+    if isinstance(output, Mapping):
+        held = output
+    elif is_dataclass(output):
+        held = {field.name: getattr(output, field.name, None) for field in fields(output)}
+    elif isinstance(output, tuple | list):  # its parts have no names: any may be a state
+        held = {"state": tuple(output)}
+    for name, value in held.items():
+        for state in _states(str(name), value):
+            if not isinstance(state, Tensor):
+                setattr(state, WRITERS, asked)
+            elif id(state) not in through:
+                _written[state] = asked
+
+
+def _states(name: str, value: Any) -> Iterator[Any]:
+    """The caches in a value (Hugging Face's have `get_seq_length`), and what a value holds whose name is a state's."""
+    if isinstance(value, tuple | list):
+        for one in value:
+            yield from _states(name, one)
+    elif isinstance(value, Mapping):
+        yield from _states(name, tuple(value.values()))
+    elif hasattr(value, "get_seq_length") or (STATES.search(name) and _holds(value)):
+        yield value
+
+
+def _holds(value: Any) -> bool:
+    """Whether a value is a tensor, or an object whose attributes can be set."""
+    return isinstance(value, Tensor) or (hasattr(value, "__dict__") and not callable(value))
+
+
+def _empty(state: Any) -> bool:
+    """Whether a cache holds nothing: none of its positions is written, or it has numbers and words alone."""
+    if isinstance(state, Tensor):
+        return False
+    if hasattr(state, "get_seq_length"):
+        return not int(state.get_seq_length())
+    leaves = tree_leaves({**vars(state), WRITERS: None})
+    return all(leaf is None or isinstance(leaf, (bool, int, float, str)) for leaf in leaves)
 
 
 def _same(wrote: Sequence[str], asked: Sequence[str]) -> bool:

@@ -17,7 +17,7 @@ from ..layers import OfTasks, Selection, begun, parts_of
 from ..methods import Method
 from ..tasks import Features, Task, pooled
 from ._bank import Bank
-from ._caches import with_caches
+from ._caches import broadcast_with_caches, with_caches
 from ._exchange import Exchange
 from ._folding import changed_tensors, folded, leave_out, left_out, without_batchnorm
 from ._handling import Handling, MixedRows
@@ -146,7 +146,7 @@ class MultiTask(MixedRows, Exchange):
         names, selection = self._selected(task, args, kwargs, training)
         if not selection.answers.entries() and any(self.tasks[name].head is not None for name in self.tasks):
             return Outputs([], {})
-        output = with_caches(task, kwargs, lambda: self._runner.run(selection, args, kwargs))
+        output = with_caches(task, self.backbone, args, kwargs, lambda: self._runner.run(selection, args, kwargs))
         tasks = self._tasks(selection)
         if not [one for one in tasks if one.head is not None]:
             return output
@@ -164,7 +164,13 @@ class MultiTask(MixedRows, Exchange):
         tasks = [group[0] for group in groups]
         answers = self._runner.answers(tasks)
         together, training = Selection(answers, None, training), self._runner.moving(training)
-        found = self._runner.run_each(together, [answers.apart()], args, kwargs)
+        found = broadcast_with_caches(
+            [[task.name for task in group] for group in groups],
+            self.backbone,
+            args,
+            kwargs,
+            lambda: self._runner.run_each(together, [answers.apart()], args, kwargs),
+        )
         for group, output in zip(groups, found, strict=True):
             features = output if all(task.head is None for task in group) else self.features(output)
             outputs |= {
@@ -185,7 +191,9 @@ class MultiTask(MixedRows, Exchange):
         """
         check_generates(self.backbone, task, kwargs)
         selection = self._selected(task, args, kwargs, self.training if _training is None else _training)[1]
-        return with_caches(task, kwargs, lambda: self._runner.run(selection, args, kwargs, "generate"))
+        return with_caches(
+            task, self.backbone, args, kwargs, lambda: self._runner.run(selection, args, kwargs, "generate")
+        )
 
     def _selected(
         self, task: str | Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool
