@@ -128,7 +128,7 @@ def _as_read(made: Any, name: str) -> Any:
 
 
 def _tied(made: Any) -> Any:
-    """A network of `made`'s configuration whose names share the parameters that a reader ties; a constructor may tie more."""
+    """A network of `made`'s configuration, with those parameters one that a reader ties; a constructor may tie more."""
     with torch.random.fork_rng([]), torch.device("meta"):
         network = type(made)(copy.deepcopy(made.config))
     for name, parameter in [*network.named_parameters(remove_duplicate=False)]:
