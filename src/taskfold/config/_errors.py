@@ -25,6 +25,7 @@ _WORDS = {
     "a valid list": "a list",
     "a valid tuple": "a list",
     "a valid path": "a path",
+    "an instance of Path": "a path",
     "an instance of Sequence": "a list",
     "a finite number": "finite",
     "greater than or equal to": "≥",
