@@ -33,6 +33,7 @@ _WORDS = {
     "less than": "<",
     "Input is not a path": "must be a path",
     " for <class 'pathlib.Path'>": "",
+    " for <class 'pathlib._local.Path'>": "",
     "Tuple should have": "must have",
     " after validation, not 0": "",
     ", got a number with a fractional part": "",
