@@ -49,8 +49,9 @@ test: $(READY)
 test-lowest: .venv-lowest/.ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-lowest/bin/python $(PYTEST) -n 2 --dist loadfile \
 	  -W default::DeprecationWarning -W default::FutureWarning $(CORE) tests/train tests/text $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONPATH=.venv-lowest/hub .venv-lowest/bin/python $(PYTEST) tests/test_hub.py
 
-.venv-lowest/.ready: pyproject.toml scripts/lowest
+.venv-lowest/.ready: pyproject.toml scripts/lowest scripts/setup-lowest
 	@scripts/setup-lowest .venv-lowest $(LIBRARY),test
 
 # torch, numpy, safetensors and pytest: no extra at all.
