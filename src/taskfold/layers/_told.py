@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ._listening import Go, Listener
-from ._path import is_answer
+from ._path import is_answer, size_of
 
 _LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__"))
 """Functions by which numbers leave torch without an operation that a listener hears."""
@@ -43,7 +43,7 @@ class Told(Listener):
     """Records the numbers that one pass tells Python.
 
     Attributes:
-        decisions: all numbers that operations returned.
+        decisions: all numbers that operations returned, and sizes that numbers decide.
         left: tensors that became lists or arrays.
     """
 
@@ -75,8 +75,9 @@ class Told(Listener):
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         output = go(func, args, kwargs)
-        if is_answer(output):
-            self.decisions.append(output)
+        number = output if is_answer(output) else size_of(func, args, output)
+        if number is not None:
+            self.decisions.append(number)
         return output
 
 
