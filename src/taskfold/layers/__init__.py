@@ -40,6 +40,7 @@ from ._layout import (
     is_same,
     unwrapped,
 )
+from ._left import GONE, filed, first_states, refile, states_as_before
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
@@ -108,6 +109,7 @@ __all__ = [
     "ENTRIES",
     "FILED",
     "FIRST",
+    "GONE",
     "PLAIN",
     "SERVING",
     "TOLERANCE",
@@ -239,6 +241,8 @@ __all__ = [
     "current",
     "directions",
     "drawn",
+    "filed",
+    "first_states",
     "fit",
     "follow",
     "forms_of",
@@ -268,6 +272,7 @@ __all__ = [
     "parts_of",
     "rebind",
     "recomputes",
+    "refile",
     "residual_blocks",
     "running",
     "scope_of",
@@ -280,6 +285,7 @@ __all__ = [
     "spread",
     "stack_of",
     "stages",
+    "states_as_before",
     "statistics_of",
     "stood_on",
     "stored_of",

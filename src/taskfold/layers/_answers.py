@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..interventions import Beside, Change, Intervention, stacked
-from ..kinds import LayerKind, Tensors
+from ..kinds import LayerKind, Rows, Tensors
 from ._columns import Plan, side_by_side
 from ._copied import Copied
 from ._factored import Factored
@@ -48,6 +48,12 @@ class OfTasks:
 
     def entries(self) -> int:
         return len(self.tasks)
+
+    def who(self, rows: Rows | None) -> Hashable | None:
+        serials = [task.serial for task in self.tasks]
+        if rows is None:
+            return tuple(serials)
+        return None if rows.places is None else (rows.each, *(serials[place] for place in rows.places))
 
     def alone(self, entry: int) -> OfTasks:
         return OfTasks((self.tasks[entry],))
@@ -135,10 +141,16 @@ class OfTasks:
 
 
 class OfTable:
-    """The answers of the `count` rows of a bank's table."""
+    """The answers of the `count` rows of a bank's table.
 
-    def __init__(self, table: Table, count: int) -> None:
-        self.table, self.count = table, count
+    Args:
+        table: interventions with their tensors, by path.
+        count: number of rows.
+        numbers: returns the number of the task of each row, unique over all banks.
+    """
+
+    def __init__(self, table: Table, count: int, numbers: Callable[[], Sequence[int]] | None = None) -> None:
+        self.table, self.count, self.numbers = table, count, numbers
         self.paths: Collection[str] = table.keys()
 
     @property
@@ -147,6 +159,12 @@ class OfTable:
 
     def entries(self) -> int:
         return self.count
+
+    def who(self, rows: Rows | None) -> Hashable | None:
+        if rows is None or rows.places is None or self.numbers is None:
+            return None
+        numbers = self.numbers()
+        return (rows.each, *(numbers[place] for place in rows.places))
 
     def alone(self, entry: int) -> OfTable:
         return OfTable(

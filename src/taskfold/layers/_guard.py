@@ -10,6 +10,7 @@ from weakref import ref
 from torch import Tensor, nn
 
 from ..kinds import lent, traced
+from ._left import write_inside
 from ._listening import Go, Listener
 from ._origin import storage_of, written
 from ._proxy import OF, PATH, writes
@@ -36,6 +37,8 @@ class Guard(Listener):
         own = () if traced() else _tensors(network)  # torch.func refuses to replace memory
         self.memory = [(*one, one[3].data) for one in own if not one[3].is_inference()]
         """The tensors with their memory at the start: `weight.data = …` is no operation that a listener hears."""
+        self.kept = {_place(value): (module, name, value) for module, name, value in _attributes(network)}
+        """Tensors in attributes of modules, by memory."""
         self._lending = lent(self._lend)
 
     def __enter__(self) -> Guard:
@@ -76,6 +79,8 @@ class Guard(Listener):
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         for tensor in written(func, args, kwargs):
             self.check(tensor)
+            if (state := self.kept.get(_place(tensor))) is not None:
+                write_inside(*state)
         return go(func, args, kwargs)
 
 
@@ -162,6 +167,13 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]
             for name, tensor in held.items():
                 if tensor is not None:
                     yield path, module, name, tensor
+
+
+def _attributes(network: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    for module in network.modules():
+        for name, value in module.__dict__.items():
+            if isinstance(value, Tensor):
+                yield module, name, value
 
 
 def _place(tensor: Tensor) -> int:

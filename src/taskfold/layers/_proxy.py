@@ -8,9 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import _left as left
+
 OF, PATH, SETTLING, STATE, FRESH, READ = "_proxied", "_path", "_settling", "_state", "_fresh", "_read"
 """Entries in a proxy's `__dict__`: the user's module; its path; a flag: writes stay in the proxy; a task's tensors;
 the empty values of caches; the caches that were read."""
+LEFT = "_left"
+"""What passes have left in attributes of the user's module."""
+ASKED = "_asked"
+"""Names of attributes that passes have read before they wrote them: what is written there may be a state."""
 TWIN = "_twin"
 """The `__dict__` of the layer's second proxy, which gets the same writes."""
 KEPT = ("training", "_modules")
@@ -37,12 +43,25 @@ class Proxy:
             return table["_buffers"][name]
         if name in table["_modules"]:
             return table["_modules"][name]
-        plain = of.__dict__
-        if name in plain:
-            value = plain[name]
-            if STATE in table and not table["training"] and (value is None or isinstance(value, torch.Tensor)):
-                return _begun(table, name, value)
+        held = of.__dict__
+        if name in held:
+            value = held[name]
+            kind = type(value)
+            if kind in left.SIMPLE or (
+                kind in left.NESTED
+                and value
+                and (kind is dict or type(value[0]) in left.INNER)
+                and left.holds_tensors(value)
+            ):
+                if STATE in table and not table["training"] and kind in left.TENSORS:
+                    return _begun(table, name, value)
+                if not torch.compiler.is_compiling() and (table[LEFT] or name not in table[ASKED]):
+                    value = _own(table, name, value)
+                    if value is left.GONE:
+                        return super().__getattr__(name)  # type: ignore[misc]
             return value
+        elif not torch.compiler.is_compiling():
+            table[ASKED].add(name)
         return super().__getattr__(name)  # type: ignore[misc]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -57,9 +76,7 @@ class Proxy:
         elif isinstance(held := getattr(type(self), name, None), property) and held.fset is not None:
             held.fset(self, value)
         elif SETTLING in table:
-            table[name] = value
-            if (twin := table.get(TWIN)) is not None:
-                twin[name] = value
+            _settle(table, name, value)
         elif isinstance(value, nn.Module):
             table["_modules"][name] = value
             setattr(of, name, value.__dict__.get(OF, value))
@@ -70,7 +87,10 @@ class Proxy:
                     return  # a cache computed from the task's tensors
             elif name in table:
                 table[name] = value
-            setattr(of, name, value)
+            if left.is_state(value) and not torch.compiler.is_compiling():
+                left.write(of, name, value, name in table[ASKED])
+            else:
+                setattr(of, name, value)
 
     def __delattr__(self, name: str) -> None:
         table = self.__dict__
@@ -104,6 +124,23 @@ class Proxy:
         """A proxy equals the user's module, so that dicts keyed by module find it."""
         mine = self.__dict__.get(OF)
         return self is other or (mine is not None and mine is getattr(other, "__dict__", {}).get(OF, other))
+
+
+def _own(table: dict[str, Any], name: str, value: Any) -> Any:
+    """An attribute's value for the tasks that run."""
+    value, written = left.read(table[OF], name, value, SETTLING in table) if table[LEFT] else (value, False)
+    if not written:
+        table[ASKED].add(name)
+    if SETTLING in table and isinstance(value, torch.Tensor):
+        _settle(table, name, value := value.clone())  # the pass may write into it
+    return value
+
+
+def _settle(table: dict[str, Any], name: str, value: Any) -> None:
+    """Sets an attribute of a proxy that keeps its writes, and of its twin."""
+    table[name] = value
+    if (twin := table.get(TWIN)) is not None:
+        twin[name] = value
 
 
 def _begun(table: dict[str, Any], name: str, value: Any) -> Any:
@@ -170,7 +207,16 @@ def proxy_of(module: nn.Module, path: str, base: type[Proxy] = Proxy) -> nn.Modu
     for name in SHARED:
         if name in theirs:
             table[name] = theirs[name]
-    table.update({OF: module, PATH: path, "training": module.training, "_modules": {}})
+    table.update(
+        {
+            OF: module,
+            PATH: path,
+            LEFT: left.states_of(module),
+            ASKED: set(),
+            "training": module.training,
+            "_modules": {},
+        }
+    )
     return made
 
 
@@ -191,4 +237,10 @@ class _Through:
         self.kind, self.name = kind, name
 
     def __get__(self, module: nn.Module | None, owner: type) -> Any:
-        return getattr(self.kind if module is None else module.__dict__.get(OF, self.kind), self.name)
+        value = getattr(self.kind if module is None else module.__dict__.get(OF, self.kind), self.name)
+        if module is None or OF not in module.__dict__ or torch.compiler.is_compiling():
+            return value
+        if type(value) in left.SIMPLE:
+            value = _own(module.__dict__, self.name, value)
+            return getattr(self.kind, self.name) if value is left.GONE else value
+        return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,6 +75,10 @@ class Answers(Protocol):
 
     def entries(self) -> int:
         """The number of entries."""
+        ...
+
+    def who(self, rows: Rows | None) -> Hashable | None:
+        """A key of the tasks of a pass's rows; None: they are not known without a device sync."""
         ...
 
 

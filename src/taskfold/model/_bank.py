@@ -279,7 +279,7 @@ class Bank(MixedRows, nn.Module):
         # Gathered once for the whole text, not for each token.
         columns = table.columns(index)
         rows = Rows(len(index), None, places=tuple(range(len(index))), gathers=True)
-        selection = Selection(OfTable(columns, len(index)), rows, False)
+        selection = Selection(OfTable(columns, len(index), table.there[index].tolist), rows, False)
         return with_caches(
             names, self.backbone, args, kwargs, lambda: self._runner.run(selection, args, kwargs, "generate")
         )
@@ -342,4 +342,4 @@ class Bank(MixedRows, nn.Module):
 
 
 def _selection(table: Table, rows: Rows) -> Selection:
-    return Selection(OfTable(table.columns(), len(table.numbers)), rows, False)
+    return Selection(OfTable(table.columns(), len(table.numbers), table.there.tolist), rows, False)

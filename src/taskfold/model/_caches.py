@@ -43,13 +43,15 @@ def with_caches(
     if torch.compiler.is_compiling() or not names:
         return run()
     asked = (names,) if isinstance(names, str) else tuple(names)
-    given = _given(network, args, kwargs)
-    _check(given, asked)
+    given = _given(network, args, kwargs) if kwargs or len(args) > 1 else []
+    if given:
+        _check(given, asked)
     output = run()
     for _, state in given:
         if not isinstance(state, Tensor):
             setattr(state, WRITERS, asked)
-    _mark(output, asked, given)
+    if not isinstance(output, Tensor):
+        _mark(output, asked, given)
     return output
 
 
@@ -73,7 +75,7 @@ def broadcast_with_caches(
         _check(given, (name,))
     outputs = run()
     for names, output in zip(groups, outputs, strict=True):
-        if len(names) == 1:
+        if len(names) == 1 and not isinstance(output, Tensor):
             _mark(output, tuple(names), given)
     return outputs
 
@@ -91,8 +93,6 @@ def _check(given: Sequence[tuple[str, Any]], asked: tuple[str, ...]) -> None:
 
 def _given(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The states among the arguments, by name."""
-    if len(args) < 2 and not kwargs:
-        return []
     named = dict(zip(_parameters(type(network)), args[1:], strict=False)) if len(args) > 1 else {}
     return [(name, one) for name, value in {**named, **kwargs}.items() for one in _states(name, value)]
 
@@ -105,8 +105,6 @@ def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
 
 def _mark(output: Any, asked: tuple[str, ...], given: Sequence[tuple[str, Any]]) -> None:
     """Marks the states of an output as written by these tasks; not tensors that were given and are handed through."""
-    if isinstance(output, Tensor):
-        return
     through = {id(state) for _, state in given}
     held: Mapping[Any, Any] = {}
     if isinstance(output, Mapping):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from ..layers import caches, rebind
+from ..layers import GONE, caches, first_states, rebind
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -19,9 +19,19 @@ def copied(network: M, begun: Mapping[str, Mapping[str, Any]]) -> M:
     rebind(network, twin)
     for path, empty in begun.items():
         twin.get_submodule(path).__dict__.update(empty)
+    for path, module in network.named_modules():
+        for name, first in first_states(module).items():
+            _set(twin.get_submodule(path), name, first)
     for module in twin.modules():
         module.__dict__.update(caches(module))
     return twin
+
+
+def _set(module: nn.Module, name: str, value: Any) -> None:
+    if value is GONE:
+        module.__dict__.pop(name, None)
+    else:
+        module.__dict__[name] = copy.deepcopy(value)
 
 
 def detached(network: nn.Module) -> dict[int, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ..layers import PLAIN, kept_of
+from ..layers import PLAIN, kept_of, states_as_before
 from ._rows import copied
 
 
@@ -38,7 +38,8 @@ def own_state(network: nn.Module) -> Iterator[None]:
         return
     before = [(module, dict(kept_of(module))) for module in network.modules()]
     try:
-        yield
+        with states_as_before(network):
+            yield
     finally:
         for module, held in before:
             for name, value in [*kept_of(module)]:

@@ -28,8 +28,10 @@ from ..layers import (
     ahead,
     are,
     check_once,
+    filed,
     hearing,
     recomputes,
+    refile,
     selecting,
     spread,
     telling,
@@ -341,9 +343,11 @@ class Runner(Looking):
             "training": self.training,
             "execution": self.execution,
             "rows": self.rows,
+            "left": filed(self.backbone),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        refile(state["backbone"], state.pop("left"))
         vars(self).update(state)
         self.progress = 1.0
         self.forget()

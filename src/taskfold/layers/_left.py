@@ -1,0 +1,211 @@
+"""What a pass leaves in attributes of modules (recurrent states, keys and values): each task goes on from its own."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+from torch import Tensor, nn
+
+from ._selection import running
+
+MOST = 256
+"""The most tasks, or mixtures of tasks, whose states one attribute keeps; the longest unused goes first."""
+TENSORS = frozenset((type(None), Tensor, nn.Parameter))
+SIMPLE = TENSORS | {bool, int, float}
+NESTED = frozenset((tuple, list, dict))
+INNER = NESTED | {Tensor, nn.Parameter}
+"""Types of values that may be states: of a tensor; of numbers beside tensors; nested; of the parts of a nested one."""
+
+
+class GONE:
+    """Stands for the value of an attribute that is not there; the class itself does, also in copies."""
+
+
+@dataclass
+class Left:
+    """What passes have left in one attribute.
+
+    Attributes:
+        first: the value before the first pass of a task.
+        held: returns the value that the latest pass has left, which the user's module holds.
+        writer, during: the tasks of that pass, and the pass.
+        writers: the tasks that have left a value.
+        own: by tasks, what their latest pass has left; None: nothing is kept, as long as no other tasks have read it.
+        inside: passes write into the tensor, so that tasks get copies of `first`.
+        holds: some value is a tensor, or holds one.
+    """
+
+    first: Any
+    held: Callable[[], Any]
+    writer: Hashable | None = None
+    during: object = None
+    writers: frozenset[Hashable | None] = frozenset()
+    own: OrderedDict[Hashable, Any] | None = None
+    inside: bool = False
+    holds: bool = False
+
+    def of(self, who: Hashable | None, during: object, name: str) -> Any:
+        """The value for these tasks in this pass; None: they are not known, and begin anew.
+
+        Raises:
+            RuntimeError: what they have left is gone.
+        """
+        if during is not None and during is self.during:
+            return self.held()
+        if self.own is None:
+            self.own = OrderedDict({self.writer: self.held()})
+        if who is not None and who in self.own:
+            self.own.move_to_end(who)
+            return self.own[who]
+        if who is not None and who in self.writers:
+            raise RuntimeError(
+                f"attribute {name!r} held what a task had left for its next pass, and other tasks have written it "
+                "since; begin that task's input from its start once, from then on each task keeps its own"
+            )
+        return self.keep(who, self.first.clone()) if self.inside else self.first
+
+    def keep(self, who: Hashable | None, value: Any) -> Any:
+        """Keeps a value for these tasks."""
+        self.writers |= {who}
+        if self.own is not None and who is not None:
+            self.own[who] = value
+            self.own.move_to_end(who)
+            while len(self.own) > MOST:
+                self.own.popitem(last=False)
+        return value
+
+    def leave(self, value: Any) -> None:
+        """Takes what this thread's pass leaves."""
+        self.writer, self.during = _now()
+        self.held = _held(self.keep(self.writer, value))
+        self.holds = self.holds or holds_tensors(value)
+
+
+def _held(value: Any) -> Callable[[], Any]:
+    """Returns a value; a tensor is not kept alive."""
+    return ref(value) if isinstance(value, Tensor) else lambda: value
+
+
+def _nothing() -> None:
+    return None
+
+
+STATES: WeakKeyDictionary[nn.Module, dict[str, Left]] = WeakKeyDictionary()
+"""By the user's module and attribute; the dicts stay the same ones, which proxies hold."""
+_lock = threading.RLock()
+
+
+def holds_tensors(value: Any) -> bool:
+    """Whether a value is a tensor, or a tuple, list or dict that begins with one."""
+    while type(value) in NESTED and value:
+        value = next(iter(value.values() if type(value) is dict else value))
+    return isinstance(value, Tensor)
+
+
+def is_state(value: Any) -> bool:
+    """Whether a value that a pass leaves may be a state."""
+    return type(value) in SIMPLE or holds_tensors(value)
+
+
+def _now() -> tuple[Hashable | None, object]:
+    """The tasks of the rows of this thread's pass (None: not known, or no task runs), and the pass."""
+    now = running()
+    if now is None:
+        return None, None
+    return None if now.noting is not None else now.answers.who(now.rows), now.left
+
+
+def states_of(module: nn.Module) -> dict[str, Left]:
+    """What passes have left in the user's module, by attribute."""
+    return STATES.setdefault(module, {})
+
+
+def read(module: nn.Module, name: str, value: Any, quiet: bool) -> tuple[Any, bool]:
+    """What a pass reads in an attribute of the user's module, and whether passes have written it.
+
+    Args:
+        module: the user's.
+        name, value: the attribute as the module has it.
+        quiet: a pass without tasks.
+    """
+    held = states_of(module)
+    if name not in held:
+        return value, False
+    with _lock:
+        one = held.get(name)
+        now = module.__dict__.get(name, GONE)
+        if one is None or now is not one.held():  # the user has set it: all begin with that
+            held.pop(name, None)
+            return now, False
+        if not any(left.holds for left in held.values()):  # numbers alone: a counter of passes
+            return now, True
+        return one.first if quiet else one.of(*_now(), name), True
+
+
+def write(module: nn.Module, name: str, value: Any, asked: bool) -> None:
+    """Sets an attribute of the user's module, for the tasks of this pass; `asked`: a pass has read it before."""
+    with _lock:
+        held = states_of(module)
+        now = module.__dict__.get(name, GONE)
+        one = held.get(name)
+        if one is None or now is not one.held():
+            one = held[name] = Left(now, _held(now), own=OrderedDict() if asked else None, holds=holds_tensors(now))
+        one.leave(value)
+        setattr(module, name, value)
+
+
+def write_inside(module: nn.Module, name: str, value: Tensor) -> None:
+    """Notes that this pass is about to write into a tensor that an attribute of the user's module holds."""
+    with _lock:
+        held = states_of(module)
+        if name not in held:
+            held[name] = Left(value.detach().clone(), _held(value), own=OrderedDict(), inside=True)
+            held[name].leave(value)
+
+
+def first_states(module: nn.Module) -> dict[str, Any]:
+    """What attributes of the user's module were before passes left states there, unless the user has set them since."""
+    held = STATES.get(module, {}).items()
+    return {name: one.first for name, one in held if module.__dict__.get(name, GONE) is one.held()}
+
+
+@contextmanager
+def states_as_before(network: nn.Module) -> Iterator[None]:
+    """Run a block and restore what passes had left in the network's modules."""
+    with _lock:
+        before = {
+            module: {name: replace(one, own=one.own and one.own.copy()) for name, one in states_of(module).items()}
+            for module in network.modules()
+        }
+    try:
+        yield
+    finally:
+        with _lock:
+            for module, held in before.items():
+                states_of(module).clear()
+                states_of(module).update(held)
+
+
+def filed(network: nn.Module) -> dict[str, dict[str, Left]]:
+    """What passes have left in a network's modules, for a copy or a file, by path and attribute."""
+    return {
+        path: {
+            name: replace(one, held=_nothing, during=None, own=one.own and one.own.copy()) for name, one in held.items()
+        }
+        for path, module in network.named_modules()
+        if (held := states_of(module))
+    }
+
+
+def refile(network: nn.Module, states: dict[str, dict[str, Left]]) -> None:
+    """Notes in a copy of a network what passes had left in the original, as `filed` says."""
+    for path, held in states.items():
+        module = network.get_submodule(path)
+        here = {name: replace(one, held=_held(module.__dict__.get(name, GONE))) for name, one in held.items()}
+        states_of(module).update(here)

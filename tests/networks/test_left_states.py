@@ -1,0 +1,243 @@
+"""What a network keeps from one pass to the next is each task's own: no task goes on from another's."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import taskfold as tfold
+
+X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Keeps(nn.Module):
+    """Adds what its last pass has left; `way` says where that lies, and how it is written."""
+
+    num_features = 4
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.layer, self.way = nn.Linear(4, 4), way
+        self.child: Any = nn.Identity()
+        self.state: Any = torch.zeros(1, 4) if way in ("tensor", "inside") else None
+        self.child.state = None
+        self.at = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = (self.layer(x) + self.before()).tanh()
+        self.leave(y.mean(0, keepdim=True))
+        return y
+
+    def before(self) -> Tensor | float:
+        match self.way:
+            case "child":
+                state: Any = self.child.state
+                return 0.0 if state is None else state
+            case "absent":
+                return self.kept if hasattr(self, "kept") else 0.0  # type: ignore[return-value]
+            case "class":
+                return 0.0 if self.common is None else self.common
+            case "positions":
+                return 0.0 if self.at == 0 else self.state[:, : self.at].sum(1)
+        value = self.state[0] if isinstance(self.state, list | tuple) else self.state
+        value = value["h"] if isinstance(value, dict) else value
+        return 0.0 if value is None else value
+
+    common: Tensor | None = None
+
+    def leave(self, h: Tensor) -> None:
+        match self.way:
+            case "child":
+                self.child.state = h
+            case "absent":
+                self.kept = h
+            case "class":
+                self.common = h
+            case "inside":
+                self.state.copy_(h)
+            case "positions":
+                both = h[:, None] if self.at == 0 else torch.cat([self.state[:, : self.at], h[:, None]], 1)
+                self.state, self.at = both, self.at + 1
+            case "pair":
+                self.state = (h, h + 1)
+            case "list of dicts":
+                self.state = [{"h": h}]
+            case _:
+                self.state = h
+
+
+WAYS = ("none", "tensor", "pair", "list of dicts", "child", "absent", "class", "inside", "positions")
+
+
+def tuned(network: nn.Module, method: tfold.Method | None = None) -> tfold.MultiTask:
+    torch.manual_seed(0)
+    method = method or tfold.LoRA(rank=2, init="normal", layers="linear")
+    model = tfold.MultiTask(network.eval(), method).eval()
+    for name in "ab":
+        model.add_task(name, head=3)
+    return model
+
+
+def made(way: str) -> tfold.MultiTask:
+    torch.manual_seed(1)
+    return tuned(Keeps(way))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@torch.no_grad()
+def test_each_task_goes_on_from_its_own(way: str) -> None:
+    alone = {name: [(model := made(way))(X, task=name), model(X * 2, task=name), model(X, task=name)] for name in "ab"}
+    assert (alone["a"][0] - alone["a"][2]).abs().max() > 0.01, "the network keeps nothing"
+    model = made(way)
+    found: dict[str, list[Tensor]] = {"a": [], "b": []}
+    for name, x in (("a", X), ("a", X * 2), ("b", X), ("a", X), ("b", X * 2), ("b", X)):
+        found[name].append(model(x, task=name))
+    for name in "ab":
+        torch.testing.assert_close(found[name], alone[name], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "inside"])
+@torch.no_grad()
+def test_a_fold_begins_anew(way: str) -> None:
+    model = made(way)
+    first = made(way)(X, task="b")
+    model(X, task="a")
+    torch.testing.assert_close(model.fold("b")(X), first)
+
+
+@torch.no_grad()
+def test_banks_and_broadcasts_leave_tasks_states_alone() -> None:
+    model, other = made("none"), made("none")
+    for one in (model, other):
+        one(X, task="a")
+    for served in (model, model.bank()):
+        served(X, task=["b", "a"], broadcast=True)
+    torch.testing.assert_close(model(X, task="a"), other(X, task="a"), atol=0, rtol=0)
+    torch.testing.assert_close(model(X, task="b"), made("none")(X, task="b"), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@torch.no_grad()
+def test_the_first_pass_begins_where_the_network_is(way: str) -> None:
+    torch.manual_seed(1)
+    network = Keeps(way)
+    plain = copy.deepcopy(network)
+    model = tfold.MultiTask(network, tfold.LoRA(rank=2, layers="linear")).eval()
+    model.add_task("a")
+    for _ in range(2):
+        torch.testing.assert_close(model(X, task="a"), plain(X), atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_what_the_user_sets_is_where_all_tasks_begin() -> None:
+    model = made("none")
+    first = model(X, task="a")
+    network: Any = model.backbone
+    assert network.state is not None, "the module shows what the latest pass has left"
+    network.state = None
+    torch.testing.assert_close(model(X, task="a"), first, atol=0, rtol=0)
+    network.state = torch.ones(1, 4)
+    begun = made("none")
+    begun.backbone.state = torch.ones(1, 4)
+    torch.testing.assert_close(model(X, task="b"), begun(X, task="b"), atol=0, rtol=0)
+
+
+class Writes(Keeps):
+    """Writes its state whenever an input begins, and reads it only in later passes of that input."""
+
+    def forward(self, x: Tensor, begins: bool) -> Tensor:  # type: ignore[override]
+        y = self.layer(x)
+        self.state = y if begins else self.state + y
+        return self.state.tanh()
+
+
+@torch.no_grad()
+def test_a_state_that_others_have_written_is_refused_and_kept_from_then_on() -> None:
+    torch.manual_seed(1)
+    model = tuned(Writes("none"))
+    for name in "ab":
+        model(X, True, task=name)
+    with pytest.raises(
+        RuntimeError, match=r"'state' held what a task had left .* begin that task's input from its start"
+    ):
+        model(X, False, task="a")
+    right = [model(X, True, task="a"), model(X, False, task="a"), model(X, False, task="a")]
+    found = [model(X, True, task="a")]
+    model(X, True, task="b")
+    for _ in range(2):
+        found.append(model(X, False, task="a"))
+        model(X, False, task="b")
+    torch.testing.assert_close(found, right, atol=0, rtol=0)
+
+
+class Counts(nn.Module):
+    num_features = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.passes = nn.Linear(4, 4), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return self.layer(x)
+
+
+def test_a_counter_of_passes_counts_all() -> None:
+    model = tuned(Counts())
+    for name in "aab":
+        model(X, task=name)
+    assert model.backbone.passes == 3
+
+
+class Tells(nn.Module):
+    """Leaves a loss on itself, which it does not read."""
+
+    num_features = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.loss = nn.Linear(4, 4), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        self.loss = y.square().mean()
+        return y
+
+
+def test_losses_are_the_modules_and_not_kept() -> None:
+    model = tuned(Tells())
+    network: Any = model.backbone
+    for name in "aab":
+        model(X, task=name)
+    loss = ref(network.loss)
+    network.loss.backward()
+    network.loss = None
+    model(X, task="a")
+    gc.collect()
+    assert loss() is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("class", "positions")])
+def test_a_copy_of_a_model_has_each_tasks_own(way: str, copied: Callable[[Any], Any]) -> None:
+    model = made(way)
+    model(X, task="a")
+    twin = copied(model)
+    torch.testing.assert_close(twin(X, task="b"), made(way)(X, task="b"), atol=0, rtol=0)
+    torch.testing.assert_close(twin(X, task="a"), model(X, task="a"), atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_a_mixture_that_goes_on_from_rows_before_is_refused() -> None:
+    model = made("none")
+    with pytest.raises(ValueError, match="run one task at a time"):
+        model(X, task=["a", "b"])
