@@ -9,6 +9,7 @@ from itertools import permutations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import flex_attention
 
 import taskfold as tfold
 
@@ -19,16 +20,16 @@ NAMES = ("a", "b", "a", "b")
 
 
 class Sized(nn.Module):
-    """Chooses a layer by a size."""
+    """Chooses a factor by a size."""
 
     num_features = 4
 
     def __init__(self, size: Callable[[Tensor], int], least: int) -> None:
         super().__init__()
-        self.many, self.few, self.size, self.least = nn.Linear(4, 4), nn.Linear(4, 4), size, least
+        self.layer, self.size, self.least = nn.Linear(4, 4), size, least
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.many if self.size(x[:, 0] > 0) >= self.least else self.few)(x)
+        return self.layer(x) * (2 if self.size(x[:, 0] > 0) >= self.least else 1)
 
 
 SIZES: dict[str, tuple[Callable[[Tensor], int], int]] = {
@@ -37,8 +38,12 @@ SIZES: dict[str, tuple[Callable[[Tensor], int], int]] = {
     "masked select": (lambda mask: mask.masked_select(mask).shape[0], 3),
     "index": (lambda mask: mask[mask].size(0), 3),
     "unique": (lambda mask: len(mask.unique()), 2),
-    "unique consecutive": (lambda mask: len(mask.unique_consecutive()), 3),
+    "unique consecutive": (lambda mask: len(mask.unique_consecutive()), 2),
     "bincount": (lambda mask: len(mask.long().bincount()), 2),
+    "text": (lambda mask: int(f"{mask.sum()}"), 3),
+    "representation": (lambda mask: int(str(mask.sum())[7:-1]), 3),
+    "tensor split": (lambda mask: len(torch.tensor_split(mask, mask.sum().reshape(1))[0]), 3),
+    "one hot": (lambda mask: nn.functional.one_hot(mask.long()).shape[-1], 2),
     "repeated": (lambda mask: len(mask.repeat_interleave(mask.long())), 3),
 }
 
@@ -52,12 +57,12 @@ def suppress_refusals() -> Iterator[None]:
             raise
 
 
-@pytest.mark.filterwarnings("ignore:Sized answers mixed batches task by task", "ignore:.*never called")
+@pytest.mark.filterwarnings("ignore:Sized answers mixed batches task by task")
 @pytest.mark.parametrize("size", SIZES)
 def test_no_later_batch_goes_another_task_s_way(size: str) -> None:
     torch.manual_seed(0)
     paths: set[bool] = set()
-    for order in permutations(BATCHES):
+    for order in permutations(BATCHES, 2):
         model = tfold.MultiTask(Sized(*SIZES[size]), tfold.LoRA(rank=2, init="normal", layers="linear")).eval()
         for name in "ab":
             model.add_task(name)
@@ -65,9 +70,44 @@ def test_no_later_batch_goes_another_task_s_way(size: str) -> None:
             x = BATCHES[batch]
             rows = {name: [n for n, one in enumerate(NAMES) if one == name] for name in "ab"}
             paths |= {SIZES[size][0](x[mine][:, 0] > 0) >= SIZES[size][1] for mine in (*rows.values(), [0, 1, 2, 3])}
-            mixed = None
             with suppress_refusals():
                 mixed = model(x, task=NAMES)
-            for name, mine in rows.items() if mixed is not None else ():
-                torch.testing.assert_close(mixed[mine], model(x[mine], task=name))
+                for name, mine in rows.items():
+                    torch.testing.assert_close(mixed[mine], model(x[mine], task=name))
     assert paths == {True, False}
+
+
+class Branches(nn.Module):
+    num_features = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return torch.cond((x > 0).sum() >= 12, lambda y: y * 2, lambda y: y + 0, (y,))
+
+
+@torch.no_grad()
+def test_a_network_with_a_conditional_operator_runs() -> None:
+    torch.manual_seed(0)
+    model = tfold.MultiTask(Branches(), tfold.LoRA(rank=2, init="normal", layers="linear")).eval()
+    model.add_task("a")
+    for batch in BATCHES.values():
+        torch.testing.assert_close(model(batch, task="a"), model.fold("a")(batch))
+
+
+class Flexible(Branches):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)[None, None]
+        return flex_attention(y, y, y)[0, 0]
+
+
+@pytest.mark.filterwarnings("ignore")
+@torch.no_grad()
+def test_other_operators_of_that_kind_are_refused_by_name() -> None:
+    model = tfold.MultiTask(Flexible(), tfold.LoRA(rank=2, layers="linear")).eval()
+    model.add_task("a")
+    with pytest.raises(TypeError, match="higher-order operator 'flex_attention' outside of a compiler"):
+        model(POSITIVE, task="a")

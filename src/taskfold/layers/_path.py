@@ -24,12 +24,8 @@ def is_answer(value: object) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-_SIZED = frozenset(
-    (
-        *("nonzero", "masked_select", "unique_dim", "unique_consecutive", "unique_dim_consecutive", "_unique"),
-        *("_unique2", "bincount", "repeat_interleave", "nms"),
-    )
-)
+_SIZED = frozenset(("nms", "unique_dim_consecutive"))
+"""Operations whose outputs have as many entries as numbers decide, and that do not say so by torch's tag."""
 
 
 def size_of(func: Any, args: tuple[Any, ...], output: object) -> tuple[int, ...] | None:
@@ -38,7 +34,7 @@ def size_of(func: Any, args: tuple[Any, ...], output: object) -> tuple[int, ...]
     if name in ("index", "_unsafe_index"):
         if not any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in args[1]):
             return None
-    elif name not in _SIZED:
+    elif name not in _SIZED and torch.Tag.dynamic_output_shape not in func.tags:
         return None
     first = output[0] if isinstance(output, tuple) else output
     return tuple(first.shape) if isinstance(first, Tensor) else None
