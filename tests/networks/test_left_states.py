@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 from weakref import ref
 
@@ -27,9 +30,32 @@ class Keeps(nn.Module):
         super().__init__()
         self.layer, self.way = nn.Linear(4, 4), way
         self.child: Any = nn.Identity()
-        self.state: Any = torch.zeros(1, 4) if way in ("tensor", "inside") else None
+        self.base = torch.zeros(2, 1, 4)
+        self.state: Any = self.first()
         self.child.state = None
         self.at = 0
+
+    def first(self) -> Any:
+        match self.way:
+            case "tensor" | "inside" | "same":
+                return torch.zeros(1, 4)
+            case "in a list":
+                return [torch.zeros(1, 4)]
+            case "in a tuple":
+                return (torch.zeros(1, 4),)
+            case "nested":
+                return [{"h": torch.zeros(1, 4)}]
+            case "entry":
+                return {"h": torch.zeros(1, 4)}
+            case "appended":
+                return []
+            case "queue":
+                return deque([torch.zeros(1, 4)], maxlen=1)
+            case "object":
+                return SimpleNamespace(h=torch.zeros(1, 4))
+            case "view":
+                return self.base[1]
+        return None
 
     def forward(self, x: Tensor) -> Tensor:
         y = (self.layer(x) + self.before()).tanh()
@@ -47,7 +73,11 @@ class Keeps(nn.Module):
                 return 0.0 if self.common is None else self.common
             case "positions":
                 return 0.0 if self.at == 0 else self.state[:, : self.at].sum(1)
-        value = self.state[0] if isinstance(self.state, list | tuple) else self.state
+            case "object":
+                return self.state.h
+            case "appended":
+                return torch.stack(self.state).sum(0) if self.state else 0.0
+        value = self.state[0] if isinstance(self.state, list | tuple | deque) else self.state
         value = value["h"] if isinstance(value, dict) else value
         return 0.0 if value is None else value
 
@@ -63,6 +93,21 @@ class Keeps(nn.Module):
                 self.common = h
             case "inside":
                 self.state.copy_(h)
+            case "same":  # as LLaMA's first code
+                self.state = self.state.to(h)
+                self.state[:] = h
+            case "in a list" | "in a tuple":
+                self.state[0].copy_(h)
+            case "nested":
+                self.state[0]["h"].copy_(h)
+            case "entry":
+                self.state["h"] = h
+            case "appended" | "queue":
+                self.state.append(h)
+            case "object":
+                self.state.h = h
+            case "view":
+                self.base[1].copy_(h)
             case "positions":
                 both = h[:, None] if self.at == 0 else torch.cat([self.state[:, : self.at], h[:, None]], 1)
                 self.state, self.at = both, self.at + 1
@@ -74,21 +119,23 @@ class Keeps(nn.Module):
                 self.state = h
 
 
-WAYS = ("none", "tensor", "pair", "list of dicts", "child", "absent", "class", "inside", "positions")
+ASSIGNED = ("none", "tensor", "pair", "list of dicts", "child", "absent", "class", "positions")
+WITHIN = ("inside", "same", "in a list", "in a tuple", "nested", "entry", "appended", "queue", "object", "view")
+WAYS = (*ASSIGNED, *WITHIN)
 
 
-def tuned(network: nn.Module, method: tfold.Method | None = None) -> tfold.MultiTask:
+def tuned(network: nn.Module, method: tfold.Method | None = None, names: str = "ab") -> tfold.MultiTask:
     torch.manual_seed(0)
     method = method or tfold.LoRA(rank=2, init="normal", layers="linear")
     model = tfold.MultiTask(network.eval(), method).eval()
-    for name in "ab":
+    for name in names:
         model.add_task(name, head=3)
     return model
 
 
-def made(way: str) -> tfold.MultiTask:
+def made(way: str, names: str = "ab") -> tfold.MultiTask:
     torch.manual_seed(1)
-    return tuned(Keeps(way))
+    return tuned(Keeps(way), names=names)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -104,7 +151,7 @@ def test_each_task_goes_on_from_its_own(way: str) -> None:
         torch.testing.assert_close(found[name], alone[name], atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "inside"])
+@pytest.mark.parametrize("way", WAYS)
 @torch.no_grad()
 def test_a_fold_begins_anew(way: str) -> None:
     model = made(way)
@@ -230,7 +277,8 @@ def test_losses_are_the_modules_and_not_kept() -> None:
 @pytest.mark.parametrize("way", [way for way in WAYS if way not in ("class", "positions")])
 def test_a_copy_of_a_model_has_each_tasks_own(way: str, copied: Callable[[Any], Any]) -> None:
     model = made(way)
-    model(X, task="a")
+    for _ in range(2):
+        model(X, task="a")
     twin = copied(model)
     torch.testing.assert_close(twin(X, task="b"), made(way)(X, task="b"), atol=0, rtol=0)
     torch.testing.assert_close(twin(X, task="a"), model(X, task="a"), atol=0, rtol=0)
@@ -241,3 +289,98 @@ def test_a_mixture_that_goes_on_from_rows_before_is_refused() -> None:
     model = made("none")
     with pytest.raises(ValueError, match="run one task at a time"):
         model(X, task=["a", "b"])
+
+
+@torch.no_grad()
+def test_a_list_that_others_have_filled_is_refused_and_kept_from_then_on() -> None:
+    model = made("appended")
+    right = [model(X, task="a"), made("appended")(X, task="b")]
+    with pytest.raises(RuntimeError, match=r"'state' \(list\) holds what a task has left .* start once more"):
+        model(X, task="b")
+    torch.testing.assert_close(model(X, task="b"), right[1], atol=0, rtol=0)
+    alone = made("appended")
+    alone(X, task="a")
+    torch.testing.assert_close(model(X, task="a"), alone(X, task="a"), atol=0, rtol=0)
+
+
+class Fills(Tells):
+    """Fills a list with losses that it does not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        self.losses.append(y.square().mean())
+        return y
+
+
+def test_losses_in_a_list_are_all_there() -> None:
+    model = tuned(Fills())
+    for name in "aabab":
+        model(X, task=name)
+    assert len(model.backbone.losses) == 5
+    sum(model.backbone.losses).backward()
+
+
+class Constants(nn.Module):
+    """Has tables in a list and a dict, which no pass writes."""
+
+    num_features = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.many, self.named = nn.Linear(4, 4), [torch.ones(4)], {"t": torch.ones(4)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) * self.many[0] + self.named["t"]
+
+
+@torch.no_grad()
+def test_a_fold_has_the_networks_tables() -> None:
+    model = tuned(Constants())
+    torch.testing.assert_close(model.fold("a")(X), model(X, task="a"))
+
+
+@pytest.mark.parametrize("way", WITHIN)
+def test_threads_go_on_from_their_tasks_own(way: str) -> None:
+    names = "bcdefgh"
+    model = made(way, "a" + names)
+    _several(model, "a")  # says that a list is a state
+    with ThreadPoolExecutor(len(names)) as pool:
+        found = [*pool.map(lambda name: _several(model, name), names)]
+    for name, one in zip(names, found, strict=True):
+        torch.testing.assert_close(one, _several(made(way, "a" + names), name), atol=0, rtol=0)
+
+
+@torch.no_grad()
+def _several(model: tfold.MultiTask, name: str) -> list[Tensor]:
+    return [model(X * n, task=name) for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("way", ["none", "pair"])
+def test_a_detached_state_is_still_its_tasks(way: str) -> None:
+    model, alone = made(way), made(way)
+    network: Any = model.backbone
+    model(X, task="a").sum().backward()
+    if way == "pair":
+        network.state = tuple(one.detach() for one in network.state)
+    else:
+        network.state = network.state.detach()
+    torch.testing.assert_close(model(X, task="b"), made(way)(X, task="b"), atol=0, rtol=0)
+    alone(X, task="a")
+    torch.testing.assert_close(model(X, task="a"), alone(X, task="a"), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@torch.no_grad()
+def test_each_task_of_a_broadcast_begins_anew(way: str) -> None:
+    model, other = made(way), made(way)
+    for one in (model, other):
+        one(X, task="a")
+        one(X, task="a")
+    found = model(X, task=["a", "b"], broadcast=True)
+    for name in "ab":
+        torch.testing.assert_close(found[name], made(way)(X, task=name))
+    torch.testing.assert_close(model(X, task="a"), other(X, task="a"), atol=0, rtol=0)

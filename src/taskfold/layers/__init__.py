@@ -40,7 +40,7 @@ from ._layout import (
     is_same,
     unwrapped,
 )
-from ._left import GONE, filed, first_states, refile, states_as_before
+from ._left import GONE, filed, first_states, is_kept, refile, states_as_before
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
@@ -254,6 +254,7 @@ __all__ = [
     "in_vmap",
     "inventory_of",
     "is_blind",
+    "is_kept",
     "is_same",
     "keep_components",
     "kept_of",

@@ -166,7 +166,7 @@ def read(module: nn.Module, name: str, value: Any, quiet: bool) -> tuple[Any, bo
         if one is None or not one.shown_by(module, name):  # the user has set it: all begin with that
             held.pop(name, None)
             return now, False
-        if one.free or not any(left.holds for left in held.values()):  # numbers alone: a counter of passes
+        if one.free or not is_kept(module, name):  # a counter of passes
             return now, True
         if quiet:
             return one.first, True
@@ -233,6 +233,12 @@ def compute(module: nn.Module, name: str) -> None:
 def frees(network: nn.Module) -> bool:
     """Whether passes change lists, dicts or objects of modules, and none has computed with what others left there."""
     return any(one.free for module in network.modules() for one in STATES.get(module, {}).values())
+
+
+def is_kept(module: nn.Module, name: str) -> bool:
+    """Whether passes have left a state in an attribute: not a number in a module that holds numbers alone."""
+    held = STATES.get(module, {})
+    return name in held and any(one.holds for one in held.values())
 
 
 def first_states(module: nn.Module) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layers import PLAIN, kept_of, states_as_before
+from ..layers import PLAIN, is_kept, kept_of, states_as_before
 from ._rows import copied
 
 
@@ -36,13 +36,14 @@ def own_state(network: nn.Module) -> Iterator[None]:
         yield
         return
     before = [(module, dict(kept_of(module))) for module in network.modules()]
-    try:
-        with states_as_before(network):
+    with states_as_before(network):
+        try:
             yield
-    finally:
-        for module, held in before:
-            for name, value in [*kept_of(module)]:
-                if value is not held.get(name) and not isinstance(value, PLAIN):
+        finally:
+            for module, held in before:
+                for name, value in [*kept_of(module)]:
+                    if value is held.get(name) or (isinstance(value, PLAIN) and not is_kept(module, name)):
+                        continue
                     if name in held:
                         module.__dict__[name] = held[name]
                     else:
