@@ -49,16 +49,17 @@ def test_losses_in_a_list_are_all_there() -> None:
 
 
 class Constants(nn.Module):
-    """Has tables in a list and a dict, which no pass writes."""
+    """Has tables in a list, a dict and an attribute, which no pass writes."""
 
     num_features = 4
 
     def __init__(self) -> None:
         super().__init__()
         self.layer, self.many, self.named = nn.Linear(4, 4), [torch.ones(4)], {"t": torch.ones(4)}
+        self.cache_k = torch.ones(4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x) * self.many[0] + self.named["t"]
+        return self.layer(x) * self.many[0] + self.named["t"] + self.cache_k
 
 
 @torch.no_grad()

@@ -204,7 +204,7 @@ def caches(module: nn.Module, empty: bool = False) -> dict[str, Any]:
     found: dict[str, Any] = {}
     owns = bool(module._parameters or module._buffers)
     for name, value in kept_of(module):
-        if (empty and value is None) or (isinstance(value, Tensor) and _CACHES.search(name)):
+        if (empty and value is None) or (owns and isinstance(value, Tensor) and _CACHES.search(name)):
             found[name] = None
         elif (
             type(value) is dict

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layers import PLAIN, is_kept, kept_of, states_as_before
-from ._rows import copied
+from ..layers import PLAIN, is_kept, kept_of, own_copy, states_as_before
 
 
 def own_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -18,15 +17,7 @@ def own_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[
     if torch.compiler.is_compiling():
         return args, dict(kwargs)
     made: dict[int, Any] = {}
-
-    def own(value: Any) -> Any:
-        if isinstance(value, PLAIN):
-            return value
-        if id(value) not in made:
-            made[id(value)] = copied(value)
-        return made[id(value)]
-
-    return tuple(map(own, args)), {name: own(value) for name, value in kwargs.items()}
+    return tuple(own_copy(one, made) for one in args), {name: own_copy(one, made) for name, one in kwargs.items()}
 
 
 @contextmanager

@@ -258,8 +258,3 @@ def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:
     twin = copy.copy(value)
     twin.__dict__.update(_copied(vars(value), size, rows))
     return twin
-
-
-def copied(value: Any) -> Any:
-    """A copy of a value and of the tensors inside it."""
-    return _copied(value, -1)
