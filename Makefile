@@ -12,6 +12,8 @@ export PYTHON VENV
 # The environments of the matrix: what each holds, and the part of the suite that runs in it.
 LIBRARY := vision,datasets,text,dense,train,balance,report,export,cli,compare,serve,cluster
 CORE    := tests/factors tests/routing tests/layers tests/methods tests/tasks tests/device tests/test_*.py
+# Rooms of tests whose extras' bounds they show.
+ROOMS   := train text cli serve networks dense report config backbones data evaluate problems
 # Rooms that need an extra; the examples in docstrings of all others run without one.
 NEED_EXTRAS := backbones cli config data dense evaluate report serve text train
 WITHOUT_EXTRAS := tests/factors tests/routing tests/tasks tests/device tests/test_extras.py tests/test_broadcast.py \
@@ -48,9 +50,10 @@ test: $(READY)
 # The lowest versions that pyproject.toml admits, each at once. Old packages beside new ones warn of one another.
 test-lowest: .venv-lowest/.ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-lowest/bin/python $(PYTEST) -n 2 --dist loadfile \
-	  -W default::DeprecationWarning -W default::FutureWarning $(CORE) tests/train tests/text $(ARGS)
+	  -W default::DeprecationWarning -W default::FutureWarning $(CORE) $(ROOMS:%=tests/%) $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONPATH=.venv-lowest/hub .venv-lowest/bin/python $(PYTEST) tests/test_hub.py
 
-.venv-lowest/.ready: pyproject.toml scripts/lowest
+.venv-lowest/.ready: pyproject.toml scripts/lowest scripts/setup-lowest
 	@scripts/setup-lowest .venv-lowest $(LIBRARY),test
 
 # torch, numpy, safetensors and pytest: no extra at all.

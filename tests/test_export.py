@@ -161,3 +161,17 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
         export(layer, [x[:1]], tmp_path / "x.pt2")
     with pytest.raises(FileNotFoundError, match="does not exist; create it first"):
         export(layer, [x], tmp_path / "none" / "x.pt2")
+
+
+class Bits(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + x.view(torch.int32) % 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_torch_cannot_write_is_said_in_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    with pytest.raises(RuntimeError, match=r"torch can't write the Bits as '.onnx' \(.*; nothing was written$") as said:
+        export(Bits(), [torch.randn(2, 3)], tmp_path / "bits.onnx")
+    assert "\n" not in str(said.value)
+    assert not [*tmp_path.iterdir()]

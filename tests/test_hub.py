@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -89,6 +90,10 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    if "_endpoint" not in (field.name for field in fields(hub.CommitInfo)):
+        pytest.skip(
+            "this huggingface_hub reads addresses of its default endpoint alone; `taskfold[hub]` asks for a newer one"
+        )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     Server.files, Server.asked = {}, []

@@ -109,8 +109,7 @@ def _as_read(made: Any, name: str) -> Any:
     for ties in (True, False):
         if not ties:
             made.config.tie_word_embeddings = False
-        with torch.random.fork_rng([]), torch.device("meta"):
-            units = set(_shared(type(made)(copy.deepcopy(made.config))).values())
+        units = set(_shared(_tied(made)).values())
         if all(len({shared[one] for one in unit}) == 1 for unit in units):
             break
     else:
@@ -126,6 +125,18 @@ def _as_read(made: Any, name: str) -> Any:
         for path, _, leaf in (one.rpartition(".") for one in unit):
             made.get_submodule(path).register_parameter(leaf, tensor)
     return made
+
+
+def _tied(made: Any) -> Any:
+    """A network of `made`'s configuration, with those parameters one that a reader ties; a constructor may tie more."""
+    with torch.random.fork_rng([]), torch.device("meta"):
+        network = type(made)(copy.deepcopy(made.config))
+    for name, parameter in [*network.named_parameters(remove_duplicate=False)]:
+        path, _, leaf = name.rpartition(".")
+        apart = nn.Parameter(parameter.detach(), parameter.requires_grad)
+        network.get_submodule(path).register_parameter(leaf, apart)
+    network.tie_weights()
+    return network
 
 
 def _shared(network: nn.Module) -> dict[str, tuple[str, ...]]:

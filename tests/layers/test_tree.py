@@ -116,3 +116,10 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], message:
 def test_more_stages_than_there_are_are_refused() -> None:
     with pytest.raises(ValueError, match="a number of shared stages=9 is more than Sequential has"):
         planted({"road": tree(branch=9)})
+
+
+def test_a_tree_without_a_trunk_is_refused() -> None:
+    with pytest.raises(ValueError, match="shares nothing: no layer that the method adapts lies in the first 1 stages"):
+        planted({"road": tfold.FTN(rank=2, targets=("2.*", "3.*"), sharing={"name": "tree", "branch": 1})})
+    with pytest.raises(ValueError, match="or all that do are frozen; raise branch"):
+        planted({"road": tfold.FTN(rank=2, frozen_stages=2, sharing={"name": "tree", "branch": 2})})

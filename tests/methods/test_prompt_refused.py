@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from transformers import (
-    DynamicCache,
-)
+from transformers import DynamicCache
 
 import taskfold as tfold
 
@@ -19,7 +17,7 @@ from .test_prompt import gpt2, model_of, t5, texts, words
 def test_caches_of_others_are_refused() -> None:
     model = model_of(gpt2, tfold.PromptTuning(tokens=3))
     network: Any = model.backbone
-    cache = DynamicCache(config=network.config)
+    cache = DynamicCache()
     network(words(1), past_key_values=cache, use_cache=True)
     with pytest.raises(ValueError, match="a cache of 6 positions was written without them"):
         model(words(1), past_key_values=cache, use_cache=True, task="a")

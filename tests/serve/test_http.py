@@ -214,7 +214,7 @@ class TestTwoServersOnOneFolder:
         with TestClient(app, base_url="http://localhost", headers=MANAGER) as other:
             while other.get("/readyz").status_code != 200:
                 pass
-            client.headers |= MANAGER
+            client.headers.update(MANAGER)
             yield client, other
 
     def test_a_change_holds_for_both_at_once(self, both: Any, files: dict[str, bytes]) -> None:

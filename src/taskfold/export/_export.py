@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
@@ -43,7 +44,7 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
         FileNotFoundError: the path's folder does not exist.
         IsADirectoryError: the path is a folder.
         ImportError: ONNX needs the `export` extra.
-        RuntimeError: the written file's outputs differ.
+        RuntimeError: torch can't write the module, or the written file's outputs differ.
 
     Example:
         >>> import tempfile, taskfold as tfold
@@ -78,6 +79,29 @@ def export(module: nn.Module, inputs: Sequence[Tensor], path: str | Path, *, nam
         if was:
             module.train()
     return found
+
+
+@contextmanager
+def _said(module: nn.Module, suffix: str) -> Iterator[None]:
+    """Run a block in which torch writes a module; its errors then say so in one sentence.
+
+    Raises:
+        RuntimeError: torch can't write it.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError):
+        raise
+    except Exception as error:
+        origin: BaseException = error
+        while origin.__cause__ is not None:
+            origin = origin.__cause__
+        lines = [line.strip(" -") for line in str(origin).splitlines() if line.strip(" -")]
+        remedy = "a '.pt2' file may hold it" if suffix == ".onnx" else "fold the task, or let taskfold serve it"
+        raise RuntimeError(
+            f"torch can't write the {type(module).__name__} as {suffix!r} ({type(origin).__name__}: "
+            f"{' '.join(lines)[:200]}); {remedy}; nothing was written"
+        ) from error
 
 
 def _checked(module: nn.Module, inputs: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
@@ -128,7 +152,8 @@ def program_of(module: nn.Module, examples: list[Tensor]) -> torch.export.Export
 
 def _write_program(module: nn.Module, examples: list[Tensor], path: Path, names: list[str]) -> None:
     del names
-    torch.export.save(program_of(module, examples), path)
+    with _said(module, ".pt2"):
+        torch.export.save(program_of(module, examples), path)
 
 
 def _read_program(path: Path) -> Run:
@@ -151,17 +176,18 @@ def write_onnx(
 ) -> None:
     """Writes a graph for batches of any size in one file; unoptimised, its tensors keep their names."""
     check_packages()
-    torch.onnx.export(
-        program_of(module, examples),
-        (),
-        path,
-        dynamo=True,
-        optimize=optimize,
-        input_names=names,
-        output_names=[OUTPUTS],
-        external_data=False,
-        verbose=False,
-    )
+    with _said(module, ".onnx"):
+        torch.onnx.export(
+            program_of(module, examples),
+            (),
+            path,
+            dynamo=True,
+            optimize=optimize,
+            input_names=names,
+            output_names=[OUTPUTS],
+            external_data=False,
+            verbose=False,
+        )
 
 
 def run_of(path: Path) -> Run:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Self
 
+from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 Go = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any]
@@ -40,6 +41,8 @@ class Listener:
 
 
 class _Mode(TorchDispatchMode):
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
         super().__init__()
         self.listeners: list[Listener] = []
@@ -47,7 +50,24 @@ class _Mode(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if isinstance(func, HigherOrderOperator):
+            return self._branched(func, args)
         return self._heard(len(self.listeners), func, args, kwargs or {})
+
+    def _branched(self, func: HigherOrderOperator, args: tuple[Any, ...]) -> Any:
+        """Runs `torch.cond` as Python's `if`; other operators that take functions run them where nobody hears.
+
+        Raises:
+            TypeError: the operator is another.
+        """
+        if func.name() != "cond":
+            raise TypeError(
+                f"the network calls torch's higher-order operator {func.name()!r} outside of a compiler, where it is "
+                "not known what it does with rows; compute that in another way (attn_implementation='sdpa', a loop)"
+            )
+        where, true, false, operands = args
+        with self:
+            return (true if where else false)(*operands)
 
     def _heard(self, within: int, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not within:

@@ -14,7 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from ._layout import Mark
 from ._listening import Go
-from ._path import ByRow, is_answer
+from ._path import ByRow, is_answer, size_of
 from ._told import Told, not_followed
 
 FIXED, DATA, POOLED, CHOSEN = range(4)
@@ -160,8 +160,11 @@ class Origins(Told):
             level = POOLED
         rare = name in _RARE or (name in ("eq", "ne") and _asks_for_none(args)) or (bool(known) and known <= self._rare)
         behind = not known.isdisjoint(self._behind)
-        self.asked = self.asked or (behind and not rare and is_answer(output))
+        size = size_of(func, args, output)
+        self.asked = self.asked or (behind and not rare and (is_answer(output) or size is not None))
         rowed = not known.isdisjoint(self._rows)
+        if rowed and not behind and not rare and size is not None:
+            self.unsure[len(self.decisions) - 1] = f"a size of {list(size)}", 0 in size  # any rows leave as few
         sure = True if name == "equal" else self._by_row.sure(args[0]) if args else None
         if rowed and not behind and not rare and is_answer(output) and sure is not output:
             with not_followed():

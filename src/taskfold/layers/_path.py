@@ -24,6 +24,22 @@ def is_answer(value: object) -> bool:
     return isinstance(value, (bool, int, float))
 
 
+_SIZED = frozenset(("nms", "unique_dim_consecutive"))
+"""Operations whose outputs have as many entries as numbers decide, and that do not say so by torch's tag."""
+
+
+def size_of(func: Any, args: tuple[Any, ...], output: object) -> tuple[int, ...] | None:
+    """The size of what an operation returned, if numbers of its inputs decide it: Python may choose a path by it."""
+    name = func.overloadpacket.__name__
+    if name in ("index", "_unsafe_index"):
+        if not any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in args[1]):
+            return None
+    elif name not in _SIZED and torch.Tag.dynamic_output_shape not in func.tags:
+        return None
+    first = output[0] if isinstance(output, tuple) else output
+    return tuple(first.shape) if isinstance(first, Tensor) else None
+
+
 @contextmanager
 def as_traced() -> Iterator[None]:
     """Run a block in which `is_compiling()` holds in this thread: Hugging Face's networks then read no numbers."""
@@ -100,10 +116,15 @@ class OnPath(Listener):
                 (otherwise := self._rows.otherwise(args[0])) is None or otherwise.any()
             ):
                 raise OtherPathError((*self.taken, None))
-            self.taken.append(output)
-            if self.decisions[: len(self.taken)] != tuple(self.taken):
-                raise OtherPathError(self.taken)
+            self._take(output)
+        elif (size := size_of(func, args, output)) is not None:
+            self._take(size)
         return output
+
+    def _take(self, number: Any) -> None:
+        self.taken.append(number)
+        if self.decisions[: len(self.taken)] != tuple(self.taken):
+            raise OtherPathError(self.taken)
 
     def __exit__(self, kind: Any, *error: Any) -> None:
         super().__exit__(kind, *error)

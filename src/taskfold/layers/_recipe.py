@@ -31,6 +31,7 @@ class Fitting:
         alone: the frozen modules; parts there are dropped in the end.
         made: names of tensors that parts replace without using the layer's own, by path.
         tied: the task's leaves that several layers share.
+        found: by `id`, each sharing rule, and the rules that it has given to layers that are not frozen.
     """
 
     network: nn.Module
@@ -39,6 +40,7 @@ class Fitting:
     alone: frozenset[str] = frozenset()
     made: dict[str, frozenset[str]] = field(default_factory=dict)
     tied: dict[object, nn.Parameter] = field(default_factory=dict)
+    found: dict[int, tuple[Sharing, list[Sharing]]] = field(default_factory=dict)
     _kinds: dict[str, LayerKind] = field(default_factory=dict)
     _below: dict[int, frozenset[str]] = field(default_factory=dict)
 
@@ -61,6 +63,8 @@ class Fitting:
     def rule(self, rule: Sharing, path: str) -> tuple[Sharing, str]:
         """The sharing rule at a layer, and the prefix of the layer's keys in the inventory."""
         found, group = rule.at(lambda stages: path in self.below(stages))
+        if path not in self.alone:
+            self.found.setdefault(id(rule), (rule, []))[1].append(found)
         return found, f"{self.prefix}{group}"
 
     def tie(self, own: Leaves, specs: dict[str, Leaf], rule: Sharing, layer: str) -> None:
@@ -125,11 +129,14 @@ def fit(
         ValueError: a recipe finds no layer, all layers lie in the frozen stages, or the network has fewer stages.
     """
     before, known = frozen(network, frozen_stages), set(inventory)
+    fitting = Fitting(network, inventory, prefix, before)
     with within_memory():
-        every = _fitted(composition, Fitting(network, inventory, prefix, before))
+        every = _fitted(composition, fitting)
     sites = {path: parts for path, parts in every.items() if path not in before}
     if every and not sites:
         raise ValueError(f"frozen_stages={frozen_stages} leaves nothing to adapt in {type(network).__name__}; lower it")
+    for rule, found in fitting.found.values():
+        rule.check_found(found)
     held = {part.inventory[0] for parts in sites.values() for _, part in parts if part.inventory is not None}
     for key in set(inventory) - known - held:
         del inventory[key]

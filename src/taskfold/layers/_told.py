@@ -14,10 +14,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ._listening import Go, Listener
-from ._path import is_answer
+from ._path import is_answer, size_of
 
-_LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__"))
+_LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__", "__repr__"))
 """Functions by which numbers leave torch without an operation that a listener hears."""
+_READS = {"tensor_split": 1}
+"""Functions that read the numbers of an argument likewise, and its position."""
 
 
 @contextmanager
@@ -43,7 +45,7 @@ class Told(Listener):
     """Records the numbers that one pass tells Python.
 
     Attributes:
-        decisions: all numbers that operations returned.
+        decisions: all numbers that operations returned, and sizes that numbers decide.
         left: tensors that became lists or arrays.
     """
 
@@ -75,8 +77,9 @@ class Told(Listener):
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         output = go(func, args, kwargs)
-        if is_answer(output):
-            self.decisions.append(output)
+        number = output if is_answer(output) else size_of(func, args, output)
+        if number is not None:
+            self.decisions.append(number)
         return output
 
 
@@ -89,6 +92,9 @@ class _Leaving(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in _LEAVES:
+        name = getattr(func, "__name__", "")
+        if name in _LEAVES:
             self.told.leaves(args[0])
+        elif name in _READS and isinstance(given := [*args, *(kwargs or {}).values()][_READS[name]], Tensor):
+            self.told.leaves(given)
         return output

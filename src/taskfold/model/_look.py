@@ -234,7 +234,7 @@ def _with_lists(output: Any, lists: Sequence[Path], found: Sequence[Layout | Non
 def _both_ways(n: int, decisions: Sequence[Any], parts: Sequence[Told]) -> bool:
     """Whether a part has made a decision otherwise, on the same path, so that its answers show what that does."""
     others = [part.decisions[n] for part in parts if len(part.decisions) == len(decisions)]
-    return not isinstance(decisions[n], float) and any(one != decisions[n] for one in others)
+    return not isinstance(decisions[n], (float, tuple)) and any(one != decisions[n] for one in others)
 
 
 def _extremes(whole: Sequence[Any], parts: Sequence[Sequence[Any]], moves: Moves) -> bool:

@@ -65,7 +65,7 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
     buffer = io.StringIO()
     with mpl.rc_context({**RC, "svg.hashsalt": name}), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's font lacks; only the measured width is inexact.
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from ", category=UserWarning)
         # `savefig` writes the same bytes, and draws twice.
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(buffer.getvalue())

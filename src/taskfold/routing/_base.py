@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -51,6 +51,14 @@ class Sharing(ABC):
         """
         del below
         return self, ""
+
+    def check_found(self, found: Collection[Sharing]) -> None:
+        """Checks the rules that `at` has given to the layers that a new task adapts.
+
+        Raises:
+            ValueError: they are not what the rule says.
+        """
+        del found
 
     def rules(self) -> tuple[Sharing, ...]:
         """The rules that layers may have."""

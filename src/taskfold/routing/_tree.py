@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,13 @@ class Tree(Sharing):
         if below(self.branch):
             return Shared(), ""
         return (Shared(), f"@{self.group}") if self.grouped and below(self.grouped) else (self.rule, "")
+
+    def check_found(self, found: Collection[Sharing]) -> None:
+        if not any(isinstance(one, Shared) for one in found):
+            raise ValueError(
+                f"sharing 'tree' shares nothing: no layer that the method adapts lies in the first {self.branch} "
+                "stages of the network, or all that do are frozen; raise branch, or adapt layers there (targets, stem)"
+            )
 
     def rules(self) -> tuple[Sharing, ...]:
         return Shared(), self.rule

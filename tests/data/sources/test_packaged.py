@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from taskfold.data import DataError, MissingDataError, Preprocessing, TaskData, check
+from taskfold.data import DataError, MissingDataError, MissingExtraError, Preprocessing, TaskData, check
 from taskfold.data.sources import Packaged
 from taskfold.data.sources import packaged as module
 
@@ -16,7 +16,7 @@ from taskfold.data.sources import packaged as module
 def load(name: Any, **settings: Any) -> TaskData:
     try:
         return Packaged(name=name, **settings).load()
-    except MissingDataError as error:
+    except (MissingDataError, MissingExtraError) as error:
         pytest.skip(str(error))
 
 

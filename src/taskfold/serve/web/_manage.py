@@ -34,7 +34,7 @@ class Manager:
     def __init__(self, token: str | None) -> None:
         self.token = token
 
-    async def __call__(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
+    async def admit(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
         if self.token is None:
             raise ForbiddenError("this server was started without management: its tasks cannot be changed by requests")
         if given is None or not secrets.compare_digest(given.credentials.encode(), self.token.encode()):
@@ -79,7 +79,7 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
             "versions": [{"digest": one.digest, "published": one.published, "current": one.current} for one in found]
         }
 
-    @found.put("/{name}", dependencies=[Depends(manager)], openapi_extra=FILE_BODY, status_code=200)
+    @found.put("/{name}", dependencies=[Depends(manager.admit)], openapi_extra=FILE_BODY, status_code=200)
     async def put(name: str, request: Request, response: Response) -> dict[str, Any]:
         """Serve a task file, the body, under this name; with `If-None-Match: *` only if the name is free."""
         known, condition = name in server.versions, request.headers.get("if-none-match")
@@ -89,13 +89,13 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
         response.status_code = 200 if known else 201
         return _short(made)
 
-    @found.delete("/{name}", dependencies=[Depends(manager)])
+    @found.delete("/{name}", dependencies=[Depends(manager.admit)])
     async def remove(name: str, purge: bool = False) -> dict[str, Any]:
         """Stop serving a task; with `purge` the store deletes its versions too."""
         await server.remove(name, purge=purge)
         return {"removed": name}
 
-    @found.post("/{name}/rename", dependencies=[Depends(manager)], openapi_extra=NAME_BODY)
+    @found.post("/{name}/rename", dependencies=[Depends(manager.admit)], openapi_extra=NAME_BODY)
     async def rename(name: str, request: Request) -> dict[str, Any]:
         """Give a task another name: `{"name": "new"}`."""
         new = parsed(await request.body()).get("name")
@@ -103,7 +103,7 @@ def router(server: TaskServer, token: str | None) -> APIRouter:
             raise InputError(f'the body must say {{"name": "the new name"}}, found name {new!r:.60}')
         return _short(await server.rename(name, new))
 
-    @found.post("/{name}/rollback", dependencies=[Depends(manager)])
+    @found.post("/{name}/rollback", dependencies=[Depends(manager.admit)])
     async def rollback(name: str, to: str | None = None) -> dict[str, Any]:
         """Serve an earlier version: the one before, or the one whose digest begins with `to`."""
         return _short(await server.rollback(name, to))
