@@ -168,5 +168,9 @@ def test_what_an_encoder_has_put_out_is_of_its_task() -> None:
     model = tuned(T5ForConditionalGeneration(T5Config(**sizes)), layers="linear")  # type: ignore[arg-type]
     outputs = (model(IDS, decoder_input_ids=IDS, task="a").encoder_last_hidden_state,)
     model(encoder_outputs=outputs, decoder_input_ids=IDS, task="a")
+    given = model.backbone.get_encoder()(IDS)  # type: ignore[operator]
+    both = model(encoder_outputs=given, decoder_input_ids=IDS, task=["a", "b"], broadcast=True)
+    alone = model(encoder_outputs=given, decoder_input_ids=IDS, task="b")
+    torch.testing.assert_close(both["b"].logits, alone.logits)
     with pytest.raises(ValueError, match="encoder_outputs holds what task 'a' made so far, and task 'b' is to go on"):
         model(encoder_outputs=outputs, decoder_input_ids=IDS, task="b")

@@ -24,7 +24,7 @@ from ._gains import InputGains, OutputGains, ProjectionGains
 from ._gates import Gated, Gates, Schedule, gates_of
 from ._guard import Guard, Unwritten, check_unwritten, memory_of
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
-from ._inside import inside, own_copy
+from ._inside import inside
 from ._layout import (
     ALL,
     ENTRIES,
@@ -269,7 +269,6 @@ __all__ = [
     "numbers_of",
     "odds_in",
     "output_layer",
-    "own_copy",
     "own_groups",
     "own_norms",
     "owned_in",

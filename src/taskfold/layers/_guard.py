@@ -62,21 +62,22 @@ class Guard(Listener):
 
     def __enter__(self) -> Guard:
         self.lock.acquire()
-        for module, name, value in _attributes(self.network):
-            if held := [(one, copy.copy(one)) for one in containers(value)]:
-                self.before.append((module, name, value, held))
-            for tensor in inside(value):
-                if (place := _place(tensor)) not in self.held:
-                    self.kept.setdefault(place, []).append((module, name))
+        try:
+            self._note()
+        except BaseException:
+            self.lock.release()
+            raise
         super().__enter__()
         self._lending.__enter__()
         return self
 
     def __exit__(self, kind: Any, *error: Any) -> None:
-        self._lending.__exit__(kind, *error)
-        super().__exit__(kind, *error)
-        self._left(self.quiet or kind is not None)
-        self.lock.release()
+        try:
+            self._lending.__exit__(kind, *error)
+            super().__exit__(kind, *error)
+            self._left(self.quiet or kind is not None)
+        finally:
+            self.lock.release()
         exchanged = [one for one in self.memory if _place(one[3]) != _place(one[4])]
         for _, _, _, tensor, before in exchanged:
             tensor.data = before
@@ -84,6 +85,15 @@ class Guard(Listener):
         if written and kind is None:
             path, module, name, *_ = written[0]
             raise writes(path, module, name, self.training)
+
+    def _note(self) -> None:
+        """Notes what attributes of modules hold at the start."""
+        for module, name, value in _attributes(self.network):
+            if held := [(one, copy.copy(one)) for one in containers(value)]:
+                self.before.append((module, name, value, held))
+            for tensor in inside(value):
+                if (place := _place(tensor)) not in self.held:
+                    self.kept.setdefault(place, []).append((module, name))
 
     def _left(self, undo: bool) -> None:
         """Notes, or undoes, what the pass has left in containers."""

@@ -44,7 +44,11 @@ def inside(value: Any) -> Iterator[Any]:
 def refill(held: Any, parts: Any) -> None:
     """Gives a list, dict or set other parts."""
     held.clear()
-    (held.update if isinstance(held, (dict, set)) else held.extend)(parts)
+    if isinstance(held, dict):
+        for key, one in parts.items():  # what transformers put out has no update
+            held[key] = one
+    else:
+        (held.update if isinstance(held, set) else held.extend)(parts)
 
 
 def own_copy(value: Any, made: dict[int, Any]) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layers import PLAIN, is_kept, kept_of, own_copy, states_as_before
+from ..layers import PLAIN, is_kept, kept_of, states_as_before
+from ._rows import copied
 
 
 def own_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -17,7 +18,15 @@ def own_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[
     if torch.compiler.is_compiling():
         return args, dict(kwargs)
     made: dict[int, Any] = {}
-    return tuple(own_copy(one, made) for one in args), {name: own_copy(one, made) for name, one in kwargs.items()}
+
+    def own(value: Any) -> Any:
+        if isinstance(value, PLAIN):
+            return value
+        if id(value) not in made:
+            made[id(value)] = copied(value)
+        return made[id(value)]
+
+    return tuple(map(own, args)), {name: own(value) for name, value in kwargs.items()}
 
 
 @contextmanager
