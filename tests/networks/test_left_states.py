@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+from collections import deque
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from weakref import ref
 
@@ -27,9 +29,32 @@ class Keeps(nn.Module):
         super().__init__()
         self.layer, self.way = nn.Linear(4, 4), way
         self.child: Any = nn.Identity()
-        self.state: Any = torch.zeros(1, 4) if way in ("tensor", "inside") else None
+        self.base = torch.zeros(2, 1, 4)
+        self.state: Any = self.first()
         self.child.state = None
         self.at = 0
+
+    def first(self) -> Any:
+        match self.way:
+            case "tensor" | "inside" | "same":
+                return torch.zeros(1, 4)
+            case "in a list":
+                return [torch.zeros(1, 4)]
+            case "in a tuple":
+                return (torch.zeros(1, 4),)
+            case "nested":
+                return [{"h": torch.zeros(1, 4)}]
+            case "entry":
+                return {"h": torch.zeros(1, 4)}
+            case "appended":
+                return []
+            case "queue":
+                return deque([torch.zeros(1, 4)], maxlen=1)
+            case "object":
+                return SimpleNamespace(h=torch.zeros(1, 4))
+            case "view":
+                return self.base[1]
+        return None
 
     def forward(self, x: Tensor) -> Tensor:
         y = (self.layer(x) + self.before()).tanh()
@@ -47,7 +72,11 @@ class Keeps(nn.Module):
                 return 0.0 if self.common is None else self.common
             case "positions":
                 return 0.0 if self.at == 0 else self.state[:, : self.at].sum(1)
-        value = self.state[0] if isinstance(self.state, list | tuple) else self.state
+            case "object":
+                return self.state.h
+            case "appended":
+                return torch.stack(self.state).sum(0) if self.state else 0.0
+        value = self.state[0] if isinstance(self.state, list | tuple | deque) else self.state
         value = value["h"] if isinstance(value, dict) else value
         return 0.0 if value is None else value
 
@@ -63,6 +92,21 @@ class Keeps(nn.Module):
                 self.common = h
             case "inside":
                 self.state.copy_(h)
+            case "same":  # as LLaMA's first code
+                self.state = self.state.to(h)
+                self.state[:] = h
+            case "in a list" | "in a tuple":
+                self.state[0].copy_(h)
+            case "nested":
+                self.state[0]["h"].copy_(h)
+            case "entry":
+                self.state["h"] = h
+            case "appended" | "queue":
+                self.state.append(h)
+            case "object":
+                self.state.h = h
+            case "view":
+                self.base[1].copy_(h)
             case "positions":
                 both = h[:, None] if self.at == 0 else torch.cat([self.state[:, : self.at], h[:, None]], 1)
                 self.state, self.at = both, self.at + 1
@@ -74,21 +118,23 @@ class Keeps(nn.Module):
                 self.state = h
 
 
-WAYS = ("none", "tensor", "pair", "list of dicts", "child", "absent", "class", "inside", "positions")
+ASSIGNED = ("none", "tensor", "pair", "list of dicts", "child", "absent", "class", "positions")
+WITHIN = ("inside", "same", "in a list", "in a tuple", "nested", "entry", "appended", "queue", "object", "view")
+WAYS = (*ASSIGNED, *WITHIN)
 
 
-def tuned(network: nn.Module, method: tfold.Method | None = None) -> tfold.MultiTask:
+def tuned(network: nn.Module, method: tfold.Method | None = None, names: str = "ab") -> tfold.MultiTask:
     torch.manual_seed(0)
     method = method or tfold.LoRA(rank=2, init="normal", layers="linear")
     model = tfold.MultiTask(network.eval(), method).eval()
-    for name in "ab":
+    for name in names:
         model.add_task(name, head=3)
     return model
 
 
-def made(way: str) -> tfold.MultiTask:
+def made(way: str, names: str = "ab") -> tfold.MultiTask:
     torch.manual_seed(1)
-    return tuned(Keeps(way))
+    return tuned(Keeps(way), names=names)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -104,7 +150,7 @@ def test_each_task_goes_on_from_its_own(way: str) -> None:
         torch.testing.assert_close(found[name], alone[name], atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "inside"])
+@pytest.mark.parametrize("way", WAYS)
 @torch.no_grad()
 def test_a_fold_begins_anew(way: str) -> None:
     model = made(way)
@@ -230,7 +276,8 @@ def test_losses_are_the_modules_and_not_kept() -> None:
 @pytest.mark.parametrize("way", [way for way in WAYS if way not in ("class", "positions")])
 def test_a_copy_of_a_model_has_each_tasks_own(way: str, copied: Callable[[Any], Any]) -> None:
     model = made(way)
-    model(X, task="a")
+    for _ in range(2):
+        model(X, task="a")
     twin = copied(model)
     torch.testing.assert_close(twin(X, task="b"), made(way)(X, task="b"), atol=0, rtol=0)
     torch.testing.assert_close(twin(X, task="a"), model(X, task="a"), atol=0, rtol=0)

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    DynamicCache,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 import taskfold as tfold
 
@@ -123,3 +131,46 @@ def test_an_object_of_the_users_own_is_marked_too() -> None:
     del state.tensor
     with pytest.raises(AttributeError):  # an empty one is the network's to judge
         model(X, state, task="b")
+
+
+PARTS: dict[str, Callable[[Tensor], Tensor]] = {"detached": Tensor.detach, "slice": lambda state: state[:, :3]}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_a_state_is_of_its_task(part: str) -> None:
+    model = tuned(Cell(lambda h: h, lambda state: nn.functional.pad(state, (0, 4 - state.shape[1]))), layers="linear")
+    _, state = model(X, task="a")
+    model(X, PARTS[part](state), task="a")
+    with pytest.raises(ValueError, match="state holds what task 'a' made so far, and task 'b' is to go on"):
+        model(X, PARTS[part](state), task="b")
+    _, both = model(X, task=["a", "b"])
+    model(X[:1], both[:1], task="a")
+
+
+@torch.no_grad()
+def test_a_state_without_positions_is_refused_by_name_and_may_be_empty() -> None:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
+    model = tuned(MambaForCausalLM(MambaConfig(**sizes)), layers="linear")  # type: ignore[arg-type]
+    cache = model(IDS, task="a", use_cache=True).cache_params
+    with pytest.raises(ValueError, match="cache_params holds what task 'a' made so far, and task 'b' is to go on"):
+        model(IDS[:, :1], cache_params=cache, task="b")
+    if not hasattr(cache, "has_previous_state"):
+        return  # transformers before 5 has objects of another class, which do not say that they are empty
+    cache.reset()
+    torch.testing.assert_close(model(IDS, cache_params=cache, task="b").logits, model(IDS, task="b").logits)
+
+
+@torch.no_grad()
+def test_what_an_encoder_has_put_out_is_of_its_task() -> None:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 30, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    model = tuned(T5ForConditionalGeneration(T5Config(**sizes)), layers="linear")  # type: ignore[arg-type]
+    outputs = (model(IDS, decoder_input_ids=IDS, task="a").encoder_last_hidden_state,)
+    model(encoder_outputs=outputs, decoder_input_ids=IDS, task="a")
+    given = model.backbone.get_encoder()(IDS)  # type: ignore[operator]
+    both = model(encoder_outputs=given, decoder_input_ids=IDS, task=["a", "b"], broadcast=True)
+    alone = model(encoder_outputs=given, decoder_input_ids=IDS, task="b")
+    torch.testing.assert_close(both["b"].logits, alone.logits)
+    with pytest.raises(ValueError, match="encoder_outputs holds what task 'a' made so far, and task 'b' is to go on"):
+        model(encoder_outputs=outputs, decoder_input_ids=IDS, task="b")

@@ -24,6 +24,7 @@ from ._gains import InputGains, OutputGains, ProjectionGains
 from ._gates import Gated, Gates, Schedule, gates_of
 from ._guard import Guard, Unwritten, check_unwritten, memory_of
 from ._hooks import HookChangesError, Hooks, Registered, are, hearing
+from ._inside import inside
 from ._layout import (
     ALL,
     ENTRIES,
@@ -40,7 +41,7 @@ from ._layout import (
     is_same,
     unwrapped,
 )
-from ._left import GONE, filed, first_states, refile, states_as_before
+from ._left import GONE, filed, first_states, is_kept, refile, states_as_before
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
@@ -252,8 +253,10 @@ __all__ = [
     "hearing",
     "in_mode",
     "in_vmap",
+    "inside",
     "inventory_of",
     "is_blind",
+    "is_kept",
     "is_same",
     "keep_components",
     "kept_of",

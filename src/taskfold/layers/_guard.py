@@ -2,53 +2,82 @@
 
 from __future__ import annotations
 
+import copy
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter, itemgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
 from ..kinds import lent, traced
-from ._left import write_inside
+from ._inside import containers, inside, own_copy, refill
+from ._left import compute, frees, write_within
 from ._listening import Go, Listener
-from ._origin import storage_of, written
-from ._proxy import OF, PATH, writes
+from ._origin import storage_of, tensors_in, written
+from ._proxy import KEPT, OF, PATH, SHARED, writes
+
+PASSES = 4
+"""The most passes that are guarded because no pass has computed with what earlier ones left in lists."""
+_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+"""By network: held by the one guard that watches it."""
 
 
 class Guard(Listener):
     """Refuses operations that write a network's tensors, or a task's tensor in place of a parameter.
 
-    Replaced memory (`weight.data = …`) is restored at the end of the block.
+    Replaced memory (`weight.data = …`) is restored at the end of the block. Writes into what attributes of modules hold
+    are noted as states of the pass's tasks.
 
     Args:
         network: the user's.
         training: the mode of the pass.
+        quiet: what attributes of modules hold is restored at the end of the block.
 
     Raises:
         RuntimeError: an operation writes such a tensor; names the layer and the tensor.
     """
 
-    def __init__(self, network: nn.Module, training: bool) -> None:
-        self.training = training
+    def __init__(self, network: nn.Module, training: bool, quiet: bool = False) -> None:
+        self.network, self.training, self.quiet = network, training, quiet
+        self.lock = _LOCKS.setdefault(network, threading.RLock())
         self.held = {_place(tensor): (path, module, name) for path, module, name, tensor in _tensors(network)}
         self.lent: dict[int, tuple[Callable[[], Tensor | None], nn.Module, str]] = {}
         """Parameters lent to layers in place of their own, by memory; held weakly unless the lender keeps them."""
         own = () if traced() else _tensors(network)  # torch.func refuses to replace memory
         self.memory = [(*one, one[3].data) for one in own if not one[3].is_inference()]
         """The tensors with their memory at the start: `weight.data = …` is no operation that a listener hears."""
-        self.kept = {_place(value): (module, name, value) for module, name, value in _attributes(network)}
-        """Tensors in attributes of modules, by memory."""
+        self.kept: dict[int, list[tuple[nn.Module, str]]] = {}
+        """Attributes of modules, by the memory of the tensors in them."""
+        self.before: list[tuple[nn.Module, str, Any, list[tuple[Any, Any]]]] = []
+        """Attributes with their values, and the containers in these with what they held at the start."""
+        self.computed: set[tuple[int, str]] = set()
+        """Attributes whose tensors the pass has computed with."""
+        self.made: dict[int, Any] = {}
+        self.saved: dict[int, tuple[Any, Any]] = {}
+        """Memory that a quiet block has written, with its copy."""
         self._lending = lent(self._lend)
 
     def __enter__(self) -> Guard:
+        self.lock.acquire()
+        try:
+            self._note()
+        except BaseException:
+            self.lock.release()
+            raise
         super().__enter__()
         self._lending.__enter__()
         return self
 
     def __exit__(self, kind: Any, *error: Any) -> None:
-        self._lending.__exit__(kind, *error)
-        super().__exit__(kind, *error)
+        try:
+            self._lending.__exit__(kind, *error)
+            super().__exit__(kind, *error)
+            self._left(self.quiet or kind is not None)
+        finally:
+            self.lock.release()
         exchanged = [one for one in self.memory if _place(one[3]) != _place(one[4])]
         for _, _, _, tensor, before in exchanged:
             tensor.data = before
@@ -56,6 +85,37 @@ class Guard(Listener):
         if written and kind is None:
             path, module, name, *_ = written[0]
             raise writes(path, module, name, self.training)
+
+    def _note(self) -> None:
+        """Notes what attributes of modules hold at the start."""
+        for module, name, value in _attributes(self.network):
+            if held := [(one, copy.copy(one)) for one in containers(value)]:
+                self.before.append((module, name, value, held))
+            for tensor in inside(value):
+                if (place := _place(tensor)) not in self.held:
+                    self.kept.setdefault(place, []).append((module, name))
+
+    def _left(self, undo: bool) -> None:
+        """Notes, or undoes, what the pass has left in containers."""
+        for storage, before in self.saved.values():
+            storage.copy_(before)
+        for module, name, value, held in self.before:
+            changed = [one for one in held if not _same(*one)]
+            for one, parts in changed if undo else ():
+                refill(one, parts)
+            if changed and not undo and module.__dict__.get(name) is value:
+                write_within(module, name, self._at_start, (id(module), name) not in self.computed)
+
+    def _at_start(self, value: Any) -> Any:
+        """A copy of a value as it was at the start."""
+        held = [one for *_, found in self.before for one in found if not _same(*one)]
+        now = [(one, copy.copy(one)) for one, _ in held]
+        for one, parts in held:
+            refill(one, parts)
+        made = own_copy(value, self.made)
+        for one, parts in now:
+            refill(one, parts)
+        return made
 
     def check(self, tensor: Tensor) -> None:
         """Refuses a write to a guarded tensor.
@@ -77,10 +137,18 @@ class Guard(Listener):
             self.memory.append((path, owner, name, tensor, tensor.data))
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
+        for tensor in tensors_in(args) if self.kept else ():
+            for state in self.kept.get(_place(tensor), ()):
+                self.computed.add((id(state[0]), state[1]))
+                if not self.quiet:
+                    compute(*state)
         for tensor in written(func, args, kwargs):
             self.check(tensor)
-            if (state := self.kept.get(_place(tensor))) is not None:
-                write_inside(*state)
+            for state in self.kept.get(place := _place(tensor), ()):
+                if not self.quiet:
+                    write_within(*state, self._at_start)
+                elif place not in self.saved:
+                    self.saved[place] = (storage := tensor.untyped_storage()), storage.clone()
         return go(func, args, kwargs)
 
 
@@ -93,6 +161,7 @@ class Unwritten:
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         self.known: set[object] = set()
+        self.guarded: Counter[object] = Counter()
         self.held: list[tuple[str, nn.Module, str, Tensor]] = []
 
     def run(
@@ -116,7 +185,9 @@ class Unwritten:
         if (training, way) not in self.known:
             with Guard(self.network, training):
                 output = call(*args, **kwargs)
-            self.known.add((training, way))
+            self.guarded[training, way] += 1
+            if not frees(self.network) or self.guarded[training, way] >= PASSES:
+                self.known.add((training, way))
             self.held = [one for one in _tensors(self.network) if not one[3].is_inference()]
             return output
         before = self._states(training)
@@ -169,11 +240,17 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]
                     yield path, module, name, tensor
 
 
-def _attributes(network: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+def _attributes(network: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
     for module in network.modules():
-        for name, value in module.__dict__.items():
-            if isinstance(value, Tensor):
+        for name, value in [*module.__dict__.items()]:
+            if name not in SHARED and name not in KEPT:
                 yield module, name, value
+
+
+def _same(held: Any, before: Any) -> bool:
+    """Whether a container holds what it held before."""
+    both = (held.values(), before.values()) if isinstance(held, dict) else (held, before)
+    return len(held) == len(before) and all(map(is_, *both))
 
 
 def _place(tensor: Tensor) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,15 +12,17 @@ from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
+from ._inside import inside, is_open, own_copy
 from ._selection import running
 
 MOST = 256
 """The most tasks, or mixtures of tasks, whose states one attribute keeps; the longest unused goes first."""
 TENSORS = frozenset((type(None), Tensor, nn.Parameter))
 SIMPLE = TENSORS | {bool, int, float}
-NESTED = frozenset((tuple, list, dict))
-INNER = NESTED | {Tensor, nn.Parameter}
-"""Types of values that may be states: of a tensor; of numbers beside tensors; nested; of the parts of a nested one."""
+NESTED = frozenset((tuple, list, dict, deque))
+"""Types of values that may be states: of a tensor; of numbers beside tensors; nested."""
+COPIES = " copies"
+"""The entry in `Selection.left` with the copies that a pass has made of what attributes were at first."""
 
 
 class GONE:
@@ -37,7 +39,8 @@ class Left:
         writer, during: the tasks of that pass, and the pass.
         writers: the tasks that have left a value.
         own: by tasks, what their latest pass has left; None: nothing is kept, as long as no other tasks have read it.
-        inside: passes write into the tensor, so that tasks get copies of `first`.
+        within: passes write into the value, so that tasks get copies of `first`.
+        free: passes have changed a list, a dict or an object, and none has computed with what others left there.
         holds: some value is a tensor, or holds one.
     """
 
@@ -47,16 +50,17 @@ class Left:
     during: object = None
     writers: frozenset[Hashable | None] = frozenset()
     own: OrderedDict[Hashable, Any] | None = None
-    inside: bool = False
+    within: bool = False
+    free: bool = False
     holds: bool = False
 
-    def of(self, who: Hashable | None, during: object, name: str) -> Any:
+    def of(self, who: Hashable | None, now: dict[str, Any] | None, name: str) -> Any:
         """The value for these tasks in this pass; None: they are not known, and begin anew.
 
         Raises:
             RuntimeError: what they have left is gone.
         """
-        if during is not None and during is self.during:
+        if now is not None and now is self.during:
             return self.held()
         if self.own is None:
             self.own = OrderedDict({self.writer: self.held()})
@@ -68,7 +72,9 @@ class Left:
                 f"attribute {name!r} held what a task had left for its next pass, and other tasks have written it "
                 "since; begin that task's input from its start once, from then on each task keeps its own"
             )
-        return self.keep(who, self.first.clone()) if self.inside else self.first
+        if not self.within:
+            return self.first
+        return self.keep(who, own_copy(self.first, {} if now is None else now.setdefault(COPIES, {})))
 
     def keep(self, who: Hashable | None, value: Any) -> Any:
         """Keeps a value for these tasks."""
@@ -79,6 +85,17 @@ class Left:
             while len(self.own) > MOST:
                 self.own.popitem(last=False)
         return value
+
+    def shown_by(self, module: nn.Module, name: str) -> bool:
+        """Whether the user's module holds what the latest pass has left; the user may have detached it meanwhile."""
+        now, held = module.__dict__.get(name, GONE), self.held()
+        if now is held:
+            return True
+        pairs = [*zip(inside(now), inside(held), strict=False)]
+        if type(now) is not type(held) or not pairs or not all(_detached(*pair) for pair in pairs):
+            return False
+        self.held = _held(self.keep(self.writer, now))
+        return True
 
     def leave(self, value: Any) -> None:
         """Takes what this thread's pass leaves."""
@@ -92,6 +109,12 @@ def _held(value: Any) -> Callable[[], Any]:
     return ref(value) if isinstance(value, Tensor) else lambda: value
 
 
+def _detached(now: Any, held: Any) -> bool:
+    """Whether the user has detached what a pass has left."""
+    both = isinstance(now, Tensor) and isinstance(held, Tensor)
+    return both and held.requires_grad > now.requires_grad and now.data_ptr() == held.data_ptr()
+
+
 def _nothing() -> None:
     return None
 
@@ -102,18 +125,18 @@ _lock = threading.RLock()
 
 
 def holds_tensors(value: Any) -> bool:
-    """Whether a value is a tensor, or a tuple, list or dict that begins with one."""
+    """Whether a value is a tensor, an object, or a tuple, list or dict that begins with one."""
     while type(value) in NESTED and value:
         value = next(iter(value.values() if type(value) is dict else value))
-    return isinstance(value, Tensor)
+    return isinstance(value, Tensor) or is_open(value)
 
 
 def is_state(value: Any) -> bool:
     """Whether a value that a pass leaves may be a state."""
-    return type(value) in SIMPLE or holds_tensors(value)
+    return type(value) in SIMPLE or type(value) in NESTED or is_open(value)
 
 
-def _now() -> tuple[Hashable | None, object]:
+def _now() -> tuple[Hashable | None, dict[str, Any] | None]:
     """The tasks of the rows of this thread's pass (None: not known, or no task runs), and the pass."""
     now = running()
     if now is None:
@@ -140,12 +163,18 @@ def read(module: nn.Module, name: str, value: Any, quiet: bool) -> tuple[Any, bo
     with _lock:
         one = held.get(name)
         now = module.__dict__.get(name, GONE)
-        if one is None or now is not one.held():  # the user has set it: all begin with that
+        if one is None or not one.shown_by(module, name):  # the user has set it: all begin with that
             held.pop(name, None)
             return now, False
-        if not any(left.holds for left in held.values()):  # numbers alone: a counter of passes
+        if one.free or not is_kept(module, name):  # a counter of passes
             return now, True
-        return one.first if quiet else one.of(*_now(), name), True
+        if quiet:
+            return one.first, True
+        value = one.of(*_now(), name)
+        if one.within and value is not now:
+            one.leave(value)
+            module.__dict__[name] = value
+        return value, True
 
 
 def write(module: nn.Module, name: str, value: Any, asked: bool) -> None:
@@ -154,35 +183,81 @@ def write(module: nn.Module, name: str, value: Any, asked: bool) -> None:
         held = states_of(module)
         now = module.__dict__.get(name, GONE)
         one = held.get(name)
-        if one is None or now is not one.held():
-            one = held[name] = Left(now, _held(now), own=OrderedDict() if asked else None, holds=holds_tensors(now))
+        if one is None or not one.shown_by(module, name):
+            known = asked or any(left.own is not None for left in held.values())
+            one = held[name] = Left(now, _held(now), own=OrderedDict() if known else None, holds=holds_tensors(now))
         one.leave(value)
         setattr(module, name, value)
 
 
-def write_inside(module: nn.Module, name: str, value: Tensor) -> None:
-    """Notes that this pass is about to write into a tensor that an attribute of the user's module holds."""
+def write_within(module: nn.Module, name: str, before: Callable[[Any], Any], free: bool = False) -> None:
+    """Notes that this pass writes into what an attribute of the user's module holds.
+
+    Args:
+        module, name: the attribute.
+        before: returns a copy of a value as it was when the pass began.
+        free: the pass has not computed with it.
+    """
     with _lock:
-        held = states_of(module)
-        if name not in held:
-            held[name] = Left(value.detach().clone(), _held(value), own=OrderedDict(), inside=True)
-            held[name].leave(value)
+        held, value = states_of(module), module.__dict__[name]
+        one = held.get(name)
+        if one is None:
+            first = before(value)
+            one = held[name] = Left(first, _held(value), own=OrderedDict(), within=True, free=free, holds=True)
+            one.leave(value)
+        elif not one.within:
+            one.first, one.within = before(one.first), True
+        elif one.free:
+            one.leave(value)
+
+
+def compute(module: nn.Module, name: str) -> None:
+    """Notes that this pass computes with what an earlier one has left inside a list, a dict or an object.
+
+    Raises:
+        RuntimeError: other tasks have left it.
+    """
+    with _lock:
+        one = states_of(module).get(name)
+        if one is None or not one.free:
+            return
+        one.free = False
+        if one.writer != _now()[0]:
+            raise RuntimeError(
+                f"attribute {name!r} ({type(one.first).__name__}) holds what a task has left for its next pass, and "
+                "another task was about to go on from it; begin that task's input from its start once more, from now "
+                "on each task keeps its own"
+            )
+
+
+def frees(network: nn.Module) -> bool:
+    """Whether passes change lists, dicts or objects of modules, and none has computed with what others left there."""
+    return any(one.free for module in network.modules() for one in STATES.get(module, {}).values())
+
+
+def is_kept(module: nn.Module, name: str) -> bool:
+    """Whether passes have left a state in an attribute: not a number in a module that holds numbers alone."""
+    held = STATES.get(module, {})
+    return name in held and any(one.holds for one in held.values())
 
 
 def first_states(module: nn.Module) -> dict[str, Any]:
     """What attributes of the user's module were before passes left states there, unless the user has set them since."""
     held = STATES.get(module, {}).items()
-    return {name: one.first for name, one in held if module.__dict__.get(name, GONE) is one.held()}
+    return {name: one.first for name, one in held if one.shown_by(module, name)}
 
 
 @contextmanager
 def states_as_before(network: nn.Module) -> Iterator[None]:
-    """Run a block and restore what passes had left in the network's modules."""
+    """Run a block in which tasks begin anew, and restore what passes had left in the network's modules."""
     with _lock:
-        before = {
-            module: {name: replace(one, own=one.own and one.own.copy()) for name, one in states_of(module).items()}
-            for module in network.modules()
-        }
+        before = {module: dict(states_of(module)) for module in network.modules()}
+        for module, held in before.items():
+            anew = {
+                name: replace(one, own=one.own if one.own is None else OrderedDict(), writers=frozenset(), writer=None)
+                for name, one in held.items()
+            }
+            states_of(module).update(anew)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from . import _left as left
+from ._inside import own_copy
 
 OF, PATH, SETTLING, STATE, FRESH, READ = "_proxied", "_path", "_settling", "_state", "_fresh", "_read"
 """Entries in a proxy's `__dict__`: the user's module; its path; a flag: writes stay in the proxy; a task's tensors;
@@ -46,20 +47,11 @@ class Proxy:
         held = of.__dict__
         if name in held:
             value = held[name]
-            kind = type(value)
-            if kind in left.SIMPLE or (
-                kind in left.NESTED
-                and value
-                and (kind is dict or type(value[0]) in left.INNER)
-                and left.holds_tensors(value)
-            ):
-                if STATE in table and not table["training"] and kind in left.TENSORS:
-                    return _begun(table, name, value)
-                if not torch.compiler.is_compiling() and (table[LEFT] or name not in table[ASKED]):
-                    value = _own(table, name, value)
-                    if value is left.GONE:
-                        return super().__getattr__(name)  # type: ignore[misc]
-            return value
+            if STATE in table and not table["training"] and type(value) in left.TENSORS:
+                return _begun(table, name, value)
+            if not torch.compiler.is_compiling() and (table[LEFT] or name not in table[ASKED]):
+                value = _own(table, name, value)
+            return value if value is not left.GONE else super().__getattr__(name)  # type: ignore[misc]
         elif not torch.compiler.is_compiling():
             table[ASKED].add(name)
         return super().__getattr__(name)  # type: ignore[misc]
@@ -131,8 +123,8 @@ def _own(table: dict[str, Any], name: str, value: Any) -> Any:
     value, written = left.read(table[OF], name, value, SETTLING in table) if table[LEFT] else (value, False)
     if not written:
         table[ASKED].add(name)
-    if SETTLING in table and isinstance(value, torch.Tensor):
-        _settle(table, name, value := value.clone())  # the pass may write into it
+    if SETTLING in table and value is not left.GONE and (written or type(value) is torch.Tensor):
+        _settle(table, name, value := own_copy(value, {}))  # the pass may write into it
     return value
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..kinds import FourBit, is_norm, kind_of, replaced
 from ._hooks import libraries, listen, of_libraries
+from ._inside import inside
 from ._merging import Merging
 from ._padded import Padded, pads
 from ._proxy import FRESH, KEPT, OF, PATH, SETTLING, SHARED, TWIN, proxy_of
@@ -201,25 +202,29 @@ def caches(module: nn.Module, empty: bool = False) -> dict[str, Any]:
         empty: include attributes that are empty now.
     """
     found: dict[str, Any] = {}
+    owns = bool(module._parameters or module._buffers)
     for name, value in kept_of(module):
-        if (empty and value is None) or (isinstance(value, Tensor) and _CACHES.search(name)):
+        if (empty and value is None) or (owns and isinstance(value, Tensor) and _CACHES.search(name)):
             found[name] = None
-        elif type(value) is dict and (empty or value) and all(isinstance(one, Tensor) for one in value.values()):
+        elif (
+            type(value) is dict
+            and (owns if value else empty)
+            and all(isinstance(one, Tensor) for one in value.values())
+        ):
             found[name] = {}
     return found
 
 
-def begun(made: nn.Module) -> dict[str, dict[str, None]]:
-    """The attributes that were None when the skeleton was made and hold tensors now, by path."""
-    found: dict[str, dict[str, None]] = {}
+def begun(made: nn.Module) -> dict[str, dict[str, Any]]:
+    """The attributes that were empty when the skeleton was made and hold tensors now, by path."""
+    found: dict[str, dict[str, Any]] = {}
     for module in made.modules():
         table = module.__dict__
         if OF in table:
             kept = table[OF].__dict__
-            names = [
-                name for name, first in table[FRESH].items() if first is None and isinstance(kept.get(name), Tensor)
-            ]
-            found |= {table[PATH]: dict.fromkeys(names)} if names else {}
+            now = {name: [*inside(kept.get(name))] for name in table[FRESH]}
+            empty = {name: copy.copy(first) for name, first in table[FRESH].items() if now[name]}
+            found |= {table[PATH]: empty} if empty else {}
     return found
 
 

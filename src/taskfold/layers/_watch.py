@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import AnyLayer, kind_of
+from ._left import STATES
 from ._proxy import KEPT, SHARED, settings_of
 from ._switches import Switches, differ, same
 
@@ -70,7 +71,7 @@ class _Seen:
             return True
         for name in before.keys() | now.keys():
             old, new = before.get(name), now.get(name)
-            if old is new or name in KEPT:
+            if old is new or name in KEPT or name in STATES.get(self.module, ()):
                 continue
             plain = isinstance(old, _PLAIN) and isinstance(new, _PLAIN)
             read_once = self.site and not isinstance(new, (type(None), Tensor))

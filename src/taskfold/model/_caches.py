@@ -16,10 +16,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 WRITERS = "_taskfold_tasks"
 """The attribute of a cache with the tasks that wrote it, one per row or one for all."""
-STATES = re.compile(r"past|cache|^(h|hx|hidden|hidden_state|mems|states?)$")
+STATES = re.compile(r"past|cache|^(h|hx|hidden|hidden_state|mems|states?|encoder_(outputs|last_hidden_state))$")
 """Names of arguments and outputs that hold what a pass leaves for the next one."""
 _written = WeakIdKeyDictionary()
-"""The tasks that wrote a tensor of a state, likewise."""
+"""The tasks that wrote a tensor of a state, likewise; also by its memory, which detached tensors and slices share."""
 
 
 def with_caches(
@@ -82,13 +82,27 @@ def broadcast_with_caches(
 
 def _check(given: Sequence[tuple[str, Any]], asked: tuple[str, ...]) -> None:
     for name, state in given:
-        held = _written.get(state) if isinstance(state, Tensor) else getattr(state, WRITERS, None)
-        wrote: tuple[str, ...] | None = held
+        wrote = _wrote(state, asked) if isinstance(state, Tensor) else getattr(state, WRITERS, None)
         if wrote is not None and not _same(wrote, asked) and not _empty(state):
             raise ValueError(
                 f"{name} holds what {_words(wrote)} made so far, and {_words(asked)} is to go on; give what the same "
                 "tasks made in the same rows, or the whole input from its start"
             )
+
+
+def _wrote(state: Tensor, asked: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The tasks that wrote a tensor; of a part of what tasks wrote, unless one of them goes on with it."""
+    wrote: tuple[str, ...] | None = _written.get(state)
+    part: tuple[str, ...] | None = None if wrote else _written.get(_memory(state))
+    return wrote if part is None or not {*part}.isdisjoint(asked) else part
+
+
+def _memory(state: Tensor) -> Any:
+    """A tensor's memory; a packed or sparse tensor stands for its own."""
+    try:
+        return state.untyped_storage()
+    except RuntimeError:
+        return state
 
 
 def _given(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -105,7 +119,7 @@ def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
 
 def _mark(output: Any, asked: tuple[str, ...], given: Sequence[tuple[str, Any]]) -> None:
     """Marks the states of an output as written by these tasks; not tensors that were given and are handed through."""
-    through = {id(state) for _, state in given}
+    through = {id(_memory(state)) for _, state in given if isinstance(state, Tensor)}
     held: Mapping[Any, Any] = {}
     if isinstance(output, Mapping):
         held = output
@@ -117,8 +131,8 @@ def _mark(output: Any, asked: tuple[str, ...], given: Sequence[tuple[str, Any]])
         for state in _states(str(name), value):
             if not isinstance(state, Tensor):
                 setattr(state, WRITERS, asked)
-            elif id(state) not in through:
-                _written[state] = asked
+            elif id(memory := _memory(state)) not in through:
+                _written[state] = _written[memory] = asked
 
 
 def _states(name: str, value: Any) -> Iterator[Any]:
@@ -142,7 +156,10 @@ def _empty(state: Any) -> bool:
     if isinstance(state, Tensor):
         return False
     if hasattr(state, "get_seq_length"):
-        return not int(state.get_seq_length())
+        try:
+            return not int(state.get_seq_length())
+        except ValueError:  # no layer has positions: states of Mamba
+            return not state.has_previous_state()
     leaves = tree_leaves({**vars(state), WRITERS: None})
     return all(leaf is None or isinstance(leaf, (bool, int, float, str)) for leaf in leaves)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
-from ..layers import GONE, caches, first_states, rebind
+from ..layers import GONE, caches, first_states, inside, kept_of, rebind
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -19,11 +19,11 @@ def copied(network: M, begun: Mapping[str, Mapping[str, Any]]) -> M:
     rebind(network, twin)
     for path, empty in begun.items():
         twin.get_submodule(path).__dict__.update(empty)
+    for module in twin.modules():
+        module.__dict__.update(caches(module))
     for path, module in network.named_modules():
         for name, first in first_states(module).items():
             _set(twin.get_submodule(path), name, first)
-    for module in twin.modules():
-        module.__dict__.update(caches(module))
     return twin
 
 
@@ -36,13 +36,5 @@ def _set(module: nn.Module, name: str, value: Any) -> None:
 
 def detached(network: nn.Module) -> dict[int, Any]:
     """A memo for `copy.deepcopy` with detached copies of tensors that modules keep with a graph."""
-    return {id(one): one.detach().clone() for module in network.modules() for one in _graphs(module.__dict__)}
-
-
-def _graphs(value: object, depth: int = 0) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        if value.grad_fn is not None:
-            yield value
-    elif isinstance(value, (dict, list, tuple)) and depth < 3:
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _graphs(one, depth + 1)
+    kept = [tensor for module in network.modules() for _, value in kept_of(module) for tensor in inside(value)]
+    return {id(one): one.detach().clone() for one in kept if one.grad_fn is not None}

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
-from ..layers import PLAIN, kept_of, states_as_before
+from ..layers import PLAIN, is_kept, kept_of, states_as_before
 from ._rows import copied
 
 
@@ -32,37 +31,20 @@ def own_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[
 
 @contextmanager
 def own_state(network: nn.Module) -> Iterator[None]:
-    """Run a block and restore the tensors that modules keep in attributes (hidden states, say)."""
+    """Run a block and restore what modules keep in attributes (hidden states, say), numbers and words excepted."""
     if torch.compiler.is_compiling():
         yield
         return
     before = [(module, dict(kept_of(module))) for module in network.modules()]
-    try:
-        with states_as_before(network):
+    with states_as_before(network):
+        try:
             yield
-    finally:
-        for module, held in before:
-            for name, value in [*kept_of(module)]:
-                if value is not held.get(name) and _of_tensors(value):
+        finally:
+            for module, held in before:
+                for name, value in [*kept_of(module)]:
+                    if value is held.get(name) or (isinstance(value, PLAIN) and not is_kept(module, name)):
+                        continue
                     if name in held:
                         module.__dict__[name] = held[name]
                     else:
                         del module.__dict__[name]
-
-
-@contextmanager
-def own_lists(network: nn.Module) -> Iterator[None]:
-    """Run a block and restore the lists, dicts and sets that modules keep in attributes."""
-    kept = [value for module in network.modules() for _, value in kept_of(module) if type(value) in (list, dict, set)]
-    before = [(value, value.copy()) for value in {id(value): value for value in kept}.values()]
-    try:
-        yield
-    finally:
-        for value, held in before:
-            value.clear()
-            (value.extend if type(value) is list else value.update)(held)
-
-
-def _of_tensors(value: object) -> bool:
-    leaves = tree_leaves(value) if isinstance(value, (Tensor, tuple, list, dict)) else []
-    return any(isinstance(leaf, Tensor) for leaf in leaves)

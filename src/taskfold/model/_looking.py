@@ -27,7 +27,6 @@ from ..layers import (
     skeleton,
     unseen,
 )
-from ._each import own_lists
 from ._kept import Kept, generators
 from ._known import Known, agreed
 from ._look import looked_for
@@ -111,8 +110,7 @@ class Looking(Standing):
             inputs = (batch if method == "__call__" else prompts(self.backbone, batch)).unwrapped()
             with (
                 unseen(),
-                Guard(self.backbone, training),
-                own_lists(self.backbone),
+                Guard(self.backbone, training, quiet=True),
                 self.kept.looking(training) as reads,
                 as_traced() if traced else nullcontext(),
             ):
@@ -159,7 +157,7 @@ class Looking(Standing):
         Raises:
             OtherPathError: they decide otherwise, or one of them would by itself.
         """
-        with self.looking, unseen(), Guard(self.backbone, training), own_lists(self.backbone), ExitStack() as also:
+        with self.looking, unseen(), Guard(self.backbone, training, quiet=True), ExitStack() as also:
             if training:
                 also.enter_context(Unmoved())
             also.enter_context(OnPath(known.decisions, known.each, batch.rows))
@@ -174,7 +172,7 @@ class Looking(Standing):
         name, batch = type(self.backbone).__name__, batch.unwrapped()
         if not (hooked or known.chosen):
             return known
-        with self.looking, unseen(), Guard(self.backbone, training), own_lists(self.backbone), generators():
+        with self.looking, unseen(), Guard(self.backbone, training, quiet=True), generators():
             network = self._made(training, quiet=True, hooked=True) if hooked else self._plain(training)
             if hooked:
                 if (found := known.under) is None:
@@ -201,7 +199,7 @@ class Looking(Standing):
 
     @contextmanager
     def _beside(self, training: bool, clear: bool) -> Iterator[nn.Module]:
-        with unseen(clear), Guard(self.backbone, training), own_lists(self.backbone):
+        with unseen(clear), Guard(self.backbone, training, quiet=True):
             yield self._quiet(training)
 
 

@@ -252,7 +252,10 @@ def _copied(value: Any, size: int, rows: Tensor | None = None) -> Any:
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
         return type(value)(_copied(one, size, rows) for one in value)
     if isinstance(value, dict):
-        return {name: _copied(one, size, rows) for name, one in value.items()}
+        held = copy.copy(value)
+        for name, one in value.items():
+            held[name] = _copied(one, size, rows)
+        return held
     if isinstance(value, (nn.Module, type, *PLAIN)) or not hasattr(value, "__dict__"):
         return value
     twin = copy.copy(value)

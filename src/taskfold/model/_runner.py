@@ -240,7 +240,7 @@ class Runner(Looking):
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
                 made = ahead(self.sites, answers.tasks, selection.training)
             answers = OfTasks(answers.tasks, made, answers.plan)
-        selection = replace(selection, answers=answers, execution=self.execution, progress=self.progress)
+        selection = replace(selection, answers=answers, execution=self.execution, progress=self.progress, left={})
         if isinstance(answers, OfTasks) and answers.plan.looking:
             before = answers.context((*args, *kwargs.values()), replace(selection, training=mode))
             selection = replace(selection, context=before)
