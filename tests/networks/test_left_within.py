@@ -11,19 +11,35 @@ from torch import Tensor, nn
 
 import taskfold as tfold
 
-from .test_left_states import WAYS, WITHIN, Tells, X, made, tuned
+from .test_left_states import WAYS, WITHIN, Keeps, Tells, X, made, tuned
 
 
 @torch.no_grad()
-def test_a_list_that_others_have_filled_is_refused_and_kept_from_then_on() -> None:
+def test_a_pass_that_finds_what_others_have_left_begins_again() -> None:
     model = made("appended")
     right = [model(X, task="a"), made("appended")(X, task="b")]
-    with pytest.raises(RuntimeError, match=r"'state' \(list\) holds what a task has left .* start once more"):
-        model(X, task="b")
     torch.testing.assert_close(model(X, task="b"), right[1], atol=0, rtol=0)
     alone = made("appended")
     alone(X, task="a")
     torch.testing.assert_close(model(X, task="a"), alone(X, task="a"), atol=0, rtol=0)
+
+
+class WritesItsInput(Keeps):
+    def forward(self, x: Tensor) -> Tensor:
+        x += 1
+        return super().forward(x)
+
+
+@torch.no_grad()
+def test_it_is_refused_where_it_has_written_into_its_input() -> None:
+    torch.manual_seed(1)
+    model = tuned(WritesItsInput("appended"))
+    model(X.clone(), task="a")
+    with pytest.raises(RuntimeError, match=r"'state' \(list\) holds what a task has left .* start once more"):
+        model(X.clone(), task="b")
+    torch.manual_seed(1)
+    right = tuned(WritesItsInput("appended"))(X.clone(), task="b")
+    torch.testing.assert_close(model(X.clone(), task="b"), right, atol=0, rtol=0)
 
 
 class Fills(Tells):

@@ -41,7 +41,7 @@ from ._layout import (
     is_same,
     unwrapped,
 )
-from ._left import GONE, filed, first_states, is_kept, refile, states_as_before
+from ._left import GONE, OthersStateError, filed, first_states, is_kept, refile, states_as_before
 from ._mixes import Reparameterisations, SeriesAdapters, SeriesInit
 from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
@@ -167,6 +167,7 @@ __all__ = [
     "OnPath",
     "Origins",
     "OtherPathError",
+    "OthersStateError",
     "OutputGains",
     "OwnTensors",
     "Owned",

@@ -10,9 +10,10 @@ from operator import attrgetter, is_, itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+import torch
 from torch import Tensor, nn
 
-from ..kinds import lent, traced
+from ..kinds import Quantised, lent, traced
 from ._inside import containers, inside, own_copy, refill
 from ._left import compute, frees, write_within
 from ._listening import Go, Listener
@@ -78,12 +79,11 @@ class Guard(Listener):
             self._left(self.quiet or kind is not None)
         finally:
             self.lock.release()
-        exchanged = [one for one in self.memory if _place(one[3]) != _place(one[4])]
+        exchanged = [one for one in self.memory if _place(one[3]) != _place(one[4]) and not _moved(*one)]
         for _, _, _, tensor, before in exchanged:
             tensor.data = before
-        written = [one for one in exchanged if not isinstance(one[1], nn.RNNBase)]  # these move their tensors unchanged
-        if written and kind is None:
-            path, module, name, *_ = written[0]
+        if exchanged and kind is None:
+            path, module, name, *_ = exchanged[0]
             raise writes(path, module, name, self.training)
 
     def _note(self) -> None:
@@ -164,6 +164,10 @@ class Unwritten:
         self.guarded: Counter[object] = Counter()
         self.held: list[tuple[str, nn.Module, str, Tensor]] = []
 
+    def guards(self, training: bool, way: object = None) -> bool:
+        """Whether the next pass of this mode and kind runs under a `Guard`."""
+        return (training, way) not in self.known
+
     def run(
         self,
         training: bool,
@@ -182,7 +186,7 @@ class Unwritten:
         Raises:
             RuntimeError: the pass writes a tensor; names the layer and the tensor.
         """
-        if (training, way) not in self.known:
+        if self.guards(training, way):
             with Guard(self.network, training):
                 output = call(*args, **kwargs)
             self.guarded[training, way] += 1
@@ -241,10 +245,17 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]
 
 
 def _attributes(network: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+    """The attributes in which a module may keep something; what quantised layers keep is made of their weights."""
     for module in network.modules():
-        for name, value in [*module.__dict__.items()]:
+        for name, value in () if Quantised.fits(module) else [*module.__dict__.items()]:
             if name not in SHARED and name not in KEPT:
                 yield module, name, value
+
+
+def _moved(path: str, module: nn.Module, name: str, tensor: Tensor, before: Tensor) -> bool:
+    """Whether a tensor has other memory with the same numbers: recurrent and 8-bit layers move theirs."""
+    del path, module, name
+    return tensor.dtype == before.dtype and tensor.shape == before.shape and torch.equal(tensor.data, before)
 
 
 def _same(held: Any, before: Any) -> bool:

@@ -29,6 +29,10 @@ class GONE:
     """Stands for the value of an attribute that is not there; the class itself does, also in copies."""
 
 
+class OthersStateError(RuntimeError):
+    """A pass was about to go on from what other tasks have left; from then on each task keeps its own."""
+
+
 @dataclass
 class Left:
     """What passes have left in one attribute.
@@ -215,7 +219,7 @@ def compute(module: nn.Module, name: str) -> None:
     """Notes that this pass computes with what an earlier one has left inside a list, a dict or an object.
 
     Raises:
-        RuntimeError: other tasks have left it.
+        OthersStateError: other tasks have left it.
     """
     with _lock:
         one = states_of(module).get(name)
@@ -223,7 +227,7 @@ def compute(module: nn.Module, name: str) -> None:
             return
         one.free = False
         if one.writer != _now()[0]:
-            raise RuntimeError(
+            raise OthersStateError(
                 f"attribute {name!r} ({type(one.first).__name__}) holds what a task has left for its next pass, and "
                 "another task was about to go on from it; begin that task's input from its start once more, from now "
                 "on each task keeps its own"

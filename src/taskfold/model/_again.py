@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint as checkpointing
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from ..layers import Selection, current, running, selecting
+from ..layers import PLAIN, OthersStateError, Selection, Unwritten, current, running, selecting
 
 _ORIGINAL, _NONE = checkpointing.checkpoint, checkpointing.noop_context_fn
 
@@ -50,6 +52,36 @@ class Undo:
         torch.set_rng_state(self.random[0])
         if self.random[1]:
             torch.cuda.set_rng_state_all(self.random[1])
+
+
+def once_more(
+    unwritten: Unwritten,
+    selection: Selection,
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    way: object,
+) -> Any:
+    """Runs a pass that must not write the backbone; arguments as for `Unwritten.run`.
+
+    A pass that was about to go on from what other tasks have left runs once more, from its own task's state, unless it
+    may have written into its inputs.
+    """
+    if unwritten.guards(selection.training, way):
+        undo, leaves = Undo(selection), tree_leaves((args, kwargs))
+        before = _versions(leaves)
+        try:
+            return unwritten.run(selection.training, call, args, kwargs, way)
+        except OthersStateError:
+            if not all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves) or _versions(leaves) != before:
+                raise
+            undo()
+            selection.left.clear()
+    return unwritten.run(selection.training, call, args, kwargs, way)
+
+
+def _versions(leaves: list[Any]) -> list[int]:
+    return [leaf._version for leaf in leaves if isinstance(leaf, Tensor) and not leaf.is_inference()]
 
 
 class _Again(selecting):

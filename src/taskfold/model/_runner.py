@@ -38,7 +38,7 @@ from ..layers import (
     worth_sharing,
 )
 from ..tasks import Task
-from ._again import Undo, recomputing
+from ._again import Undo, once_more, recomputing
 from ._each import own_inputs, own_state
 from ._features import keeping, kept_features
 from ._handling import Handling
@@ -254,7 +254,7 @@ class Runner(Looking):
             again = recomputing() if torch.is_grad_enabled() else nullcontext()
             with selecting(selection), telling(beside), again:
                 way = selection.rows is not None, selection.spread is not None
-                output = self.unwritten.run(selection.training, getattr(network, method), args, kwargs, way)
+                output = once_more(self.unwritten, selection, getattr(network, method), args, kwargs, way)
             for task in answers.tasks if isinstance(answers, OfTasks) else ():
                 if task.name not in self.checked:
                     self.checked.add(task.name)
