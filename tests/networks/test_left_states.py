@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 import taskfold as tfold
+from taskfold.layers import _left
+from taskfold.layers._left import FEW, states_of
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
 
@@ -288,3 +290,47 @@ def test_a_mixture_that_goes_on_from_rows_before_is_refused() -> None:
     model = made("none")
     with pytest.raises(ValueError, match="run one task at a time"):
         model(X, task=["a", "b"])
+
+
+class Positions(nn.Module):
+    """Makes a table when it first needs one, and reads it in every pass."""
+
+    num_features = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.made = nn.Linear(4, 4), 0
+        self.table: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.table is None:
+            self.table = torch.arange(4.0)
+        return self.layer(x) + self.table
+
+
+@torch.no_grad()
+def test_a_table_that_all_tasks_make_alike_is_kept_for_few() -> None:
+    model = tfold.MultiTask(Positions(), tfold.LoRA(rank=1, init="normal", layers="linear")).eval()
+    names = [f"t{n}" for n in range(300)]
+    for name in names:
+        model.add_task(name)
+    first = [model(X, task=name) for name in names]
+    torch.testing.assert_close([model(X, task=name) for name in names], first, atol=0, rtol=0)
+    own = states_of(model.backbone)["table"].own
+    assert own is not None
+    assert len(own) <= FEW
+
+
+@torch.no_grad()
+def test_a_state_of_more_tasks_than_are_kept_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_left, "MOST", 2)
+    torch.manual_seed(1)
+    model = tuned(Keeps("none"))
+    model.add_task("c", head=3)
+    for parameter in model["c"].parameters():
+        parameter.add_(torch.randn_like(parameter))
+    for name in ("a", "b", "c"):
+        model(X, task=name)
+    model(X, task="c")
+    with pytest.raises(RuntimeError, match="'state' held what a task had left"):
+        model(X, task="a")

@@ -6,17 +6,19 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+import torch
 from torch import Tensor, nn
 
 from ._inside import inside, is_open, own_copy
 from ._selection import running
 
-MOST = 256
-"""The most tasks, or mixtures of tasks, whose states one attribute keeps; the longest unused goes first."""
+MOST, FEW = 256, 8
+"""The most tasks, or mixtures of tasks, whose states one attribute keeps; the longest unused goes first. The second
+is for what all have left alike: a table of positions, say, which a network makes anew."""
 TENSORS = frozenset((type(None), Tensor, nn.Parameter))
 SIMPLE = TENSORS | {bool, int, float}
 NESTED = frozenset((tuple, list, dict, deque))
@@ -41,22 +43,24 @@ class Left:
         first: the value before the first pass of a task.
         held: returns the value that the latest pass has left, which the user's module holds.
         writer, during: the tasks of that pass, and the pass.
-        writers: the tasks that have left a value.
+        writers: the single tasks that have left a value.
         own: by tasks, what their latest pass has left; None: nothing is kept, as long as no other tasks have read it.
         within: passes write into the value, so that tasks get copies of `first`.
         free: passes have changed a list, a dict or an object, and none has computed with what others left there.
         holds: some value is a tensor, or holds one.
+        alike: all tasks have left the same.
     """
 
     first: Any
     held: Callable[[], Any]
     writer: Hashable | None = None
     during: object = None
-    writers: frozenset[Hashable | None] = frozenset()
+    writers: set[Hashable] = field(default_factory=set)
     own: OrderedDict[Hashable, Any] | None = None
     within: bool = False
     free: bool = False
     holds: bool = False
+    alike: bool = True
 
     def of(self, who: Hashable | None, now: dict[str, Any] | None, name: str) -> Any:
         """The value for these tasks in this pass; None: they are not known, and begin anew.
@@ -67,11 +71,11 @@ class Left:
         if now is not None and now is self.during:
             return self.held()
         if self.own is None:
-            self.own = OrderedDict({self.writer: self.held()})
+            self.own, self.alike = OrderedDict({self.writer: self.held()}), self.writers <= {self.writer}
         if who is not None and who in self.own:
             self.own.move_to_end(who)
             return self.own[who]
-        if who is not None and who in self.writers:
+        if who is not None and who in self.writers and not self.alike:
             raise RuntimeError(
                 f"attribute {name!r} held what a task had left for its next pass, and other tasks have written it "
                 "since; begin that task's input from its start once, from then on each task keeps its own"
@@ -82,11 +86,13 @@ class Left:
 
     def keep(self, who: Hashable | None, value: Any) -> Any:
         """Keeps a value for these tasks."""
-        self.writers |= {who}
+        if isinstance(who, tuple) and len(who) == 1:  # of one task; mixtures are many
+            self.writers.add(who)
         if self.own is not None and who is not None:
+            self.alike = self.alike and all(_equal(value, one) for one in [*self.own.values()][-1:])
             self.own[who] = value
             self.own.move_to_end(who)
-            while len(self.own) > MOST:
+            while len(self.own) > (FEW if self.alike else MOST):
                 self.own.popitem(last=False)
         return value
 
@@ -111,6 +117,17 @@ class Left:
 def _held(value: Any) -> Callable[[], Any]:
     """Returns a value; a tensor is not kept alive."""
     return ref(value) if isinstance(value, Tensor) else lambda: value
+
+
+def _equal(value: Any, other: Any) -> bool:
+    """Whether two values hold equal tensors."""
+    mine, theirs = [*inside(value)], [*inside(other)]
+    if type(value) is not type(other) or len(mine) != len(theirs):
+        return False
+    pairs = zip(mine, theirs, strict=True)
+    return all(a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs) and (
+        bool(mine) or value == other
+    )
 
 
 def _detached(now: Any, held: Any) -> bool:
@@ -258,7 +275,7 @@ def states_as_before(network: nn.Module) -> Iterator[None]:
         before = {module: dict(states_of(module)) for module in network.modules()}
         for module, held in before.items():
             anew = {
-                name: replace(one, own=one.own if one.own is None else OrderedDict(), writers=frozenset(), writer=None)
+                name: replace(one, own=one.own if one.own is None else OrderedDict(), writers=set(), writer=None)
                 for name, one in held.items()
             }
             states_of(module).update(anew)
@@ -275,7 +292,8 @@ def filed(network: nn.Module) -> dict[str, dict[str, Left]]:
     """What passes have left in a network's modules, for a copy or a file, by path and attribute."""
     return {
         path: {
-            name: replace(one, held=_nothing, during=None, own=one.own and one.own.copy()) for name, one in held.items()
+            name: replace(one, held=_nothing, during=None, writers={*one.writers}, own=one.own and one.own.copy())
+            for name, one in held.items()
         }
         for path, module in network.named_modules()
         if (held := states_of(module))
