@@ -164,10 +164,6 @@ class Unwritten:
         self.guarded: Counter[object] = Counter()
         self.held: list[tuple[str, nn.Module, str, Tensor]] = []
 
-    def guards(self, training: bool, way: object = None) -> bool:
-        """Whether the next pass of this mode and kind runs under a `Guard`."""
-        return (training, way) not in self.known
-
     def run(
         self,
         training: bool,
@@ -186,7 +182,7 @@ class Unwritten:
         Raises:
             RuntimeError: the pass writes a tensor; names the layer and the tensor.
         """
-        if self.guards(training, way):
+        if (training, way) not in self.known:
             with Guard(self.network, training):
                 output = call(*args, **kwargs)
             self.guarded[training, way] += 1

@@ -67,7 +67,7 @@ def once_more(
     A pass that was about to go on from what other tasks have left runs once more, from its own task's state, unless it
     may have written into its inputs.
     """
-    if unwritten.guards(selection.training, way):
+    if (selection.training, way) not in unwritten.known:
         undo, leaves = Undo(selection), tree_leaves((args, kwargs))
         before = _versions(leaves)
         try:
