@@ -334,3 +334,15 @@ def test_a_state_of_more_tasks_than_are_kept_is_refused(monkeypatch: pytest.Monk
     model(X, task="c")
     with pytest.raises(RuntimeError, match="'state' held what a task had left"):
         model(X, task="a")
+
+
+@torch.no_grad()
+def test_what_refers_to_tensors_weakly_is_compared_too() -> None:
+    class Refers(Positions):
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen = [ref(self.layer.weight), *(self.seen if hasattr(self, "seen") else [])[:1]]
+            return self.layer(x)
+
+    model = tuned(Refers())
+    for name in "abab":
+        model(X, task=name)

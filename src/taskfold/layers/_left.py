@@ -124,10 +124,10 @@ def _equal(value: Any, other: Any) -> bool:
     mine, theirs = [*inside(value)], [*inside(other)]
     if type(value) is not type(other) or len(mine) != len(theirs):
         return False
+    if not mine:
+        return type(value) in SIMPLE and bool(value == other)
     pairs = zip(mine, theirs, strict=True)
-    return all(a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs) and (
-        bool(mine) or value == other
-    )
+    return all(a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
 
 
 def _detached(now: Any, held: Any) -> bool:
