@@ -191,11 +191,10 @@ def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
 def at_rates(found: Trained, settings: Any, names: list[str], factor: float) -> Any:
     """The settings that act on these tasks, with the method's rates times `factor` for groups that are not listed."""
     own = group_rates(found.model, names)
-    listed = {group: one for group, one in settings.optimizers.items() if group in own}
-    chosen = {group: OptimizerSettings(lr=rate * factor) for group, rate in own.items()} | listed
+    acting = settings.only(own, idle_settings(found.model, names))
+    chosen = {group: OptimizerSettings(lr=rate * factor) for group, rate in own.items()} | acting.optimizers
     found.rates |= {group: one.lr for group, one in chosen.items()}
-    usual = {key: type(settings).model_fields[key].default for key in idle_settings(found.model, names)}
-    return settings.model_copy(update={"optimizers": chosen, **usual})
+    return acting.model_copy(update={"optimizers": chosen})
 
 
 def finish(bench: Bench, found: Trained) -> dict[str, Any]:

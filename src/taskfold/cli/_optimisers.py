@@ -31,14 +31,8 @@ def fitted(plan: Config, model: MultiTask, whole: bool) -> list[TaskConfig]:
         place = plan.place(number)
         _check(f"tasks[{place}].train", document["tasks"][place], groups[task.name], idle[task.name])
     return [
-        task.model_copy(update={"train": _acting(task.train, groups[task.name], idle[task.name])})
-        for task in plan.tasks
+        task.model_copy(update={"train": task.train.only(groups[task.name], idle[task.name])}) for task in plan.tasks
     ]
-
-
-def _acting(settings: Settings, groups: Collection[str], idle: Collection[str]) -> Settings:
-    usual = {key: type(settings).model_fields[key].default for key in idle}
-    return settings.only(groups).model_copy(update=usual)
 
 
 def _check(where: str, section: Any, groups: Collection[str], idle: Mapping[str, str]) -> None:

@@ -79,7 +79,7 @@ class Guard(Listener):
             self._left(self.quiet or kind is not None)
         finally:
             self.lock.release()
-        exchanged = [one for one in self.memory if _place(one[3]) != _place(one[4]) and not _moved(*one)]
+        exchanged = [one for one in self.memory if _place(one[3]) != _place(one[4]) and not _moved(*one[3:])]
         for _, _, _, tensor, before in exchanged:
             tensor.data = before
         if exchanged and kind is None:
@@ -248,9 +248,8 @@ def _attributes(network: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
                 yield module, name, value
 
 
-def _moved(path: str, module: nn.Module, name: str, tensor: Tensor, before: Tensor) -> bool:
+def _moved(tensor: Tensor, before: Tensor) -> bool:
     """Whether a tensor has other memory with the same numbers: recurrent and 8-bit layers move theirs."""
-    del path, module, name
     return tensor.dtype == before.dtype and tensor.shape == before.shape and torch.equal(tensor.data, before)
 
 

@@ -40,6 +40,11 @@ def size_of(func: Any, args: tuple[Any, ...], output: object) -> tuple[int, ...]
     return tuple(first.shape) if isinstance(first, Tensor) else None
 
 
+def number_of(func: Any, args: tuple[Any, ...], output: object) -> Any:
+    """The number that an operation returned to Python, or the size that numbers decided; None: neither."""
+    return output if is_answer(output) else size_of(func, args, output)
+
+
 @contextmanager
 def as_traced() -> Iterator[None]:
     """Run a block in which `is_compiling()` holds in this thread: Hugging Face's networks then read no numbers."""
@@ -111,20 +116,17 @@ class OnPath(Listener):
         output = go(func, args, kwargs)
         if self.each:
             self._rows.note(func, args, output)
-        if is_answer(output):
-            if len(self.taken) in self.each and (
-                (otherwise := self._rows.otherwise(args[0])) is None or otherwise.any()
+        if (number := number_of(func, args, output)) is not None:
+            if (
+                is_answer(output)
+                and len(self.taken) in self.each
+                and ((otherwise := self._rows.otherwise(args[0])) is None or otherwise.any())
             ):
                 raise OtherPathError((*self.taken, None))
-            self._take(output)
-        elif (size := size_of(func, args, output)) is not None:
-            self._take(size)
+            self.taken.append(number)
+            if self.decisions[: len(self.taken)] != tuple(self.taken):
+                raise OtherPathError(self.taken)
         return output
-
-    def _take(self, number: Any) -> None:
-        self.taken.append(number)
-        if self.decisions[: len(self.taken)] != tuple(self.taken):
-            raise OtherPathError(self.taken)
 
     def __exit__(self, kind: Any, *error: Any) -> None:
         super().__exit__(kind, *error)

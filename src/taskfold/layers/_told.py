@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ._listening import Go, Listener
-from ._path import is_answer, size_of
+from ._path import number_of
 
 _LEAVES = frozenset(("tolist", "numpy", "__array__", "__dlpack__", "__repr__"))
 """Functions by which numbers leave torch without an operation that a listener hears."""
@@ -77,8 +77,7 @@ class Told(Listener):
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         output = go(func, args, kwargs)
-        number = output if is_answer(output) else size_of(func, args, output)
-        if number is not None:
+        if (number := number_of(func, args, output)) is not None:
             self.decisions.append(number)
         return output
 

@@ -60,13 +60,13 @@ def once_more(
     call: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    way: object,
 ) -> Any:
     """Runs a pass that must not write the backbone; arguments as for `Unwritten.run`.
 
     A pass that was about to go on from what other tasks have left runs once more, from its own task's state, unless it
     may have written into its inputs.
     """
+    way = selection.rows is not None, selection.spread is not None
     if (selection.training, way) not in unwritten.known:
         undo, leaves = Undo(selection), tree_leaves((args, kwargs))
         before = _versions(leaves)

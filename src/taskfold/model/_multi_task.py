@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -164,13 +165,8 @@ class MultiTask(MixedRows, Exchange):
         tasks = [group[0] for group in groups]
         answers = self._runner.answers(tasks)
         together, training = Selection(answers, None, training), self._runner.moving(training)
-        found = broadcast_with_caches(
-            [[task.name for task in group] for group in groups],
-            self.backbone,
-            args,
-            kwargs,
-            lambda: self._runner.run_each(together, [answers.apart()], args, kwargs),
-        )
+        run = partial(self._runner.run_each, together, [answers.apart()], args, kwargs)
+        found = broadcast_with_caches([[one.name for one in each] for each in groups], self.backbone, args, kwargs, run)
         for group, output in zip(groups, found, strict=True):
             features = output if all(task.head is None for task in group) else self.features(output)
             outputs |= {
@@ -191,9 +187,8 @@ class MultiTask(MixedRows, Exchange):
         """
         check_generates(self.backbone, task, kwargs)
         selection = self._selected(task, args, kwargs, self.training if _training is None else _training)[1]
-        return with_caches(
-            task, self.backbone, args, kwargs, lambda: self._runner.run(selection, args, kwargs, "generate")
-        )
+        run = partial(self._runner.run, selection, args, kwargs, "generate")
+        return with_caches(task, self.backbone, args, kwargs, run)
 
     def _selected(
         self, task: str | Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool

@@ -253,8 +253,7 @@ class Runner(Looking):
         def call(network: nn.Module) -> Any:
             again = recomputing() if torch.is_grad_enabled() else nullcontext()
             with selecting(selection), telling(beside), again:
-                way = selection.rows is not None, selection.spread is not None
-                output = once_more(self.unwritten, selection, getattr(network, method), args, kwargs, way)
+                output = once_more(self.unwritten, selection, getattr(network, method), args, kwargs)
             for task in answers.tasks if isinstance(answers, OfTasks) else ():
                 if task.name not in self.checked:
                     self.checked.add(task.name)

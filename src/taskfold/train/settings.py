@@ -222,8 +222,10 @@ class Settings(BaseModel):
         kept = {"cache_features", "cache_memory", "cache_disk"}
         return frozenset({"workers", "threads", "checkpoint_every", "log_every", "log_with", *kept})
 
-    def only(self, groups: Collection[str]) -> Self:
+    def only(self, groups: Collection[str], idle: Collection[str] = ()) -> Self:
         """These settings with the optimisers of these groups only, for tasks without the other groups.
+
+        Settings named in `idle` get their defaults (`idle_settings`).
 
         Example:
             >>> slow = OptimizerSettings(lr=1e-4)
@@ -232,4 +234,5 @@ class Settings(BaseModel):
             ['head']
         """
         kept = {group: one for group, one in self.optimizers.items() if group in groups}
-        return self.model_copy(update={"optimizers": kept})
+        usual = {key: type(self).model_fields[key].default for key in idle}
+        return self.model_copy(update={"optimizers": kept, **usual})
