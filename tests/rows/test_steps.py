@@ -70,6 +70,15 @@ class Ordered(Writer):
         return h if past is None else self.layer(h.flip(0)).flip(0)
 
 
+class Flat(Writer):
+    """Its layer sees words and not texts: fewer in a later step than in the first."""
+
+    def forward(self, input_ids: Tensor, past: Tensor | None = None, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        h = self.layer(self.words(input_ids).flatten(0, 1)).unflatten(0, input_ids.shape).mean(1)
+        h = h if past is None else h + past
+        return self.out(h.tanh()) * scale, h
+
+
 def built(net: nn.Module) -> tfold.MultiTask:
     model = tfold.MultiTask(net, tfold.LoRA(rank=2, layers="linear", init="normal")).eval()
     for name in NAMES:
@@ -94,6 +103,16 @@ def test_each_text_is_its_task_s(kind: type[Writer]) -> None:
         for run in (model, model.bank()):
             for _ in range(4):
                 check_texts(model, run, torch.randint(0, 9, (4, 3)))
+
+
+@pytest.mark.filterwarnings("error:.*answers mixed batches task by task")
+@pytest.mark.parametrize("kind", [Writer, Flat])
+@torch.no_grad()
+def test_texts_take_one_pass_for_each_step(kind: type[Writer]) -> None:
+    torch.manual_seed(0)
+    model = built(kind())
+    for run in (model, model.bank()):
+        check_texts(model, run, torch.randint(0, 9, (4, 3)))
 
 
 @torch.no_grad()
