@@ -108,7 +108,7 @@ class Selection:
         execution: how layers run updates beside them.
         spread: a broadcast, every row for all entries; None: each row for the entry in `rows`.
         seen: where the rows lie in each layer's tensors, by path; for mixed batches.
-        multiplied: layers may see any number of entries of each row, those of one row side by side (beams, fewer words).
+        multiplied: layers may see any number of entries of each row, those of one row side by side (beams, words).
         noting: layers record their tensors here and run without tasks.
         left: attributes that hooks and other layers set on a layer before it runs, by path.
     """
