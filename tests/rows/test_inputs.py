@@ -164,3 +164,41 @@ def test_no_rows(head: int | None) -> None:
             who(x, task=[])
         with pytest.raises(ValueError, match="at least one name"):
             who(x[:0], task=[], broadcast=True)
+
+
+class Dense(nn.Module):
+    """A layer with a parameter of its own, which is given all that came before, in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(SIZE))
+
+    def forward(self, held: list[Tensor]) -> Tensor:
+        return self.gain * torch.stack(held, 1).mean(1)
+
+
+class Growing(nn.Module):
+    """Layers that see all before them, as in DenseNet and RDNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.out = nn.Linear(SIZE, SIZE), nn.Linear(SIZE, SIZE)
+        self.two, self.three = Dense(), Dense()
+
+    def forward(self, x: Tensor) -> Tensor:
+        held = [x, self.layer(x).tanh()]
+        held.append(self.two(held))
+        return self.out(self.three(held))
+
+
+@torch.no_grad()
+def test_layers_of_lists() -> None:
+    torch.manual_seed(0)
+    model = tfold.MultiTask(Growing(), tfold.FineTuning()).eval()
+    for name in "abc":
+        for parameter in model.add_task(name).parameters():
+            parameter.add_(torch.randn_like(parameter))
+    x = torch.randn(len(ROWS), SIZE)
+    for run in (model, model.bank()):
+        for said, row, name in zip(run(x, task=ROWS), x, ROWS, strict=True):
+            torch.testing.assert_close(said, model(row[None], task=name)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,9 +57,10 @@ class Attention(Where):
         views: dict[str, list[View]] = {}
         modules = dict(units(network))
         for path, module in modules.items():
-            for target, view in _projections(path, module, modules):
-                if view.name in self.projections:
-                    views.setdefault(target, []).append(view)
+            with suppress(_UnevenError):
+                for target, view in [*_projections(path, module, modules)]:
+                    if view.name in self.projections:
+                        views.setdefault(target, []).append(view)
         return [Target(path, tuple(found)) for path, found in views.items()]
 
 
@@ -87,8 +89,11 @@ def _projections(path: str, module: nn.Module, modules: dict[str, nn.Module]) ->
         crosses = "q_attn" in children  # GPT-2 looking at an encoder: keys and values alone are in one layer
         inside = PROJECTIONS[1:3] if crosses else PROJECTIONS[:3]
         width = out // len(inside)
+        heads = next((n for name in _HEADS if isinstance(n := getattr(module, name, None), int)), width // size)
+        if out != len(inside) * heads * size:  # keys and values alone, or fewer heads of these
+            raise _UnevenError
         for n, name in enumerate(inside):
-            modes = Modes(_heads(path, fused, width, size), (inp,))
+            modes = Modes(_heads(width, size), (inp,))
             yield _join(path, fused), View(name, "weight", (n * width, (n + 1) * width), modes)
     elif not any(name in children for name in _SPELLINGS["query"]):
         return
@@ -101,10 +106,7 @@ def _projections(path: str, module: nn.Module, modules: dict[str, nn.Module]) ->
             kind = kind_of(modules[found])
             check_weight(kind, found, "weight")
             out, inp = _sizes(kind)
-            if name == "output":
-                modes = Modes((out,), _heads(path, found, inp, size))
-            else:
-                modes = Modes(_heads(path, found, out, size), (inp,))
+            modes = Modes((out,), _heads(inp, size)) if name == "output" else Modes(_heads(out, size), (inp,))
             yield found, View(name, "weight", None, modes)
 
 
@@ -147,9 +149,13 @@ def _head_size(module: nn.Module, children: Mapping[str, LayerKind]) -> int | No
     return None
 
 
-def _heads(path: str, layer: str, width: int, size: int) -> tuple[int, int]:
+class _UnevenError(Exception):
+    """A projection is no multiple of the head's size: what looks like attention is something else."""
+
+
+def _heads(width: int, size: int) -> tuple[int, int]:
     if width % size:
-        raise ValueError(f"attention {path!r}: {layer} has {width} features, not a multiple of its head size {size}")
+        raise _UnevenError
     return width // size, size
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from ..interventions import Call, Intervention, Layer, form_at
 from ..kinds import LayerKind, Rows, Tensors, WeightKind, stand_in
@@ -244,4 +245,7 @@ class Site:
 
 
 def _first(args: tuple, kwargs: dict) -> Tensor:
-    return next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+    """The first tensor among a layer's inputs, nested ones included."""
+    if args and isinstance(args[0], Tensor):
+        return args[0]
+    return next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
