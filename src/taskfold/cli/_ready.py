@@ -130,10 +130,12 @@ class Ready(ABC):
     Attributes:
         kind: name of the `config._kinds.Kind`.
         batch: the default number of samples of a forward pass.
+        headed: its tasks have a head.
     """
 
     kind: ClassVar[str]
     batch: ClassVar[int] = 64
+    headed: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod

@@ -40,6 +40,7 @@ class TextTask(Ready):
     """
 
     kind = "texts"
+    headed = False
     data: TextData
     reader: Reader
     origin: str
