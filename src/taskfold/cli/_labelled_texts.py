@@ -17,7 +17,7 @@ from ..problems import Problem
 from ..text.documents import LabelledTexts, Parts
 from ..train import TaskSet
 from ._output import UserError
-from ._ready import Joint, Ready, Shown, listed
+from ._ready import Joint, Ready, Shown, keyed, listed
 from ._tokens import Tokenizer
 
 SHOWN = 6
@@ -131,6 +131,13 @@ class LabelledTextTask(Ready):
             "train": _digest(self.data.train),
             "val": _digest(self.data.val),
         }
+
+    def keys(self, split: str) -> list[str]:
+        """Of the first field, which is the input."""
+        return keyed(next(iter(vars(one).values())) for one in getattr(self.data, split))
+
+    def tested_on(self, chosen: Sequence[int]) -> Self:
+        return replace(self, data=replace(self.data, test=[self.data.test[index] for index in chosen]))
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ._output import UserError
 from ._predict_texts import answer_texts, choices_of, inputs_of, text_table
 from ._reader import READING, Reader
 from ._reading_texts import TextReading
-from ._ready import Ready, Shelf, Shown, Tested, listed
+from ._ready import Ready, Shelf, Shown, Tested, keyed, listed
 
 SHOWN = 6
 """Test examples in the report."""
@@ -174,6 +174,12 @@ class TextTask(Ready):
             "train": listed([*map(asdict, self.data.train)], "examples"),
             "val": listed([*map(asdict, self.data.val)], "examples"),
         }
+
+    def keys(self, split: str) -> list[str]:
+        return keyed(one.input for one in getattr(self.data, split))
+
+    def tested_on(self, chosen: Sequence[int]) -> Self:
+        return replace(self, data=replace(self.data, test=[self.data.test[index] for index in chosen]))
 
     @property
     def measured(self) -> dict[str, Any]:
