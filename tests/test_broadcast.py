@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import taskfold as tfold
 from taskfold import MultiTask
 from taskfold.methods import Method
-from taskfold.model import _runner
+from taskfold.model import _each
 
 
 def network() -> nn.Sequential:
@@ -58,7 +58,7 @@ METHODS = {
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """One pass, whether that is faster or not."""
-    monkeypatch.setattr(_runner, "worth_sharing", lambda *_: True)
+    monkeypatch.setattr(_each, "worth_sharing", lambda *_: True)
 
 
 @pytest.mark.usefixtures("always")

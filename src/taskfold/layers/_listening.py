@@ -40,6 +40,10 @@ class Listener:
         raise NotImplementedError
 
 
+def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    return func(*args, **kwargs)
+
+
 class _Mode(TorchDispatchMode):
     supports_higher_order_operators = True
 
@@ -52,6 +56,8 @@ class _Mode(TorchDispatchMode):
     ) -> Any:
         if isinstance(func, HigherOrderOperator):
             return self._branched(func, args)
+        if len(self.listeners) == 1:
+            return self.listeners[0].hear(func, args, kwargs or {}, _run)
         return self._heard(len(self.listeners), func, args, kwargs or {})
 
     def _branched(self, func: HigherOrderOperator, args: tuple[Any, ...]) -> Any:

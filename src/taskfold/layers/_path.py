@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -28,13 +28,22 @@ _SIZED = frozenset(("nms", "unique_dim_consecutive"))
 """Operations whose outputs have as many entries as numbers decide, and that do not say so by torch's tag."""
 
 
+_INDEXED = frozenset(("index", "_unsafe_index"))
+"""Operations whose outputs are so if an index is a mask."""
+
+
+@lru_cache(maxsize=4096)
+def _may_size(func: Any) -> bool:
+    """Whether numbers can decide the size of what an operation returns."""
+    return func.overloadpacket.__name__ in _SIZED | _INDEXED or torch.Tag.dynamic_output_shape in func.tags
+
+
 def size_of(func: Any, args: tuple[Any, ...], output: object) -> tuple[int, ...] | None:
     """The size of what an operation returned, if numbers of its inputs decide it: Python may choose a path by it."""
-    name = func.overloadpacket.__name__
-    if name in ("index", "_unsafe_index"):
-        if not any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in args[1]):
-            return None
-    elif name not in _SIZED and torch.Tag.dynamic_output_shape not in func.tags:
+    if not _may_size(func):
+        return None
+    indices = args[1] if func.overloadpacket.__name__ in _INDEXED else ()
+    if indices and not any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in indices):
         return None
     first = output[0] if isinstance(output, tuple) else output
     return tuple(first.shape) if isinstance(first, Tensor) else None
@@ -102,35 +111,43 @@ class OtherPathError(Exception):
 
 
 class OnPath(Listener):
-    """Checks that a pass reads the numbers `decisions`; `each`: indices of those that each row must give by itself.
+    """Checks that a pass takes one of the known paths.
+
+    Args:
+        paths: of each the numbers that a pass reads there, and the indices of those that each row must give by itself.
+        rows: number of rows of the batch.
 
     Raises:
-        OtherPathError: it reads another number, or fewer, or a row would by itself.
+        OtherPathError: it reads other numbers, or fewer, or a row would by itself.
     """
 
-    def __init__(self, decisions: Sequence[Any], each: Collection[int] = (), rows: int = 0) -> None:
-        self.decisions, self.each, self.taken = tuple(decisions), each, []
-        self._rows = ByRow(rows)
+    def __init__(self, paths: Sequence[tuple[Sequence[Any], Collection[int]]], rows: int) -> None:
+        self.paths, self.taken = [*paths], []
+        self._rows = ByRow(rows) if any(each for _, each in paths) else None
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         output = go(func, args, kwargs)
-        if self.each:
+        if self._rows is not None:
             self._rows.note(func, args, output)
         if (number := number_of(func, args, output)) is not None:
-            if (
-                is_answer(output)
-                and len(self.taken) in self.each
-                and ((otherwise := self._rows.otherwise(args[0])) is None or otherwise.any())
-            ):
-                raise OtherPathError((*self.taken, None))
+            n = len(self.taken)
+            if self._rows is not None and is_answer(output) and any(n in each for _, each in self.paths):
+                otherwise = self._rows.otherwise(args[0])
+                if otherwise is None or otherwise.any():
+                    self._go_on(lambda _, each: n not in each, None)
+            self._go_on(lambda decisions, _: decisions[n : n + 1] == (number,), number)
             self.taken.append(number)
-            if self.decisions[: len(self.taken)] != tuple(self.taken):
-                raise OtherPathError(self.taken)
         return output
+
+    def _go_on(self, follows: Callable[[Sequence[Any], Collection[int]], bool], number: Any) -> None:
+        """Leaves the paths that the pass does not take; `number`: the one that decides it."""
+        self.paths = [path for path in self.paths if follows(*path)]
+        if not self.paths:
+            raise OtherPathError((*self.taken, number))
 
     def __exit__(self, kind: Any, *error: Any) -> None:
         super().__exit__(kind, *error)
-        if kind is None and len(self.taken) < len(self.decisions):
+        if kind is None and all(len(self.taken) < len(decisions) for decisions, _ in self.paths):
             raise OtherPathError(self.taken)
 
 

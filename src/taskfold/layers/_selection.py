@@ -108,7 +108,7 @@ class Selection:
         execution: how layers run updates beside them.
         spread: a broadcast, every row for all entries; None: each row for the entry in `rows`.
         seen: where the rows lie in each layer's tensors, by path; for mixed batches.
-        multiplied: layers may see a multiple of the known entries of each row, those of one row side by side (beams).
+        multiplied: layers may see any number of entries of each row, those of one row side by side (beams, words).
         noting: layers record their tensors here and run without tasks.
         left: attributes that hooks and other layers set on a layer before it runs, by path.
     """
@@ -155,7 +155,7 @@ class Selection:
             return
         size = tensor.shape[place.axis] if tensor.dim() > place.axis else 0
         wanted = self.rows.size * place.each
-        if size != wanted and not (self.multiplied and not place.copies and wanted and size % wanted == 0):
+        if size != wanted and not (self.multiplied and not place.copies and size and size % self.rows.size == 0):
             raise RowsUnknownError(
                 layer, f"got {size} rows where {wanted} were known for {self.rows.size} of the batch"
             )

@@ -37,6 +37,7 @@ class Known:
         under: the findings for batches under these hooks.
         served: a mixed batch of this form was evaluated in one pass.
         trained: the plans of the sets of tasks that were trained on such a batch.
+        stepped: the first step of a text after such prompts has been looked at.
     """
 
     layers: Mapping[str, Seen] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Known:
     under: Known | None = None
     served: bool = False
     trained: WeakSet[Plan] = field(default_factory=WeakSet)
+    stepped: bool = False
 
     def has_answered(self, selection: Selection) -> bool:
         """Whether a pass like this one has succeeded: in evaluation any, in training one for the same tasks."""
@@ -90,6 +92,15 @@ def agreed(known: Iterable[Known]) -> dict[str, Seen]:
             if one.unknown([layer]) or one.trouble or not _alike(found.setdefault(layer, seen), seen):
                 found[layer] = UNKNOWN
     return found
+
+
+def elsewhere(first: Known, later: Known, layers: Iterable[str]) -> str:
+    """Why tasks that change these layers can't share a later step of a text; empty: they can."""
+    for layer in layers:
+        seen = later.layers.get(layer)
+        if seen is not None and not _alike(first.layers.get(layer, seen), seen):
+            return f"layer {layer!r} sees the rows of the batch elsewhere than in the first step"
+    return ""
 
 
 def _alike(one: Seen, other: Seen) -> bool:

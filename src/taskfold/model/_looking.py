@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,7 @@ from ..layers import (
     Calls,
     Guard,
     Hooks,
-    OnPath,
     Seen,
-    Unmoved,
     are,
     as_traced,
     follow,
@@ -30,7 +28,6 @@ from ..layers import (
 from ._kept import Kept, generators
 from ._known import Known, agreed
 from ._look import looked_for
-from ._noted import noted
 from ._prompts import prompts
 from ._rows import Batch
 from ._separate import check_cut
@@ -54,6 +51,8 @@ class Looking(Standing):
         """`Known` of mixed batches by form of the input: one for each path, the latest first."""
         self.equal: dict[object, dict[object, tuple[Known, ...]]] = {}
         """The same for batches with equal rows, by which rows are equal; used until a batch has distinct rows."""
+        self.steps: dict[object, dict[object, tuple[Known, ...]]] = {}
+        """The same for steps of texts after the first, by the selection's way and the step's kind."""
         self.agreed: Mapping[str, Seen] = {}
         """The layouts by layer that all forms agree on, for tracing."""
         self.plain: dict[bool, nn.Module] = {}
@@ -150,18 +149,6 @@ class Looking(Standing):
         if training not in self.hearing:
             self.hearing[training] = self._made(training, heard=True)
         return self.hearing[training]
-
-    def check_prompts(self, batch: Batch, known: Known, training: bool) -> None:
-        """Checks that prompts decide as those did by which rows were located; later steps of a text are not looked at.
-
-        Raises:
-            OtherPathError: they decide otherwise, or one of them would by itself.
-        """
-        with self.looking, unseen(), Guard(self.backbone, training, quiet=True), ExitStack() as also:
-            if training:
-                also.enter_context(Unmoved())
-            also.enter_context(OnPath(known.decisions, known.each, batch.rows))
-            noted(self._plain(training), prompts(self.backbone, batch).unwrapped())
 
     def cut_by(self, rows: Rows, batch: Batch, known: Known, training: bool, hooked: bool) -> Known:
         """The findings about a batch that runs task by task; `hooked`: hooks run that change their arguments.

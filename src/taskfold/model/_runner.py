@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 from weakref import ReferenceType, ref
@@ -30,26 +31,24 @@ from ..layers import (
     check_once,
     filed,
     hearing,
-    recomputes,
     refile,
     selecting,
-    spread,
     telling,
-    worth_sharing,
 )
 from ..tasks import Task
 from ._again import Undo, once_more, recomputing
-from ._each import own_inputs, own_state
+from ._each import Broadcasting
 from ._features import keeping, kept_features
 from ._handling import Handling
 from ._kept import Beside, kept_by
 from ._known import Known
-from ._looking import Looking, check_untraced
+from ._looking import check_untraced
 from ._moved import moved
-from ._outputs import rows_of
 from ._rows import Batch
 from ._separate import separately, texts
+from ._steps import stepped
 from ._traced import LOOKING, hooked, look_traced, report_unused, untraced
+from ._writing import StepsUnknownError
 
 PLANS = 64
 """Most sets of tasks whose plans are kept."""
@@ -58,7 +57,7 @@ PATHS = 3
 _NUMBERS = count()
 
 
-class Runner(Looking):
+class Runner(Broadcasting):
     """Runs passes of a backbone on its skeletons.
 
     Skeletons are views of the backbone and no part of the model's state: copies and pickles leave them out.
@@ -88,8 +87,7 @@ class Runner(Looking):
         self.said = False
         """Whether the warning that tasks run one after another was given."""
         self.plans: dict[tuple[int, ...], tuple[list[ReferenceType[Task]], Plan]] = {}
-        self.shares: dict[bool, bool] = {}
-        """Whether `vmap` supports the network, by mode, as far as known."""
+        self.shares = {}
 
     def run(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "__call__") -> Any:
         """Runs a pass; a mixed batch in one pass or task by task.
@@ -159,7 +157,7 @@ class Runner(Looking):
         batch = Batch.of(args, kwargs, selection.rows.size)
         training, name = self.moving(selection.training), type(self.backbone).__name__
         hooks, others = self.hooks.now()
-        before = batch.copied() if hooks else batch
+        before = batch.copied() if hooks or method != "__call__" else batch
         around = selection.answers.around
         known, why = self.known(batch, method, training, hooks=others, around=around), ""
         for _ in range(PATHS):
@@ -182,6 +180,11 @@ class Runner(Looking):
                 break
             except RowsUnknownError as error:
                 known.failed[error.layer], why = error.why, str(error)
+                batch = before
+                break
+            except StepsUnknownError as error:
+                known.apart = why = str(error)
+                batch = before
                 break
             except OtherPathError as error:
                 why = str(error)
@@ -219,9 +222,10 @@ class Runner(Looking):
         undo = Undo(selection) if follows or hooks or not known.has_answered(selection) else None
         now = replace(selection, seen=known.layers, multiplied=method != "__call__")
         try:
-            on_path = OnPath(known.decisions, known.each, selection.rows.size) if follows else nullcontext()
+            on_path = OnPath([(known.decisions, known.each)], selection.rows.size) if follows else nullcontext()
             with hearing() if hooks else nullcontext(), on_path, keeping(None) if follows else nullcontext():
-                output = self._pass(now, args, kwargs, method, hooks)
+                run = partial(self._pass, now, args, kwargs, method, hooks)
+                output = run() if method == "__call__" else self.written(run, args, kwargs, known, now)
         except (RowsUnknownError, OtherPathError):
             if undo is not None:
                 undo()
@@ -235,6 +239,7 @@ class Runner(Looking):
         compiling = torch.compiler.is_compiling()
         mode = self.moving(selection.training)
         network = self.heard(mode) if hooks else self.network(mode)
+        network = stepped(network) if selection.multiplied else network
         answers = selection.answers
         if not compiling and isinstance(answers, OfTasks):  # a compiler fuses the operations itself
             with torch.set_grad_enabled(torch.is_grad_enabled() and method == "__call__"):
@@ -283,57 +288,6 @@ class Runner(Looking):
         made = OfTasks(tasks)
         self.plans[key] = [ref(task) for task in tasks], made.plan
         return made
-
-    def run_each(
-        self, together: Selection, changed: Sequence[Container[str]], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> list[Any]:
-        """Runs a broadcast: the same batch for each of several tasks, in one pass if possible.
-
-        Tasks run one after another if that is faster (they differ from the first layers on, and the batch has more than
-        one row), under a compiler or gradient checkpointing, and if `torch.vmap` does not support the network.
-
-        Args:
-            together: the selection for all tasks.
-            changed: for each task, the paths of the modules that it changes.
-            args, kwargs: the backbone's inputs.
-        """
-        check_untraced()
-        tasks = together.answers.entries()
-
-        def run(now: Selection) -> Any:
-            mine, named = own_inputs(args, kwargs)
-            with own_state(self.backbone):
-                return self.run(now, mine, named)
-
-        def one_by_one() -> list[Any]:
-            return [run(together.of_one(n)) for n in range(tasks)]
-
-        training = together.training
-        known = self.shares.get(training)
-        if tasks == 1 or known is False or torch.compiler.is_compiling():
-            return one_by_one()
-        if torch.is_grad_enabled() and recomputes(self.backbone):
-            return one_by_one()
-        if (features := kept_features(self)) is not None and features.parts(self.moving(training)):
-            return one_by_one()
-        rows = rows_of(args, kwargs)
-        if not rows or (rows > 1 and not worth_sharing(self.backbone, changed)):
-            return one_by_one()  # with one row a shared pass pays, since calls dominate
-        undo = Undo(together)
-        try:
-            found = spread(tasks, lambda into: run(replace(together, spread=into)))
-            self.shares[training] = True
-            return found
-        except Exception as error:
-            undo()
-            found = one_by_one()  # raises if the input is at fault
-            self.shares[training] = False
-            warnings.warn(
-                f"{type(self.backbone).__name__} runs tasks one after another, since one pass cannot serve several: "
-                f"{error}",
-                stacklevel=4,
-            )
-            return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {
