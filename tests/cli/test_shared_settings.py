@@ -49,6 +49,7 @@ def test_a_setting_of_statistics_that_no_task_has_is_refused_by_its_place(tmp_pa
         ({"train": {**SHORT, "phases": [{"groups": ["factor"]}]}}, "train.phases"),
         ({"tasks": [{**TASKS[0], "train": {**SHORT, "phases": [{"groups": ["factor"]}]}}]}, "tasks[0].train.phases"),
         ({"method": JOINT, "together": {"optimizers": {"factor": {"lr": 0.02}}}}, "together.optimizers"),
+        ({"method": JOINT, "together": {"phases": [{"groups": ["factor"]}]}}, "together.phases"),
         ({"method": JOINT, "together": True, "train": {"optimizers": {"factor": {"lr": 1}}}}, "train.optimizers"),
     ],
 )

@@ -94,8 +94,8 @@ class ImageTask(Ready):
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
         asked.refuse(cls.kind, lines="texts", choices="texts", output="dense targets")
-        size = asked.batch_size or ROWS
-        return *label_images(asked.model, asked.loaded, asked.names, asked.images(), size), image_table
+        readings = {name: cls.reading(asked.model[name], asked.loaded) for name in asked.names}
+        return *label_images(asked.model, readings, asked.images(), asked.batch_size or ROWS), image_table
 
     @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:

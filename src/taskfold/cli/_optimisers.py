@@ -19,11 +19,7 @@ def fitted(plan: Config, model: MultiTask, whole: bool) -> list[TaskConfig]:
     """The configuration's tasks, each with the optimisers and settings of statistics that act on something it has.
 
     What is given for all must act on some task, and what a task gives on that task; phases name groups of every task.
-
-    Args:
-        plan: the tasks to train.
-        model: with these tasks.
-        whole: the plan has all tasks of the configuration; of a part nothing is known about what is given for all.
+    Without `whole` the plan has a part of the tasks, and nothing is known about what is given for all.
     """
     groups = {task.name: group_rates(model, [task.name]) for task in plan.tasks}
     idle = {task.name: idle_settings(model, [task.name]) for task in plan.tasks}
@@ -34,8 +30,7 @@ def fitted(plan: Config, model: MultiTask, whole: bool) -> list[TaskConfig]:
     for number, task in enumerate(plan.tasks):
         place = plan.place(number)
         _check(f"tasks[{place}].train", document["tasks"][place].get("train"), groups[task.name], idle[task.name])
-        turns = [turn for phase in task.train.phases or () for turn in phase.passes]
-        _known(f"{plan.key(number, 'train')}.phases", [one for turn in turns for one in turn.groups], groups[task.name])
+        _known(f"{plan.key(number, 'train')}.phases", _turning(task.train), groups[task.name])
     return [
         task.model_copy(update={"train": task.train.only(groups[task.name], idle[task.name])}) for task in plan.tasks
     ]
@@ -43,10 +38,8 @@ def fitted(plan: Config, model: MultiTask, whole: bool) -> list[TaskConfig]:
 
 def early(plan: Config, whole: bool) -> Callable[[MultiTask], None] | None:
     """A check of what settings name, for `prepare`; None: they name nothing that a task may lack."""
-    parts = [plan._document.get("train"), plan._document.get("together")]
-    parts += [task.get("train") for task in plan._document["tasks"]]
-    named = any(key in part for part in parts if isinstance(part, dict) for key in _OF_TASKS)
-    return partial(_check_all, plan, whole=whole) if named else None
+    said = str([plan._document.get(key) for key in ("train", "together", "tasks")])
+    return partial(_check_all, plan, whole=whole) if any(key in said for key in _OF_TASKS) else None
 
 
 def _check_all(plan: Config, model: MultiTask, whole: bool) -> None:
@@ -60,6 +53,11 @@ def _check_all(plan: Config, model: MultiTask, whole: bool) -> None:
         return
     for section in ("train", "together"):
         _check(section, plan._document.get(section), groups, idle)
+    _known("together.phases", _turning(plan.together), groups)
+
+
+def _turning(settings: Settings) -> list[str]:
+    return [group for phase in settings.phases or () for turn in phase.passes for group in turn.groups]
 
 
 def _check(where: str, section: Any, groups: Collection[str], idle: Mapping[str, str]) -> None:

@@ -55,9 +55,7 @@ Adding = Callable[[Opened, TaskPart, Ready], None]
 def prepare(config: Config, check: Callable[[MultiTask], None] | None = None) -> tuple[Opened, list[Ready]]:
     """The backbone with all tasks added, untrained, and their data.
 
-    Args:
-        config: the tasks.
-        check: called before the data are read, with a model of these tasks whose heads have one output.
+    `check` is called before the data are read, with a model of these tasks whose heads have one output.
     """
 
     @cache
@@ -78,7 +76,7 @@ def prepare(config: Config, check: Callable[[MultiTask], None] | None = None) ->
 def _outlined(config: Config, loaded: LoadedBackbone) -> MultiTask:
     model = new_model(loaded)
     for task in config.tasks:
-        model.add_task(task.name, nn.Linear(1, 1) if ready_kind(task.kind.name).headed else None, method=task.method)
+        model.add_task(task.name, None if task.kind.name == "texts" else nn.Linear(1, 1), method=task.method)
     return model
 
 

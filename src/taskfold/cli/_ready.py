@@ -20,8 +20,7 @@ from ..train import TaskSet
 from ._asked import Asked, Predicted
 from ._output import UserError, say
 
-KEY = 12
-"""Digits of the key of a sample's input."""
+KEY = 12  # digits
 
 
 def keyed(inputs: Iterable[Any]) -> list[str]:
@@ -138,12 +137,10 @@ class Ready(ABC):
     Attributes:
         kind: name of the `config._kinds.Kind`.
         batch: the default number of samples of a forward pass.
-        headed: its tasks have a head.
     """
 
     kind: ClassVar[str]
     batch: ClassVar[int] = 64
-    headed: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod

@@ -151,8 +151,8 @@ def _tested(ready: Ready, model: MultiTask, file: Path, batch_size: int | None) 
             f"{file}: task {ready.name!r} was trained on all {left:,} samples, or they chose its epoch; give other data"
         )
     if left:
-        what = f"{left:,} of {len(keys):,} samples trained the task or chose its epoch, and are left out"
-        say(f"Note: {ready.name}: {what}; measured on the other {len(kept):,}", "yellow")
+        said = f"{ready.name}: {left:,} of {len(keys):,} samples trained the task or chose its epoch, and are left out"
+        say(f"Note: {said}; measured on the other {len(kept):,}", "yellow")
         ready = ready.tested_on(kept)
     tested = ready.test(model, batch_size or ready.batch)
     return replace(tested, details={**tested.details, "left_out": left})

@@ -49,11 +49,7 @@ class ImageSet:
         return f"{len(self)} images {total.hexdigest()}"
 
     def contents(self) -> list[str]:
-        """A digest of each image's content, which no name or folder changes.
-
-        Raises:
-            OSError, UnreadableImageError: an image can't be read.
-        """
+        """A digest of each image's content, which no name or folder changes; errors as in `identity`."""
         return [digest(self.read, index) for index in range(len(self))]
 
     def subset(self, indices: Iterable[int]) -> ImageSet:
