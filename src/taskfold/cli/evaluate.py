@@ -58,14 +58,15 @@ def evaluate(
     files = list(dict.fromkeys(files))
     if all(path.suffix == SUFFIX for path in files):
         found = _of_files(files, backbone, weights, data, inventory, batch_size)
-    elif len(files) == 1:
+    elif len(files) == 1 and not files[0].is_dir():
         if backbone or weights or data or inventory:
             raise UserError(
                 f"--backbone, --weights, --data and --inventory stand in {files[0]} already; leave them out"
             )
         found = _of_config(files[0], batch_size)
     else:
-        raise UserError(f"give one configuration, or task files (*{SUFFIX}), found {', '.join(map(str, files))}")
+        found_here = ", ".join(map(str, files))
+        raise UserError(f"give one configuration, or task files (*{SUFFIX}, in a run's tasks), found {found_here}")
     if json:
         emit({"tasks": [{"task": task, "file": str(file), **tested.details} for task, file, tested in found]})
     else:

@@ -67,4 +67,5 @@ def predict(
 
 
 def _no_tasks(inputs: list[str]) -> NoReturn:
-    raise UserError(f"give at least one task file (*{SUFFIX}), found {', '.join(inputs)}")
+    found = ", ".join(inputs[:5]) + " …" * (len(inputs) > 5)
+    raise UserError(f"give at least one task file (*{SUFFIX}, in a run's tasks), found {found}")
