@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .model import MultiTask
+from .refusals import UnfitError
 from .tasks import Task
 
 _HEADED = ("MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING")
@@ -48,7 +49,7 @@ def as_pretrained(model: MultiTask, name: str) -> Any:
     except ImportError as error:
         raise ImportError("as_pretrained makes a network of transformers: pip install taskfold[text]") from error
     if not isinstance(model.backbone, transformers.PreTrainedModel):
-        raise TypeError(
+        raise UnfitError(
             f"as_pretrained needs a backbone of transformers or timm, found {type(model.backbone).__name__}; fold() "
             "makes a plain network of any"
         )

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from taskfold.serve import Asked, TakenError, TaskServer, UnfitError, UnknownTaskError
+from taskfold.serve import Asked, TakenError, TaskServer, UnknownTaskError, UnservableError
 from taskfold.tasks import Store
 
 from .canaries import files, identity_of, server
 
 NAMES = ("one", "two", "three")
-REFUSED = (UnknownTaskError, TakenError, UnfitError)
+REFUSED = (UnknownTaskError, TakenError, UnservableError)
 
 
 async def change(serving: TaskServer, draw: random.Random, canaries: dict[int, bytes], counts: Counter[str]) -> None:

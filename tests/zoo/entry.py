@@ -24,16 +24,21 @@ class Entry:
         family: what it is for, or what it is made of.
         build: makes it, with random weights.
         inputs: makes a batch.
+        wanted: makes what a training pass is given besides.
     """
 
     name: str
     family: str
     build: Callable[[], nn.Module]
     inputs: Inputs
+    wanted: Inputs | None = None
 
-    def batch(self, seed: int, rows: int = ROWS) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def batch(self, seed: int, rows: int = ROWS, *, training: bool = False) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and named inputs, always the same for a seed."""
-        given = dict(self.inputs(rows, torch.Generator().manual_seed(seed)))
+        dice = torch.Generator().manual_seed(seed)
+        given = dict(self.inputs(rows, dice))
+        if training and self.wanted is not None:
+            given |= self.wanted(rows, dice)
         return tuple(given.pop(name) for name in [""] if name in given), given
 
 

@@ -115,7 +115,7 @@ def training(zoo: Zoo, model: tfold.MultiTask) -> str:
     torch.manual_seed(0)  # some networks draw which of their patches they look at
     wanted = zoo.said(model, 2, "b")
     model.train()
-    args, kwargs = zoo.given(2)
+    args, kwargs = zoo.given(2, training=True)
     try:
         output = model(*args, **kwargs, task="a")
         sum(leaf.square().mean() for leaf in tensors_of(output) if leaf.requires_grad).backward()  # type: ignore[union-attr]

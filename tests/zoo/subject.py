@@ -106,11 +106,11 @@ class Zoo:
     def tolerance(self) -> float:
         return TOLERANCES[self.dtype]
 
-    def given(self, seed: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def given(self, seed: int, *, training: bool = False) -> tuple[tuple[Any, ...], dict[str, Any]]:
         def cast(leaf: Any) -> Any:
             return leaf.to(self.dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
-        return tree_map(cast, self.entry.batch(seed))
+        return tree_map(cast, self.entry.batch(seed, training=training))
 
     def settle(self) -> None:
         """See what the plain network puts out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
 
@@ -15,6 +16,15 @@ DENSE: dict[str, Any] = {"weights_backbone": None, "num_classes": 4}
 TINY: dict[str, Any] = {"min_size": 64, "max_size": 64}
 FOUND: dict[str, Any] = {"score_thresh": 0.0, "nms_thresh": 1.0, "detections_per_img": 5}
 """As many objects are found in every picture."""
+
+
+def boxes(rows: int, dice: torch.Generator) -> dict[str, Any]:
+    """Two boxes in each picture, for detectors."""
+    corners = torch.rand(rows, 2, 2, generator=dice) * 20
+    found = torch.cat([corners, corners + 20 + torch.rand(rows, 2, 2, generator=dice) * 20], 2)
+    return {"targets": [{"boxes": one, "labels": torch.tensor([1, 2])} for one in found]}
+
+
 FILM = numbers(3, 8, 32, 32)
 # name: (family, inputs, settings)
 NETWORKS: dict[str, tuple[str, Inputs, dict[str, Any]]] = {
@@ -76,6 +86,12 @@ def _built(name: str, settings: dict[str, Any]) -> nn.Module:
 def entries() -> list[Entry]:
     """All of them."""
     return [
-        Entry(f"torchvision/{name.rpartition('/')[2]}", family, partial(_built, name, settings), inputs)
+        Entry(
+            f"torchvision/{name.rpartition('/')[2]}",
+            family,
+            partial(_built, name, settings),
+            inputs,
+            boxes if family == "detection" else None,
+        )
         for name, (family, inputs, settings) in NETWORKS.items()
     ]

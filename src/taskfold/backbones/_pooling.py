@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from ..refusals import UnfitError
 from ._loaded import Generative
 
 Pooling = Callable[[object], Tensor]
@@ -49,7 +50,7 @@ def last_token(output: object) -> Tensor:
     """
     hidden = getattr(output, "hidden_states", None)
     if hidden is None:
-        raise TypeError(
+        raise UnfitError(
             "a head on a language model needs its hidden states: call the model with output_hidden_states=True, "
             "or add the task without a head"
         )

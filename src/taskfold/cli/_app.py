@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__, plugins
-from ._output import UserError, echo, fail, warned
+from ._output import FAULTS, UserError, echo, fail, warned
 from ._words import in_words
 
 COMMANDS = {
@@ -87,7 +87,7 @@ class Commands(TyperGroup):
                 return super().invoke(ctx)
         except BrokenPipeError:
             raise
-        except (ValueError, OSError, ImportError) as error:
+        except FAULTS as error:
             if ctx.params.get("debug"):
                 raise
             fail(in_words(error) or type(error).__name__)

@@ -19,6 +19,7 @@ from ..backbones import LoadedBackbone
 from ..config.compare import Candidate, CompareConfig
 from ..methods import Method
 from ..model import MultiTask, count_task, file_bytes
+from ..refusals import RefusalError
 from ..tasks import write_atomically
 from ..threads import cores
 from ..train import (
@@ -133,7 +134,7 @@ def with_tasks(bench: Bench, home: CompareConfig) -> MultiTask:
     try:
         for part, task in zip(home.tasks, bench.tasks, strict=True):
             add(opened, part, task)
-    except ValueError as error:
+    except (ValueError, RefusalError) as error:
         raise UntrainedError(str(error)) from error
     return opened.model
 

@@ -13,7 +13,7 @@ from ..config import DenseSettings, LoadedNetwork, TaskPart
 from ..dense import DenseData, DenseSource
 from ._dense_seen import Seen
 from ._dense_sets import sizes_of
-from ._output import UserError
+from ._output import FAULTS, UserError
 from ._ready import PlacedError, Shelf
 
 LEAST = 2
@@ -34,7 +34,7 @@ def read_once(source: DenseSource, key: str, shelf: Shelf) -> DenseData:
     if key not in shelf:
         try:
             shelf[key] = source.load()
-        except (ValueError, OSError, ImportError) as error:
+        except FAULTS as error:
             shelf[key] = error
     if isinstance(shelf[key], Exception):
         raise shelf[key]

@@ -11,11 +11,17 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ..refusals import RefusalError
+
 UNBOUNDED = 400
 
 
 class UserError(ValueError):
     """An error that the user of the command line can repair."""
+
+
+FAULTS = (ValueError, OSError, ImportError, RefusalError)
+"""Errors of configurations, data and networks: their messages say what the user can repair."""
 
 
 def echo(text: str) -> None:

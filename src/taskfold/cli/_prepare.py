@@ -16,7 +16,8 @@ from .. import MultiTask
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart, kind_named
 from ..config.run import Config
-from ._output import UserError
+from ..refusals import RefusalError
+from ._output import FAULTS, UserError
 from ._ready import PlacedError, Ready, Shelf
 
 
@@ -66,7 +67,7 @@ def prepare(config: Config, check: Callable[[MultiTask], None] | None = None) ->
     if check is not None:
         try:
             outlined = _outlined(config, opening().loaded)
-        except (ValueError, OSError, ImportError):  # `gather` reports it, beside the errors of the data
+        except FAULTS:  # `gather` reports it, beside the errors of the data
             outlined = None
         if outlined is not None:
             check(outlined)
@@ -102,11 +103,11 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
             data[task.name] = ready_kind(task.kind.name).read(plan, task, shelf)
         except PlacedError as error:
             problems.append((plan.key(index, error.place), str(error)))
-        except (ValueError, OSError, ImportError) as error:
+        except FAULTS as error:
             problems += [(plan.key(index, "source"), text.strip()) for text in _each(str(error), task.name)]
     try:
         opened = opening()
-    except (ValueError, OSError, ImportError) as error:
+    except FAULTS as error:
         place = error.place if isinstance(error, PlacedError) else ground
         raise _failed(plan, [(place, str(error)), *problems]) from None
     ready: list[Ready] = []
@@ -125,7 +126,7 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
             ready.append(one)
         except PlacedError as error:
             problems.append((plan.key(index, error.place), str(error)))
-        except ValueError as error:
+        except (ValueError, RefusalError) as error:
             problems.append((place, str(error)))
     if problems:
         raise _failed(plan, problems)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..kinds import LayerKind, stand_in
+from ..refusals import UnfitError
 from ._adapter import Adapter
 from ._base import Call, Layer
 
@@ -35,7 +36,7 @@ class Across(Adapter):
 
     def _over(self, added: Callable[[Tensor, Tensor], Tensor], call: Call, args: tuple, kwargs: dict) -> Any:
         if not isinstance(call, Layer):
-            raise TypeError(f"{type(call).__name__}: an adapter across a block stands inside everything else")
+            raise UnfitError(f"{type(call).__name__}: an adapter across a block stands inside everything else")
         seen: list[Tensor] = []
         block = call.kind.module
         children = dict(block._modules)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kinds import LayerKind, Rows, Tensors
+from ..refusals import UnfitError
 from ._base import Call, Intervention, Layer, Shapes
 from ._masks import ADDED, BITS, PLACES, VALUES, as_bits, masked_name, nothing_done, put_on, scalars_on, together
 
@@ -30,7 +31,7 @@ class Change(Intervention):
 
     def bound(self, tensors: Tensors, call: Call, layer: Layer) -> Call:
         if not isinstance(call, Layer):
-            raise TypeError(f"layer {layer.path!r}: tensors of a layer are changed inside everything else")
+            raise UnfitError(f"layer {layer.path!r}: tensors of a layer are changed inside everything else")
         return replace(call, tensors={**call.tensors, **put_on(layer.kind, tensors, call.tensors)})
 
     def goes_by_rows(self, kind: LayerKind, names: Set[str], training: bool) -> bool:
@@ -53,7 +54,7 @@ class Change(Intervention):
 
     def bound_rows(self, tensors: Tensors, rows: Rows, call: Call, layer: Layer) -> Call:
         if not isinstance(call, Layer):
-            raise TypeError(f"layer {layer.path!r}: tensors of a layer are changed inside everything else")
+            raise UnfitError(f"layer {layer.path!r}: tensors of a layer are changed inside everything else")
         tensors, rows = self._unmasked(tensors, rows, call.tensors, layer)
         return replace(call, tensors={**call.tensors, **tensors}, rows=rows)
 

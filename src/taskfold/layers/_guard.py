@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import Quantised, lent, traced
+from ..refusals import UnfitError
 from ._inside import containers, inside, own_copy, refill
 from ._left import compute, frees, write_within
 from ._listening import Go, Listener
@@ -220,7 +221,7 @@ def check_unwritten(network: nn.Module) -> None:
     for path, module in network.named_modules():
         longest = getattr(module, "max_norm", None)
         if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and longest is not None:
-            raise TypeError(
+            raise UnfitError(
                 f"layer {path!r} ({type(module).__name__}, max_norm={longest}) shortens rows of its table whenever it "
                 "reads them, and a backbone is never written; shorten all of them once: layer.weight.data = "
                 "torch.renorm(layer.weight.data, layer.norm_type, 0, layer.max_norm); layer.max_norm = None"

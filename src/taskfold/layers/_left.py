@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor, nn
 
+from ..refusals import StateError
 from ._inside import inside, is_open, own_copy
 from ._selection import running
 
@@ -31,7 +32,7 @@ class GONE:
     """Stands for the value of an attribute that is not there; the class itself does, also in copies."""
 
 
-class OthersStateError(RuntimeError):
+class OthersStateError(StateError):
     """A pass was about to go on from what other tasks have left; from then on each task keeps its own."""
 
 
@@ -76,7 +77,7 @@ class Left:
             self.own.move_to_end(who)
             return self.own[who]
         if who is not None and who in self.writers and not self.alike:
-            raise RuntimeError(
+            raise StateError(
                 f"attribute {name!r} held what a task had left for its next pass, and other tasks have written it "
                 "since; begin that task's input from its start once, from then on each task keeps its own"
             )

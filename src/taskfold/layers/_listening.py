@@ -9,6 +9,8 @@ from typing import Any, Self
 from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
+from ..refusals import UnfitError
+
 Go = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any]
 
 
@@ -67,7 +69,7 @@ class _Mode(TorchDispatchMode):
             TypeError: the operator is another.
         """
         if func.name() != "cond":
-            raise TypeError(
+            raise UnfitError(
                 f"the network calls torch's higher-order operator {func.name()!r} outside of a compiler, where it is "
                 "not known what it does with rows; compute that in another way (attn_implementation='sdpa', a loop)"
             )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from ..refusals import UnfitError
 from ._proxy import OF
 from ._reading import SAID
 
@@ -80,7 +81,7 @@ class Merging(TorchFunctionMode):
             if made and self.used:
                 layer, kind = next(iter(self.used)), type(module).__name__
                 where = f"module {path!r} ({kind})" if path else f"the network ({kind})"
-                raise TypeError(
+                raise UnfitError(
                     f"{where} makes {made[0]!r} of tensors of layer {layer!r} in its train(), which would be the "
                     f"backbone's for every task; make it in forward, or leave the layer out with "
                     f"targets=('*', '!{layer}')"

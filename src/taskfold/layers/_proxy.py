@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..refusals import StateError
 from . import _left as left
 from ._inside import own_copy
 
@@ -162,7 +163,7 @@ def _replace(table: dict[str, Any], name: str, value: Any) -> None:
     raise writes(table[PATH], table[OF], name, table["training"])
 
 
-def writes(path: str, module: nn.Module, name: str, training: bool) -> RuntimeError:
+def writes(path: str, module: nn.Module, name: str, training: bool) -> StateError:
     """The error for a layer that writes a tensor of the backbone."""
     if name in module._parameters:
         remedy = (
@@ -174,7 +175,7 @@ def writes(path: str, module: nn.Module, name: str, training: bool) -> RuntimeEr
         remedy = f"keep it in evaluation: {first}model.train(), then model.backbone.get_submodule({path!r}).eval()"
     else:
         remedy = "switch that off before the model is made, or put a layer without it in its place"
-    return RuntimeError(
+    return StateError(
         f"layer {path!r} ({type(module).__name__}) writes the backbone's tensor {name!r} while it runs in "
         f"{'training' if training else 'evaluation'} mode, and a backbone is never written, since all tasks stand on "
         f"it; {remedy}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import FourBit, is_norm, kind_of, replaced
+from ..refusals import UnfitError
 from ._hooks import libraries, listen, of_libraries
 from ._inside import inside
 from ._merging import Merging
@@ -122,7 +123,7 @@ def _proxies(
 def _make_site(path: str, module: nn.Module, outer: nn.Module, quiet: bool) -> None:
     """Makes a layer's proxy a site over a second proxy, the plain layer. `quiet`: both get what either sets."""
     if "forward" in module.__dict__:
-        raise TypeError(
+        raise UnfitError(
             f"layer {path!r} has a forward patched onto the instance (hooks of a device map, say), which an "
             "adapter cannot see; load the backbone without it"
         )
@@ -147,7 +148,7 @@ def _check_patched(modules: Mapping[str, nn.Module], paths: Collection[str]) -> 
         adapted |= {id(modules[""])} if paths else set()
         if name := hidden(module.__dict__["forward"], adapted):
             where = f"module {path!r}" if path else "the network"
-            raise TypeError(
+            raise UnfitError(
                 f"{where} ({type(module).__name__}) has a forward patched onto the instance, which calls the "
                 f"backbone by the global variable {name!r}: no task would change what it says; use a forward hook, "
                 "wrap the module in an nn.Module, or bind what it calls to the function with functools.partial"

@@ -17,6 +17,7 @@ from ..kinds import NUMBERS, UNITS, LayerKind, Patterns, Recurrent, WeightKind, 
 from ..kinds import Convolution as ConvolutionKind
 from ..kinds import Embedding as EmbeddingKind
 from ..kinds import Linear as LinearKind
+from ..refusals import UnfitError
 from ._nothing import NothingToAdaptError
 
 
@@ -83,7 +84,7 @@ def check_weight(kind: LayerKind, path: str, name: str) -> None:
     module = kind.module.get_submodule(owner)
     weight = module._parameters.get(last)
     if weight is None:
-        raise TypeError(_no_plain(path, module, name))
+        raise UnfitError(_no_plain(path, module, name))
     check_numbers(kind, path, name, weight)
 
 
@@ -94,7 +95,7 @@ def check_numbers(kind: LayerKind, path: str, name: str, tensor: Tensor) -> None
         TypeError: it is of another type.
     """
     if tensor.dtype not in NUMBERS:
-        raise TypeError(
+        raise UnfitError(
             f"layer {path!r} ({kind.words}, {type(kind.module).__name__}) has a {name!r} of {tensor.dtype}, and a task "
             f"needs a floating-point one ({', '.join(str(dtype).removeprefix('torch.') for dtype in NUMBERS)}); load "
             "the backbone unquantised, or leave the layer out with targets"
@@ -112,21 +113,21 @@ def check_plain(kind: LayerKind, path: str, hooks: bool = True) -> None:
         TypeError: a tensor is computed, or the layer is scripted or traced.
     """
     if isinstance(kind.module, torch.jit.ScriptModule):
-        raise TypeError(
+        raise UnfitError(
             f"layer {path!r} is scripted or traced, so that its tensors can't be a task's; leave it out with "
             f"targets=('*', '!{path}'), or build the network without torch.jit"
         )
     whole, inside, _ = path.partition(".parametrizations.")
     if inside or isinstance(kind.module, parametrize.ParametrizationList):
         name = inside and path.removeprefix(f"{whole}{inside}").partition(".")[0]
-        raise TypeError(_no_plain(whole, kind.module, name or "weight"))
+        raise UnfitError(_no_plain(whole, kind.module, name or "weight"))
     for module in kind.module.modules() if isinstance(kind.module, UNITS) else (kind.module,):
         made = list(getattr(module, "parametrizations", {})) if parametrize.is_parametrized(module) else []
         if hooks:
             sources = (key.rpartition("_") for key in module._parameters)
             made += [name for name, _, end in sources if end in ("orig", "g", "v") and name in vars(module)]
         if made:
-            raise TypeError(_no_plain(path, module, made[0]))
+            raise UnfitError(_no_plain(path, module, made[0]))
 
 
 def _no_plain(path: str, module: nn.Module, name: str) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..layers import GeometryError, NothingToAdaptError, fit
 from ..methods import Method, build, names
+from ..refusals import UnfitError
 from ..tasks import Task, classifier_of
 from ._summary import layers_in
 
@@ -33,7 +34,7 @@ def check_backbone(backbone: nn.Module) -> None:
     """
     for path, module in backbone.named_modules():
         if type(module).__module__.partition(".")[0] == "peft":
-            raise TypeError(
+            raise UnfitError(
                 f"backbone holds adapters of PEFT ({type(module).__name__} at {path or 'the top'!r}), and a task would "
                 "adapt these too; give the plain network, peft_model.merge_and_unload(), or load it without PEFT and "
                 "the adapter as a task (load_peft)"

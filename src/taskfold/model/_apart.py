@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..layers import inventory_of
+from ..refusals import UnfitError
 from ..tasks import Named, Task
 
 
@@ -49,7 +50,7 @@ def check_ready(module: nn.Module, what: str) -> None:
             for table in (layer._parameters, layer._buffers)
             for tensor in table.values()
         ):
-            raise TypeError(
+            raise UnfitError(
                 f"layer {path!r} ({type(layer).__name__}) has no weights yet; run a batch through the {what} first"
             )
 

@@ -24,6 +24,7 @@ from ..layers import (
     stack_of,
     worth_sharing,
 )
+from ..refusals import UnfitError
 from ..tasks import Features, Task, pooled
 from ._asked import index_of, places_of, rows_at
 from ._caches import broadcast_with_caches, with_caches
@@ -316,7 +317,7 @@ class Bank(MixedRows, nn.Module):
                 raise ValueError(words)
             assert kind is not None
             if parts.form.computed:
-                raise TypeError(parts.form.computed)
+                raise UnfitError(parts.form.computed)
             try:
                 stack = stack_of(parts, kind, SERVING)
             except ValueError as error:

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ..kinds import Groups, Rows
 from ..layers import layers_of
+from ..refusals import UnfitError
 from ..tasks import Task
 from ._nested import Nested
 from ._rows import Batch
@@ -102,7 +103,7 @@ def check_generates(backbone: nn.Module, task: object, settings: Mapping[str, ob
         ValueError: the list of tasks is empty.
     """
     if not callable(getattr(backbone, "generate", None)):
-        raise TypeError(f"{type(backbone).__name__} has no generate(); load a language model with its output layer")
+        raise UnfitError(f"{type(backbone).__name__} has no generate(); load a language model with its output layer")
     helper = settings.get("assistant_model")
     if helper is not None and not hasattr(helper, "config"):
         raise TypeError(

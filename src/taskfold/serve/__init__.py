@@ -12,8 +12,8 @@ from ._errors import (
     ServeError,
     TakenError,
     TooLargeError,
-    UnfitError,
     UnknownTaskError,
+    UnservableError,
 )
 from ._limits import Limits
 from ._reading import Asked, Form, Given, Reading, Ready
@@ -42,7 +42,7 @@ __all__ = [
     "TakenError",
     "TaskServer",
     "TooLargeError",
-    "UnfitError",
     "UnknownTaskError",
+    "UnservableError",
     "Version",
 ]

@@ -31,7 +31,7 @@ class TooLargeError(ServeError):
     status = 413
 
 
-class UnfitError(ServeError):
+class UnservableError(ServeError):
     """A task file that cannot be served here."""
 
     status = 422

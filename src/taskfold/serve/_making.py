@@ -12,7 +12,7 @@ from pathlib import Path
 from ..files import draft_of, remove_drafts
 from ..tasks import Store, Task, TaskFileError, check_free, check_name, read, read_header, write
 from ._engine import Engine
-from ._errors import TakenError, UnfitError
+from ._errors import TakenError, UnservableError
 from ._limits import Limits
 from ._reading import Reading
 from ._residents import Residents
@@ -64,7 +64,7 @@ class Maker:
                 beside = self.engine.bank is not None and not isinstance(error, TaskFileError)
                 hint = "; or start the server with --no-bank" if beside else ""
                 said = str(error).replace(str(file), "it")
-                raise UnfitError(f"the task file cannot be served as {name!r}: {said}{hint}") from error
+                raise UnservableError(f"the task file cannot be served as {name!r}: {said}{hint}") from error
             try:
                 yield version, file
             except Exception:
@@ -98,7 +98,7 @@ def check_allowed(name: str, taken: list[str]) -> None:
     try:
         check_name(name)
     except ValueError as error:
-        raise UnfitError(str(error)) from None
+        raise UnservableError(str(error)) from None
     try:
         check_free(name, taken, "remove it first, or choose another name")
     except ValueError as error:

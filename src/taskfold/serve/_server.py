@@ -19,7 +19,7 @@ from ..threads import cores
 from ._batcher import Batcher
 from ._changes import whole
 from ._engine import Engine
-from ._errors import BusyError, FailedError, LateError, TakenError, TooLargeError, UnfitError, UnknownTaskError
+from ._errors import BusyError, FailedError, LateError, TakenError, TooLargeError, UnknownTaskError, UnservableError
 from ._limits import Limits
 from ._making import Maker, check_allowed
 from ._reading import Reading, Ready
@@ -183,7 +183,7 @@ class TaskServer:
             new: the name must be free.
 
         Raises:
-            UnfitError: this is not a task file of this backbone, or it cannot be served beside the others.
+            UnservableError: this is not a task file of this backbone, or it cannot be served beside the others.
             TooLargeError: it is above a limit.
             TakenError: the name is not free.
         """
@@ -210,7 +210,7 @@ class TaskServer:
 
         Raises:
             UnknownTaskError: there is no such task.
-            TakenError, UnfitError: the new name is not free, or not allowed.
+            TakenError, UnservableError: the new name is not free, or not allowed.
         """
         for name in (old, new):
             await self._follow(name)
@@ -236,7 +236,7 @@ class TaskServer:
             to: the first digits of the version's digest; None: the version before the current one.
 
         Raises:
-            UnfitError: there is no store, or no such version.
+            UnservableError: there is no store, or no such version.
             UnknownTaskError: neither server nor store has the task.
         """
         await self.history(name)
@@ -256,11 +256,11 @@ class TaskServer:
         """The store's versions of a task, oldest first; also of a removed task.
 
         Raises:
-            UnfitError: there is no store.
+            UnservableError: there is no store.
             UnknownTaskError: neither server nor store has the task.
         """
         if self.store is None:
-            raise UnfitError(NO_STORE)
+            raise UnservableError(NO_STORE)
         if not (found := await self._stored(self.store.versions, name)):
             self._known(name)
         return found
@@ -295,12 +295,12 @@ class TaskServer:
         try:
             if known is None or known.digest != digest_in(data):
                 await self._put(name, data, False, keep=False)
-        except (UnfitError, TooLargeError, TakenError) as error:
+        except (UnservableError, TooLargeError, TakenError) as error:
             self._stand(name, None)
             self._problems[name] = str(error)
             if said != str(error):
                 LOG.warning("not served: %s: %s", name, error)
-            if not isinstance(error, UnfitError):
+            if not isinstance(error, UnservableError):
                 return  # a later look may find other tasks out of its way
         self._seen.stamps[name] = stamp
 
@@ -318,7 +318,7 @@ class TaskServer:
         try:
             return await asyncio.to_thread(change, *arguments)
         except ValueError as error:
-            raise UnfitError(str(error).replace(str(self.store.folder), "the store")) from None
+            raise UnservableError(str(error).replace(str(self.store.folder), "the store")) from None
 
     def _stand(self, name: str, version: Version | None) -> None:
         """Sets the version of a name; None: the name has none."""

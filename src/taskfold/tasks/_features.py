@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from ..refusals import UnfitError
+
 Features = Callable[[object], Tensor]
 
 
@@ -22,7 +24,7 @@ def pooled(output: object) -> Tensor:
     found = getattr(output, "pooler_output", None)
     if isinstance(found, Tensor):
         return found.flatten(1) if found.dim() > 2 and set(found.shape[2:]) == {1} else found
-    raise TypeError(
+    raise UnfitError(
         f"the backbone returned {type(output).__name__}, which holds no pooled features; give MultiTask "
         "features=lambda output: …, such as output.last_hidden_state.mean(1)"
     )

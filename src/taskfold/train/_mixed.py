@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..layers import parts_of
 from ..model import MultiTask, Outputs
+from ..refusals import RefusalError
 from ._classification import Labelled
 from ._gradients import Plain, added
 from ._job import Job
@@ -19,7 +20,7 @@ from ._objective import Rows
 from ._steps import Step
 
 
-def do_all(steps: Sequence[Step]) -> dict[Step, ValueError]:
+def do_all(steps: Sequence[Step]) -> dict[Step, Exception]:
     """Do a step of each training; batches of one form share a pass, each other batch has its own.
 
     Returns:
@@ -28,7 +29,7 @@ def do_all(steps: Sequence[Step]) -> dict[Step, ValueError]:
     groups: dict[Hashable, list[Step]] = {}
     for number, step in enumerate(steps):
         groups.setdefault(_form(step) or number, []).append(step)
-    errors: dict[Step, ValueError] = {}
+    errors: dict[Step, Exception] = {}
     for group in groups.values():
         if not group[0].of.job.model.training:
             group[0].of.job.model.train(True)
@@ -37,13 +38,13 @@ def do_all(steps: Sequence[Step]) -> dict[Step, ValueError]:
             continue
         try:
             group[0].do()
-        except ValueError as error:
+        except (ValueError, RefusalError) as error:
             errors[group[0]] = error
     return errors
 
 
-def _together(steps: Sequence[Step]) -> dict[Step, ValueError]:
-    made, job, errors = steps[0].of, steps[0].of.job, dict[Step, ValueError]()
+def _together(steps: Sequence[Step]) -> dict[Step, Exception]:
+    made, job, errors = steps[0].of, steps[0].of.job, dict[Step, Exception]()
     sizes = [len(step.owners) for step in steps]
     with made.threads.piece(sum(sizes)):
         batches = [step.begin() for step in steps]
@@ -54,7 +55,7 @@ def _together(steps: Sequence[Step]) -> dict[Step, ValueError]:
             for step, batch in zip(steps, batches, strict=True):
                 try:
                     found[step] = step.rows(_Said(outputs.of(step.of.job.names[0])), batch)
-                except ValueError as error:
+                except (ValueError, RefusalError) as error:
                     errors[step] = error
         made.threads.halfway(sum(sizes))
         losses = [_loss(step, rows) for step, rows in found.items()]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..refusals import RefusalError
 from ..threads import Threads
 from . import _checkpoint
 from ._job import Job
@@ -73,7 +74,7 @@ class Pack:
     network: Callable[[], dict[str, Any]]
     finished: Callable[[str, Result], None]
     every: float
-    errors: dict[str, ValueError] = field(default_factory=dict)
+    errors: dict[str, Exception] = field(default_factory=dict)
     flights: list[Flight] = field(default_factory=list)
     kept: dict[str, Kept] = field(default_factory=dict)
 
@@ -116,7 +117,7 @@ class Pack:
                 stack.callback(one.steps.close)
                 stack.enter_context(job.moves.holding())
                 one.step = next(one.steps)
-        except ValueError as error:
+        except (ValueError, RefusalError) as error:
             self.errors[name] = error
             return
         self.kept.pop(name, None)
@@ -135,20 +136,20 @@ class Pack:
                 if one.step in failed:
                     raise failed[one.step]
                 one.step = next(one.steps)
-            except ValueError as error:
+            except (ValueError, RefusalError) as error:
                 self._drop(one, error)
 
     def _land(self, one: Flight) -> None:
         """Finishes a training without steps left."""
         try:
             next(one.steps, None)
-        except ValueError as error:
+        except (ValueError, RefusalError) as error:
             self._drop(one, error)
             return
         self.flights.remove(one)
         self._told(one)
 
-    def _drop(self, one: Flight, error: ValueError) -> None:
+    def _drop(self, one: Flight, error: Exception) -> None:
         one.steps.close()
         self.flights.remove(one)
         self.errors[one.name] = error

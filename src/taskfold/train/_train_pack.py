@@ -11,6 +11,7 @@ from typing import Any
 from ..factors import check_whole
 from ..model import MultiTask
 from ..problems import Loss, Problem
+from ..refusals import RefusalError
 from ..threads import Choice, Threads
 from ._job import Job
 from ._mixed import unmixable
@@ -39,7 +40,7 @@ class PackError(ValueError):
         results: the results of the other tasks.
     """
 
-    def __init__(self, errors: Mapping[str, ValueError], results: Mapping[str, Result]) -> None:
+    def __init__(self, errors: Mapping[str, Exception], results: Mapping[str, Result]) -> None:
         super().__init__("; ".join(f"task {name!r}: {error}" for name, error in errors.items()))
         self.errors, self.results = dict(errors), dict(results)
 
@@ -145,7 +146,7 @@ def train_pack(
         raise ValueError(f"a pack trains in one process, found {accelerator.num_processes}; start it by itself")
     place = None if folder is None else Path(folder)
     results: dict[str, Result] = {}
-    errors: dict[str, ValueError] = {}
+    errors: dict[str, Exception] = {}
 
     def done(name: str, result: Result) -> None:
         results[name] = result
@@ -173,7 +174,7 @@ def train_pack(
             done(
                 name, train_task(model, name, data.train, data.val, own.settings, folder=place and place / name, **more)
             )
-        except ValueError as error:
+        except (ValueError, RefusalError) as error:
             errors[name] = error
     if errors:
         raise PackError(errors, results)
