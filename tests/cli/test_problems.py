@@ -146,7 +146,7 @@ def test_measured_again_from_the_configuration_and_from_files(trained: Path, run
     data = "--data", f"{{kind: csv, file: {trained}/squares.csv}}"
     result = run("evaluate", *files(trained, "price", "tags", "grade"), *data, "--json")
     assert result.exit_code == 0, result.stderr
-    assert [one["count"] for one in json.loads(result.stdout)["tasks"]] == [36, 36, 36]
+    assert [(one["count"], one["left_out"]) for one in json.loads(result.stdout)["tasks"]] == [(6, 30)] * 3
     shown = run("evaluate", *files(trained, "price"), *data).stdout
     assert all(title in shown for title in ("R²", "MAE", "RMSE"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from taskfold.cli._classes import doubt_of
+from taskfold.cli._scored import doubt_of
 from taskfold.cli._texts import _of_choices
 from taskfold.tasks import read_header
 from taskfold.text import Example

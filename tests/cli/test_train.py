@@ -64,13 +64,12 @@ def test_optimisers_of_all_tasks_need_to_be_of_one_of_them_and_those_of_a_task_i
     wrong = {**train, "optimizers": {"factor": {"lr": 0.02}}}
     result = run("train", project.write(tmp_path, train=wrong, tasks=tasks, output="other"))
     assert result.exit_code == 1
-    assert "train.optimizers.factor: no parameters of that group are trained; there are: factors, head" in result.stderr
+    assert "train.optimizers: no parameters of a group 'factor' are trained; there are: factors, head" in result.stderr
     tasks[1]["train"] = {"optimizers": {"factors": {"lr": 0.01}}}
     result = run("train", project.write(tmp_path, train=train, tasks=tasks, output="other"))
     assert result.exit_code == 1
-    assert (
-        "tasks[1].train.optimizers.factors: no parameters of that group are trained; there are: head" in result.stderr
-    )
+    said = "tasks[1].train.optimizers: no parameters of a group 'factors' are trained; there are: head"
+    assert said in result.stderr
     assert not (tmp_path / "other" / "train").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from PIL import Image
 
 from taskfold import FTN, MultiTask, build
 from taskfold.backbones import load
+from taskfold.cli._versions import seen_by
+from taskfold.data import digest_of
 
+from . import project
 from .conftest import Run
 
 
@@ -41,8 +45,50 @@ class TestEvaluate:
         data = ["--data", trained / "data" / "warm", "--data", f"{{kind: folder, root: {trained / 'data' / 'all'}}}"]
         result = run("evaluate", *files, *backbone, *data, "--json")
         assert result.exit_code == 0, result.stderr
-        assert [task["count"] for task in json.loads(result.stdout)["tasks"]] == [24, 36]
         assert "has no test split" in result.stderr
+        found = json.loads(result.stdout)["tasks"]
+        assert [(task["count"], task["left_out"]) for task in found] == [(4, 20), (6, 30)]
+        assert "warm: 20 of 24 samples trained the task or chose its epoch, and are left out" in result.stderr
+
+    def test_a_task_is_not_measured_on_what_it_was_trained_on(
+        self, trained: Path, files: list[Path], backbone: list[object], run: Run, tmp_path: Path
+    ) -> None:
+        shutil.copytree(trained / "data" / "warm" / "red", tmp_path / "elsewhere" / "red")
+        project.square(tmp_path / "elsewhere" / "blue" / "new.png", project.COLOURS["blue"], 1000)
+        result = run("evaluate", files[0], *backbone, "--data", tmp_path / "elsewhere", "--json")
+        [task] = json.loads(result.stdout)["tasks"]
+        assert (task["count"], task["left_out"]) == (3, 10)  # two of the copies were held out
+
+    def test_a_configuration_whose_data_were_split_anew(self, trained: Path, run: Run, tmp_path: Path) -> None:
+        shutil.copytree(trained, tmp_path / "grown")
+        for number in range(12, 24):
+            project.square(tmp_path / "grown" / "data" / "warm" / "red" / f"{number}.png", (220, 40, 40), number)
+        result = run("evaluate", tmp_path / "grown" / "config.yaml", "--json")
+        warm, other = json.loads(result.stdout)["tasks"]
+        assert warm["left_out"] > 0
+        assert (warm["count"] + warm["left_out"], other["left_out"]) == (7, 0)
+        assert f"warm: {warm['left_out']} of 7 samples trained the task" in result.stderr
+
+    def test_data_of_trained_samples_alone_are_refused(
+        self, trained: Path, files: list[Path], backbone: list[object], run: Run, tmp_path: Path
+    ) -> None:
+        seen = seen_by(files[0]) or ()
+        images = (trained / "data" / "warm" / "red").iterdir()
+        learnt = next(image for image in images if digest_of(image)[:12] in seen)
+        for kind in ("blue", "red"):
+            (tmp_path / "known" / kind).mkdir(parents=True)
+            shutil.copy(learnt, tmp_path / "known" / kind)
+        result = run("evaluate", files[0], *backbone, "--data", tmp_path / "known")
+        assert result.exit_code == 1
+        assert "task 'warm' was trained on all 2 samples, or they chose its epoch; give other data" in result.stderr
+
+    def test_all_samples_count_where_no_record_tells_what_a_task_was_trained_on(
+        self, trained: Path, files: list[Path], backbone: list[object], run: Run, tmp_path: Path
+    ) -> None:
+        file = shutil.copy(files[0], tmp_path / "alone.safetensors")
+        result = run("evaluate", file, *backbone, "--data", trained / "data" / "warm", "--json")
+        assert json.loads(result.stdout)["tasks"][0]["count"] == 24
+        assert f"no record beside {file} tells what it was trained on; all samples count" in result.stderr
 
     def test_targets_are_matched_by_label(
         self, trained: Path, files: list[Path], backbone: list[object], run: Run

@@ -21,10 +21,8 @@ from ..problems import Classification, Problem, problem_of
 from ..serve import Reading
 from ..text.documents import Document, DocumentSource, Parts
 from ..train import Labelled, label_collate
-from ._asked import ROWS, Asked, Predicted
 from ._labelled_texts import SHOWN, LabelledTextTask, Sample, in_batches
 from ._output import UserError
-from ._predict_texts import inputs_of
 from ._reading_words import DocumentReading
 from ._ready import PlacedError, Shelf, Tested
 from ._scored import check_known, of_classes, scored
@@ -83,29 +81,16 @@ class DocumentTask(LabelledTextTask):
         return cls(data, task.info.labels, kept, Tokenizer.of_task(task, loaded), source.origin)
 
     @classmethod
-    def predict(cls, asked: Asked) -> Predicted:
-        asked.refuse(cls.kind, choices="texts", output="dense targets")
-        texts = inputs_of(asked.inputs, asked.lines)
-        if not texts or not all(map(str.strip, texts)):
-            raise UserError("give at least one text, none of them empty, or a file of them with --lines")
-        found: list[dict[str, Any]] = []
-        errors: list[dict[str, str]] = []
-        for name in asked.names:
-            task = asked.model[name]
-            tokens, problem = Tokenizer.of_task(task, asked.loaded), problem_of(task.info.problem, name)
-            long = {text: words for text in texts if (words := tokens.long(text))}
-            errors += [{"input": text, "error": f"{name}: {words}"} for text, words in long.items()]
-            short = [text for text in texts if text not in long]
-            samples = Samples((tokens.text(text), 0) for text in short)
-            outputs = _outputs(asked.model, name, tokens, samples, asked.batch_size or ROWS)
-            for text, output in zip(short, outputs, strict=True):
-                found.append({"input": text, "task": name, **problem.answer(output, task.info.labels)})
-        return found, errors, _table
-
-    @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
         tokens = Tokenizer.of_task(task, loaded)
         return DocumentReading(problem_of(task.info.problem, task.name), task.info.labels, tokens)
+
+    @staticmethod
+    def table(found: Sequence[dict[str, Any]]) -> Table:
+        table = Table("task", "text", "says", box=box.SIMPLE)
+        for one in found:
+            table.add_row(Text(one["task"]), Text(one["input"]), Text(one["said"]))
+        return table
 
     @classmethod
     def tokenized(cls, tokens: Tokenizer, words: Sequence[str]) -> dict[str, Tensor]:
@@ -175,10 +160,3 @@ def _outputs(model: MultiTask, name: str, tokens: Tokenizer, samples: Samples, s
     """Outputs of a task for texts, `[N, outputs]`, float32 on the CPU."""
     found = [made.float().cpu() for made, _ in in_batches(model, name, tokens, samples, size)]
     return torch.cat(found) if found else torch.empty(0)
-
-
-def _table(found: Sequence[dict[str, Any]]) -> Table:
-    table = Table("task", "text", "says", box=box.SIMPLE)
-    for one in found:
-        table.add_row(Text(one["task"]), Text(one["input"]), Text(one["said"]))
-    return table

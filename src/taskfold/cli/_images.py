@@ -24,7 +24,7 @@ from ._output import UserError, say
 from ._predict_images import image_table, label_images
 from ._preprocessed import preprocessing_of
 from ._reading_images import ImageReading
-from ._ready import Joint, PlacedError, Ready, Shelf, Shown, Tested
+from ._ready import KEY, Joint, PlacedError, Ready, Shelf, Shown, Tested
 from ._scored import check_known, of_classes, scored
 
 SHOWN = 12
@@ -77,13 +77,14 @@ class ImageTask(Ready):
         else:
             parts = source.parts_for(problem_of(task.info.problem, task.name))
             images = parts.test or parts.train
-            if parts.test is None:  # then all images are to be measured
-                say(f"{source.origin} has no test split: all {len(images):,} images count, trained on or not", "dim")
+            if parts.test is None:
+                say(f"{source.origin} has no test split: all {len(images):,} images are for the test", "dim")
             if bad := unreadable(images):
                 raise UserError(
                     f"task {task.name!r}: {len(bad)} test images cannot be read, the first: {bad[0].reason}"
                 )
-            data = TaskData(task.name, parts.labels, images, images, images, problem=parts.problem)
+            none = images.subset(())
+            data = TaskData(task.name, parts.labels, none, none, images, problem=parts.problem)
         test = _relabelled(data, task)
         labels = task.info.labels or data.labels
         return cls(
@@ -93,8 +94,8 @@ class ImageTask(Ready):
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
         asked.refuse(cls.kind, lines="texts", choices="texts", output="dense targets")
-        size = asked.batch_size or ROWS
-        return *label_images(asked.model, asked.loaded, asked.names, asked.images(), size), image_table
+        readings = {name: cls.reading(asked.model[name], asked.loaded) for name in asked.names}
+        return *label_images(asked.model, readings, asked.images(), asked.batch_size or ROWS), image_table
 
     @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
@@ -196,6 +197,12 @@ class ImageTask(Ready):
             "train": self.data.train.identity,
             "val": self.data.val.identity,
         }
+
+    def keys(self, split: str) -> list[str]:
+        return [one[:KEY] for one in getattr(self.data, split).contents()]
+
+    def tested_on(self, chosen: Sequence[int]) -> Self:
+        return replace(self, data=replace(self.data, test=self.data.test.subset(chosen)))
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+from rich.table import Table
 from torch import Tensor
 
 from .. import MultiTask
@@ -16,8 +17,10 @@ from ..evaluate import evaluating, where
 from ..problems import Problem
 from ..text.documents import LabelledTexts, Parts
 from ..train import TaskSet
+from ._asked import Asked, Predicted
 from ._output import UserError
-from ._ready import Joint, Ready, Shown, listed
+from ._predict_texts import answer_texts
+from ._ready import Joint, Ready, Shown, keyed, listed
 from ._tokens import Tokenizer
 
 SHOWN = 6
@@ -63,6 +66,16 @@ class LabelledTextTask(Ready):
             if (cut := sum(map(made.is_cut, texts)))
         ]
         return replace(made, data=replace(data, notes=(*data.notes, *notes)))
+
+    @classmethod
+    def predict(cls, asked: Asked) -> Predicted:
+        asked.refuse(cls.kind, choices="texts", output="dense targets")
+        return *answer_texts(asked, lambda name: cls.reading(asked.model[name], asked.loaded)), cls.table
+
+    @staticmethod
+    @abstractmethod
+    def table(found: Sequence[dict[str, Any]]) -> Table:
+        """The predictions as a table."""
 
     @classmethod
     def example(cls, model: MultiTask, loaded: LoadedBackbone) -> dict[str, Tensor]:
@@ -131,6 +144,13 @@ class LabelledTextTask(Ready):
             "train": _digest(self.data.train),
             "val": _digest(self.data.val),
         }
+
+    def keys(self, split: str) -> list[str]:
+        """Of the first field, which is the input."""
+        return keyed(next(iter(vars(one).values())) for one in getattr(self.data, split))
+
+    def tested_on(self, chosen: Sequence[int]) -> Self:
+        return replace(self, data=replace(self.data, test=[self.data.test[index] for index in chosen]))
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -2,52 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from PIL import Image
 from rich import box
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from .. import MultiTask
-from ..backbones import LoadedBackbone
 from ..data import MissingDataError, UnreadableImageError, image_suffixes, open_image
-from ..problems import problem_of
+from ..evaluate import evaluating
+from ..serve import Asked as Options
+from ..serve import Reading, Ready
 from ._output import UserError
-from ._preprocessed import preprocessing_of
-from ._tasks import best_device
+from ._predict_texts import Answered
+
+Row = tuple[Path, str, Ready]
+"""An image, a task, and the image as the task's reading prepares it."""
 
 
-class Row(NamedTuple):
-    """The prediction of a task for an image."""
-
-    image: Path
-    task: str
-    pixels: Tensor
-
-
-Answers = tuple[list[dict[str, Any]], list[dict[str, str]]]
-
-
-def label_images(
-    model: MultiTask, loaded: LoadedBackbone, names: Sequence[str], paths: Sequence[Path], batch_size: int
-) -> Answers:
-    """The predictions of every task for every image, and the unreadable images."""
-    images = list(_images(paths))
-    transforms = {name: preprocessing_of(model[name], loaded).transform(train=False) for name in names}
-    errors: list[dict[str, str]] = []
+def label_images(model: MultiTask, readings: Mapping[str, Reading], paths: Sequence[Path], size: int) -> Answered:
+    """The predictions of every task for every image, by the task's reading, and the unreadable images."""
+    images, options, errors = list(_images(paths)), Options(), list[dict[str, str]]()
 
     def rows() -> Iterator[Row]:
         for path in images:
-            if (image := _open(path, errors)) is not None:
-                yield from (Row(path, name, transform(image)) for name, transform in transforms.items())
+            try:
+                image = open_image(path)
+            except (UnreadableImageError, MissingDataError) as error:
+                errors.append({"image": str(path), "error": str(error)})
+                continue
+            yield from ((path, name, reading.ready(image, options)) for name, reading in readings.items())
 
-    return [answer for batch in _batches(rows(), batch_size) for answer in _answers(model, batch)], errors
+    def answers(batch: list[Row]) -> Iterator[dict[str, Any]]:
+        group: Any = batch[0][2].group
+        with evaluating(model):
+            outputs = group.run(model, [name for _, name, _ in batch], [ready.value for _, _, ready in batch])
+        for (path, name, ready), output in zip(batch, outputs, strict=True):
+            yield {"image": str(path), "task": name, **readings[name].said(output, ready, options)}
+
+    return [answer for batch in _batches(rows(), size) for answer in answers(batch)], errors
 
 
 def image_table(found: Sequence[dict[str, Any]]) -> Table:
@@ -70,38 +66,10 @@ def _images(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _open(path: Path, errors: list[dict[str, str]]) -> Image.Image | None:
-    try:
-        return open_image(path)
-    except (UnreadableImageError, MissingDataError) as error:
-        errors.append({"image": str(path), "error": str(error)})
-        return None
-
-
-def _batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Batches of rows of one shape, at most `size` each, without reading far ahead."""
-    waiting: list[Row] = []
-    for row in rows:
-        waiting.append(row)
-        if len(waiting) == size:
-            yield from _by_shape(waiting)
-            waiting = []
-    yield from _by_shape(waiting)
-
-
-def _by_shape(rows: list[Row]) -> Iterator[list[Row]]:
-    def shape(row: Row) -> list[int]:
-        return list(row.pixels.shape)
-
-    for _, same in groupby(sorted(rows, key=shape), shape):
-        yield list(same)
-
-
-@torch.no_grad()
-def _answers(model: MultiTask, batch: list[Row]) -> Iterator[dict[str, Any]]:
-    pixels = torch.stack([row.pixels for row in batch]).to(best_device())
-    outputs = model(pixels, task=[row.task for row in batch])
-    for row, output in zip(batch, outputs, strict=True):
-        info = model[row.task].info
-        answer = problem_of(info.problem, row.task).answer(output.float().cpu(), info.labels)
-        yield {"image": str(row.image), "task": row.task, **answer}
+def _batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    """Batches of rows that can share a pass, at most `size` each, without reading far ahead."""
+    while waiting := list(islice(rows, size)):
+        groups: dict[Any, list[Row]] = {}
+        for row in waiting:
+            groups.setdefault(row[2].group, []).append(row)
+        yield from groups.values()

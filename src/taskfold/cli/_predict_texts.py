@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,18 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from .. import MultiTask
-from ..backbones import LoadedBackbone
+from ..evaluate import evaluating
 from ..files import read_text
-from ..text import Example, rank_classify
-from ..threads import Threads
+from ..serve import Asked as Options
+from ..serve import InputError, Reading, Ready
+from ..text import Example
+from ._asked import ROWS, Asked
 from ._output import UserError
 from ._reader import Reader
 
+Answered = tuple[list[dict[str, Any]], list[dict[str, str]]]
+EVERY = 1_000_000
+"""More classes or choices than a task has."""
 BETWEEN = "|||"
 """The separator of choices, as in templates and tables of examples."""
 
@@ -44,40 +47,28 @@ def choices_of(text: str | None) -> tuple[str, ...]:
     return found
 
 
-def answer_texts(
-    model: MultiTask,
-    loaded: LoadedBackbone,
-    names: Sequence[str],
-    texts: Sequence[str],
-    choices: tuple[str, ...],
-    batch_size: int,
-    threads: Threads,
-) -> list[dict[str, Any]]:
-    """Every task's answer to every text: the choices ranked, given here or the task's labels; else generated text.
-
-    `threads` times the generation batch by batch.
-    """
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for name in names:
-        reader, among = Reader.of_task(model[name], loaded), choices or model[name].info.labels
-        asked = [example_of(reader, text, among) for text in texts]
-        if among:
-            collator, normalised = reader.collator(True), reader.settings.length_normalised
-            ranked = rank_classify(
-                model, name, asked, collator, batch_size=batch_size, length_normalised=normalised
-            ).scores
-            for text, scores in zip(texts, ranked, strict=True):
-                order = sorted(zip(among, scores, strict=True), key=lambda pair: -pair[1])
-                listed = [{"text": choice, "score": score} for choice, score in order]
-                found[text, name] = {"answer": order[0][0], "choices": listed}
-        else:
-            written: list[str] = []
-            for at in range(0, len(asked), batch_size):
-                part = [replace(one, choices=()) for one in asked[at : at + batch_size]]
-                with threads.piece(len(part)):
-                    written += reader.write(model, name, part, batch_size)
-            found |= {(text, name): {"answer": answer} for text, answer in zip(texts, written, strict=True)}
-    return [{"input": text, "task": name, **found[text, name]} for text in texts for name in names]
+def answer_texts(asked: Asked, reading_of: Callable[[str], Reading]) -> Answered:
+    """Every task's answer to every text, by the task's reading; and the texts that cannot be read."""
+    texts, options = inputs_of(asked.inputs, asked.lines), Options(EVERY, choices_of(asked.choices))
+    if not texts or not all(map(str.strip, texts)):
+        raise UserError("give at least one text, none of them empty, or a file of them with --lines")
+    found, errors, size = dict[tuple[int, str], Any](), list[dict[str, str]](), asked.batch_size or ROWS
+    for name in asked.names:
+        reading, given = reading_of(name), list[tuple[int, Ready]]()
+        for number, text in enumerate(texts):
+            try:
+                given.append((number, reading.ready(text, options)))
+            except InputError as error:
+                errors.append({"input": text, "error": f"{name}: {error}"})
+        for at in range(0, len(given), size):
+            part = given[at : at + size]
+            group: Any = part[0][1].group
+            with evaluating(asked.model), asked.threads.piece(len(part)):
+                outputs = group.run(asked.model, name, [ready.value for _, ready in part])
+            for (number, ready), output in zip(part, outputs, strict=True):
+                found[number, name] = {"input": texts[number], "task": name, **reading.said(output, ready, options)}
+    keys = ((number, name) for number in range(len(texts)) for name in asked.names)
+    return [found[key] for key in keys if key in found], errors
 
 
 def text_table(found: Sequence[dict[str, Any]]) -> Table:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 import torch
+from torch import nn
 
 from .. import MultiTask
 from ..backbones import LoadedBackbone
@@ -51,14 +53,32 @@ class Opened:
 Adding = Callable[[Opened, TaskPart, Ready], None]
 
 
-def prepare(config: Config) -> tuple[Opened, list[Ready]]:
-    """The backbone with all tasks added, untrained, and their data."""
+def prepare(config: Config, check: Callable[[MultiTask], None] | None = None) -> tuple[Opened, list[Ready]]:
+    """The backbone with all tasks added, untrained, and their data.
 
+    `check` is called before the data are read, with a model of these tasks whose heads have one output.
+    """
+
+    @cache
     def opening() -> Opened:
         loaded = grounded(config, config.load_backbone())
         return Opened(new_model(loaded), loaded)
 
+    if check is not None:
+        try:
+            outlined = _outlined(config, opening().loaded)
+        except FAULTS:  # `gather` reports it, beside the errors of the data
+            outlined = None
+        if outlined is not None:
+            check(outlined)
     return gather(config, "backbone", opening, adding(config))
+
+
+def _outlined(config: Config, loaded: LoadedBackbone) -> MultiTask:
+    model = new_model(loaded)
+    for task in config.tasks:
+        model.add_task(task.name, None if task.kind.name == "texts" else nn.Linear(1, 1), method=task.method)
+    return model
 
 
 def adding(config: Config) -> Adding:

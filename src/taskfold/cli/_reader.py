@@ -58,11 +58,7 @@ class Reader:
     @property
     def information(self) -> dict[str, Any]:
         """The JSON for a task file."""
-        return {
-            "kind": "texts",
-            **self.settings.model_dump(mode="json", include=set(READING)),
-            "prompt": self.prompt,
-        }
+        return {"kind": "texts", **self.settings.model_dump(mode="json", include=set(READING)), "prompt": self.prompt}
 
     def collator(self, choices: bool) -> Collator:
         """A function from examples to batches."""

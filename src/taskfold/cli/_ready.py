@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -19,6 +19,13 @@ from ..serve import Reading
 from ..train import TaskSet
 from ._asked import Asked, Predicted
 from ._output import UserError, say
+
+KEY = 12  # digits
+
+
+def keyed(inputs: Iterable[Any]) -> list[str]:
+    """The keys of texts, or lists of words."""
+    return [hashlib.sha256(json.dumps(one).encode()).hexdigest()[:KEY] for one in inputs]
 
 
 def listed(held: Sequence[Any], unit: str) -> str:
@@ -272,6 +279,15 @@ class Ready(ABC):
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """The data's identity, which a resumed training must match."""
+
+    def keys(self, split: str) -> list[str]:
+        """A key for each sample in `train`, `val` or `test`, equal for equal inputs; none: data without keys."""
+        del split
+        return []
+
+    def tested_on(self, chosen: Sequence[int]) -> Self:
+        """The task with these of its test samples."""
+        raise NotImplementedError
 
     @property
     @abstractmethod

@@ -20,10 +20,8 @@ from ..problems import IGNORED, Classification, Problem, TokenClassification, pr
 from ..serve import Reading
 from ..text import are_entities, entity_f1, few_shot
 from ..text.words import Parts, Sentence, WordSource
-from ._asked import ROWS, Asked, Predicted
 from ._labelled_texts import SHOWN, LabelledTextTask, in_batches
 from ._output import UserError
-from ._predict_texts import inputs_of
 from ._reading_words import WordReading
 from ._ready import PlacedError, Shelf, Tested
 from ._scored import check_known, scored
@@ -67,31 +65,17 @@ class TaggedTask(LabelledTextTask):
         return cls(data, task.info.labels, problem, Tokenizer.of_task(task, loaded), source.origin)
 
     @classmethod
-    def predict(cls, asked: Asked) -> Predicted:
-        asked.refuse(cls.kind, choices="texts", output="dense targets")
-        texts = [text.split() for text in inputs_of(asked.inputs, asked.lines)]
-        if not texts or not all(texts):
-            raise UserError("give at least one text, none of them empty, or a file of them with --lines")
-        found: list[dict[str, Any]] = []
-        errors: list[dict[str, str]] = []
-        size = asked.batch_size or ROWS
-        for name in asked.names:
-            task = asked.model[name]
-            tokens, problem = Tokenizer.of_task(task, asked.loaded), problem_of(task.info.problem, name)
-            samples = [tokens(words) for words in texts]
-            outputs = said_of(asked.model, name, tokens, samples, size)
-            for words, (_, owners), output in zip(texts, samples, outputs, strict=True):
-                if cut := tokens.cut(words, owners):
-                    errors.append({"input": " ".join(words), "error": f"{name}: {cut}"})
-                    continue
-                answer = problem.answer(output, task.info.labels)
-                found.append({"input": " ".join(words), "task": name, "words": words, **answer})
-        return found, errors, _table
-
-    @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
         tokens = Tokenizer.of_task(task, loaded)
         return WordReading(problem_of(task.info.problem, task.name), task.info.labels, tokens)
+
+    @staticmethod
+    def table(found: Sequence[dict[str, Any]]) -> Table:
+        table = Table("task", "words and their classes", box=box.SIMPLE)
+        for one in found:
+            pairs = " ".join(f"{word}/{tag}" for word, tag in zip(one["words"], one["tags"], strict=True))
+            table.add_row(Text(one["task"]), Text(pairs))
+        return table
 
     @classmethod
     def tokenized(cls, tokens: Tokenizer, words: Sequence[str]) -> dict[str, Tensor]:
@@ -156,11 +140,3 @@ def _problem(task: TaskPart) -> Problem:
         text = f"must be {TokenClassification.kind} for words of texts, found {task.problem.kind!r}; leave it out"
         raise PlacedError("problem", text)
     return task.problem
-
-
-def _table(found: Sequence[dict[str, Any]]) -> Table:
-    table = Table("task", "words and their classes", box=box.SIMPLE)
-    for one in found:
-        pairs = " ".join(f"{word}/{tag}" for word, tag in zip(one["words"], one["tags"], strict=True))
-        table.add_row(Text(one["task"]), Text(pairs))
-    return table

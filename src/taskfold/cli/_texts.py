@@ -17,13 +17,13 @@ from ..serve import Reading
 from ..text import Example, exact_match, few_shot, rank_classify
 from ..text.configured import TextData, TextSettings, TextSource
 from ..train import TaskSet
-from ._asked import ROWS, Asked, Predicted
-from ._classes import TITLES, columns_of, doubt_of, scores_of
+from ._asked import Asked, Predicted
 from ._output import UserError
-from ._predict_texts import answer_texts, choices_of, inputs_of, text_table
+from ._predict_texts import answer_texts, text_table
 from ._reader import READING, Reader
 from ._reading_texts import TextReading
-from ._ready import Ready, Shelf, Shown, Tested, listed
+from ._ready import Ready, Shelf, Shown, Tested, keyed, listed
+from ._scored import TITLES, columns_of, doubt_of, scores_of
 
 SHOWN = 6
 """Test examples in the report."""
@@ -73,12 +73,7 @@ class TextTask(Ready):
     @classmethod
     def predict(cls, asked: Asked) -> Predicted:
         asked.refuse(cls.kind, output="dense targets")
-        texts = inputs_of(asked.inputs, asked.lines)
-        if not texts:
-            raise UserError("give at least one text, or a file of them with --lines, found none beside the task files")
-        choices, size = choices_of(asked.choices), asked.batch_size or ROWS
-        said = answer_texts(asked.model, asked.loaded, asked.names, texts, choices, size, asked.threads)
-        return said, [], text_table
+        return *answer_texts(asked, lambda name: cls.reading(asked.model[name], asked.loaded)), text_table
 
     @classmethod
     def reading(cls, task: Task, loaded: LoadedBackbone) -> Reading:
@@ -173,6 +168,12 @@ class TextTask(Ready):
             "train": listed([*map(asdict, self.data.train)], "examples"),
             "val": listed([*map(asdict, self.data.val)], "examples"),
         }
+
+    def keys(self, split: str) -> list[str]:
+        return keyed(one.input for one in getattr(self.data, split))
+
+    def tested_on(self, chosen: Sequence[int]) -> Self:
+        return replace(self, data=replace(self.data, test=[self.data.test[index] for index in chosen]))
 
     @property
     def measured(self) -> dict[str, Any]:

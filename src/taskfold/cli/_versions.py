@@ -10,11 +10,11 @@ from typing import Any
 from ..config import Plan, TaskPart
 from ..files import draft_of
 from ..model import MultiTask
-from ..tasks import Store, TaskFileError, Version
+from ..tasks import Store, TaskFileError, Version, read_header
 from ..train.differences import differences
 from ._output import say
 from ._prepare import Opened
-from ._ready import Ready, named
+from ._ready import KEY, Ready, named
 from ._same_data import noted
 from ._tasks import add_stored
 from ._told import Told
@@ -125,11 +125,25 @@ def told_of(store: Store, version: Version) -> Told | None:
 def publish(
     plan: Plan, model: MultiTask, task: Ready, record: Record | None = None, *, standalone: bool = False
 ) -> None:
-    """Publish a task as the current version of its file, before the results that name it."""
-    store = store_of(plan.output)
+    """Publish a task as the current version of its file, before the results that name it.
+
+    The record gets `seen`: the keys of all samples that the task was trained on, or that chose its epoch.
+    """
+    store, keys = store_of(plan.output), {*task.keys("train"), *task.keys("val")}
+    record = {**(record or {}), "seen": "".join(sorted(keys))}
     store.folder.mkdir(parents=True, exist_ok=True)
     with draft_of(store.path(task.name), folder=True) as draft:
         store.publish(model.save_task(task.name, draft / "task.safetensors", standalone=standalone), record)
+
+
+def seen_by(file: Path) -> frozenset[str] | None:
+    """The keys of the samples that a task file was trained on, from the record beside it; None: there is none."""
+    header = read_header(file)
+    for folder in (file.parent, file.parent.parent):  # a current file, or that of a version
+        record = Store(folder).record(header["task"], header["digest"][:16]) or {}
+        if isinstance(seen := record.get("seen"), str):
+            return frozenset(seen[at : at + KEY] for at in range(0, len(seen), KEY))
+    return None
 
 
 def retire(plan: Plan) -> None:

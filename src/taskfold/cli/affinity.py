@@ -14,6 +14,7 @@ from ..tasks import write_atomically
 from ..train import AffinitySettings
 from ._groups import measured, method_label
 from ._held import held
+from ._optimisers import early
 from ._output import UserError, emit, say, show
 from ._prepare import prepare
 
@@ -46,7 +47,7 @@ def affinity(
         raise in_words("taskfold affinity", error, asked, AffinitySettings) from None
     if how.groups is not None and how.groups > len(plan.tasks):
         raise UserError(f"groups={how.groups} must be at most the number of tasks, {len(plan.tasks)}")
-    opened, tasks = prepare(plan)
+    opened, tasks = prepare(plan, early(plan, True))
     with held(plan.output):
         found = measured(plan, opened, tasks, how, fresh)
     document = {

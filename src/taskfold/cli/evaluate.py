@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +21,9 @@ from ..tasks import read_header
 from ._origin import Origin
 from ._output import UserError, emit, say, show
 from ._prepare import grounded, new_model, ready_kind
-from ._ready import Tested, say_doubts
+from ._ready import Ready, Tested, say_doubts
 from ._tasks import SUFFIX, WeightsOption, add_stored, best_device, kind_of, load_tasks
+from ._versions import seen_by
 
 Found = list[tuple[str, Path, Tested]]
 FEW = 10
@@ -56,14 +58,15 @@ def evaluate(
     files = list(dict.fromkeys(files))
     if all(path.suffix == SUFFIX for path in files):
         found = _of_files(files, backbone, weights, data, inventory, batch_size)
-    elif len(files) == 1:
+    elif len(files) == 1 and not files[0].is_dir():
         if backbone or weights or data or inventory:
             raise UserError(
                 f"--backbone, --weights, --data and --inventory stand in {files[0]} already; leave them out"
             )
         found = _of_config(files[0], batch_size)
     else:
-        raise UserError(f"give one configuration, or task files (*{SUFFIX}), found {', '.join(map(str, files))}")
+        found_here = ", ".join(map(str, files))
+        raise UserError(f"give one configuration, or task files (*{SUFFIX}, in a run's tasks), found {found_here}")
     if json:
         emit({"tasks": [{"task": task, "file": str(file), **tested.details} for task, file, tested in found]})
     else:
@@ -92,7 +95,7 @@ def _of_config(path: Path, batch_size: int | None) -> Found:
             model = new_model(loaded).to(best_device())
         task = add_stored(model, file, loaded, settings.name)
         ready = ready_kind(settings.kind.name).saved(settings.source, task, loaded, config)
-        found.append((task.name, file, ready.test(model, batch_size or ready.batch)))
+        found.append((task.name, file, _tested(ready, model, file, batch_size)))
     return found
 
 
@@ -123,18 +126,37 @@ def _of_files(
     model, loaded = load_tasks(backbone, weights, files, inventory)
     sources *= len(files) // len(sources)
     found = zip(model.tasks, files, sources, strict=True)
-    return [(name, file, _measure(model, loaded, model[name], source, batch_size)) for name, file, source in found]
+    every = [(name, file, _ready(loaded, model[name], source)) for name, file, source in found]
+    return [(name, file, _tested(ready, model, file, batch_size)) for name, file, ready in every]
 
 
-def _measure(model: MultiTask, loaded: LoadedBackbone, task: Task, source: BaseModel, batch_size: int | None) -> Tested:
+def _ready(loaded: LoadedBackbone, task: Task, source: BaseModel) -> Ready:
     kind, theirs = kind_of(task), kind_of_source(source)
     if kind != theirs.name:
         tag = getattr(source, "kind", "")
         raise UserError(
             f"task {task.name!r} is for {words_of(kind)}, and data of kind {tag} have {theirs.words}; give other data"
         )
-    ready = ready_kind(kind).saved(source, task, loaded, None)
-    return ready.test(model, batch_size or ready.batch)
+    return ready_kind(kind).saved(source, task, loaded, None)
+
+
+def _tested(ready: Ready, model: MultiTask, file: Path, batch_size: int | None) -> Tested:
+    """Measures a task on the samples that it was not trained on, as far as the record beside its file tells."""
+    keys, seen = ready.keys("test"), seen_by(file)
+    if seen is None and keys and not ready.keys("train"):
+        say(f"Note: {ready.name}: no record beside {file} tells what it was trained on; all samples count", "yellow")
+    kept = [index for index, key in enumerate(keys) if key not in (seen or ())]
+    left = len(keys) - len(kept)
+    if left and not kept:
+        raise UserError(
+            f"{file}: task {ready.name!r} was trained on all {left:,} samples, or they chose its epoch; give other data"
+        )
+    if left:
+        said = f"{ready.name}: {left:,} of {len(keys):,} samples trained the task or chose its epoch, and are left out"
+        say(f"Note: {said}; measured on the other {len(kept):,}", "yellow")
+        ready = ready.tested_on(kept)
+    tested = ready.test(model, batch_size or ready.batch)
+    return replace(tested, details={**tested.details, "left_out": left})
 
 
 def _source(text: str) -> BaseModel:

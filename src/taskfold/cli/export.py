@@ -32,8 +32,7 @@ def export(
         typer.Option("--triton", help="A folder for Triton: a mixed-task network, its tasks in a file of their own."),
     ] = False,
     adapters: Annotated[
-        bool,
-        typer.Option("--adapters", help="One ONNX graph, written if missing, and an .onnx_adapter of each task."),
+        bool, typer.Option("--adapters", help="One ONNX graph, written if missing, and an .onnx_adapter of each task.")
     ] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="A mixed-task network, even of one task file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

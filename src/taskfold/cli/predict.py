@@ -26,8 +26,7 @@ def predict(
     lines: Annotated[Path | None, typer.Option(help="A file of texts, one in a line.")] = None,
     choices: Annotated[str | None, typer.Option(help="Rank these answers: 'yes ||| no'.")] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Output folder of dense tasks; default: predictions/."),
+        Path | None, typer.Option("--output", "-o", help="Output folder of dense tasks; default: predictions/.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help=f"Rows of one forward pass, of images or texts; {ROWS} if not given.")
@@ -68,4 +67,5 @@ def predict(
 
 
 def _no_tasks(inputs: list[str]) -> NoReturn:
-    raise UserError(f"give at least one task file (*{SUFFIX}), found {', '.join(inputs)}")
+    found = ", ".join(inputs[:5]) + " …" * (len(inputs) > 5)
+    raise UserError(f"give at least one task file (*{SUFFIX}, in a run's tasks), found {found}")

@@ -13,8 +13,7 @@ from ._output import UserError, emit, say
 
 def schema(
     command: Annotated[
-        Literal["train", "transfer", "compare"],
-        typer.Argument(help="Its command: train, transfer, compare."),
+        Literal["train", "transfer", "compare"], typer.Argument(help="Its command: train, transfer, compare.")
     ] = "train",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the schema to this file.")] = None,
 ) -> None:

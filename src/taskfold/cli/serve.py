@@ -129,6 +129,8 @@ def serve(
 
     def tell(port: int) -> None:
         place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        if store is not None and not os.access(store.folder, os.W_OK):
+            say(f"Note: {store.folder} can only be read: its tasks are served, and requests can change none", "yellow")
         say(f"{len(files)} task files; serving at {place}, with a page at /. /readyz lists what cannot be served.")
 
     def access() -> Access:

@@ -74,7 +74,7 @@ def rename(output: Output, old: Name, new: Annotated[str, typer.Argument(metavar
     store = _store(output)
     with _followed(output, {old: new}):
         store.rename(old, new)
-    say(f"{old} is {new} now; write the new name into the configuration too, or the next training makes {old} again")
+    say(f"{old} is {new} now; rename it in the configuration, or its folder; else the next training makes {old} again")
 
 
 @tasks.command()

@@ -13,6 +13,7 @@ from ..threads import Threads
 from ..train import Result
 from ._held import held
 from ._joint import together
+from ._optimisers import early
 from ._output import UserError, say
 from ._prepare import prepare
 from ._side_by_side import side_by_side
@@ -66,7 +67,7 @@ def train(
             who = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             say(f"Checking {plan.backbone.label} and the data of {who} …", "dim")
         with remembering(plan.output / ".contents.json"):
-            opened, tasks = prepare(plan)
+            opened, tasks = prepare(plan, early(plan, plan is whole))
             # A task is tested with the number of threads that its training ended with.
             with held(plan.output) if worker is None else nullcontext(), Threads(None):
                 if processes is not None:

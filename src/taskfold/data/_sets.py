@@ -44,10 +44,13 @@ class ImageSet:
             OSError, UnreadableImageError: an image can't be read.
         """
         total = blake2b(digest_size=8)
-        for index, (name, target) in enumerate(zip(self.names, self.targets, strict=True)):
-            held = [name, target, digest(self.read, index)]
+        for held in zip(self.names, self.targets, self.contents(), strict=True):
             total.update(json.dumps(held, default=lambda number: number.item()).encode())
         return f"{len(self)} images {total.hexdigest()}"
+
+    def contents(self) -> list[str]:
+        """A digest of each image's content, which no name or folder changes; errors as in `identity`."""
+        return [digest(self.read, index) for index in range(len(self))]
 
     def subset(self, indices: Iterable[int]) -> ImageSet:
         """The images at `indices`, in that order."""

@@ -13,19 +13,7 @@ from torch import Tensor, nn
 
 from ..layers import GeometryError, NothingToAdaptError, check_leaving, check_unwritten, fit, inventory_of, memory_of
 from ..methods import Method
-from ..tasks import (
-    Features,
-    Info,
-    Leaves,
-    Named,
-    Origin,
-    Task,
-    at_most,
-    build_head,
-    check_free,
-    head_width,
-    pooled,
-)
+from ..tasks import Features, Info, Leaves, Named, Origin, Task, at_most, build_head, check_free, head_width, pooled
 from ._advice import advise, check_backbone, with_methods
 from ._apart import check_apart, check_ready
 from ._copying import detached

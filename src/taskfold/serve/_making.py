@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -32,9 +33,17 @@ class Maker:
     ) -> None:
         self.engine, self.residents, self.limits, self.pinned = engine, residents, limits, frozenset(pinned)
         self._reading, self.generation = reading, 0
-        self._arriving = (Path(tempfile.gettempdir()) if store is None else store.folder) / "taskfold-arriving"
-        self._arriving.parent.mkdir(parents=True, exist_ok=True)
+        self._store = store
+        if store is not None:
+            store.folder.mkdir(parents=True, exist_ok=True)
         remove_drafts(self._arriving)  # a killed server may have left some
+
+    @property
+    def _arriving(self) -> Path:
+        """Where files arrive: beside the store, unless its folder can only be read."""
+        folder = self._store and self._store.folder
+        beside = folder if folder and os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
+        return beside / "taskfold-arriving"
 
     def load(self, name: str, file: Path) -> Version:
         """Make a version before the batcher runs. Errors are those of `Engine.prepare`."""

@@ -19,15 +19,7 @@ from ..threads import cores
 from ._batcher import Batcher
 from ._changes import whole
 from ._engine import Engine
-from ._errors import (
-    BusyError,
-    FailedError,
-    LateError,
-    TakenError,
-    TooLargeError,
-    UnknownTaskError,
-    UnservableError,
-)
+from ._errors import BusyError, FailedError, LateError, TakenError, TooLargeError, UnknownTaskError, UnservableError
 from ._limits import Limits
 from ._making import Maker, check_allowed
 from ._reading import Reading, Ready

@@ -195,11 +195,7 @@ def task_identity(job: Job, name: str, sizes: Sizes) -> dict[str, Any]:
 
 def _surroundings(job: Job) -> dict[str, Any]:
     fixed, settings = digest(dict(job.moves.fixed)) if job.moves.fixed else None, job.settings
-    resolved = {
-        "optimizers",
-        "phases",
-        "uncertainty",
-    }  # from the settings or else from tasks and methods
+    resolved = {"optimizers", "phases", "uncertainty"}  # from the settings or else from tasks and methods
     return {
         "settings": settings.model_dump(mode="json", exclude={*settings.unseen(), *resolved}),
         "optimizers": {group: chosen.model_dump(mode="json") for group, chosen in job.optimisers.items()},

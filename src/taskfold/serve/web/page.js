@@ -2,7 +2,7 @@
 const $ = (id) => document.getElementById(id);
 const chosen = new Set();
 const PAGE = 100;
-let shown = PAGE, image = null, asking = null, searching = 0;
+let shown = PAGE, image = null, asking = null, searching = 0, known = null;
 
 function made(kind, text, name) {
   const one = document.createElement(kind);
@@ -24,10 +24,12 @@ async function list() {
   try {
     const said = await json(`tasks?${query}`);
     if (mine !== searching) return;
+    known = said.served;
     $("tasks").replaceChildren(...said.tasks.map(row));
     $("found").textContent = `${said.found} of ${said.served}, ${chosen.size} chosen`;
     $("more").hidden = said.found <= shown || shown >= 1000;
   } catch (error) {
+    known = null;
     $("found").textContent = error.message;
   }
 }
@@ -121,6 +123,7 @@ async function stats() {
       $("pace").textContent = said.rows_per_second;
       $("waiting").textContent = said.waiting;
       $("batch").textContent = said.rows_per_batch;
+      if (said.tasks !== known) list();
     } catch {
       $("served").textContent = "no connection";
     }
