@@ -325,7 +325,7 @@ def test_adding_a_task_costs_the_same_however_many_there_are() -> None:
         finally:
             sys.setprofile(None)
         calls.append(next(counted))
-    assert calls[-1] <= calls[3] + 10
+    assert min(calls[-5:]) <= min(calls[3:8]) + 10  # a garbage collection adds calls now and then
 
 
 def test_what_comes_in_inference_mode_can_be_trained(tmp_path: Path) -> None:
