@@ -246,11 +246,11 @@ TOKENS = {
     "step by step": "s, v = torch.zeros_like(h[:, 0]), []\nfor t in range(h.shape[1]):\n    s = @cell:a@(h[:, t], s)\n    v.append(s)\nh = torch.stack(v, 1)",
     "summed up over time": "h = @linear@(h).cumsum(1) * 0.3",
     "class token": "v = torch.cat([@token@.expand(B, -1, -1), h], 1)\nh = @attention:a@(v, v, v)[0][:, 1:] + h",
-    "tokens kept": "i = h.mean(-1).topk(max(1, h.shape[1] // 2), dim=1).indices\n"
+    "tokens kept": "i = h[..., 0].topk(max(1, h.shape[1] // 2), dim=1).indices\n"
     "h = h.scatter_add(1, i[..., None].expand(-1, -1, F), @linear@(h.gather(1, i[..., None].expand(-1, -1, F))))",
-    "tokens kept by the batch": "i = h.mean((0, 2)).topk(max(1, h.shape[1] // 2)).indices\nh = h.index_add(1, i, @linear@(h[:, i]))",
-    "tokens kept of all": "f = h.flatten(0, 1)\ni = f.mean(-1).topk(max(1, len(f) // 2)).indices\nh = f.index_add(0, i, @linear@(f[i])).reshape_as(h)",
-    "tokens sorted": "i = h.mean(-1).argsort(1)[..., None].expand_as(h)\nh = torch.zeros_like(h).scatter(1, i, @linear@(h.gather(1, i)))",
+    "tokens kept by the batch": "i = h[..., 0].mean(0).topk(max(1, h.shape[1] // 2)).indices\nh = h.index_add(1, i, @linear@(h[:, i]))",
+    "tokens kept of all": "f = h.flatten(0, 1)\ni = f[..., 0].topk(max(1, len(f) // 2)).indices\nh = f.index_add(0, i, @linear@(f[i])).reshape_as(h)",
+    "tokens sorted": "i = h[..., 0].argsort(1)[..., None].expand_as(h)\nh = torch.zeros_like(h).scatter(1, i, @linear@(h.gather(1, i)))",
     "positions": "h = h + @linear@(torch.linspace(0, 1, h.shape[1]).to(h)[:, None].expand(-1, F))",
     "positions for each": "h = h + @linear@(torch.linspace(0, 1, h.shape[1]).to(h)[:, None].expand(B, -1, F))",
     "table of positions": "h = h + @embedding@(torch.arange(h.shape[1]) % 4)",

@@ -49,6 +49,15 @@ def test_it_changes_nothing(settings: Any) -> None:
     assert found[0] == found[1]
 
 
+def test_the_plain_network_and_a_fold_recompute_too() -> None:
+    network, x = Net(forgets=True), torch.randn(2, 12, requires_grad=True)
+    model = MultiTask(network, HardSharing(), num_features=6)
+    model.add_task("a", 2)
+    for one in (network, model.fold("a")):
+        one.train()(x).sum().backward()
+    assert x.grad is not None
+
+
 class Normalised(nn.Module):
     """Stages with statistics, of which some are computed again."""
 

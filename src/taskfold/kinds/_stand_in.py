@@ -92,7 +92,7 @@ def _begin(twin: nn.Module, state: Mapping[str, Tensor | None]) -> None:
         table.update({name: {} for name, value in table["_fresh"].items() if value is not None})
     if type(twin).train is not nn.Module.train:
         children = table["_modules"]
-        table["_settling"], table["_modules"] = True, {name: _aside(child) for name, child in children.items()}
+        table["_settling"], table["_modules"] = False, {name: _aside(child) for name, child in children.items()}
         twin.train(table["training"])
         del table["_settling"]
         table["_modules"] = children
@@ -103,7 +103,7 @@ def _aside(module: nn.Module | None) -> nn.Module | None:
     if module is None:
         return None
     twin = stand_in(module, {})
-    twin.__dict__["_settling"] = True
+    twin.__dict__["_settling"] = False
     twin.__dict__["_modules"] = {name: _aside(child) for name, child in module._modules.items()}
     return twin
 

@@ -47,6 +47,7 @@ from ._multiplied import Multiplied, multipliers_of
 from ._notes import Marked, Notes, Passes, Tracers
 from ._nothing import GeometryError, NothingToAdaptError
 from ._origin import Origins
+from ._outlasting import Outlasting
 from ._owned import FILED, Owned, Owners, Standing, check_leaving, owned_in
 from ._part import (
     SERVING,
@@ -80,7 +81,7 @@ from ._residual import MainConvolutions, Shortcuts, check_shortcuts, copied_shor
 from ._residual_blocks import residual_blocks
 from ._ruled import Direct, Ruled, leaves_of
 from ._scales import ScaleInit, Scales
-from ._selection import RowsUnknownError, Selection, Stack, current, running, selecting
+from ._selection import RowsUnknownError, Selection, Stack, running, selecting
 from ._sequences import token_sequences
 from ._sites import Site
 from ._skeleton import begun, caches, copy_again, follow, in_mode, kept_of, rebind, sites_of, skeleton
@@ -168,6 +169,7 @@ __all__ = [
     "Origins",
     "OtherPathError",
     "OthersStateError",
+    "Outlasting",
     "OutputGains",
     "OwnTensors",
     "Owned",
@@ -240,7 +242,6 @@ __all__ = [
     "components_of",
     "copied_shortcuts",
     "copy_again",
-    "current",
     "directions",
     "drawn",
     "filed",

@@ -6,7 +6,7 @@ import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter, is_, itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..kinds import Quantised, lent, traced
 from ..refusals import UnfitError
-from ._inside import containers, inside, own_copy, refill
-from ._left import compute, frees, write_within
+from ._inside import containers, inside, is_array, is_same, own_copy, refill
+from ._left import COUNTING, begin_there, compute, frees, write_within
 from ._listening import Go, Listener
 from ._origin import storage_of, tensors_in, written
 from ._proxy import KEPT, OF, PATH, SHARED, writes
@@ -58,6 +58,8 @@ class Guard(Listener):
         self.computed: set[tuple[int, str]] = set()
         """Attributes whose tensors the pass has computed with."""
         self.made: dict[int, Any] = {}
+        self.numbers: list[tuple[nn.Module, str, Any, Tensor, Tensor]] = []
+        """Tensors of attributes with copies, since NumPy writes where no listener hears it."""
         self.saved: dict[int, tuple[Any, Any]] = {}
         """Memory that a quiet block has written, with its copy."""
         self._lending = lent(self._lend)
@@ -95,21 +97,30 @@ class Guard(Listener):
             for tensor in inside(value):
                 if (place := _place(tensor)) not in self.held:
                     self.kept.setdefault(place, []).append((module, name))
+                    if not (self.quiet or traced()) and type(tensor) is Tensor and tensor.device.type == "cpu":
+                        self.numbers.append((module, name, value, tensor, tensor.detach().clone()))
 
     def _left(self, undo: bool) -> None:
         """Notes, or undoes, what the pass has left in containers."""
         for storage, before in self.saved.values():
             storage.copy_(before)
         for module, name, value, held in self.before:
-            changed = [one for one in held if not _same(*one)]
+            changed = [one for one in held if not is_same(*one)]
             for one, parts in changed if undo else ():
                 refill(one, parts)
             if changed and not undo and module.__dict__.get(name) is value:
-                write_within(module, name, self._at_start, (id(module), name) not in self.computed)
+                heard = (id(module), name) in self.computed or _exchanged(module, value, changed)
+                write_within(module, name, self._at_start, not heard)
+        for module, name, value, tensor, before in () if undo else self.numbers:
+            if module.__dict__.get(name) is value and not torch.equal(tensor, before):
+                self.made.setdefault(id(tensor), before)
+                write_within(module, name, self._at_start)
+        if not undo:
+            begin_there(self.network, self._at_start)
 
     def _at_start(self, value: Any) -> Any:
         """A copy of a value as it was at the start."""
-        held = [one for *_, found in self.before for one in found if not _same(*one)]
+        held = [one for *_, found in self.before for one in found if not is_same(*one)]
         now = [(one, copy.copy(one)) for one, _ in held]
         for one, parts in held:
             refill(one, parts)
@@ -254,10 +265,11 @@ def _moved(tensor: Tensor, before: Tensor) -> bool:
     return tensor.dtype == before.dtype and tensor.shape == before.shape and torch.equal(tensor.data, before)
 
 
-def _same(held: Any, before: Any) -> bool:
-    """Whether a container holds what it held before."""
-    both = (held.values(), before.values()) if isinstance(held, dict) else (held, before)
-    return len(held) == len(before) and all(map(is_, *both))
+def _exchanged(module: nn.Module, value: Any, changed: list[tuple[Any, Any]]) -> bool:
+    """Whether numbers changed where nobody hears it: in an array, or one by one in a module whose numbers matter."""
+    if any(is_array(one) for one, _ in changed):
+        return True
+    return module in COUNTING and not any(True for _ in inside(value))
 
 
 def _place(tensor: Tensor) -> int:

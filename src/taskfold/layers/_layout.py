@@ -182,7 +182,15 @@ class Mark:
             tensor: any.
             rows: number of rows of the batch.
             least: the least tolerance, that of the tensor's inputs.
+
+        Raises:
+            ValueError: the tensor is nested.
         """
+        if tensor.is_nested:
+            raise ValueError(
+                "the network makes a nested tensor, in which nobody finds the rows of a mixed batch; pad it "
+                "(torch.nested.to_padded_tensor), or run one task at a time"
+            )
         with torch._C._DisableFuncTorch():
             return cls._of(unwrapped(tensor), rows, least)
 

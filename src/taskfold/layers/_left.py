@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import torch
 from torch import Tensor, nn
 
 from ..refusals import StateError
-from ._inside import inside, is_open, own_copy
+from ._inside import FILLED, containers, inside, is_array, is_open, own_copy
 from ._selection import running
 
 MOST, FEW = 256, 8
@@ -22,7 +22,7 @@ MOST, FEW = 256, 8
 is for what all have left alike: a table of positions, say, which a network makes anew."""
 TENSORS = frozenset((type(None), Tensor, nn.Parameter))
 SIMPLE = TENSORS | {bool, int, float}
-NESTED = frozenset((tuple, list, dict, deque))
+NESTED = (tuple, *FILLED)
 """Types of values that may be states: of a tensor; of numbers beside tensors; nested."""
 COPIES = " copies"
 """The entry in `Selection.left` with the copies that a pass has made of what attributes were at first."""
@@ -143,19 +143,36 @@ def _nothing() -> None:
 
 STATES: WeakKeyDictionary[nn.Module, dict[str, Left]] = WeakKeyDictionary()
 """By the user's module and attribute; the dicts stay the same ones, which proxies hold."""
+NUMBERS = SIMPLE - {Tensor}
+COUNTING: WeakSet[nn.Module] = WeakSet()
+"""Users' modules of networks that answer a repeated batch otherwise: numbers that passes leave there are states."""
 _lock = threading.RLock()
 
 
 def holds_tensors(value: Any) -> bool:
-    """Whether a value is a tensor, an object, or a tuple, list or dict that begins with one."""
-    while type(value) in NESTED and value:
-        value = next(iter(value.values() if type(value) is dict else value))
-    return isinstance(value, Tensor) or is_open(value)
+    """Whether a value is an object, or is or holds a tensor or an array."""
+    if isinstance(value, NESTED):
+        return any(True for _ in inside(value)) or any(map(is_array, containers(value)))
+    return isinstance(value, Tensor) or is_open(value) or is_array(value)
 
 
 def is_state(value: Any) -> bool:
     """Whether a value that a pass leaves may be a state."""
-    return type(value) in SIMPLE or type(value) in NESTED or is_open(value)
+    return type(value) in SIMPLE or isinstance(value, NESTED) or is_open(value) or is_array(value)
+
+
+def begin_there(network: nn.Module, before: Callable[[Any], Any]) -> None:
+    """Has tasks begin with copies of what attributes were before the pass that first left something there.
+
+    Args:
+        network: the user's.
+        before: returns a copy of a value as it was when the pass began.
+    """
+    with _lock:
+        for module in network.modules():
+            for one in STATES.get(module, {}).values():
+                if not one.within and type(one.first) not in NUMBERS and one.first is not GONE:
+                    one.first, one.within = before(one.first), True
 
 
 def _now() -> tuple[Hashable | None, dict[str, Any] | None]:
@@ -258,9 +275,9 @@ def frees(network: nn.Module) -> bool:
 
 
 def is_kept(module: nn.Module, name: str) -> bool:
-    """Whether passes have left a state in an attribute: not a number in a module that holds numbers alone."""
+    """Whether passes have left a state in an attribute: not a number that no answer depends on."""
     held = STATES.get(module, {})
-    return name in held and any(one.holds for one in held.values())
+    return name in held and (module in COUNTING or any(one.holds for one in held.values()))
 
 
 def first_states(module: nn.Module) -> dict[str, Any]:

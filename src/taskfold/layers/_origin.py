@@ -50,6 +50,7 @@ _FLATTENS = frozenset(
     )
 )
 _COMPARES = frozenset(("gt", "lt", "ge", "le", "eq", "ne"))
+_STEPS = _COMPARES | _SORTS | {"argmax", "argmin", "argsort", "round", "floor", "ceil", "trunc", "sign", "bucketize"}
 _RARE = frozenset(("isinf", "isnan", "isfinite", "isposinf", "isneginf"))
 _INDEXES = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"))
 _NEW = frozenset(
@@ -78,6 +79,7 @@ class Origins(Told):
         read: integers that the pass has read from values of the input: later sizes or indices, perhaps.
         dead: rows are equal behind a ReLU or a layer of zeros, so that later tensors can't tell them apart.
         asked: Python has read a number that layers have computed, and a task's layers may compute another.
+        steps: a step function has been taken of such a number: what changes it may show in a task alone.
         unsure: each decision that some of the rows alone may make otherwise, by its index, and whether each of these
             rows by itself makes it like all; negative indices for lists, and for masks that are the same for all rows.
     """
@@ -87,7 +89,7 @@ class Origins(Told):
         self.rows = rows
         self.read: list[Any] = []
         self.unsure: dict[int, tuple[object, bool]] = {}
-        self.dead = self.asked = False
+        self.dead = self.asked = self.steps = False
         self._behind: set[int | None] = set()
         """Where numbers lie that layers have made, which tasks change."""
         self._rows: set[int | None] = set()
@@ -162,6 +164,7 @@ class Origins(Told):
         behind = not known.isdisjoint(self._behind)
         size = size_of(func, args, output)
         self.asked = self.asked or (behind and not rare and (is_answer(output) or size is not None))
+        self.steps = self.steps or (behind and not rare and name in _STEPS and args[0].is_floating_point())
         rowed = not known.isdisjoint(self._rows)
         if rowed and not behind and not rare and size is not None:
             self.unsure[len(self.decisions) - 1] = f"a size of {list(size)}", 0 in size  # any rows leave as few

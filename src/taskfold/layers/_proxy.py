@@ -10,11 +10,12 @@ from torch import nn
 
 from ..refusals import StateError
 from . import _left as left
-from ._inside import own_copy
+from ._inside import is_array, own_copy
 
 OF, PATH, SETTLING, STATE, FRESH, READ = "_proxied", "_path", "_settling", "_state", "_fresh", "_read"
-"""Entries in a proxy's `__dict__`: the user's module; its path; a flag: writes stay in the proxy; a task's tensors;
-the empty values of caches; the caches that were read."""
+"""Entries in a proxy's `__dict__`: the user's module; its path; writes stay in the proxy (True: the user's
+hooks run, which write to the user's module); a task's tensors; the empty values of
+caches; the caches that were read."""
 LEFT = "_left"
 """What passes have left in attributes of the user's module."""
 ASKED = "_asked"
@@ -103,10 +104,14 @@ class Proxy:
         return getattr(module, name)
 
     def register_buffer(self, name: str, tensor: torch.Tensor | None, persistent: bool = True) -> None:
-        """Registers a buffer; a new persistent one is refused, since it would change the backbone's state."""
+        """Registers a buffer; one that is the backbone's state, or exchanges numbers that a pass left, is refused."""
         table = self.__dict__
-        if OF in table and persistent and tensor is not table["_buffers"].get(name):
+        held = table["_buffers"].get(name) if OF in table else tensor
+        if tensor is not held and (persistent or (tensor is not None and _rewrites(held, tensor))):
             raise writes(table[PATH], table[OF], name, table["training"])
+        if SETTLING in table:
+            _settle(table, name, tensor)
+            return
         super().register_buffer(name, tensor, persistent)  # type: ignore[misc]
 
     def __hash__(self) -> int:
@@ -124,16 +129,24 @@ def _own(table: dict[str, Any], name: str, value: Any) -> Any:
     value, written = left.read(table[OF], name, value, SETTLING in table) if table[LEFT] else (value, False)
     if not written:
         table[ASKED].add(name)
-    if SETTLING in table and value is not left.GONE and (written or type(value) is torch.Tensor):
+    if SETTLING in table and value is not left.GONE and (written or type(value) is torch.Tensor or is_array(value)):
         _settle(table, name, value := own_copy(value, {}))  # the pass may write into it
     return value
 
 
 def _settle(table: dict[str, Any], name: str, value: Any) -> None:
-    """Sets an attribute of a proxy that keeps its writes, and of its twin."""
+    """Sets an attribute of a proxy that keeps its writes, and of its twin; of the user's module where hooks use it."""
+    if table[SETTLING] and type(value) not in (bool, int, float, str):
+        table[OF].__dict__[name] = value
+        return
     table[name] = value
     if (twin := table.get(TWIN)) is not None:
         twin[name] = value
+
+
+def _rewrites(held: torch.Tensor | None, tensor: torch.Tensor) -> bool:
+    """Whether a tensor has other numbers than the one in whose place it comes; a longer table has another shape."""
+    return held is not None and held.shape == tensor.shape and not torch.equal(held, tensor.to(held))
 
 
 def _begun(table: dict[str, Any], name: str, value: Any) -> Any:

@@ -96,6 +96,7 @@ class _Lazy(Tensor):
     @classmethod
     def of(cls, source: tuple[Any, Selection, str], own: Tensor) -> _Lazy:
         made = torch.Tensor._make_subclass(cls, own.detach())
+        vars(made).update(vars(own))
         made.source = source
         return made
 

@@ -73,7 +73,7 @@ def skeleton(
             _make_site(path, module, proxies[id(module)], quiet)
     if quiet:
         for proxy in proxies.values():
-            proxy.__dict__[SETTLING] = True
+            proxy.__dict__[SETTLING] = hooked
     return made
 
 
@@ -130,7 +130,7 @@ def _make_site(path: str, module: nn.Module, outer: nn.Module, quiet: bool) -> N
     inner = proxy_of(module, path)
     inner.__dict__.update(outer.__dict__)
     if quiet:
-        inner.__dict__.update({SETTLING: True, TWIN: outer.__dict__})
+        inner.__dict__.update({SETTLING: False, TWIN: outer.__dict__})
         outer.__dict__[TWIN] = inner.__dict__
     outer.__dict__["forward"] = Site(path, inner, kind_of(module).at(inner))
 
@@ -238,7 +238,7 @@ def set_mode(made: nn.Module, training: bool) -> None:
     """Sets the mode; modules that may write the backbone's buffers (BatchNorm) always evaluate."""
     modules = list(made.modules())
     for module in modules:
-        module.__dict__[SETTLING] = True
+        module.__dict__[SETTLING] = False
     made.train(training)
     for module in modules:
         module.__dict__.pop(SETTLING, None)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ._hooks import installed
+from ._inside import slots_of
 from ._proxy import KEPT, SHARED
 from ._rebound import content, global_names
 
@@ -177,7 +178,7 @@ class _Search:
             inside = self._add(value, table.values)
             for one in inside:
                 self._value(one, depth + 1, calls)
-        if slots := [name for one in kind.__mro__ for name in _slots(one) if hasattr(value, name)]:
+        if slots := [name for name in slots_of(value) if hasattr(value, name)]:
             for one in self._add(value, functools.partial(map, functools.partial(getattr, value), slots)):
                 self._value(one, depth + 1, calls)
         self._value(kind, depth, calls)
@@ -277,8 +278,3 @@ def _within(value: Any) -> Iterator[Any]:
         yield value.func
     elif isinstance(value, (types.FunctionType, functools.partial)) or hasattr(value, "__wrapped__"):
         yield value
-
-
-def _slots(kind: type) -> Iterable[str]:
-    named = vars(kind).get("__slots__", ())
-    return (one for one in ([named] if isinstance(named, str) else named) if not one.startswith("__"))

@@ -12,7 +12,7 @@ import torch.utils.checkpoint as checkpointing
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from ..layers import PLAIN, OthersStateError, Selection, Unwritten, current, running, selecting
+from ..layers import PLAIN, OthersStateError, Selection, Unwritten, running, selecting
 
 _ORIGINAL, _NONE = checkpointing.checkpoint, checkpointing.noop_context_fn
 
@@ -21,9 +21,10 @@ def checkpoint_context() -> tuple[AbstractContextManager[None], AbstractContextM
     """Keeps the task of a forward pass for its recomputation in the backward pass.
 
     Use: `torch.utils.checkpoint(…, use_reentrant=False, context_fn=checkpoint_context)`. The forward pass alone updates
-    running statistics.
+    running statistics. Outside of a model, where the plain network or a fold runs, it does nothing.
     """
-    return nullcontext(), _Again(current())
+    now = running()
+    return nullcontext(), nullcontext() if now is None else _Again(now)
 
 
 class Written:

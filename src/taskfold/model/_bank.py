@@ -28,9 +28,10 @@ from ..refusals import UnfitError
 from ..tasks import Features, Task, pooled
 from ._asked import index_of, places_of, rows_at
 from ._caches import broadcast_with_caches, with_caches
-from ._each import own_inputs, own_state
+from ._each import own_inputs
 from ._handling import Handling, MixedRows
 from ._heads import Heads
+from ._kept import own_state
 from ._outputs import Outputs, batched, check_generates, names_of_all, names_of_any, names_of_rows, rows_of
 from ._repeated import of_rows_alone, parted, repeated
 from ._rows import Batch

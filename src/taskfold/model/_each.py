@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
-from ..layers import PLAIN, Selection, is_kept, kept_of, recomputes, spread, states_as_before, worth_sharing
+from ..layers import PLAIN, Selection, recomputes, spread, worth_sharing
 from ._again import Undo
 from ._features import kept_features
+from ._kept import own_state
 from ._looking import check_untraced
 from ._outputs import rows_of
 from ._rows import copied
@@ -35,27 +34,6 @@ def own_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[
         return made[id(value)]
 
     return tuple(map(own, args)), {name: own(value) for name, value in kwargs.items()}
-
-
-@contextmanager
-def own_state(network: nn.Module) -> Iterator[None]:
-    """Run a block and restore what modules keep in attributes (hidden states, say), numbers and words excepted."""
-    if torch.compiler.is_compiling():
-        yield
-        return
-    before = [(module, dict(kept_of(module))) for module in network.modules()]
-    with states_as_before(network):
-        try:
-            yield
-        finally:
-            for module, held in before:
-                for name, value in [*kept_of(module)]:
-                    if value is held.get(name) or (isinstance(value, PLAIN) and not is_kept(module, name)):
-                        continue
-                    if name in held:
-                        module.__dict__[name] = held[name]
-                    else:
-                        del module.__dict__[name]
 
 
 class Broadcasting(Writing):

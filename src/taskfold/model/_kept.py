@@ -6,14 +6,29 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from ..layers import Calls, OfTasks, Selection, in_vmap, selecting, sites_of, telling
+from ..layers import (
+    PLAIN,
+    Calls,
+    OfTasks,
+    Outlasting,
+    Selection,
+    in_vmap,
+    is_kept,
+    kept_of,
+    selecting,
+    sites_of,
+    states_as_before,
+    telling,
+)
+from ..refusals import StateError
 from ._outputs import rows_of
 from ._prompts import prompts
 from ._rows import Batch
@@ -54,6 +69,8 @@ class Kept:
             other tensors.
         called: modes in which the calls of layers were checked.
         asked: path and name of tensors that the network has read as attributes of layers.
+        outside: the network keeps tensors where no module has them, and answers with them.
+        goes_on: answers depend on what the last pass has left.
     """
 
     def __init__(self) -> None:
@@ -62,13 +79,20 @@ class Kept:
         self.tried: dict[object, int] = {}
         self.called: set[bool] = set()
         self.asked: set[tuple[str, str]] = set()
+        self.outside = self.goes_on = False
 
     def check(self, paths: Collection[str]) -> None:
         """Checks that tasks can change these layers.
 
         Raises:
             ValueError: a layer is refused.
+            StateError: the network keeps tensors outside of its modules.
         """
+        if self.outside and paths:
+            raise StateError(
+                "the network keeps tensors from one pass to the next in a global variable, a class, a closure or an "
+                "object of a method, and would answer other tasks with them; keep them in an attribute of a module"
+            )
         for path, why in self.refused.items():
             if path in paths:
                 raise ValueError(why)
@@ -125,6 +149,29 @@ def generators() -> Iterator[None]:
         random.setstate(before[0])
         if numpy is not None:
             numpy.random.set_state(before[1])
+
+
+@contextmanager
+def own_state(network: nn.Module) -> Iterator[None]:
+    """Run a block and restore what modules keep in attributes (hidden states, say), numbers and words excepted."""
+    if torch.compiler.is_compiling():
+        yield
+        return
+    before = [(module, dict(kept_of(module))) for module in network.modules()]
+    with states_as_before(network):
+        try:
+            yield
+        finally:
+            for module, held in before:
+                for name, value in [*kept_of(module)]:
+                    if value is held.get(name) or (
+                        value is not None and isinstance(value, PLAIN) and not is_kept(module, name)
+                    ):
+                        continue
+                    if name in held:
+                        module.__dict__[name] = held[name]
+                    else:
+                        del module.__dict__[name]
 
 
 _KEPT: WeakKeyDictionary[nn.Module, Kept] = WeakKeyDictionary()
@@ -197,13 +244,39 @@ class Beside:
     def _run(self) -> None:
         args, kwargs, method = self.inputs
         batch = Batch.of(args, kwargs, rows_of(args, kwargs) or 0).unwrapped()
-        with self.plain(not any(map(in_vmap, batch.tensors))) as network, self.kept.looking(self.training):
+        with self.plain(not any(map(in_vmap, batch.tensors))) as network:
             args, kwargs = (batch if method == "__call__" else prompts(network, batch)).copied().arguments()
-            with Calls(sites_of(network), network, self.kept.asked) as calls:
-                each: list[Counter[str]] = []
+
+            def again() -> list[Any]:
+                with torch.no_grad(), generators(), selecting(Selection(OfTasks(()), None, self.training)):
+                    return [*filter(torch.is_tensor, tree_leaves(network(*args, **kwargs)))]
+
+            left = Outlasting(network)
+            each, outputs = list[Counter[str]](), list[list[Any]]()
+            with self.kept.looking(self.training), Calls(sites_of(network), network, self.kept.asked) as calls:
                 for _ in range(2):
                     calls.often = Counter()
-                    with torch.no_grad(), generators(), selecting(Selection(OfTasks(()), None, self.training)):
-                        network(*args, **kwargs)
+                    outputs.append(again())
                     each.append(calls.often)
-        self.kept.calls(self.training, each[0] - each[1], calls)
+            self.kept.calls(self.training, each[0] - each[1], calls)
+            if not _alike(*outputs):
+                self.kept.outside = self.kept.outside or left.outside(again)
+            elif left.exchange():
+                outputs.append([])
+                with suppress(Exception):
+                    outputs.append(again())
+            if not _alike(outputs[0], outputs[-1]):
+                self.kept.goes_on = True
+                left.matter()
+
+
+def _alike(one: list[Any], other: list[Any]) -> bool:
+    """Whether two passes put out the same numbers, on accelerators up to rounding."""
+    return len(one) == len(other) and all(map(_equal, one, other))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or not one.is_floating_point():
+        return torch.equal(one, other)
+    near = 0 if one.is_cpu else 1e-3
+    return torch.allclose(one, other.to(one), rtol=near, atol=near, equal_nan=True)

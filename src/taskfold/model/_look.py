@@ -149,7 +149,8 @@ class Look:
         for few in (True, False) if batch.rows > 3 else (True,):
             try:
                 moves = Moves.of(batch.rows, few=few)
-                if origins.otherwise:  # such rows as a part may show that the decision changes nothing for them
+                if origins.otherwise and not origins.steps:
+                    # Such rows as a part may show that the decision changes nothing for them.
                     with suppress(Exception):
                         more = moves.with_parts(origins.otherwise.values())
                         look = cls._of(network, batch, origins, given, pooled, tracers, more, passed, origins.otherwise)
@@ -199,7 +200,8 @@ class Look:
             what = f"entries of a list of {batch.rows} that it puts out"
             trouble = f"{what} don't follow the rows of its inputs: each depends on several"
         decisions = tuple(origins.decisions)
-        open_ = [n for n in origins.unsure if n not in shown and (n < 0 or not _both_ways(n, decisions, less))]
+        shown = {n for n in origins.unsure if n in shown or (n >= 0 and _both_ways(n, decisions, less))}
+        open_ = [n for n in origins.unsure if origins.steps or n not in shown]
         apart = [value for n in open_ for value, agreed in (origins.unsure[n],) if not agreed]
         known = Known(
             seen,

@@ -25,7 +25,7 @@ from ..layers import (
     skeleton,
     unseen,
 )
-from ._kept import Kept, generators
+from ._kept import Kept, generators, own_state
 from ._known import Known, agreed
 from ._look import looked_for
 from ._prompts import prompts
@@ -130,14 +130,18 @@ class Looking(Standing):
             return known
 
     def _looked_for(self, plain: nn.Module, batch: Batch, training: bool) -> Known:
-        """Locates rows; with the user's hooks if the network fails without them."""
+        """Locates rows; with the user's hooks if the network fails without them, or goes by what they have kept."""
+        hooks = self.hooks.now()[0]
         try:
-            return looked_for(plain, batch, training)
+            found = looked_for(plain, batch, training)
+            if not hooks or not (found.trouble or any(one is None or one.axis is None for one in found.outputs)):
+                return found
         except Exception:
-            if not (hooks := self.hooks.now()[0]):
+            if not hooks:
                 raise
+        with own_state(self.backbone):
             found = looked_for(self._made(training, quiet=True, hooked=True), batch, training=True)
-            return replace(found, hooks=hooks, hooked=NEEDED, under=found, lasting=False)
+        return replace(found, hooks=hooks, hooked=NEEDED, under=found, lasting=False)
 
     def _plain(self, training: bool) -> nn.Module:
         if training not in self.plain:
@@ -159,7 +163,7 @@ class Looking(Standing):
         name, batch = type(self.backbone).__name__, batch.unwrapped()
         if not (hooked or known.chosen):
             return known
-        with self.looking, unseen(), Guard(self.backbone, training, quiet=True), generators():
+        with self.looking, unseen(), Guard(self.backbone, training, quiet=True), generators(), own_state(self.backbone):
             network = self._made(training, quiet=True, hooked=True) if hooked else self._plain(training)
             if hooked:
                 if (found := known.under) is None:

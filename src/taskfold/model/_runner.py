@@ -113,6 +113,8 @@ class Runner(Broadcasting):
                     "leave where; remove them before"
                 )
             return self._untraced(selection, args, kwargs, method)
+        if compiling and self.kept.goes_on and not torch.compiler.is_exporting():
+            return self._apart(selection, args, kwargs, method)
         if compiling:
             return (self._traced if mixed else self._pass)(selection, args, kwargs, method)
         if mixed:
@@ -149,6 +151,10 @@ class Runner(Broadcasting):
     @untraced("the tasks of this batch run one by one, or its inputs are nested")
     def _untraced(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         return self._mixed(selection, args, kwargs, method)
+
+    @untraced("the network goes on from what its last pass has left, which is each task's own")
+    def _apart(self, *given: Any) -> Any:
+        return self.run(*given)
 
     def _mixed(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         assert selection.rows is not None
