@@ -47,13 +47,7 @@ def hooked(number: str) -> bool:
 
 @_constant
 def look_traced(
-    number: str,
-    method: str,
-    rows: int | Tensor,
-    training: bool,
-    positional: int,
-    names: tuple[str, ...],
-    *values: Any,
+    number: str, method: str, rows: int | Tensor, training: bool, positional: int, names: tuple[str, ...], *values: Any
 ) -> bool:
     """Locates a traced batch's rows; returns whether one pass can answer it. Compiled code keeps the answer."""
     args, kwargs = values[:positional], dict(zip(names, values[positional:], strict=True))
