@@ -65,6 +65,9 @@ def test_a_model_has_a_short_name() -> None:
     lines = repr(model).splitlines()
     assert lines[1] == "  't0': head-only, 0 numbers, 2 outputs"
     assert lines[-2] == "  … and 2 more"
+    assert repr(model["t0"]) == "Task('t0': head-only, 0 numbers, 2 outputs)"
+    bank = "Bank(Sequential of 288 parameters, 12 tasks: 't0', 't1', 't2', 't3', "
+    assert repr(model.bank()).startswith(bank) and repr(model.bank()).endswith("'t9', … and 2 more)")
 
 
 def test_weights_out_of_reach_are_said() -> None:

@@ -135,6 +135,13 @@ class Bank(MixedRows, nn.Module):
     def __len__(self) -> int:
         return len(self.table.places)
 
+    def __repr__(self) -> str:
+        size, names = sum(p.numel() for p in self.backbone.parameters()), [*self.table.places]
+        more = f", … and {len(names) - 10} more" if len(names) > 10 else ""
+        tasks = f"{len(names)} task{'s' * (len(names) != 1)}"
+        shown = ", ".join(map(repr, names[:10]))
+        return f"Bank({type(self.backbone).__name__} of {size:,} parameters, {tasks}{': ' * bool(names)}{shown}{more})"
+
     def __contains__(self, name: object) -> bool:
         return name in self.table.places
 

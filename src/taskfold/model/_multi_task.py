@@ -263,7 +263,7 @@ own, and has a head of 27
     def __repr__(self) -> str:
         """The backbone's class and size, and each task with its method, numbers and outputs; at most ten of them."""
         size = sum(p.numel() for p in self.backbone.parameters())
-        shown = [f"  {name!r}: {_short(self.tasks[name])}" for name in [*self.tasks][:10]]
+        shown = [f"  {name!r}: {self.tasks[name].in_short()}" for name in [*self.tasks][:10]]
         more = len(self.tasks) - len(shown)
         lines = [*shown, *([f"  … and {more} more"] if more else [])]
         tasks = f"{len(self.tasks)} task{'s' * (len(self.tasks) != 1)}"
@@ -338,10 +338,3 @@ own, and has a head of 27
         if one == [True] and self.features is pooled and not hasattr(plain, "config"):
             made = nn.Sequential(OrderedDict(backbone=plain, head=behind))
         return made.train(self.training)
-
-
-def _short(task: Task) -> str:
-    own = sum(size for group, size in task.counts().items() if group != "head")
-    outputs = getattr(task.head, "out_features", None)
-    head = "no head" if task.head is None else f"{outputs} outputs" if outputs else type(task.head).__name__
-    return f"{task.method['name']}, {own:,} numbers, {head}"

@@ -63,6 +63,16 @@ class Task(nn.Module):
         self.head = head
         self.info = info
 
+    def in_short(self) -> str:
+        """The method, the size and the outputs, in one line."""
+        own = sum(size for group, size in self.counts().items() if group != "head")
+        outputs = getattr(self.head, "out_features", None)
+        head = "no head" if self.head is None else f"{outputs} outputs" if outputs else type(self.head).__name__
+        return f"{self.method['name']}, {own:,} numbers, {head}"
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r}: {self.in_short()})"
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         return super()._apply(keeping_precision(fn), recurse)
 
