@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +14,8 @@ from ._outputs import rows_of
 from ._rows import Batch
 
 _RUNNING = threading.local()
-_STEPPED = "_stepped"
-"""Entry in the `__dict__` of a network whose passes `Steps` hears."""
+_CALL = "_call_impl"
+"""The method of torch's by which a module is called, hooks included."""
 
 
 class UnseenStepError(Exception):
@@ -54,37 +53,35 @@ class Steps:
     def __exit__(self, *error: object) -> None:
         _RUNNING.steps = self._outer
 
-    def run(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Runs a forward pass of the whole network."""
+    def run(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs a pass of the whole network."""
         self.number += 1
         if not self.number:
-            return forward(*args, **kwargs)
+            return call(*args, **kwargs)
         batch = Batch.of(args, kwargs, rows_of(args, kwargs))
         known = self.known.get(kind_of(batch), ())
         if not known or self.number == self.stop:
             raise UnseenStepError(batch, self.number)
         paths = [(one.decisions, one.each) for one in known]
         if not any(decisions for decisions, _ in paths):
-            return forward(*args, **kwargs)
+            return call(*args, **kwargs)
         try:
             with OnPath(paths, batch.rows):
-                return forward(*args, **kwargs)
+                return call(*args, **kwargs)
         except OtherPathError as error:
             raise UnseenStepError(None, self.number, error.taken) from None
 
 
 def stepped(network: nn.Module) -> nn.Module:
     """The skeleton, whose passes `Steps` hears from now on."""
-    table = network.__dict__
-    if _STEPPED not in table:
-        forward = network.forward
+    call = network._call_impl
+    if _CALL not in network.__dict__:
 
-        @functools.wraps(forward)
         def run(*args: Any, **kwargs: Any) -> Any:
             steps: Steps | None = getattr(_RUNNING, "steps", None)
-            return forward(*args, **kwargs) if steps is None else steps.run(forward, args, kwargs)
+            return call(*args, **kwargs) if steps is None else steps.run(call, args, kwargs)
 
-        table.update({_STEPPED: True, "forward": run})
+        network.__dict__[_CALL] = run
     return network
 
 

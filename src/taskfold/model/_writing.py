@@ -69,6 +69,8 @@ class Writing(Looking):
                 one[kind] = (found, *one.get(kind := kind_of(step), ()))[:AGAIN]
 
         assert selection.rows is not None
+        if selection.answers.around:
+            return run()  # a cache has rows before the text, which the plain network's lacks
         training, answers = self.moving(selection.training), selection.answers
         taken: tuple[Any, ...] = ()
         stop: int | None = None
