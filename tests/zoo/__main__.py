@@ -22,7 +22,7 @@ from .page import PAGE, write
 from .subject import METHODS
 from .trial import tried_on
 
-SECONDS = 240
+SECONDS = 600
 
 
 def main() -> int:
