@@ -65,8 +65,9 @@ class Writing(Looking):
             why = found.trouble or found.unknown(answers.paths) or elsewhere(known, found, answers.paths)
             if why:
                 raise StepsUnknownError(f"in a later step of a text {why}")
+            kind = kind_of(step)
             for one in (kept, steps) if found.lasting else (steps,):
-                one[kind] = (found, *one.get(kind := kind_of(step), ()))[:AGAIN]
+                one[kind] = (found, *one.get(kind, ()))[:AGAIN]
 
         assert selection.rows is not None
         if selection.answers.around:
