@@ -76,12 +76,10 @@ class Known:
         """Why tasks that change these layers can't share a pass; empty: they can."""
         if self.chosen or self.apart:
             return self.chosen or self.apart
-        for layer in layers:
-            seen = self.layers.get(layer)  # None: it never ran; its site checks when it does
-            why = self.failed.get(layer, "" if seen is None else seen.unknown)
-            if why:
+        for layer, seen in self.layers.items():  # one that never ran is checked by its site when it does
+            if layer in layers and (why := self.failed.get(layer, seen.unknown)):
                 return f"layer {layer!r} {why}"
-        return ""
+        return next((f"layer {layer!r} {why}" for layer, why in self.failed.items() if layer in layers), "")
 
 
 def agreed(known: Iterable[Known]) -> dict[str, Seen]:
@@ -94,11 +92,10 @@ def agreed(known: Iterable[Known]) -> dict[str, Seen]:
     return found
 
 
-def elsewhere(first: Known, later: Known, layers: Iterable[str]) -> str:
+def elsewhere(first: Known, later: Known, layers: Collection[str]) -> str:
     """Why tasks that change these layers can't share a later step of a text; empty: they can."""
-    for layer in layers:
-        seen = later.layers.get(layer)
-        if seen is not None and not _alike(first.layers.get(layer, seen), seen):
+    for layer, seen in later.layers.items():
+        if layer in layers and not _alike(first.layers.get(layer, seen), seen):
             return f"layer {layer!r} sees the rows of the batch elsewhere than in the first step"
     return ""
 
