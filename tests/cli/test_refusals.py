@@ -23,6 +23,12 @@ class Codebook(nn.Module):
         self.codes.mul_(0.9).add_(x.detach().mean((0, 2, 3)), alpha=0.1)
         return x
 
+class Branched(nn.Conv2d):
+    def forward(self, x):
+        from torch.nn.attention.flex_attention import flex_attention
+        y = super().forward(x).flatten(2).transpose(1, 2)[:, None]
+        return flex_attention(y, y, y)[:, 0].transpose(1, 2).unflatten(2, (6, 6))
+
 def build():
     first = LAYER
     net = nn.Sequential(first, nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -40,6 +46,11 @@ CASES = {
         {"name": "ftn", "rank": 2, "norm": False, "stem": True},
         r"layer '0' .* has no plain parameter 'weight'",
     ),
+    "operator": (
+        "Branched(3, 8, 3)",
+        {"name": "ftn", "rank": 2, "norm": False, "stem": True},
+        r"higher-order operator 'flex_attention'",
+    ),
     "lazy": ("nn.LazyConv2d(8, 3)", {"name": "ftn", "rank": 2, "norm": False, "stem": True}, r"has no weights yet"),
     "written": (
         "nn.Sequential(nn.Conv2d(3, 8, 3), Codebook())",
@@ -55,6 +66,7 @@ def written(folder: Path, layer: str, **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called")
 @pytest.mark.parametrize(("layer", "method", "words"), CASES.values(), ids=CASES)
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_training_ends_with_the_refusal(
@@ -67,7 +79,8 @@ def test_a_training_ends_with_the_refusal(
     assert re.search(words, " ".join(result.stderr.split())), result.stderr
 
 
-@pytest.mark.parametrize("case", ["geometry", "computed", "written"])
+@pytest.mark.filterwarnings("ignore:flex_attention called")
+@pytest.mark.parametrize("case", ["geometry", "computed", "operator", "written"])
 def test_a_comparison_goes_on_without_a_method_that_is_refused(case: str, tmp_path: Path, run: Run) -> None:
     layer, method, _ = CASES[case]
     path = written(

@@ -11,6 +11,7 @@ from typing import Any, Self
 from .. import counting
 from ..config.compare import Candidate, CompareConfig
 from ..methods import Method
+from ..refusals import RefusalError
 from ..report import duration, summary_table, write_report
 from ..tasks import write_atomically
 from ._compare_clock import Estimates, Progressing, seconds_of
@@ -84,7 +85,11 @@ class Comparison:
             if one.label not in estimates.seconds:
                 try:
                     estimates.note(one.label, seconds_of(self.bench, method))
-                except (ValueError, RuntimeError):  # at the method's own rates: the search may find others
+                except (
+                    ValueError,
+                    RuntimeError,
+                    RefusalError,
+                ):  # at the method's own rates: the search may find others
                     estimates.note(one.label, 0.0)
         return reasons
 

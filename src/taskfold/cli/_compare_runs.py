@@ -272,7 +272,7 @@ def _failing(task: str | None = None) -> Iterator[None]:
         yield
     except (CheckpointError, UntrainedError):
         raise
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, RefusalError) as error:
         text = str(error).partition("\n")[0] or type(error).__name__
         whose = f"task {task!r}: " if task is not None and repr(task) not in text else ""
         raise UntrainedError(f"{whose}{text}") from error
