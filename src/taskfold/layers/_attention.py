@@ -89,11 +89,11 @@ def _projections(path: str, module: nn.Module, modules: dict[str, nn.Module]) ->
         crosses = "q_attn" in children  # GPT-2 looking at an encoder: keys and values alone are in one layer
         inside = PROJECTIONS[1:3] if crosses else PROJECTIONS[:3]
         width = out // len(inside)
-        heads = next((n for name in _HEADS if isinstance(n := getattr(module, name, None), int)), width // size)
+        heads = _head_count(module) or width // size
         if out != len(inside) * heads * size:  # keys and values alone, or fewer heads of these
             raise _UnevenError
         for n, name in enumerate(inside):
-            modes = Modes(_heads(width, size), (inp,))
+            modes = Modes((heads, size), (inp,))
             yield _join(path, fused), View(name, "weight", (n * width, (n + 1) * width), modes)
     elif not any(name in children for name in _SPELLINGS["query"]):
         return
@@ -143,10 +143,12 @@ def _head_size(module: nn.Module, children: Mapping[str, LayerKind]) -> int | No
             return size
     widths = [_sizes(children[name])[0] for name in _SPELLINGS["query"] if name in children]
     widths += [_sizes(children[name])[0] // 3 for name in _FUSED if name in children]
-    for name in _HEADS:
-        if widths and isinstance(heads := getattr(module, name, None), int) and heads:
-            return widths[0] // heads
-    return None
+    heads = _head_count(module)
+    return widths[0] // heads if widths and heads else None
+
+
+def _head_count(module: nn.Module) -> int | None:
+    return next((n for name in _HEADS if isinstance(n := getattr(module, name, None), int) and n), None)
 
 
 class _UnevenError(Exception):

@@ -28,6 +28,7 @@ from ..refusals import UnfitError
 from ..tasks import Features, Task, pooled
 from ._asked import index_of, places_of, rows_at
 from ._caches import broadcast_with_caches, with_caches
+from ._counts import outlined
 from ._each import own_inputs
 from ._handling import Handling, MixedRows
 from ._heads import Heads
@@ -136,11 +137,8 @@ class Bank(MixedRows, nn.Module):
         return len(self.table.places)
 
     def __repr__(self) -> str:
-        size, names = sum(p.numel() for p in self.backbone.parameters()), [*self.table.places]
-        more = f", … and {len(names) - 10} more" if len(names) > 10 else ""
-        tasks = f"{len(names)} task{'s' * (len(names) != 1)}"
-        shown = ", ".join(map(repr, names[:10]))
-        return f"Bank({type(self.backbone).__name__} of {size:,} parameters, {tasks}{': ' * bool(names)}{shown}{more})"
+        size, names = outlined(self.backbone, self.table.places, repr)
+        return f"Bank({size}{': ' * bool(names)}{', '.join(names)})"
 
     def __contains__(self, name: object) -> bool:
         return name in self.table.places

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+from torch import nn
+
 from ..layers import own_groups, stored_of
 from ..tasks import Task
 
@@ -37,3 +41,11 @@ def leave_out(counts: dict[str, int], group: str, numbers: int) -> None:
     counts[group] -= numbers
     if not counts[group] and group not in ("factors", "routing", "norm", "head"):
         del counts[group]
+
+
+def outlined(backbone: nn.Module, names: Iterable[str], said: Callable[[str], str]) -> tuple[str, list[str]]:
+    """The backbone's class and size with the number of tasks, and what is said of each of at most ten of them."""
+    size, every = sum(p.numel() for p in backbone.parameters()), [*names]
+    more = [f"… and {len(every) - 10} more"] if len(every) > 10 else []
+    tasks = f"{len(every)} task{'s' * (len(every) != 1)}"
+    return f"{type(backbone).__name__} of {size:,} parameters, {tasks}", [*map(said, every[:10]), *more]

@@ -200,8 +200,8 @@ class Look:
             what = f"entries of a list of {batch.rows} that it puts out"
             trouble = f"{what} don't follow the rows of its inputs: each depends on several"
         decisions = tuple(origins.decisions)
-        shown = {n for n in origins.unsure if n in shown or (n >= 0 and _both_ways(n, decisions, less))}
-        open_ = [n for n in origins.unsure if origins.steps or n not in shown]
+        harmless = {n for n in origins.unsure if n in shown or (n >= 0 and _both_ways(n, decisions, less))}
+        open_ = [n for n in origins.unsure if n not in harmless or origins.steps]
         apart = [value for n in open_ for value, agreed in (origins.unsure[n],) if not agreed]
         known = Known(
             seen,

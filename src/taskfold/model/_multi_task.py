@@ -19,6 +19,7 @@ from ..methods import Method
 from ..tasks import Features, Task, pooled
 from ._bank import Bank
 from ._caches import broadcast_with_caches, with_caches
+from ._counts import outlined
 from ._exchange import Exchange
 from ._folding import changed_tensors, folded, leave_out, left_out, without_batchnorm
 from ._handling import Handling, MixedRows
@@ -262,16 +263,8 @@ own, and has a head of 27
 
     def __repr__(self) -> str:
         """The backbone's class and size, and each task with its method, numbers and outputs; at most ten of them."""
-        size = sum(p.numel() for p in self.backbone.parameters())
-        shown = [f"  {name!r}: {self.tasks[name].in_short()}" for name in [*self.tasks][:10]]
-        more = len(self.tasks) - len(shown)
-        lines = [*shown, *([f"  … and {more} more"] if more else [])]
-        tasks = f"{len(self.tasks)} task{'s' * (len(self.tasks) != 1)}"
-        return (
-            f"MultiTask({type(self.backbone).__name__} of {size:,} parameters, {tasks}"
-            + "".join(f"\n{line}" for line in lines)
-            + ("\n)" if lines else ")")
-        )
+        size, lines = outlined(self.backbone, self.tasks, lambda name: f"{name!r}: {self.tasks[name].in_short()}")
+        return f"MultiTask({size}" + "".join(f"\n  {line}" for line in lines) + ("\n)" if lines else ")")
 
     # Folding
 
