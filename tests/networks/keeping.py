@@ -187,7 +187,37 @@ class PlaceInParent(Keeps):
         return self.child(h, self.at - 1)
 
 
+class Average(Keeps):
+    """Registers its average anew in every pass."""
+
+    def step(self, h: Tensor) -> Tensor:
+        self.register_buffer("ema", h + 0.5 * getattr(self, "ema", torch.zeros(4)), persistent=False)
+        return self.ema  # type: ignore[return-value]
+
+
+class Once(Keeps):
+    """Takes its scale from its first input."""
+
+    def step(self, h: Tensor) -> Tensor:
+        if not hasattr(self, "scale"):
+            self.register_buffer("scale", h.abs() + 1, persistent=False)
+        return h / self.scale
+
+
+class OnceEmpty(Keeps):
+    def begin(self) -> None:
+        self.register_buffer("scale", None, persistent=False)
+
+    def step(self, h: Tensor) -> Tensor:
+        if self.scale is None:
+            self.register_buffer("scale", h.abs() + 1, persistent=False)
+        return h / self.scale
+
+
 KINDS = [
+    Average,
+    Once,
+    OnceEmpty,
     Number,
     FirstNumber,
     Running,

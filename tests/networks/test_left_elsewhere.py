@@ -147,23 +147,11 @@ class Table(Keeps):
         return super().forward(x)
 
 
-class Average(Keeps):
-    """Registers its average anew in every pass."""
-
-    def step(self, h: Tensor) -> Tensor:
-        self.register_buffer("ema", h + 0.5 * getattr(self, "ema", torch.zeros(4)), persistent=False)
-        return self.ema  # type: ignore[return-value]
-
-
 @torch.no_grad()
-def test_a_table_may_be_registered_anew_and_an_average_may_not() -> None:
+def test_a_table_may_be_registered_anew() -> None:
     model = made(Table)
     for x in (X, torch.cat([X, X]), X):
         torch.testing.assert_close(model(x, task="a"), made(Table)(x, task="a"), atol=0, rtol=0)
-    model = made(Average)
-    model(X, task="a")
-    with pytest.raises(RuntimeError, match="writes the backbone's tensor 'ema'"):
-        model(X, task="b")
 
 
 class Scaled(Keeps):
@@ -182,6 +170,25 @@ def test_attributes_of_weights_are_the_users() -> None:
     found = model(X, task="a")
     network.layer.weight.scale = 2.0
     torch.testing.assert_close(found, model(X, task="a") + _of_head(model, 2.0))
+
+
+class Marks(Keeps):
+    """Counts its passes on a weight."""
+
+    def step(self, h: Tensor) -> float:
+        weight: Any = self.layer.weight
+        weight.used = getattr(weight, "used", 0) + 1
+        return float(self.layer.weight.used > 0)
+
+
+@torch.no_grad()
+def test_a_pass_sets_attributes_of_weights() -> None:
+    torch.manual_seed(1)
+    network = Marks()
+    model = tuned(network)
+    found = model(X, task="a")
+    assert network.layer.weight.used
+    torch.testing.assert_close(model(X, task="a"), found)
 
 
 def _of_head(model: tfold.MultiTask, more: float) -> Tensor:

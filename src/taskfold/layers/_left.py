@@ -99,7 +99,7 @@ class Left:
 
     def shown_by(self, module: nn.Module, name: str) -> bool:
         """Whether the user's module holds what the latest pass has left; the user may have detached it meanwhile."""
-        now, held = module.__dict__.get(name, GONE), self.held()
+        now, held = held_by(module, name), self.held()
         if now is held:
             return True
         pairs = [*zip(inside(now), inside(held), strict=False)]
@@ -113,6 +113,12 @@ class Left:
         self.writer, self.during = _now()
         self.held = _held(self.keep(self.writer, value))
         self.holds = self.holds or holds_tensors(value)
+
+
+def held_by(module: nn.Module, name: str) -> Any:
+    """What the user's module has in an attribute or buffer; `GONE`: it has none of the name."""
+    table = module.__dict__
+    return table[name] if name in table else table["_buffers"].get(name, GONE)
 
 
 def _held(value: Any) -> Callable[[], Any]:
@@ -201,7 +207,7 @@ def read(module: nn.Module, name: str, value: Any, quiet: bool) -> tuple[Any, bo
         return value, False
     with _lock:
         one = held.get(name)
-        now = module.__dict__.get(name, GONE)
+        now = held_by(module, name)
         if one is None or not one.shown_by(module, name):  # the user has set it: all begin with that
             held.pop(name, None)
             return now, False
@@ -216,17 +222,25 @@ def read(module: nn.Module, name: str, value: Any, quiet: bool) -> tuple[Any, bo
         return value, True
 
 
-def write(module: nn.Module, name: str, value: Any, asked: bool) -> None:
-    """Sets an attribute of the user's module, for the tasks of this pass; `asked`: a pass has read it before."""
+def write(
+    module: nn.Module, name: str, value: Any, asked: bool, put: Callable[[nn.Module, str, Any], object] = setattr
+) -> None:
+    """Sets an attribute of the user's module, for the tasks of this pass.
+
+    Args:
+        module, name, value: the attribute.
+        asked: a pass has read it before.
+        put: sets it.
+    """
     with _lock:
         held = states_of(module)
-        now = module.__dict__.get(name, GONE)
+        now = held_by(module, name)
         one = held.get(name)
         if one is None or not one.shown_by(module, name):
             known = asked or any(left.own is not None for left in held.values())
             one = held[name] = Left(now, _held(now), own=OrderedDict() if known else None, holds=holds_tensors(now))
         one.leave(value)
-        setattr(module, name, value)
+        put(module, name, value)
 
 
 def write_within(module: nn.Module, name: str, before: Callable[[Any], Any], free: bool = False) -> None:
@@ -322,5 +336,5 @@ def refile(network: nn.Module, states: dict[str, dict[str, Left]]) -> None:
     """Notes in a copy of a network what passes had left in the original, as `filed` says."""
     for path, held in states.items():
         module = network.get_submodule(path)
-        here = {name: replace(one, held=_held(module.__dict__.get(name, GONE))) for name, one in held.items()}
+        here = {name: replace(one, held=_held(held_by(module, name))) for name, one in held.items()}
         states_of(module).update(here)

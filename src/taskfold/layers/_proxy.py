@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Any
 
@@ -26,6 +27,7 @@ KEPT = ("training", "_modules")
 SHARED = tuple(name for name in nn.Module().__dict__ if name not in (*KEPT, "_is_full_backward_hook"))
 EXCHANGING = (torch.Tensor.data.__set__, torch.Tensor.set_)  # type: ignore[attr-defined]
 """Functions that give a tensor other memory."""
+_register = functools.partial(nn.Module.register_buffer, persistent=False)
 _CLASSES: dict[tuple[type, type, tuple[str, ...]], type] = {}
 
 
@@ -42,17 +44,18 @@ class Proxy:
             return super().__getattr__(name)  # type: ignore[misc]
         if name in table["_parameters"]:
             return table["_parameters"][name]
-        if name in table["_buffers"]:
+        if name in table["_buffers"] and (torch.compiler.is_compiling() or name not in table[LEFT]):
             return table["_buffers"][name]
         if name in table["_modules"]:
             return table["_modules"][name]
-        held = of.__dict__
-        if name in held:
-            value = held[name]
+        value = left.held_by(of, name)
+        if value is not left.GONE:
             if STATE in table and not table["training"] and type(value) in left.TENSORS:
                 return _begun(table, name, value)
             if not torch.compiler.is_compiling() and (table[LEFT] or name not in table[ASKED]):
                 value = _own(table, name, value)
+            if value is left.GONE and name in table["_buffers"]:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             return value if value is not left.GONE else super().__getattr__(name)  # type: ignore[misc]
         elif not torch.compiler.is_compiling():
             table[ASKED].add(name)
@@ -107,12 +110,15 @@ class Proxy:
         """Registers a buffer; one that is the backbone's state, or exchanges numbers that a pass left, is refused."""
         table = self.__dict__
         held = table["_buffers"].get(name) if OF in table else tensor
-        if tensor is not held and (persistent or (tensor is not None and _rewrites(held, tensor))):
+        computed = tensor is not None and (held is None or name in table.get(LEFT, ())) and not persistent
+        if tensor is not held and not computed and (persistent or (tensor is not None and _rewrites(held, tensor))):
             raise writes(table[PATH], table[OF], name, table["training"])
         if SETTLING in table:
             _settle(table, name, tensor)
-            return
-        super().register_buffer(name, tensor, persistent)  # type: ignore[misc]
+        elif computed and not torch.compiler.is_compiling():  # by this pass, for its tasks
+            left.write(table[OF], name, tensor, name in table[ASKED], _register)
+        else:
+            super().register_buffer(name, tensor, persistent)  # type: ignore[misc]
 
     def __hash__(self) -> int:
         of = self.__dict__.get(OF)

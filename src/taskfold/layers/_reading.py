@@ -100,6 +100,12 @@ class _Lazy(Tensor):
         made.source = source
         return made
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name != "source" and not hasattr(Tensor, name):  # a mark on the layer's own tensor
+            site, _, own = self.source
+            setattr(_plain(site, own), name, value)
+
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in EXCHANGING and isinstance(args[0], _Lazy):

@@ -28,10 +28,11 @@ def copied(network: M, begun: Mapping[str, Mapping[str, Any]]) -> M:
 
 
 def _set(module: nn.Module, name: str, value: Any) -> None:
+    held = module._buffers if name in module._buffers else module.__dict__
     if value is GONE:
-        module.__dict__.pop(name, None)
+        held.pop(name, None)
     else:
-        module.__dict__[name] = copy.deepcopy(value)
+        held[name] = copy.deepcopy(value)
 
 
 def detached(network: nn.Module) -> dict[int, Any]:
