@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import taskfold as tfold
 
-from .keeping import KINDS, Array, Exchanged, InSlots, Keeps, Number
+from .keeping import KINDS, Array, Average, Exchanged, InSlots, Keeps, Number
 from .test_left_states import X, tuned
 
 
@@ -63,6 +63,15 @@ def test_a_compiled_model_that_has_run_before_goes_on_from_each_tasks_own(kind: 
     compiled = torch.compile(model, backend="eager")
     compiled(X * 2, task="b")
     torch.testing.assert_close(compiled(X * 3, task="a"), alone(X * 3, task="a"), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [Number, Average, Array, InSlots, Exchanged])
+@torch.no_grad()
+def test_a_compiled_model_that_has_never_run_goes_on_from_each_tasks_own(kind: type[Keeps]) -> None:
+    alone, compiled = made(kind), torch.compile(made(kind), backend="eager")
+    for x in (X, X * 2, X * 3):
+        torch.testing.assert_close(compiled(x, task="a"), alone(x, task="a"), atol=0, rtol=0)
+        compiled(x * 4, task="b")
 
 
 HELD: dict[str, Tensor] = {}

@@ -215,9 +215,14 @@ class Beside:
         Raises:
             ValueError: it does so for a layer that the pass's tasks change.
         """
-        if self.training not in self.kept.called and self.selection.answers.paths:
-            self._try(self.training)
+        if self.selection.answers.paths:
+            self.look()
         self.kept.check(self.selection.answers.paths)
+
+    def look(self) -> None:
+        """Runs the plain network, if none has in this mode."""
+        if self.training not in self.kept.called:
+            self._try(self.training)
 
     def knows(self, path: str, name: str) -> bool:
         """Whether a tensor was checked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,9 @@ from ..layers import (
     Calls,
     Guard,
     Hooks,
+    OfTasks,
     Seen,
+    Selection,
     are,
     as_traced,
     follow,
@@ -25,7 +27,7 @@ from ..layers import (
     skeleton,
     unseen,
 )
-from ._kept import Kept, generators, own_state
+from ._kept import Beside, Kept, generators, own_state
 from ._known import Known, agreed
 from ._look import looked_for
 from ._prompts import prompts
@@ -178,6 +180,14 @@ class Looking(Standing):
             if known.chosen:
                 check_cut(network, batch, rows, known, name)
         return known
+
+    def keeps(
+        self, method: str, training: bool, paths: Collection[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
+        """Whether passes of tasks that change these layers go on from what the last one has left, or are refused."""
+        plain = Selection(OfTasks(()), None, training)
+        Beside(self.kept, plain, training, lambda clear: self._beside(training, clear), args, kwargs, method).look()
+        return self.kept.goes_on or self.kept.outside or not self.kept.refused.keys().isdisjoint(paths)
 
     def _quiet(self, training: bool) -> nn.Module:
         return self._made(training, quiet=True)

@@ -47,7 +47,7 @@ from ._moved import moved
 from ._rows import Batch
 from ._separate import separately, texts
 from ._steps import stepped
-from ._traced import LOOKING, hooked, look_traced, report_unused, untraced
+from ._traced import LOOKING, hooked, keeps_traced, look_traced, report_unused, untraced
 from ._writing import StepsUnknownError
 
 PLANS = 64
@@ -113,7 +113,7 @@ class Runner(Broadcasting):
                     "leave where; remove them before"
                 )
             return self._untraced(selection, args, kwargs, method)
-        if compiling and self.kept.goes_on and not torch.compiler.is_exporting():
+        if compiling and not torch.compiler.is_exporting() and self._keeps(selection, args, kwargs, method):
             return self._apart(selection, args, kwargs, method)
         if compiling:
             return (self._traced if mixed else self._pass)(selection, args, kwargs, method)
@@ -124,6 +124,14 @@ class Runner(Broadcasting):
         finally:
             if self.watch is not None:
                 self.watch.settle()
+
+    def _keeps(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> bool:
+        """Whether a pass that a compiler traces goes on from what the last one has left, or is refused."""
+        leaves, paths = (*args, *kwargs.values()), tuple(selection.answers.paths)
+        if not paths or not all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves):
+            return self.kept.goes_on
+        mode = self.moving(selection.training)
+        return keeps_traced(self.number, method, mode, paths, len(args), tuple(kwargs), *leaves)
 
     def _traced(self, selection: Selection, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Any:
         """Runs a mixed batch that a compiler traces.

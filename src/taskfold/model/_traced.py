@@ -56,6 +56,15 @@ def look_traced(
     return not (known.trouble or known.chosen or known.decisions)
 
 
+@_constant
+def keeps_traced(
+    number: str, method: str, training: bool, paths: tuple[str, ...], positional: int, names: tuple[str, ...], *values: Any
+) -> bool:
+    """Whether a network keeps what a pass of these tasks must not find: graphs have no such state. Looks once in each mode."""
+    args, kwargs = values[:positional], dict(zip(names, values[positional:], strict=True))
+    return LOOKING[number].keeps(method, training, paths, args, kwargs)
+
+
 def report_unused(network: nn.Module, task: Task) -> None:
     """Warns of adapted layers that a forward pass never called: the task has no effect there."""
     unused = [path for path in task.sites if not network.get_submodule(path).__dict__["forward"].ran]
