@@ -95,3 +95,89 @@ def test_every_mixed_batch_is_the_tasks_one_by_one(kind: Callable[[], nn.Module]
             alone[name] = model(x[mine], task=name)
             torch.testing.assert_close(mixed[mine], alone[name])
         assert not torch.equal(alone["a"][:1], alone["b"][:1])
+
+
+class Shifts(Taps):
+    """Subtracts the rows' mean, which a hook has left somewhere before the model was made; subclasses say where."""
+
+    def begin(self) -> None:
+        self.mean: Any = 0.0
+        self.seen: dict[str, Any] = {"mean": 0.0, "calls": 0}
+        self.register_buffer("average", torch.zeros(4), persistent=False)
+        self.first.register_forward_hook(lambda _, __, y: self.tell(y.detach()))
+
+    def tell(self, y: Tensor) -> None:
+        self.mean = y.mean().item()
+
+    def shift(self) -> Any:
+        return self.mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).tanh()) + self.shift()
+
+
+class ByATensor(Shifts):
+    def tell(self, y: Tensor) -> None:
+        self.mean = y.mean(0)
+
+
+class InADict(Shifts):
+    def tell(self, y: Tensor) -> None:
+        self.seen["mean"] = y.mean()
+
+    def shift(self) -> Any:
+        return self.seen["mean"]
+
+
+class InABuffer(Shifts):
+    def tell(self, y: Tensor) -> None:
+        self.average = y.mean(0)
+
+    def shift(self) -> Any:
+        return self.average
+
+
+MEANS = {"mean": 0.0}
+
+
+class InAGlobal(Shifts):
+    def tell(self, y: Tensor) -> None:
+        MEANS["mean"] = y.mean().item()
+
+    def shift(self) -> Any:
+        return MEANS["mean"]
+
+
+@pytest.mark.filterwarnings("ignore:.* answers mixed batches task by task")
+@pytest.mark.parametrize("kind", [Shifts, ByATensor, InADict, InABuffer, InAGlobal])
+@torch.no_grad()
+def test_a_hook_whose_mean_the_network_reads_mixes_rows(kind: Callable[[], nn.Module]) -> None:
+    model = tfold.MultiTask(kind().eval(), tfold.LoRA(rank=2, init="normal", layers="linear")).eval()
+    for name in "ab":
+        model.add_task(name)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="module 'first' has a hook that writes what the network reads"):
+            model(torch.randn(5, 6), task=[*"ababb"])
+
+
+class Notes(Shifts):
+    """Keeps what no pass reads."""
+
+    def tell(self, y: Tensor) -> None:
+        self.mean = self.seen["mean"] = y.mean().item()
+        self.seen["calls"] += 1
+        self.features = y
+
+    def shift(self) -> float:
+        return 0.0
+
+
+@torch.no_grad()
+def test_a_hook_whose_notes_no_pass_reads_sees_the_mixed_batch() -> None:
+    network = Notes().eval()
+    model = tfold.MultiTask(network, tfold.LoRA(rank=2, init="normal", layers="linear")).eval()
+    for name in "ab":
+        model.add_task(name)
+    for n in range(1, 4):
+        model(torch.randn(5, 6), task=[*"ababb"])
+        assert (network.seen["calls"], len(network.features)) == (n, 5)

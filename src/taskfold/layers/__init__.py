@@ -68,6 +68,7 @@ from ._part import (
     stored_of,
 )
 from ._path import OnPath, OtherPathError, Unmoved, as_traced
+from ._places import Places
 from ._policy import Policed, Policies
 from ._pre_norm import PreNormBlocks
 from ._prefix import Prefix, Recorded, drawn
@@ -177,6 +178,7 @@ __all__ = [
     "Part",
     "Passes",
     "Place",
+    "Places",
     "Plan",
     "Policed",
     "Policies",

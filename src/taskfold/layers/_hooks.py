@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapp
 from functools import cache
 from operator import is_
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,22 @@ _DEPTH = 6
 
 
 class HookChangesError(RowsUnknownError):
-    """A user's hook on module `layer` replaces or writes its arguments, so that the layout of rows is unknown."""
+    """A user's hook on module `layer` writes its arguments or what the network reads, so that rows are unknown."""
 
-    def __init__(self, layer: str) -> None:
+    def __init__(self, layer: str, why: str = "changes what it is given") -> None:
         where = f"module {layer!r}" if layer else "the network"
-        Exception.__init__(self, f"{where} has a hook that changes what it is given")
-        self.layer, self.why = layer, "has a hook that changes what it is given"
+        self.layer, self.why = layer, f"has a hook that {why}"
+        Exception.__init__(self, f"{where} {self.why}")
+
+
+class Written(Protocol):
+    """What hooks write (see `Places`)."""
+
+    def note(self) -> Any: ...
+
+    def compare(self, before: Any, hook: str) -> None: ...
+
+    def read(self) -> tuple[str, str] | None: ...
 
 
 @cache
@@ -78,10 +88,10 @@ def are(hooks: Hooks, others: Hooks) -> bool:
 
 
 class Heard(threading.local):
-    """Per thread: whether a mixed pass runs with observed hooks, and the first hook's error."""
+    """Per thread: what hooks write in a mixed pass that runs with observed hooks, and the first hook's error."""
 
     def __init__(self) -> None:
-        self.within = False
+        self.within: Written | None = None
         self.error: HookChangesError | None = None
 
 
@@ -91,18 +101,29 @@ _heard = Heard()
 class hearing:
     """Run a mixed pass on a skeleton and observe its hooks.
 
+    Args:
+        places: where hooks may write something that the network reads.
+
     Raises:
-        HookChangesError: a hook changes its arguments; raised at the end of the block if the network has caught it.
+        HookChangesError: a hook changes its arguments, or what the network reads; raised at the end of the block if the
+            network has caught it.
     """
+
+    def __init__(self, places: Written) -> None:
+        self.places = places
 
     def __enter__(self) -> None:
         self.before = _heard.within, _heard.error
-        _heard.within, _heard.error = True, None
+        _heard.within, _heard.error = self.places, None
 
     def __exit__(self, kind: Any, *_: object) -> None:
         error = _heard.error
         _heard.within, _heard.error = self.before
-        if error is not None and (kind is None or not issubclass(kind, RowsUnknownError)):
+        if kind is not None and issubclass(kind, RowsUnknownError):
+            return
+        if error is None and (found := self.places.read()) is not None:
+            error = HookChangesError(found[0], f"writes what the network reads ({found[1]})")
+        if error is not None:
             raise error
 
 
@@ -157,11 +178,13 @@ def heard(hook: Callable[..., Any], path: str, before: bool) -> Callable[..., An
 
     def run(module: nn.Module, *given: Any) -> Any:
         now = running()
-        if not _heard.within or _heard.error is not None or now is None or now.rows is None:
+        places = _heard.within
+        if places is None or _heard.error is not None or now is None or now.rows is None:
             return hook(module, *given)
-        content = list(_content(given))
+        content, before_it = list(_content(given)), places.note()
         with _Writes(content) as writes, _Lent() as lent:
             said = hook(module, *given)
+        places.compare(before_it, path)
         exchanged = said is not None and not _same(list(_content(said)), list(_content(_replaced(said, given, before))))
         changes = writes.found or lent.written() or exchanged or not _same(content, list(_content(given)))
         if changes and not isinstance(sys.exc_info()[1], OtherPathError):

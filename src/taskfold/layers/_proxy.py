@@ -48,8 +48,9 @@ class Proxy:
             return table["_buffers"][name]
         if name in table["_modules"]:
             return table["_modules"][name]
-        value = left.held_by(of, name)
-        if value is not left.GONE:
+        held = of.__dict__ if name in of.__dict__ else table["_buffers"]
+        if name in held:
+            value = held[name]
             if STATE in table and not table["training"] and type(value) in left.TENSORS:
                 return _begun(table, name, value)
             if not torch.compiler.is_compiling() and (table[LEFT] or name not in table[ASKED]):

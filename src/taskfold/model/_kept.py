@@ -215,7 +215,7 @@ class Beside:
         Raises:
             ValueError: it does so for a layer that the pass's tasks change.
         """
-        if self.selection.answers.paths:
+        if self.training not in self.kept.called and self.selection.answers.paths:
             self.look()
         self.kept.check(self.selection.answers.paths)
 

@@ -17,11 +17,13 @@ from ..layers import (
     Guard,
     Hooks,
     OfTasks,
+    Places,
     Seen,
     Selection,
     are,
     as_traced,
     follow,
+    hearing,
     in_vmap,
     sites_of,
     skeleton,
@@ -155,6 +157,13 @@ class Looking(Standing):
         if training not in self.hearing:
             self.hearing[training] = self._made(training, heard=True)
         return self.hearing[training]
+
+    def hearing_hooks(self, training: bool) -> hearing:
+        """Observes the hooks of a mixed pass."""
+        assert self.watch is not None
+        mode = self.moving(training)
+        views = [self.heard(mode), *self.plain.values()]
+        return hearing(Places(self.backbone, self.watch.switches, views))
 
     def cut_by(self, rows: Rows, batch: Batch, known: Known, training: bool, hooked: bool) -> Known:
         """The findings about a batch that runs task by task; `hooked`: hooks run that change their arguments.

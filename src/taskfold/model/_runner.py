@@ -30,7 +30,6 @@ from ..layers import (
     are,
     check_once,
     filed,
-    hearing,
     refile,
     selecting,
     telling,
@@ -237,7 +236,11 @@ class Runner(Broadcasting):
         now = replace(selection, seen=known.layers, multiplied=method != "__call__")
         try:
             on_path = OnPath([(known.decisions, known.each)], selection.rows.size) if follows else nullcontext()
-            with hearing() if hooks else nullcontext(), on_path, keeping(None) if follows else nullcontext():
+            with (
+                self.hearing_hooks(selection.training) if hooks else nullcontext(),
+                on_path,
+                keeping(None) if follows else nullcontext(),
+            ):
                 run = partial(self._pass, now, args, kwargs, method, hooks)
                 output = run() if method == "__call__" else self.written(run, args, kwargs, known, now)
         except (RowsUnknownError, OtherPathError):

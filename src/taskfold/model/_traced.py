@@ -58,9 +58,15 @@ def look_traced(
 
 @_constant
 def keeps_traced(
-    number: str, method: str, training: bool, paths: tuple[str, ...], positional: int, names: tuple[str, ...], *values: Any
+    number: str,
+    method: str,
+    training: bool,
+    paths: tuple[str, ...],
+    positional: int,
+    names: tuple[str, ...],
+    *values: Any,
 ) -> bool:
-    """Whether a network keeps what a pass of these tasks must not find: graphs have no such state. Looks once in each mode."""
+    """Whether a network keeps what a pass of these tasks must not find, for which graphs have no place."""
     args, kwargs = values[:positional], dict(zip(names, values[positional:], strict=True))
     return LOOKING[number].keeps(method, training, paths, args, kwargs)
 
