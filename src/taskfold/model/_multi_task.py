@@ -206,7 +206,9 @@ class MultiTask(MixedRows, Exchange):
         if len(distinct) < 2:
             return names, Selection(answers, None, training)
         places = tuple(map(distinct.__getitem__, names))
-        index = torch.tensor(places, device=None if first is None else first.device)
+        index = None  # a row for each task, in their order
+        if len(distinct) < len(names) or torch.compiler.is_compiling():
+            index = torch.tensor(places, device=None if first is None else first.device)
         return names, Selection(answers, Rows(len(places), index, places=places), training)
 
     def _tasks(self, selection: Selection) -> Sequence[Task]:
