@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from taskfold import Bank
+from taskfold.kinds import Rows
 from taskfold.model._heads import GROWTH
 from taskfold.model._table import Table
 
@@ -201,7 +202,10 @@ def answers(bank: Bank, table: Table, held: Held) -> None:
     """Whether a pass that took that table answers as the bank did then, whatever has come since."""
     names = [name for name in held for _ in pool.x]
     places = tuple(table.places[name] for name in names)
-    made = bank._of_index(table, torch.tensor(places), (torch.cat([pool.x] * len(held)),), {}, False, places)
+    index = torch.tensor(places)
+    made = bank._mixed(
+        table, Rows(len(places), index, places=places, gathers=True), index, (torch.cat([pool.x] * len(held)),), {}
+    )
     found = torch.stack([row[:1] for row in made]).reshape(len(held), -1)
     wanted = torch.stack([pool.answers[key][:, 0] for key in held.values()])
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)

@@ -151,6 +151,13 @@ def test_what_fails_for_a_task_or_a_seed_is_a_row_with_its_reason(
     assert "Not ranked: FTN, BitFit" in found.conclusion
 
 
+def test_tasks_that_stand_on_earlier_ones_are_added_in_turn(tmp_path: Path, run: Run) -> None:
+    result = run("compare", write(tmp_path, compare={"methods": ["packnet"], "trials": 1, "seeds": 1}))
+    assert result.exit_code == 0, result.output
+    found = read_results(tmp_path / "runs" / "results.json").runs
+    assert [(one.task, one.failed) for one in found] == [("warm", None), ("all", None)]
+
+
 def row(label: str, numbers: int, *scores: float | None, bits: int = 0, test: float = 0.0) -> Row:
     runs = {
         seed: {"failed": "why"} if score is None else {"score": score, "tasks": {"a": {"tested": {"accuracy": test}}}}

@@ -17,6 +17,7 @@ import torch
 
 from ..backbones import LoadedBackbone
 from ..config.compare import Candidate, CompareConfig
+from ..config.run import TaskConfig
 from ..methods import Method
 from ..model import MultiTask, count_task, file_bytes
 from ..refusals import RefusalError
@@ -129,14 +130,22 @@ def home_of(bench: Bench, method: Method, seed: int, folder: Path) -> CompareCon
 
 
 def with_tasks(bench: Bench, home: CompareConfig) -> MultiTask:
-    opened = Opened(new_model(bench.loaded), bench.loaded)
-    add = adding(home)
-    try:
-        for part, task in zip(home.tasks, bench.tasks, strict=True):
+    """A model with all tasks, untrained."""
+    model = new_model(bench.loaded)
+    for _ in _added(model, bench, home):
+        pass
+    return model
+
+
+def _added(model: MultiTask, bench: Bench, home: CompareConfig) -> Iterator[tuple[TaskConfig, Ready]]:
+    """Adds one task after another: some methods stand on what the tasks before have become."""
+    opened, add = Opened(model, bench.loaded), adding(home)
+    for part, task in zip(home.tasks, bench.tasks, strict=True):
+        try:
             add(opened, part, task)
-    except (ValueError, RefusalError) as error:
-        raise UntrainedError(str(error)) from error
-    return opened.model
+        except (ValueError, RefusalError) as error:
+            raise UntrainedError(str(error)) from error
+        yield part, task
 
 
 def fitting(bench: Bench, candidate: Candidate) -> Method:
@@ -155,9 +164,10 @@ def fitting(bench: Bench, candidate: Candidate) -> Method:
 
 def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
     """Train every task, or resume."""
-    found = Trained(with_tasks(bench, home), home)
+    found = Trained(new_model(bench.loaded), home)
     with _failing(), _collapsing(found.said):
         if home.together:
+            found.model = with_tasks(bench, home)
             settings = at_rates(found, home.together.training, [task.name for task in bench.tasks], factor)
             sets, seams = type(bench.tasks[0]).joint(bench.tasks, settings.seed)
             joint: JointResult = train_together(
@@ -166,7 +176,7 @@ def train_all(bench: Bench, home: CompareConfig, factor: float) -> Trained:
             found.results = dict.fromkeys((task.name for task in bench.tasks), joint)
             _settle(joint, bench)
         else:
-            for part, task in zip(home.tasks, bench.tasks, strict=True):
+            for part, task in _added(found.model, bench, home):
                 settings, data = at_rates(found, part.train, [task.name], factor), task.sets(part.train.seed)
                 with _failing(task.name):
                     result = train_task(
@@ -201,7 +211,7 @@ def at_rates(found: Trained, settings: Any, names: list[str], factor: float) -> 
 def finish(bench: Bench, found: Trained) -> dict[str, Any]:
     """Test a training of all tasks, save its task files and its record."""
     model, home, plain = found.model, found.home, len({id(one) for one in found.results.values()}) == len(bench.tasks)
-    shared = sum(leaf.numel() for leaf in model.inventory.parameters())
+    shared = home.together is not None and sum(leaf.numel() for leaf in model.inventory.parameters())
     Origin.of(home, inventory=bool(shared)).write(home.output)
     if shared:
         model.save_inventory(home.inventory_file)

@@ -45,6 +45,8 @@ class Owned(Part):
         self.parameter = parameter
         self.kept: Tensor | None = None
         """Mask of the free entries that pruning has kept; None: all."""
+        self.begun = self._now()
+        """Which tensor the task's values were at first, and its version; a copy is another tensor."""
 
     @property
     def replaces(self) -> frozenset[str]:
@@ -136,6 +138,22 @@ class Owned(Part):
         mine = owner == self.own["number"]
         weight.masked_fill_(mine, 0)
         owner.masked_fill_(mine, 0)
+
+    def _now(self) -> tuple[int, int] | None:
+        return (id(self.own["entries"]), self.own["entries"]._version) if self.is_open else None
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing has written the values of an open share."""
+        return self.is_open and self.begun == self._now()
+
+    @torch.no_grad()
+    def begin_after(self, last: int) -> None:
+        """Begins anew as the task after number `last`, with the entries that are free now."""
+        weight, owner = self.held
+        self.own["number"].fill_(last + 1)
+        self.own["entries"].copy_(torch.where(owner == 0, weight, 0))
+        self.begun = self._now()
 
     def taken_since(self) -> bool:
         """Whether a task has closed its share since this open one was made."""

@@ -38,7 +38,8 @@ class PackNet(Method):
         statistics: as for `FTN`.
 
     Raises:
-        ValueError: a setting is out of its range; when a task trains, another has taken entries since it was added.
+        ValueError: a setting is out of its range; when a task trains, another has taken entries since its values were
+            written.
 
     Example:
         >>> from torch import nn
@@ -82,7 +83,8 @@ class PackNet(Method):
         For a task that the user's own loop trains.
 
         Raises:
-            ValueError: another task has taken entries since this one was added, or this one has its own already.
+            ValueError: another task has taken entries since this one's values were written, or this one has its own
+                already.
         """
         if not any(one.is_open for one in owned_in(task).values()):
             raise ValueError(f"task {task.name!r} is packed already: its entries are its own; add a new task to go on")
@@ -98,17 +100,21 @@ class Pruner(Allocator):
         begin: the time of pruning, as a share of the training.
 
     Raises:
-        ValueError: another task has taken entries since this one was added.
+        ValueError: another task has taken entries since this one's values were written.
     """
 
     def __init__(self, task: Task, share: float, begin: float) -> None:
         self.task, self.share, self.begin = task, share, begin
         self.shares: dict[str, Owned] = owned_in(task)
         if any(one.taken_since() for one in self.shares.values()):
-            raise ValueError(
-                f"task {task.name!r} was added before a task that has taken entries of the common weight since; remove "
-                "it and add it again, so that it stands on these"
-            )
+            if not all(one.is_untouched for one in self.shares.values()):
+                raise ValueError(
+                    f"task {task.name!r} has values from before another task took entries of the common weight; remove "
+                    "it and add it again, so that it stands on these"
+                )
+            last = max(int(one.held[1].max()) for one in self.shares.values())
+            for one in self.shares.values():
+                one.begin_after(last)
         self.settled = not share
         self.budget = sum(one.held[0].numel() for one in self.shares.values())
         self.closed: dict[str, int] | None = None

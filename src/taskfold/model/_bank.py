@@ -206,7 +206,9 @@ class Bank(MixedRows, nn.Module):
             batched(args, kwargs, len(rows), "index has {} numbers" if task is None else "task lists {} names")
 
         def run() -> Any:
-            return self._of_index(table, rows, args, kwargs, broadcast, places)
+            if broadcast:
+                return self._broadcast(table, rows, args, kwargs)
+            return self._mixed(table, Rows(rows.shape[0], rows, places=places, gathers=True), rows, args, kwargs)
 
         if broadcast and names:
             made = broadcast_with_caches([[name] for name in names], self.backbone, args, kwargs, run)
@@ -220,18 +222,7 @@ class Bank(MixedRows, nn.Module):
             return dict(zip(names, made, strict=True))
         return Outputs.of_rows(names, made) if table.heads.used else made
 
-    def _of_index(
-        self,
-        table: Table,
-        index: Tensor,
-        inputs: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        broadcast: bool,
-        places: tuple[int, ...] | None = None,
-    ) -> Any:
-        if broadcast:
-            return self._broadcast(table, index, inputs, kwargs)
-        rows = Rows(index.shape[0], index, places=places, gathers=True)
+    def _mixed(self, table: Table, rows: Rows, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self._said(table, self._runner.run(_selection(table, rows), inputs, kwargs), index)
 
     def _broadcast(self, table: Table, index: Tensor, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
@@ -265,7 +256,8 @@ class Bank(MixedRows, nn.Module):
             places = known.outputs
             if known.lists or known.reading or not of_rows_alone(places):
                 return None
-        made = self._of_index(table, index.repeat_interleave(rows), args, named, broadcast=False)
+        index = index.repeat_interleave(rows)
+        made = self._mixed(table, Rows(rows * tasks, index, gathers=True), index, args, named)
         return parted(made, rows, tasks, places)
 
     def generate(self, *args: Any, task: Sequence[str], **kwargs: Any) -> Any:
