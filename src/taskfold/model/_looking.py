@@ -17,6 +17,7 @@ from ..layers import (
     Guard,
     Hooks,
     Seen,
+    Unmoved,
     are,
     as_traced,
     follow,
@@ -176,7 +177,10 @@ class Looking(Standing):
                     )
                 known = found
             if known.chosen:
-                check_cut(network, batch, rows, known, name)
+                with Unmoved((1.0,)) as chance:  # without dropout
+                    check_cut(network, batch, rows, known, name)
+                if chance.drew:
+                    check_cut(network, batch, rows, known, name)
         return known
 
     def _quiet(self, training: bool) -> nn.Module:
