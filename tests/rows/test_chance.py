@@ -44,7 +44,7 @@ MEETING: dict[str, Callable[[Tensor], Tensor]] = {
 APART: dict[str, Callable[[Tensor], Tensor]] = {
     "noise": lambda h: h + torch.randn_like(h) * h.exp(),
     "dropout": lambda h: F.dropout(h, 0.5),
-    "a choice": lambda h: F.gumbel_softmax(h),
+    "a choice": F.gumbel_softmax,
     "masked features": lambda h: h.gather(1, torch.rand(h.shape).argsort(1)[:, :8]),
     "whole rows": lambda h: h * coins(h, 0.5),
 }

@@ -14,9 +14,7 @@ from torch import Tensor
 from ._listening import Go, Listener
 
 _ONES = frozenset(("bernoulli", "bernoulli_"))
-_HALVES = frozenset(
-    ("rand", "rand_like", "uniform", "uniform_", "random", "random_", "rrelu_with_noise", "exponential", "exponential_")
-)
+_HALVES = frozenset(("rand", "rand_like", "uniform", "uniform_", "random_", "rrelu_with_noise", "exponential_"))
 _AGREED = frozenset(("all", "any", "max", "min", "amax", "amin"))
 _ZEROS = frozenset(("randn", "randn_like", "normal", "normal_", "normal_functional"))
 
@@ -156,18 +154,12 @@ class OnPath(Listener):
 class Unmoved(Listener):
     """Removes dropout and noise from a pass, so that rows differ by their inputs alone.
 
-    Args:
-        numbers: in place of random ones: of coins, between 0 and 1, of a normal distribution; fewer leave the later
-            ones; None: leaves dropout, too.
+    `numbers` stand for random ones: coins, 0 to 1, normal; fewer leave the later ones, None leaves dropout, too.
+    `drew` says whether the pass has drawn random numbers, beside a dropout that was removed.
     """
 
     def __init__(self, numbers: tuple[float, ...] | None = (1.0, 0.5, 0.0)) -> None:
-        self.numbers, self._drew, self._coins = numbers, False, None
-
-    @property
-    def drew(self) -> bool:
-        """Whether the pass has drawn random numbers, beside a dropout that was removed."""
-        return self._drew or self._coins is not None
+        self.numbers, self.drew, self._coins = numbers, False, None
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         name = func.overloadpacket.__name__
@@ -178,9 +170,9 @@ class Unmoved(Listener):
                 args = (*args[:place], 0.0, *args[place + 1 :]) if place < len(args) else args
                 kwargs = {**kwargs, "dropout_p": 0.0} if place >= len(args) else kwargs
                 return go(func, args, kwargs)
-            if name == "div_" and args[0] is self._coins:
-                self._coins = None  # a dropout in two steps
-        self._drew = self.drew or (torch.Tag.nondeterministic_seeded in func.tags and name != "bernoulli_")
+        masks = self.numbers is not None and name == "div_" and args[0] is self._coins  # a dropout in two steps
+        self.drew = self.drew or (self._coins is not None and not masks)
+        self.drew = self.drew or (torch.Tag.nondeterministic_seeded in func.tags and name != "bernoulli_")
         output = go(func, args, kwargs)
         self._coins = output if name == "bernoulli_" else None
         for chances, number in zip((_ONES, _HALVES, _ZEROS), self.numbers or (), strict=False):

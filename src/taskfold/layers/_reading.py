@@ -134,9 +134,8 @@ def _made(value: Any) -> Any:
     if torch._C._are_functorch_transforms_active():
         return _resolved(site, now, name)
     if value.held is None or value.held[0] is not now or value.held[1] != torch.is_grad_enabled():
-        # One tensor, by which a pass may differentiate.
         value.held = now, torch.is_grad_enabled(), _resolved(site, now, name)
-    return value.held[2]
+    return value.held[2]  # one tensor, by which a pass may differentiate
 
 
 def _plain(site: Any, name: str) -> Tensor | None:

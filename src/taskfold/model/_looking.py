@@ -12,20 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kinds import Rows
-from ..layers import (
-    Calls,
-    Guard,
-    Hooks,
-    Seen,
-    Unmoved,
-    are,
-    as_traced,
-    follow,
-    in_vmap,
-    sites_of,
-    skeleton,
-    unseen,
-)
+from ..layers import Calls, Guard, Hooks, Seen, Unmoved, are, as_traced, follow, in_vmap, sites_of, skeleton, unseen
 from ._kept import Kept, generators, own_state
 from ._known import Known, agreed
 from ._look import looked_for

@@ -111,9 +111,8 @@ def is_alike(
     for one, part, place in zip(every, parts, places, strict=True):
         if place is None:
             continue  # a number for the whole batch
-        mine: Any
-        other: Any
-        mine, other = place.take(one, rows, batch), place.take(part, rows, batch) if whole else part
+        mine: Any = place.take(one, rows, batch)
+        other: Any = place.take(part, rows, batch) if whole else part
         if place is ENTRIES:
             if not entries_same(mine, other):
                 return False
