@@ -38,7 +38,6 @@ from ._separate import is_alike
 CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
 POOLED = "its rows depend on a number that they have in common (a maximum, a mean)"
 DECIDES = "it decides by the numbers of several rows ({!r}), and may decide otherwise for some of them"
-MET = "random numbers bring its rows together: each depends on several"
 BLIND = "layers or outputs see equal rows in this batch, and what other numbers do there says nothing of their places"
 
 SLICES = (
@@ -100,7 +99,7 @@ def _read(network: nn.Module, given: Batch, still: bool) -> Known:
     if known.trouble and chance.drew and not still:
         return _read(network, given, True)
     if still and chance.drew and not (known.trouble or known.chosen) and _met(network, batch, known):
-        return replace(known, trouble=MET)
+        return replace(known, trouble="random numbers bring its rows together: each depends on several")
     return known
 
 
