@@ -174,3 +174,28 @@ def test_a_task_is_its_file_its_bank_its_fold_its_export_and_its_mixed_rows(stat
         assert torch.allclose(found, wanted[name], atol=1e-6)
     for name, module, inputs in (("fold", model.fold("a"), [x]), ("bank", bank, [x, bank.index(rows)])):
         assert export(module, inputs, tmp_path / f"{name}.pt2") < 1e-5
+
+
+class BeforeAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.attention = nn.BatchNorm2d(8), nn.MultiheadAttention(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.norm(x).flatten(2).permute(2, 0, 1)
+        return self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(0)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("names", ["ab", "abab", "abbb"])
+def test_a_gradient_of_tokens_first_is_each_rows(names: str, training: bool) -> None:
+    torch.manual_seed(0)
+    statistics: Any = "own" if training else "backbone"
+    model = MultiTask(BeforeAttention(), tfold.HeadNorm(statistics=statistics)).train(training)
+    parameters = [p for name in "ab" for p in model.add_task(name).groups()["norm"]]
+    x = torch.randn(len(names), 8, 4, 4)
+    loss = torch.stack([*model(x, task=[*names])]).square().sum()
+    alone = [model(torch.stack([x[n] for n, name in enumerate(names) if name == one]), task=one) for one in "ab"]
+    wanted = torch.autograd.grad(sum(y.square().sum() for y in alone), parameters)  # type: ignore[arg-type]
+    for found, right in zip(torch.autograd.grad(loss, parameters), wanted, strict=True):
+        torch.testing.assert_close(found, right, atol=1e-4, rtol=1e-4)

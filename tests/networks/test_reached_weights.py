@@ -71,6 +71,29 @@ def test_who_asks_is_answered(name: str) -> None:
     torch.testing.assert_close(found, torch.stack([model(X, task=t)[n] for n, t in enumerate("abab")]))
 
 
+@pytest.mark.filterwarnings("ignore:.*task by task")
+def test_a_pass_may_differentiate_by_a_weight() -> None:
+    class Adapts(nn.Module):
+        """Takes a step of its last layer on the loss of its inputs (test-time training)."""
+
+        num_features = 6
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.enable_grad():
+                y, weight = torch.tanh(self.first(x)), self.last.weight
+                losses = F.linear(y, weight).square().sum(1)
+                steps = [torch.autograd.grad(one, weight, retain_graph=True, allow_unused=True)[0] for one in losses]
+                return torch.stack([F.linear(row, weight - step) for row, step in zip(y, steps, strict=True)])
+
+    model = tuned(Adapts())
+    for task in "ab":
+        torch.testing.assert_close(model(X, task=task), model.fold(task).eval()(X))
+
+
 def test_a_parameter_that_another_layer_has_too_is_not_taken() -> None:
     class Tied(nn.Module):
         num_features = 6

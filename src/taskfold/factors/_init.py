@@ -31,7 +31,7 @@ def normal(leaf: Tensor) -> None:
 
 def kaiming(leaf: Tensor) -> None:
     """The usual initialisation of linear and convolution layers; LoRA's for its down projection."""
-    bound = 1.0 / math.sqrt(leaf[0].numel())
+    bound = 1.0 / math.sqrt(max(leaf[0].numel(), 1))
     torch.nn.init.uniform_(leaf, -bound, bound)
 
 

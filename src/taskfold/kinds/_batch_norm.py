@@ -104,8 +104,10 @@ class BatchNorm(LayerKind):
         beside = x.reshape(1, -1, *x.shape[2:])
         if type(module).forward is _BatchNorm.forward:
             mean, variance, weight, bias = wide.get(MEAN), wide.get(VARIANCE), wide.get("weight"), wide.get("bias")
-            return F.batch_norm(beside, mean, variance, weight, bias, eps=module.eps).reshape(x.shape)  # type: ignore[arg-type]
-        return stand_in(module, wide, training=False).forward(beside).reshape(x.shape)
+            y = F.batch_norm(beside, mean, variance, weight, bias, eps=module.eps)  # type: ignore[arg-type]
+        else:
+            y = stand_in(module, wide, training=False).forward(beside)
+        return y.flatten().reshape(x.shape)  # torch misreads the gradient of one row unless it is contiguous
 
     # Channels of the output, scaled and shifted
 
@@ -177,6 +179,7 @@ def _side_by_side(module: nn.Module, own: Sequence[Tensors], x: Tensor) -> Tenso
     for name in (MEAN, VARIANCE):
         torch._foreach_copy_([tensors[name] for tensors in own], list(state[name].chunk(tasks)))
     torch._foreach_add_([tensors[SEEN] for tensors in own], 1)
+    y = y.flatten() if size == 1 else y  # as in `run_rows`
     return y.reshape(size, tasks, *shape).transpose(0, 1).reshape(x.shape)
 
 

@@ -111,7 +111,7 @@ class WeightKind(LayerKind):
 
     def positions(self, x: Tensor) -> int:
         """The number of positions at which the weight is applied to an input, the batch included."""
-        return x.numel() // x.size(-1)
+        return x.numel() // x.size(-1) if x.size(-1) else x.shape[:-1].numel()
 
     # An update beside the layer
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ._listening import Go, Listener
 
 _ONES = frozenset(("bernoulli", "bernoulli_"))
-_HALVES = frozenset(("rand", "rand_like", "uniform", "uniform_", "random", "random_", "rrelu_with_noise"))
+_HALVES = frozenset(("rand", "rand_like", "uniform", "uniform_", "random_", "rrelu_with_noise", "exponential_"))
 _AGREED = frozenset(("all", "any", "max", "min", "amax", "amin"))
 _ZEROS = frozenset(("randn", "randn_like", "normal", "normal_", "normal_functional"))
 
@@ -152,17 +152,30 @@ class OnPath(Listener):
 
 
 class Unmoved(Listener):
-    """Removes dropout and noise from a pass, so that rows differ by their inputs alone."""
+    """Removes dropout and noise from a pass, so that rows differ by their inputs alone.
+
+    `numbers` stand for random ones: coins, 0 to 1, normal; fewer leave the later ones, None leaves dropout, too.
+    `drew` says whether the pass has drawn random numbers, beside a dropout that was removed.
+    """
+
+    def __init__(self, numbers: tuple[float, ...] | None = (1.0, 0.5, 0.0)) -> None:
+        self.numbers, self.drew, self._coins = numbers, False, None
 
     def hear(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], go: Go) -> Any:
         name = func.overloadpacket.__name__
-        if name == "native_dropout":
-            return go(torch.ops.aten.clone.default, args[:1], {}), torch.ones_like(args[0], dtype=torch.bool)
-        if (place := _chance(func)) is not None:
-            args = (*args[:place], 0.0, *args[place + 1 :]) if place < len(args) else args
-            kwargs = {**kwargs, "dropout_p": 0.0} if place >= len(args) else kwargs
+        if self.numbers is not None:
+            if name == "native_dropout":
+                return go(torch.ops.aten.clone.default, args[:1], {}), torch.ones_like(args[0], dtype=torch.bool)
+            if (place := _chance(func)) is not None:
+                args = (*args[:place], 0.0, *args[place + 1 :]) if place < len(args) else args
+                kwargs = {**kwargs, "dropout_p": 0.0} if place >= len(args) else kwargs
+                return go(func, args, kwargs)
+        masks = self.numbers is not None and name == "div_" and args[0] is self._coins  # a dropout in two steps
+        self.drew = self.drew or (self._coins is not None and not masks)
+        self.drew = self.drew or (torch.Tag.nondeterministic_seeded in func.tags and name != "bernoulli_")
         output = go(func, args, kwargs)
-        for chances, number in ((_ONES, 1.0), (_HALVES, 0.5), (_ZEROS, 0.0)):
+        self._coins = output if name == "bernoulli_" else None
+        for chances, number in zip((_ONES, _HALVES, _ZEROS), self.numbers or (), strict=False):
             if name in chances and isinstance(output, torch.Tensor):
                 return output.fill_(number)
         return output

@@ -92,12 +92,13 @@ class _Lazy(Tensor):
     """A stand-in for a layer's tensor that is resolved when code computes with it, not when it asks for its type."""
 
     source: tuple[Any, Selection, str]
+    held: tuple[Selection, bool, Tensor | None] | None
 
     @classmethod
     def of(cls, source: tuple[Any, Selection, str], own: Tensor) -> _Lazy:
         made = torch.Tensor._make_subclass(cls, own.detach())
         vars(made).update(vars(own))
-        made.source = source
+        made.source, made.held = source, None
         return made
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -136,7 +137,11 @@ def _made(value: Any) -> Any:
         reader.reads(site.path, name, now)
     if now is None or now.noting is not None or site.path not in now.answers.paths:
         return _plain(site, name)
-    return _resolved(site, now, name)
+    if torch._C._are_functorch_transforms_active():
+        return _resolved(site, now, name)
+    if value.held is None or value.held[0] is not now or value.held[1] != torch.is_grad_enabled():
+        value.held = now, torch.is_grad_enabled(), _resolved(site, now, name)
+    return value.held[2]  # one tensor, by which a pass may differentiate
 
 
 def _plain(site: Any, name: str) -> Tensor | None:

@@ -56,11 +56,7 @@ class Undo:
 
 
 def once_more(
-    unwritten: Unwritten,
-    selection: Selection,
-    call: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    unwritten: Unwritten, selection: Selection, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Runs a pass that must not write the backbone; arguments as for `Unwritten.run`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from ._known import UNKNOWN, Known
 from ._nested import seen_in
 from ._noted import Passed, noted, passed_by
 from ._rows import Batch
+from ._separate import is_alike
 
 CHOSEN = "numbers of the input say which of its rows stands where (experts, regions, pictures in a text)"
 POOLED = "its rows depend on a number that they have in common (a maximum, a mean)"
@@ -73,26 +74,53 @@ def looked_for(network: nn.Module, batch: Batch, training: bool = False) -> Know
 
 
 def _looked_for(network: nn.Module, batch: Batch, training: bool) -> Known:
-    with Unmoved() if training else nullcontext(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user's pass repeats them
         ways = batch.readings()
         tried: list[Known] = []
         for n, way in enumerate(ways):
-            tried.append(found := _read(network, way))
+            tried.append(found := _read(network, way, training))
             if found.trouble:
                 continue
             several = way.copies is not None
             doubt = batch.rows > 1 and (several or (not way.reading and way.cuts_inside() == "all"))
             others = [one for one in ways[n + 1 :] if (one.copies is not None) == several]
-            if doubt and not all(_read(network, other).trouble for other in others):
+            if doubt and not all(_read(network, other, training).trouble for other in others):
                 return replace(found, trouble=SLICES if several else DOUBT.format(batch.rows))
             return found
         return next((one for one in tried if one.reading), tried[0])
 
 
-def _read(network: nn.Module, batch: Batch) -> Known:
-    """The findings for one reading of the inputs."""
-    batch, distinct = (batch if batch.rows > 1 else batch.twice()).with_own_entries().distinct()
+def _read(network: nn.Module, given: Batch, still: bool) -> Known:
+    """The findings for one reading of the inputs; `still`: without randomness, which hides the rows elsewhere too."""
+    batch, distinct = (given if given.rows > 1 else given.twice()).with_own_entries().distinct()
+    with Unmoved() if still else Unmoved(None) as chance:
+        known = _found(network, batch, distinct)
+    if known.trouble and chance.drew and not still:
+        return _read(network, given, True)
+    if still and chance.drew and not (known.trouble or known.chosen) and _met(network, batch, known):
+        return replace(known, trouble="random numbers bring its rows together: each depends on several")
+    return known
+
+
+def _met(network: nn.Module, batch: Batch, known: Known) -> bool:
+    """Whether a row's output depends on other rows under random numbers: drawn ones, small ones, large ones."""
+    rows = torch.arange(batch.rows, device="cpu")
+    for numbers in (None, (0.0, 0.02, -1.0), (1.0, 0.98, 1.0)):
+        said: list[Any] = []
+        for mine in (rows, *Moves.of(batch.rows).kept):  # other rows have the inputs of these
+            with Unmoved(numbers), Told() as told:
+                places = torch.where(torch.isin(rows, mine), rows, mine[rows % len(mine)])
+                notes, output = noted(network, batch.take(places))
+            if (*told.decisions,) != known.decisions:
+                break  # another path
+            said.append(flat(output, known.lists)[0])
+            if not is_alike(said[0], said[-1], mine, batch.rows, known.outputs, notes.coarse, whole=True):
+                return True
+    return False
+
+
+def _found(network: nn.Module, batch: Batch, distinct: bool) -> Known:
     look = Look.of(network, batch)
     kept = not look.known.chosen and not (look.known.trouble and look.known.decisions)  # which another batch makes not
     equal = kept and not distinct and batch.copies is None

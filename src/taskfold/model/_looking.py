@@ -20,6 +20,7 @@ from ..layers import (
     Places,
     Seen,
     Selection,
+    Unmoved,
     are,
     as_traced,
     follow,
@@ -187,7 +188,10 @@ class Looking(Standing):
                     )
                 known = found
             if known.chosen:
-                check_cut(network, batch, rows, known, name)
+                with Unmoved((1.0,)) as chance:  # without dropout
+                    check_cut(network, batch, rows, known, name)
+                if chance.drew:
+                    check_cut(network, batch, rows, known, name)
         return known
 
     def keeps(

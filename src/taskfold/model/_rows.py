@@ -12,17 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..layers import (
-    ENTRIES,
-    FIRST,
-    PLAIN,
-    TOLERANCE,
-    Layout,
-    directions,
-    in_vmap,
-    not_followed,
-    unwrapped,
-)
+from ..layers import ENTRIES, FIRST, PLAIN, TOLERANCE, Layout, directions, in_vmap, not_followed, unwrapped
 from ._nested import Nested
 
 
@@ -50,12 +40,7 @@ class Batch:
 
     @classmethod
     def of(
-        cls,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        rows: int,
-        reading: int = 0,
-        copies: bool | None = None,
+        cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int, reading: int = 0, copies: bool | None = None
     ) -> Batch:
         inputs = args, dict(kwargs)
 

@@ -86,35 +86,38 @@ def check_cut(network: nn.Module, batch: Batch, rows: Rows, known: Known, name: 
             found = flat(noted(network, batch.take(mine))[1], known.lists)[0]
         except Exception as error:
             found, why = [], f" ({error})"
-        if why or not _alike(wanted, found, mine, batch.rows, known.outputs, notes.coarse):
+        if why or not is_alike(wanted, found, mine, batch.rows, known.outputs, notes.coarse):
             raise ValueError(
                 f"{name} can't answer this mixed batch: without the other rows of the batch it says something else of "
                 f"a task's rows{why}, so that it is not known which inputs belong to which row; run one task at a time"
             )
 
 
-def _alike(
+def is_alike(
     wanted: Sequence[Any],
     found: Sequence[Any],
     rows: Tensor,
     batch: int,
     places: Sequence[Layout | None],
     coarse: float,
+    whole: bool = False,
 ) -> bool:
-    whole: list[Any]
+    """Whether an output is another's for these rows; `whole`: it has all rows too."""
+    every: list[Any]
     parts: list[Any]
-    whole, parts = ([leaf for leaf in leaves if isinstance(leaf, (Tensor, list, tuple))] for leaves in (wanted, found))
-    if len(whole) != len(parts) or len(whole) != len(places):
+    every, parts = ([leaf for leaf in leaves if isinstance(leaf, (Tensor, list, tuple))] for leaves in (wanted, found))
+    if len(every) != len(parts) or len(every) != len(places):
         return False
-    for one, part, place in zip(whole, parts, places, strict=True):
+    for one, part, place in zip(every, parts, places, strict=True):
         if place is None:
             continue  # a number for the whole batch
         mine: Any = place.take(one, rows, batch)
+        other: Any = place.take(part, rows, batch) if whole else part
         if place is ENTRIES:
-            if not entries_same(mine, part):
+            if not entries_same(mine, other):
                 return False
             continue
         size = max(TOLERANCES.get(one.dtype, TOLERANCE), coarse)
-        if mine.shape != part.shape or not torch.allclose(mine, part, rtol=size, atol=size, equal_nan=True):
+        if mine.shape != other.shape or not torch.allclose(mine, other, rtol=size, atol=size, equal_nan=True):
             return False
     return True

@@ -40,12 +40,7 @@ class Writing(Looking):
             noted(network, prompts(self.backbone, batch).unwrapped())
 
     def written(
-        self,
-        run: Callable[[], Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        known: Known,
-        selection: Selection,
+        self, run: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any], known: Known, selection: Selection
     ) -> Any:
         """The texts of all rows. A step that is not known, or that decides otherwise than those before, is looked at.
 
