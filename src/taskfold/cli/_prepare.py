@@ -16,7 +16,9 @@ from .. import MultiTask
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart, kind_named
 from ..config.run import Config
+from ..problems import Classification
 from ..refusals import RefusalError
+from ..train import check_classes
 from ._output import FAULTS, UserError
 from ._ready import PlacedError, Ready, Shelf
 
@@ -124,6 +126,10 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
             place = plan.method_key(index)
             add(opened, task, one)
             ready.append(one)
+            together = plan.together if isinstance(plan, Config) else None
+            place = "together" if together else plan.key(index, "train")
+            problem = None if "objective" in one.seams else one.seams.get("problem", Classification())
+            check_classes(together or task.train, one.name, problem, len(one.labels) or None)
         except PlacedError as error:
             problems.append((plan.key(index, error.place), str(error)))
         except (ValueError, RefusalError) as error:
