@@ -133,7 +133,12 @@ def test_results_have_a_table_for_each_problem(trained: Path) -> None:
     results = read_results(trained / "runs" / "results.json")
     tables = {table.title: [row.label for row in table.rows] for table in results.comparisons if table.first == "task"}
     assert tables == {"Numbers": ["price", "both", "own", "mean"], "Any number of labels": ["tags"]}
+    numbers = next(table for table in results.comparisons if table.title == "Numbers")
+    means = dict(zip([column.title for column in numbers.columns], numbers.rows[-1].cells, strict=True))
+    assert means["MAE"].mean is None  # prices and grams have no mean
+    assert means["numbers"].mean is not None
     assert [run.task for run in results.runs] == ["grade", "kind"]
+    assert [one.task for one in results.confusions] == ["grade", "kind"]
     assert "<html" in (trained / "runs" / "report.html").read_text()
 
 
