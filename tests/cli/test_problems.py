@@ -275,7 +275,17 @@ def test_bad_labels_are_refused_before_training(
         ({"problem": {"kind": "ordinal", "order": ["a"]}}, "order must be two levels or more"),
         (
             {"train": {"select_by": "accuracy"}},
-            "tasks[0].train.select_by: must be auto or mae or loss or last for tasks of images, found",
+            "tasks[0].train.select_by: must be auto or mae or loss or last for these tasks, found",
+        ),
+        (
+            {"train": {"class_weights": "balanced"}},
+            "tasks[0].train: class_weights='balanced' is for images with one class and its usual loss, and task "
+            "'price' has numbers; leave class_weights out",
+        ),
+        ({"train": {"folds": 2}}, "tasks[0].train: folds=2 is for images with one class"),
+        (
+            {"problem": {"columns": ["grade"]}, "train": {"class_weights": [1, 2]}},
+            "tasks[0].train: class_weights has 2 numbers, and task 'price' has 3 classes",
         ),
         (
             {"source": {"kind": "packaged", "name": "digits"}},

@@ -128,8 +128,9 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
             ready.append(one)
             together = plan.together if isinstance(plan, Config) else None
             place = "together" if together else plan.key(index, "train")
-            problem = None if "objective" in one.seams else one.seams.get("problem", Classification())
-            check_classes(together or task.train, one.name, problem, len(one.labels) or None)
+            seams = one.seams
+            problem = None if "objective" in seams else seams.get("problem", Classification())
+            check_classes(together or task.train, one.name, problem, len(one.labels) or None, seams.get("collate"))
         except PlacedError as error:
             problems.append((plan.key(index, error.place), str(error)))
         except (ValueError, RefusalError) as error:

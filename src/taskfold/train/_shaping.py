@@ -94,20 +94,27 @@ def shapes(problem: Problem) -> bool:
     return type(problem) is Classification and problem.loss in (None, "cross-entropy")
 
 
-def check_classes(settings: Settings, name: str, problem: Problem | None, classes: int | None) -> None:
-    """Checks that settings for classes go with a task; `problem` None: it has an objective.
+def check_classes(
+    settings: Settings, name: str, problem: Problem | None, classes: int | None, collate: object = None
+) -> None:
+    """Checks that settings for classes go with a task, its problem (None: an objective), outputs and batches.
 
     Raises:
         ValueError: the task has no classes or another loss, or the number of weights differs from that of classes.
     """
-    named = ["folds"] if problem is None else [] if problem.of_classes else ["folds", "balanced_sampling"]
+    own, has = set[str](), "batches of its own"
+    if collate is not None:
+        own |= {"folds", "mixup", "cutmix"}
     if problem is None or not shapes(problem):
-        named += ["class_weights", "label_smoothing", "mixup", "cutmix"]
-    has = "a loss of its own" if problem is None or type(problem) is Classification else problem.words
-    for key in named:
+        own |= {"class_weights", "label_smoothing", "mixup", "cutmix"}
+        has = "a loss of its own" if problem is None or type(problem) is Classification else problem.words
+    if problem is None or not problem.of_classes:
+        own |= {"folds"} if problem is None else {"folds", "balanced_sampling"}
+    for key in sorted(own):
         if value := getattr(settings, key):
             raise ValueError(
-                f"{key}={value!r} is for classes and their usual loss, and task {name!r} has {has}; leave {key} out"
+                f"{key}={value!r} is for images with one class and its usual loss, and task {name!r} has {has}; leave "
+                f"{key} out"
             )
     weights = settings.class_weights
     if isinstance(weights, tuple) and classes is not None and len(weights) != classes:

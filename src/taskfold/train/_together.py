@@ -126,7 +126,7 @@ def joint_job(
             raise ValueError(f"problems: {odd[0]!r} is none of the tasks, which are {', '.join(names)}")
         heads = {name: outputs_of(model, name) for name in names}
         for name, one in known.items():
-            check_classes(settings, name, one if objective is None else None, heads[name])
+            check_classes(settings, name, one if objective is None else None, heads[name], collate)
         shaping = Shaping.of(settings, {key[0]: one.train for key, one in data.items()}, heads)
         standard = seams_of(known, shaping)
         way = PerSample(own_seams(standard, objective, measure, collate), names)  # type: ignore[arg-type]

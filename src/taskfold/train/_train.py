@@ -90,8 +90,6 @@ def train_task(
     seams: dict[str, Any] = {"objective": objective, "measure": measure, "collate": collate}
     job, identity = task_job(model, name, one, settings, loss=loss, problem=problem, **seams)
     if settings.folds is not None:
-        if collate is not None:
-            raise ValueError(f"folds={settings.folds} is for samples that training collates itself; leave collate out")
 
         def again(data: TaskSet, settings: Settings, folder: Path | None, more: str) -> Result:
             return train_task(
@@ -135,7 +133,7 @@ def task_job(
     if sum(one is not None for one in (loss, objective, problem)) > 1:
         raise ValueError("loss, problem and objective each say what to minimise; give one of them")
     chosen, outputs = {name: problem or problem_for(loss)}, outputs_of(model, name)
-    check_classes(settings, name, chosen[name] if objective is None else None, outputs)
+    check_classes(settings, name, chosen[name] if objective is None else None, outputs, collate)
     if objective is None:
         check_whole(chosen[name], name, {"train": one.train, "val": one.val})
     shaping = Shaping.of(settings, {name: one.train}, {name: outputs})
