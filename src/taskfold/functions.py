@@ -7,9 +7,13 @@ import importlib.util
 import sys
 import zlib
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+NAMED = 5
+"""The most functions of a module that an error names, the most alike first."""
 
 
 class FunctionError(ValueError):
@@ -58,8 +62,9 @@ def function_of(spec: str, base: str | Path = ".") -> Callable[..., Any]:
         raise FunctionError(f"{spec!r} failed with {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        there = ", ".join(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-        raise FunctionError(f"{spec!r}: {place} has no function {name!r}; it has {there or 'none'}")
+        there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        named = ", ".join(get_close_matches(name, there, NAMED) or there[:NAMED]) or "none"
+        raise FunctionError(f"{spec!r}: {place} has no function {name!r}; it has {named}{', …' * (len(there) > NAMED)}")
     return function
 
 

@@ -232,6 +232,7 @@ def test_results_follow_what_becomes_of_tasks(life: Path, run: Run) -> None:
     assert run("train", config).exit_code == 0
     ranks = [one["settings"]["rank"] for one in json.loads((runs / "results.json").read_text())["runs"]]
     assert run("tasks", "rollback", runs, "all").exit_code == 0
+    assert "method.settings.rank" in run("tasks", "diff", runs, "all").stdout  # from the first version to the next
     again = [one["settings"]["rank"] for one in json.loads((runs / "results.json").read_text())["runs"]]
     assert (ranks, again) == ([2, 4], [2, 3]) and accuracies(life) == before
     assert run("tasks", "rename", runs, "warm", "hot").exit_code == 0

@@ -133,7 +133,12 @@ def test_results_have_a_table_for_each_problem(trained: Path) -> None:
     results = read_results(trained / "runs" / "results.json")
     tables = {table.title: [row.label for row in table.rows] for table in results.comparisons if table.first == "task"}
     assert tables == {"Numbers": ["price", "both", "own", "mean"], "Any number of labels": ["tags"]}
+    numbers = next(table for table in results.comparisons if table.title == "Numbers")
+    means = dict(zip([column.title for column in numbers.columns], numbers.rows[-1].cells, strict=True))
+    assert means["MAE"].mean is None  # prices and grams have no mean
+    assert means["numbers"].mean is not None
     assert [run.task for run in results.runs] == ["grade", "kind"]
+    assert [one.task for one in results.confusions] == ["grade", "kind"]
     assert "<html" in (trained / "runs" / "report.html").read_text()
 
 
@@ -270,7 +275,17 @@ def test_bad_labels_are_refused_before_training(
         ({"problem": {"kind": "ordinal", "order": ["a"]}}, "order must be two levels or more"),
         (
             {"train": {"select_by": "accuracy"}},
-            "tasks[0].train.select_by: must be auto or mae or loss or last for tasks of images, found",
+            "tasks[0].train.select_by: must be auto or mae or loss or last for these tasks, found",
+        ),
+        (
+            {"train": {"class_weights": "balanced"}},
+            "tasks[0].train: class_weights='balanced' is for images with one class and its usual loss, and task "
+            "'price' has numbers; leave class_weights out",
+        ),
+        ({"train": {"folds": 2}}, "tasks[0].train: folds=2 is for images with one class"),
+        (
+            {"problem": {"columns": ["grade"]}, "train": {"class_weights": [1, 2]}},
+            "tasks[0].train: class_weights has 2 numbers, and task 'price' has 3 classes",
         ),
         (
             {"source": {"kind": "packaged", "name": "digits"}},

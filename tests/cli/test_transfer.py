@@ -247,6 +247,10 @@ def test_images_too(tmp_path: Path, run: Run) -> None:
     assert card["preprocessing"]["size"] == 8  # as the others have it
     said = run("predict", file, tmp_path / "data" / "all" / "red" / "0.png", "--json")
     assert json.loads(said.stdout)["predictions"][0]["label"] == "red"
+    wrong = {**changes, "train": {**few, "optimizers": {"heads": {"lr": 0.1}}}}
+    refused = run("transfer", texts.transfer(tmp_path, **wrong), "--fresh")
+    assert "train: optimizers: no parameters of a group 'heads' are trained; there are: head" in refused.stderr
+    assert "epoch" not in refused.stdout + refused.stderr
 
 
 def train(**more: Any) -> dict[str, Any]:

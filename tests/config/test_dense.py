@@ -108,8 +108,8 @@ def test_a_dense_source_is_of_the_dense_kind(tmp_path: Path) -> None:
         (("size: [48, 64]", "size: [48, 0]"), "dense.size[1]: must be > 0, found 0"),
         (("output: o", "output: o\nimage_size: 8"), "image_size: is for tasks of images, and these have dense targets"),
         (("output: o", "output: o\ntext: {}"), "text: is for tasks of texts, and these have dense targets"),
-        (("output: o", "output: o\ntrain: {select_by: accuracy}"), "train.select_by: must be loss for tasks of dense"),
-        (("output: o", "output: o\ntogether: {select_by: accuracy}"), "together.select_by: must be loss for tasks of"),
+        (("output: o", "output: o\ntrain: {select_by: accuracy}"), "train.select_by: must be loss for these tasks"),
+        (("output: o", "output: o\ntogether: {select_by: accuracy}"), "together.select_by: must be loss for these"),
         (
             ("{root: other}", "{kind: examples, file: nl.csv}"),
             "(a) has dense targets, tasks[1] (depth) has texts",

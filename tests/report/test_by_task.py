@@ -63,7 +63,7 @@ def test_the_page_has_a_row_for_each_task_and_stays_below_two_megabytes(tmp_path
     names = re.findall(r'href="#task-(cust-\d\d)"', html)
     assert len(names) == 30 and names[:10] == [f"cust-{number:02}" for number in range(2, 30, 3)]
     always = "than always answering the largest class"
-    assert f"10 better {always}, 10 with too few test images to tell, 10 no better {always}." in page.text
+    assert f"10 better {always}, 10 with too few test samples to tell, 10 no better {always}." in page.text
     assert "parameters" not in page.ids and "samples" not in page.ids  # no plot with one dot, no pictures twice
     assert html.count("val: set aside, seed 0") == 30  # each beside its task, and nowhere else
     assert html.count("data:image/png;base64") >= 30
@@ -88,7 +88,7 @@ def test_of_many_classes_the_worst_pairs_are_named(tmp_path: Path) -> None:
     cells = [[10 * (row == column) + 3 * (row == 7 and column == 9) for column in range(size)] for row in range(size)]
     found["confusions"][0] |= {"labels": [f"kind {n}" for n in range(size)], "cells": cells}
     text = read_page(found, tmp_path).text
-    assert "kind 7 is taken for kind 9 in 3 of 13 images" in text
+    assert "kind 7 is taken for kind 9 in 3 of 13" in text
 
 
 def test_the_console_has_a_row_for_each_task_worst_first() -> None:

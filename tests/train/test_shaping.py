@@ -17,7 +17,7 @@ import taskfold as tfold
 from taskfold import MultiTask
 from taskfold.problems import Classification
 from taskfold.train import JointSettings, OptimizerSettings, Settings, TaskSet, train_task, train_together
-from taskfold.train._classification import Labelled, seams_of
+from taskfold.train._classification import Labelled, label_collate, seams_of
 from taskfold.train._folds import Whole
 from taskfold.train._mixture import Mixture
 from taskfold.train._sampler import Batches
@@ -117,7 +117,7 @@ class TestWeights:
     def test_as_many_as_classes(self) -> None:
         with pytest.raises(ValueError, match="class_weights has 3 numbers, and task 'a' has 2 classes"):
             train({"class_weights": (1.0, 2.0, 3.0)})
-        with pytest.raises(ValueError, match=r"class_weights='balanced' has no meaning for a loss of your own"):
+        with pytest.raises(ValueError, match=r"class_weights='balanced' is for images .* a loss of its own"):
             train({"class_weights": "balanced"}, loss=nn.CrossEntropyLoss())
 
 
@@ -283,5 +283,7 @@ class TestFolds:
         ):
             with pytest.raises(ValueError, match=words):
                 train_task(made(), "a", *self.split(), Settings(**{**FAST, "folds": 4, **settings}), quiet=True)
+        with pytest.raises(ValueError, match=r"mixup=0\.2 is for images .* has batches of its own; leave mixup out"):
+            train_task(made(), "a", *self.split(), Settings(**FAST, mixup=0.2), collate=label_collate, quiet=True)
         with pytest.raises(ValueError, match="folds=4 is of training one task by itself"):
             train_together(made(), {"a": TaskSet(*self.split())}, JointSettings(**FAST, folds=4), quiet=True)

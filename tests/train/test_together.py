@@ -268,7 +268,7 @@ def test_what_cannot_work_says_so() -> None:
         train_together(team(), data, quick(task_weights={"aa": 1.0}))
     with pytest.raises(ValueError, match="tasks is empty"):
         train_together(team(), {}, QUICK)
-    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 has no meaning"):
+    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 is for images .* has a loss of its own"):
         train_together(team(), data, quick(label_smoothing=0.1), objective=Watching())
     model = team()
     model.add_task("none", method=PRIVATE).requires_grad_(False)

@@ -155,7 +155,7 @@ def test_a_loss_of_ones_own() -> None:
     model = make("a")
     result = train_task(model, "a", data(24), data(9, 1), QUICK, loss=squares)
     assert result.best["val_loss"] == pytest.approx(evaluate(model, "a", data(9, 1), loss=squares).loss, rel=1e-5)
-    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 has no meaning for a loss of your own"):
+    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 is for images .* a loss of its own"):
         train_task(model, "a", data(24), data(9, 1), quick(label_smoothing=0.1), loss=squares)
 
 

@@ -17,7 +17,7 @@ from .. import MultiTask, Task
 from ..backbones import LoadedBackbone, first_token, from_pooler
 from ..config import Plan, TaskPart
 from ..data import thin_out
-from ..problems import Classification, Problem, problem_of
+from ..problems import Problem, problem_of
 from ..serve import Reading
 from ..text.documents import Document, DocumentSource, Parts
 from ..train import Labelled, label_collate
@@ -121,7 +121,7 @@ class DocumentTask(LabelledTextTask):
         targets = Collate(self.tokens)(samples).known
         assert isinstance(targets, Tensor)
         self.problem.check_rows(outputs, targets, self.name)
-        if type(self.problem) is not Classification:
+        if not self.problem.of_classes:
             loss = float(self.problem.losses_of(outputs, targets).double().mean())
             own = self.problem.scores(outputs, targets)
             return scored(self.problem, {"loss": loss, **own}, len(samples), "texts")

@@ -169,7 +169,7 @@ class ImageTask(Ready):
 
     def test(self, model: MultiTask, batch_size: int) -> Tested:
         data = ImageTensors(self.data.test, self.preprocessing)
-        if type(self.problem) is not Classification:
+        if not self.problem.of_classes:
             return scored(self.problem, score(model, self.name, data, self.problem, batch_size=batch_size), len(data))
         made, wanted = outputs_of(model, self.name, data, self.problem, batch_size=batch_size)
         labels = model[self.name].info.labels or self.data.labels

@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from ..config import TaskPart
 from ..config.run import Config, TaskConfig
 from ..model import MultiTask
 from ..train import Settings, group_rates, idle_settings
 from ._output import UserError
+from ._ready import PlacedError
 
 _OF_TASKS = ("optimizers", "phases", "adapt_norm", "norm_momentum")
 """Settings of a training that act on some tasks only."""
@@ -40,6 +42,20 @@ def early(plan: Config, whole: bool) -> Callable[[MultiTask], None] | None:
     """A check of what settings name, for `prepare`; None: they name nothing that a task may lack."""
     said = str([plan._document.get(key) for key in ("train", "together", "tasks")])
     return partial(_check_all, plan, whole=whole) if any(key in said for key in _OF_TASKS) else None
+
+
+def check_groups(model: MultiTask, task: TaskPart) -> None:
+    """Checks the groups that the settings of a model's task name.
+
+    Raises:
+        PlacedError: there is no such group.
+    """
+    groups = group_rates(model, [task.name])
+    try:
+        _known("optimizers", task.train.optimizers, groups)
+        _known("phases", _turning(task.train), groups)
+    except UserError as error:
+        raise PlacedError("train", str(error)) from error
 
 
 def _check_all(plan: Config, model: MultiTask, whole: bool) -> None:

@@ -16,7 +16,9 @@ from .. import MultiTask
 from ..backbones import LoadedBackbone
 from ..config import Plan, TaskPart, kind_named
 from ..config.run import Config
+from ..problems import Classification
 from ..refusals import RefusalError
+from ..train import check_classes
 from ._output import FAULTS, UserError
 from ._ready import PlacedError, Ready, Shelf
 
@@ -124,6 +126,11 @@ def gather(plan: Plan, ground: str, opening: Callable[[], Opened], add: Adding) 
             place = plan.method_key(index)
             add(opened, task, one)
             ready.append(one)
+            together = plan.together if isinstance(plan, Config) else None
+            place = "together" if together else plan.key(index, "train")
+            seams = one.seams
+            problem = None if "objective" in seams else seams.get("problem", Classification())
+            check_classes(together or task.train, one.name, problem, len(one.labels) or None, seams.get("collate"))
         except PlacedError as error:
             problems.append((plan.key(index, error.place), str(error)))
         except (ValueError, RefusalError) as error:

@@ -92,11 +92,13 @@ def _of_rows(table: str, told: Mapping[str, Mapping[str, Any]], note: str) -> di
     found = {task: row["cells"] for task, row in told.items()}
     plain = {title for row in told.values() for title in row["plain"]}
     better = {title: more for row in told.values() for title, more in row["better"].items()}
+    apart = plain - {"loss"}  # numbers in units of their own
     titles = list(dict.fromkeys(title for row in found.values() for title in row))
     columns = [{"title": t, "kind": _kind(t, plain), "best": _best(t, better, found)} for t in titles]
     rows = [{"label": task, "cells": [finite(row.get(t)) for t in titles]} for task, row in found.items()]
     if len(rows) > 1:
-        rows.append({"label": "mean", "cells": [_mean([row.get(t) for row in found.values()]) for t in titles]})
+        means = [None if t in apart else _mean([row.get(t) for row in found.values()]) for t in titles]
+        rows.append({"label": "mean", "cells": means})
     return {"title": table, "note": note, "first": "task", "columns": columns, "rows": rows}
 
 

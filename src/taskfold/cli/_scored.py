@@ -41,8 +41,8 @@ def scored(problem: Problem, found: Mapping[str, float], count: int, unit: str =
 def of_classes(
     problem: Problem, outputs: Tensor, targets: Tensor, labels: tuple[str, ...], unit: str = "images", *, size: int
 ) -> Tested:
-    """Scores of classes, with the user's own metrics; losses are summed over `size` rows at a time."""
-    tally = Tally()
+    """Scores of classes, with the problem's and the user's own; losses are summed over `size` rows at a time."""
+    tally = Tally(lambda made, wanted: problem.losses_of(made, wanted).mean())
     for part in zip(outputs.split(size), targets.split(size), strict=True):
         tally.add(*part)
     found = tally.result(confusion=True)
@@ -50,7 +50,7 @@ def of_classes(
     columns = {
         "accuracy": f"{found.accuracy:.2%}",
         **columns_of(found),
-        **{title_of(name): f"{value:.4g}" for name, value in more.items()},
+        **{problem.titles.get(name, title_of(name)): f"{value:.4g}" for name, value in more.items()},
         "loss": f"{found.loss:.4f}",
         unit: f"{found.count:,}",
     }
@@ -58,14 +58,14 @@ def of_classes(
     return Tested(
         found.accuracy,
         {**metrics, **scores_of(found), **more},
-        {**found.as_json(), "labels": list(labels), **more},
+        {**found.as_json(), "problem": problem.kind, "labels": list(labels), **more},
         columns,
         found.count,
         unit,
         frozenset({"loss", *more}),
-        titles=TITLES,
+        titles={**TITLES, **problem.titles},
         confusion=found.confusion or (),
-        doubt=doubt_of(found, labels, unit),
+        doubt="; ".join(filter(None, (doubt_of(found, labels, unit), problem.doubt(more)))),
     )
 
 

@@ -127,7 +127,7 @@ def _of_files(
     sources *= len(files) // len(sources)
     found = zip(model.tasks, files, sources, strict=True)
     every = [(name, file, _ready(loaded, model[name], source)) for name, file, source in found]
-    return [(name, file, _tested(ready, model, file, batch_size)) for name, file, ready in every]
+    return [(name, file, _tested(ready, model, file, batch_size, given=True)) for name, file, ready in every]
 
 
 def _ready(loaded: LoadedBackbone, task: Task, source: BaseModel) -> Ready:
@@ -140,9 +140,11 @@ def _ready(loaded: LoadedBackbone, task: Task, source: BaseModel) -> Ready:
     return ready_kind(kind).saved(source, task, loaded, None)
 
 
-def _tested(ready: Ready, model: MultiTask, file: Path, batch_size: int | None) -> Tested:
+def _tested(ready: Ready, model: MultiTask, file: Path, batch_size: int | None, given: bool = False) -> Tested:
     """Measures a task on the samples that it was not trained on, as far as the record beside its file tells."""
     keys, seen = ready.keys("test"), seen_by(file)
+    if given and not keys:
+        say(f"Note: {ready.name}: nothing tells which scenes it was trained on; all samples count", "yellow")
     if seen is None and keys and not ready.keys("train"):
         say(f"Note: {ready.name}: no record beside {file} tells what it was trained on; all samples count", "yellow")
     kept = [index for index, key in enumerate(keys) if key not in (seen or ())]

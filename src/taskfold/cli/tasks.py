@@ -95,7 +95,9 @@ def remove(
 def diff(
     output: Output,
     name: Name,
-    one: Annotated[str | None, typer.Argument(help="A version; default: the one before the other.")] = None,
+    one: Annotated[
+        str | None, typer.Argument(help="A version; default: the one before the other, or after the first.")
+    ] = None,
     other: Annotated[str | None, typer.Argument(help="Another version; default: the current one.")] = None,
 ) -> None:
     """Show how two versions of a task differ: settings, data, scores."""
@@ -105,10 +107,12 @@ def diff(
     after = now if other is None else _chosen(name, versions, other)
     if one is not None:
         before = _chosen(name, versions, one)
-    elif (place := versions.index(after)) == 0:
-        raise UserError(f"task {name!r} has no version before {after.digest}; its versions: {_listed(versions)}")
-    else:
+    elif len(versions) == 1:
+        raise UserError(f"task {name!r} has one version, {after.digest}; there is none to compare it with")
+    elif place := versions.index(after):
         before = versions[place - 1]
+    else:  # as after a rollback
+        before, after = versions[:2]
     table = Table("", before.digest, after.digest, box=box.SIMPLE)
     mine, theirs = (_flat(_of(store, version) | _trained(store, version)) for version in (before, after))
     for key in dict.fromkeys([*mine, *theirs]):

@@ -16,6 +16,7 @@ from ..report import record
 from ..tasks import TaskFileError, fingerprint, read_header
 from ..threads import Threads
 from ._held import held
+from ._optimisers import check_groups
 from ._origin import Origin
 from ._output import UserError, say
 from ._prepare import Opened, gather, grounded, new_model, seeded
@@ -63,6 +64,7 @@ def _run(plan: TransferConfig, fresh: bool) -> None:
 
     def check(opened: Opened, task: TaskPart, ready: Ready) -> None:
         _add(plan, opened.model, found[0], task, ready)
+        check_groups(opened.model, task)
         opened.model.remove_task(task.name)
 
     opened, tasks = gather(plan, "from", opening, check)

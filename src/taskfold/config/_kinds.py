@@ -153,7 +153,7 @@ def _selections(document: Mapping[str, Any], kind: Kind) -> list[tuple[Place, st
     for place, section, allowed in sections:
         said = section.get("select_by") if isinstance(section, dict) else None
         if isinstance(said, str) and allowed and said not in allowed:
-            text = f"must be {' or '.join(allowed)} for tasks of {kind.words}, found {said!r}; leave it out"
+            text = f"must be {' or '.join(allowed)} for these tasks, found {said!r}; leave it out"
             found.append(((*place, "select_by"), text))
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 Verdict = Literal["better", "no better", "undecided"]
-"""The comparison with always answering the largest class; `undecided`: there are too few images."""
+"""The comparison with always answering the largest class; `undecided`: there are too few samples."""
 
 Z = 1.959964
 """The standard normal distribution has 95 % between −Z and Z."""

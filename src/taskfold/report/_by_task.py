@@ -18,12 +18,12 @@ MISTAKES = 6
 PICTURES = 900_000
 """The most characters of all pictures on a page."""
 ORDER = ("failed", "no better", "undecided", "", "better")
-STATUS = {one: one for one in ORDER} | {"undecided": "too few images", "": "measured"}
+STATUS = {one: one for one in ORDER} | {"undecided": "too few samples", "": "measured"}
 """A status in words, compared with always answering the largest class."""
 IN_WORDS = {
     "failed": "failed",
     "no better": "no better than always answering the largest class",
-    "undecided": "with too few test images to tell",
+    "undecided": "with too few test samples to tell",
     "": "measured",
     "better": "better than always answering the largest class",
 }
@@ -56,7 +56,7 @@ class TaskRow:
 
     @property
     def count(self) -> int | None:
-        """The number of test images."""
+        """The number of test samples."""
         return self.task.test if self.confusion is None else sum(map(sum, self.confusion.cells))
 
     @property
@@ -78,7 +78,7 @@ class TaskRow:
 
     @property
     def recalls(self) -> list[tuple[str, float]]:
-        """The recall of every class that has images."""
+        """The recall of every class that has samples."""
         if self.confusion is None:
             return []
         found = enumerate(zip(self.confusion.labels, self.confusion.cells, strict=True))
@@ -115,7 +115,7 @@ class TaskRow:
 SORTS: tuple[tuple[str, Callable[[TaskRow], object]], ...] = (
     ("worst first", lambda row: (ORDER.index(row.status), row.run.accuracy or 0.0)),
     ("task", lambda row: row.task.name.casefold()),
-    ("images", lambda row: row.count or 0),
+    ("samples", lambda row: row.count or 0),
     ("classes", lambda row: -len(row.task.labels)),
     ("accuracy", lambda row: row.run.accuracy or 0.0),
     ("above baseline", lambda row: (row.run.accuracy or 0.0) - (row.baseline or 0.0)),

@@ -77,13 +77,13 @@ def _runs_table(document: Results) -> Table:
 def _task_table(document: Results, rows: Sequence[TaskRow]) -> Table:
     table = Table(
         title=Text(document.title, style="bold"),
-        caption=Text("Accuracy on test images in %, 95 % interval; what the largest class alone has; lowest recall."),
+        caption=Text("Accuracy on test data in %, 95 % interval; what the largest class alone has; lowest recall."),
         box=box.SIMPLE,
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
     table.add_column("task", no_wrap=True)
-    for title in ("images", "classes", "accuracy", "largest", "worst class"):
+    for title in ("samples", "classes", "accuracy", "largest", "worst class"):
         table.add_column(title, justify="right")
     table.add_column("status")
     for row in rows:

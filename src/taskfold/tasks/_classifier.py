@@ -82,6 +82,7 @@ def _remedy(network: nn.Module, found: Classifier) -> str:
     if callable(getattr(network, "reset_classifier", None)):
         return "create the network with num_classes=0 (timm), or call net.reset_classifier(0)"
     if hasattr(network, "config"):
-        return "load the network without it (transformers.AutoModel), or leave the head out to train the classifier"
+        without = "load the network without it (transformers.AutoModel)"
+        return f"{without}, or leave the head out for a method that trains the classifier: FineTuning()"
     place = re.sub(r"\.(\d+)", r"[\1]", found.path)
     return f"take it away (net.{place} = torch.nn.Identity()) and give MultiTask num_features={found.inputs}"

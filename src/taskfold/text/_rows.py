@@ -12,8 +12,8 @@ from ..files import read_json, read_table, read_text
 Row = dict[str, Any]
 
 
-def read_rows(path: Path) -> list[tuple[str, Row]]:
-    """Each row, and its place for messages; empty lines are left out.
+def read_rows(path: Path, others: Sequence[str] = ()) -> list[tuple[str, Row]]:
+    """Each row, and its place for messages; empty lines are left out. An error names the `others`, too.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -23,7 +23,9 @@ def read_rows(path: Path) -> list[tuple[str, Row]]:
         raise FileNotFoundError(f"no file {path.absolute()}")
     readers = {".jsonl": _json_lines, ".csv": _table, ".tsv": _table}
     if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: the name must end with one of {', '.join(readers)}, found {path.suffix!r}")
+        raise ValueError(
+            f"{path}: the name must end with one of {', '.join((*others, *readers))}, found {path.suffix!r}"
+        )
     if not (rows := readers[path.suffix.lower()](path)):
         raise ValueError(f"{path}: has no rows")
     return rows

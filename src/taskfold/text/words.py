@@ -55,7 +55,7 @@ def read_words(path: Path, problem: Problem) -> list[Sentence]:
         ValueError: it has another layout; the message has the line.
     """
     path = path.expanduser()
-    rows = _conll(path) if path.suffix.lower() in CONLL else read_rows(path)
+    rows = _conll(path) if path.suffix.lower() in CONLL else read_rows(path, CONLL)
     found: list[Sentence] = []
     for place, row in rows:
         words = row.get("words")

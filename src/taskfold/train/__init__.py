@@ -12,6 +12,7 @@ try:
     from ._penalties import BudgetWarning
     from ._rates import group_rates
     from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
+    from ._shaping import check_classes
     from ._state import LESS_IS_BETTER, DivergedError, JointResult, Result
     from ._statistics import idle_settings
     from ._together import train_together
@@ -49,6 +50,7 @@ __all__ = [
     "TaskSet",
     "affinity",
     "best_groups",
+    "check_classes",
     "group_rates",
     "idle_settings",
     "label_collate",

@@ -39,7 +39,6 @@ from ._seams import (
 from ._state import State
 from ._statistics import training_momentum
 from ._trackers import check_trackers
-from .settings import Settings
 
 Sizes = dict[str, int]
 
@@ -82,21 +81,6 @@ def seams_per_task(
             "objective must be given for samples that serve several tasks: (model, batch, task names) → {task: [n]}"
         )
     return SeamsPerTask(collate or default_collate, objective, measure)
-
-
-def check_shaping(settings: Settings, *own: object) -> None:
-    """Checks that label smoothing, class weights and mixed images go with the standard loss.
-
-    Raises:
-        ValueError: the caller gives another loss.
-    """
-    if all(loss is None for loss in own):
-        return
-    for key in ("label_smoothing", "class_weights", "mixup", "cutmix"):
-        if value := getattr(settings, key):
-            raise ValueError(
-                f"{key}={value!r} has no meaning for a loss of your own; leave {key} out, or leave the loss out"
-            )
 
 
 def run(

@@ -42,7 +42,7 @@ class Shaping:
             heads: the number of each task's outputs, if known.
 
         Raises:
-            ValueError: the number of weights differs from that of classes, or the classes of the data are unknown.
+            ValueError: the classes of the data are unknown.
             ImportError: images are to be mixed, and torchvision is not installed.
         """
         if settings.mixup or settings.cutmix:
@@ -55,11 +55,6 @@ class Shaping:
                 weights[name] = class_weights(targets, classes or int(targets.max()) + 1)
                 continue
             weights[name] = list(settings.class_weights or ())
-            if classes is not None and len(weights[name]) != classes:
-                raise ValueError(
-                    f"class_weights has {len(weights[name])} numbers, and task {name!r} has {classes} classes; give "
-                    "one for each class, or 'balanced'"
-                )
         return cls(settings.label_smoothing, settings.mixup, settings.cutmix, weights)
 
     @property
@@ -97,6 +92,36 @@ class Shaping:
 def shapes(problem: Problem) -> bool:
     """Whether settings shape the problem's loss: cross-entropy of classes without a loss of the user's own."""
     return type(problem) is Classification and problem.loss in (None, "cross-entropy")
+
+
+def check_classes(
+    settings: Settings, name: str, problem: Problem | None, classes: int | None, collate: object = None
+) -> None:
+    """Checks that settings for classes go with a task, its problem (None: an objective), outputs and batches.
+
+    Raises:
+        ValueError: the task has no classes or another loss, or the number of weights differs from that of classes.
+    """
+    own, has = set[str](), "batches of its own"
+    if collate is not None:
+        own |= {"folds", "mixup", "cutmix"}
+    if problem is None or not shapes(problem):
+        own |= {"class_weights", "label_smoothing", "mixup", "cutmix"}
+        has = "a loss of its own" if problem is None or type(problem) is Classification else problem.words
+    if problem is None or not problem.of_classes:
+        own |= {"folds"} if problem is None else {"folds", "balanced_sampling"}
+    for key in sorted(own):
+        if value := getattr(settings, key):
+            raise ValueError(
+                f"{key}={value!r} is for images with one class and its usual loss, and task {name!r} has {has}; leave "
+                f"{key} out"
+            )
+    weights = settings.class_weights
+    if isinstance(weights, tuple) and classes is not None and len(weights) != classes:
+        raise ValueError(
+            f"class_weights has {len(weights)} numbers, and task {name!r} has {classes} classes; give one for each "
+            "class, in the order of the labels, or 'balanced'"
+        )
 
 
 def outputs_of(model: MultiTask, name: str) -> int | None:

@@ -13,9 +13,9 @@ from ._joint_settings import JointSettings
 from ._mixture import Mixture
 from ._objective import Objective, PerSample, PerTask
 from ._processes import start
-from ._run import Sizes, check_shaping, own_seams, run, seams_per_task, sizes_of, task_identity
+from ._run import Sizes, own_seams, run, seams_per_task, sizes_of, task_identity
 from ._seams import Collate, LossPerSample, LossPerTask, Measure, MeasurePerTask, TaskSet
-from ._shaping import Shaping, outputs_of, shapes
+from ._shaping import Shaping, check_classes, outputs_of
 from ._state import JointResult
 
 
@@ -117,20 +117,17 @@ def joint_job(
     names = [name for key in data for name in key]
     together = _check_keys(tasks, names, settings)
     moves = belongings(model, names)
-    check_shaping(settings, objective)
     if together:
+        check_classes(settings, names[0], None, None)
         way: Objective = PerTask(seams_per_task(objective, measure, collate), names)  # type: ignore[arg-type]
     else:
         known = {name: (problems or {}).get(name, Classification()) for name in names}
         if odd := sorted({*(problems or {})} - {*names}):
             raise ValueError(f"problems: {odd[0]!r} is none of the tasks, which are {', '.join(names)}")
-        for one in known.values() if objective is None else ():
-            check_shaping(settings, None if shapes(one) else one)
-        shaping = Shaping.of(
-            settings,
-            {key[0]: one.train for key, one in data.items()},
-            {name: outputs_of(model, name) for name in names},
-        )
+        heads = {name: outputs_of(model, name) for name in names}
+        for name, one in known.items():
+            check_classes(settings, name, one if objective is None else None, heads[name], collate)
+        shaping = Shaping.of(settings, {key[0]: one.train for key, one in data.items()}, heads)
         standard = seams_of(known, shaping)
         way = PerSample(own_seams(standard, objective, measure, collate), names)  # type: ignore[arg-type]
     sizes = {key: sizes_of(one, f" of task {', '.join(map(repr, key))}") for key, one in data.items()}

@@ -17,9 +17,9 @@ from ._joint_settings import JointSettings
 from ._mixture import Mixture
 from ._objective import PerSample
 from ._processes import start
-from ._run import check_shaping, own_seams, run, sizes_of, task_identity
+from ._run import own_seams, run, sizes_of, task_identity
 from ._seams import Collate, LossPerSample, Measure, TaskSet
-from ._shaping import Shaping, outputs_of, shapes
+from ._shaping import Shaping, check_classes, outputs_of, shapes
 from ._state import Result
 from .settings import Settings
 
@@ -90,8 +90,6 @@ def train_task(
     seams: dict[str, Any] = {"objective": objective, "measure": measure, "collate": collate}
     job, identity = task_job(model, name, one, settings, loss=loss, problem=problem, **seams)
     if settings.folds is not None:
-        if objective is not None or collate is not None or not (problem or problem_for(loss)).of_classes:
-            raise ValueError(f"folds={settings.folds} is for tasks of classes, without an objective; leave it out here")
 
         def again(data: TaskSet, settings: Settings, folder: Path | None, more: str) -> Result:
             return train_task(
@@ -134,12 +132,11 @@ def task_job(
     moves = _alone(model, name)
     if sum(one is not None for one in (loss, objective, problem)) > 1:
         raise ValueError("loss, problem and objective each say what to minimise; give one of them")
-    check_shaping(settings, loss, objective)
-    chosen = {name: problem or problem_for(loss)}
-    check_shaping(settings, None if shapes(chosen[name]) else chosen[name])
+    chosen, outputs = {name: problem or problem_for(loss)}, outputs_of(model, name)
+    check_classes(settings, name, chosen[name] if objective is None else None, outputs, collate)
     if objective is None:
         check_whole(chosen[name], name, {"train": one.train, "val": one.val})
-    shaping = Shaping.of(settings, {name: one.train}, {name: outputs_of(model, name)})
+    shaping = Shaping.of(settings, {name: one.train}, {name: outputs})
     seams = own_seams(seams_of(chosen, shaping), objective, measure, collate)
     sizes = sizes_of(one)
     accelerator = start(settings.precision)

@@ -105,8 +105,8 @@ class Settings(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the training loss only.")
     class_weights: Literal["balanced"] | tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(
         default=None,
-        description="Weights of classes in the training loss: one number each, or balanced: N / (classes · images of "
-        "the class); null: 1.",
+        description="Weights of classes in the training loss: one each in the order of labels, or balanced: N / "
+        "(classes · images of the class); null: 1.",
     )
     balanced_sampling: bool = Field(
         default=False, description="Equally many samples of each class in an epoch, of unchanged length."
