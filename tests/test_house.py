@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBRARY, DEMOS = ROOT / "src" / "taskfold", ROOT / "demos" / "src" / "taskfold_demos"
-LINES = 57_900
+LINES = 58_000
 WHEEL = 1_500_000
 
 

@@ -275,7 +275,7 @@ def test_bad_labels_are_refused_before_training(
         ({"problem": {"kind": "ordinal", "order": ["a"]}}, "order must be two levels or more"),
         (
             {"train": {"select_by": "accuracy"}},
-            "tasks[0].train.select_by: must be auto or mae or loss or last for these tasks, found",
+            "tasks[0].train.select_by: must be auto or mae or rmse or r2 or loss or last for these tasks, found",
         ),
         (
             {"train": {"class_weights": "balanced"}},

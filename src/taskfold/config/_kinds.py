@@ -163,7 +163,12 @@ def _ways(task: Any, kind: Kind | None = None) -> tuple[str, ...]:
     kind = kind or _kind(task)
     if kind is None:
         return ()
-    return problem_kind(task.get("problem")).select_by if "problem" in kind.sections else kind.select_by
+    if "problem" not in kind.sections:
+        return kind.select_by
+    said = task.get("problem")
+    own = said.get("metrics") if isinstance(said, dict) else None
+    named = [one.rpartition(":")[2] for one in own if isinstance(one, str)] if isinstance(own, (list, tuple)) else []
+    return (*problem_kind(said).select_by, *named)
 
 
 def _common(ways: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

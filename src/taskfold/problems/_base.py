@@ -50,7 +50,7 @@ class Problem(ABC):
     losses: ClassVar[Mapping[str, Loss]] = {}
     """The losses by the names that `loss` may have; the first is the default."""
     select_by: ClassVar[tuple[str, ...]] = ("auto", "loss", "last")
-    """The measures that can select the best epoch, the default first."""
+    """The measures that can select the best epoch, the default first; those of `metrics` can, too."""
     better: ClassVar[Mapping[str, bool]] = {}
     """The scores of test data, the main one first, each with whether more is better."""
     shares: ClassVar[frozenset[str]] = frozenset()
@@ -150,6 +150,11 @@ class Problem(ABC):
         outputs, targets = self.aligned(outputs, targets)
         found = {name: value for name, value in self._scores(outputs, targets).items() if value == value}
         return found | {_name(said): self._called(said, outputs, targets) for said in self.metrics}
+
+    def scores_of(self, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """`scores` of the outputs and targets of all batches in validation."""
+        outputs, targets = (torch.cat([*each]) for each in zip(*batches, strict=True))
+        return self.scores(outputs, targets)
 
     @abstractmethod
     def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:

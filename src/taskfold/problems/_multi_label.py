@@ -37,7 +37,9 @@ class MultiLabel(Problem):
     kind: ClassVar[str] = "multi-label"
     words: ClassVar[str] = "any number of labels"
     losses: ClassVar[Mapping[str, Loss]] = {"bce": F.binary_cross_entropy_with_logits}
-    select_by: ClassVar[tuple[str, ...]] = ("auto", "f1", "loss", "last")
+    select_by: ClassVar[tuple[str, ...]] = (
+        *("auto", "f1", "macro_f1", "micro_f1", "average_precision", "exact_match", "loss", "last"),
+    )
     better: ClassVar[Mapping[str, bool]] = {
         "macro_f1": True,
         "micro_f1": True,

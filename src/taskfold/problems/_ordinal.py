@@ -49,7 +49,7 @@ class Ordinal(Classification):
     kind: ClassVar[str] = "ordinal"
     words: ClassVar[str] = "levels in an order"
     losses: ClassVar[Mapping[str, Loss]] = {"sord": sord, "cross-entropy": F.cross_entropy}
-    select_by: ClassVar[tuple[str, ...]] = (*Classification.select_by, "levels_off")
+    select_by: ClassVar[tuple[str, ...]] = (*Classification.select_by, "levels_off", "kappa")
     better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "levels_off": False, "kappa": True}
     titles: ClassVar[Mapping[str, str]] = {"levels_off": "levels off", "kappa": "quadratic kappa"}
 

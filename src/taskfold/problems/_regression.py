@@ -40,7 +40,7 @@ class Regression(Problem):
     kind: ClassVar[str] = "regression"
     words: ClassVar[str] = "numbers"
     losses: ClassVar[Mapping[str, Loss]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
-    select_by: ClassVar[tuple[str, ...]] = ("auto", "mae", "loss", "last")
+    select_by: ClassVar[tuple[str, ...]] = ("auto", "mae", "rmse", "r2", "loss", "last")
     better: ClassVar[Mapping[str, bool]] = {"r2": True, "mae": False, "rmse": False}
     titles: ClassVar[Mapping[str, str]] = {"r2": "R²", "mae": "MAE", "rmse": "RMSE"}
 
@@ -141,6 +141,13 @@ class Regression(Problem):
         }
         each = zip(self.columns, away.abs().mean(0).tolist(), strict=False)
         return found | ({f"mae {name}": value for name, value in each} if outputs.shape[1] > 1 else {})
+
+    def scores_of(self, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """The scores in the labels' units: of what the head puts out once mean and deviation are folded into it."""
+        if not self.mean:
+            return super().scores_of(batches)
+        mean, std = self._scale(batches[0][0])
+        return replace(self, mean=(), std=()).scores_of([(outputs * std + mean, goals) for outputs, goals in batches])
 
     def doubt(self, scores: Mapping[str, float]) -> str:
         """R² of 0 is that of the test targets' mean."""

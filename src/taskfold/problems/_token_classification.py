@@ -38,7 +38,7 @@ class TokenClassification(Problem):
     words: ClassVar[str] = "a class for each word"
     per_word: ClassVar[bool] = True
     losses: ClassVar[Mapping[str, Loss]] = {"cross-entropy": token_loss}
-    select_by: ClassVar[tuple[str, ...]] = ("auto", "accuracy", "loss", "last")
+    select_by: ClassVar[tuple[str, ...]] = ("auto", "accuracy", "macro_f1", "word_accuracy", "loss", "last")
     better: ClassVar[Mapping[str, bool]] = {"macro_f1": True, "word_accuracy": True, "entity_f1": True}
     shares: ClassVar[frozenset[str]] = frozenset(better)
     titles: ClassVar[Mapping[str, str]] = {"entity_f1": "entity F1", "macro_f1": "macro F1"}
@@ -76,6 +76,10 @@ class TokenClassification(Problem):
             said, wanted, outputs.shape[-1], average="none"
         )
         return {"macro_f1": float(f1[known].mean()), "word_accuracy": float((said == wanted).double().mean())}
+
+    def scores_of(self, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """The scores of all words: texts of other batches are longer."""
+        return super().scores_of([(outputs.flatten(0, 1), targets.flatten()) for outputs, targets in batches])
 
     def answer(self, output: Tensor, names: Sequence[str], top: int = 0) -> dict[str, Any]:
         del top

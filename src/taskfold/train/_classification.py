@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from ..model import MultiTask
 from ..problems import Problem, TargetError, first_not_finite
-from ._seams import OUTPUTS, TARGETS, Seams
+from ._seams import ALL, OUTPUTS, TARGETS, Seams
 from ._shaping import Shaping, shapes
 
 
@@ -58,7 +58,9 @@ def seams_of(problems: Mapping[str, Problem], shaping: Shaping | None = None) ->
     """Loss and measures of each task's problem; `shaping` changes the cross-entropy of classes in training only."""
     shaping = shaping or Shaping()
     vary = partial(_vary, shaping) if shaping.mixes else None
-    return Seams(label_collate, partial(_losses, problems, shaping), partial(_measure, problems), vary)
+    scores = {name: one.scores_of for name, one in problems.items()}
+    known = {name: frozenset({*one.select_by, *one.metric_names}) for name, one in problems.items()}
+    return Seams(label_collate, partial(_losses, problems, shaping), partial(_measure, problems), vary, scores, known)
 
 
 def _vary(shaping: Shaping, batch: Labelled, tasks: Sequence[str]) -> Labelled:
@@ -126,7 +128,8 @@ def _measure(
 
 
 def _classes(problem: Problem, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    return {OUTPUTS: outputs, TARGETS: targets} if problem.of_classes else {}
+    every = dict(zip(ALL, (outputs, targets), strict=True))
+    return every | ({OUTPUTS: outputs, TARGETS: targets} if problem.of_classes else {})
 
 
 def _outputs(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model import MultiTask
-from ._seams import OUTPUTS, Collate, Seams, SeamsPerTask
+from ._seams import ALL, OUTPUTS, Collate, Seams, SeamsPerTask
 
 Measured = Mapping[int, Mapping[str, Tensor]]
 """The task's number → the measure's name → `[n]`, a number for each of its samples."""
@@ -88,7 +88,8 @@ class PerSample:
         """The measures of the samples' task."""
         found = self.seams.measure(model, batch, [self.names[number] for number in owners])
         for key, values in found.items():
-            if key == OUTPUTS and isinstance(values, Tensor) and values.dim() == 2 and len(values) == len(owners):
+            whole = key in ALL or (key == OUTPUTS and isinstance(values, Tensor) and values.dim() == 2)
+            if whole and len(values) == len(owners):
                 continue  # `targets` are one number for each sample
             if not isinstance(values, Tensor) or values.shape != (len(owners),):
                 raise ValueError(

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,12 @@ def own_seams(
     """The standard seams, replaced by those that the caller gives; an objective alone is also the measure."""
     if objective is not None and measure is None:
         measure = loss_alone(objective)
-    return Seams(
-        standard.collate if collate is None else collate,
-        standard.loss if objective is None else objective,
-        standard.measure if measure is None else measure,
-        standard.vary if objective is None and collate is None else None,
+    return replace(
+        standard,
+        collate=collate or standard.collate,
+        loss=objective or standard.loss,
+        measure=measure or standard.measure,
+        vary=standard.vary if objective is None and collate is None else None,
     )
 
 

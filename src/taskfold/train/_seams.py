@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -29,6 +29,11 @@ Vary = Callable[[Any, Sequence[str]], Any]
 """(batch, one task name per sample) → batch."""
 
 OUTPUTS, TARGETS = "outputs", "targets"
+ALL = ("all_outputs", "all_targets")
+"""What `Seams.scores` take, of a batch."""
+
+Scores = Callable[[Sequence[tuple[Tensor, Tensor]]], Mapping[str, float]]
+"""Outputs and targets of all batches, on the CPU → scores that no mean over samples gives (F1, R²)."""
 
 LossPerTask = Callable[[MultiTask, Any, Sequence[str]], Mapping[str, Tensor]]
 """(model, batch, task names) → by task `[n]`, n ≤ B: the losses of those samples that have a target for it.
@@ -75,12 +80,16 @@ class Seams:
         loss: the training loss.
         measure: the measures in validation.
         vary: changes a batch before a training step only; None: no change.
+        scores: by task, scores of all validation samples together; `measure` returns `ALL` for them.
+        names: by task, the names of these scores.
     """
 
     collate: Collate
     loss: LossPerSample
     measure: Measure
     vary: Vary | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    names: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ._collapse import Watched
 
-LESS_IS_BETTER = frozenset({"loss", "mae", "levels_off"})
+LESS_IS_BETTER = frozenset({"loss", "mae", "rmse", "levels_off"})
 """The measures of which less is better."""
 
 

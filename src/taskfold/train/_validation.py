@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from accelerate.utils import send_to_device
+from accelerate.utils import gather_object, send_to_device
 from torch import Tensor
 
 from ..evaluate import class_scores, evaluating, uneven
@@ -15,10 +15,10 @@ from ..model import Features, keeping
 from ._collapse import Predicted
 from ._data import Apart, Joined
 from ._job import Job
-from ._objective import Measured
+from ._objective import Measured, PerSample
 from ._processes import total
 from ._sampler import Switch
-from ._seams import OUTPUTS, TARGETS
+from ._seams import ALL, OUTPUTS, TARGETS
 
 Found = dict[str, float]
 
@@ -46,6 +46,8 @@ class Validation:
         self.switch = Switch([])
         self.features: Features | None = None
         self.classes: dict[int, int] = {}
+        self.pooled: set[int] = set()
+        """The tasks whose `select_by` needs all outputs together."""
         self.keys = self._probe()
         self.predicted: dict[str, Predicted] = {}
         self.confusion: dict[str, list[list[int]]] = {}
@@ -79,6 +81,7 @@ class Validation:
         counts = dict.fromkeys(chosen, 0)
         said = torch.zeros(len(chosen), 3 + BUCKETS, dtype=torch.float64)
         cells = {n: torch.zeros(size * size, dtype=torch.float64) for n in chosen if (size := self.classes.get(n, 0))}
+        pools: dict[int, list[tuple[Tensor, Tensor]]] = {n: [] for n in chosen if n in self.pooled}
         batches = [batch for place, asked in enumerate(wanted) if asked for batch in self._share(place)]
         self.switch.source = batches  # type: ignore[assignment]
         with evaluating(job.model), job.accelerator.autocast(), keeping(self.features):
@@ -91,6 +94,9 @@ class Validation:
                         said[chosen.index(number)] += _said(measured[OUTPUTS])
                     if number in cells:
                         cells[number] += _cells(measured[OUTPUTS], measured[TARGETS])
+                    if number in pools:
+                        outputs, targets = (measured[key].detach().cpu() for key in ALL)
+                        pools[number].append((outputs.float(), targets))
         # The CPU sums, since not every accelerator has float64.
         flat = torch.stack([_added(values) for values in sums.values()])
         counted_here = torch.tensor(list(counts.values()), dtype=torch.float64)
@@ -112,7 +118,22 @@ class Validation:
         for n in cells:
             scores = class_scores(self.confusion[job.names[n]])
             found[job.names[n]] |= {f"val_{key}": value for key, value in scores.items()}
+        for n, pool in pools.items():
+            found[job.names[n]] |= self._together(n, pool)
         return found
+
+    def _together(self, number: int, pool: list[tuple[Tensor, Tensor]]) -> Found:
+        """The score that selects, of the outputs of all processes together.
+
+        Raises:
+            ValueError: it is undefined.
+        """
+        job, name, by = self.job, self.job.names[number], self.job.settings.select_by
+        assert isinstance(job.objective, PerSample)
+        scores = job.objective.seams.scores[name](gather_object(pool))
+        if by not in scores:
+            raise ValueError(f"task {name!r}: {by} of the validation data is undefined; choose another select_by")
+        return {f"val_{by}": scores[by]}
 
     def _measured(self, owners: Sequence[int], batch: Any, wanted: Sequence[int]) -> Measured:
         batch = send_to_device(batch, self.job.device, non_blocking=True)
@@ -138,7 +159,7 @@ class Validation:
                 for number, measured in seen.items():
                     if {OUTPUTS, TARGETS} <= measured.keys():
                         self.classes[number] = measured[OUTPUTS].shape[1]
-                    keys[number] = self._keys(measured)
+                    keys[number] = self._keys(number, measured)
                 unseen = [number for number in unseen if number not in seen]
                 if not unseen:
                     break
@@ -149,11 +170,15 @@ class Validation:
                 )
         return keys
 
-    def _keys(self, measured: Mapping[str, Tensor]) -> list[str]:
+    def _keys(self, number: int, measured: Mapping[str, Tensor]) -> list[str]:
         """The names of a task's measures."""
-        by, found = self.job.settings.select_by, [key for key in measured if key not in (OUTPUTS, TARGETS)]
+        by, found = self.job.settings.select_by, [key for key in measured if key not in (OUTPUTS, TARGETS, *ALL)]
         known = {*found, *(CLASS_SCORES if {OUTPUTS, TARGETS} <= measured.keys() else ())}
         wanted = {"loss", "loss" if by in ("auto", "last") else by}
+        way = self.job.objective
+        if isinstance(way, PerSample) and measured.keys() >= {*ALL} and wanted - known:
+            known |= way.seams.names.get(self.job.names[number], frozenset()) - {"auto", "last"}
+            self.pooled |= {number} if by in known else set()
         if missing := wanted - known:
             raise ValueError(
                 f"select_by={by!r} needs measure to return {sorted(wanted)}, it returned {sorted(known)}: give a "

@@ -135,8 +135,9 @@ class Settings(BaseModel):
     select_by: str = Field(
         default="auto",
         description="The validation measure that selects the best epoch: loss, or a score (accuracy, "
-        "balanced_accuracy, macro_f1, or another measure), with the loss for equal scores; last: the last epoch. auto: "
-        "accuracy, balanced_accuracy for uneven classes, the loss for few validation samples or without accuracy.",
+        "balanced_accuracy, macro_f1, r2, kappa, or another that the task has), with the loss for equal scores; last: "
+        "the last epoch. auto: accuracy, balanced_accuracy for uneven classes, the loss for few validation samples or "
+        "without accuracy.",
     )
     reestimate_norm: bool = Field(
         default=True,
