@@ -15,6 +15,7 @@ from ..problems import Problem
 from ._few_shot import random
 
 T = TypeVar("T")
+Strata = Callable[[Sequence[T]], Sequence[int]]
 Share = Annotated[float, Field(gt=0, lt=1)]
 PARTS = ("train", "val", "test")
 SHORT = 40
@@ -112,12 +113,19 @@ class InFiles(BaseModel):
         return {part: read(path) for part in PARTS if (path := getattr(self, part))}
 
     def texts(
-        self, name: str, read: Callable[[Path], list[T]], key: Callable[[T], Hashable], seed: int, *, whole: bool
+        self,
+        name: str,
+        read: Callable[[Path], list[T]],
+        key: Callable[[T], Hashable],
+        seed: int,
+        *,
+        whole: bool,
+        strata: Strata[T] | None = None,
     ) -> Parts[T]:
         """The texts of a task, as in `LabelledTexts.load`; `read` as for `read_parts`, `key` as for `split`."""
         if self.file is not None and whole:
             return Parts(name, (), (), read(self.file))
-        parts, notes = self.split(self.read_parts(read), key, seed, "texts", "texts")
+        parts, notes = self.split(self.read_parts(read), key, seed, "texts", "texts", strata)
         first = dict[Hashable, T]()
         every = [one for part in parts.values() for one in part]
         if odd := dict.fromkeys(key(one) for one in every if first.setdefault(key(one), one) != one):
@@ -125,7 +133,13 @@ class InFiles(BaseModel):
         return Parts(name, parts["train"], parts["val"], parts["test"], notes)
 
     def split(
-        self, read: Mapping[str, list[T]], key: Callable[[T], Hashable], seed: int, unit: str, alike: str
+        self,
+        read: Mapping[str, list[T]],
+        key: Callable[[T], Hashable],
+        seed: int,
+        unit: str,
+        alike: str,
+        strata: Strata[T] | None = None,
     ) -> tuple[dict[str, list[T]], tuple[str, ...]]:
         """The three parts; those without a file are taken out of `train`, with a note on the number.
 
@@ -134,6 +148,7 @@ class InFiles(BaseModel):
             key: equal for items that must stay in one part.
             seed: the split's seed.
             unit, alike: names of items and of keys, in the plural, for messages.
+            strata: items → classes, of which each part gets its share; None: all items are alike.
 
         Raises:
             ValueError: there are too few different keys.
@@ -142,8 +157,9 @@ class InFiles(BaseModel):
         for part, share in (("test", self.test_fraction), ("val", self.val_fraction)):
             if part not in found:
                 whole = len(found["train"])
-                found["train"], found[part] = _hold_out(found["train"], key, share, seed, part, alike)
-                notes.append(f"{part}: {len(found[part]):,} of {whole:,} {unit} set aside, seed {seed}")
+                found["train"], found[part] = _hold_out(found["train"], key, strata, share, seed, part, alike)
+                by = ", by class" if strata else ""
+                notes.append(f"{part}: {len(found[part]):,} of {whole:,} {unit} set aside{by}, seed {seed}")
         keys = {part: dict.fromkeys(map(key, texts)) for part, texts in found.items()}
         for one, other in combinations(keys, 2):
             if common := [text for text in keys[one] if text in keys[other]]:
@@ -161,13 +177,25 @@ def _few(keys: Iterable[Hashable]) -> str:
 
 
 def _hold_out(
-    given: Sequence[T], key: Callable[[T], Hashable], share: float, seed: int, part: str, alike: str
+    given: Sequence[T],
+    key: Callable[[T], Hashable],
+    strata: Strata[T] | None,
+    share: float,
+    seed: int,
+    part: str,
+    alike: str,
 ) -> tuple[list[T], list[T]]:
-    """Splits off whole groups of equal keys: the rest, and the held-out items."""
-    keys = list(dict.fromkeys(map(key, given)))
-    count = max(1, round(share * len(keys)))
-    if count >= len(keys):
-        raise ValueError(f"{part}: {len(keys)} different {alike} are too few to set some aside; give more")
-    held = {keys[n] for n in random(seed, f"hold out {part}").permutation(len(keys))[:count]}
+    """Splits off whole groups of equal keys, a share of every stratum: the rest, and the held-out items."""
+    every: dict[int, list[Hashable]] = {}
+    classes = strata(given) if strata else [0] * len(given)
+    for one, stratum in {key(one): n for one, n in zip(given, classes, strict=True)}.items():
+        every.setdefault(stratum, []).append(one)
+    chance, held = random(seed, f"hold out {part}"), set[Hashable]()
+    for _, keys in sorted(every.items()):
+        count = min(max(1, round(share * len(keys))), len(keys) - 1)
+        held |= {keys[n] for n in chance.permutation(len(keys))[:count]}
     kept, aside = ([one for one in given if (key(one) in held) == out] for out in (False, True))
+    if not (kept and aside):
+        count = sum(map(len, every.values()))
+        raise ValueError(f"{part}: {count} different {alike} are too few to set some aside; give more")
     return kept, aside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,14 @@ class Documents(InFiles, DocumentSource):
         return f"documents:{self.first_name}"
 
     def load(self, name: str, problem: Problem, seed: int = 0, *, whole: bool = False) -> Parts[Document]:
-        return self.texts(name, partial(read_documents, problem=problem), lambda one: one.text, seed, whole=whole)
+        read, strata = partial(read_documents, problem=problem), partial(_strata, problem)
+        return self.texts(name, read, lambda one: one.text, seed, whole=whole, strata=strata)
+
+
+def _strata(problem: Problem, texts: Sequence[Document]) -> list[int]:
+    labels = [one.label for one in texts]
+    known, names = problem.fitted(labels)
+    return known.strata([known.target(label, names) for label in labels])
 
 
 def read_documents(path: Path, problem: Problem) -> list[Document]:
