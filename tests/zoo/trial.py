@@ -17,7 +17,7 @@ from .entry import Entry
 from .laws import tried
 from .subject import METHODS, Zoo, awakened
 
-REFUSED = re.compile(r"^(?:TypeError|ValueError): layer '([^']+)' ")
+REFUSED = re.compile(r"^(?:UnfitError|TypeError|ValueError): layer '([^']+)' ")
 ABSENT = ("has no ", "leave none", "selects none", "nothing to adapt")
 
 
