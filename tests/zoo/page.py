@@ -18,8 +18,7 @@ HEAD = """# Networks that are tried
 
 A network's code decides where it puts the rows of a batch, what it keeps between calls and which weights it reads, and
 Taskfold does not control that. So Taskfold's promises are tested on {networks} networks of
-timm {timm}, torchvision {torchvision} and
-transformers {transformers}, small and with random weights, each with LoRA on linear layers and convolutions, FTN where
+timm {timm}, torchvision {torchvision} and transformers {transformers}, small and with random weights, each with LoRA on linear layers and convolutions, FTN where
 there are convolutions, fine-tuning, and own normalisation: {pairs} pairs of a network and a method. `make zoo` tests
 them all, and writes this page; a sample runs with the tests.
 
@@ -33,7 +32,7 @@ For every pair:
 - a step of training moves nothing of the backbone and of the other task, to the last bit.
 
 Two tasks must differ by 100 tolerances where they are compared (1e-4 of 1 plus the number's size; what looks wrong
-there is tested in double precision at 1e-6). Where they don't, equality would show nothing, and the table says *not shown*.
+there is tested in double precision at 1e-6). Where they don't, equality would show nothing: the table says *not shown*.
 
 | mixed batches | pairs |
 |---|---|
