@@ -18,7 +18,8 @@ HEAD = """# Networks that are tried
 
 A network's code decides where it puts the rows of a batch, what it keeps between calls and which weights it reads, and
 Taskfold does not control that. So Taskfold's promises are tested on {networks} networks of
-timm {timm}, torchvision {torchvision} and transformers {transformers}, small and with random weights, each with LoRA on linear layers and convolutions, FTN where
+timm {timm}, torchvision {torchvision} and transformers {transformers},
+small and with random weights, each with LoRA on linear layers and convolutions, FTN where
 there are convolutions, fine-tuning, and own normalisation: {pairs} pairs of a network and a method. `make zoo` tests
 them all, and writes this page; a sample runs with the tests.
 
