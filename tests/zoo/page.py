@@ -16,23 +16,24 @@ LAWS = ("fold", "bank", "broadcast", "hooks", "training")
 HOLDS = ("holds", "in one pass", "task by task", "one by one")
 HEAD = """# Networks that are tried
 
-A network is somebody else's code: where it puts the rows of a batch, what it keeps between calls and which weights it
-reads is its own affair. So the promises are tried on {networks} networks of timm {timm}, torchvision {torchvision} and
-transformers {transformers}, small and with random weights, each with LoRA on linear layers and convolutions, FTN where
-there are convolutions, fine-tuning, and own normalisation: {pairs} pairs of a network and a method. `make zoo` tries
+A network's code decides where it puts the rows of a batch, what it keeps between calls and which weights it reads, and
+Taskfold does not control that. So Taskfold's promises are tested on {networks} networks of
+timm {timm}, torchvision {torchvision} and transformers {transformers},
+small and with random weights, each with LoRA on linear layers and convolutions, FTN where
+there are convolutions, fine-tuning, and own normalisation: {pairs} pairs of a network and a method. `make zoo` tests
 them all, and writes this page; a sample runs with the tests.
 
-Of every pair:
+For every pair:
 
 - a mixed batch is its tasks one by one, row by row, in two mixtures, or it is **refused** with the name of the network
-  or of a layer. Where it is not known whose the rows of a layer are, tasks run **task by task**, which is right and
-  slower, and is said once in a warning;
+  or of a layer. Where Taskfold does not know which task a layer's rows belong to, tasks run **task by task**, which is
+  right and slower; a warning says so once;
 - a fold is its task; a bank and a broadcast say what the model says;
 - a forward hook on an inner layer acts as it does on the fold, and is gone when it is removed;
 - a step of training moves nothing of the backbone and of the other task, to the last bit.
 
-Two tasks differ by 100 tolerances where they are compared (1e-4 of 1 plus the number's size; what looks wrong there is
-tried in double precision at 1e-6). Where they don't, equality would show nothing, and the table says *not shown*.
+Two tasks must differ by 100 tolerances where they are compared (1e-4 of 1 plus the number's size; what looks wrong
+there is tested in double precision at 1e-6). Where they don't, equality would show nothing: the table says *not shown*.
 
 | mixed batches | pairs |
 |---|---|
