@@ -86,3 +86,15 @@ def test_types_that_nothing_trains_in(name: str, method: tfold.Method) -> None:
     head = model.add_task("head", head=2, method=tfold.HeadOnly()).head
     assert head is not None
     assert {parameter.dtype for parameter in head.parameters()} == {torch.float32}
+
+
+def test_a_weight_that_is_no_parameter() -> None:
+    """As `remove_parametrizations` leaves a frozen weight that had several sources."""
+    layer = nn.Linear(6, 8).requires_grad_(False)
+    nn.utils.parametrizations.weight_norm(layer)
+    nn.utils.parametrize.remove_parametrizations(layer, "weight")
+    model = tfold.MultiTask(nn.Sequential(layer), tfold.LoRA(rank=2, layers="linear"))
+    with pytest.raises(TypeError, match=r"has a tensor 'weight' that is no parameter; make it one: layer\.weight = nn"):
+        model.add_task("a")
+    layer.weight = nn.Parameter(layer.weight, requires_grad=False)
+    model.add_task("a")

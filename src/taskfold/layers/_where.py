@@ -83,6 +83,11 @@ def check_weight(kind: LayerKind, path: str, name: str) -> None:
     owner, _, last = name.rpartition(".")
     module = kind.module.get_submodule(owner)
     weight = module._parameters.get(last)
+    if weight is None and not (parametrize.is_parametrized(module) or _sources(module, last)) and hasattr(module, last):
+        raise UnfitError(
+            f"layer {path!r} ({type(module).__name__}) has a tensor {name!r} that is no parameter; make it one: "
+            f"layer.{last} = nn.Parameter(layer.{last}, requires_grad=False)"
+        )
     if weight is None:
         raise UnfitError(_no_plain(path, module, name))
     check_numbers(kind, path, name, weight)
@@ -128,6 +133,11 @@ def check_plain(kind: LayerKind, path: str, hooks: bool = True) -> None:
             made += [name for name, _, end in sources if end in ("orig", "g", "v") and name in vars(module)]
         if made:
             raise UnfitError(_no_plain(path, module, made[0]))
+
+
+def _sources(module: nn.Module, name: str) -> set[str]:
+    """The parameters from which torch's older hooks make a tensor (`prune`, `weight_norm`)."""
+    return {f"{name}_{end}" for end in ("orig", "g", "v")} & module._parameters.keys()
 
 
 def _no_plain(path: str, module: nn.Module, name: str) -> str:
