@@ -197,5 +197,6 @@ def _hold_out(
     kept, aside = ([one for one in given if (key(one) in held) == out] for out in (False, True))
     if not (kept and aside):
         count = sum(map(len, every.values()))
-        raise ValueError(f"{part}: {count} different {alike} are too few to set some aside; give more")
+        of = f" of {len(every)} classes" if len(every) > 1 else ""
+        raise ValueError(f"{part}: {count} different {alike}{of} are too few to set some aside; give more")
     return kept, aside
