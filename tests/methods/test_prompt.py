@@ -180,6 +180,30 @@ def test_generates_with_a_cache_as_without(build: Callable[[], nn.Module], setti
     assert torch.equal(mixed, torch.stack([alone[name][n] for n, name in enumerate(rows)]))
 
 
+@pytest.mark.parametrize("method", [tfold.PromptTuning, tfold.PrefixTuning])
+@pytest.mark.parametrize("build", [gpt2, llama, t5])
+@torch.no_grad()
+def test_a_mixed_batch_goes_on_with_its_cache(build: Callable[[], nn.Module], method: type[tfold.Method]) -> None:
+    """In one pass: task by task, a cache can't be put together."""
+    model, tasks, given = model_of(build, method()), ["b", "a", "a", "b"], texts()
+
+    def second(run: tfold.MultiTask | tfold.Bank, task: str | list[str]) -> Tensor:
+        more = {"decoder_input_ids": words(4)[:, :3]} if build is t5 else {}
+        first = run(**given, **more, task=task, use_cache=True)
+        mask, word = given["attention_mask"], words(4)[:, -1:]
+        after: dict[str, Any] = {"input_ids": word, "attention_mask": nn.functional.pad(mask, (0, 1), value=1)}
+        if build is t5:
+            encoded = (first.encoder_last_hidden_state,)
+            after = {"decoder_input_ids": word, "attention_mask": mask, "encoder_outputs": encoded}
+        return run(**after, past_key_values=first.past_key_values, task=task).logits
+
+    alone = {name: second(model, name) for name in "ab"}
+    assert (alone["a"] - alone["b"]).abs().max() > 0.001
+    for run in (model, model.bank()):
+        wanted = torch.stack([alone[name][n] for n, name in enumerate(tasks)])
+        torch.testing.assert_close(second(run, tasks), wanted)
+
+
 @pytest.mark.parametrize("network", ["timm-vit", "hf-vit", "torchvision-vit"])
 def test_a_vision_transformer_has_rows_before_its_tokens(network: str) -> None:
     """By hooks: rows come in before the first block, and go out behind the last one."""

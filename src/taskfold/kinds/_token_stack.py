@@ -14,7 +14,7 @@ from ._base import LayerKind
 
 Named = dict[str, Any]
 WRITTEN = "_taskfold_written"
-"""The attribute of a cache with its length after the last pass with rows before the text."""
+"""The attribute of a cache with its length after the last pass with rows before the text, and how many these are."""
 
 _EMBED: dict[type, bool] = {}
 """Results of `_embeds` by class, in a dict, which a compiler can trace."""
@@ -47,8 +47,12 @@ class TokenStack(LayerKind):
         return found if isinstance(found, int) and found > 0 else None
 
     def as_before(self, *args: Any, **kwargs: Any) -> Any:
-        nothing = torch.zeros(1, 0, self.width, dtype=self.dtype, device=self.device)
-        return self.plain(**self.lengthened(args, kwargs, nothing, 0, "")[0])
+        named = self._named(args, kwargs)
+        _, count = getattr(named.get("past_key_values"), WRITTEN, (0, 0))  # a cache has rows that the text's mask lacks
+        mask, states = named.get("encoder_attention_mask"), named.get("encoder_hidden_states")
+        crossed = 0 if mask is None or states is None else states.shape[1] - mask.shape[-1]
+        nothing = torch.zeros(1, count, self.width, dtype=self.dtype, device=self.device)
+        return self.plain(**self.lengthened(args, kwargs, nothing, crossed, "")[0])
 
     def lengthened(
         self, args: tuple, kwargs: Mapping[str, Any], rows: Tensor, crossed: int, path: str
@@ -102,7 +106,7 @@ class TokenStack(LayerKind):
                 "use_cache=False"
             )
         length = int(cache.get_seq_length())
-        if length and getattr(cache, WRITTEN, None) != length:
+        if length and getattr(cache, WRITTEN, (0, 0))[0] != length:
             raise ValueError(
                 f"layer {path!r}: a task has rows before the text, and a cache of {length} positions was written "
                 "without them, or cut since (assisted generation does so); begin with an empty cache, and without an "
@@ -119,11 +123,11 @@ class TokenStack(LayerKind):
                 f"{mask.shape[1]}, {crossed} of them before the text; give the output of the task's own encoder"
             )
 
-    def done(self, output: Any, cache: Any) -> None:
-        """Marks the cache of a finished pass as written with rows before the text."""
+    def done(self, output: Any, cache: Any, count: int) -> None:
+        """Marks the cache of a finished pass as written with `count` rows before the text."""
         for held in (getattr(output, "past_key_values", None), cache):
             if held is not None and hasattr(held, "get_seq_length"):
-                setattr(held, WRITTEN, int(held.get_seq_length()))
+                setattr(held, WRITTEN, (int(held.get_seq_length()), count))
 
     def shortened(self, output: Any, count: int, path: str) -> Any:
         """The output without the positions of the first `count` rows, with the text alone pooled again.
