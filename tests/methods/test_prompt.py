@@ -17,6 +17,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     T5Config,
     T5EncoderModel,
     T5ForConditionalGeneration,
@@ -49,6 +51,11 @@ def llama() -> nn.Module:
     }
     tokens: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 29, "pad_token_id": 0}
     return LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=1, vocab_size=WORDS, **tokens))
+
+
+def mamba() -> nn.Module:
+    sizes: dict[str, Any] = {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 2, "initializer_range": 0.5}
+    return MambaForCausalLM(MambaConfig(**sizes, vocab_size=WORDS, eos_token_id=29, pad_token_id=0))
 
 
 T5: dict[str, Any] = {
@@ -168,7 +175,7 @@ def test_mixed_batches_banks_and_broadcast_are_the_tasks(build: Callable[[], nn.
             torch.testing.assert_close(output_of(made), alone[name])
 
 
-@pytest.mark.parametrize("build", [gpt2, llama, t5])
+@pytest.mark.parametrize("build", [gpt2, llama, mamba, t5])
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}], ids=["greedy", "beams"])
 def test_generates_with_a_cache_as_without(build: Callable[[], nn.Module], settings: dict[str, int]) -> None:
     model, rows = model_of(build, tfold.PromptTuning(tokens=3)), ["b", "a", "a", "b"]
