@@ -17,6 +17,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     T5Config,
     T5EncoderModel,
     T5ForConditionalGeneration,
@@ -49,6 +51,11 @@ def llama() -> nn.Module:
     }
     tokens: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 29, "pad_token_id": 0}
     return LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=1, vocab_size=WORDS, **tokens))
+
+
+def mamba() -> nn.Module:
+    sizes: dict[str, Any] = {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 2, "initializer_range": 0.5}
+    return MambaForCausalLM(MambaConfig(**sizes, vocab_size=WORDS, eos_token_id=29, pad_token_id=0))
 
 
 T5: dict[str, Any] = {
@@ -168,7 +175,7 @@ def test_mixed_batches_banks_and_broadcast_are_the_tasks(build: Callable[[], nn.
             torch.testing.assert_close(output_of(made), alone[name])
 
 
-@pytest.mark.parametrize("build", [gpt2, llama, t5])
+@pytest.mark.parametrize("build", [gpt2, llama, mamba, t5])
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}], ids=["greedy", "beams"])
 def test_generates_with_a_cache_as_without(build: Callable[[], nn.Module], settings: dict[str, int]) -> None:
     model, rows = model_of(build, tfold.PromptTuning(tokens=3)), ["b", "a", "a", "b"]
@@ -178,6 +185,30 @@ def test_generates_with_a_cache_as_without(build: Callable[[], nn.Module], setti
         assert torch.equal(found, model.generate(**texts(), task=name, use_cache=False, **length, **settings))
     mixed = model.generate(**texts(), task=rows, **length, **settings)
     assert torch.equal(mixed, torch.stack([alone[name][n] for n, name in enumerate(rows)]))
+
+
+@pytest.mark.parametrize("method", [tfold.PromptTuning, tfold.PrefixTuning])
+@pytest.mark.parametrize("build", [gpt2, llama, t5])
+@torch.no_grad()
+def test_a_mixed_batch_goes_on_with_its_cache(build: Callable[[], nn.Module], method: type[tfold.Method]) -> None:
+    """In one pass: task by task, a cache can't be put together."""
+    model, tasks, given = model_of(build, method()), ["b", "a", "a", "b"], texts()
+
+    def second(run: tfold.MultiTask | tfold.Bank, task: str | list[str]) -> Tensor:
+        more = {"decoder_input_ids": words(4)[:, :3]} if build is t5 else {}
+        first = run(**given, **more, task=task, use_cache=True)
+        mask, word = given["attention_mask"], words(4)[:, -1:]
+        after: dict[str, Any] = {"input_ids": word, "attention_mask": nn.functional.pad(mask, (0, 1), value=1)}
+        if build is t5:
+            encoded = (first.encoder_last_hidden_state,)
+            after = {"decoder_input_ids": word, "attention_mask": mask, "encoder_outputs": encoded}
+        return run(**after, past_key_values=first.past_key_values, task=task).logits
+
+    alone = {name: second(model, name) for name in "ab"}
+    assert (alone["a"] - alone["b"]).abs().max() > 0.001
+    for run in (model, model.bank()):
+        wanted = torch.stack([alone[name][n] for n, name in enumerate(tasks)])
+        torch.testing.assert_close(second(run, tasks), wanted)
 
 
 @pytest.mark.parametrize("network", ["timm-vit", "hf-vit", "torchvision-vit"])

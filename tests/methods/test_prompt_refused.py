@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, XLNetConfig, XLNetModel
 
 import taskfold as tfold
 
@@ -31,6 +31,12 @@ def test_caches_of_others_are_refused() -> None:
     plain: Any = text.backbone
     with pytest.raises(ValueError, match="give the output of the task's own encoder"):
         text(**texts(), encoder_outputs=plain.encoder(**texts()), decoder_input_ids=words(4), task="a")
+
+    net = XLNetModel(XLNetConfig(vocab_size=30, d_model=16, n_layer=1, n_head=2, d_inner=16))
+    kept = tfold.MultiTask(net, tfold.PromptTuning(tokens=3)).eval()
+    kept.add_task("a")
+    with pytest.raises(ValueError, match=r"needs a cache that grows .*found tuple"):
+        kept(words(1), mems=kept(words(1), task="a", use_mems=True).mems, task="a")
 
 
 @pytest.mark.parametrize(

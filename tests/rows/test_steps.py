@@ -79,6 +79,14 @@ class Flat(Writer):
         return self.out(h.tanh()) * scale, h
 
 
+class Expert(Writer):
+    """Its layer sees the texts that end on an odd word."""
+
+    def among(self, input_ids: Tensor, h: Tensor, past: Tensor | None) -> Tensor:
+        mine = input_ids[:, -1] % 2 == 1
+        return h.index_put((mine,), self.layer(h[mine]))
+
+
 def built(net: nn.Module) -> tfold.MultiTask:
     model = tfold.MultiTask(net, tfold.LoRA(rank=2, layers="linear", init="normal")).eval()
     for name in NAMES:
@@ -113,6 +121,16 @@ def test_texts_take_one_pass_for_each_step(kind: type[Writer]) -> None:
     model = built(kind())
     for run in (model, model.bank()):
         check_texts(model, run, torch.randint(0, 9, (4, 3)))
+
+
+@torch.no_grad()
+def test_experts_write_under_settings_that_a_pass_does_not_take() -> None:
+    torch.manual_seed(0)
+    model, ids = built(Expert()), torch.randint(0, 9, (4, 3))
+    for run in (model, model.bank()):
+        said = run.generate(ids, steps=3, task=NAMES)
+        for n, name in enumerate(NAMES):
+            assert torch.equal(said[n : n + 1], model.generate(ids[n : n + 1], steps=3, task=name))
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ class Before(_AtRows):
             raise ValueError(_too_long(kind, named, count, layer.path, error)) from error
         finally:
             _text.goes_on = before
-        kind.done(output, named.get("past_key_values"))
+        kind.done(output, named, count)
         return kind.shortened(output, count, layer.path) if self.drop and count and not goes_on else output
 
     def _at_block(self, rows: Tensor, call: Call, layer: Layer, args: tuple, kwargs: Mapping[str, Any]) -> Any:

@@ -14,7 +14,9 @@ from ._base import LayerKind
 
 Named = dict[str, Any]
 WRITTEN = "_taskfold_written"
-"""The attribute of a cache with its length after the last pass with rows before the text."""
+"""The attribute of a cache with its length after the last pass with rows before the text, and how many these are."""
+STATES = ("past_key_values", "cache_params", "cache", "mems", "past_buckets_states", "state")
+"""Arguments with what earlier passes have left of a text."""
 
 _EMBED: dict[type, bool] = {}
 """Results of `_embeds` by class, in a dict, which a compiler can trace."""
@@ -47,8 +49,12 @@ class TokenStack(LayerKind):
         return found if isinstance(found, int) and found > 0 else None
 
     def as_before(self, *args: Any, **kwargs: Any) -> Any:
-        nothing = torch.zeros(1, 0, self.width, dtype=self.dtype, device=self.device)
-        return self.plain(**self.lengthened(args, kwargs, nothing, 0, "")[0])
+        named = self._named(args, kwargs)
+        _, count = getattr(_state(named), WRITTEN, (0, 0))  # a cache has rows that the text's mask lacks
+        mask, states = named.get("encoder_attention_mask"), named.get("encoder_hidden_states")
+        crossed = 0 if mask is None or states is None else states.shape[1] - mask.shape[-1]
+        nothing = torch.zeros(1, count, self.width, dtype=self.dtype, device=self.device)
+        return self.plain(**self.lengthened(args, kwargs, nothing, crossed, "")[0])
 
     def lengthened(
         self, args: tuple, kwargs: Mapping[str, Any], rows: Tensor, crossed: int, path: str
@@ -70,7 +76,7 @@ class TokenStack(LayerKind):
         ids, embedded = named.pop("input_ids", None), named.pop("inputs_embeds", None)
         if embedded is None:
             embedded = self.table(ids)
-        goes_on = self._cached(named.get("past_key_values"), path)
+        goes_on = self._cached(_state(named), path)
         if not goes_on:
             embedded = torch.cat([rows.to(embedded.dtype).expand(len(embedded), -1, -1), embedded], 1)
         for name, value in named.items():
@@ -95,14 +101,14 @@ class TokenStack(LayerKind):
         """
         if cache is None:
             return False
-        if not hasattr(cache, "get_seq_length") or getattr(cache, "is_compileable", False):
+        length, grows = _length(cache)
+        if not grows:
             raise ValueError(
                 f"layer {path!r}: a task has rows before the text, and needs a cache that grows (DynamicCache), found "
                 f"{type(cache).__name__}; leave cache_implementation and past_key_values out, or ask with "
                 "use_cache=False"
             )
-        length = int(cache.get_seq_length())
-        if length and getattr(cache, WRITTEN, None) != length:
+        if length and getattr(cache, WRITTEN, (0, 0))[0] != length:
             raise ValueError(
                 f"layer {path!r}: a task has rows before the text, and a cache of {length} positions was written "
                 "without them, or cut since (assisted generation does so); begin with an empty cache, and without an "
@@ -119,11 +125,11 @@ class TokenStack(LayerKind):
                 f"{mask.shape[1]}, {crossed} of them before the text; give the output of the task's own encoder"
             )
 
-    def done(self, output: Any, cache: Any) -> None:
-        """Marks the cache of a finished pass as written with rows before the text."""
-        for held in (getattr(output, "past_key_values", None), cache):
+    def done(self, output: Any, named: Named, count: int) -> None:
+        """Marks the caches of a finished pass, its own and the given, as written with `count` rows before the text."""
+        for held in (_state(output) if isinstance(output, Mapping) else None, _state(named)):
             if held is not None and hasattr(held, "get_seq_length"):
-                setattr(held, WRITTEN, int(held.get_seq_length()))
+                setattr(held, WRITTEN, (_length(held)[0], count))
 
     def shortened(self, output: Any, count: int, path: str) -> Any:
         """The output without the positions of the first `count` rows, with the text alone pooled again.
@@ -146,6 +152,21 @@ class TokenStack(LayerKind):
                 raise ValueError(f"layer {path!r} pools its tokens, and not by a module 'pooler'; rows would be pooled")
             output["pooler_output"] = pooler(states)
         return output
+
+
+def _state(named: Mapping[str, Any]) -> Any:
+    """What earlier passes have left of a text, among a pass's arguments or outputs; None: nothing."""
+    return next((named[name] for name in STATES if named.get(name) is not None), None)
+
+
+def _length(cache: Any) -> tuple[int, bool]:
+    """The number of positions in a cache, and whether it can take more; a state without positions has one at most."""
+    try:
+        return int(cache.get_seq_length()), not getattr(cache, "is_compileable", False)
+    except (AttributeError, TypeError):  # no cache of this kind, or one that can't tell
+        return 0, False
+    except ValueError:  # no layer has positions: states of Mamba
+        return int(cache.has_previous_state()), True
 
 
 def _of_more(name: str, value: Tensor, count: int, goes_on: bool, path: str, crossed: int) -> Tensor:

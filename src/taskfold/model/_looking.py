@@ -111,7 +111,7 @@ class Looking(Standing):
         with self.looking:
             if (known := kept()) is not None:
                 return known
-            inputs = (batch if method == "__call__" else prompts(self.backbone, batch)).unwrapped()
+            inputs = self._inputs(batch, method)
             with (
                 unseen(),
                 Guard(self.backbone, training, quiet=True),
@@ -133,6 +133,10 @@ class Looking(Standing):
             elif known.equal:
                 _keep(self.equal.setdefault(key, {}), batch.alike(), known)
             return known
+
+    def _inputs(self, batch: Batch, method: str) -> Batch:
+        """The inputs of the forward pass that is looked at."""
+        return (batch if method == "__call__" else prompts(self.backbone, batch)).unwrapped()
 
     def _looked_for(self, plain: nn.Module, batch: Batch, training: bool) -> Known:
         """Locates rows; with the user's hooks if the network fails without them, or goes by what they have kept."""
@@ -166,15 +170,15 @@ class Looking(Standing):
         views = [self.heard(mode), *self.plain.values()]
         return hearing(Places(self.backbone, self.watch.switches, views))
 
-    def cut_by(self, rows: Rows, batch: Batch, known: Known, training: bool, hooked: bool) -> Known:
+    def cut_by(self, rows: Rows, batch: Batch, known: Known, method: str, training: bool, hooked: bool) -> Known:
         """The findings about a batch that runs task by task; `hooked`: hooks run that change their arguments.
 
         Raises:
             ValueError: these hooks mix rows, or the output of a task's rows depends on the other rows.
         """
-        name, batch = type(self.backbone).__name__, batch.unwrapped()
         if not (hooked or known.chosen):
             return known
+        name, batch = type(self.backbone).__name__, self._inputs(batch, method)
         with self.looking, unseen(), Guard(self.backbone, training, quiet=True), generators(), own_state(self.backbone):
             network = self._made(training, quiet=True, hooked=True) if hooked else self._plain(training)
             if hooked:

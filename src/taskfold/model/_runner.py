@@ -207,7 +207,7 @@ class Runner(Broadcasting):
             warnings.warn(f"{name} answers mixed batches task by task, which is slower: {why}", stacklevel=8)
         batch = batch.read(known.reading, known.copies)
         hooked = bool(hooks) and are(hooks, known.hooks) and method == "__call__"
-        known = self.cut_by(selection.rows, batch, known, training, hooked)
+        known = self.cut_by(selection.rows, batch, known, method, training, hooked)
 
         def one(entry: int, mine: tuple[Any, ...], named: dict[str, Any]) -> Any:
             return self._pass(selection.of_one(entry), mine, named, method)
