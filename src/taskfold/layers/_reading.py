@@ -97,13 +97,12 @@ class _Lazy(Tensor):
     @classmethod
     def of(cls, source: tuple[Any, Selection, str], own: Tensor) -> _Lazy:
         made = torch.Tensor._make_subclass(cls, own.detach())
-        vars(made).update(vars(own))
-        made.source, made.held = source, None
+        vars(made).update(vars(own), source=source, held=None)
         return made
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name != "source" and not hasattr(Tensor, name):  # a mark on the layer's own tensor
+        if not hasattr(Tensor, name):  # a mark on the layer's own tensor
             site, _, own = self.source
             setattr(_plain(site, own), name, value)
 
@@ -140,7 +139,7 @@ def _made(value: Any) -> Any:
     if torch._C._are_functorch_transforms_active():
         return _resolved(site, now, name)
     if value.held is None or value.held[0] is not now or value.held[1] != torch.is_grad_enabled():
-        value.held = now, torch.is_grad_enabled(), _resolved(site, now, name)
+        vars(value)["held"] = now, torch.is_grad_enabled(), _resolved(site, now, name)
     return value.held[2]  # one tensor, by which a pass may differentiate
 
 
