@@ -83,7 +83,8 @@ class Registered:
         return mine, (*everywhere, *(hook for hook in every if of_libraries(hook, self.packages)))
 
 
-def are(hooks: Hooks, others: Hooks) -> bool:
+def are(hooks: Collection[Any], others: Collection[Any]) -> bool:
+    """Whether two collections have the same objects, in one order."""
     return len(hooks) == len(others) and all(map(is_, hooks, others))
 
 

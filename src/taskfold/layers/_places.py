@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from operator import is_
 from typing import Any
 
 from torch import Tensor, nn
 
+from ._hooks import are
 from ._inside import containers
 from ._left import STATES
 from ._proxy import ASKED, OF
@@ -50,11 +50,11 @@ class Places:
         """Notes what the hook of the module at path `hook` has written, given the values before it ran."""
         tables, held, versions = self.note()
         for (path, _), old, new in zip(self.tables, before[0], tables, strict=True):
-            if not _same(old.values(), new.values()):
+            if not are(old.values(), new.values()):
                 names = [name for name in old.keys() | new.keys() if old.get(name, old) is not new.get(name, new)]
                 self.written.update(dict.fromkeys(((path, name) for name in names), hook))
         for one, *both in zip(self.held, before[1], held, strict=True):
-            if not _same(*both):
+            if not are(*both):
                 self.written[id(one.of)] = hook
         for (path, name, _), *counts in zip(self.tensors, before[2], versions, strict=True):
             if counts[0] != counts[1]:
@@ -83,8 +83,3 @@ class Places:
         proxies = (one.__dict__ for view in self.views for one in view.modules() if one.__dict__.get(OF) is module)
         passes = left is not None and not left.free
         return passes or name in module._buffers or any(name in one[ASKED] for one in proxies)
-
-
-def _same(one: Iterable[Any], other: Iterable[Any]) -> bool:
-    mine, theirs = (*one,), (*other,)
-    return len(mine) == len(theirs) and all(map(is_, mine, theirs))

@@ -138,9 +138,10 @@ def _made(value: Any) -> Any:
         return _plain(site, name)
     if torch._C._are_functorch_transforms_active():
         return _resolved(site, now, name)
-    if value.held is None or value.held[0] is not now or value.held[1] != torch.is_grad_enabled():
-        vars(value)["held"] = now, torch.is_grad_enabled(), _resolved(site, now, name)
-    return value.held[2]  # one tensor, by which a pass may differentiate
+    held = value.held
+    if held is None or held[0] is not now or held[1] != torch.is_grad_enabled():
+        held = vars(value)["held"] = now, torch.is_grad_enabled(), _resolved(site, now, name)
+    return held[2]  # one tensor, by which a pass may differentiate
 
 
 def _plain(site: Any, name: str) -> Tensor | None:

@@ -129,8 +129,7 @@ def check_plain(kind: LayerKind, path: str, hooks: bool = True) -> None:
     for module in kind.module.modules() if isinstance(kind.module, UNITS) else (kind.module,):
         made = list(getattr(module, "parametrizations", {})) if parametrize.is_parametrized(module) else []
         if hooks:
-            sources = (key.rpartition("_") for key in module._parameters)
-            made += [name for name, _, end in sources if end in ("orig", "g", "v") and name in vars(module)]
+            made += [name for name in vars(module) if _sources(module, name)]
         if made:
             raise UnfitError(_no_plain(path, module, made[0]))
 

@@ -216,7 +216,7 @@ class Beside:
             ValueError: it does so for a layer that the pass's tasks change.
         """
         if self.training not in self.kept.called and self.selection.answers.paths:
-            self.look()
+            self._try(self.training)
         self.kept.check(self.selection.answers.paths)
 
     def look(self) -> None:
